@@ -1,0 +1,39 @@
+# Each target does its own set-up; a fresh machine needs Python 3.11 or newer, and make.
+
+PYTHON ?= python3
+PYTHON_NEXT ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) python3.13)
+BIN = .venv/bin
+
+.PHONY: run test test-next lint fuzz
+
+run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
+	@$(BIN)/python -m rivergen.run
+
+test: .venv/installed ## run the tests
+	$(BIN)/pytest
+
+test-next: .venv-next/installed ## run the tests on Python 3.13 with Django 6.1
+	.venv-next/bin/pytest
+
+fuzz: .venv/installed ## send generated requests to a running server, valid and invalid ones
+	$(BIN)/python -m rivergen.fuzz
+
+lint: .venv/installed ## what CI checks beside the tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy .
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
+	export SECRET_KEY && \
+	$(BIN)/python manage.py check --deploy --fail-level WARNING && \
+	$(BIN)/python manage.py makemigrations --check
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv-next/installed: requirements.txt
+	$(PYTHON_NEXT) -m venv .venv-next
+	.venv-next/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	.venv-next/bin/pip install --quiet --disable-pip-version-check 'Django>=6.1,<6.2'
+	@touch $@

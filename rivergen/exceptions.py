@@ -1,0 +1,40 @@
+"""The failures DRF has no class for; each becomes a status of the contract's table (section 1)."""
+
+from http import HTTPStatus
+
+from rest_framework.exceptions import APIException
+
+DATABASE_RETRY_AFTER_SECONDS = 2
+
+
+class Conflict(APIException):
+    """The state of the resource forbids this."""
+
+    status_code = HTTPStatus.CONFLICT
+    default_detail = "The state of the resource forbids this."
+
+
+class PayloadTooLarge(APIException):
+    """The body is larger than one mebibyte."""
+
+    status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The request body must not be larger than 1 MiB."
+
+
+class PreconditionFailed(APIException):
+    """`If-Match` names another version (RFC 9110, section 13.1.1)."""
+
+    status_code = HTTPStatus.PRECONDITION_FAILED
+    default_detail = "The resource has changed: If-Match names another version."
+
+    def __init__(self, etag: str) -> None:
+        super().__init__()
+        self.etag = etag
+
+
+class ServiceUnavailable(APIException):
+    """The database is out of reach."""
+
+    status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    default_detail = "The service cannot reach its database. Try again shortly."
+    wait = DATABASE_RETRY_AFTER_SECONDS

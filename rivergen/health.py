@@ -1,0 +1,25 @@
+"""Liveness and readiness, for whoever restarts processes and routes requests to them."""
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer 200 as long as the process can answer at all."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Answer 200 if the database is within reach and fully migrated, 503 with the reason if not."""
+    try:
+        executor = MigrationExecutor(connection)
+        is_migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except (DatabaseError, InterfaceError):
+        return JsonResponse({"status": "unavailable", "database": "out of reach"}, status=503)
+    if not is_migrated:
+        return JsonResponse({"status": "unavailable", "database": "not migrated"}, status=503)
+    return JsonResponse({"status": "ok", "database": "ok"})

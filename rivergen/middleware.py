@@ -1,0 +1,54 @@
+"""What every request gets, in one pass: an id, its log line, and the content security policy."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+logger = logging.getLogger("rivergen.request")
+
+
+class RequestIDFilter(logging.Filter):
+    """Put the id of the request at hand on every log record; `-` outside of one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = request_id.get()
+        return True
+
+
+class RequestMiddleware:
+    """Name the request and log how it ended.
+
+    The caller's `X-Request-ID` is kept if it is sane (contract, section 1), and is found again in
+    the response, the log, the error body and the history.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started_at = time.perf_counter()
+        sent = request.headers.get("X-Request-ID", "")
+        current = sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        token = request_id.set(current)
+        try:
+            response = self.get_response(request)
+            milliseconds = (time.perf_counter() - started_at) * 1000
+            # %r keeps a path with line breaks on one line.
+            logger.info(
+                "%s %r %d %.1f ms",
+                request.method, request.path, response.status_code, milliseconds,
+            )  # fmt: skip
+        finally:
+            request_id.reset(token)
+        response["X-Request-ID"] = current
+        response.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)
+        return response

@@ -1,0 +1,149 @@
+"""The API's description: drf-spectacular, taught the response envelope and every failure."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from rivergen.responses import ERROR_CODES, envelope_schema
+
+FAILURES = {
+    400: "Malformed JSON, or an unknown, read-only or invalid field.",
+    401: "A missing, malformed, expired or forged token, or a deactivated user.",
+    403: "The caller is a member of no organization, or its role does not allow this.",
+    404: "There is no such thing in the caller's organizations.",
+    405: "This path does not take this method.",
+    406: "Only JSON is spoken here.",
+    409: "The state of the resource forbids this.",
+    412: "`If-Match` names another version.",
+    413: "The body is larger than 1 MiB.",
+    415: "The body is not of a JSON type.",
+    500: "A bug on the server's side.",
+    503: "The database is out of reach.",
+}
+# What any route may answer, whatever it does.
+COMMON_FAILURES = (405, 406, 500, 503)
+BODY_FAILURES = (413, 415)
+HEADERS: dict[int, dict[str, str]] = {
+    401: {"WWW-Authenticate": "Always `Bearer`."},
+    405: {"Allow": "The methods this path takes."},
+    412: {"ETag": "The current version."},
+    503: {"Retry-After": "Seconds to wait."},
+}
+
+
+class ErrorDetailSerializer(serializers.Serializer):
+    """What went wrong."""
+
+    code = serializers.ChoiceField(choices=sorted(ERROR_CODES.values()))
+    message = serializers.CharField(help_text="One sentence for a person.")
+    details = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        help_text="Sentences by field; empty when no field is at fault.",
+    )
+    request_id = serializers.CharField()
+
+
+class ErrorSerializer(serializers.Serializer):
+    """The envelope of every failure."""
+
+    success = serializers.BooleanField()
+    error = ErrorDetailSerializer()
+
+
+class BearerScheme(OpenApiAuthenticationExtension):
+    """How a request authenticates (RFC 6750)."""
+
+    target_class = "organizations.authentication.BearerAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+def describe(
+    summary: str,
+    *,
+    request: Any = None,
+    response: Any = None,
+    many: bool = False,
+    status: int = 200,
+    errors: Sequence[int] = (),
+    headers: Sequence[str] = (),
+    parameters: Sequence[OpenApiParameter] = (),
+    examples: Sequence[OpenApiExample] = (),
+    partial: bool = False,
+) -> Callable[[Any], Any]:
+    """Describe a view method: `response` is what its `data` holds, `errors` its own failures.
+
+    `headers` names what a success carries of `ETag` and `Location`. Failures any route may have
+    are added here.
+    """
+    body_failures = BODY_FAILURES if request else ()
+    failures = sorted({*errors, *COMMON_FAILURES, *body_failures})
+    body: Any = response(many=True) if many else response
+    header_parameters = [
+        OpenApiParameter(name, str, OpenApiParameter.HEADER, response=[status], required=True)
+        for name in headers
+    ]
+    return extend_schema(
+        summary=summary,
+        request=request,
+        parameters=[*parameters, *header_parameters],
+        examples=list(examples),
+        responses={
+            status: OpenApiResponse(body, description="Success."),
+            **{code: OpenApiResponse(ErrorSerializer, FAILURES[code]) for code in failures},
+        },
+    )
+
+
+class EnvelopeSchema(AutoSchema):
+    """Wrap each success in the envelope, and name the headers of every response."""
+
+    def _get_response_for_code(
+        self,
+        serializer: Any,
+        status_code: str,
+        media_types: Any = None,
+        direction: Any = "response",
+    ) -> Any:
+        response = super()._get_response_for_code(serializer, status_code, media_types, direction)
+        is_page = self._is_list_view() and self.method == "GET"
+        for media in response.get("content", {}).values():
+            if status_code.startswith("2") and not is_page:
+                media["schema"] = envelope_schema(media["schema"])
+        names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
+        response.setdefault("headers", {}).update(
+            {
+                name: {"description": text, "required": True, "schema": {"type": "string"}}
+                for name, text in names.items()
+            }
+        )
+        return response
+
+
+class OpenAPIView(APIView):
+    """`GET /api/v1/openapi.json`: OpenAPI 3.1, not wrapped in the envelope."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> Response:
+        """Give the description of the API."""
+        return Response(document())
+
+
+@functools.cache
+def document() -> Any:
+    """Build the description once per process: the routes do not change."""
+    return SchemaGenerator().get_schema(request=None, public=True)

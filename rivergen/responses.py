@@ -1,0 +1,178 @@
+"""The whole response envelope: what success and failure look like under /api/ (contract, 1)."""
+
+import logging
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, RequestDataTooBig
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from rivergen.exceptions import PayloadTooLarge, PreconditionFailed, ServiceUnavailable
+from rivergen.middleware import request_id
+
+logger = logging.getLogger("rivergen.errors")
+
+ERROR_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    406: "NOT_ACCEPTABLE",
+    409: "CONFLICT",
+    412: "PRECONDITION_FAILED",
+    413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    429: "TOO_MANY_REQUESTS",
+    500: "INTERNAL_ERROR",
+    503: "SERVICE_UNAVAILABLE",
+}
+
+
+class SuccessResponse(Response):
+    """`{"success": true, "data": …, "message": …}`; `extra` adds members beside `data`."""
+
+    def __init__(
+        self,
+        data: Any,
+        message: str,
+        status: int = HTTPStatus.OK,
+        headers: dict[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        body = {"success": True, "data": data, "message": message, **extra}
+        super().__init__(body, status=status, headers=headers)
+
+
+def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
+    """Give the JSON schema of a success whose `data` is of `schema`; `extra` members beside it."""
+    members = {"success": {"const": True}, "data": schema, "message": {"type": "string"}, **extra}
+    return {
+        "type": "object",
+        "properties": members,
+        "required": ["success", "data", "message", *extra],
+    }
+
+
+def error_body(status: int, message: str, details: dict[str, list[str]] | None = None) -> Any:
+    """Build the body of a failure: `details` maps field names to sentences."""
+    return {
+        "success": False,
+        "error": {
+            "code": ERROR_CODES.get(status, ERROR_CODES[400 if status < 500 else 500]),
+            "message": message,
+            "details": details or {},
+            "request_id": request_id.get(),
+        },
+    }
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
+    """Turn whatever a view raises into a failure of the envelope.
+
+    An unknown exception becomes 500; its traceback goes to the log, never into the answer.
+    """
+    translated = _translate(exc)
+    response = drf_exception_handler(translated, context)
+    if response is None or not isinstance(translated, exceptions.APIException):
+        logger.error("Unexpected error", exc_info=exc)
+        response = Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
+        response.data = error_body(500, "Something went wrong on our side.")
+        return response
+    if isinstance(translated, exceptions.ValidationError):
+        details = _field_errors(translated.detail)
+        message = _summary(details)
+        details.pop("non_field_errors", None)
+        response.data = error_body(response.status_code, message, details)
+    else:
+        response.data = error_body(response.status_code, _sentence(translated.detail))
+    if isinstance(translated, PreconditionFailed):
+        response["ETag"] = translated.etag
+    return response
+
+
+def _translate(exc: Exception) -> Exception:
+    if isinstance(exc, Http404):
+        return exceptions.NotFound()
+    if isinstance(exc, PermissionDenied):
+        return exceptions.PermissionDenied()
+    if isinstance(exc, ModelValidationError):
+        if hasattr(exc, "error_dict"):
+            detail = {
+                "non_field_errors" if field == NON_FIELD_ERRORS else field: messages
+                for field, messages in exc.message_dict.items()
+            }
+            return exceptions.ValidationError(detail)
+        return exceptions.ValidationError(exc.messages)
+    if isinstance(exc, RequestDataTooBig):
+        return PayloadTooLarge()
+    if isinstance(exc, UnreadablePostError):
+        return exceptions.ParseError("The request body ended too early.")
+    if isinstance(exc, OperationalError | InterfaceError):
+        logger.warning("The database is out of reach: %s", type(exc.__cause__ or exc).__name__)
+        return ServiceUnavailable()
+    return exc
+
+
+def _field_errors(detail: Any) -> dict[str, list[str]]:
+    """Flatten nested error details into one list of sentences per top-level field."""
+    if isinstance(detail, dict):
+        errors: dict[str, list[str]] = {}
+        for key, value in detail.items():
+            for _, messages in _field_errors(value).items():
+                errors.setdefault(str(key), []).extend(messages)
+        return errors
+    messages = detail if isinstance(detail, list) else [detail]
+    return {"non_field_errors": [str(message) for message in messages]}
+
+
+def _summary(details: dict[str, list[str]]) -> str:
+    fields = [field for field in details if field != "non_field_errors"]
+    if not fields:
+        return _join(details["non_field_errors"])
+    return f"Invalid value for {', '.join(fields[:5])}{' and more' if len(fields) > 5 else ''}."
+
+
+def _sentence(detail: Any) -> str:
+    if isinstance(detail, dict):  # simplejwt's errors
+        detail = detail.get("detail", "")
+    return _join(detail) if isinstance(detail, list) else str(detail)
+
+
+def _join(messages: Iterable[Any]) -> str:
+    return " ".join(str(message) for message in messages)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400 to what Django refuses before a view runs, such as an unknown host name."""
+    if not request.path.startswith("/api/"):
+        return defaults.bad_request(request, exception)
+    return JsonResponse(error_body(400, "The request is malformed."), status=400)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 403 where Django refuses, for instance without a CSRF token."""
+    if not request.path.startswith("/api/"):
+        return defaults.permission_denied(request, exception)
+    return JsonResponse(error_body(403, "This is not allowed."), status=403)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 404 to a path that no route knows."""
+    if not request.path.startswith("/api/"):
+        return defaults.page_not_found(request, exception)
+    return JsonResponse(error_body(404, "There is nothing at this path."), status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer 500 to a bug outside of the views; Django has logged it."""
+    if not request.path.startswith("/api/"):
+        return defaults.server_error(request)
+    return JsonResponse(error_body(500, "Something went wrong on our side."), status=500)

@@ -1,0 +1,141 @@
+"""Strict input: JSON types as they are, no unknown names, all faults at once (contract, 3, 4)."""
+
+import copy
+import functools
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from rest_framework import serializers
+
+LONGEST_NAME_WORTH_A_SUGGESTION = 64
+MOST_UNKNOWN_NAMES_REPORTED = 50
+
+
+class StrictCharField(serializers.CharField):
+    """A JSON string, kept to the letter; DRF's also takes numbers and trims."""
+
+    default_error_messages = {"invalid": "Must be a string."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("trim_whitespace", False)
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON integer; DRF's also takes `"5433"`, `5433.0` and `true`."""
+
+    default_error_messages = {"invalid": "Must be a whole number."}
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:
+            self.fail("invalid")
+        return data
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """A JSON true or false; DRF's also takes `"yes"` and `1`."""
+
+    default_error_messages = {"invalid": "Must be true or false."}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if type(data) is not bool:
+            self.fail("invalid")
+        return data
+
+
+class StrictChoiceField(serializers.ChoiceField):
+    """One of a few JSON strings; the refusal lists them."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str) or data not in self.choices:
+            names = ", ".join(map(str, self.choices))
+            raise serializers.ValidationError(f"Must be one of: {names}.")
+        return data
+
+
+class StrictFieldsMixin:
+    """Validate the names that were sent, and only those, and report every fault at once.
+
+    Serializer fields are built once per class; an instance copies those that the body names.
+    """
+
+    @classmethod
+    @functools.cache
+    def class_fields(cls) -> dict[str, serializers.Field]:
+        """Give all fields by name; never to be bound or changed."""
+        return super().get_fields(cls())  # type: ignore[misc]
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        fields = self.class_fields()
+        sent = getattr(self, "initial_data", fields)
+        return {name: copy.deepcopy(field) for name, field in fields.items() if name in sent}
+
+    def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        errors: dict[str, list[Any]] = {}
+        unknown_names = 0
+        for name, value in data.items():
+            field = self.fields.get(name)  # type: ignore[attr-defined]
+            try:
+                if field is not None and not field.read_only:
+                    values[field.source] = field.run_validation(value)
+                elif unknown_names < MOST_UNKNOWN_NAMES_REPORTED:
+                    self.refuse(name, value)
+            except serializers.ValidationError as error:
+                unknown_names += field is None
+                errors[name[:LONGEST_NAME_WORTH_A_SUGGESTION]] = error.detail
+        if not self.partial:  # type: ignore[attr-defined]
+            for name, field in self.class_fields().items():
+                if field.required and not field.read_only and name not in data:
+                    errors[name] = ["This field is required."]
+        self.add_errors(values, errors)
+        if errors:
+            raise serializers.ValidationError(errors)
+        return values
+
+    def refuse(self, name: str, value: Any) -> None:
+        """Raise ValidationError (400) for a name that cannot be written."""
+        raise serializers.ValidationError(unknown_name(name, self.class_fields()))
+
+    def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        """Add to `errors`, by name, what the valid `values` break together; none by default."""
+
+
+class StrictSerializer(StrictFieldsMixin, serializers.Serializer):
+    """A serializer of declared fields, as strict as the contract."""
+
+
+class StrictModelSerializer(StrictFieldsMixin, serializers.ModelSerializer):
+    """A serializer whose limits are those of the model's fields, as strict as the contract."""
+
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        **{
+            model_field: strict_field
+            for model_field, field in serializers.ModelSerializer.serializer_field_mapping.items()
+            for strict_field in (StrictCharField, StrictIntegerField, StrictBooleanField)
+            if field is strict_field.__base__
+        },
+    }
+    serializer_choice_field = StrictChoiceField
+
+    def build_standard_field(self, field_name: str, model_field: Any) -> Any:
+        field_class, kwargs = super().build_standard_field(field_name, model_field)
+        if kwargs.get("allow_null"):
+            kwargs.pop("allow_blank", None)  # null clears the field, so "" is refused
+        return field_class, kwargs
+
+
+def unknown_name(name: str, known: Iterable[str], what: str = "field") -> str:
+    """Say that `name` is unknown, and which known name was probably meant."""
+    sentence = f"Unknown {what}."
+    if len(name) <= LONGEST_NAME_WORTH_A_SUGGESTION:
+        for match in get_close_matches(name, known, n=1):
+            sentence += f" Did you mean {match}?"
+    return sentence

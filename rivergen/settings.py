@@ -1,0 +1,247 @@
+"""Django settings. The environment is read here and nowhere else; README lists the variables."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from rivergen import embedded_postgres
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Set by pytest itself. A fresh checkout must be able to run the tests with no environment.
+TESTING = "PYTEST_VERSION" in os.environ
+TEST_SECRET_KEY = "django-insecure-for-tests-only-and-refused-everywhere-else"
+SECRET_KEY_MIN_LENGTH = 50
+
+
+def read_bool(name: str) -> bool:
+    """Read a switch that is off unless set: 1, true, yes, on or 0, false, no, off."""
+    value = os.environ.get(name, "").strip().lower()
+    if value in ("1", "true", "yes", "on"):
+        return True
+    if value in ("", "0", "false", "no", "off"):
+        return False
+    raise ImproperlyConfigured(f"{name} must be 1 or 0, not {value!r}.")
+
+
+def read_number(name: str, default: int, low: int, high: int) -> int:
+    """Read a whole number within bounds."""
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
+        raise ImproperlyConfigured(f"{name} must be a number from {low} to {high}, not {text!r}.")
+    return int(text)
+
+
+def read_list(name: str, default: list[str]) -> list[str]:
+    """Read a comma-separated list."""
+    return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()] or default
+
+
+def read_secret_key() -> str:
+    """Read the key that signs access tokens; refuse one that somebody else may know."""
+    key = os.environ.get("SECRET_KEY", "")
+    if not key and TESTING:
+        return TEST_SECRET_KEY
+    if not key:
+        fault = "is not set"
+    elif key.startswith("django-insecure-"):
+        fault = "is a published key"
+    elif len(key) < SECRET_KEY_MIN_LENGTH or len(set(key)) < 10:
+        fault = f"is too easy to guess; it needs {SECRET_KEY_MIN_LENGTH} random characters"
+    else:
+        return key
+    make_one = "python -c 'import secrets; print(secrets.token_urlsafe(50))'"
+    raise ImproperlyConfigured(f"SECRET_KEY {fault}. Make one: {make_one}")
+
+
+def read_database(name: str) -> dict[str, Any]:
+    """Read a PostgreSQL URL; unset means the embedded server, which is started."""
+    url = os.environ.get(name) or embedded_postgres.start(BASE_DIR / ".postgres")
+    try:
+        database: dict[str, Any] = environ.Env.db_url_config(url)
+    except Exception:  # whatever the parser raises repeats the URL, password included
+        database = {}
+    if database.get("ENGINE") != "django.db.backends.postgresql" or not database["NAME"]:
+        raise ImproperlyConfigured(
+            f"{name} must look like postgresql://user:password@host:5432/database."
+        )
+    return database
+
+
+DEBUG = read_bool("DEBUG")
+SECRET_KEY = read_secret_key()
+ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+
+# Read by rivergen.gunicorn.
+BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
+PORT = read_number("PORT", default=8000, low=1, high=65_535)
+WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)
+
+# What `make run` keeps on a machine: its own keys and files. Git ignores it.
+LOCAL_DIR = BASE_DIR / ".local"
+# Where the `file_path` of a file source starts.
+STORAGE_ROOT = Path(os.environ.get("STORAGE_ROOT") or LOCAL_DIR / "storage")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "rest_framework",
+    "organizations",
+    "datasources",
+]
+
+MIDDLEWARE = [
+    "rivergen.middleware.RequestMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "rivergen.urls"
+WSGI_APPLICATION = "rivergen.wsgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "rivergen" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {
+    "default": {
+        **read_database("DATABASE_URL"),
+        "CONN_MAX_AGE": 60,
+        # After a database restart the first request must find out that its connection is gone.
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "organizations.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+if TESTING:
+    PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# Times leave as UTC and end in "Z".
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "static/"
+# Served from the installed packages: nothing to collect before a start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+REQUEST_BODY_MAX_BYTES = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["organizations.permissions.IsOrganizationMember"],
+    "DEFAULT_PARSER_CLASSES": ["rivergen.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "rivergen.pagination.CursorPagination",
+    "DEFAULT_FILTER_BACKENDS": [],
+    "DEFAULT_SCHEMA_CLASS": "rivergen.openapi.EnvelopeSchema",
+    # OPTIONS would answer outside the envelope, with what openapi.json says better.
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "rivergen.responses.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+    "SIGNING_KEY": SECRET_KEY,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "rivergen",
+    "DESCRIPTION": "The data sources of an organization: connections to its databases, "
+    "warehouses and files.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "DataSourceType": "datasources.source_types.DataSourceType",
+        "DataSourceStatus": "datasources.models.DataSource.Status",
+    },
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": None,
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
+}
+
+# Nothing but our own files: no inline script, no other host, no frame.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+SESSION_COOKIE_SECURE = True
+CSRF_COOKIE_SECURE = True
+SECURE_HSTS_SECONDS = 365 * 24 * 3600
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # HSTS for subdomains: they are not ours to decide about
+    "security.W008",  # redirect to HTTPS: done by the proxy that ends TLS
+    "security.W021",  # HSTS preload: likewise
+]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "rivergen.middleware.RequestIDFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["request_id"],
+            "formatter": "line",
+        }
+    },
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "rivergen": {"level": "INFO"},
+        # Django reports each 4xx; the request log has them, with their status.
+        "django": {"handlers": ["console"], "level": "ERROR", "propagate": False},
+    },
+}

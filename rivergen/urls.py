@@ -1,0 +1,23 @@
+"""All routes, and how failures look that happen before a view runs."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularSwaggerSplitView
+
+from rivergen.health import healthz, readyz
+from rivergen.openapi import OpenAPIView
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/v1/", include("organizations.urls")),
+    path("api/v1/", include("datasources.urls")),
+    path("api/v1/openapi.json", OpenAPIView.as_view(), name="openapi"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="openapi")),
+    path("healthz", healthz),
+    path("readyz", readyz),
+]
+
+handler400 = "rivergen.responses.bad_request"
+handler403 = "rivergen.responses.permission_denied"
+handler404 = "rivergen.responses.page_not_found"
+handler500 = "rivergen.responses.server_error"
