@@ -1,0 +1,86 @@
+"""Who is calling: bearer tokens (simplejwt), made stricter and free of queries."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import BigIntegerField
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import RefreshToken, Token
+
+from organizations.models import UsedRefreshToken, User
+
+
+class BearerAuthentication(JWTAuthentication):
+    """Accept `Authorization: Bearer <access_token>`, without looking the user up.
+
+    `request.user` is a User of which only the id is known; anything else would be read when asked
+    for. Whether the user still exists, is active and is a member is decided by the query that
+    fetches what the request is about: each `for_user` joins the user.
+    """
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+    def get_validated_token(self, raw_token: bytes) -> Token:
+        try:
+            return super().get_validated_token(raw_token)
+        except (OverflowError, OSError, TypeError, ValueError):
+            # A signed token whose `exp` is no date, say: simplejwt lets these escape.
+            raise InvalidToken("The token is invalid.") from None
+
+    def get_user(self, validated_token: Token) -> User:
+        user_id = read_user_id(validated_token)
+        return User.from_db(None, ["id"], [user_id])
+
+
+def read_user_id(token: Token) -> int:
+    """Read the id in the token's claim; raises InvalidToken (401) unless it is one.
+
+    simplejwt hands the claim to the database as it is, where `true` is user 1 and "x" an error.
+    """
+    claim = token.get(api_settings.USER_ID_CLAIM)
+    digits = str(claim) if type(claim) in (int, str) else ""
+    if (
+        not (digits.isascii() and digits.isdecimal())
+        or not 0 < int(digits) <= BigIntegerField.MAX_BIGINT
+    ):
+        raise InvalidToken("The token names no user.")
+    return int(digits)
+
+
+def issue_tokens(user: User) -> dict[str, Any]:
+    """Make the tokens of a fresh sign-in: the `data` of `POST /auth/token`; seconds."""
+    refresh_token = RefreshToken.for_user(user)
+    access_token = refresh_token.access_token
+    return {
+        "access_token": str(access_token),
+        "refresh_token": str(refresh_token),
+        "token_type": "Bearer",
+        "expires_in": int(access_token.lifetime.total_seconds()),
+    }
+
+
+def exchange_refresh_token(encoded: str) -> dict[str, Any]:
+    """Use a refresh token up for new tokens.
+
+    Raises AuthenticationFailed (401) if it is forged, expired or used, or if its user has been
+    deactivated or deleted.
+    """
+    try:
+        refresh_token = RefreshToken(encoded)  # type: ignore[arg-type]
+    except (TokenError, OverflowError, OSError, TypeError, ValueError):
+        raise AuthenticationFailed("The refresh token is invalid or expired.") from None
+    user = User.objects.filter(pk=read_user_id(refresh_token), is_active=True).first()
+    if user is None:
+        raise AuthenticationFailed("The user no longer exists or is deactivated.")
+    expires_at = datetime.fromtimestamp(refresh_token["exp"], tz=UTC)
+    try:
+        UsedRefreshToken.use_up(str(refresh_token["jti"]), expires_at)
+    except ValidationError as error:
+        raise AuthenticationFailed(error.message) from None
+    return issue_tokens(user)

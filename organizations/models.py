@@ -1,0 +1,217 @@
+"""Who is asking: users, the organizations they belong to, and the workspaces below them."""
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models, transaction
+from django.utils import timezone
+
+from rivergen.exceptions import Conflict
+
+DEFAULT_WORKSPACE_NAME = "Default"
+
+
+class User(AbstractUser):
+    """A person or a program that signs in."""
+
+    email = models.EmailField(max_length=254, blank=True)
+
+
+class OrganizationQuerySet(models.QuerySet["Organization"]):
+    def for_user(self, user: User) -> Self:
+        """Restrict to the organizations of an active user; `role` is the user's in each.
+
+        Joins the user, so that a deactivated one finds nothing, without a query of its own.
+        """
+        return self.filter(
+            memberships__user_id=user.pk, memberships__user__is_active=True
+        ).annotate(role=models.F("memberships__role"))
+
+    def bulk_create(self, objs: Iterable["Organization"], *args: Any, **options: Any) -> Any:
+        """Create many, each with its default workspace."""
+        with transaction.atomic():
+            created = super().bulk_create(objs, *args, **options)
+            Workspace.objects.bulk_create(
+                Workspace(organization=organization, name=DEFAULT_WORKSPACE_NAME)
+                for organization in created
+            )
+        return created
+
+
+class Organization(models.Model):
+    """A tenant: nothing of it is visible to users who are not its members."""
+
+    role: str  # set by `for_user`
+
+    name = models.CharField(max_length=255)
+    slug = models.SlugField(max_length=63, unique=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = OrganizationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a new organization gets its default workspace in the same transaction."""
+        is_new = self._state.adding
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            if is_new:
+                self.workspaces.create(name=DEFAULT_WORKSPACE_NAME)
+
+
+class WorkspaceQuerySet(models.QuerySet["Workspace"]):
+    def for_user(self, user: User) -> Self:
+        """Restrict to the workspaces of an active user's organizations; `role` as there."""
+        return self.filter(
+            organization__memberships__user_id=user.pk,
+            organization__memberships__user__is_active=True,
+        ).annotate(role=models.F("organization__memberships__role"))
+
+
+class Workspace(models.Model):
+    """A shelf of data sources within an organization."""
+
+    role: str  # set by `for_user`
+
+    organization = models.ForeignKey(
+        Organization, on_delete=models.CASCADE, related_name="workspaces"
+    )
+    name = models.CharField(max_length=255)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = WorkspaceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "name"], name="workspace_name_unique")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save_unique(self) -> None:
+        """Save. Raises ValidationError (400) if the name is taken, also when two calls race."""
+        try:
+            with transaction.atomic():
+                self.save()
+        except IntegrityError:
+            message = "The organization has a workspace of this name."
+            raise ValidationError({"name": [message]}) from None
+
+    def remove(self) -> None:
+        """Delete this workspace. Raises Conflict (409) if it is in use, or the last one."""
+        with transaction.atomic():
+            # Two removals at once must not each see the other's workspace as the one that stays.
+            Organization.objects.select_for_update(no_key=True).get(pk=self.organization_id)
+            siblings = Workspace.objects.filter(organization_id=self.organization_id)
+            if not siblings.exclude(pk=self.pk).exists():
+                raise Conflict("An organization keeps at least one workspace.")
+            try:
+                self.delete()
+            except models.RestrictedError:
+                raise Conflict("The workspace still has data sources.") from None
+
+
+class Role(models.TextChoices):
+    """What a member may do; each role may all that the ones before it may (contract, 2)."""
+
+    VIEWER = "viewer"
+    EDITOR = "editor"
+    ADMIN = "admin"
+    OWNER = "owner"
+
+    def includes(self, other: str) -> bool:
+        """Whether this role may do what `other` may."""
+        ranks = Role.values
+        return ranks.index(self) >= ranks.index(other)
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def for_user(self, user: User) -> Self:
+        """Restrict to the memberships of an active user itself."""
+        return self.filter(user_id=user.pk, user__is_active=True)
+
+
+class Membership(models.Model):
+    """A user's place in an organization."""
+
+    Role = Role
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships"
+    )
+    organization = models.ForeignKey(
+        Organization, on_delete=models.CASCADE, related_name="memberships"
+    )
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = MembershipQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            # Also the index by which every request finds its caller's organizations.
+            models.UniqueConstraint(
+                fields=["user", "organization"],
+                name="membership_unique",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} is {self.role} of {self.organization_id}"
+
+    def change_role(self, role: str) -> None:
+        """Give the member another role. Raises Conflict (409) for the last owner."""
+        with transaction.atomic():
+            self._keep_an_owner(unless_role=role)
+            self.role = role
+            self.save(update_fields=["role"])
+
+    def remove(self) -> None:
+        """End the membership, from the next request on; Conflict (409) for the last owner."""
+        with transaction.atomic():
+            self._keep_an_owner()
+            self.delete()
+
+    def _keep_an_owner(self, unless_role: str | None = None) -> None:
+        if unless_role == Role.OWNER:
+            return
+        # All owners are locked: two who remove each other at once must not both succeed.
+        owners = Membership.objects.select_for_update().filter(
+            organization_id=self.organization_id, role=Role.OWNER
+        )
+        if {owner.pk for owner in owners} == {self.pk}:
+            raise Conflict("An organization keeps at least one owner.")
+
+
+class UsedRefreshToken(models.Model):
+    """A refresh token that has been exchanged; it is good for one exchange only.
+
+    Only its id is kept: the database holds nothing that could be used as a token.
+    """
+
+    jti = models.CharField("token id", max_length=64, primary_key=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.jti
+
+    @classmethod
+    def use_up(cls, jti: str, expires_at: Any) -> None:
+        """Mark a token as used. Raises ValidationError if it was, also when two calls race."""
+        cls.objects.filter(expires_at__lt=timezone.now()).delete()
+        try:
+            with transaction.atomic():
+                cls.objects.create(jti=jti, expires_at=expires_at)
+        except IntegrityError:
+            raise ValidationError("The refresh token has been used.") from None

@@ -1,0 +1,62 @@
+"""Who may do what: membership (403), and the roles within an organization (403)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+from rest_framework.exceptions import NotAuthenticated, PermissionDenied
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from organizations.models import Membership, Role, User
+
+
+class IsAuthenticated(BasePermission):
+    """Refuse callers without a token (401); the view's own query then finds out about the user.
+
+    For views that fetch rows with a `for_user` queryset. When that finds nothing they call
+    `require_membership`, so that the usual request costs no query to learn who is asking.
+    """
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return bool(request.user and request.user.is_authenticated)
+
+
+class IsOrganizationMember(IsAuthenticated):
+    """Refuse callers without a token (401) and users of no organization (403); one query."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not super().has_permission(request, view):
+            return False
+        require_membership(request.user)
+        return True
+
+
+def require_membership(user: User) -> None:
+    """Do nothing for an active user who belongs to an organization.
+
+    Raises NotAuthenticated (401) if the user is deactivated or deleted, PermissionDenied (403) if
+    the user is a member of no organization.
+    """
+    memberships = Membership.objects.filter(user_id=OuterRef("pk"))
+    is_member = (
+        User.objects.filter(pk=user.pk, is_active=True)
+        .values_list(Exists(memberships), flat=True)
+        .first()
+    )
+    if is_member is None:
+        raise NotAuthenticated("The user no longer exists or is deactivated.")
+    if not is_member:
+        raise PermissionDenied("You are not a member of any organization.")
+
+
+def require_role(role: str, required: Role) -> None:
+    """Raise PermissionDenied (403) unless `role` may do what `required` may."""
+    if not Role(role).includes(required):
+        raise PermissionDenied(f"This needs the role {required}; yours is {role}.")
+
+
+def require_role_anywhere(roles: Iterable[str], required: Role) -> None:
+    """Raise PermissionDenied (403) unless one of the caller's `roles` includes `required`."""
+    if not any(Role(role).includes(required) for role in roles):
+        raise PermissionDenied(f"This needs the role {required} in some organization.")

@@ -1,0 +1,129 @@
+"""What a client may send and see of users, organizations, members and workspaces."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from organizations.models import Membership, Organization, Role, User, Workspace
+from rivergen.serializers import (
+    StrictCharField,
+    StrictChoiceField,
+    StrictModelSerializer,
+    StrictSerializer,
+)
+
+
+class TokenRequestSerializer(StrictSerializer):
+    """The body of `POST /auth/token`."""
+
+    username = StrictCharField(max_length=150)
+    password = StrictCharField(max_length=4096, style={"input_type": "password"})
+
+
+class TokenRefreshRequestSerializer(StrictSerializer):
+    """The body of `POST /auth/token/refresh`."""
+
+    refresh_token = StrictCharField(max_length=4096)
+
+
+class TokenSerializer(serializers.Serializer):
+    """A pair of tokens; `expires_in` is the access token's life in seconds."""
+
+    access_token = serializers.CharField()
+    refresh_token = serializers.CharField()
+    token_type = serializers.ChoiceField(choices=["Bearer"])
+    expires_in = serializers.IntegerField()
+
+
+class OwnMembershipSerializer(serializers.ModelSerializer):
+    """A membership as its user sees it."""
+
+    organization_id = serializers.IntegerField(read_only=True)
+    organization_name = serializers.CharField(source="organization.name", read_only=True)
+    organization_slug = serializers.CharField(source="organization.slug", read_only=True)
+
+    class Meta:
+        model = Membership
+        fields = ("organization_id", "organization_name", "organization_slug", "role")
+        read_only_fields = fields
+
+
+class MeSerializer(serializers.ModelSerializer):
+    """The caller and where it belongs."""
+
+    memberships = OwnMembershipSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = User
+        fields = ("id", "username", "email", "first_name", "last_name", "memberships")
+        read_only_fields = fields
+
+
+class OrganizationSerializer(serializers.ModelSerializer):
+    """An organization; `role` is the caller's in it."""
+
+    role = serializers.ChoiceField(choices=Role.choices, read_only=True)
+
+    class Meta:
+        model = Organization
+        fields = ("id", "name", "slug", "role", "created_at")
+        read_only_fields = fields
+
+
+class OrganizationUpdateSerializer(StrictModelSerializer):
+    """The body of `PATCH /organizations/{id}`."""
+
+    name = StrictCharField(max_length=255, trim_whitespace=True)
+
+    class Meta:
+        model = Organization
+        fields = ("name",)
+
+
+class MemberSerializer(serializers.ModelSerializer):
+    """A member of an organization."""
+
+    user_id = serializers.IntegerField(read_only=True)
+    username = serializers.CharField(source="user.username", read_only=True)
+
+    class Meta:
+        model = Membership
+        fields = ("user_id", "username", "role", "created_at")
+        read_only_fields = fields
+
+
+class MemberCreateSerializer(StrictSerializer):
+    """The body of `POST /organizations/{id}/members`: who joins, named by username."""
+
+    username = StrictCharField(max_length=150)
+    role = StrictChoiceField(choices=Role.choices)
+
+    def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        username = values.pop("username", None)
+        if username is not None:
+            values["user"] = User.objects.filter(username=username, is_active=True).first()
+            if values["user"] is None:
+                errors["username"] = ["There is no active user of this name."]
+
+
+class MemberUpdateSerializer(StrictSerializer):
+    """The body of `PATCH /organizations/{id}/members/{user_id}`."""
+
+    role = StrictChoiceField(choices=Role.choices)
+
+
+class WorkspaceSerializer(serializers.ModelSerializer):
+    """A workspace of an organization."""
+
+    organization_id = serializers.IntegerField(read_only=True)
+
+    class Meta:
+        model = Workspace
+        fields = ("id", "organization_id", "name", "created_at")
+        read_only_fields = fields
+
+
+class WorkspaceWriteSerializer(StrictSerializer):
+    """The body of `POST …/workspaces` and `PATCH …/workspaces/{workspace_id}`."""
+
+    name = StrictCharField(max_length=255, trim_whitespace=True)

@@ -1,0 +1,122 @@
+"""The world the tests live in: two organizations, their people, and how they call the API."""
+
+from typing import Any, ClassVar
+
+from django.db import connection
+from django.test import TestCase
+from django.test.utils import CaptureQueriesContext
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+from rest_framework_simplejwt.tokens import AccessToken
+
+from organizations.models import Membership, Organization, Role, User, Workspace
+
+PASSWORD = "correct horse battery staple"
+
+
+def bearer(user: User) -> str:
+    """Give the `Authorization` header of a user."""
+    return f"Bearer {AccessToken.for_user(user)}"
+
+
+class APITestMixin:
+    """Real requests with real tokens, and the people who send them."""
+
+    owner: ClassVar[User]
+    admin: ClassVar[User]
+    editor: ClassVar[User]
+    viewer: ClassVar[User]
+    stranger: ClassVar[User]
+    loner: ClassVar[User]
+    acme: ClassVar[Organization]
+    globex: ClassVar[Organization]
+    workspace: ClassVar[Workspace]
+
+    @classmethod
+    def make_world(cls) -> None:
+        """Build the two organizations."""
+        cls.acme = Organization.objects.create(name="Acme", slug="acme")
+        cls.globex = Organization.objects.create(name="Globex", slug="globex")
+        cls.workspace = cls.acme.workspaces.get()
+
+        # Olivia founded Acme and is its only owner.
+        cls.owner = cls.make_user("olivia", cls.acme, Role.OWNER)
+        # Adam runs Acme's platform.
+        cls.admin = cls.make_user("adam", cls.acme, Role.ADMIN)
+        # Edith keeps Acme's connections up to date, many times a day.
+        cls.editor = cls.make_user("edith", cls.acme, Role.EDITOR)
+        # Victor reads Acme's reports.
+        cls.viewer = cls.make_user("victor", cls.acme, Role.VIEWER)
+        # Stella owns Globex and must never learn what Acme has.
+        cls.stranger = cls.make_user("stella", cls.globex, Role.OWNER)
+        # Leo has an account and belongs nowhere.
+        cls.loner = cls.make_user("leo")
+
+    @staticmethod
+    def make_user(
+        username: str, organization: Organization | None = None, role: str = Role.VIEWER
+    ) -> User:
+        """Create a user, and a membership if an organization is given."""
+        user = User.objects.create_user(username, password=PASSWORD)
+        if organization is not None:
+            Membership.objects.create(user=user, organization=organization, role=role)
+        return user
+
+    def call(
+        self, method: str, path: str, data: Any = None, user: User | None = None, **extra: Any
+    ) -> Response:
+        """Send a request below /api/v1 as `user`; `data` goes as JSON, bytes as they are.
+
+        `extra` are keyword arguments of Django's test client, such as `headers`.
+        """
+        headers = {**({"Authorization": bearer(user)} if user else {}), **extra.pop("headers", {})}
+        client = APIClient(raise_request_exception=False)
+        content: dict[str, Any] = {}
+        if isinstance(data, bytes):
+            content = {"data": data, "content_type": extra.pop("content_type", "application/json")}
+        elif data is not None and "content_type" in extra:
+            raise TypeError("Only bytes go with a content type.")
+        elif data is not None:
+            content = {"data": data, "format": "json"}
+        response: Response = getattr(client, method)(
+            f"/api/v1{path}", headers=headers, **content, **extra
+        )
+        return response
+
+    def assert_error(
+        self, response: Response, status: int, code: str, *fields: str
+    ) -> dict[str, Any]:
+        """Check that this is a failure of the envelope, with exactly these fields at fault."""
+        body = response.json()
+        assert response.status_code == status, body
+        assert body["success"] is False and list(body) == ["success", "error"], body
+        error: dict[str, Any] = body["error"]
+        assert list(error) == ["code", "message", "details", "request_id"], error
+        assert error["code"] == code, error
+        assert error["request_id"] == response["X-Request-ID"]
+        assert error["message"], error
+        assert sorted(error["details"]) == sorted(fields), error
+        return error
+
+    def statements(self) -> CaptureQueriesContext:
+        """Capture SQL; `len(sql(captured))` is the number of statements."""
+        return CaptureQueriesContext(connection)
+
+
+def sql(captured: CaptureQueriesContext) -> list[str]:
+    """Give the captured statements without those that begin and end transactions.
+
+    In a test case, a transaction shows as a savepoint.
+    """
+    control = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE SAVEPOINT")
+    return [
+        query["sql"] for query in captured.captured_queries if not query["sql"].startswith(control)
+    ]
+
+
+class APITestCase(APITestMixin, TestCase):
+    """A test case in the shared world."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.make_world()

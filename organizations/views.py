@@ -1,0 +1,300 @@
+"""Tenancy over HTTP: tokens, the caller, organizations, members and workspaces."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.contrib.auth import authenticate
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from organizations.authentication import exchange_refresh_token, issue_tokens
+from organizations.models import Membership, Organization, Role, User, Workspace
+from organizations.permissions import IsAuthenticated, require_role
+from organizations.serializers import (
+    MemberCreateSerializer,
+    MemberSerializer,
+    MemberUpdateSerializer,
+    MeSerializer,
+    OrganizationSerializer,
+    OrganizationUpdateSerializer,
+    TokenRefreshRequestSerializer,
+    TokenRequestSerializer,
+    TokenSerializer,
+    WorkspaceSerializer,
+    WorkspaceWriteSerializer,
+)
+from organizations.viewsets import ScopedViewSet
+from rivergen.openapi import describe
+from rivergen.parsers import read_body
+from rivergen.responses import SuccessResponse
+
+
+class SignInView(APIView):
+    """The base of the views that hand out tokens; they ask for none."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    def get_authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class TokenView(SignInView):
+    """Sign in."""
+
+    @describe(
+        "Sign in", request=TokenRequestSerializer, response=TokenSerializer, errors=(400, 401)
+    )
+    def post(self, request: Request) -> Response:
+        """Exchange a username and password for an access and a refresh token."""
+        serializer = TokenRequestSerializer(data=read_body(request))
+        serializer.is_valid(raise_exception=True)
+        user = authenticate(request, **serializer.validated_data)
+        if not isinstance(user, User):
+            raise AuthenticationFailed("The username or the password is wrong.")
+        return SuccessResponse(issue_tokens(user), "Signed in successfully")
+
+
+class TokenRefreshView(SignInView):
+    """Stay signed in."""
+
+    @describe(
+        "Refresh the tokens",
+        request=TokenRefreshRequestSerializer,
+        response=TokenSerializer,
+        errors=(400, 401),
+    )
+    def post(self, request: Request) -> Response:
+        """Exchange a refresh token, which is used up by it, for new tokens."""
+        serializer = TokenRefreshRequestSerializer(data=read_body(request))
+        serializer.is_valid(raise_exception=True)
+        tokens = exchange_refresh_token(serializer.validated_data["refresh_token"])
+        return SuccessResponse(tokens, "Token refreshed successfully")
+
+
+class MeView(APIView):
+    """The caller."""
+
+    permission_classes = (IsAuthenticated,)
+
+    @describe("Who am I", response=MeSerializer, errors=(401,))
+    def get(self, request: Request) -> Response:
+        """Give the caller and its memberships; a user of no organization has none."""
+        user = (
+            User.objects.filter(pk=request.user.pk, is_active=True)
+            .prefetch_related("memberships__organization")
+            .first()
+        )
+        if user is None:
+            raise AuthenticationFailed("The user no longer exists or is deactivated.")
+        return SuccessResponse(MeSerializer(user).data, "User retrieved successfully")
+
+
+class OrganizationViewSet(ScopedViewSet):
+    """The organizations the caller belongs to."""
+
+    http_method_names = ["get", "head", "patch", "delete"]
+    lookup_url_kwarg = "organization_id"
+    lookup_value_regex = "[^/]+"
+    serializer_class = OrganizationSerializer
+    ordering = "name"
+    ordering_fields = ("name", "created_at")
+
+    def get_queryset(self) -> QuerySet[Organization]:
+        return Organization.objects.for_user(self.request.user)
+
+    @describe(
+        "List organizations", response=OrganizationSerializer, many=True, errors=(400, 401, 403)
+    )
+    def list(self, request: Request) -> Response:
+        """List the organizations the caller belongs to."""
+        return self.list_page(request, "Organizations retrieved successfully")
+
+    @describe("Get an organization", response=OrganizationSerializer, errors=(401, 403, 404))
+    def retrieve(self, request: Request, organization_id: str) -> Response:
+        """Give one organization."""
+        organization = self.get_object()
+        data = OrganizationSerializer(organization).data
+        return SuccessResponse(data, "Organization retrieved successfully")
+
+    @describe(
+        "Rename an organization",
+        request=OrganizationUpdateSerializer,
+        response=OrganizationSerializer,
+        errors=(400, 401, 403, 404),
+        partial=True,
+    )
+    def partial_update(self, request: Request, organization_id: str) -> Response:
+        """Change the name of an organization (admin, owner)."""
+        organization = self.get_object()
+        require_role(organization.role, Role.ADMIN)
+        serializer = OrganizationUpdateSerializer(data=read_body(request), partial=True)
+        serializer.is_valid(raise_exception=True)
+        for field, value in serializer.validated_data.items():
+            setattr(organization, field, value)
+        organization.save(update_fields=[*serializer.validated_data])
+        data = OrganizationSerializer(organization).data
+        return SuccessResponse(data, "Organization updated successfully")
+
+    @describe("Remove an organization", status=204, errors=(401, 403, 404))
+    def destroy(self, request: Request, organization_id: str) -> Response:
+        """Remove an organization and all that is in it (owner)."""
+        organization = self.get_object()
+        require_role(organization.role, Role.OWNER)
+        organization.delete()
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+class BelowOrganizationViewSet(ScopedViewSet):
+    """The base of what is found below `/organizations/{organization_id}/`."""
+
+    lookup_value_regex = "[^/]+"
+
+    def get_organization(self, role: Role = Role.VIEWER) -> Organization:
+        """Fetch the organization in the path; raises 401, 403 (also below `role`) or 404."""
+        organizations = Organization.objects.for_user(self.request.user)
+        organization = self.find(organizations, self.kwargs["organization_id"])
+        require_role(organization.role, role)
+        return organization
+
+
+class MemberViewSet(BelowOrganizationViewSet):
+    """The members of an organization."""
+
+    http_method_names = ["get", "head", "post", "patch", "delete"]
+    lookup_url_kwarg = "user_id"
+    serializer_class = MemberSerializer
+
+    def get_queryset(self) -> QuerySet[Membership]:
+        return self.get_organization().memberships.select_related("user")
+
+    def get_member(self) -> Membership:
+        """Fetch the membership to manage; raises 404, and 403 for an owner's but to an owner."""
+        organization = self.get_organization(Role.ADMIN)
+        members = organization.memberships.select_related("user")
+        member: Membership = self.find(members, self.kwargs["user_id"], field="user_id")
+        if member.role == Role.OWNER:
+            require_role(organization.role, Role.OWNER)
+        return member
+
+    @describe("List members", response=MemberSerializer, many=True, errors=(400, 401, 403, 404))
+    def list(self, request: Request, organization_id: str) -> Response:
+        """List the members of an organization, in the order they joined."""
+        return self.list_page(request, "Members retrieved successfully")
+
+    @describe(
+        "Add a member",
+        request=MemberCreateSerializer,
+        response=MemberSerializer,
+        status=201,
+        errors=(400, 401, 403, 404),
+    )
+    def create(self, request: Request, organization_id: str) -> Response:
+        """Make an existing user a member (admin, owner; only owners name owners)."""
+        organization = self.get_organization(Role.ADMIN)
+        serializer = MemberCreateSerializer(data=read_body(request))
+        serializer.is_valid(raise_exception=True)
+        require_role(organization.role, Role(serializer.validated_data["role"]))
+        try:
+            with transaction.atomic():
+                member = organization.memberships.create(**serializer.validated_data)
+        except IntegrityError:
+            raise ValidationError({"username": ["The user is already a member."]}) from None
+        data = MemberSerializer(member).data
+        return SuccessResponse(data, "Member added successfully", status=HTTPStatus.CREATED)
+
+    @describe(
+        "Change a member's role",
+        request=MemberUpdateSerializer,
+        response=MemberSerializer,
+        errors=(400, 401, 403, 404, 409),
+        partial=True,
+    )
+    def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
+        """Give a member another role (admin, owner; only owners name or demote owners)."""
+        member = self.get_member()
+        serializer = MemberUpdateSerializer(data=read_body(request), partial=True)
+        serializer.is_valid(raise_exception=True)
+        if role := serializer.validated_data.get("role"):
+            if role == Role.OWNER:
+                self.get_organization(Role.OWNER)
+            member.change_role(role)
+        return SuccessResponse(MemberSerializer(member).data, "Member updated successfully")
+
+    @describe("Remove a member", status=204, errors=(401, 403, 404, 409))
+    def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
+        """End a membership (admin, owner; only owners remove owners; the last owner stays)."""
+        self.get_member().remove()
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+class WorkspaceViewSet(BelowOrganizationViewSet):
+    """The workspaces of an organization."""
+
+    http_method_names = ["get", "head", "post", "patch", "delete"]
+    lookup_url_kwarg = "workspace_id"
+    serializer_class = WorkspaceSerializer
+
+    def get_queryset(self) -> QuerySet[Workspace]:
+        return self.get_organization().workspaces.all()
+
+    def get_workspace(self) -> Workspace:
+        """Fetch the workspace to manage; raises 403 or 404."""
+        workspaces = self.get_organization(Role.ADMIN).workspaces.all()
+        workspace: Workspace = self.find(workspaces, self.kwargs["workspace_id"])
+        return workspace
+
+    def read_values(self, request: Request, *, partial: bool) -> dict[str, Any]:
+        """Validate the body; raises ValidationError (400)."""
+        serializer = WorkspaceWriteSerializer(data=read_body(request), partial=partial)
+        serializer.is_valid(raise_exception=True)
+        return serializer.validated_data
+
+    @describe(
+        "List workspaces", response=WorkspaceSerializer, many=True, errors=(400, 401, 403, 404)
+    )
+    def list(self, request: Request, organization_id: str) -> Response:
+        """List the workspaces of an organization, the first one first."""
+        return self.list_page(request, "Workspaces retrieved successfully")
+
+    @describe(
+        "Add a workspace",
+        request=WorkspaceWriteSerializer,
+        response=WorkspaceSerializer,
+        status=201,
+        errors=(400, 401, 403, 404),
+    )
+    def create(self, request: Request, organization_id: str) -> Response:
+        """Add a workspace to an organization (admin, owner)."""
+        organization = self.get_organization(Role.ADMIN)
+        workspace = Workspace(organization=organization, **self.read_values(request, partial=False))
+        workspace.save_unique()
+        data = WorkspaceSerializer(workspace).data
+        return SuccessResponse(data, "Workspace created successfully", status=HTTPStatus.CREATED)
+
+    @describe(
+        "Rename a workspace",
+        request=WorkspaceWriteSerializer,
+        response=WorkspaceSerializer,
+        errors=(400, 401, 403, 404),
+        partial=True,
+    )
+    def partial_update(self, request: Request, organization_id: str, workspace_id: str) -> Response:
+        """Change the name of a workspace (admin, owner)."""
+        workspace = self.get_workspace()
+        for field, value in self.read_values(request, partial=True).items():
+            setattr(workspace, field, value)
+        workspace.save_unique()
+        data = WorkspaceSerializer(workspace).data
+        return SuccessResponse(data, "Workspace updated successfully")
+
+    @describe("Remove a workspace", status=204, errors=(401, 403, 404, 409))
+    def destroy(self, request: Request, organization_id: str, workspace_id: str) -> Response:
+        """Remove an empty workspace (admin, owner); an organization keeps at least one."""
+        self.get_workspace().remove()
+        return Response(status=HTTPStatus.NO_CONTENT)

@@ -1,0 +1,89 @@
+"""The base of every endpoint whose rows belong to an organization."""
+
+from typing import Any, ClassVar
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import BigIntegerField
+from rest_framework import viewsets
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations.permissions import IsAuthenticated, require_membership
+from rivergen.serializers import unknown_name
+
+
+class ScopedViewSet(viewsets.GenericViewSet):
+    """Rows of the organizations the caller belongs to, found by one query.
+
+    `get_queryset` must scope with a `for_user`. Only when it finds nothing does a second query
+    tell a deactivated user (401) and a member of nothing (403) from a row that is not there (404).
+    """
+
+    permission_classes = [IsAuthenticated]
+    ordering = "id"
+    ordering_fields: ClassVar[tuple[str, ...]] = ()
+
+    def get_object(self) -> Any:
+        return self.find(self.get_queryset(), self.kwargs[self.lookup_url_kwarg])
+
+    def find(self, queryset: Any, text_id: str, field: str = "pk") -> Any:
+        """Fetch one row of a scoped queryset by an id of the path; raises 401, 403 or 404."""
+        try:
+            return queryset.get(**{field: read_id(text_id)})
+        except (ObjectDoesNotExist, ValueError):
+            require_membership(self.request.user)
+            raise NotFound from None
+
+    def list_page(self, request: Request, message: str) -> Response:
+        """Answer with one page of the filtered queryset."""
+        queryset = self.get_queryset()
+        try:
+            refuse_unknown_parameters(request, self.list_parameters())
+            rows = self.paginate_queryset(self.filter_queryset(queryset))
+        except ValidationError:
+            require_membership(request.user)  # whoever may not be here learns that first
+            raise
+        if not rows:
+            require_membership(request.user)
+        data = self.get_serializer(rows, many=True).data
+        return self.paginator.get_paginated_response(data, message)
+
+    @classmethod
+    def list_parameters(cls) -> list[str]:
+        """Name the query parameters that the list takes."""
+        names = [*cls.pagination_class.query_parameters]
+        if cls.ordering_fields:
+            names.append("ordering")
+        if getattr(cls, "filterset_class", None):
+            names += cls.filterset_class.base_filters
+        return names
+
+
+def read_id(text: str) -> int:
+    """Read an id from a path; raises ValueError for what can be no id, beyond bigint included."""
+    if (
+        not (text.isascii() and text.isdecimal())
+        or not 0 < int(text[:20]) <= BigIntegerField.MAX_BIGINT
+    ):
+        raise ValueError(text)
+    return int(text[:20])
+
+
+def refuse_unknown_parameters(request: Request, known: list[str]) -> None:
+    """Raise ValidationError (400) for query parameters that would be ignored in silence."""
+    errors = {
+        name[:64]: [unknown_name(name, known, "query parameter")]
+        for name in list(request.query_params)[:50]
+        if name not in known
+    }
+    if errors:
+        raise ValidationError(errors)
+
+
+def read_switch(request: Request, name: str) -> bool:
+    """Read a true/false query parameter, false by default. Raises ValidationError (400)."""
+    value = request.query_params.get(name, "false")
+    if value not in ("true", "false"):
+        raise ValidationError({name: ["Must be true or false."]})
+    return value == "true"
