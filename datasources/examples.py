@@ -1,0 +1,111 @@
+"""How the endpoints are described in openapi.json: failures, headers, parameters, examples."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter
+
+from datasources.serializers import (
+    DataSourceCreateSerializer,
+    DataSourceRevisionSerializer,
+    DataSourceSerializer,
+    DataSourceUpdateSerializer,
+    SourceTypeSerializer,
+)
+
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description='`"<version>"`: change only this version, else 412.',
+)
+LIST: dict[str, Any] = {
+    "summary": "List data sources",
+    "response": DataSourceSerializer,
+    "many": True,
+    "errors": (400, 401, 403),
+}
+CREATE: dict[str, Any] = {
+    "summary": "Create a data source",
+    "request": DataSourceCreateSerializer,
+    "response": DataSourceSerializer,
+    "status": 201,
+    "errors": (400, 401, 403),
+    "headers": ("ETag", "Location"),
+    "examples": (
+        OpenApiExample(
+            "A PostgreSQL database",
+            {
+                "name": "Production PostgreSQL",
+                "type": "postgresql",
+                "host": "db.example.com",
+                "database_name": "production",
+                "schema_name": "public",
+                "tags": ["production"],
+            },
+            request_only=True,
+        ),
+    ),
+}
+RETRIEVE: dict[str, Any] = {
+    "summary": "Get a data source",
+    "response": DataSourceSerializer,
+    "errors": (401, 403, 404),
+    "headers": ("ETag",),
+    "parameters": (
+        OpenApiParameter(
+            "If-None-Match",
+            str,
+            OpenApiParameter.HEADER,
+            description='`"<version>"`: answer 304 if this is still the version.',
+        ),
+    ),
+}
+UPDATE: dict[str, Any] = {
+    "summary": "Update a data source",
+    "request": {
+        "application/json": DataSourceUpdateSerializer,
+        "application/merge-patch+json": DataSourceUpdateSerializer,
+    },
+    "response": DataSourceSerializer,
+    "errors": (400, 401, 403, 404, 412),
+    "parameters": (
+        OpenApiParameter(
+            "dry_run",
+            bool,
+            description="Validate, answer with what would be stored, and store nothing.",
+        ),
+        IF_MATCH,
+    ),
+    "examples": (
+        OpenApiExample(
+            "The name and the pool size",
+            {"name": "Updated PostgreSQL", "connection_pool_size": 10},
+            request_only=True,
+        ),
+    ),
+}
+DESTROY: dict[str, Any] = {
+    "summary": "Delete a data source",
+    "status": 204,
+    "errors": (401, 403, 404, 412),
+    "parameters": (IF_MATCH,),
+}
+HISTORY: dict[str, Any] = {
+    "summary": "List the changes of a data source",
+    "response": DataSourceRevisionSerializer,
+    "many": True,
+    "errors": (400, 401, 403, 404),
+}
+RESTORE: dict[str, Any] = {
+    "summary": "Restore a version",
+    "response": DataSourceSerializer,
+    "errors": (401, 403, 404, 409, 412),
+    "headers": ("ETag",),
+    "parameters": (IF_MATCH,),
+}
+TYPES: dict[str, Any] = {
+    "summary": "List the types of data sources",
+    "response": SourceTypeSerializer,
+    "many": True,
+    "errors": (401, 403),
+}

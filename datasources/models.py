@@ -1,0 +1,524 @@
+"""Data sources and their history: every rule about one row, and about many."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn, Self
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import IntegrityError, models, transaction
+from django.db.models.functions import Lower, Upper
+from django.utils import timezone
+
+from datasources.connection_strings import validate_connection_string
+from datasources.source_types import SOURCE_TYPES, DataSourceType, SourceType
+from datasources.validators import (
+    HOST_MAX_LENGTH,
+    TAG_MAX_LENGTH,
+    validate_file_path,
+    validate_host,
+    validate_metadata,
+    validate_tags,
+    validate_text,
+)
+from organizations.models import Organization, User, Workspace
+
+NAME_TAKEN = "The workspace has a data source of this name."
+# What an update may change, in the order of the API document.
+UPDATABLE_FIELDS = (
+    "name",
+    "description",
+    "host",
+    "port",
+    "database_name",
+    "schema_name",
+    "connection_string",
+    "file_path",
+    "use_ssh_tunnel",
+    "ssh_host",
+    "ssh_port",
+    "ssh_username",
+    "ssh_local_port",
+    "connection_pool_size",
+    "connection_timeout",
+    "query_timeout",
+    "max_retries",
+    "schema_auto_refresh",
+    "schema_refresh_interval",
+    "metadata",
+    "tags",
+)
+SEARCHED_FIELDS = ("name", "description", "host", "database_name")
+
+Changes = dict[str, dict[str, Any]]
+"""What a change did, by field: `{"port": {"from": 5432, "to": 5433}}`."""
+
+
+class UnrecordedChangeError(TypeError):
+    """A data source changes by `apply_changes` only, which records the change in its history."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+class DataSourceQuerySet(models.QuerySet["DataSource"]):
+    """Many data sources: who may see them, which match, and that none changes unrecorded."""
+
+    def for_user(self, user: User) -> Self:
+        """Restrict to the organizations of an active user; `role` is the user's in each.
+
+        Joins the user, so that a deactivated one finds nothing, without a query of its own.
+        """
+        return self.filter(
+            organization__memberships__user_id=user.pk,
+            organization__memberships__user__is_active=True,
+        ).annotate(role=models.F("organization__memberships__role"))
+
+    def for_update(self) -> Self:
+        """Lock the rows until the transaction ends, for `apply_changes(…, is_locked=True)`.
+
+        Rows that refer to a data source can still be inserted meanwhile (FOR NO KEY UPDATE).
+        """
+        return self.select_for_update(no_key=True, of=("self",))
+
+    def tagged(self, tags: Iterable[str]) -> Self:
+        """Restrict to the data sources that have all these tags."""
+        return self.filter(tags__contains=list(tags))
+
+    def search(self, text: str) -> Self:
+        """Restrict to those that have each word of `text` in one of `SEARCHED_FIELDS`."""
+        queryset = self
+        for word in text.split():
+            condition = models.Q()
+            for field in SEARCHED_FIELDS:
+                condition |= models.Q(**{f"{field}__icontains": word})
+            queryset = queryset.filter(condition)
+        return queryset
+
+    def bulk_create(self, objs: Iterable["DataSource"], *args: Any, **options: Any) -> Any:
+        """Create many, each with the first revision of its history."""
+        if options.get("update_conflicts") or options.get("ignore_conflicts"):
+            raise UnrecordedChangeError
+        objs = list(objs)
+        for data_source in objs:
+            data_source.complete()
+        with transaction.atomic():
+            created = super().bulk_create(objs, *args, **options)
+            DataSourceRevision.objects.bulk_create(
+                data_source.first_revision(DataSourceRevision.Origin.SHELL)
+                for data_source in created
+            )
+        return created
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        """Refuse: the change would pass the history by."""
+        raise UnrecordedChangeError
+
+
+class TrimmedCharField(models.CharField):
+    """Text without space around it."""
+
+    def to_python(self, value: Any) -> Any:
+        value = super().to_python(value)
+        return value.strip() if isinstance(value, str) else value
+
+
+def _text(max_length: int, *validators: Any, help_text: str = "") -> models.CharField:
+    """Optional text: null when there is none, never empty."""
+    return models.CharField(
+        max_length=max_length,
+        null=True,
+        blank=True,
+        default=None,
+        help_text=help_text,
+        validators=[validate_text, *validators],
+    )
+
+
+def _number(
+    low: int, high: int, default: int | None = None, *, null: bool = False, help_text: str = ""
+) -> models.IntegerField:
+    """A whole number from `low` to `high`."""
+    return models.IntegerField(
+        null=null,
+        blank=null,
+        default=default,
+        help_text=help_text,
+        validators=[MinValueValidator(low), MaxValueValidator(high)],
+    )
+
+
+class DataSource(models.Model):
+    """A configured connection to a database, warehouse or file of an organization."""
+
+    Type = DataSourceType
+
+    class Status(models.TextChoices):
+        """What the last use of the source showed."""
+
+        ACTIVE = "active"
+        INACTIVE = "inactive"
+        ERROR = "error"
+
+    class CredentialsStatus(models.TextChoices):
+        """Whether secrets are stored, and may be used (contract, section 4a)."""
+
+        UNSET = "unset"
+        SET = "set"
+        UNCONFIRMED = "unconfirmed"
+
+    role: str  # set by `for_user`
+
+    organization = models.ForeignKey(
+        Organization,
+        on_delete=models.CASCADE,
+        related_name="data_sources",
+        db_index=False,  # the list indexes below start with it
+        editable=False,
+    )
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.RESTRICT, related_name="data_sources", db_index=False
+    )
+    name = TrimmedCharField(max_length=255, validators=[validate_text])
+    type = models.CharField(max_length=32, choices=DataSourceType.choices)
+    description = models.CharField(
+        max_length=10_000, blank=True, default="", validators=[validate_text]
+    )
+
+    host = _text(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
+    port = _number(1, 65_535, null=True, help_text="At creation the default is the type's.")
+    database_name = _text(255)
+    schema_name = _text(255)
+    connection_string = _text(
+        4_096, help_text="A URL whose scheme fits the type, without a password in it."
+    )
+    file_path = _text(1_000, validate_file_path, help_text="Relative object path in storage.")
+
+    use_ssh_tunnel = models.BooleanField(
+        default=False, help_text="True needs `ssh_host` and `ssh_username`."
+    )
+    ssh_host = _text(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
+    ssh_port = _number(1, 65_535, 22, null=True)
+    ssh_username = _text(255)
+    ssh_local_port = _number(1, 65_535, null=True, help_text="Null: any free port.")
+
+    connection_pool_size = _number(1, 100, 5)
+    connection_timeout = _number(1, 300, 30, help_text="Seconds.")
+    query_timeout = _number(1, 86_400, 300, help_text="Seconds.")
+    max_retries = _number(0, 10, 3)
+
+    schema_auto_refresh = models.BooleanField(default=False)
+    schema_refresh_interval = _number(60, 2_592_000, 3_600, help_text="Seconds.")
+
+    metadata = models.JSONField(default=dict, blank=True, validators=[validate_metadata])
+    tags = ArrayField(
+        models.CharField(max_length=TAG_MAX_LENGTH),
+        default=list,
+        blank=True,
+        validators=[validate_tags],
+    )
+
+    status = models.CharField(
+        max_length=16, choices=Status.choices, default=Status.ACTIVE, editable=False
+    )
+    credentials_status = models.CharField(
+        max_length=16,
+        choices=CredentialsStatus.choices,
+        default=CredentialsStatus.UNSET,
+        editable=False,
+    )
+    version = models.BigIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
+    )
+    updated_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
+    )
+
+    objects = DataSourceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [
+            # Also the index for `?workspace_id=`.
+            models.UniqueConstraint("workspace", Lower("name"), name="data_source_name_unique")
+        ]
+        indexes = [
+            # The lists of one organization, by each `?ordering=`.
+            models.Index(fields=["organization", "name", "id"], name="data_source_by_name"),
+            models.Index(
+                fields=["organization", "created_at", "id"], name="data_source_by_created"
+            ),
+            models.Index(
+                fields=["organization", "updated_at", "id"], name="data_source_by_updated"
+            ),
+            GinIndex("tags", name="data_source_tags"),  # `?tag=`
+            # `?search=`: icontains compares upper case.
+            GinIndex(
+                *(OpClass(Upper(field), "gin_trgm_ops") for field in SEARCHED_FIELDS),
+                name="data_source_search",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def source_type(self) -> SourceType:
+        """What all sources of this type have in common."""
+        return SOURCE_TYPES[self.type]
+
+    @property
+    def etag(self) -> str:
+        """The entity tag (RFC 9110, section 8.8.3): the version, quoted."""
+        return f'"{self.version}"'
+
+    def save(self, *args: Any, origin: str = "shell", request_id: str = "", **kwargs: Any) -> None:
+        """Insert a new data source and the first revision of its history.
+
+        Raises ValidationError (400) if it is invalid or its name taken, and UnrecordedChangeError
+        for a stored one: those change by `apply_changes`.
+        """
+        if not self._state.adding:
+            raise UnrecordedChangeError
+        self.complete()
+        with transaction.atomic():
+            self._write(lambda: super(DataSource, self).save(*args, **kwargs))
+            self.first_revision(origin, request_id).save()
+
+    def complete(self) -> None:
+        """Fill in what follows from other fields, before the first save, and check them all.
+
+        Raises ValidationError (400).
+        """
+        if self.workspace_id is None and self.organization_id is not None:
+            self.workspace = self.organization.workspaces.order_by("id")[0]
+        if self.workspace_id is not None:
+            self.organization_id = self.workspace.organization_id
+        self._check(("name", "type", *UPDATABLE_FIELDS))
+
+    def first_revision(self, origin: str, request_id: str = "") -> "DataSourceRevision":
+        """Give the revision that records the creation: all fields that are not at their default."""
+        changes: Changes = {}
+        for field in ("type", *UPDATABLE_FIELDS):
+            value = getattr(self, field)
+            if value != self._meta.get_field(field).get_default():
+                changes[field] = {"from": None, "to": value}
+        return DataSourceRevision(
+            data_source=self,
+            version=self.version,
+            changed_at=self.created_at,
+            changed_by_id=self.created_by_id,
+            origin=origin,
+            request_id=request_id,
+            changes=changes,
+        )
+
+    def apply_changes(
+        self,
+        changes: Mapping[str, Any],
+        *,
+        user: User | None,
+        origin: str = "shell",
+        request_id: str = "",
+        is_locked: bool = False,
+        dry_run: bool = False,
+    ) -> Changes:
+        """Write the given fields, and only those, to this data source; record what changed.
+
+        `changes` maps names of `UPDATABLE_FIELDS` to values; timeouts and intervals are whole
+        seconds. Also sets `updated_at` (UTC) and `updated_by`, and, if a value really differs,
+        moves `version` by one and adds a revision, all in one transaction. Without any field it
+        does nothing. Returns what differs.
+
+        The row is locked and read anew first, so that concurrent writers of other fields lose
+        nothing, unless `is_locked` says that it comes from `for_update` in this transaction. With
+        `dry_run` this instance becomes what would be stored, and nothing is.
+
+        Raises ValidationError (400) if a value is invalid, the fields contradict each other, or
+        the name is taken. Source: "Update Data Source", Features; contract, section 4.
+        """
+        # Whoever holds the lock has a transaction, and no use for a savepoint in it.
+        with transaction.atomic(savepoint=not is_locked):
+            if not is_locked:
+                self.refresh_from_db(from_queryset=DataSource.objects.for_update())
+            if unknown := [field for field in changes if field not in UPDATABLE_FIELDS]:
+                raise ValidationError(dict.fromkeys(unknown, "This field cannot be changed."))
+            if not changes:
+                return {}
+            before = {field: getattr(self, field) for field in changes}
+            for field, value in changes.items():
+                setattr(self, field, value)
+            self._check(changes)
+            differences: Changes = {
+                field: {"from": before[field], "to": getattr(self, field)}
+                for field in changes
+                if not is_same_json(before[field], getattr(self, field))
+            }
+            self.updated_at = timezone.now()
+            self.updated_by = user
+            self.version += bool(differences)
+            if dry_run:
+                if "name" in differences and self.is_name_taken(self.name):
+                    raise ValidationError({"name": NAME_TAKEN})
+                return differences
+            columns = [*differences, "version", "updated_at", "updated_by"]
+            self._write(lambda: super(DataSource, self).save(update_fields=columns))
+            if differences:
+                DataSourceRevision.objects.create(
+                    data_source=self,
+                    version=self.version,
+                    changed_at=self.updated_at,
+                    changed_by=user,
+                    origin=origin,
+                    request_id=request_id,
+                    changes=differences,
+                )
+            return differences
+
+    def restore(
+        self, version: int, *, user: User | None, request_id: str = "", is_locked: bool = False
+    ) -> Changes:
+        """Bring all fields back to what they were at `version`, as a change of its own.
+
+        Undoes the later revisions, newest first. Raises DataSourceRevision.DoesNotExist (404) if
+        there was no such version, and ValidationError (409) if the old values cannot be had any
+        more, because the name is taken, say.
+        """
+        with transaction.atomic(savepoint=not is_locked):
+            if not is_locked:
+                self.refresh_from_db(from_queryset=DataSource.objects.for_update())
+            if not 1 <= version <= self.version:
+                raise DataSourceRevision.DoesNotExist
+            old_values: dict[str, Any] = {}
+            for revision in self.revisions.filter(version__gt=version).order_by("-version"):
+                for field, change in revision.changes.items():
+                    old_values[field] = change["from"]
+            return self.apply_changes(
+                old_values,
+                user=user,
+                origin=DataSourceRevision.Origin.RESTORE,
+                request_id=request_id,
+                is_locked=True,
+            )
+
+    def clean(self) -> None:
+        """Check the fields against each other; raises ValidationError (400)."""
+        if errors := self.contradictions({}):
+            raise ValidationError(errors)
+
+    def contradictions(self, changes: Mapping[str, Any]) -> dict[str, str]:
+        """Say, by field, what would be contradictory once `changes` were made."""
+
+        def value(field: str) -> Any:
+            return changes.get(field, getattr(self, field))
+
+        errors: dict[str, str] = {}
+        if value("use_ssh_tunnel"):
+            for field in ("ssh_host", "ssh_username"):
+                if value(field) is None:
+                    errors[field] = "An SSH tunnel needs this field."
+        if value("connection_string") is not None and self.type in SOURCE_TYPES:
+            try:
+                validate_connection_string(value("connection_string"), self.source_type, self.type)
+            except ValidationError as error:
+                errors["connection_string"] = error.message
+        return errors
+
+    def is_name_taken(self, name: str) -> bool:
+        """Whether another data source of the workspace has this name, ignoring case."""
+        namesakes = DataSource.objects.alias(lower_name=Lower("name")).filter(
+            workspace_id=self.workspace_id, lower_name=Lower(models.Value(name))
+        )
+        return namesakes.exclude(pk=self.pk).exists()
+
+    def _check(self, fields: Iterable[str]) -> None:
+        """Validate these fields, and the rules across all; every fault is in one error."""
+        errors: dict[str, Any] = {}
+        try:
+            others = {field.name for field in self._meta.fields} - {*fields}
+            self.clean_fields(exclude=others)
+        except ValidationError as error:
+            errors = error.update_error_dict(errors)
+        for field, message in self.contradictions({}).items():
+            errors.setdefault(field, [message])
+        if errors:
+            raise ValidationError(errors)
+
+    def _write(self, save: Callable[[], None]) -> None:
+        """Save; a name that somebody else took meanwhile is a ValidationError (400)."""
+        try:
+            save()
+        except IntegrityError as error:
+            if "data_source_name_unique" not in str(error):
+                raise
+            raise ValidationError({"name": ValidationError(NAME_TAKEN, code="unique")}) from None
+
+
+def is_same_json(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same; unlike `==`, which takes true for 1 and 1 for 1.0."""
+    if isinstance(one, dict | list):
+        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return type(one) is type(other) and one == other
+
+
+class DataSourceRevisionQuerySet(models.QuerySet["DataSourceRevision"]):
+    def for_user(self, user: User) -> Self:
+        """Restrict to the data sources an active user may see, as there."""
+        return self.filter(
+            data_source__organization__memberships__user_id=user.pk,
+            data_source__organization__memberships__user__is_active=True,
+        )
+
+
+class DataSourceRevision(models.Model):
+    """One change of a data source: what, when, by whom and by which way in."""
+
+    class Origin(models.TextChoices):
+        """The way in by which a change came."""
+
+        API = "api"
+        ADMIN = "admin"
+        SHELL = "shell"
+        JOB = "job"
+        RESTORE = "restore"
+
+    data_source = models.ForeignKey(
+        DataSource,
+        on_delete=models.CASCADE,
+        related_name="revisions",
+        db_index=False,  # the constraint below starts with it
+    )
+    version = models.BigIntegerField(help_text="The version that the change led to.")
+    changed_at = models.DateTimeField()
+    changed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    origin = models.CharField(max_length=16, choices=Origin.choices)
+    request_id = models.CharField(max_length=128, blank=True, default="")
+    changes = models.JSONField(help_text='{"<field>": {"from": …, "to": …}}')
+
+    objects = DataSourceRevisionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [
+            # Also the index that a history is read by.
+            models.UniqueConstraint(fields=["data_source", "version"], name="revision_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.data_source_id}, version {self.version}"

@@ -1,0 +1,242 @@
+"""What a client may send of a data source, and what it may see."""
+
+import functools
+import json
+from typing import Any
+
+from django.core.exceptions import ValidationError as ModelValidationError
+from rest_framework import serializers
+
+from datasources.models import UPDATABLE_FIELDS, DataSource, DataSourceRevision
+from datasources.source_types import DataSourceType
+from datasources.validators import (
+    TAG_MAX_LENGTH,
+    TAGS_MAX_COUNT,
+    is_too_deep,
+    validate_metadata,
+    validate_tags,
+)
+from organizations.models import Role, Workspace
+from rivergen.serializers import StrictIntegerField, StrictModelSerializer, unknown_name
+
+CREDENTIAL_FIELDS = (
+    "username",
+    "password",
+    "ssh_password",
+    "ssh_private_key",
+    "ssh_private_key_passphrase",
+    "token",
+    "service_account_json",
+)
+
+
+class TagsField(serializers.ListField):
+    """An array of different strings, trimmed, in the order given."""
+
+    child = serializers.CharField(max_length=TAG_MAX_LENGTH)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        if not isinstance(data, list):
+            raise serializers.ValidationError("Must be an array of strings.")
+        tags = [tag.strip() if isinstance(tag, str) else tag for tag in data]
+        _check(validate_tags, tags)
+        return tags
+
+
+class MetadataField(serializers.DictField):
+    """A JSON object, kept to the letter."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        _check(validate_metadata, data)
+        return data
+
+
+def _check(validate: Any, value: Any) -> None:
+    """Run a validator of the model; its error becomes one of the serializer's."""
+    try:
+        validate(value)
+    except ModelValidationError as error:
+        raise serializers.ValidationError(error.messages) from None
+
+
+class DataSourceSerializer(serializers.ModelSerializer):
+    """A data source as a client sees it (contract, section 3): no secret, and no mask for one."""
+
+    organization_id = serializers.IntegerField(read_only=True)
+    workspace_id = serializers.IntegerField(read_only=True)
+    tags = serializers.ListField(child=serializers.CharField(), read_only=True)
+    metadata = serializers.DictField(read_only=True)
+    created_by_user_id = serializers.IntegerField(
+        source="created_by_id", read_only=True, allow_null=True
+    )
+    updated_by_user_id = serializers.IntegerField(
+        source="updated_by_id", read_only=True, allow_null=True
+    )
+
+    class Meta:
+        model = DataSource
+        fields = (
+            "id",
+            "organization_id",
+            "workspace_id",
+            "name",
+            "type",
+            *UPDATABLE_FIELDS[1:],
+            "status",
+            "credentials_status",
+            "version",
+            "created_at",
+            "updated_at",
+            "created_by_user_id",
+            "updated_by_user_id",
+        )
+        read_only_fields = fields
+
+
+READ_ONLY_FIELDS = frozenset(DataSourceSerializer.Meta.fields) - {*UPDATABLE_FIELDS}
+
+
+class DataSourceWriteSerializer(StrictModelSerializer):
+    """What creating and updating have in common."""
+
+    tags = TagsField(required=False, max_length=TAGS_MAX_COUNT)
+    metadata = MetadataField(required=False)
+
+    class Meta:
+        model = DataSource
+        fields: tuple[str, ...] = UPDATABLE_FIELDS
+
+    def refuse(self, name: str, value: Any) -> None:
+        if name in CREDENTIAL_FIELDS:
+            raise serializers.ValidationError(
+                "Credentials are set apart from the rest: "
+                "PUT /api/v1/data-sources/{data_source_id}/credentials."
+            )
+        if name in READ_ONLY_FIELDS:
+            raise serializers.ValidationError("This field is read-only.")
+        raise serializers.ValidationError(unknown_name(name, self.Meta.fields))
+
+    def add_contradictions(
+        self, data_source: DataSource, values: dict[str, Any], errors: dict[str, list[Any]]
+    ) -> None:
+        """Add what the fields, each valid by itself, break together and with what is stored."""
+        for field, message in data_source.contradictions(values).items():
+            errors.setdefault(field, [message])
+        # Else the database says so when the row is written. This way it is said with the rest.
+        if errors and "name" in values and data_source.is_name_taken(values["name"]):
+            errors["name"] = ["The workspace has a data source of this name."]
+
+
+class DataSourceUpdateSerializer(DataSourceWriteSerializer):
+    """The body of `PATCH /data-sources/{id}` (contract, section 4).
+
+    `context["is_merge_patch"]`: `metadata` is merged into the stored one (RFC 7396).
+    """
+
+    def refuse(self, name: str, value: Any) -> None:
+        if name in READ_ONLY_FIELDS:
+            # json.dumps tells 1 from true and from 1.0, which == does not.
+            if json.dumps(value) == json.dumps(self.stored[name]):
+                return
+            raise serializers.ValidationError("This field is read-only and has another value.")
+        super().refuse(name, value)
+
+    @functools.cached_property
+    def stored(self) -> Any:
+        """The data source as `GET` shows it."""
+        return DataSourceSerializer(self.instance).data
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        patch = data.get("metadata")
+        is_merge = self.context.get("is_merge_patch") and isinstance(patch, dict)
+        # One that is too deep is refused as it is, below; merging it would recurse.
+        if is_merge and not is_too_deep(patch):
+            data = {**data, "metadata": merge_patch(self.instance.metadata, patch)}
+        return super().to_internal_value(data)
+
+    def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        self.add_contradictions(self.instance, values, errors)
+
+
+class DataSourceCreateSerializer(DataSourceWriteSerializer):
+    """The body of `POST /data-sources`; `validated_data` makes a DataSource.
+
+    `context["roles"]` maps the ids of the caller's organizations to its role in each.
+    """
+
+    workspace_id = StrictIntegerField(
+        required=False, help_text="Default: the first of the organization."
+    )
+
+    class Meta(DataSourceWriteSerializer.Meta):
+        fields = ("workspace_id", "name", "type", *UPDATABLE_FIELDS[1:])
+
+    def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        if "workspace_id" not in errors:
+            workspace = self.find_workspace(values.pop("workspace_id", None))
+            if isinstance(workspace, str):
+                errors["workspace_id"] = [workspace]
+            else:
+                values["workspace"] = workspace
+        data_source = DataSource(**values)
+        if "type" in values:
+            values.setdefault("port", data_source.source_type.default_port)
+        self.add_contradictions(data_source, values, errors)
+
+    def find_workspace(self, workspace_id: int | None) -> Workspace | str:
+        """Find the workspace to create in; or say why there is none."""
+        roles: dict[int, str] = self.context["roles"]
+        if workspace_id is not None:
+            workspaces = Workspace.objects.filter(pk=workspace_id, organization_id__in=roles)
+            return workspaces.first() or "There is no such workspace in your organizations."
+        candidates = [id for id, role in roles.items() if Role(role).includes(Role.EDITOR)]
+        if len(candidates) > 1:
+            return "You may create in several organizations; name the workspace."
+        return Workspace.objects.filter(organization_id=candidates[0]).order_by("id")[0]
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """Apply a JSON merge patch (RFC 7396, section 2) to `target`, which stays as it is."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+class DataSourceRevisionSerializer(serializers.ModelSerializer):
+    """One change of a data source."""
+
+    changed_by_user_id = serializers.IntegerField(
+        source="changed_by_id", read_only=True, allow_null=True
+    )
+    changes = serializers.DictField(read_only=True, help_text='`{field: {"from", "to"}}`')
+
+    class Meta:
+        model = DataSourceRevision
+        fields = ("version", "changed_at", "changed_by_user_id", "origin", "request_id", "changes")
+        read_only_fields = fields
+
+
+class FieldDescriptionSerializer(serializers.Serializer):
+    """A field that the sources of a type use."""
+
+    name = serializers.CharField()
+    required = serializers.BooleanField(help_text="Whether a connection needs it.")
+
+
+class SourceTypeSerializer(serializers.Serializer):
+    """An entry of the catalogue."""
+
+    type = serializers.ChoiceField(choices=DataSourceType.choices)
+    name = serializers.CharField()
+    default_port = serializers.IntegerField(allow_null=True)
+    url_schemes = serializers.ListField(child=serializers.CharField())
+    url_options = serializers.ListField(child=serializers.CharField())
+    fields = FieldDescriptionSerializer(many=True)  # type: ignore[assignment]
+    driver = serializers.CharField()
+    driver_installed = serializers.BooleanField()

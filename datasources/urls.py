@@ -1,0 +1,22 @@
+"""The routes of data sources, below /api/v1/."""
+
+from django.urls import path
+from rest_framework.routers import SimpleRouter
+
+from datasources import views
+
+router = SimpleRouter(trailing_slash=False)
+router.register("data-sources", views.DataSourceViewSet, basename="data-source")
+
+urlpatterns = [
+    *router.urls,
+    path(
+        "data-sources/<str:data_source_id>/history",
+        views.HistoryViewSet.as_view({"get": "list"}),
+    ),
+    path(
+        "data-sources/<str:data_source_id>/history/<str:version>/restore",
+        views.HistoryViewSet.as_view({"post": "restore"}),
+    ),
+    path("data-source-types", views.SourceTypeView.as_view()),
+]

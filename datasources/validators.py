@@ -1,0 +1,176 @@
+"""What one field of a data source may hold, whoever writes it (contract, section 3)."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+HOST_MAX_LENGTH = 253
+METADATA_MAX_BYTES = 65_536
+METADATA_MAX_DEPTH = 20
+TAGS_MAX_COUNT = 50
+TAG_MAX_LENGTH = 64
+
+# One dot-separated part of a host name (RFC 1123), and the underscore that containers are named by.
+HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+# Resolvers read a name that ends so as an address: 2130706433 and 0x7f.1 are 127.0.0.1.
+NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+SECRET_NAMES = {
+    "accesskey",
+    "apikey",
+    "clientsecret",
+    "credentials",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "pwd",
+    "secret",
+    "secretkey",
+    "token",
+}
+# Ends a word of a key: anything but a letter or digit, and the hump of camelCase.
+WORD_BREAK = re.compile(r"[^a-zA-Z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
+
+
+def validate_text(value: str) -> None:
+    """Refuse what PostgreSQL cannot store: NUL and lone surrogates."""
+    if "\0" in value:
+        raise ValidationError("Null characters are not allowed.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValidationError("Lone surrogates are not allowed.") from None
+
+
+def validate_host(value: str) -> None:
+    """Accept a host name (an internationalized one, too) or an IP address, bare."""
+    if not is_host(value):
+        raise ValidationError(
+            "Must be a host name or an IP address, without scheme, port, path or credentials."
+        )
+
+
+def is_host(value: str) -> bool:
+    """Whether `value` is a host name or an IP address; IPv6 without brackets or zone."""
+    try:
+        IPv6Address(value)
+        return "%" not in value
+    except AddressValueError:
+        pass
+    try:
+        name = value.encode("idna").decode().lower().removesuffix(".")
+    except UnicodeError:
+        return False
+    labels = name.split(".")
+    if len(name) > HOST_MAX_LENGTH or not all(map(HOST_LABEL.fullmatch, labels)):
+        return False
+    if NUMBER_LABEL.fullmatch(labels[-1]):
+        return is_ipv4(name)
+    return True
+
+
+def is_ipv4(value: str) -> bool:
+    """Whether `value` is four decimal numbers; shorter, octal and hex spellings are not."""
+    try:
+        IPv4Address(value)
+    except AddressValueError:
+        return False
+    return True
+
+
+def validate_file_path(value: str) -> None:
+    """Accept a relative object path that cannot leave the storage it is looked up in."""
+    if value.startswith("/"):
+        raise ValidationError("Must be a relative path, without a leading slash.")
+    if ".." in value.split("/"):
+        raise ValidationError("Must not contain a '..' part.")
+    if "\\" in value or any(unicodedata.category(character) == "Cc" for character in value):
+        raise ValidationError("Must not contain backslashes or control characters.")
+
+
+def validate_tags(tags: list[str]) -> None:
+    """Accept at most 50 different tags; each is checked by `validate_tag`."""
+    if len(tags) > TAGS_MAX_COUNT:
+        raise ValidationError(f"At most {TAGS_MAX_COUNT} tags are allowed.")
+    for tag in tags:
+        validate_tag(tag)
+    if len(set(tags)) < len(tags):
+        twice = next(tag for tag in tags if tags.count(tag) > 1)
+        raise ValidationError("The tag %(tag)r is there twice.", params={"tag": twice})
+
+
+def validate_tag(tag: Any) -> None:
+    """Accept 1 to 64 characters without space around them."""
+    if not isinstance(tag, str):
+        raise ValidationError("Each tag must be a string.")
+    if not 1 <= len(tag) <= TAG_MAX_LENGTH or tag != tag.strip():
+        raise ValidationError(f"Each tag must have 1 to {TAG_MAX_LENGTH} characters.")
+    validate_text(tag)
+
+
+def validate_metadata(metadata: Any) -> None:
+    """Accept a JSON object of bounded size and depth that names no secret at any depth."""
+    if not isinstance(metadata, dict):
+        raise ValidationError("Must be a JSON object.")
+    if is_too_deep(metadata):
+        raise ValidationError(f"Must not be nested more than {METADATA_MAX_DEPTH} deep.")
+    for _, path, value in walk(metadata):
+        if isinstance(value, str):
+            validate_text(value)
+        key = path[-1] if path else None
+        if isinstance(key, str):
+            validate_text(key)
+            if names_secret(key):
+                pointer = "/".join(str(part)[:64] for part in path)
+                raise ValidationError(
+                    "The key at %(pointer)s names a secret. Secrets go to the credentials: "
+                    "PUT /api/v1/data-sources/{data_source_id}/credentials.",
+                    params={"pointer": pointer},
+                )
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError):  # reached from Python only; JSON bodies are parsed strictly
+        raise ValidationError("Must hold JSON values only.") from None
+    if len(text.encode()) > METADATA_MAX_BYTES:
+        raise ValidationError(f"Must not be larger than {METADATA_MAX_BYTES:,} bytes as JSON.")
+
+
+def is_too_deep(metadata: dict[str, Any]) -> bool:
+    """Whether it is nested deeper than is allowed; the object itself is level 1."""
+    return any(depth > METADATA_MAX_DEPTH for depth, _, _ in walk(metadata))
+
+
+def walk(metadata: dict[str, Any]) -> Iterator[tuple[int, tuple[str | int, ...], Any]]:
+    """Give every value as (depth, path, value), without recursion, whatever the depth.
+
+    A container is one deeper than the one it is in; a scalar is as deep as that.
+    """
+    pending: list[tuple[int, tuple[str | int, ...], Any]] = [(1, (), metadata)]
+    while pending:
+        depth, path, value = pending.pop()
+        yield depth, path, value
+        if isinstance(value, dict):
+            children: Any = value.items()
+        elif isinstance(value, list):
+            children = enumerate(value)
+        else:
+            continue
+        for key, child in children:
+            child_depth = depth + isinstance(child, dict | list)
+            pending.append((child_depth, (*path, key), child))
+
+
+def names_secret(key: str) -> bool:
+    """Whether a key, or the last words of it, is one of the names that secrets go by.
+
+    Case, `-` and `_` make no difference: API-Key, dbPassword and db_password do.
+    """
+    words = [word.lower() for word in WORD_BREAK.split(key) if word]
+    endings = ("".join(words[-count:]) for count in (1, 2, len(words)))
+    return any(ending in SECRET_NAMES for ending in endings)

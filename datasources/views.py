@@ -1,0 +1,233 @@
+"""Data sources over HTTP: each method is the table of contents of what it does."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import transaction
+from django.utils.http import parse_etags
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.exceptions import NotFound
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from datasources import examples
+from datasources.filters import DataSourceFilter
+from datasources.models import DataSource, DataSourceQuerySet, DataSourceRevision
+from datasources.serializers import (
+    DataSourceCreateSerializer,
+    DataSourceRevisionSerializer,
+    DataSourceSerializer,
+    DataSourceUpdateSerializer,
+    SourceTypeSerializer,
+)
+from datasources.source_types import SOURCE_TYPES, DataSourceType
+from organizations.models import Membership, Role
+from organizations.permissions import require_membership, require_role, require_role_anywhere
+from organizations.viewsets import (
+    ScopedViewSet,
+    read_id,
+    read_switch,
+    refuse_unknown_parameters,
+)
+from rivergen.exceptions import Conflict, PreconditionFailed
+from rivergen.middleware import request_id
+from rivergen.openapi import describe
+from rivergen.parsers import MergePatchParser, StrictJSONParser, read_body
+from rivergen.responses import SuccessResponse
+
+
+class DataSourceViewSet(ScopedViewSet):
+    """Data sources of the organizations the caller belongs to."""
+
+    http_method_names = ["get", "head", "post", "patch", "delete"]
+    lookup_url_kwarg = "data_source_id"
+    lookup_value_regex = "[^/]+"
+    serializer_class = DataSourceSerializer
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = DataSourceFilter
+    ordering = "name"
+    ordering_fields = ("name", "created_at", "updated_at")
+
+    def get_queryset(self) -> DataSourceQuerySet:
+        return DataSource.objects.for_user(self.request.user)
+
+    def get_parsers(self) -> list[BaseParser]:
+        if self.request is not None and self.request.method == "PATCH":
+            return [StrictJSONParser(), MergePatchParser()]
+        return [StrictJSONParser()]
+
+    def get_locked(self, role: Role) -> DataSource:
+        """Fetch the data source in the path for a change; it stays locked until the commit.
+
+        The body is read first: a slow client must not keep the lock. Raises 401, 403 or 404.
+        """
+        _ = self.request.body
+        queryset = self.get_queryset().for_update()
+        data_source: DataSource = self.find(queryset, self.kwargs["data_source_id"])
+        require_role(data_source.role, role)
+        return data_source
+
+    @describe(**examples.LIST)
+    def list(self, request: Request) -> Response:
+        """List the data sources of the caller's organizations, page by page."""
+        return self.list_page(request, "Data sources retrieved successfully")
+
+    @describe(**examples.CREATE)
+    def create(self, request: Request) -> Response:
+        """Create a data source (editor, admin, owner)."""
+        roles = dict(
+            Membership.objects.for_user(request.user).values_list("organization_id", "role")
+        )
+        if not roles:
+            require_membership(request.user)
+        require_role_anywhere(roles.values(), Role.EDITOR)
+        serializer = DataSourceCreateSerializer(data=read_body(request), context={"roles": roles})
+        serializer.is_valid(raise_exception=True)
+        data_source = DataSource(
+            **serializer.validated_data, created_by=request.user, updated_by=request.user
+        )
+        require_role(roles[data_source.workspace.organization_id], Role.EDITOR)
+        data_source.save(origin=DataSourceRevision.Origin.API, request_id=request_id.get())
+        response = data_source_response(
+            data_source, "Data source created successfully", HTTPStatus.CREATED
+        )
+        response["Location"] = f"/api/v1/data-sources/{data_source.pk}"
+        return response
+
+    @describe(**examples.RETRIEVE)
+    def retrieve(self, request: Request, data_source_id: str) -> Response:
+        """Give one data source; 304 if `If-None-Match` names its version."""
+        data_source = self.get_object()
+        tags = parse_etags(request.headers.get("If-None-Match", ""))
+        if "*" in tags or data_source.etag in [tag.removeprefix("W/") for tag in tags]:
+            return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": data_source.etag})
+        return data_source_response(data_source, "Data source retrieved successfully")
+
+    @describe(**examples.UPDATE)
+    @transaction.atomic
+    def partial_update(self, request: Request, data_source_id: str) -> Response:
+        """Change the given fields of a data source, and only those (editor, admin, owner)."""
+        data_source = self.get_locked(Role.EDITOR)
+        serializer = DataSourceUpdateSerializer(
+            data_source,
+            data=read_body(request),
+            partial=True,
+            context={"is_merge_patch": is_merge_patch(request)},
+        )
+        refuse_unknown_parameters(request, ["dry_run"])
+        dry_run = read_switch(request, "dry_run")
+        serializer.is_valid(raise_exception=True)
+        check_precondition(request, data_source)
+        changes = data_source.apply_changes(
+            serializer.validated_data,
+            user=request.user,
+            origin=DataSourceRevision.Origin.API,
+            request_id=request_id.get(),
+            is_locked=True,
+            dry_run=dry_run,
+        )
+        if dry_run:
+            data = DataSourceSerializer(data_source).data
+            message = "The update is valid; nothing was stored"
+            return SuccessResponse(data, message, changes=changes)
+        return data_source_response(data_source, "Data source updated successfully")
+
+    @describe(**examples.DESTROY)
+    @transaction.atomic
+    def destroy(self, request: Request, data_source_id: str) -> Response:
+        """Delete a data source and its history (admin, owner)."""
+        data_source = self.get_locked(Role.ADMIN)
+        check_precondition(request, data_source)
+        data_source.delete()
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+class HistoryViewSet(ScopedViewSet):
+    """The changes of a data source."""
+
+    http_method_names = ["get", "head", "post"]
+    serializer_class = DataSourceRevisionSerializer
+    ordering = "-version"
+
+    def get_queryset(self) -> Any:
+        revisions = DataSourceRevision.objects.for_user(self.request.user)
+        try:
+            return revisions.filter(data_source_id=read_id(self.kwargs["data_source_id"]))
+        except ValueError:
+            return revisions.none()
+
+    @describe(**examples.HISTORY)
+    def list(self, request: Request, data_source_id: str) -> Response:
+        """List the changes of a data source, newest first."""
+        response = self.list_page(request, "History retrieved successfully")
+        if not response.data["data"]:
+            self.find(DataSource.objects.for_user(request.user), data_source_id)
+        return response
+
+    @describe(**examples.RESTORE)
+    @transaction.atomic
+    def restore(self, request: Request, data_source_id: str, version: str) -> Response:
+        """Bring all fields back to what they were at a version (admin, owner); a new version."""
+        data_sources = DataSource.objects.for_user(request.user).for_update()
+        data_source = self.find(data_sources, data_source_id)
+        require_role(data_source.role, Role.ADMIN)
+        check_precondition(request, data_source)
+        try:
+            data_source.restore(
+                read_id(version), user=request.user, request_id=request_id.get(), is_locked=True
+            )
+        except (ValueError, DataSourceRevision.DoesNotExist):
+            raise NotFound("The data source has no such version.") from None
+        except ModelValidationError as error:
+            raise Conflict(f"This version cannot be restored: {' '.join(error.messages)}") from None
+        return data_source_response(data_source, "Data source restored successfully")
+
+
+class SourceTypeView(APIView):
+    """The catalogue of data source types."""
+
+    @describe(**examples.TYPES)
+    def get(self, request: Request) -> Response:
+        """List the types, the fields they need, and whether their driver is installed."""
+        entries = [
+            {
+                "type": type_name,
+                "name": DataSourceType(type_name).label,
+                "default_port": source_type.default_port,
+                "url_schemes": source_type.url_schemes,
+                "url_options": source_type.url_options,
+                "fields": source_type.fields,
+                "driver": source_type.driver,
+                "driver_installed": source_type.is_driver_installed,
+            }
+            for type_name, source_type in SOURCE_TYPES.items()
+        ]
+        data = SourceTypeSerializer(entries, many=True).data
+        return SuccessResponse(data, "Data source types retrieved successfully")
+
+
+def data_source_response(
+    data_source: DataSource, message: str, status: int = HTTPStatus.OK
+) -> SuccessResponse:
+    """Answer with one data source and its entity tag."""
+    data = DataSourceSerializer(data_source).data
+    return SuccessResponse(data, message, status, headers={"ETag": data_source.etag})
+
+
+def check_precondition(request: Request, data_source: DataSource) -> None:
+    """Honour `If-Match` (RFC 9110, section 13.1.1); raises PreconditionFailed (412)."""
+    header = request.headers.get("If-Match")
+    if header is None:
+        return
+    tags = parse_etags(header)
+    if "*" not in tags and data_source.etag not in tags:
+        raise PreconditionFailed(data_source.etag)
+
+
+def is_merge_patch(request: Request) -> bool:
+    """Whether the body is a JSON merge patch (RFC 7396) rather than plain JSON."""
+    media_type: str = request.content_type.partition(";")[0].strip().lower()
+    return media_type == MergePatchParser.media_type
