@@ -14,7 +14,7 @@ from datasources.serializers import (
 
 IF_MATCH = OpenApiParameter(
     "If-Match",
-    str,
+    {"type": "string", "format": "entity-tag"},
     OpenApiParameter.HEADER,
     description='`"<version>"`: change only this version, else 412.',
 )
@@ -50,11 +50,12 @@ RETRIEVE: dict[str, Any] = {
     "summary": "Get a data source",
     "response": DataSourceSerializer,
     "errors": (401, 403, 404),
+    "not_modified": True,
     "headers": ("ETag",),
     "parameters": (
         OpenApiParameter(
             "If-None-Match",
-            str,
+            {"type": "string", "format": "entity-tag"},
             OpenApiParameter.HEADER,
             description='`"<version>"`: answer 304 if this is still the version.',
         ),
@@ -68,6 +69,7 @@ UPDATE: dict[str, Any] = {
     },
     "response": DataSourceSerializer,
     "errors": (400, 401, 403, 404, 412),
+    "headers": ("ETag",),
     "parameters": (
         OpenApiParameter(
             "dry_run",

@@ -1,5 +1,7 @@
 """What `GET /data-sources` can be narrowed by (contract, section 5)."""
 
+import re
+from datetime import datetime
 from typing import Any
 
 import django_filters
@@ -7,6 +9,60 @@ from django import forms
 from drf_spectacular.utils import extend_schema_field
 
 from datasources.models import DataSource, DataSourceQuerySet
+
+RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+class NotEmptyMixin:
+    """Refuse `?type=`: it asks for something, but not for what."""
+
+    def clean(self, value: Any) -> Any:
+        if value == "":
+            raise forms.ValidationError("Must not be empty.")
+        return super().clean(value)  # type: ignore[misc]
+
+
+class ChoiceField(NotEmptyMixin, django_filters.fields.ChoiceField):
+    """One of a few words."""
+
+
+class ChoiceFilter(django_filters.ChoiceFilter):
+    """One of a few words."""
+
+    field_class = ChoiceField
+
+
+class IdField(NotEmptyMixin, forms.IntegerField):
+    """A whole number."""
+
+
+class IdFilter(django_filters.Filter):
+    """An id."""
+
+    field_class = IdField
+
+
+class TimeField(NotEmptyMixin, forms.CharField):
+    """A time with its zone (RFC 3339): without one it would be a guess which moment is meant."""
+
+    def to_python(self, value: Any) -> datetime | None:  # type: ignore[override]
+        if value is None:
+            return None
+        try:
+            if RFC_3339.fullmatch(value):
+                return datetime.fromisoformat(value.upper())
+        except (OverflowError, ValueError):
+            pass
+        raise forms.ValidationError("Must be a time such as 2024-12-01T11:00:00Z.")
+
+
+@extend_schema_field({"type": "string", "format": "date-time"})
+class TimeFilter(django_filters.Filter):
+    """A moment to compare with."""
+
+    field_class = TimeField
 
 
 class TagListField(forms.CharField):
@@ -28,24 +84,18 @@ class TagFilter(django_filters.Filter):
         return qs.tagged(value) if value else qs
 
 
-class IdFilter(django_filters.Filter):
-    """An id, as a whole number."""
-
-    field_class = forms.IntegerField
-
-
 class DataSourceFilter(django_filters.FilterSet):
     """The filters of the list; an invalid value is 400."""
 
     search = django_filters.CharFilter(method="filter_search")
-    type = django_filters.ChoiceFilter(choices=DataSource.Type.choices)
-    status = django_filters.ChoiceFilter(choices=DataSource.Status.choices)
+    type = ChoiceFilter(choices=DataSource.Type.choices)
+    status = ChoiceFilter(choices=DataSource.Status.choices)
     tag = TagFilter()
     workspace_id = IdFilter()
     organization_id = IdFilter()
-    credentials_status = django_filters.ChoiceFilter(choices=DataSource.CredentialsStatus.choices)
-    updated_after = django_filters.IsoDateTimeFilter("updated_at", lookup_expr="gt")
-    updated_before = django_filters.IsoDateTimeFilter("updated_at", lookup_expr="lt")
+    credentials_status = ChoiceFilter(choices=DataSource.CredentialsStatus.choices)
+    updated_after = TimeFilter("updated_at", lookup_expr="gt")
+    updated_before = TimeFilter("updated_at", lookup_expr="lt")
 
     class Meta:
         model = DataSource

@@ -13,7 +13,7 @@ from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Lower, Upper
 from django.utils import timezone
 
-from datasources.connection_strings import validate_connection_string
+from datasources.connection_strings import validate_connection_string, validate_fit
 from datasources.source_types import SOURCE_TYPES, DataSourceType, SourceType
 from datasources.validators import (
     HOST_MAX_LENGTH,
@@ -21,6 +21,7 @@ from datasources.validators import (
     validate_file_path,
     validate_host,
     validate_metadata,
+    validate_name,
     validate_tags,
     validate_text,
 )
@@ -182,7 +183,7 @@ class DataSource(models.Model):
     workspace = models.ForeignKey(
         Workspace, on_delete=models.RESTRICT, related_name="data_sources", db_index=False
     )
-    name = TrimmedCharField(max_length=255, validators=[validate_text])
+    name = TrimmedCharField(max_length=255, validators=[validate_name])
     type = models.CharField(max_length=32, choices=DataSourceType.choices)
     description = models.CharField(
         max_length=10_000, blank=True, default="", validators=[validate_text]
@@ -193,7 +194,9 @@ class DataSource(models.Model):
     database_name = _text(255)
     schema_name = _text(255)
     connection_string = _text(
-        4_096, help_text="A URL whose scheme fits the type, without a password in it."
+        4_096,
+        validate_connection_string,
+        help_text="A URL whose scheme fits the type, without a password in it.",
     )
     file_path = _text(1_000, validate_file_path, help_text="Relative object path in storage.")
 
@@ -401,7 +404,7 @@ class DataSource(models.Model):
         with transaction.atomic(savepoint=not is_locked):
             if not is_locked:
                 self.refresh_from_db(from_queryset=DataSource.objects.for_update())
-            if not 1 <= version <= self.version:
+            if not self.has_version(version):
                 raise DataSourceRevision.DoesNotExist
             old_values: dict[str, Any] = {}
             for revision in self.revisions.filter(version__gt=version).order_by("-version"):
@@ -414,6 +417,10 @@ class DataSource(models.Model):
                 request_id=request_id,
                 is_locked=True,
             )
+
+    def has_version(self, version: int) -> bool:
+        """Whether this data source was once at `version`, or is."""
+        return 1 <= version <= self.version
 
     def clean(self) -> None:
         """Check the fields against each other; raises ValidationError (400)."""
@@ -433,7 +440,7 @@ class DataSource(models.Model):
                     errors[field] = "An SSH tunnel needs this field."
         if value("connection_string") is not None and self.type in SOURCE_TYPES:
             try:
-                validate_connection_string(value("connection_string"), self.source_type, self.type)
+                validate_fit(value("connection_string"), self.type, self.source_type)
             except ValidationError as error:
                 errors["connection_string"] = error.message
         return errors

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from datasources.models import UPDATABLE_FIELDS, DataSource, DataSourceRevision
@@ -30,6 +31,14 @@ CREDENTIAL_FIELDS = (
 )
 
 
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "maxLength": TAG_MAX_LENGTH, "format": "tag"},
+        "maxItems": TAGS_MAX_COUNT,
+        "uniqueItems": True,
+    }
+)
 class TagsField(serializers.ListField):
     """An array of different strings, trimmed, in the order given."""
 
@@ -43,6 +52,7 @@ class TagsField(serializers.ListField):
         return tags
 
 
+@extend_schema_field({"type": "object", "propertyNames": {"format": "metadata-key"}})
 class MetadataField(serializers.DictField):
     """A JSON object, kept to the letter."""
 
@@ -60,7 +70,7 @@ def _check(validate: Any, value: Any) -> None:
 
 
 class DataSourceSerializer(serializers.ModelSerializer):
-    """A data source as a client sees it (contract, section 3): no secret, and no mask for one."""
+    """A data source as a client sees it: no secret, and no mask for one."""
 
     organization_id = serializers.IntegerField(read_only=True)
     workspace_id = serializers.IntegerField(read_only=True)
@@ -100,11 +110,15 @@ class DataSourceWriteSerializer(StrictModelSerializer):
     """What creating and updating have in common."""
 
     tags = TagsField(required=False, max_length=TAGS_MAX_COUNT)
-    metadata = MetadataField(required=False)
+    metadata = MetadataField(
+        required=False,
+        help_text="At most 65,536 bytes as compact JSON and 20 levels deep; no key names a secret.",
+    )
 
     class Meta:
         model = DataSource
         fields: tuple[str, ...] = UPDATABLE_FIELDS
+        extra_kwargs = {"name": {"trim_whitespace": True}}
 
     def refuse(self, name: str, value: Any) -> None:
         if name in CREDENTIAL_FIELDS:
@@ -128,10 +142,9 @@ class DataSourceWriteSerializer(StrictModelSerializer):
 
 
 class DataSourceUpdateSerializer(DataSourceWriteSerializer):
-    """The body of `PATCH /data-sources/{id}` (contract, section 4).
+    """All fields are optional; only the given ones change."""
 
-    `context["is_merge_patch"]`: `metadata` is merged into the stored one (RFC 7396).
-    """
+    # `context["is_merge_patch"]`: `metadata` is merged into the stored one (RFC 7396).
 
     def refuse(self, name: str, value: Any) -> None:
         if name in READ_ONLY_FIELDS:
@@ -159,10 +172,10 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
 
 class DataSourceCreateSerializer(DataSourceWriteSerializer):
-    """The body of `POST /data-sources`; `validated_data` makes a DataSource.
+    """A new data source."""
 
-    `context["roles"]` maps the ids of the caller's organizations to its role in each.
-    """
+    # `context["roles"]` maps the ids of the caller's organizations to its role in each;
+    # `validated_data` are the arguments of a DataSource.
 
     workspace_id = StrictIntegerField(
         required=False, help_text="Default: the first of the organization."

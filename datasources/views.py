@@ -1,10 +1,10 @@
 """Data sources over HTTP: each method is the table of contents of what it does."""
 
 from http import HTTPStatus
-from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.http import parse_etags
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import NotFound
@@ -121,6 +121,7 @@ class DataSourceViewSet(ScopedViewSet):
         dry_run = read_switch(request, "dry_run")
         serializer.is_valid(raise_exception=True)
         check_precondition(request, data_source)
+        etag = data_source.etag
         changes = data_source.apply_changes(
             serializer.validated_data,
             user=request.user,
@@ -132,7 +133,7 @@ class DataSourceViewSet(ScopedViewSet):
         if dry_run:
             data = DataSourceSerializer(data_source).data
             message = "The update is valid; nothing was stored"
-            return SuccessResponse(data, message, changes=changes)
+            return SuccessResponse(data, message, changes=changes, headers={"ETag": etag})
         return data_source_response(data_source, "Data source updated successfully")
 
     @describe(**examples.DESTROY)
@@ -152,12 +153,9 @@ class HistoryViewSet(ScopedViewSet):
     serializer_class = DataSourceRevisionSerializer
     ordering = "-version"
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> QuerySet[DataSourceRevision]:
         revisions = DataSourceRevision.objects.for_user(self.request.user)
-        try:
-            return revisions.filter(data_source_id=read_id(self.kwargs["data_source_id"]))
-        except ValueError:
-            return revisions.none()
+        return revisions.filter(data_source_id=read_id(self.kwargs["data_source_id"]))
 
     @describe(**examples.HISTORY)
     def list(self, request: Request, data_source_id: str) -> Response:
@@ -174,13 +172,13 @@ class HistoryViewSet(ScopedViewSet):
         data_sources = DataSource.objects.for_user(request.user).for_update()
         data_source = self.find(data_sources, data_source_id)
         require_role(data_source.role, Role.ADMIN)
+        if not data_source.has_version(number := read_id(version)):
+            raise NotFound("The data source has no such version.")
         check_precondition(request, data_source)
         try:
             data_source.restore(
-                read_id(version), user=request.user, request_id=request_id.get(), is_locked=True
+                number, user=request.user, request_id=request_id.get(), is_locked=True
             )
-        except (ValueError, DataSourceRevision.DoesNotExist):
-            raise NotFound("The data source has no such version.") from None
         except ModelValidationError as error:
             raise Conflict(f"This version cannot be restored: {' '.join(error.messages)}") from None
         return data_source_response(data_source, "Data source restored successfully")

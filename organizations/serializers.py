@@ -51,6 +51,8 @@ class OwnMembershipSerializer(serializers.ModelSerializer):
 class MeSerializer(serializers.ModelSerializer):
     """The caller and where it belongs."""
 
+    # Not an EmailField: an empty one is no address, but is what a user without one has.
+    email = serializers.CharField(read_only=True)
     memberships = OwnMembershipSerializer(many=True, read_only=True)
 
     class Meta:

@@ -127,7 +127,6 @@ class OrganizationViewSet(ScopedViewSet):
         request=OrganizationUpdateSerializer,
         response=OrganizationSerializer,
         errors=(400, 401, 403, 404),
-        partial=True,
     )
     def partial_update(self, request: Request, organization_id: str) -> Response:
         """Change the name of an organization (admin, owner)."""
@@ -213,7 +212,6 @@ class MemberViewSet(BelowOrganizationViewSet):
         request=MemberUpdateSerializer,
         response=MemberSerializer,
         errors=(400, 401, 403, 404, 409),
-        partial=True,
     )
     def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Give a member another role (admin, owner; only owners name or demote owners)."""
@@ -282,7 +280,6 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         request=WorkspaceWriteSerializer,
         response=WorkspaceSerializer,
         errors=(400, 401, 403, 404),
-        partial=True,
     )
     def partial_update(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Change the name of a workspace (admin, owner)."""

@@ -31,7 +31,7 @@ class ScopedViewSet(viewsets.GenericViewSet):
         """Fetch one row of a scoped queryset by an id of the path; raises 401, 403 or 404."""
         try:
             return queryset.get(**{field: read_id(text_id)})
-        except (ObjectDoesNotExist, ValueError):
+        except ObjectDoesNotExist:
             require_membership(self.request.user)
             raise NotFound from None
 
@@ -61,13 +61,10 @@ class ScopedViewSet(viewsets.GenericViewSet):
 
 
 def read_id(text: str) -> int:
-    """Read an id from a path; raises ValueError for what can be no id, beyond bigint included."""
-    if (
-        not (text.isascii() and text.isdecimal())
-        or not 0 < int(text[:20]) <= BigIntegerField.MAX_BIGINT
-    ):
-        raise ValueError(text)
-    return int(text[:20])
+    """Read an id from a path; what can be none, such as one past bigint, is 0: no row has that."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 19:
+        return 0
+    return int(text) if int(text) <= BigIntegerField.MAX_BIGINT else 0
 
 
 def refuse_unknown_parameters(request: Request, known: list[str]) -> None:

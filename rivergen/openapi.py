@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.core.validators import ProhibitNullCharactersValidator
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
@@ -14,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rivergen.responses import ERROR_CODES, envelope_schema
+from rivergen.serializers import StrictFieldsMixin
 
 FAILURES = {
     400: "Malformed JSON, or an unknown, read-only or invalid field.",
@@ -80,7 +82,7 @@ def describe(
     headers: Sequence[str] = (),
     parameters: Sequence[OpenApiParameter] = (),
     examples: Sequence[OpenApiExample] = (),
-    partial: bool = False,
+    not_modified: bool = False,
 ) -> Callable[[Any], Any]:
     """Describe a view method: `response` is what its `data` holds, `errors` its own failures.
 
@@ -101,13 +103,39 @@ def describe(
         examples=list(examples),
         responses={
             status: OpenApiResponse(body, description="Success."),
+            **({304: OpenApiResponse(None, "Not modified.")} if not_modified else {}),
             **{code: OpenApiResponse(ErrorSerializer, FAILURES[code]) for code in failures},
         },
     )
 
 
 class EnvelopeSchema(AutoSchema):
-    """Wrap each success in the envelope, and name the headers of every response."""
+    """Wrap each success in the envelope, name the headers, and state every limit of a field."""
+
+    def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
+        integer = {"type": "integer", "format": "int64", "minimum": 1}
+        return [
+            {"in": "path", "name": name, "schema": integer, "required": True} for name in variables
+        ]
+
+    def _map_serializer_field(self, field: Any, direction: Any, *args: Any, **kwargs: Any) -> Any:
+        schema = super()._map_serializer_field(field, direction, *args, **kwargs)
+        if direction == "request":
+            for validator in getattr(field, "validators", ()):
+                if isinstance(validator, ProhibitNullCharactersValidator):
+                    schema["pattern"] = r"^[^\u0000]*$"
+                schema.update(getattr(validator, "json_schema", {}))
+        return schema
+
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        body = super()._get_request_body(direction)
+        return body and {**body, "required": True}
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
+        schema = super()._map_basic_serializer(serializer, direction)
+        if isinstance(serializer, StrictFieldsMixin):
+            schema["additionalProperties"] = False
+        return schema
 
     def _get_response_for_code(
         self,
@@ -122,12 +150,10 @@ class EnvelopeSchema(AutoSchema):
             if status_code.startswith("2") and not is_page:
                 media["schema"] = envelope_schema(media["schema"])
         names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
-        response.setdefault("headers", {}).update(
-            {
-                name: {"description": text, "required": True, "schema": {"type": "string"}}
-                for name, text in names.items()
-            }
-        )
+        response["headers"] = {
+            name: {"description": text, "required": True, "schema": {"type": "string"}}
+            for name, text in names.items()
+        } | response.get("headers", {})
         return response
 
 

@@ -140,7 +140,7 @@ class CursorPagination(BasePagination):
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         size = {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
-        schemas = {"cursor": {"type": "string"}, "page_size": size}
+        schemas = {"cursor": {"type": "string", "format": "cursor"}, "page_size": size}
         if view.ordering_fields:
             names = [f"{sign}{name}" for name in view.ordering_fields for sign in ("", "-")]
             schemas["ordering"] = {"type": "string", "enum": names, "default": view.ordering}

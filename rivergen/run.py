@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from urllib.error import URLError
@@ -30,15 +32,24 @@ def main() -> int:
 
     refuse_taken_port(settings.PORT)
     call_command("migrate", verbosity=0)
-    command = ["-m", "gunicorn", "-c", "python:rivergen.gunicorn", "rivergen.wsgi"]
-    web = subprocess.Popen([sys.executable, *command, "--log-level", "warning"], cwd=BASE_DIR)
     try:
-        wait_until_ready(web, settings.PORT)
-        call_command("demo")
-        print("\nCtrl-C stops everything.", flush=True)
-        return web.wait()
+        with serve(settings.PORT) as web:
+            call_command("demo")
+            print("\nCtrl-C stops everything.", flush=True)
+            return web.wait()
     except KeyboardInterrupt:
         return 0
+
+
+@contextmanager
+def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start the web server, give it once it answers, and stop it when the block ends."""
+    command = [sys.executable, "-m", "gunicorn", "--log-level", "warning"]
+    command += ["-c", "python:rivergen.gunicorn", "rivergen.wsgi"]
+    web = subprocess.Popen(command, cwd=BASE_DIR, stdout=log, stderr=log)
+    try:
+        wait_until_ready(web, port)
+        yield web
     finally:
         # Ctrl-C has reached the server as well; whatever else ends this process has not.
         web.terminate()

@@ -1,0 +1,96 @@
+"""What the description cannot say in JSON Schema, said to the generator of valid data.
+
+Whether a name is taken, a cursor is of this list, or a URL fits a stored type depends on more than
+the request. Where generated data are valid but for that, they are made to fit; invalid data stay.
+"""
+
+import base64
+import itertools
+import json
+from typing import Any
+
+import schemathesis
+from hypothesis import strategies as st
+
+from rivergen.fuzz import NEWCOMER
+
+CURSOR = "a-cursor"
+CONNECTION_STRING = "postgresql://reader@db.example.com:5432/orders?sslmode=require"
+NAME_MAX_LENGTH = 255
+USERNAME_MAX_LENGTH = 150
+HOST_MAX_LENGTH = 253
+
+WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
+HOST = st.one_of(
+    st.builds("{}.example.com".format, WORD),
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(str),
+    st.just("bücher.example"),
+)
+count = itertools.count(1)
+
+schemathesis.openapi.format("connection-string", st.just(CONNECTION_STRING))
+schemathesis.openapi.format("cursor", st.just(CURSOR))
+schemathesis.openapi.format("entity-tag", st.just("*"))
+schemathesis.openapi.format("host", HOST)
+schemathesis.openapi.format("metadata-key", WORD)
+schemathesis.openapi.format("name", WORD)
+schemathesis.openapi.format("object-path", st.lists(WORD, min_size=1, max_size=5).map("/".join))
+schemathesis.openapi.format("tag", WORD)
+
+
+@schemathesis.hook
+def filter_case(context: Any, case: Any) -> bool:
+    """Leave out what would take the caller its own membership."""
+    return not (
+        case.method in ("DELETE", "PATCH")
+        and case.operation.path.endswith("/members/{user_id}")
+        and str((case.path_parameters or {}).get("user_id")) == "3"
+    )
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    """Make valid data fit what is stored."""
+    path = case.operation.path
+    if isinstance(case.query, dict) and case.query.get("cursor") == CURSOR:
+        case.query["cursor"] = cursor_of(path, case.query.get("ordering"))
+    body = case.body
+    if not isinstance(body, dict):
+        return
+    if is_valid_name(body.get("name"), NAME_MAX_LENGTH):
+        body["name"] = f"{next(count)} {body['name']}"[:NAME_MAX_LENGTH].strip()
+    if path.endswith("/members") and is_valid_name(body.get("username"), USERNAME_MAX_LENGTH):
+        body["username"] = NEWCOMER.format(next(count))
+    for field in ("host", "ssh_host"):
+        if is_filler(body.get(field)):
+            body[field] = (("a" * 60 + ".") * 5)[: len(body[field]) - 1] + "a"
+    if type(body.get("workspace_id")) is int:
+        body["workspace_id"] = 1
+    if body.get("connection_string") == CONNECTION_STRING and body.get("type") != "postgresql":
+        body["connection_string"] = None
+    if body.get("use_ssh_tunnel") is True:
+        body["use_ssh_tunnel"] = False
+
+
+def is_valid_name(value: Any, max_length: int) -> bool:
+    """Whether the value is one that only a stored row could make invalid."""
+    return isinstance(value, str) and 0 < len(value.strip()) <= max_length and "\0" not in value
+
+
+def is_filler(value: Any) -> bool:
+    """Whether this is a string of a length at the limit, made without regard to its format."""
+    return isinstance(value, str) and 200 < len(value) <= HOST_MAX_LENGTH and len({*value}) == 1
+
+
+def cursor_of(path: str, ordering: Any) -> str:
+    """Give a cursor that a list could have given."""
+    if path.endswith("/history"):
+        value: Any = 1
+    elif str(ordering).endswith("_at"):
+        value = "2026-01-01T00:00:00+00:00"
+    elif "{" in path:
+        value = 1
+    else:
+        value = "name"
+    return base64.urlsafe_b64encode(json.dumps([0, value, 1]).encode()).decode().rstrip("=")
