@@ -1,7 +1,7 @@
 """What `GET /data-sources` can be narrowed by (contract, section 5)."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 
 from datasources.models import DataSource, DataSourceQuerySet
 
+NO_NULL = r"^[^\u0000]*$"
 RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -52,7 +53,8 @@ class TimeField(NotEmptyMixin, forms.CharField):
             return None
         try:
             if RFC_3339.fullmatch(value):
-                return datetime.fromisoformat(value.upper())
+                # In UTC: PostgreSQL knows no offsets of 16 hours and more, RFC 3339 does.
+                return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (OverflowError, ValueError):
             pass
         raise forms.ValidationError("Must be a time such as 2024-12-01T11:00:00Z.")
@@ -74,7 +76,12 @@ class TagListField(forms.CharField):
         return [tag for item in value or [] if (tag := super(TagListField, self).clean(item))]
 
 
-@extend_schema_field({"type": "array", "items": {"type": "string"}})
+@extend_schema_field({"type": "string", "pattern": NO_NULL})
+class SearchFilter(django_filters.CharFilter):
+    """Words to search for."""
+
+
+@extend_schema_field({"type": "array", "items": {"type": "string", "pattern": NO_NULL}})
 class TagFilter(django_filters.Filter):
     """`?tag=a&tag=b`: those that have all of these tags."""
 
@@ -87,7 +94,7 @@ class TagFilter(django_filters.Filter):
 class DataSourceFilter(django_filters.FilterSet):
     """The filters of the list; an invalid value is 400."""
 
-    search = django_filters.CharFilter(method="filter_search")
+    search = SearchFilter(method="filter_search")
     type = ChoiceFilter(choices=DataSource.Type.choices)
     status = ChoiceFilter(choices=DataSource.Status.choices)
     tag = TagFilter()

@@ -6,7 +6,7 @@ from typing import Any, Self
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
 from rivergen.exceptions import Conflict
@@ -192,6 +192,36 @@ class Membership(models.Model):
         )
         if {owner.pk for owner in owners} == {self.pk}:
             raise Conflict("An organization keeps at least one owner.")
+
+
+class SignInCount(models.Model):
+    """How many requests for a token came from an address in a window of time."""
+
+    address = models.CharField(max_length=64)
+    window = models.BigIntegerField(help_text="Unix time divided by the length of a window.")
+    requests = models.IntegerField(default=1)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["address", "window"], name="sign_in_count_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.requests}"
+
+    @classmethod
+    def add(cls, address: str, window: int) -> int:
+        """Count one more request, together with all other processes; return the number so far."""
+        cls.objects.filter(window__lt=window).delete()
+        statement = f"""
+            INSERT INTO {cls._meta.db_table} AS counted (address, "window", requests)
+            VALUES (%s, %s, 1)
+            ON CONFLICT (address, "window") DO UPDATE SET requests = counted.requests + 1
+            RETURNING requests
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [address, window])
+            return int(cursor.fetchone()[0])
 
 
 class UsedRefreshToken(models.Model):

@@ -28,6 +28,7 @@ from organizations.serializers import (
     WorkspaceSerializer,
     WorkspaceWriteSerializer,
 )
+from organizations.throttling import SignInThrottle
 from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
 from rivergen.parsers import read_body
@@ -39,6 +40,7 @@ class SignInView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
+    throttle_classes = (SignInThrottle,)
 
     def get_authenticate_header(self, request: Request) -> str:
         return "Bearer"

@@ -28,16 +28,18 @@ FAILURES = {
     412: "`If-Match` names another version.",
     413: "The body is larger than 1 MiB.",
     415: "The body is not of a JSON type.",
+    429: "Too many requests.",
     500: "A bug on the server's side.",
     503: "The database is out of reach.",
 }
 # What any route may answer, whatever it does.
-COMMON_FAILURES = (405, 406, 500, 503)
+COMMON_FAILURES = (405, 406, 429, 500, 503)
 BODY_FAILURES = (413, 415)
 HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Always `Bearer`."},
     405: {"Allow": "The methods this path takes."},
     412: {"ETag": "The current version."},
+    429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
 }
 

@@ -1,10 +1,9 @@
 """Lists in pages: a cursor names the row that the next page starts after."""
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
@@ -46,9 +45,11 @@ class Cursor:
             )
             if type(row_id) is not int or not 0 < row_id <= BIGINT_MAX or "\0" in str(value):
                 raise ValueError
+            str(value).encode()  # a lone surrogate raises
             value = field.clean(str(value), None)
-            str(value).encode()
-        except (binascii.Error, RecursionError, TypeError, ValueError, ModelValidationError):
+            if isinstance(value, datetime):
+                value = value.astimezone(UTC)  # PostgreSQL knows no offsets of 16 hours and more
+        except (ArithmeticError, RecursionError, TypeError, ValueError, ModelValidationError):
             raise ValidationError({"cursor": ["Not a cursor of this list."]}) from None
         return cls(bool(backwards), value, row_id)
 

@@ -36,6 +36,16 @@ def read_number(name: str, default: int, low: int, high: int) -> int:
     return int(text)
 
 
+def read_rate(name: str, default: str) -> tuple[int, int]:
+    """Read a rate such as 60/min as (requests, seconds); the units are s, min, h and day."""
+    text = os.environ.get(name) or default
+    number, _, unit = text.partition("/")
+    seconds = {"s": 1, "min": 60, "h": 3600, "day": 86_400}.get(unit)
+    if not (number.isascii() and number.isdecimal()) or int(number) < 1 or seconds is None:
+        raise ImproperlyConfigured(f"{name} must be a rate such as {default}, not {text!r}.")
+    return int(number), seconds
+
+
 def read_list(name: str, default: list[str]) -> list[str]:
     """Read a comma-separated list."""
     return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()] or default
@@ -80,6 +90,9 @@ ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[
 BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
 PORT = read_number("PORT", default=8000, low=1, high=65_535)
 WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)
+
+RATE_LIMIT_USER = read_rate("RATE_LIMIT_USER", default="6000/min")
+RATE_LIMIT_TOKEN = read_rate("RATE_LIMIT_TOKEN", default="60/min")
 
 # What `make run` keeps on a machine: its own keys and files. Git ignores it.
 LOCAL_DIR = BASE_DIR / ".local"
@@ -175,6 +188,9 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "rivergen.pagination.CursorPagination",
     "DEFAULT_FILTER_BACKENDS": [],
+    "DEFAULT_THROTTLE_CLASSES": ["rivergen.throttling.UserThrottle"],
+    # How many proxies in front add their client's address to X-Forwarded-For.
+    "NUM_PROXIES": read_number("NUM_PROXIES", default=0, low=0, high=10),
     "DEFAULT_SCHEMA_CLASS": "rivergen.openapi.EnvelopeSchema",
     # OPTIONS would answer outside the envelope, with what openapi.json says better.
     "DEFAULT_METADATA_CLASS": None,

@@ -31,6 +31,8 @@ def main() -> int:
         DATABASE_URL=make_database(url),
         DJANGO_SETTINGS_MODULE="rivergen.settings",
         PORT=str(port),
+        RATE_LIMIT_TOKEN="1000000/min",
+        RATE_LIMIT_USER="1000000/min",
         SECRET_KEY=secrets.token_urlsafe(50),
     )
     django.setup()

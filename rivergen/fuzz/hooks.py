@@ -79,8 +79,8 @@ def is_valid_name(value: Any, max_length: int) -> bool:
 
 
 def is_filler(value: Any) -> bool:
-    """Whether this is a string of a length at the limit, made without regard to its format."""
-    return isinstance(value, str) and 200 < len(value) <= HOST_MAX_LENGTH and len({*value}) == 1
+    """Whether this is a string made for its length, without regard to its format."""
+    return isinstance(value, str) and len(value) <= HOST_MAX_LENGTH and {*value} == {"0"}
 
 
 def cursor_of(path: str, ordering: Any) -> str:
