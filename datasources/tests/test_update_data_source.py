@@ -2,37 +2,359 @@
 
 from typing import Any
 
+from django.utils import timezone
 from rest_framework.response import Response
 
 from datasources.models import DataSource
-from organizations.models import User
-from organizations.testing import APITestCase, sql
+from datasources.testing import DataSourceTestCase
+from organizations.models import Membership, Role, User
+from organizations.testing import sql
+
+# "Update Data Source", Request Body and Success (200).
+SEED_REQUEST = {
+    "name": "Updated PostgreSQL",
+    "description": "Updated description",
+    "host": "newhost.example.com",
+    "port": 5433,
+    "connection_pool_size": 10,
+    "connection_timeout": 60,
+    "tags": ["updated", "production"],
+}
+SEED_RESPONSE = {
+    "success": True,
+    "data": {
+        "id": 1,
+        "organization_id": 1,
+        "workspace_id": 1,
+        "name": "Updated PostgreSQL",
+        "type": "postgresql",
+        "description": "Updated description",
+        "host": "newhost.example.com",
+        "port": 5433,
+        "database_name": "production",
+        "schema_name": "public",
+        "connection_pool_size": 10,
+        "connection_timeout": 60,
+        "query_timeout": 300,
+        "max_retries": 3,
+        "status": "active",
+        "tags": ["updated", "production"],
+        "updated_at": "2024-12-01T11:00:00Z",
+        "updated_by_user_id": 1,
+    },
+    "message": "Data source updated successfully",
+}
 
 
-class UpdateDataSourceTests(APITestCase):
-    @classmethod
-    def setUpTestData(cls) -> None:
-        super().setUpTestData()
-        cls.data_source = DataSource.objects.create(
-            workspace=cls.workspace,
-            name="Production PostgreSQL",
-            type=DataSource.Type.POSTGRESQL,
-            host="db.example.com",
-            port=5432,
-            database_name="production",
-            schema_name="public",
-            created_by=cls.owner,
-            updated_by=cls.owner,
-        )
-        cls.path = f"/data-sources/{cls.data_source.pk}"
-
+class UpdateDataSourceTests(DataSourceTestCase):
     def patch(self, data: Any, user: User | None = None, **extra: Any) -> Response:
         return self.call("patch", self.path, data, user or self.editor, **extra)
 
+    def test_answers_as_the_document_shows(self):
+        started_at = timezone.now()
+        response = self.patch(SEED_REQUEST, self.owner)
+        self.assertEqual(response.status_code, 200)
+        body = response.json()
+        self.assertEqual(body.keys(), SEED_RESPONSE.keys())
+        self.assertEqual(body["message"], SEED_RESPONSE["message"])
+        ids = {
+            "id": self.data_source.pk,
+            "organization_id": self.acme.pk,
+            "workspace_id": self.workspace.pk,
+            "updated_by_user_id": self.owner.pk,
+        }
+        for field, value in SEED_RESPONSE["data"].items():
+            with self.subTest(field=field):
+                if field == "updated_at":
+                    updated_at = self.read_time(body["data"][field])
+                    self.assertTrue(started_at <= updated_at <= timezone.now())
+                else:
+                    self.assertEqual(body["data"][field], ids.get(field, value))
+
+    def test_answers_what_get_answers(self):
+        response = self.patch(SEED_REQUEST)
+        self.assertEqual(
+            response.json()["data"], self.call("get", self.path, user=self.viewer).json()["data"]
+        )
+
+    def test_leaves_other_fields_unchanged(self):
+        before = self.stored()
+        self.patch({"port": 5433})
+        changed = {"port", "version", "updated_at", "updated_by_id"}
+        after = self.stored()
+        self.assertEqual({field for field in before if before[field] != after[field]}, changed)
+
     def test_takes_three_statements(self):
         with self.statements() as captured:
-            response = self.patch({"name": "Renamed", "port": 5433})
-        self.assertEqual(response.status_code, 200)
+            self.assertEqual(self.patch(SEED_REQUEST).status_code, 200)
         self.assertEqual(len(sql(captured)), 3, sql(captured))
-        print("\n".join(sql(captured)))
-        print(response.json(), response.headers)
+        select, update, insert = sql(captured)
+        self.assertIn("FOR NO KEY UPDATE", select)
+        self.assertNotIn("query_timeout", update)
+        self.assertIn("datasourcerevision", insert)
+
+    def test_sets_who_and_when_even_if_the_value_is_equal(self):
+        before = self.stored()
+        response = self.patch({"port": 5432})
+        after = self.stored()
+        self.assertEqual(response.status_code, 200)
+        self.assertGreater(after["updated_at"], before["updated_at"])
+        self.assertEqual(after["updated_by_id"], self.editor.pk)
+        self.assertEqual(after["version"], 1)
+        self.assertEqual(self.data_source.revisions.count(), 1)
+
+    def test_changes_nothing_for_an_empty_object(self):
+        before = self.stored()
+        with self.statements() as captured:
+            self.assertEqual(self.patch({}).status_code, 200)
+        self.assertEqual(len(sql(captured)), 1)
+        self.assertEqual(self.stored(), before)
+
+    def test_accepts_what_get_shows(self):
+        before = self.stored()
+        shown = self.call("get", self.path, user=self.editor).json()["data"]
+        self.assertEqual(self.patch(shown).status_code, 200)
+        after = self.stored()
+        self.assertEqual(after["version"], 1)
+        audit = {"updated_at": None, "updated_by_id": None}
+        self.assertEqual(before | audit, after | audit)
+        self.assertEqual(self.patch(self.shown() | {"port": 5433}).status_code, 200)
+        self.assertEqual(self.stored()["port"], 5433)
+
+    def test_clears_nullable_fields_with_null(self):
+        for field in ("host", "port", "database_name", "schema_name", "ssh_port"):
+            with self.subTest(field=field):
+                self.assertEqual(self.patch({field: None}).status_code, 200)
+                self.assertIsNone(self.stored()[field])
+
+    def test_names_unknown_fields_and_the_nearest_known_one(self):
+        response = self.refused({"hst": "db", "no_such_thing": 1}, "hst", "no_such_thing")
+        details = response.json()["error"]["details"]
+        self.assertEqual(details["hst"], ["Unknown field. Did you mean host?"])
+        self.assertEqual(details["no_such_thing"], ["Unknown field."])
+
+    def test_points_credentials_to_their_endpoint(self):
+        for field in ("password", "username", "ssh_private_key", "token", "service_account_json"):
+            with self.subTest(field=field):
+                response = self.refused({field: "hunter2"}, field)
+                self.assertIn("/credentials", response.json()["error"]["details"][field][0])
+                self.assertNotIn("hunter2", response.content.decode())
+
+    def test_refuses_other_values_of_read_only_fields(self):
+        version_as = {"true": True, "float": 1.0, "text": "1"}
+        cases = [("version", value) for value in version_as.values()] + [
+            ("id", 999),
+            ("organization_id", self.globex.pk),
+            ("workspace_id", self.globex.workspaces.get().pk),
+            ("type", "mysql"),
+            ("status", "error"),
+            ("credentials_status", "set"),
+            ("created_at", "2020-01-01T00:00:00Z"),
+            ("updated_at", "2020-01-01T00:00:00Z"),
+            ("created_by_user_id", None),
+            ("updated_by_user_id", self.stranger.pk),
+        ]
+        for field, value in cases:
+            with self.subTest(field=field, value=value):
+                self.refused({field: value, "port": 5433}, field)
+
+    def test_reports_all_invalid_fields_at_once(self):
+        DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
+        self.refused(
+            {
+                "name": "taken",
+                "port": 0,
+                "host": "a b",
+                "tags": ["a", "a"],
+                "nme": 1,
+                "use_ssh_tunnel": True,
+            },
+            *("name", "port", "host", "tags", "nme", "ssh_host", "ssh_username"),
+        )
+
+    def test_refuses_a_taken_name_ignoring_case(self):
+        DataSource.objects.create(workspace=self.workspace, name="Ärger", type="csv")
+        for name in ("Ärger", "ärger", "ÄRGER", "  ärger "):
+            with self.subTest(name=name):
+                self.refused({"name": name}, "name")
+        self.assertEqual(self.patch({"name": self.data_source.name.upper()}).status_code, 200)
+
+    def test_lets_other_workspaces_use_the_name(self):
+        other = self.acme.workspaces.create(name="Staging")
+        DataSource.objects.create(workspace=other, name="Shared name", type="csv")
+        self.assertEqual(self.patch({"name": "Shared name"}).status_code, 200)
+
+    def test_checks_the_tunnel_after_the_update(self):
+        self.refused({"use_ssh_tunnel": True}, "ssh_host", "ssh_username")
+        tunnel = {"use_ssh_tunnel": True, "ssh_host": "bastion.example.com", "ssh_username": "me"}
+        self.assertEqual(self.patch(tunnel).status_code, 200)
+        self.refused({"ssh_host": None}, "ssh_host")
+        self.assertEqual(self.patch({"use_ssh_tunnel": False, "ssh_host": None}).status_code, 200)
+
+    def test_needs_no_reachable_target(self):
+        self.assertEqual(self.patch({"host": "no-such-host.invalid", "port": 1}).status_code, 200)
+
+    def test_refuses_verify_rather_than_ignore_it(self):
+        response = self.call("patch", f"{self.path}?verify=true", {"port": 5433}, self.editor)
+        self.assert_error(response, 400, "BAD_REQUEST", "verify")
+        self.assertEqual(self.stored()["port"], 5432)
+
+    def test_suggests_known_query_parameters(self):
+        response = self.call("patch", f"{self.path}?dryrun=true", {"port": 5433}, self.editor)
+        error = self.assert_error(response, 400, "BAD_REQUEST", "dryrun")
+        self.assertIn("dry_run", error["details"]["dryrun"][0])
+        self.assertEqual(self.stored()["port"], 5432)
+
+    def test_keeps_large_numbers_and_order_in_metadata_and_tags(self):
+        metadata = {"n": 12345678901234567890123, "f": 1.5, "big": 1e300, "z": [1, {"a": None}]}
+        self.assertEqual(self.patch({"metadata": metadata, "tags": ["b", "a"]}).status_code, 200)
+        shown = self.call("get", self.path, user=self.viewer).json()["data"]
+        self.assertEqual(shown["metadata"]["n"], 12345678901234567890123)
+        self.assertEqual(float(shown["metadata"]["big"]), 1e300)
+        self.assertEqual(shown["tags"], ["b", "a"])
+        self.patch({"metadata": metadata})
+        self.assertEqual(self.stored()["version"], 2)
+
+    def test_tells_true_from_one_in_metadata(self):
+        self.patch({"metadata": {"flag": 1}})
+        self.patch({"metadata": {"flag": True}})
+        self.assertIs(self.stored()["metadata"]["flag"], True)
+
+    # Preconditions
+
+    def test_refuses_another_version(self):
+        for if_match in ('"2"', 'W/"1"', "1", '"x"', '"1x"'):
+            with self.subTest(if_match=if_match):
+                response = self.patch({"port": 5433}, headers={"If-Match": if_match})
+                self.assert_error(response, 412, "PRECONDITION_FAILED")
+                self.assertEqual(response["ETag"], '"1"')
+                self.assertEqual(self.stored()["port"], 5432)
+
+    def test_accepts_the_version_it_has(self):
+        for if_match in ('"1"', '"7", "2"', "*"):
+            with self.subTest(if_match=if_match):
+                version = self.stored()["version"]
+                response = self.patch({"port": 6000 + version}, headers={"If-Match": if_match})
+                self.assertEqual(response.status_code, 200)
+                self.assertEqual(response["ETag"], f'"{version + 1}"')
+
+    def test_checks_the_body_before_the_precondition(self):
+        response = self.patch({"port": 0}, headers={"If-Match": '"9"'})
+        self.assert_error(response, 400, "BAD_REQUEST", "port")
+
+    # Dry run
+
+    def test_stores_nothing_in_a_dry_run(self):
+        before = self.stored()
+        with self.statements() as captured:
+            response = self.call("patch", f"{self.path}?dry_run=true", SEED_REQUEST, self.editor)
+        self.assertFalse([text for text in sql(captured) if not text.startswith("SELECT")])
+        body = response.json()
+        self.assertEqual(response.status_code, 200)
+        self.assertEqual(body["data"]["name"], "Updated PostgreSQL")
+        self.assertEqual(body["changes"]["port"], {"from": 5432, "to": 5433})
+        self.assertEqual(body["changes"].keys(), SEED_REQUEST.keys())
+        self.assertEqual(self.stored(), before)
+        self.assertEqual(self.data_source.revisions.count(), 1)
+
+    def test_refuses_in_a_dry_run_what_it_refuses_otherwise(self):
+        DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
+        for body, field in (({"port": 0}, "port"), ({"name": "TAKEN"}, "name")):
+            with self.subTest(field=field):
+                response = self.call("patch", f"{self.path}?dry_run=true", body, self.editor)
+                self.assert_error(response, 400, "BAD_REQUEST", field)
+
+    def test_refuses_other_values_of_dry_run(self):
+        for value in ("1", "yes", "", "True"):
+            with self.subTest(value=value):
+                path = f"{self.path}?dry_run={value}"
+                response = self.call("patch", path, {"port": 5433}, self.editor)
+                self.assert_error(response, 400, "BAD_REQUEST", "dry_run")
+                self.assertEqual(self.stored()["port"], 5432)
+
+    # Merge patch
+
+    def test_replaces_metadata_whole(self):
+        self.patch({"metadata": {"a": 1, "b": {"c": 2}}})
+        self.patch({"metadata": {"d": 4}})
+        self.assertEqual(self.stored()["metadata"], {"d": 4})
+
+    def test_merges_metadata_of_a_merge_patch(self):
+        self.patch({"metadata": {"a": 1, "b": {"c": 2, "d": 3}, "e": [1, 2]}})
+        response = self.merge(b'{"metadata": {"a": null, "b": {"c": 9}, "e": [3]}, "port": 5433}')
+        self.assertEqual(response.status_code, 200)
+        self.assertEqual(self.stored()["metadata"], {"b": {"c": 9, "d": 3}, "e": [3]})
+        self.assertEqual(self.stored()["port"], 5433)
+
+    def test_checks_the_merged_metadata(self):
+        self.patch({"metadata": {"text": "x" * 65_000}})
+        for body in (b'{"metadata": {"more": "%s"}}' % (b"y" * 1000), b'{"metadata": {"pwd": 1}}'):
+            with self.subTest(body=body[:20]):
+                self.assert_error(self.merge(body), 400, "BAD_REQUEST", "metadata")
+        self.assert_error(self.merge(b'{"metadata": null}'), 400, "BAD_REQUEST", "metadata")
+        deep = b'{"metadata": ' + b'{"a":' * 800 + b"1" + b"}" * 800 + b"}"
+        self.assert_error(self.merge(deep), 400, "BAD_REQUEST", "metadata")
+        self.assertEqual(self.stored()["version"], 2)
+
+    # Who may
+
+    def test_lets_editors_and_above_update(self):
+        for user in (self.editor, self.admin, self.owner):
+            with self.subTest(user=user.username):
+                self.assertEqual(self.patch({"description": user.username}, user).status_code, 200)
+                self.assertEqual(self.stored()["updated_by_id"], user.pk)
+
+    def test_forbids_viewers(self):
+        before = self.stored()
+        self.assert_error(self.patch({"port": 5433}, self.viewer), 403, "FORBIDDEN")
+        self.assertEqual(self.stored(), before)
+
+    def test_forbids_members_of_nothing(self):
+        self.assert_error(self.patch({"port": 5433}, self.loner), 403, "FORBIDDEN")
+
+    def test_hides_data_sources_of_other_organizations(self):
+        before = self.stored()
+        other = self.patch({"port": 5433}, self.stranger)
+        missing = self.call("patch", "/data-sources/999999", {"port": 5433}, self.stranger)
+        self.assert_error(other, 404, "NOT_FOUND")
+        self.assert_error(missing, 404, "NOT_FOUND")
+        errors = [response.json()["error"] for response in (other, missing)]
+        for error in errors:
+            error.pop("request_id")
+        self.assertEqual(*errors)
+        self.assertEqual(self.stored(), before)
+
+    def test_uses_the_role_in_the_organization_of_the_data_source(self):
+        Membership.objects.create(user=self.viewer, organization=self.globex, role=Role.OWNER)
+        self.assert_error(self.patch({"port": 5433}, self.viewer), 403, "FORBIDDEN")
+
+    def test_answers_404_to_what_is_no_id(self):
+        for text in ("abc", "-1", "0", "1.5", "١", "9223372036854775808", "9" * 400, "1%00", "+1"):
+            with self.subTest(id=text):
+                path = f"/data-sources/{text}"
+                response = self.call("patch", path, {"port": 5433}, self.editor)
+                self.assert_error(response, 404, "NOT_FOUND")
+
+    def test_checks_in_the_order_of_the_contract(self):
+        bad: dict[str, Any] = {"data": b"{", "content_type": "text/plain"}
+        anonymous = self.call("patch", "/data-sources/999999", **bad)
+        self.assert_error(anonymous, 401, "UNAUTHORIZED")
+        loner = self.call("patch", "/data-sources/999999", user=self.loner, **bad)
+        self.assert_error(loner, 403, "FORBIDDEN")
+        missing = self.call("patch", "/data-sources/999999", user=self.viewer, **bad)
+        self.assert_error(missing, 404, "NOT_FOUND")
+        viewer = self.call("patch", self.path, user=self.viewer, **bad)
+        self.assert_error(viewer, 403, "FORBIDDEN")
+        media_type = self.call("patch", self.path, user=self.editor, **bad)
+        self.assert_error(media_type, 415, "UNSUPPORTED_MEDIA_TYPE")
+
+    def merge(self, body: bytes) -> Response:
+        return self.patch(body, content_type="application/merge-patch+json")
+
+    def refused(self, body: Any, *fields: str) -> Response:
+        """Send what must be 400 for exactly these fields; nothing may have changed."""
+        before = self.stored()
+        response = self.patch(body)
+        self.assert_error(response, 400, "BAD_REQUEST", *fields)
+        self.assertEqual(self.stored(), before)
+        return response

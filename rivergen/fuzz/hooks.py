@@ -19,6 +19,7 @@ CONNECTION_STRING = "postgresql://reader@db.example.com:5432/orders?sslmode=requ
 NAME_MAX_LENGTH = 255
 USERNAME_MAX_LENGTH = 150
 HOST_MAX_LENGTH = 253
+CONNECTION_STRING_MAX_LENGTH = 4096
 
 WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
 HOST = st.one_of(
@@ -63,12 +64,13 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if path.endswith("/members") and is_valid_name(body.get("username"), USERNAME_MAX_LENGTH):
         body["username"] = NEWCOMER.format(next(count))
     for field in ("host", "ssh_host"):
-        if is_filler(body.get(field)):
+        if is_filler(body.get(field), HOST_MAX_LENGTH):
             body[field] = (("a" * 60 + ".") * 5)[: len(body[field]) - 1] + "a"
     if type(body.get("workspace_id")) is int:
         body["workspace_id"] = 1
-    if body.get("connection_string") == CONNECTION_STRING and body.get("type") != "postgresql":
-        body["connection_string"] = None
+    url = body.get("connection_string")
+    if url == CONNECTION_STRING or is_filler(url, CONNECTION_STRING_MAX_LENGTH):
+        body["connection_string"] = CONNECTION_STRING if body.get("type") == "postgresql" else None
     if body.get("use_ssh_tunnel") is True:
         body["use_ssh_tunnel"] = False
 
@@ -78,9 +80,9 @@ def is_valid_name(value: Any, max_length: int) -> bool:
     return isinstance(value, str) and 0 < len(value.strip()) <= max_length and "\0" not in value
 
 
-def is_filler(value: Any) -> bool:
+def is_filler(value: Any, max_length: int) -> bool:
     """Whether this is a string made for its length, without regard to its format."""
-    return isinstance(value, str) and len(value) <= HOST_MAX_LENGTH and {*value} == {"0"}
+    return isinstance(value, str) and len(value) <= max_length and {*value} == {"0"}
 
 
 def cursor_of(path: str, ordering: Any) -> str:

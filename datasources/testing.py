@@ -1,0 +1,49 @@
+"""A data source in the world of the tests."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from datasources.models import DataSource
+from organizations.testing import APITestCase, APITestMixin
+
+
+class DataSourceTestMixin(APITestMixin):
+    """The seed's data source, as its document shows it before the update."""
+
+    data_source: ClassVar[DataSource]
+    path: ClassVar[str]
+
+    @classmethod
+    def make_world(cls) -> None:
+        super().make_world()
+        cls.data_source = DataSource.objects.create(
+            workspace=cls.workspace,
+            name="Production PostgreSQL",
+            type=DataSource.Type.POSTGRESQL,
+            host="db.example.com",
+            port=5432,
+            database_name="production",
+            schema_name="public",
+            created_by=cls.owner,
+            updated_by=cls.owner,
+        )
+        cls.path = f"/data-sources/{cls.data_source.pk}"
+
+    def stored(self) -> dict[str, Any]:
+        """Give the row as the database has it, by column."""
+        return DataSource.objects.filter(pk=self.data_source.pk).values().get()
+
+    def shown(self) -> dict[str, Any]:
+        """Give the data source as `GET` shows it."""
+        data: dict[str, Any] = self.call("get", self.path, user=self.viewer).json()["data"]
+        return data
+
+    @staticmethod
+    def read_time(text: str) -> datetime:
+        """Read a time of the API, which must be in UTC and end in Z."""
+        assert text.endswith("Z"), text
+        return datetime.fromisoformat(text)
+
+
+class DataSourceTestCase(DataSourceTestMixin, APITestCase):
+    """A test case with the seed's data source."""

@@ -1,0 +1,238 @@
+"""Every row of the contract's table 3: what each field takes and refuses, over HTTP."""
+
+import json
+from typing import Any
+
+from datasources.testing import DataSourceTestCase
+
+HOSTS = (
+    *(
+        "db",
+        "db.example.com",
+        "db.example.com.",
+        "my_db",
+        "a-b.example",
+        "bücher.example",
+        "例え.jp",
+    ),
+    *("10.0.0.1", "::1", "2001:db8::1", "a" * 63 + ".example", "x1.0x1f.com"),
+)
+NOT_HOSTS = (
+    *("", " ", " db", "db ", "a b", "http://db", "db:5432", "db/path", "user@db", "user:pw@db"),
+    *("a,b", "/var/run/postgresql", "..", ".db", "a..b", "-db", "db-", "a" * 64, "a." * 127 + "a"),
+    *("[::1]", "::1%eth0", "1.2.3", "256.1.1.1", "1.2.3.4.5", "2130706433", "0x7f000001", "0x7f.1"),
+    *(
+        "0177.0.0.1",
+        "127。0。0。1x%",
+        "db\n",
+        "db\t",
+        "db\\x",
+        "d*b",
+        "@db",
+        "db?x",
+        "db#x",
+        "db%2e",
+    ),
+)
+PORTS, NOT_PORTS = (
+    (1, 5433, 65_535, None),
+    (0, -1, 65_536, 2**70, "5433", "٥", 5433.0, 5433.5, True),
+)
+NOT_TEXT: tuple[Any, ...] = (7, 7.5, True, ["x"], {"x": 1}, "nul\0")
+NOT_BOOLEANS = ("yes", "true", 1, 0, None, [], {})
+NOT_STRINGS = (*NOT_TEXT, "")
+
+FIELDS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
+    "name": (
+        ("n", "n" * 255, "Ünïcode 🚀", "'; DROP TABLE x; --", "tab\tinside"),
+        (*NOT_STRINGS, None, " ", "\n\t", "n" * 256),
+    ),
+    "description": (("", "d" * 10_000, " kept \n as is "), (*NOT_TEXT, None, "d" * 10_001)),
+    "host": ((*HOSTS, None), (*NOT_HOSTS, *NOT_TEXT, "h" * 254)),
+    "port": (PORTS, NOT_PORTS),
+    "database_name": (("d", "d" * 255, " d ", None), (*NOT_STRINGS, "d" * 256)),
+    "schema_name": (("s", "s" * 255, None), (*NOT_STRINGS, "s" * 256)),
+    "file_path": (
+        ("a", "a/b.csv", "a..b/c", "..a", "p" * 1_000, "sp ace/ü.csv", None),
+        (*NOT_STRINGS, "/a", "..", "../a", "a/../b", "a/..", "a\\b", "a\nb", "a\x7fb", "p" * 1_001),
+    ),
+    "use_ssh_tunnel": ((True, False), NOT_BOOLEANS),
+    "ssh_host": (HOSTS, (*NOT_HOSTS, *NOT_TEXT)),
+    "ssh_port": (PORTS, NOT_PORTS),
+    "ssh_username": (("u", "u" * 255), (*NOT_STRINGS, "u" * 256)),
+    "ssh_local_port": (PORTS, NOT_PORTS),
+    "connection_pool_size": ((1, 100), (0, 101, None, "5", 5.0, True)),
+    "connection_timeout": ((1, 300), (0, 301, None, "5", 5.0, True)),
+    "query_timeout": ((1, 86_400), (0, 86_401, None, "5", 5.0, True)),
+    "max_retries": ((0, 10), (-1, 11, None, "5", 5.0, False)),
+    "schema_auto_refresh": ((True, False), NOT_BOOLEANS),
+    "schema_refresh_interval": ((60, 2_592_000), (59, 2_592_001, None, "60", 60.0, True)),
+    "tags": (
+        ([], ["a", "A"], ["t" * 64], [f"t{n}" for n in range(50)], ["b", "a"]),
+        (
+            *(None, "a", {"a": 1}, [1], [None], [["a"]], [True], [""], [" "], ["t" * 65], ["n\0"]),
+            *(["a", "a"], ["a", " a "], [f"t{n}" for n in range(51)]),
+        ),
+    ),
+}
+
+
+def nested(depth: int, inner: Any = 1) -> Any:
+    """Give an object that is `depth` levels deep."""
+    value = inner
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+class FieldTests(DataSourceTestCase):
+    def test_takes_what_the_table_allows(self):
+        self.send({"ssh_host": "bastion", "ssh_username": "me"})
+        for field, (valid, _) in FIELDS.items():
+            for value in valid:
+                with self.subTest(field=field, value=value):
+                    response = self.send({field: value})
+                    self.assertEqual(response.status_code, 200, response.json())
+                    self.assertEqual(response.json()["data"][field], value)
+                    self.assertEqual(self.shown()[field], value)
+
+    def test_refuses_what_the_table_does_not(self):
+        before = self.stored()
+        for field, (_, invalid) in FIELDS.items():
+            for value in invalid:
+                with self.subTest(field=field, value=value):
+                    # With a valid field beside it: nothing of a refused update is stored.
+                    response = self.send({"max_retries": 7, field: value})
+                    self.assert_error(response, 400, "BAD_REQUEST", field)
+                    self.assertEqual(self.stored(), before)
+
+    def test_has_the_defaults_of_the_table(self):
+        response = self.call("post", "/data-sources", {"name": "n", "type": "mysql"}, self.editor)
+        data = response.json()["data"]
+        defaults = {
+            **dict.fromkeys(("host", "database_name", "schema_name", "connection_string")),
+            **dict.fromkeys(("file_path", "ssh_host", "ssh_username", "ssh_local_port")),
+            **{"description": "", "port": 3306, "use_ssh_tunnel": False, "ssh_port": 22},
+            **{"connection_pool_size": 5, "connection_timeout": 30, "query_timeout": 300},
+            **{"max_retries": 3, "schema_auto_refresh": False, "schema_refresh_interval": 3600},
+            **{"metadata": {}, "tags": [], "status": "active", "credentials_status": "unset"},
+            **{"version": 1, "workspace_id": self.workspace.pk, "organization_id": self.acme.pk},
+        }
+        for field, value in defaults.items():
+            with self.subTest(field=field):
+                self.assertEqual(data[field], value)
+
+    def test_trims_names_and_tags(self):
+        data = self.send({"name": "  padded\n", "tags": [" a ", "b\t"]}).json()["data"]
+        self.assertEqual(data["name"], "padded")
+        self.assertEqual(data["tags"], ["a", "b"])
+        self.assertEqual(self.send({"name": " " + "n" * 255 + " "}).status_code, 200)
+
+    def test_takes_any_json_object_as_metadata(self):
+        text = "x" * (65_536 - len('{"text":""}'))
+        euro = "€" * ((65_536 - len('{"text":""}')) // 3)
+        values: tuple[Any, ...] = (
+            {},
+            {"a": [1, 1.5, -0.25, True, None, "ü", {"b": []}]},
+            {"text": text},
+            {"text": euro},
+            nested(20),
+            {"a": [[[[1]]]]},
+            {"passwordless": 1, "tokens": 2, "secretary": 3, "password_policy": 4, "monkey": 5},
+            {"": 1, " ": 2},
+        )
+        for value in values:
+            with self.subTest(value=str(value)[:40]):
+                self.assertEqual(self.send({"metadata": value}).status_code, 200)
+                self.assertEqual(self.shown()["metadata"], value)
+
+    def test_refuses_other_metadata(self):
+        text = "x" * (65_537 - len('{"text":""}'))
+        values: tuple[Any, ...] = (
+            *(None, [], "x", 1, True),
+            *({"text": text}, {"text": "€" * 22_000}, {"n": [1e300] * 300}),
+            *(nested(21), {"a": nested(20)}, nested(19, inner=[[1]]), nested(300)),
+            *({"a": "nul\0"}, {"nul\0": 1}, {"a": [{"b": "nul\0"}]}),
+        )
+        for value in values:
+            with self.subTest(value=str(value)[:40]):
+                self.refused(value)
+
+    def test_refuses_metadata_that_names_a_secret_at_any_depth(self):
+        names = (
+            *("password", "passwd", "pwd", "secret", "token", "api_key", "apikey", "access_key"),
+            *("secret_key", "private_key", "client_secret", "credentials", "passphrase"),
+            *("PASSWORD", "Api-Key", "db_password", "db-password", "DB_API_KEY", "dbPassword"),
+            *("private-key", "aws_secret_access_key", "my.token", "p_w_d", "ApiKey", "APIKey"),
+        )
+        for name in names:
+            for value in ({name: "hunter2"}, {"a": [{"b": {name: None}}]}):
+                with self.subTest(value=value):
+                    error = self.refused(value)
+                    self.assertIn("credentials", error["details"]["metadata"][0])
+                    self.assertIn(name, error["details"]["metadata"][0])
+                    self.assertNotIn("hunter2", json.dumps(error))
+
+    def test_takes_connection_strings_that_fit_the_type(self):
+        for value in (
+            "postgresql://db.example.com",
+            "postgres://reader@db.example.com:5432/orders?sslmode=require",
+            "postgresql+psycopg://reader@db.example.com/orders",
+            "postgresql://reader@[2001:db8::1]:5432/orders",
+            "POSTGRESQL://db/orders",
+            "postgresql://read%40er@db/orders%20x",
+            None,
+        ):
+            with self.subTest(value=value):
+                self.assertEqual(self.send({"connection_string": value}).status_code, 200)
+                self.assertEqual(self.shown()["connection_string"], value)
+
+    def test_refuses_other_connection_strings(self):
+        for value in (
+            *("", 7, True, [], "x", "db.example.com", "postgresql:", "postgresql://", "://db"),
+            *("mysql://db/orders", "http://db", "file:///etc/passwd", "postgresql:///orders"),
+            *("postgresql://a,b/orders", "postgresql://a:1,b:2/orders", "postgresql://a@b@c/d"),
+            *("postgresql://db:0/x", "postgresql://db:65536/x", "postgresql://db:x/y"),
+            *("postgresql://%2Ftmp/x", "postgresql://db /x", "postgresql://db/x#y", "host=db"),
+            *("postgresql://db/x?host=/tmp", "postgresql://db/x?hostaddr=127.0.0.1"),
+            *(
+                "postgresql://db/x?service=a",
+                "postgresql://db/x?passfile=/a",
+                "postgresql://db/x?a",
+            ),
+            *("postgresql://db/x?options=-c%20a", "postgresql://db/x?sslkey=/a"),
+            *("postgresql://db/x?sslmode=a&sslmode=b", "postgresql://db/%00", "postgresql://[::1"),
+            *("postgresql://db/x?sslmode=%0a", "postgresql://2130706433/x", "postgresql://db\\x/y"),
+            "postgresql://" + "d" * 4_084,
+        ):
+            with self.subTest(value=str(value)[:60]):
+                response = self.send({"connection_string": value})
+                self.assert_error(response, 400, "BAD_REQUEST", "connection_string")
+                self.assertIsNone(self.stored()["connection_string"])
+
+    def test_refuses_passwords_and_masks_in_connection_strings(self):
+        for secret in ("hunter2", "***", "XXXX", "{{password}}", "", "hun%40ter2", "a:b"):
+            for value in (
+                f"postgresql://reader:{secret}@db/x",
+                f"postgresql://:{secret}@db/x",
+                f"postgresql://reader@db/x?password={secret}",
+                f"postgresql://reader@db/x?sslpassword={secret}",
+            ):
+                with self.subTest(value=value):
+                    response = self.send({"connection_string": value})
+                    self.assert_error(response, 400, "BAD_REQUEST", "connection_string")
+                    if secret:
+                        self.assertNotIn(secret, response.content.decode())
+
+    def test_refuses_connection_strings_of_file_sources(self):
+        body = {"name": "f", "type": "csv", "connection_string": "postgresql://db/x"}
+        response = self.call("post", "/data-sources", body, self.editor)
+        self.assert_error(response, 400, "BAD_REQUEST", "connection_string")
+
+    def send(self, body: dict[str, Any]) -> Any:
+        return self.call("patch", self.path, body, self.editor)
+
+    def refused(self, metadata: Any) -> dict[str, Any]:
+        response = self.send({"metadata": metadata})
+        self.assertEqual(self.stored()["metadata"], {})
+        return self.assert_error(response, 400, "BAD_REQUEST", "metadata")
