@@ -1,0 +1,221 @@
+"""Who is asking: what a bearer token must be, and what happens to its user meanwhile."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import time_machine
+from django.conf import settings
+from django.test.utils import ignore_warnings
+from jwt.warnings import InsecureKeyLengthWarning
+from rest_framework.response import Response
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
+
+from datasources.models import DataSource
+from organizations.models import Membership, User
+from organizations.testing import APITestCase, sql
+
+PATHS = ("/me", "/data-sources")
+NUL = "\0"
+
+
+class AuthenticationTests(APITestCase):
+    data_source: DataSource
+    path: str
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        super().setUpTestData()
+        cls.data_source = DataSource.objects.create(
+            workspace=cls.workspace, name="Warehouse", type=DataSource.Type.POSTGRESQL
+        )
+        cls.path = f"/data-sources/{cls.data_source.pk}"
+
+    def get(self, path: str, authorization: str) -> Response:
+        return self.call("get", path, headers={"Authorization": authorization})
+
+    def assert_unauthorized(self, response: Response) -> None:
+        self.assert_error(response, 401, "UNAUTHORIZED")
+        self.assertEqual(response["WWW-Authenticate"], "Bearer")
+
+    def assert_refused(self, authorization: str) -> None:
+        for path in (*PATHS, self.path):
+            self.assert_unauthorized(self.get(path, authorization))
+
+    def sign(self, *without: str, key: Any = settings.SECRET_KEY, **changes: Any) -> str:
+        """Make a token like the editor's, with other claims; `algorithm` is one of jwt's."""
+        algorithm = changes.pop("algorithm", "HS256")
+        claims = {**AccessToken.for_user(self.editor).payload, **changes}
+        for name in without:
+            del claims[name]
+        return "Bearer " + jwt.encode(claims, key, algorithm=algorithm)
+
+    def test_accepts_a_token_of_its_own(self):
+        for path in (*PATHS, self.path):
+            with self.subTest(path=path):
+                self.assertEqual(self.get(path, self.sign()).status_code, 200)
+
+    def test_refuses_requests_without_a_token(self):
+        for path in (*PATHS, self.path, "/data-sources/999", "/organizations"):
+            with self.subTest(path=path):
+                self.assert_unauthorized(self.call("get", path))
+
+    def test_refuses_before_it_looks_at_the_body(self):
+        for body in (b"{", b"", b'{"unknown": 1}'):
+            with self.subTest(body=body):
+                self.assert_unauthorized(self.call("patch", self.path, body))
+        self.data_source.refresh_from_db()
+        self.assertEqual((self.data_source.name, self.data_source.version), ("Warehouse", 1))
+
+    def test_refuses_malformed_headers(self):
+        token = str(AccessToken.for_user(self.editor))
+        head, payload, signature = token.split(".")
+        for authorization in (
+            "",
+            "Bearer",
+            "Bearer ",
+            token,
+            f"Bearer {token} {token}",
+            f"Bearer, {token}",
+            f"Bearer={token}",
+            f"Bearer {token[:-3]}",
+            f"Bearer {token}.{signature}",
+            f"Bearer {head}.{payload}.",
+            f"Bearer {payload}.{head}.{signature}",
+            f"Bearer ..{signature}",
+            f"Bearer {head}.é.{signature}",
+            "Bearer é",
+            f"Bearer {NUL}.{NUL}.{NUL}",
+            "Bearer null",
+            "Bearer bnVsbA.bnVsbA.bnVsbA",
+            "Bearer W10.W10.W10",
+            "Bearer " + "x" * 8000,
+        ):
+            with self.subTest(authorization=authorization[:60]):
+                self.assert_refused(authorization)
+
+    def test_refuses_other_schemes(self):
+        token = AccessToken.for_user(self.editor)
+        for scheme in ("Basic", "Token", "JWT", "Digest", "Bearer:"):
+            with self.subTest(scheme=scheme):
+                self.assert_refused(f"{scheme} {token}")
+
+    def test_refuses_a_token_in_the_query(self):
+        token = AccessToken.for_user(self.editor)
+        self.assert_unauthorized(self.call("get", f"/me?access_token={token}"))
+
+    def test_refuses_a_token_after_fifteen_minutes(self):
+        now = datetime.now(UTC)
+        token = self.sign()
+        with time_machine.travel(now + timedelta(minutes=15, seconds=-10), tick=False):
+            self.assertEqual(self.get("/me", token).status_code, 200)
+        with time_machine.travel(now + timedelta(minutes=15, seconds=10), tick=False):
+            self.assert_refused(token)
+
+    @ignore_warnings(category=InsecureKeyLengthWarning)
+    def test_refuses_forged_tokens(self):
+        for name, token in {
+            "another key": self.sign(key="k" * 64),
+            "no signature": self.sign(key=None, algorithm="none"),
+            "another algorithm": self.sign(algorithm="HS512"),
+        }.items():
+            with self.subTest(name):
+                self.assert_refused(token)
+
+    def test_refuses_tokens_that_are_no_access_tokens(self):
+        self.assert_refused(f"Bearer {RefreshToken.for_user(self.editor)}")
+        for token_type in ("refresh", "", None, [], {"access": 1}, 1):
+            with self.subTest(token_type=token_type):
+                self.assert_refused(self.sign(token_type=token_type))
+        self.assert_refused(self.sign("token_type"))
+
+    def test_refuses_user_ids_that_are_none(self):
+        for user_id in (
+            *("x", "", " 1", "+1", "-1", "1.0", "1e0", "１", "²", "true", "9" * 30, "9" * 5000),
+            *(True, False, 1.5, 1.0, None, -1, 0, 2**63, 2**64),
+            *([], [1], {}, {"id": 1}),
+        ):
+            with self.subTest(user_id=user_id):
+                self.assert_refused(self.sign(user_id=user_id))
+        with self.subTest("missing"):
+            self.assert_refused(self.sign("user_id"))
+
+    def test_refuses_users_that_never_existed(self):
+        for user_id in (2**63 - 1, str(2**63 - 1), self.editor.pk + 1000):
+            with self.subTest(user_id=user_id):
+                self.assert_refused(self.sign(user_id=user_id))
+
+    def test_refuses_absurd_expiries(self):
+        absurd = (1e20, -1, 0, "soon", "", "99999999999", True, None, [], {})
+        for exp in (*absurd, float("nan"), float("inf"), -float("inf")):
+            with self.subTest(exp=exp):
+                self.assert_refused(self.sign(exp=exp))
+        with self.subTest("missing"):
+            self.assert_refused(self.sign("exp"))
+
+    def test_refuses_other_absurd_claims(self):
+        for changes in (
+            {"nbf": "soon"},
+            {"nbf": []},
+            {"nbf": float("inf")},
+            {"nbf": 9_999_999_999},
+            {"iat": "then"},
+            {"iat": float("inf")},
+            {"jti": None},
+        ):
+            with self.subTest(changes=changes):
+                self.assert_refused(self.sign(**changes))
+
+    def test_refuses_a_deactivated_user_from_the_next_request_on(self):
+        token = self.sign()
+        self.assertEqual(self.get(self.path, token).status_code, 200)
+        User.objects.filter(pk=self.editor.pk).update(is_active=False)
+        self.assert_refused(token)
+
+    def test_refuses_a_deleted_user_from_the_next_request_on(self):
+        token = self.sign()
+        self.assertEqual(self.get(self.path, token).status_code, 200)
+        self.editor.delete()
+        self.assert_refused(token)
+
+    def test_forbids_a_removed_member_from_the_next_request_on(self):
+        token = self.sign()
+        self.assertEqual(self.get(self.path, token).status_code, 200)
+        Membership.objects.filter(user=self.editor).delete()
+        for path in ("/data-sources", self.path, "/data-source-types", "/organizations"):
+            with self.subTest(path=path):
+                self.assert_error(self.get(path, token), 403, "FORBIDDEN")
+
+    def test_applies_another_role_from_the_next_request_on(self):
+        Membership.objects.filter(user=self.editor).update(role="viewer")
+        response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
+        self.assert_error(response, 403, "FORBIDDEN")
+        self.data_source.refresh_from_db()
+        self.assertEqual((self.data_source.name, self.data_source.version), ("Warehouse", 1))
+
+    def test_refuses_every_write_of_a_deactivated_user(self):
+        User.objects.filter(pk=self.owner.pk).update(is_active=False)
+        for method, path, data in (
+            ("post", "/data-sources", {"name": "Lake", "type": "postgresql"}),
+            ("patch", self.path, {"name": "Lake"}),
+            ("delete", self.path, None),
+            ("patch", f"/organizations/{self.acme.pk}", {"name": "Lake"}),
+            ("delete", f"/organizations/{self.acme.pk}", None),
+        ):
+            with self.subTest(method=method, path=path):
+                self.assert_unauthorized(self.call(method, path, data, self.owner))
+        self.assertEqual([*DataSource.objects.values_list("name", "version")], [("Warehouse", 1)])
+        self.acme.refresh_from_db()
+        self.assertEqual(self.acme.name, "Acme")
+
+    def test_knows_the_caller_without_a_query_of_its_own(self):
+        with self.statements() as captured:
+            response = self.get(self.path, self.sign())
+        self.assertEqual(response.status_code, 200)
+        self.assertEqual(len(sql(captured)), 1, sql(captured))
+
+    def test_lists_without_a_query_of_its_own(self):
+        with self.statements() as captured:
+            response = self.get("/data-sources", self.sign())
+        self.assertEqual(len(response.json()["data"]), 1)
+        self.assertEqual(len(sql(captured)), 1, sql(captured))

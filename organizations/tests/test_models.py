@@ -1,0 +1,163 @@
+"""Organizations, workspaces, memberships and used tokens, without HTTP."""
+
+from datetime import timedelta
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from datasources.models import DataSource
+from organizations.models import Membership, Organization, Role, UsedRefreshToken, User, Workspace
+from organizations.testing import APITestCase
+from rivergen.exceptions import Conflict
+
+
+class ModelTests(APITestCase):
+    def membership(self, user: User) -> Membership:
+        return Membership.objects.get(user=user, organization=self.acme)
+
+    def deactivate(self, user: User) -> None:
+        User.objects.filter(pk=user.pk).update(is_active=False)
+
+    def workspace_names(self, organization: Organization) -> list[str]:
+        return [*organization.workspaces.values_list("name", flat=True)]
+
+    def test_each_way_of_creating_an_organization_gives_it_a_workspace(self):
+        saved = Organization(name="Saved", slug="saved")
+        saved.save()
+        created = Organization.objects.create(name="Created", slug="created")
+        got, _ = Organization.objects.get_or_create(slug="got", defaults={"name": "Got"})
+        updated, _ = Organization.objects.update_or_create(slug="up", defaults={"name": "Up"})
+        bulk = Organization.objects.bulk_create(
+            Organization(name=f"Bulk {number}", slug=f"bulk-{number}") for number in range(3)
+        )
+        for organization in (saved, created, got, updated, *bulk):
+            with self.subTest(organization=organization.name):
+                self.assertEqual(self.workspace_names(organization), ["Default"])
+
+    def test_saving_an_organization_again_adds_no_workspace(self):
+        self.acme.name = "Acme & Co"
+        self.acme.save()
+        self.assertEqual(self.workspace_names(self.acme), ["Default"])
+
+    def test_an_organization_that_is_not_saved_leaves_no_workspace(self):
+        before = Workspace.objects.count()
+        for organizations in (
+            [Organization(name="Acme again", slug="acme")],
+            [Organization(name="New", slug="new"), Organization(name="Again", slug="acme")],
+        ):
+            with self.subTest(organizations=organizations):
+                with self.assertRaises(IntegrityError), transaction.atomic():
+                    Organization.objects.bulk_create(organizations)
+                self.assertEqual(Workspace.objects.count(), before)
+        with self.assertRaises(IntegrityError), transaction.atomic():
+            Organization.objects.create(name="Acme again", slug="acme")
+        self.assertEqual(Workspace.objects.count(), before)
+
+    def test_organizations_for_user_have_its_role(self):
+        Membership.objects.create(user=self.stranger, organization=self.acme, role=Role.VIEWER)
+        roles = Organization.objects.for_user(self.stranger).values_list("slug", "role")
+        self.assertEqual(dict(roles), {"acme": "viewer", "globex": "owner"})
+        self.assertEqual([o.role for o in Organization.objects.for_user(self.admin)], ["admin"])
+
+    def test_workspaces_for_user_have_its_role(self):
+        self.acme.workspaces.create(name="Second")
+        roles = Workspace.objects.for_user(self.editor).values_list("name", "role")
+        self.assertEqual(dict(roles), {"Default": "editor", "Second": "editor"})
+        self.assertEqual([w.organization for w in Workspace.objects.for_user(self.stranger)],
+                         [self.globex])  # fmt: skip
+
+    def test_memberships_for_user_are_its_own(self):
+        memberships = Membership.objects.for_user(self.editor)
+        self.assertEqual([*memberships], [self.membership(self.editor)])
+
+    def test_data_sources_for_user_are_found_once_each(self):
+        for organization in (self.acme, self.globex):
+            workspace = organization.workspaces.get()
+            DataSource.objects.create(workspace=workspace, name="Lake", type="postgresql")
+        Membership.objects.create(user=self.stranger, organization=self.acme, role=Role.EDITOR)
+        roles = {s.organization_id: s.role for s in DataSource.objects.for_user(self.stranger)}
+        self.assertEqual(roles, {self.acme.pk: "editor", self.globex.pk: "owner"})
+        self.assertEqual(DataSource.objects.for_user(self.stranger).count(), 2)
+        self.assertEqual(DataSource.objects.for_user(self.viewer).get().role, "viewer")
+
+    def test_users_who_belong_nowhere_or_are_deactivated_find_nothing(self):
+        DataSource.objects.create(workspace=self.workspace, name="Lake", type="postgresql")
+        self.deactivate(self.editor)
+        for user in (self.loner, self.editor, User(username="unsaved")):
+            for model in (Organization, Workspace, Membership, DataSource):
+                with self.subTest(user=user.username, model=model.__name__):
+                    self.assertFalse(model.objects.for_user(user).exists())
+
+    def test_each_role_includes_those_before_it(self):
+        roles = [Role.VIEWER, Role.EDITOR, Role.ADMIN, Role.OWNER]
+        for rank, role in enumerate(roles):
+            for other_rank, other in enumerate(roles):
+                with self.subTest(role=role, other=other):
+                    self.assertIs(role.includes(other), rank >= other_rank)
+
+    def test_change_role_keeps_the_last_owner(self):
+        owner = self.membership(self.owner)
+        for role in (Role.VIEWER, Role.EDITOR, Role.ADMIN):
+            with self.subTest(role=role), self.assertRaises(Conflict):
+                owner.change_role(role)
+            self.assertEqual(self.membership(self.owner).role, Role.OWNER)
+        owner.change_role(Role.OWNER)
+        self.membership(self.editor).change_role(Role.OWNER)
+        owner.change_role(Role.VIEWER)
+        self.assertEqual(self.membership(self.owner).role, Role.VIEWER)
+
+    def test_remove_keeps_the_last_owner(self):
+        with self.assertRaises(Conflict):
+            self.membership(self.owner).remove()
+        self.assertEqual(self.membership(self.owner).role, Role.OWNER)
+        self.membership(self.editor).change_role(Role.OWNER)
+        self.membership(self.owner).remove()
+        self.assertFalse(Membership.objects.filter(user=self.owner).exists())
+
+    def test_a_user_is_a_member_once(self):
+        with self.assertRaises(IntegrityError), transaction.atomic():
+            Membership.objects.create(user=self.editor, organization=self.acme)
+        self.assertEqual(self.membership(self.editor).role, Role.EDITOR)
+
+    def test_remove_keeps_the_last_workspace_and_those_in_use(self):
+        second = self.acme.workspaces.create(name="Second")
+        DataSource.objects.create(workspace=second, name="Lake", type="postgresql")
+        with self.assertRaises(Conflict):
+            second.remove()
+        self.workspace.remove()
+        with self.assertRaises(Conflict):
+            second.remove()
+        self.assertEqual(self.workspace_names(self.acme), ["Second"])
+
+    def test_save_unique_refuses_a_name_of_the_organization(self):
+        with self.assertRaises(ValidationError) as caught:
+            Workspace(organization=self.acme, name="Default").save_unique()
+        self.assertEqual(list(caught.exception.message_dict), ["name"])
+        self.assertEqual(self.workspace_names(self.acme), ["Default"])
+
+    def test_a_refresh_token_is_used_up_once(self):
+        expires_at = timezone.now() + timedelta(days=7)
+        UsedRefreshToken.use_up("a", expires_at)
+        UsedRefreshToken.use_up("b", expires_at)
+        with self.assertRaises(ValidationError):
+            UsedRefreshToken.use_up("a", expires_at + timedelta(days=1))
+        used = UsedRefreshToken.objects.order_by("jti").values_list("jti", "expires_at")
+        self.assertEqual([*used], [("a", expires_at), ("b", expires_at)])
+
+    def test_expired_refresh_tokens_are_forgotten(self):
+        now = timezone.now()
+        UsedRefreshToken.objects.create(jti="old", expires_at=now - timedelta(seconds=1))
+        UsedRefreshToken.objects.create(jti="young", expires_at=now + timedelta(days=1))
+        UsedRefreshToken.use_up("new", now + timedelta(days=7))
+        used = UsedRefreshToken.objects.values_list("jti", flat=True)
+        self.assertEqual({*used}, {"young", "new"})
+
+    def test_a_deleted_user_leaves_its_data_sources(self):
+        data_source = DataSource.objects.create(
+            workspace=self.workspace, name="Lake", type="postgresql",
+            created_by=self.editor, updated_by=self.editor,
+        )  # fmt: skip
+        self.editor.delete()
+        data_source.refresh_from_db()
+        self.assertEqual((data_source.created_by, data_source.updated_by), (None, None))

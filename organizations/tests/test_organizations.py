@@ -1,0 +1,212 @@
+"""GET /api/v1/organizations; GET, PATCH and DELETE /api/v1/organizations/{organization_id}."""
+
+from typing import Any
+
+from rest_framework.response import Response
+
+from datasources.models import DataSource
+from organizations.models import Membership, Organization, Role, User
+from organizations.testing import APITestCase
+
+NO_IDS = ("abc", "-1", "0", "1.0", "1e1", "+1", "１", "%20", "%00", "null", str(2**63), "9" * 400)
+
+
+class OrganizationTests(APITestCase):
+    path: str
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        super().setUpTestData()
+        cls.path = f"/organizations/{cls.acme.pk}"
+
+    def patch(self, data: Any, user: User | None = None, **extra: Any) -> Response:
+        return self.call("patch", self.path, data, user or self.admin, **extra)
+
+    def assert_unchanged(self) -> None:
+        acme = Organization.objects.get(pk=self.acme.pk)
+        self.assertEqual((acme.name, acme.slug), ("Acme", "acme"))
+
+    def test_list_shows_the_organizations_of_the_caller_and_no_others(self):
+        Membership.objects.create(user=self.editor, organization=self.globex, role=Role.VIEWER)
+        Organization.objects.create(name="Initech", slug="initech")
+        response = self.call("get", "/organizations", user=self.editor)
+        self.assertEqual(response.status_code, 200)
+        roles = {item["slug"]: item["role"] for item in response.json()["data"]}
+        self.assertEqual(roles, {"acme": "editor", "globex": "viewer"})
+
+    def test_list_has_pages(self):
+        Membership.objects.create(user=self.owner, organization=self.globex)
+        first = self.call("get", "/organizations?page_size=1", user=self.owner).json()
+        self.assertEqual([item["name"] for item in first["data"]], ["Acme"])
+        self.assertIsNone(first["pagination"]["previous"])
+        path = first["pagination"]["next"].partition("/api/v1")[2]
+        second = self.call("get", path, user=self.owner).json()
+        self.assertEqual([item["name"] for item in second["data"]], ["Globex"])
+        self.assertIsNone(second["pagination"]["next"])
+        path = second["pagination"]["previous"].partition("/api/v1")[2]
+        again = self.call("get", path, user=self.owner).json()
+        self.assertEqual(again["data"], first["data"])
+
+    def test_list_orders(self):
+        Membership.objects.create(user=self.owner, organization=self.globex)
+        for ordering, names in (
+            ("name", ["Acme", "Globex"]),
+            ("-name", ["Globex", "Acme"]),
+            ("created_at", ["Acme", "Globex"]),
+            ("-created_at", ["Globex", "Acme"]),
+        ):
+            with self.subTest(ordering=ordering):
+                response = self.call("get", f"/organizations?ordering={ordering}", user=self.owner)
+                self.assertEqual([item["name"] for item in response.json()["data"]], names)
+
+    def test_list_refuses_unknown_parameters(self):
+        response = self.call("get", "/organizations?orderin=name", user=self.owner)
+        error = self.assert_error(response, 400, "BAD_REQUEST", "orderin")
+        self.assertIn("ordering", error["details"]["orderin"][0])
+
+    def test_each_member_reads(self):
+        for user in (self.viewer, self.editor, self.admin, self.owner):
+            with self.subTest(user=user.username):
+                response = self.call("get", self.path, user=user)
+                self.assertEqual(response.status_code, 200)
+                data = response.json()["data"]
+                self.assertEqual(list(data), ["id", "name", "slug", "role", "created_at"])
+                self.assertEqual((data["id"], data["name"]), (self.acme.pk, "Acme"))
+                self.assertEqual(data["role"], Membership.objects.get(user=user).role)
+                self.assertRegex(data["created_at"], r"^\d{4}-\d\d-\d\dT[\d:.]+Z$")
+
+    def test_hides_organizations_from_strangers(self):
+        for method, data in (("get", None), ("patch", {"name": "Mine"}), ("delete", None)):
+            with self.subTest(method=method):
+                response = self.call(method, self.path, data, self.stranger)
+                self.assert_error(response, 404, "NOT_FOUND")
+        self.assert_unchanged()
+
+    def test_refuses_users_of_no_organization(self):
+        for method, path in (
+            ("get", "/organizations"),
+            ("get", "/organizations?unknown=1"),
+            ("get", self.path),
+            ("patch", self.path),
+            ("delete", self.path),
+            ("get", "/organizations/abc"),
+        ):
+            with self.subTest(method=method, path=path):
+                self.assert_error(self.call(method, path, user=self.loner), 403, "FORBIDDEN")
+        self.assert_unchanged()
+
+    def test_refuses_callers_without_a_token(self):
+        for method, path in (
+            ("get", "/organizations"),
+            ("get", self.path),
+            ("patch", self.path),
+            ("delete", self.path),
+        ):
+            with self.subTest(method=method, path=path):
+                self.assert_error(self.call(method, path), 401, "UNAUTHORIZED")
+        self.assert_unchanged()
+
+    def test_finds_nothing_for_ids_that_are_none(self):
+        for text in NO_IDS:
+            for method in ("get", "patch", "delete"):
+                with self.subTest(method=method, id=text[:30]):
+                    response = self.call(method, f"/organizations/{text}", user=self.owner)
+                    self.assert_error(response, 404, "NOT_FOUND")
+        self.assert_unchanged()
+
+    def test_reads_an_id_to_its_end(self):
+        for text in (f"{self.acme.pk:020}0", f"{self.acme.pk:020}9"):
+            with self.subTest(id=text):
+                response = self.call("get", f"/organizations/{text}", user=self.owner)
+                self.assert_error(response, 404, "NOT_FOUND")
+
+    def test_admins_and_owners_rename(self):
+        for user in (self.admin, self.owner):
+            with self.subTest(user=user.username):
+                response = self.patch({"name": f"  {user.username} & Co  "}, user)
+                self.assertEqual(response.status_code, 200)
+                self.assertEqual(response.json()["data"]["name"], f"{user.username} & Co")
+                self.acme.refresh_from_db()
+                self.assertEqual(self.acme.name, f"{user.username} & Co")
+
+    def test_viewers_and_editors_do_not_rename(self):
+        for user in (self.viewer, self.editor):
+            with self.subTest(user=user.username):
+                self.assert_error(self.patch({"name": "Mine"}, user), 403, "FORBIDDEN")
+                self.assert_unchanged()
+
+    def test_a_role_in_another_organization_counts_for_nothing(self):
+        Membership.objects.create(user=self.stranger, organization=self.acme, role=Role.VIEWER)
+        self.assert_error(self.patch({"name": "Mine"}, self.stranger), 403, "FORBIDDEN")
+        response = self.call("delete", self.path, user=self.stranger)
+        self.assert_error(response, 403, "FORBIDDEN")
+        self.assert_unchanged()
+
+    def test_an_empty_update_changes_nothing(self):
+        self.assertEqual(self.patch({}).status_code, 200)
+        self.assert_unchanged()
+
+    def test_refuses_bad_names(self):
+        for name in ("", "   ", "x" * 256, "a\0b", None, 7, True, ["Acme"], {"name": "Acme"}):
+            with self.subTest(name=name):
+                self.assert_error(self.patch({"name": name}), 400, "BAD_REQUEST", "name")
+                self.assert_unchanged()
+
+    def test_refuses_unknown_fields_and_suggests_the_nearest(self):
+        error = self.assert_error(
+            self.patch({"nmae": "Mine", "slug": "mine", "id": 7}),
+            400, "BAD_REQUEST", "nmae", "slug", "id",
+        )  # fmt: skip
+        self.assertIn("name", error["details"]["nmae"][0])
+        self.assert_unchanged()
+
+    def test_checks_the_role_before_the_body(self):
+        for body in (b"{", b"", b'{"unknown": 1}'):
+            with self.subTest(body=body):
+                self.assert_error(self.patch(body, self.editor), 403, "FORBIDDEN")
+        response = self.patch(b"name=Mine", self.editor, content_type="text/plain")
+        self.assert_error(response, 403, "FORBIDDEN")
+
+    def test_refuses_bodies_that_are_no_object(self):
+        for body in (b"", b"{", b"[]", b"null", b'"Acme"'):
+            with self.subTest(body=body):
+                self.assert_error(self.patch(body), 400, "BAD_REQUEST")
+                self.assert_unchanged()
+
+    def test_refuses_other_media_types(self):
+        for media_type in ("text/plain", "application/merge-patch+json"):
+            with self.subTest(media_type=media_type):
+                response = self.patch(b'{"name": "Mine"}', content_type=media_type)
+                self.assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE")
+                self.assert_unchanged()
+
+    def test_owners_remove_an_organization_and_all_that_is_in_it(self):
+        workspace = self.acme.workspaces.create(name="Second")
+        for place in (self.workspace, workspace):
+            DataSource.objects.create(workspace=place, name="Lake", type="postgresql")
+        response = self.call("delete", self.path, user=self.owner)
+        self.assertEqual((response.status_code, response.content), (204, b""))
+        self.assertEqual([*Organization.objects.all()], [self.globex])
+        self.assertFalse(DataSource.objects.exists())
+        self.assertTrue(User.objects.filter(pk=self.owner.pk).exists())
+        self.assert_error(self.call("get", self.path, user=self.owner), 403, "FORBIDDEN")
+
+    def test_only_owners_remove(self):
+        for user in (self.viewer, self.editor, self.admin):
+            with self.subTest(user=user.username):
+                response = self.call("delete", self.path, user=user)
+                self.assert_error(response, 403, "FORBIDDEN")
+                self.assert_unchanged()
+
+    def test_refuses_other_methods(self):
+        for path, methods in (
+            ("/organizations", ("post", "put", "patch", "delete", "options")),
+            (self.path, ("post", "put", "options")),
+        ):
+            for method in methods:
+                with self.subTest(path=path, method=method):
+                    response = self.call(method, path, {"name": "Mine"}, self.owner)
+                    self.assert_error(response, 405, "METHOD_NOT_ALLOWED")
+                    self.assertIn("GET", response["Allow"])
+        self.assertEqual(Organization.objects.count(), 2)
+        self.assert_unchanged()

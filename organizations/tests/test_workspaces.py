@@ -1,0 +1,231 @@
+"""The workspaces of an organization: /api/v1/organizations/{organization_id}/workspaces."""
+
+from typing import Any
+
+from rest_framework.response import Response
+
+from datasources.models import DataSource
+from organizations.models import User, Workspace
+from organizations.testing import APITestCase
+
+NO_IDS = ("abc", "-1", "0", "1.0", "１", "%20", "%00", str(2**63), "9" * 400)
+BAD_NAMES = ("", "   ", "x" * 256, "a\0b", None, 7, True, ["Lake"], {"name": "Lake"})
+
+
+class WorkspaceTests(APITestCase):
+    path: str
+    second: Workspace
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        super().setUpTestData()
+        cls.path = f"/organizations/{cls.acme.pk}/workspaces"
+        cls.second = cls.acme.workspaces.create(name="Second")
+
+    def names(self) -> list[tuple[str, str]]:
+        return [*Workspace.objects.values_list("organization__name", "name")]
+
+    def add(self, data: Any, user: User | None = None, **extra: Any) -> Response:
+        return self.call("post", self.path, data, user or self.admin, **extra)
+
+    def patch(self, data: Any, user: User | None = None, **extra: Any) -> Response:
+        path = f"{self.path}/{self.second.pk}"
+        return self.call("patch", path, data, user or self.admin, **extra)
+
+    def remove(self, workspace: Workspace, user: User | None = None) -> Response:
+        return self.call("delete", f"{self.path}/{workspace.pk}", user=user or self.admin)
+
+    def every_request(self) -> list[tuple[str, str, Any]]:
+        return [
+            ("get", self.path, None),
+            ("post", self.path, {"name": "Third"}),
+            ("patch", f"{self.path}/{self.second.pk}", {"name": "Third"}),
+            ("delete", f"{self.path}/{self.second.pk}", None),
+        ]
+
+    def test_each_member_lists(self):
+        for user in (self.viewer, self.editor, self.admin, self.owner):
+            with self.subTest(user=user.username):
+                response = self.call("get", self.path, user=user)
+                self.assertEqual(response.status_code, 200)
+                data = response.json()["data"]
+                self.assertEqual([item["name"] for item in data], ["Default", "Second"])
+                self.assertEqual(list(data[0]), ["id", "organization_id", "name", "created_at"])
+                self.assertEqual(data[0]["organization_id"], self.acme.pk)
+
+    def test_list_has_pages(self):
+        first = self.call("get", f"{self.path}?page_size=1", user=self.viewer).json()
+        self.assertEqual([item["name"] for item in first["data"]], ["Default"])
+        path = first["pagination"]["next"].partition("/api/v1")[2]
+        second = self.call("get", path, user=self.viewer).json()
+        self.assertEqual([item["name"] for item in second["data"]], ["Second"])
+        self.assertIsNone(second["pagination"]["next"])
+        path = second["pagination"]["previous"].partition("/api/v1")[2]
+        again = self.call("get", path, user=self.viewer).json()
+        self.assertEqual(again["data"], first["data"])
+
+    def test_hides_workspaces_from_strangers(self):
+        before = self.names()
+        for method, path, data in self.every_request():
+            with self.subTest(method=method):
+                response = self.call(method, path, data, self.stranger)
+                self.assert_error(response, 404, "NOT_FOUND")
+                self.assertEqual(self.names(), before)
+
+    def test_hides_workspaces_of_other_organizations_below_ones_own(self):
+        before = self.names()
+        path = f"/organizations/{self.globex.pk}/workspaces/{self.second.pk}"
+        for method, data in (("patch", {"name": "Mine"}), ("delete", None)):
+            with self.subTest(method=method):
+                response = self.call(method, path, data, self.stranger)
+                self.assert_error(response, 404, "NOT_FOUND")
+                self.assertEqual(self.names(), before)
+
+    def test_refuses_users_of_no_organization(self):
+        before = self.names()
+        for method, path, data in self.every_request():
+            with self.subTest(method=method):
+                response = self.call(method, path, data, self.loner)
+                self.assert_error(response, 403, "FORBIDDEN")
+                self.assertEqual(self.names(), before)
+
+    def test_refuses_callers_without_a_token(self):
+        before = self.names()
+        for method, path, data in self.every_request():
+            with self.subTest(method=method):
+                self.assert_error(self.call(method, path, data), 401, "UNAUTHORIZED")
+                self.assertEqual(self.names(), before)
+
+    def test_viewers_and_editors_change_nothing(self):
+        before = self.names()
+        for user in (self.viewer, self.editor):
+            for method, path, data in self.every_request()[1:]:
+                with self.subTest(user=user.username, method=method):
+                    response = self.call(method, path, data, user)
+                    self.assert_error(response, 403, "FORBIDDEN")
+                    self.assertEqual(self.names(), before)
+
+    def test_admins_and_owners_add(self):
+        for user in (self.admin, self.owner):
+            with self.subTest(user=user.username):
+                response = self.add({"name": f"  By {user.username} "}, user)
+                self.assertEqual(response.status_code, 201)
+                data = response.json()["data"]
+                self.assertEqual(data["name"], f"By {user.username}")
+                self.assertEqual(data["organization_id"], self.acme.pk)
+                workspace = Workspace.objects.get(pk=data["id"])
+                self.assertEqual(workspace.name, f"By {user.username}")
+
+    def test_admins_and_owners_rename(self):
+        for user in (self.admin, self.owner):
+            with self.subTest(user=user.username):
+                response = self.patch({"name": f" By {user.username}  "}, user)
+                self.assertEqual(response.status_code, 200)
+                self.assertEqual(response.json()["data"]["name"], f"By {user.username}")
+                self.second.refresh_from_db()
+                self.assertEqual(self.second.name, f"By {user.username}")
+
+    def test_admins_and_owners_remove(self):
+        for user in (self.admin, self.owner):
+            with self.subTest(user=user.username):
+                workspace = self.acme.workspaces.create(name="Third")
+                response = self.remove(workspace, user)
+                self.assertEqual((response.status_code, response.content), (204, b""))
+                self.assertFalse(Workspace.objects.filter(pk=workspace.pk).exists())
+
+    def test_refuses_a_name_that_is_taken(self):
+        before = self.names()
+        self.assert_error(self.add({"name": "Second"}), 400, "BAD_REQUEST", "name")
+        self.assert_error(self.patch({"name": "Default"}), 400, "BAD_REQUEST", "name")
+        self.assertEqual(self.names(), before)
+
+    def test_takes_a_name_that_another_organization_has(self):
+        self.globex.workspaces.create(name="Lake")
+        self.assertEqual(self.add({"name": "Lake"}).status_code, 201)
+
+    def test_takes_the_name_it_has(self):
+        self.assertEqual(self.patch({"name": "Second"}).status_code, 200)
+
+    def test_an_empty_update_changes_nothing(self):
+        before = self.names()
+        self.assertEqual(self.patch({}).status_code, 200)
+        self.assertEqual(self.names(), before)
+
+    def test_the_last_workspace_stays(self):
+        self.assertEqual(self.remove(self.second).status_code, 204)
+        before = self.names()
+        self.assert_error(self.remove(self.workspace), 409, "CONFLICT")
+        self.assertEqual(self.names(), before)
+
+    def test_a_workspace_in_use_stays(self):
+        before = self.names()
+        DataSource.objects.create(workspace=self.second, name="Lake", type="postgresql")
+        self.assert_error(self.remove(self.second, self.owner), 409, "CONFLICT")
+        self.assertEqual(self.names(), before)
+        self.assertEqual(DataSource.objects.get().workspace, self.second)
+
+    def test_a_workspace_goes_once_it_is_empty(self):
+        data_source = DataSource.objects.create(
+            workspace=self.second, name="Lake", type="postgresql"
+        )
+        data_source.delete()
+        self.assertEqual(self.remove(self.second).status_code, 204)
+
+    def test_refuses_bad_names(self):
+        before = self.names()
+        for name in BAD_NAMES:
+            with self.subTest(name=name):
+                self.assert_error(self.add({"name": name}), 400, "BAD_REQUEST", "name")
+                self.assert_error(self.patch({"name": name}), 400, "BAD_REQUEST", "name")
+                self.assertEqual(self.names(), before)
+        self.assert_error(self.add({}), 400, "BAD_REQUEST", "name")
+
+    def test_refuses_unknown_fields_and_suggests_the_nearest(self):
+        before = self.names()
+        for response in (
+            self.add({"name": "Third", "nmae": "Third", "organization_id": self.globex.pk}),
+            self.patch({"nmae": "Third", "organization_id": self.globex.pk}),
+        ):
+            fields = ("nmae", "organization_id")
+            error = self.assert_error(response, 400, "BAD_REQUEST", *fields)
+            self.assertIn("name", error["details"]["nmae"][0])
+            self.assertEqual(self.names(), before)
+
+    def test_refuses_bodies_that_are_no_object_and_other_media_types(self):
+        before = self.names()
+        for body, media_type, status, code in (
+            (b"", "application/json", 400, "BAD_REQUEST"),
+            (b"[]", "application/json", 400, "BAD_REQUEST"),
+            (b"{", "application/json", 400, "BAD_REQUEST"),
+            (b"name=Third", "text/plain", 415, "UNSUPPORTED_MEDIA_TYPE"),
+            (b'{"name": "Third"}', "application/merge-patch+json", 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ):
+            with self.subTest(body=body, media_type=media_type):
+                self.assert_error(self.add(body, content_type=media_type), status, code)
+                self.assert_error(self.patch(body, content_type=media_type), status, code)
+                self.assertEqual(self.names(), before)
+
+    def test_finds_nothing_for_ids_that_are_none(self):
+        before = self.names()
+        for text in NO_IDS:
+            for method, data in (("patch", {"name": "Third"}), ("delete", None)):
+                with self.subTest(method=method, id=text[:30]):
+                    response = self.call(method, f"{self.path}/{text}", data, self.owner)
+                    self.assert_error(response, 404, "NOT_FOUND")
+            with self.subTest(organization_id=text[:30]):
+                response = self.call("get", f"/organizations/{text}/workspaces", user=self.owner)
+                self.assert_error(response, 404, "NOT_FOUND")
+        self.assertEqual(self.names(), before)
+
+    def test_refuses_other_methods(self):
+        before = self.names()
+        for path, methods in (
+            (self.path, ("put", "patch", "delete", "options")),
+            (f"{self.path}/{self.second.pk}", ("get", "post", "put", "options")),
+        ):
+            for method in methods:
+                with self.subTest(path=path, method=method):
+                    response = self.call(method, path, {"name": "Third"}, self.owner)
+                    self.assert_error(response, 405, "METHOD_NOT_ALLOWED")
+                    self.assertTrue(response["Allow"])
+        self.assertEqual(self.names(), before)
