@@ -1,0 +1,239 @@
+"""How a request body is read, shown by PATCH /api/v1/data-sources/{data_source_id}."""
+
+import json
+from typing import Any
+
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+
+from datasources.models import DataSource
+from organizations.testing import APITestCase, bearer
+
+MERGE_PATCH = "application/merge-patch+json"
+MEBIBYTE = 1024 * 1024
+OTHER_MEDIA_TYPES = (
+    "",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=x",
+    "text/plain",
+    "text/json",
+    "application/xml",
+    "application/json-patch+json",
+    "application/jsonx",
+    "application/x-json",
+    "application/vnd.api+json",
+    "json",
+    "nonsense",
+    "/",
+)
+
+
+class ParserTests(APITestCase):
+    data_source: DataSource
+    path: str
+    row: Any
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        super().setUpTestData()
+        cls.data_source = DataSource.objects.create(
+            workspace=cls.workspace,
+            name="Warehouse",
+            type=DataSource.Type.POSTGRESQL,
+            metadata={"team": "data", "region": "eu"},
+        )
+        cls.path = f"/data-sources/{cls.data_source.pk}"
+        cls.row = cls.read_row()
+
+    @classmethod
+    def read_row(cls) -> Any:
+        return DataSource.objects.values().get(pk=cls.data_source.pk)
+
+    def send(self, body: Any, media_type: str = "application/json") -> Any:
+        client = APIClient(raise_request_exception=False)
+        headers = {"Authorization": bearer(self.editor)}
+        path = f"/api/v1{self.path}"
+        return client.generic("PATCH", path, body, media_type, headers=headers)
+
+    def assert_refused(self, response: Response, status: int = 400, *fields: str) -> None:
+        codes = {400: "BAD_REQUEST", 413: "PAYLOAD_TOO_LARGE", 415: "UNSUPPORTED_MEDIA_TYPE"}
+        self.assert_error(response, status, codes[status], *fields)
+        self.assertEqual(self.read_row(), self.row)
+
+    def test_refuses_malformed_json(self):
+        for body in (
+            b"{",
+            b"}",
+            b'{"name"}',
+            b'{"name": }',
+            b'{"name": "Lake",}',
+            b'{"name": "Lake"',
+            b'{"name": "Lake"} x',
+            b'{"name": "Lake"}{"name": "Sea"}',
+            b'{name: "Lake"}',
+            b"{'name': 'Lake'}",
+            b'{"name": "La\nke"}',
+            b'{"name": "\\x41"}',
+            b'{"name": "\\u00"}',
+            b'{"port": 01}',
+            b'{"port": +1}',
+            b'{"port": .5}',
+            b'{"port": 0x10}',
+            b'{"name": undefined}',
+            b'{"use_ssh_tunnel": True}',
+            b'{"name": "Lake"} // comment',
+            b"name=Lake",
+            b"\0",
+        ):
+            with self.subTest(body=body):
+                self.assert_refused(self.send(body))
+
+    def test_refuses_an_empty_body(self):
+        for body in (b"", b" ", b"\r\n\t "):
+            with self.subTest(body=body):
+                self.assert_refused(self.send(body))
+                self.assert_refused(self.send(body, MERGE_PATCH))
+
+    def test_refuses_what_is_no_object(self):
+        for body in (b"[]", b'[{"name": "Lake"}]', b"null", b"true", b"7", b"1.5", b'"name"'):
+            with self.subTest(body=body):
+                self.assert_refused(self.send(body))
+                self.assert_refused(self.send(body, MERGE_PATCH))
+
+    def test_refuses_numbers_that_are_none(self):
+        for number in ("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1E+999", "9" * 5000):
+            for body in ('{"port": %s}', '{"metadata": {"a": [%s]}}', '{"unknown": %s}'):
+                with self.subTest(number=number[:20], body=body):
+                    self.assert_refused(self.send((body % number).encode()))
+
+    def test_refuses_lone_surrogates(self):
+        for text in (r"\ud800", r"\udfff", r"a\ud83d", r"\ude00\ud83d", r"\ud83d\u0041"):
+            for body in (
+                '{"name": "%s"}',
+                '{"%s": 1}',
+                '{"metadata": {"a": "%s"}}',
+                '{"metadata": {"%s": 1}}',
+                '{"metadata": {"a": [{"b": ["%s"]}]}}',
+                '{"tags": ["%s"]}',
+                '{"unknown": "%s"}',
+            ):
+                with self.subTest(text=text, body=body):
+                    self.assert_refused(self.send((body % text).encode()))
+
+    def test_refuses_other_encodings_than_utf_8(self):
+        text = '{"name": "Ärger"}'
+        for body in (
+            b'{"name": "\xff"}',
+            b'{"name": "\xc3"}',
+            b'{"name": "\xc0\xaf"}',
+            b'{"name": "\xed\xa0\x80"}',
+            b'{"name": "\xf4\x90\x80\x80"}',
+            b'{"metadata": {"\xff": 1}}',
+            text.encode("latin-1"),
+            text.encode("utf-16"),
+            text.encode("utf-16-le"),
+            text.encode("utf-16-be"),
+            text.encode("utf-32"),
+            text.encode("utf-8-sig"),
+        ):
+            with self.subTest(body=body):
+                self.assert_refused(self.send(body))
+
+    def test_refuses_a_name_twice_in_one_object(self):
+        for body in (
+            b'{"name": "Lake", "name": "Sea"}',
+            b'{"name": "Lake", "name": "Lake"}',
+            b'{"name": "Lake", "\\u006eame": "Sea"}',
+            b'{"port": 1, "name": "Lake", "port": 1}',
+            b'{"metadata": {"a": 1, "a": 2}}',
+            b'{"metadata": {"a": [{"b": 1, "b": 2}]}}',
+            b'{"unknown": 1, "unknown": 2}',
+        ):
+            with self.subTest(body=body):
+                self.assert_refused(self.send(body))
+
+    def test_names_differ_by_case(self):
+        response = self.send(b'{"metadata": {"a": 1, "A": 2}}')
+        self.assertEqual(response.json()["data"]["metadata"], {"a": 1, "A": 2})
+
+    def test_refuses_deep_nesting(self):
+        for depth in (900, 5_000, 100_000):
+            for opening, closing in (("[", "]"), ('{"a":', "}")):
+                nested = f"{opening * depth}1{closing * depth}"
+                for body, media_type in (
+                    (nested, "application/json"),
+                    (f'{{"metadata": {nested}}}', "application/json"),
+                    (f'{{"metadata": {{"a": {nested}}}}}', MERGE_PATCH),
+                    (f'{{"name": {nested}}}', "application/json"),
+                    (f'{{"id": {nested}}}', "application/json"),
+                    (f'{{"unknown": {nested}, "name": "\\u0041"}}', "application/json"),
+                    (opening * depth, "application/json"),
+                ):
+                    if len(body) > MEBIBYTE:
+                        continue
+                    with self.subTest(depth=depth, body=body[:30], media_type=media_type):
+                        response = self.send(body.encode(), media_type)
+                        self.assertEqual(response.status_code, 400)
+                        self.assert_refused(response, 400, *response.json()["error"]["details"])
+
+    def test_reads_one_mebibyte_and_no_more(self):
+        body = b'{"name": "Lake"}'
+        for media_type in ("application/json", MERGE_PATCH):
+            with self.subTest(media_type=media_type):
+                self.assert_refused(self.send(body.ljust(MEBIBYTE + 1), media_type), 413)
+        self.assertEqual(self.send(body.ljust(MEBIBYTE)).status_code, 200)
+
+    def test_refuses_other_media_types(self):
+        for media_type in OTHER_MEDIA_TYPES:
+            for body in (b'{"name": "Lake"}', b"name=Lake", b"{"):
+                with self.subTest(media_type=media_type, body=body):
+                    self.assert_refused(self.send(body, media_type), 415)
+
+    def test_refuses_media_types_that_are_patterns(self):
+        for media_type in ("*/*", "application/*"):
+            with self.subTest(media_type=media_type):
+                self.assert_refused(self.send(b'{"name": "Lake"}', media_type), 415)
+
+    def test_takes_json_with_parameters(self):
+        for number, media_type in enumerate(
+            (
+                "application/json; charset=utf-8",
+                "application/json;charset=UTF-8",
+                'application/json; charset="utf-8"',
+                "Application/JSON",
+                " application/json ",
+                "application/merge-patch+json; charset=utf-8",
+            )
+        ):
+            with self.subTest(media_type=media_type):
+                response = self.send(b'{"name": "Lake %d"}' % number, media_type)
+                self.assertEqual(response.status_code, 200)
+                self.assertEqual(self.read_row()["name"], f"Lake {number}")
+
+    def test_takes_any_text_that_json_can_say(self):
+        for text in ("Ärger", "湖", "😀", "a\u2028b", '"\\/', "\ufeff"):
+            for is_ascii in (True, False):
+                with self.subTest(text=text, is_ascii=is_ascii):
+                    body = json.dumps({"metadata": {text: text}}, ensure_ascii=is_ascii)
+                    response = self.send(body.encode())
+                    self.assertEqual(response.json()["data"]["metadata"], {text: text})
+                    self.assertEqual(self.read_row()["metadata"], {text: text})
+
+    def test_keeps_numbers_as_they_are(self):
+        numbers = [0, -1, 1.5, 1e-7, 2**53 + 1, 2**70, -(10**300), 0.1]
+        response = self.send(json.dumps({"metadata": {"n": numbers}}).encode())
+        self.assertEqual(response.json()["data"]["metadata"]["n"], numbers)
+        self.assertEqual(self.read_row()["metadata"]["n"], numbers)
+
+    def test_json_replaces_and_a_merge_patch_merges(self):
+        body = b'{"metadata": {"region": null, "tier": 1}}'
+        response = self.send(body, MERGE_PATCH)
+        self.assertEqual(response.json()["data"]["metadata"], {"team": "data", "tier": 1})
+        response = self.send(body)
+        self.assertEqual(response.json()["data"]["metadata"], {"region": None, "tier": 1})
+
+    def test_takes_a_merge_patch_for_patch_only(self):
+        body = b'{"name": "Lake", "type": "postgresql"}'
+        response = self.call("post", "/data-sources", body, self.editor, content_type=MERGE_PATCH)
+        self.assert_refused(response, 415)
+        self.assertEqual(DataSource.objects.count(), 1)

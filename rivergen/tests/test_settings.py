@@ -1,0 +1,125 @@
+"""The environment: what is refused at the start, and how it is said."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from django.conf import settings
+from django.test import SimpleTestCase
+
+SECRET_KEY = "Zk3vQ9xW1nB7tYc5LrPz0aUe8GdHs2MfJiKo4XqVbNwTyRgC6D"
+DATABASE_URL = "postgresql://u@127.0.0.1:1/x"
+PASSWORD = "pa55-w0rd-of-the-database"
+
+
+class SettingsTests(SimpleTestCase):
+    def read(self, code: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Import the settings, and run `code`, in a process of this environment."""
+        environment = {"SECRET_KEY": SECRET_KEY, "DATABASE_URL": DATABASE_URL, **environment}
+        return subprocess.run(
+            [sys.executable, "-c", f"from rivergen import settings\n{code}"],
+            cwd=settings.BASE_DIR,
+            env={name: value for name, value in environment.items() if value is not None},
+            capture_output=True,
+            text=True,
+        )
+
+    def read_each(self, name: str, values: tuple) -> list:
+        """Give pairs of a value and the process that had it as variable `name`."""
+        with ThreadPoolExecutor(4) as pool:
+            processes = pool.map(lambda value: self.read(**{name: value}), values)
+            return [*zip(values, processes, strict=True)]
+
+    def assert_refused(self, name: str, values: tuple, *, secret: str = "") -> None:
+        for value, process in self.read_each(name, values):
+            with self.subTest(name, value=value):
+                self.assertNotEqual(process.returncode, 0)
+                last_line = process.stderr.strip().splitlines()[-1]
+                start = f"django.core.exceptions.ImproperlyConfigured: {name} "
+                self.assertEqual(last_line[: len(start)], start)
+                if secret:
+                    self.assertNotIn(secret, process.stdout + process.stderr)
+
+    def printed(self, expression: str, **environment: str) -> str:
+        process = self.read(f"print({expression})", **environment)
+        self.assertEqual(process.returncode, 0, process.stderr)
+        return process.stdout.strip()
+
+    def test_reads_a_good_environment(self):
+        self.assertEqual(self.printed("settings.SECRET_KEY"), SECRET_KEY)
+        numbers = "settings.PORT, settings.WEB_CONCURRENCY"
+        self.assertEqual(self.printed(numbers), "8000 2")
+        self.assertEqual(self.printed(numbers, PORT="9001", WEB_CONCURRENCY="5"), "9001 5")
+
+    def test_refuses_weak_secret_keys(self):
+        weak = ("", None, "short", SECRET_KEY[:49], "a" * 64, "ab" * 40, "123456789" * 8)
+        self.assert_refused("SECRET_KEY", weak)
+
+    def test_refuses_published_secret_keys(self):
+        published = (f"django-insecure-{SECRET_KEY}", settings.SECRET_KEY)
+        self.assert_refused("SECRET_KEY", published)
+
+    def test_keeps_a_refused_secret_key_to_itself(self):
+        for key in (SECRET_KEY[:49], f"django-insecure-{SECRET_KEY}"):
+            self.assert_refused("SECRET_KEY", (key,), secret=key)
+
+    def test_debug_is_off_unless_set(self):
+        for value, expected in (
+            (None, "False"),
+            ("", "False"),
+            ("0", "False"),
+            ("off", "False"),
+            ("1", "True"),
+            ("true", "True"),
+        ):
+            with self.subTest(value=value):
+                self.assertEqual(self.printed("settings.DEBUG", DEBUG=value), expected)
+
+    def test_refuses_a_switch_that_is_none(self):
+        self.assert_refused("DEBUG", ("maybe", "2", "-1", "True!", "None"))
+
+    def test_refuses_ports_that_are_none(self):
+        self.assert_refused("PORT", ("abc", "0", "-1", "65536", "80.0", "８０", "80 ", "9" * 30))
+
+    def test_refuses_numbers_of_workers_that_are_none(self):
+        self.assert_refused("WEB_CONCURRENCY", ("abc", "0", "-1", "257", "2.5", "２"))
+
+    def test_refuses_databases_other_than_postgresql(self):
+        urls = (
+            "mysql://u@127.0.0.1/x",
+            "sqlite:///x.sqlite3",
+            "sqlite://:memory:",
+            "x",
+            "http://x/x",
+        )
+        self.assert_refused("DATABASE_URL", urls)
+
+    def test_refuses_malformed_database_urls_and_keeps_the_password_to_itself(self):
+        urls = (
+            f"postgresql://u:{PASSWORD}@127.0.0.1:port/x",
+            f"postgresql://u:{PASSWORD}@127.0.0.1:99999999/x",
+            f"postgresql://u:{PASSWORD}@[::1/x",
+            f"postgresql://u:{PASSWORD}@127.0.0.1:5432",
+            f"postgresql://u:{PASSWORD}@127.0.0.1:5432/",
+            f"postgresql//u:{PASSWORD}@127.0.0.1/x",
+            f"mysql://u:{PASSWORD}@127.0.0.1/x",
+            f"u:{PASSWORD}@127.0.0.1/x",
+        )
+        self.assert_refused("DATABASE_URL", urls, secret=PASSWORD)
+
+    def test_reads_a_database_url(self):
+        expression = "[settings.DATABASES['default'][n] for n in ('HOST', 'PORT', 'NAME', 'USER')]"
+        url = f"postgresql://u:{PASSWORD}@db.example.com:5433/x"
+        self.assertEqual(
+            self.printed(expression, DATABASE_URL=url), "['db.example.com', 5433, 'x', 'u']"
+        )
+
+    def test_hosts_are_local_unless_set(self):
+        self.assertEqual(
+            self.printed("settings.ALLOWED_HOSTS"), "['127.0.0.1', 'localhost', '[::1]']"
+        )
+        hosts = self.printed("settings.ALLOWED_HOSTS", ALLOWED_HOSTS=" a.example, b.example ,")
+        self.assertEqual(hosts, "['a.example', 'b.example']")
+
+    def test_outside_of_tests_passwords_are_hashed_slowly(self):
+        self.assertEqual(self.printed("hasattr(settings, 'PASSWORD_HASHERS')"), "False")
