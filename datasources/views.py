@@ -187,6 +187,8 @@ class HistoryViewSet(ScopedViewSet):
 class SourceTypeView(APIView):
     """The catalogue of data source types."""
 
+    http_method_names = ["get", "head"]
+
     @describe(**examples.TYPES)
     def get(self, request: Request) -> Response:
         """List the types, the fields they need, and whether their driver is installed."""

@@ -46,7 +46,7 @@ def read_user_id(token: Token) -> int:
     claim = token.get(api_settings.USER_ID_CLAIM)
     digits = str(claim) if type(claim) in (int, str) else ""
     if (
-        not (digits.isascii() and digits.isdecimal())
+        not (digits.isascii() and digits.isdecimal() and len(digits) <= 19)
         or not 0 < int(digits) <= BigIntegerField.MAX_BIGINT
     ):
         raise InvalidToken("The token names no user.")

@@ -7,6 +7,8 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
+from django.http import Http404
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from rivergen.exceptions import Conflict
@@ -102,7 +104,7 @@ class Workspace(models.Model):
         """Save. Raises ValidationError (400) if the name is taken, also when two calls race."""
         try:
             with transaction.atomic():
-                self.save()
+                self.save(force_update=not self._state.adding)
         except IntegrityError:
             message = "The organization has a workspace of this name."
             raise ValidationError({"name": [message]}) from None
@@ -111,13 +113,17 @@ class Workspace(models.Model):
         """Delete this workspace. Raises Conflict (409) if it is in use, or the last one."""
         with transaction.atomic():
             # Two removals at once must not each see the other's workspace as the one that stays.
-            Organization.objects.select_for_update(no_key=True).get(pk=self.organization_id)
+            organizations = Organization.objects.select_for_update(no_key=True)
+            get_object_or_404(organizations, pk=self.organization_id)
             siblings = Workspace.objects.filter(organization_id=self.organization_id)
             if not siblings.exclude(pk=self.pk).exists():
                 raise Conflict("An organization keeps at least one workspace.")
             try:
-                self.delete()
-            except models.RestrictedError:
+                with transaction.atomic():
+                    self.delete()
+                    # A data source that came meanwhile would fail the deferred check of the commit.
+                    connection.check_constraints()
+            except (models.RestrictedError, IntegrityError):
                 raise Conflict("The workspace still has data sources.") from None
 
 
@@ -175,7 +181,8 @@ class Membership(models.Model):
         with transaction.atomic():
             self._keep_an_owner(unless_role=role)
             self.role = role
-            self.save(update_fields=["role"])
+            if not Membership.objects.filter(pk=self.pk).update(role=role):
+                raise Http404  # removed meanwhile
 
     def remove(self) -> None:
         """End the membership, from the next request on; Conflict (409) for the last owner."""

@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth import authenticate
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
-from rest_framework.exceptions import AuthenticationFailed, ValidationError
+from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -41,6 +41,7 @@ class SignInView(APIView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
     throttle_classes = (SignInThrottle,)
+    http_method_names = ["post"]
 
     def get_authenticate_header(self, request: Request) -> str:
         return "Bearer"
@@ -82,6 +83,7 @@ class TokenRefreshView(SignInView):
 class MeView(APIView):
     """The caller."""
 
+    http_method_names = ["get", "head"]
     permission_classes = (IsAuthenticated,)
 
     @describe("Who am I", response=MeSerializer, errors=(401,))
@@ -138,7 +140,10 @@ class OrganizationViewSet(ScopedViewSet):
         serializer.is_valid(raise_exception=True)
         for field, value in serializer.validated_data.items():
             setattr(organization, field, value)
-        organization.save(update_fields=[*serializer.validated_data])
+        if serializer.validated_data:
+            rows = Organization.objects.filter(pk=organization.pk)
+            if not rows.update(**serializer.validated_data):
+                raise NotFound  # removed meanwhile
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization updated successfully")
 

@@ -162,6 +162,7 @@ class EnvelopeSchema(AutoSchema):
 class OpenAPIView(APIView):
     """`GET /api/v1/openapi.json`: OpenAPI 3.1, not wrapped in the envelope."""
 
+    http_method_names = ["get", "head"]
     authentication_classes = ()
     permission_classes = ()
 

@@ -26,13 +26,16 @@ BIGINT_MAX = models.BigIntegerField.MAX_BIGINT
 class Cursor:
     """A place between two rows: after (or, backwards, before) the row of this value and id."""
 
+    field_name: str
     backwards: bool
     value: Any
     row_id: int
 
     def encode(self) -> str:
+        """Give the cursor as it stands in a URL."""
         value = self.value.isoformat() if isinstance(self.value, datetime) else self.value
-        text = json.dumps([int(self.backwards), value, self.row_id], separators=(",", ":"))
+        members = [self.field_name, self.backwards, value, self.row_id]
+        text = json.dumps(members, separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
@@ -40,18 +43,22 @@ class Cursor:
         """Read a cursor for rows ordered by `field`. Raises ValidationError (400)."""
         try:
             padded = encoded.encode("ascii") + b"=" * (-len(encoded) % 4)
-            backwards, value, row_id = json.loads(
-                base64.b64decode(padded, altchars=b"-_", validate=True)
-            )
-            if type(row_id) is not int or not 0 < row_id <= BIGINT_MAX or "\0" in str(value):
+            members = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+            field_name, backwards, value, row_id = members
+            is_number = isinstance(field, models.IntegerField)
+            if [type(member) for member in members] != [str, bool, int if is_number else str, int]:
+                raise ValueError
+            if field_name != field.name or not 0 < row_id <= BIGINT_MAX or "\0" in str(value):
                 raise ValueError
             str(value).encode()  # a lone surrogate raises
-            value = field.clean(str(value), None)
+            value = field.clean(value, None)
             if isinstance(value, datetime):
+                if value.tzinfo is None:
+                    raise ValueError
                 value = value.astimezone(UTC)  # PostgreSQL knows no offsets of 16 hours and more
         except (ArithmeticError, RecursionError, TypeError, ValueError, ModelValidationError):
             raise ValidationError({"cursor": ["Not a cursor of this list."]}) from None
-        return cls(bool(backwards), value, row_id)
+        return cls(field_name, backwards, value, row_id)
 
 
 class CursorPagination(BasePagination):
@@ -112,7 +119,7 @@ class CursorPagination(BasePagination):
         if not self.rows:
             return None
         row = self.rows[index]
-        cursor = Cursor(backwards, getattr(row, self.field_name), row.pk)
+        cursor = Cursor(self.field_name, backwards, getattr(row, self.field_name), row.pk)
         return replace_query_param(
             remove_query_param(self.url, "cursor"), "cursor", cursor.encode()
         )

@@ -107,5 +107,7 @@ def read_body(request: Request) -> dict[str, Any]:
         raise ParseError("The body is empty; send a JSON object.")
     if not request.content_type:
         raise UnsupportedMediaType("", "Say what the body is: Content-Type: application/json.")
+    if "*" in request.content_type:  # DRF would match it with the first parser
+        raise UnsupportedMediaType(request.content_type)
     data: dict[str, Any] = request.data
     return data

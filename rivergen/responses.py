@@ -5,9 +5,15 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, RequestDataTooBig
+from django.core.exceptions import (
+    NON_FIELD_ERRORS,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework import exceptions
@@ -113,6 +119,11 @@ def _translate(exc: Exception) -> Exception:
         return exceptions.ValidationError(exc.messages)
     if isinstance(exc, RequestDataTooBig):
         return PayloadTooLarge()
+    if isinstance(exc, SuspiciousOperation):
+        return exceptions.ParseError("The request is malformed.")
+    # What `save` raises for a row that was removed meanwhile.
+    if type(exc) is DatabaseError or isinstance(exc, getattr(Model, "NotUpdated", ())):
+        return exceptions.NotFound()
     if isinstance(exc, UnreadablePostError):
         return exceptions.ParseError("The request body ended too early.")
     if isinstance(exc, OperationalError | InterfaceError):

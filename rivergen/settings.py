@@ -72,7 +72,9 @@ def read_database(name: str) -> dict[str, Any]:
     """Read a PostgreSQL URL; unset means the embedded server, which is started."""
     url = os.environ.get(name) or embedded_postgres.start(BASE_DIR / ".postgres")
     try:
-        database: dict[str, Any] = environ.Env.db_url_config(url)
+        # The parser warns of other schemes, repeating the URL: they are not shown to it.
+        is_postgresql = url.startswith(("postgresql://", "postgres://"))
+        database: dict[str, Any] = environ.Env.db_url_config(url) if is_postgresql else {}
     except Exception:  # whatever the parser raises repeats the URL, password included
         database = {}
     if database.get("ENGINE") != "django.db.backends.postgresql" or not database["NAME"]:
@@ -118,6 +120,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "rivergen.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -174,6 +177,7 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "rivergen" / "static"]
 # Served from the installed packages: nothing to collect before a start.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG

@@ -2,8 +2,8 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from rivergen.docs import DocsView
 from rivergen.health import healthz, readyz
 from rivergen.openapi import OpenAPIView
 
@@ -12,7 +12,7 @@ urlpatterns = [
     path("api/v1/", include("organizations.urls")),
     path("api/v1/", include("datasources.urls")),
     path("api/v1/openapi.json", OpenAPIView.as_view(), name="openapi"),
-    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="openapi")),
+    path("api/docs", DocsView.as_view(url_name="openapi")),
     path("healthz", healthz),
     path("readyz", readyz),
 ]

@@ -87,12 +87,15 @@ def is_filler(value: Any, max_length: int) -> bool:
 
 def cursor_of(path: str, ordering: Any) -> str:
     """Give a cursor that a list could have given."""
+    value: Any
     if path.endswith("/history"):
-        value: Any = 1
+        field, value = "version", 1
     elif str(ordering).endswith("_at"):
-        value = "2026-01-01T00:00:00+00:00"
+        field, value = str(ordering).removeprefix("-"), "2026-01-01T00:00:00+00:00"
     elif "{" in path:
-        value = 1
+        field, value = "id", 1
     else:
-        value = "name"
-    return base64.urlsafe_b64encode(json.dumps([0, value, 1]).encode()).decode().rstrip("=")
+        field, value = "name", "name"
+    return (
+        base64.urlsafe_b64encode(json.dumps([field, False, value, 1]).encode()).decode().rstrip("=")
+    )
