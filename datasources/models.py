@@ -27,6 +27,7 @@ from datasources.validators import (
 )
 from organizations.models import Organization, User, Workspace
 
+WORKSPACE_GONE = "The workspace has been removed."
 NAME_TAKEN = "The workspace has a data source of this name."
 # What an update may change, in the order of the API document.
 UPDATABLE_FIELDS = (
@@ -298,9 +299,14 @@ class DataSource(models.Model):
         if not self._state.adding:
             raise UnrecordedChangeError
         self.complete()
-        with transaction.atomic():
-            self._write(lambda: super(DataSource, self).save(*args, **kwargs))
-            self.first_revision(origin, request_id).save()
+        try:
+            with transaction.atomic():
+                self._write(lambda: super(DataSource, self).save(*args, **kwargs))
+                self.first_revision(origin, request_id).save()
+        except IntegrityError as error:
+            if "workspace_id" not in str(error):
+                raise
+            raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
 
     def complete(self) -> None:
         """Fill in what follows from other fields, before the first save, and check them all.

@@ -137,6 +137,11 @@ class EnvelopeSchema(AutoSchema):
         schema = super()._map_basic_serializer(serializer, direction)
         if isinstance(serializer, StrictFieldsMixin):
             schema["additionalProperties"] = False
+        for name, field_schema in schema.get("properties", {}).items():
+            # How drf-spectacular says that "" is allowed beside a pattern; ours allow it anyway.
+            pattern_or_blank = field_schema.get("oneOf", ())
+            if {"type": "string", "maxLength": 0} in pattern_or_blank:
+                schema["properties"][name] = pattern_or_blank[0]
         return schema
 
     def _get_response_for_code(

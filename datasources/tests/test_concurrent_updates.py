@@ -122,7 +122,7 @@ class ConcurrentUpdateTests(DataSourceTestMixin, TransactionTestCase):
 
     def wait_for_lock(self) -> None:
         """Return once some other connection waits for a row lock."""
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         with connection.cursor() as cursor:
             while cursor.execute(waiting).fetchone() == (0,):
                 pass

@@ -56,7 +56,7 @@ class SettingsTests(SimpleTestCase):
         self.assert_refused("SECRET_KEY", weak)
 
     def test_refuses_published_secret_keys(self):
-        published = (f"django-insecure-{SECRET_KEY}", settings.SECRET_KEY)
+        published = (f"django-insecure-{SECRET_KEY}", settings.TEST_SECRET_KEY)
         self.assert_refused("SECRET_KEY", published)
 
     def test_keeps_a_refused_secret_key_to_itself(self):
