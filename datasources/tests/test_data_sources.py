@@ -1,0 +1,128 @@
+"""Create, list, get, delete, history and restore of data sources, over HTTP."""
+
+from django.db import transaction
+
+from datasources.models import DataSource, DataSourceRevision, UnrecordedChangeError
+from datasources.testing import DataSourceTestCase
+from organizations.testing import sql
+
+
+class DataSourceTests(DataSourceTestCase):
+    def test_creates_in_the_first_workspace_with_the_port_of_the_type(self):
+        response = self.call("post", "/data-sources", {"name": "n", "type": "mysql"}, self.editor)
+        self.assertEqual(response.status_code, 201)
+        data = response.json()["data"]
+        self.assertEqual((data["port"], data["workspace_id"]), (3306, self.workspace.pk))
+        self.assertEqual(data["created_by_user_id"], self.editor.pk)
+        self.assertEqual(response["Location"], f"/api/v1/data-sources/{data['id']}")
+
+    def test_refuses_to_create_for_viewers_and_elsewhere(self):
+        body = {"name": "n", "type": "csv"}
+        count = DataSource.objects.count()
+        self.assert_error(self.call("post", "/data-sources", body), 401, "UNAUTHORIZED")
+        for user in (self.viewer, self.loner):
+            response = self.call("post", "/data-sources", body, user)
+            self.assert_error(response, 403, "FORBIDDEN")
+        elsewhere = body | {"workspace_id": self.workspace.pk}
+        response = self.call("post", "/data-sources", elsewhere, self.stranger)
+        self.assert_error(response, 400, "BAD_REQUEST", "workspace_id")
+        response = self.call("post", "/data-sources", {"typ": "csv"}, self.editor)
+        self.assert_error(response, 400, "BAD_REQUEST", "name", "type", "typ")
+        self.assertEqual(DataSource.objects.count(), count)
+
+    def test_gets_in_one_statement_and_honours_if_none_match(self):
+        with self.statements() as captured:
+            response = self.call("get", self.path, user=self.viewer)
+        self.assertEqual((response.status_code, len(sql(captured))), (200, 1))
+        again = self.call(
+            "get", self.path, user=self.viewer, headers={"If-None-Match": response["ETag"]}
+        )
+        self.assertEqual((again.status_code, again.content), (304, b""))
+
+    def test_lists_in_one_statement_what_the_caller_may_see(self):
+        DataSource.objects.create(
+            workspace=self.workspace, name="Orders", type="csv", tags=["a", "b"]
+        )
+        with self.statements() as captured:
+            response = self.call("get", "/data-sources", user=self.viewer)
+        self.assertEqual(len(sql(captured)), 1)
+        names = [row["name"] for row in response.json()["data"]]
+        self.assertEqual(names, ["Orders", "Production PostgreSQL"])
+        self.assertEqual(self.call("get", "/data-sources", user=self.stranger).json()["data"], [])
+        for query, expected in (
+            ("type=csv", ["Orders"]),
+            ("tag=a&tag=b", ["Orders"]),
+            ("tag=a&tag=c", []),
+            ("search=order", ["Orders"]),
+            ("search=DB.EXAMPLE", ["Production PostgreSQL"]),
+            ("updated_after=2999-01-01T00:00:00Z", []),
+            ("updated_before=2999-01-01T00:00:00%2B23:44&type=csv", ["Orders"]),
+            (f"workspace_id={self.workspace.pk}&type=csv", ["Orders"]),
+            (f"organization_id={self.globex.pk}", []),
+            ("status=error", []),
+            ("credentials_status=set", []),
+        ):
+            with self.subTest(query=query):
+                rows = self.call("get", f"/data-sources?{query}", user=self.viewer).json()["data"]
+                self.assertEqual([row["name"] for row in rows], expected)
+        for query in ("type=x", "type=", "updated_after=2024-01-01", "workspace_id=x", "tag=%00"):
+            with self.subTest(query=query):
+                response = self.call("get", f"/data-sources?{query}", user=self.viewer)
+                self.assert_error(response, 400, "BAD_REQUEST", query.partition("=")[0])
+
+    def test_deletes_for_admins_only(self):
+        self.assert_error(self.call("delete", self.path, user=self.editor), 403, "FORBIDDEN")
+        response = self.call("delete", self.path, user=self.admin)
+        self.assertEqual((response.status_code, response.content), (204, b""))
+        self.assert_error(self.call("get", self.path, user=self.admin), 404, "NOT_FOUND")
+
+    def test_records_who_changed_what_and_restores_it(self):
+        self.call(
+            "patch", self.path, {"port": 1}, self.editor, headers={"X-Request-ID": "change-1"}
+        )
+        self.data_source.apply_changes({"port": 2, "host": "other"}, user=self.admin)
+        history = self.call("get", f"{self.path}/history", user=self.viewer).json()["data"]
+        self.assertEqual([entry["version"] for entry in history], [3, 2, 1])
+        self.assertEqual([entry["origin"] for entry in history], ["shell", "api", "shell"])
+        self.assertEqual(history[1]["changes"], {"port": {"from": 5432, "to": 1}})
+        self.assertEqual(history[1]["request_id"], "change-1")
+        self.assertEqual(history[1]["changed_by_user_id"], self.editor.pk)
+
+        path = f"{self.path}/history/1/restore"
+        self.assert_error(self.call("post", path, user=self.editor), 403, "FORBIDDEN")
+        response = self.call("post", path, user=self.admin)
+        data = response.json()["data"]
+        self.assertEqual((data["port"], data["host"], data["version"]), (5432, "db.example.com", 4))
+        self.assertEqual(self.data_source.revisions.first().origin, "restore")
+        for version in ("0", "5", "x", "9" * 30):
+            missing = self.call("post", f"{self.path}/history/{version}/restore", user=self.admin)
+            self.assert_error(missing, 404, "NOT_FOUND")
+
+    def test_refuses_to_restore_a_name_that_is_taken_meanwhile(self):
+        self.call("patch", self.path, {"name": "New"}, self.editor)
+        DataSource.objects.create(
+            workspace=self.workspace, name="production postgresql", type="csv"
+        )
+        response = self.call("post", f"{self.path}/history/1/restore", user=self.admin)
+        self.assert_error(response, 409, "CONFLICT")
+        self.assertEqual(self.stored()["name"], "New")
+
+    def test_cannot_be_changed_unrecorded(self):
+        data_source = DataSource.objects.get(pk=self.data_source.pk)
+        data_source.port = 1
+        for change in (
+            data_source.save,
+            lambda: DataSource.objects.update(port=1),
+            lambda: DataSource.objects.bulk_update([data_source], ["port"]),
+        ):
+            with self.assertRaises(UnrecordedChangeError), transaction.atomic():
+                change()
+        self.assertEqual(self.stored()["port"], 5432)
+        self.assertEqual(DataSourceRevision.objects.count(), 1)
+
+    def test_lists_the_types_to_members_only(self):
+        response = self.call("get", "/data-source-types", user=self.viewer)
+        types = {entry["type"]: entry for entry in response.json()["data"]}
+        self.assertEqual({*types}, {*DataSource.Type.values})
+        self.assertTrue(types["postgresql"]["driver_installed"])
+        self.assert_error(self.call("get", "/data-source-types", user=self.loner), 403, "FORBIDDEN")
