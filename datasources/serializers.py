@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError as ModelValidationError
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from datasources.models import UPDATABLE_FIELDS, DataSource, DataSourceRevision
+from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource, DataSourceRevision
 from datasources.source_types import DataSourceType
 from datasources.validators import (
     TAG_MAX_LENGTH,
@@ -138,7 +138,7 @@ class DataSourceWriteSerializer(StrictModelSerializer):
             errors.setdefault(field, [message])
         # Else the database says so when the row is written. This way it is said with the rest.
         if errors and "name" in values and data_source.is_name_taken(values["name"]):
-            errors["name"] = ["The workspace has a data source of this name."]
+            errors["name"] = [NAME_TAKEN]
 
 
 class DataSourceUpdateSerializer(DataSourceWriteSerializer):
