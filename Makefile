@@ -4,7 +4,7 @@ PYTHON ?= python3
 PYTHON_NEXT ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) python3.13)
 BIN = .venv/bin
 
-.PHONY: run test test-next lint types fuzz
+.PHONY: run test test-next lint fuzz
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.run
@@ -18,14 +18,12 @@ test-next: .venv-next/installed ## run the tests on Python 3.13 with Django 6.1
 fuzz: .venv/installed ## send generated requests to a running server, valid and invalid ones
 	$(BIN)/python -m rivergen.fuzz
 
-types: .venv/installed ## check the types; not yet clean
-	$(BIN)/mypy .
-
 lint: .venv/installed ## what CI checks beside the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
 	export SECRET_KEY && \
+	$(BIN)/mypy && \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING && \
 	$(BIN)/python manage.py makemigrations --check
 

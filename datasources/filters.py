@@ -87,7 +87,7 @@ class TagFilter(django_filters.Filter):
 
     field_class = TagListField
 
-    def filter(self, qs: DataSourceQuerySet, value: list[str]) -> DataSourceQuerySet:
+    def filter(self, qs: Any, value: list[str]) -> DataSourceQuerySet:
         return qs.tagged(value) if value else qs
 
 

@@ -108,7 +108,7 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         for data_source in objs:
             data_source.complete()
         with transaction.atomic():
-            created = super().bulk_create(objs, *args, **options)
+            created = super().bulk_create(objs, *args, **options)  # type: ignore[arg-type]
             DataSourceRevision.objects.bulk_create(
                 data_source.first_revision(DataSourceRevision.Origin.SHELL)
                 for data_source in created
@@ -321,10 +321,11 @@ class DataSource(models.Model):
 
     def first_revision(self, origin: str, request_id: str = "") -> "DataSourceRevision":
         """Give the revision that records the creation: all fields that are not at their default."""
+        unset = DataSource()
         changes: Changes = {}
         for field in ("type", *UPDATABLE_FIELDS):
             value = getattr(self, field)
-            if value != self._meta.get_field(field).get_default():
+            if value != getattr(unset, field):
                 changes[field] = {"from": None, "to": value}
         return DataSourceRevision(
             data_source=self,
@@ -448,7 +449,7 @@ class DataSource(models.Model):
             try:
                 validate_fit(value("connection_string"), self.type, self.source_type)
             except ValidationError as error:
-                errors["connection_string"] = error.message
+                errors["connection_string"] = str(error.message)
         return errors
 
     def is_name_taken(self, name: str) -> bool:

@@ -146,6 +146,8 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
     # `context["is_merge_patch"]`: `metadata` is merged into the stored one (RFC 7396).
 
+    instance: DataSource
+
     def refuse(self, name: str, value: Any) -> None:
         if name in READ_ONLY_FIELDS:
             # json.dumps tells 1 from true and from 1.0, which == does not.
@@ -239,7 +241,9 @@ class FieldDescriptionSerializer(serializers.Serializer):
     """A field that the sources of a type use."""
 
     name = serializers.CharField()
-    required = serializers.BooleanField(help_text="Whether a connection needs it.")
+    required = serializers.BooleanField(  # type: ignore[assignment]
+        help_text="Whether a connection needs it."
+    )
 
 
 class SourceTypeSerializer(serializers.Serializer):

@@ -46,7 +46,7 @@ class SourceType:
     url_options: tuple[str, ...] = ()
 
     @property
-    def fields(self) -> list[dict[str, str | bool]]:
+    def fields(self) -> list[dict[str, object]]:
         """The fields its sources use, as `{"name", "required"}`."""
         return [{"name": name, "required": True} for name in self.required_fields] + [
             {"name": name, "required": False} for name in self.optional_fields

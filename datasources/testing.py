@@ -31,7 +31,7 @@ class DataSourceTestMixin(APITestMixin):
 
     def stored(self) -> dict[str, Any]:
         """Give the row as the database has it, by column."""
-        return DataSource.objects.filter(pk=self.data_source.pk).values().get()
+        return dict(DataSource.objects.filter(pk=self.data_source.pk).values().get())
 
     def shown(self) -> dict[str, Any]:
         """Give the data source as `GET` shows it."""

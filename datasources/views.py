@@ -24,6 +24,7 @@ from datasources.serializers import (
     SourceTypeSerializer,
 )
 from datasources.source_types import SOURCE_TYPES, DataSourceType
+from organizations.authentication import caller
 from organizations.models import Membership, Role
 from organizations.permissions import require_membership, require_role, require_role_anywhere
 from organizations.viewsets import (
@@ -52,7 +53,7 @@ class DataSourceViewSet(ScopedViewSet):
     ordering_fields = ("name", "created_at", "updated_at")
 
     def get_queryset(self) -> DataSourceQuerySet:
-        return DataSource.objects.for_user(self.request.user)
+        return DataSource.objects.for_user(caller(self.request))
 
     def get_parsers(self) -> list[BaseParser]:
         if self.request is not None and self.request.method == "PATCH":
@@ -79,16 +80,15 @@ class DataSourceViewSet(ScopedViewSet):
     def create(self, request: Request) -> Response:
         """Create a data source (editor, admin, owner)."""
         roles = dict(
-            Membership.objects.for_user(request.user).values_list("organization_id", "role")
+            Membership.objects.for_user(caller(request)).values_list("organization_id", "role")
         )
         if not roles:
-            require_membership(request.user)
+            require_membership(caller(request))
         require_role_anywhere(roles.values(), Role.EDITOR)
         serializer = DataSourceCreateSerializer(data=read_body(request), context={"roles": roles})
         serializer.is_valid(raise_exception=True)
-        data_source = DataSource(
-            **serializer.validated_data, created_by=request.user, updated_by=request.user
-        )
+        user = caller(request)
+        data_source = DataSource(**serializer.validated_data, created_by=user, updated_by=user)
         require_role(roles[data_source.workspace.organization_id], Role.EDITOR)
         data_source.save(origin=DataSourceRevision.Origin.API, request_id=request_id.get())
         response = data_source_response(
@@ -124,7 +124,7 @@ class DataSourceViewSet(ScopedViewSet):
         etag = data_source.etag
         changes = data_source.apply_changes(
             serializer.validated_data,
-            user=request.user,
+            user=caller(request),
             origin=DataSourceRevision.Origin.API,
             request_id=request_id.get(),
             is_locked=True,
@@ -154,7 +154,7 @@ class HistoryViewSet(ScopedViewSet):
     ordering = "-version"
 
     def get_queryset(self) -> QuerySet[DataSourceRevision]:
-        revisions = DataSourceRevision.objects.for_user(self.request.user)
+        revisions = DataSourceRevision.objects.for_user(caller(self.request))
         return revisions.filter(data_source_id=read_id(self.kwargs["data_source_id"]))
 
     @describe(**examples.HISTORY)
@@ -162,14 +162,14 @@ class HistoryViewSet(ScopedViewSet):
         """List the changes of a data source, newest first."""
         response = self.list_page(request, "History retrieved successfully")
         if not response.data["data"]:
-            self.find(DataSource.objects.for_user(request.user), data_source_id)
+            self.find(DataSource.objects.for_user(caller(request)), data_source_id)
         return response
 
     @describe(**examples.RESTORE)
     @transaction.atomic
     def restore(self, request: Request, data_source_id: str, version: str) -> Response:
         """Bring all fields back to what they were at a version (admin, owner); a new version."""
-        data_sources = DataSource.objects.for_user(request.user).for_update()
+        data_sources = DataSource.objects.for_user(caller(request)).for_update()
         data_source = self.find(data_sources, data_source_id)
         require_role(data_source.role, Role.ADMIN)
         if not data_source.has_version(number := read_id(version)):
@@ -177,7 +177,7 @@ class HistoryViewSet(ScopedViewSet):
         check_precondition(request, data_source)
         try:
             data_source.restore(
-                number, user=request.user, request_id=request_id.get(), is_locked=True
+                number, user=caller(request), request_id=request_id.get(), is_locked=True
             )
         except ModelValidationError as error:
             raise Conflict(f"This version cannot be restored: {' '.join(error.messages)}") from None

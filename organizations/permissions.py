@@ -8,6 +8,7 @@ from rest_framework.exceptions import NotAuthenticated, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from organizations.authentication import caller
 from organizations.models import Membership, Role, User
 
 
@@ -28,7 +29,7 @@ class IsOrganizationMember(IsAuthenticated):
     def has_permission(self, request: Request, view: Any) -> bool:
         if not super().has_permission(request, view):
             return False
-        require_membership(request.user)
+        require_membership(caller(request))
         return True
 
 

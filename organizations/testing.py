@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 from django.db import connection
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
-from rest_framework.response import Response
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -64,7 +63,7 @@ class APITestMixin:
 
     def call(
         self, method: str, path: str, data: Any = None, user: User | None = None, **extra: Any
-    ) -> Response:
+    ) -> Any:
         """Send a request below /api/v1 as `user`; `data` goes as JSON, bytes as they are.
 
         `extra` are keyword arguments of Django's test client, such as `headers`.
@@ -78,14 +77,9 @@ class APITestMixin:
             raise TypeError("Only bytes go with a content type.")
         elif data is not None:
             content = {"data": data, "format": "json"}
-        response: Response = getattr(client, method)(
-            f"/api/v1{path}", headers=headers, **content, **extra
-        )
-        return response
+        return getattr(client, method)(f"/api/v1{path}", headers=headers, **content, **extra)
 
-    def assert_error(
-        self, response: Response, status: int, code: str, *fields: str
-    ) -> dict[str, Any]:
+    def assert_error(self, response: Any, status: int, code: str, *fields: str) -> dict[str, Any]:
         """Check that this is a failure of the envelope, with exactly these fields at fault."""
         body = response.json()
         assert response.status_code == status, body

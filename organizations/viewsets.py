@@ -4,12 +4,15 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import BigIntegerField
+from django_filters import FilterSet
 from rest_framework import viewsets
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from organizations.authentication import caller
 from organizations.permissions import IsAuthenticated, require_membership
+from rivergen.pagination import CursorPagination
 from rivergen.serializers import unknown_name
 
 
@@ -21,8 +24,12 @@ class ScopedViewSet(viewsets.GenericViewSet):
     """
 
     permission_classes = [IsAuthenticated]
+    pagination_class: type[CursorPagination] = CursorPagination
+    paginator: CursorPagination
+    lookup_url_kwarg: str
     ordering = "id"
     ordering_fields: ClassVar[tuple[str, ...]] = ()
+    filterset_class: ClassVar[type[FilterSet] | None] = None
 
     def get_object(self) -> Any:
         return self.find(self.get_queryset(), self.kwargs[self.lookup_url_kwarg])
@@ -32,7 +39,7 @@ class ScopedViewSet(viewsets.GenericViewSet):
         try:
             return queryset.get(**{field: read_id(text_id)})
         except ObjectDoesNotExist:
-            require_membership(self.request.user)
+            require_membership(caller(self.request))
             raise NotFound from None
 
     def list_page(self, request: Request, message: str) -> Response:
@@ -42,10 +49,10 @@ class ScopedViewSet(viewsets.GenericViewSet):
             refuse_unknown_parameters(request, self.list_parameters())
             rows = self.paginate_queryset(self.filter_queryset(queryset))
         except ValidationError:
-            require_membership(request.user)  # whoever may not be here learns that first
+            require_membership(caller(request))  # whoever may not be here learns that first
             raise
         if not rows:
-            require_membership(request.user)
+            require_membership(caller(request))
         data = self.get_serializer(rows, many=True).data
         return self.paginator.get_paginated_response(data, message)
 
@@ -55,7 +62,7 @@ class ScopedViewSet(viewsets.GenericViewSet):
         names = [*cls.pagination_class.query_parameters]
         if cls.ordering_fields:
             names.append("ordering")
-        if getattr(cls, "filterset_class", None):
+        if cls.filterset_class is not None:
             names += cls.filterset_class.base_filters
         return names
 

@@ -72,9 +72,7 @@ class CursorPagination(BasePagination):
 
     query_parameters = ("cursor", "page_size")
 
-    def paginate_queryset(
-        self, queryset: models.QuerySet, request: Request, view: Any = None
-    ) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """Give the rows of the page. Raises ValidationError (400) for a bad parameter."""
         self.url = request.build_absolute_uri()
         self.page_size = self._read_page_size(request)

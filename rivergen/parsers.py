@@ -10,6 +10,7 @@ from django.conf import settings
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
+from rest_framework.utils.mediatypes import media_type_matches
 
 from rivergen.exceptions import PayloadTooLarge
 
@@ -98,16 +99,18 @@ def read_body(request: Request) -> dict[str, Any]:
     UnsupportedMediaType (415) for other types than the view's parsers, ParseError (400) for an
     empty body, and what the parser raises.
     """
+    media_type = request.content_type
+    # "*/*" is no type of a body, though DRF would match it with the first parser.
+    if media_type and ("*" in media_type or not _is_parsed(media_type, request)):
+        raise UnsupportedMediaType(media_type)
     if not request.body:
-        if (
-            request.content_type
-            and request.negotiator.select_parser(request, request.parsers) is None
-        ):
-            raise UnsupportedMediaType(request.content_type)
         raise ParseError("The body is empty; send a JSON object.")
-    if not request.content_type:
+    if not media_type:
         raise UnsupportedMediaType("", "Say what the body is: Content-Type: application/json.")
-    if "*" in request.content_type:  # DRF would match it with the first parser
-        raise UnsupportedMediaType(request.content_type)
-    data: dict[str, Any] = request.data
+    data: Any = request.data
     return data
+
+
+def _is_parsed(media_type: str, request: Request) -> bool:
+    parsers = request.parsers or ()
+    return any(media_type_matches(parser.media_type, media_type) for parser in parsers)

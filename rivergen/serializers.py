@@ -78,7 +78,7 @@ class StrictFieldsMixin:
 
     def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        errors: dict[str, list[Any]] = {}
+        errors: dict[str, Any] = {}
         unknown_names = 0
         for name, value in data.items():
             field = self.fields.get(name)  # type: ignore[attr-defined]

@@ -39,7 +39,7 @@ PORTS, NOT_PORTS = (
     (0, -1, 65_536, 2**70, "5433", "٥", 5433.0, 5433.5, True),
 )
 NOT_TEXT: tuple[Any, ...] = (7, 7.5, True, ["x"], {"x": 1}, "nul\0")
-NOT_BOOLEANS = ("yes", "true", 1, 0, None, [], {})
+NOT_BOOLEANS: tuple[Any, ...] = ("yes", "true", 1, 0, None, [], {})
 NOT_STRINGS = (*NOT_TEXT, "")
 
 FIELDS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {

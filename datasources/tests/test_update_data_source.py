@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.utils import timezone
-from rest_framework.response import Response
 
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
@@ -47,7 +46,7 @@ SEED_RESPONSE = {
 
 
 class UpdateDataSourceTests(DataSourceTestCase):
-    def patch(self, data: Any, user: User | None = None, **extra: Any) -> Response:
+    def patch(self, data: Any, user: User | None = None, **extra: Any) -> Any:
         return self.call("patch", self.path, data, user or self.editor, **extra)
 
     def test_answers_as_the_document_shows(self):
@@ -348,10 +347,10 @@ class UpdateDataSourceTests(DataSourceTestCase):
         media_type = self.call("patch", self.path, user=self.editor, **bad)
         self.assert_error(media_type, 415, "UNSUPPORTED_MEDIA_TYPE")
 
-    def merge(self, body: bytes) -> Response:
+    def merge(self, body: bytes) -> Any:
         return self.patch(body, content_type="application/merge-patch+json")
 
-    def refused(self, body: Any, *fields: str) -> Response:
+    def refused(self, body: Any, *fields: str) -> Any:
         """Send what must be 400 for exactly these fields; nothing may have changed."""
         before = self.stored()
         response = self.patch(body)

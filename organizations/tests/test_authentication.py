@@ -8,7 +8,6 @@ import time_machine
 from django.conf import settings
 from django.test.utils import ignore_warnings
 from jwt.warnings import InsecureKeyLengthWarning
-from rest_framework.response import Response
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from datasources.models import DataSource
@@ -31,10 +30,10 @@ class AuthenticationTests(APITestCase):
         )
         cls.path = f"/data-sources/{cls.data_source.pk}"
 
-    def get(self, path: str, authorization: str) -> Response:
+    def get(self, path: str, authorization: str) -> Any:
         return self.call("get", path, headers={"Authorization": authorization})
 
-    def assert_unauthorized(self, response: Response) -> None:
+    def assert_unauthorized(self, response: Any) -> None:
         self.assert_error(response, 401, "UNAUTHORIZED")
         self.assertEqual(response["WWW-Authenticate"], "Bearer")
 

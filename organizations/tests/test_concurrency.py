@@ -8,7 +8,6 @@ from typing import Any
 from django.db import connection, connections, transaction
 from django.test import TransactionTestCase
 from django.utils import timezone
-from rest_framework.response import Response
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from datasources.models import DataSource
@@ -26,9 +25,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.second = self.acme.workspaces.create(name="Second")
         self.path = f"/organizations/{self.acme.pk}"
 
-    def race(
-        self, hold: Callable[[], Any], *requests: Request, commit: bool = False
-    ) -> list[Response]:
+    def race(self, hold: Callable[[], Any], *requests: Request, commit: bool = False) -> list[Any]:
         """Send requests while what `hold` did is uncommitted, until all of them wait for it.
 
         Then roll it back, or commit it, and give the responses, the lowest status first.
@@ -42,7 +39,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
             responses = [future.result() for future in futures]
         return sorted(responses, key=lambda response: response.status_code)
 
-    def send(self, *request: Any) -> Response:
+    def send(self, *request: Any) -> Any:
         try:
             return self.call(*request)
         finally:

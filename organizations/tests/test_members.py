@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from rest_framework.response import Response
-
 from organizations.models import Membership, Role, User
 from organizations.testing import APITestCase
 
@@ -24,14 +22,14 @@ class MemberTests(APITestCase):
     def roles(self) -> dict[str, str]:
         return dict(Membership.objects.values_list("user__username", "role"))
 
-    def add(self, data: Any, user: User | None = None, **extra: Any) -> Response:
+    def add(self, data: Any, user: User | None = None, **extra: Any) -> Any:
         return self.call("post", self.path, data, user or self.admin, **extra)
 
-    def patch(self, member: User, data: Any, user: User | None = None, **extra: Any) -> Response:
+    def patch(self, member: User, data: Any, user: User | None = None, **extra: Any) -> Any:
         path = f"{self.path}/{member.pk}"
         return self.call("patch", path, data, user or self.admin, **extra)
 
-    def remove(self, member: User, user: User | None = None) -> Response:
+    def remove(self, member: User, user: User | None = None) -> Any:
         return self.call("delete", f"{self.path}/{member.pk}", user=user or self.admin)
 
     def leave_one_owner(self) -> None:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from rest_framework.response import Response
-
 from datasources.models import DataSource
 from organizations.models import Membership, Organization, Role, User
 from organizations.testing import APITestCase
@@ -19,7 +17,7 @@ class OrganizationTests(APITestCase):
         super().setUpTestData()
         cls.path = f"/organizations/{cls.acme.pk}"
 
-    def patch(self, data: Any, user: User | None = None, **extra: Any) -> Response:
+    def patch(self, data: Any, user: User | None = None, **extra: Any) -> Any:
         return self.call("patch", self.path, data, user or self.admin, **extra)
 
     def assert_unchanged(self) -> None:

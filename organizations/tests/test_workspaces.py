@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from rest_framework.response import Response
-
 from datasources.models import DataSource
 from organizations.models import User, Workspace
 from organizations.testing import APITestCase
@@ -25,14 +23,14 @@ class WorkspaceTests(APITestCase):
     def names(self) -> list[tuple[str, str]]:
         return [*Workspace.objects.values_list("organization__name", "name")]
 
-    def add(self, data: Any, user: User | None = None, **extra: Any) -> Response:
+    def add(self, data: Any, user: User | None = None, **extra: Any) -> Any:
         return self.call("post", self.path, data, user or self.admin, **extra)
 
-    def patch(self, data: Any, user: User | None = None, **extra: Any) -> Response:
+    def patch(self, data: Any, user: User | None = None, **extra: Any) -> Any:
         path = f"{self.path}/{self.second.pk}"
         return self.call("patch", path, data, user or self.admin, **extra)
 
-    def remove(self, workspace: Workspace, user: User | None = None) -> Response:
+    def remove(self, workspace: Workspace, user: User | None = None) -> Any:
         return self.call("delete", f"{self.path}/{workspace.pk}", user=user or self.admin)
 
     def every_request(self) -> list[tuple[str, str, Any]]:
