@@ -35,7 +35,7 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
     def bulk_create(self, objs: Iterable["Organization"], *args: Any, **options: Any) -> Any:
         """Create many, each with its default workspace."""
         with transaction.atomic():
-            created = super().bulk_create(objs, *args, **options)
+            created = super().bulk_create(objs, *args, **options)  # type: ignore[arg-type]
             Workspace.objects.bulk_create(
                 Workspace(organization=organization, name=DEFAULT_WORKSPACE_NAME)
                 for organization in created
@@ -68,28 +68,21 @@ class Organization(models.Model):
             if is_new:
                 self.workspaces.create(name=DEFAULT_WORKSPACE_NAME)
 
-
-class WorkspaceQuerySet(models.QuerySet["Workspace"]):
-    def for_user(self, user: User) -> Self:
-        """Restrict to the workspaces of an active user's organizations; `role` as there."""
-        return self.filter(
-            organization__memberships__user_id=user.pk,
-            organization__memberships__user__is_active=True,
-        ).annotate(role=models.F("organization__memberships__role"))
+    def rename(self, name: str) -> None:
+        """Store another name. Raises Http404 if the organization was removed meanwhile."""
+        self.name = name
+        if not Organization.objects.filter(pk=self.pk).update(name=name):
+            raise Http404
 
 
 class Workspace(models.Model):
     """A shelf of data sources within an organization."""
-
-    role: str  # set by `for_user`
 
     organization = models.ForeignKey(
         Organization, on_delete=models.CASCADE, related_name="workspaces"
     )
     name = models.CharField(max_length=255)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    objects = WorkspaceQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -101,10 +94,17 @@ class Workspace(models.Model):
         return self.name
 
     def save_unique(self) -> None:
-        """Save. Raises ValidationError (400) if the name is taken, also when two calls race."""
+        """Save.
+
+        Raises ValidationError (400) if the name is taken, also when two calls race, and Http404 if
+        the workspace was removed meanwhile.
+        """
         try:
             with transaction.atomic():
-                self.save(force_update=not self._state.adding)
+                if self._state.adding:
+                    self.save()
+                elif not Workspace.objects.filter(pk=self.pk).update(name=self.name):
+                    raise Http404
         except IntegrityError:
             message = "The organization has a workspace of this name."
             raise ValidationError({"name": [message]}) from None

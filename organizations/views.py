@@ -6,13 +6,13 @@ from typing import Any
 from django.contrib.auth import authenticate
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
-from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from organizations.authentication import exchange_refresh_token, issue_tokens
+from organizations.authentication import caller, exchange_refresh_token, issue_tokens
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -90,7 +90,7 @@ class MeView(APIView):
     def get(self, request: Request) -> Response:
         """Give the caller and its memberships; a user of no organization has none."""
         user = (
-            User.objects.filter(pk=request.user.pk, is_active=True)
+            User.objects.filter(pk=caller(request).pk, is_active=True)
             .prefetch_related("memberships__organization")
             .first()
         )
@@ -110,7 +110,7 @@ class OrganizationViewSet(ScopedViewSet):
     ordering_fields = ("name", "created_at")
 
     def get_queryset(self) -> QuerySet[Organization]:
-        return Organization.objects.for_user(self.request.user)
+        return Organization.objects.for_user(caller(self.request))
 
     @describe(
         "List organizations", response=OrganizationSerializer, many=True, errors=(400, 401, 403)
@@ -138,12 +138,8 @@ class OrganizationViewSet(ScopedViewSet):
         require_role(organization.role, Role.ADMIN)
         serializer = OrganizationUpdateSerializer(data=read_body(request), partial=True)
         serializer.is_valid(raise_exception=True)
-        for field, value in serializer.validated_data.items():
-            setattr(organization, field, value)
-        if serializer.validated_data:
-            rows = Organization.objects.filter(pk=organization.pk)
-            if not rows.update(**serializer.validated_data):
-                raise NotFound  # removed meanwhile
+        if name := serializer.validated_data.get("name"):
+            organization.rename(name)
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization updated successfully")
 
@@ -163,7 +159,7 @@ class BelowOrganizationViewSet(ScopedViewSet):
 
     def get_organization(self, role: Role = Role.VIEWER) -> Organization:
         """Fetch the organization in the path; raises 401, 403 (also below `role`) or 404."""
-        organizations = Organization.objects.for_user(self.request.user)
+        organizations = Organization.objects.for_user(caller(self.request))
         organization = self.find(organizations, self.kwargs["organization_id"])
         require_role(organization.role, role)
         return organization
@@ -291,9 +287,9 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
     def partial_update(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Change the name of a workspace (admin, owner)."""
         workspace = self.get_workspace()
-        for field, value in self.read_values(request, partial=True).items():
-            setattr(workspace, field, value)
-        workspace.save_unique()
+        if name := self.read_values(request, partial=True).get("name"):
+            workspace.name = name
+            workspace.save_unique()
         data = WorkspaceSerializer(workspace).data
         return SuccessResponse(data, "Workspace updated successfully")
 

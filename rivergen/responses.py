@@ -12,8 +12,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db import DatabaseError, InterfaceError, OperationalError
-from django.db.models import Model
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework import exceptions
@@ -121,9 +120,6 @@ def _translate(exc: Exception) -> Exception:
         return PayloadTooLarge()
     if isinstance(exc, SuspiciousOperation):
         return exceptions.ParseError("The request is malformed.")
-    # What `save` raises for a row that was removed meanwhile.
-    if type(exc) is DatabaseError or isinstance(exc, getattr(Model, "NotUpdated", ())):
-        return exceptions.NotFound()
     if isinstance(exc, UnreadablePostError):
         return exceptions.ParseError("The request body ended too early.")
     if isinstance(exc, OperationalError | InterfaceError):

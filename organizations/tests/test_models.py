@@ -60,13 +60,6 @@ class ModelTests(APITestCase):
         self.assertEqual(dict(roles), {"acme": "viewer", "globex": "owner"})
         self.assertEqual([o.role for o in Organization.objects.for_user(self.admin)], ["admin"])
 
-    def test_workspaces_for_user_have_its_role(self):
-        self.acme.workspaces.create(name="Second")
-        roles = Workspace.objects.for_user(self.editor).values_list("name", "role")
-        self.assertEqual(dict(roles), {"Default": "editor", "Second": "editor"})
-        self.assertEqual([w.organization for w in Workspace.objects.for_user(self.stranger)],
-                         [self.globex])  # fmt: skip
-
     def test_memberships_for_user_are_its_own(self):
         memberships = Membership.objects.for_user(self.editor)
         self.assertEqual([*memberships], [self.membership(self.editor)])
@@ -85,7 +78,7 @@ class ModelTests(APITestCase):
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="postgresql")
         self.deactivate(self.editor)
         for user in (self.loner, self.editor, User(username="unsaved")):
-            for model in (Organization, Workspace, Membership, DataSource):
+            for model in (Organization, Membership, DataSource):
                 with self.subTest(user=user.username, model=model.__name__):
                     self.assertFalse(model.objects.for_user(user).exists())
 
