@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from datasources import examples
+from datasources import openapi
 from datasources.filters import DataSourceFilter
 from datasources.models import DataSource, DataSourceQuerySet, DataSourceRevision
 from datasources.serializers import (
@@ -71,12 +71,12 @@ class DataSourceViewSet(ScopedViewSet):
         require_role(data_source.role, role)
         return data_source
 
-    @describe(**examples.LIST)
+    @describe(**openapi.LIST)
     def list(self, request: Request) -> Response:
         """List the data sources of the caller's organizations, page by page."""
         return self.list_page(request, "Data sources retrieved successfully")
 
-    @describe(**examples.CREATE)
+    @describe(**openapi.CREATE)
     def create(self, request: Request) -> Response:
         """Create a data source (editor, admin, owner)."""
         roles = dict(
@@ -97,7 +97,7 @@ class DataSourceViewSet(ScopedViewSet):
         response["Location"] = f"/api/v1/data-sources/{data_source.pk}"
         return response
 
-    @describe(**examples.RETRIEVE)
+    @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
         """Give one data source; 304 if `If-None-Match` names its version."""
         data_source = self.get_object()
@@ -106,7 +106,7 @@ class DataSourceViewSet(ScopedViewSet):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": data_source.etag})
         return data_source_response(data_source, "Data source retrieved successfully")
 
-    @describe(**examples.UPDATE)
+    @describe(**openapi.UPDATE)
     @transaction.atomic
     def partial_update(self, request: Request, data_source_id: str) -> Response:
         """Change the given fields of a data source, and only those (editor, admin, owner)."""
@@ -136,7 +136,7 @@ class DataSourceViewSet(ScopedViewSet):
             return SuccessResponse(data, message, changes=changes, headers={"ETag": etag})
         return data_source_response(data_source, "Data source updated successfully")
 
-    @describe(**examples.DESTROY)
+    @describe(**openapi.DESTROY)
     @transaction.atomic
     def destroy(self, request: Request, data_source_id: str) -> Response:
         """Delete a data source and its history (admin, owner)."""
@@ -157,7 +157,7 @@ class HistoryViewSet(ScopedViewSet):
         revisions = DataSourceRevision.objects.for_user(caller(self.request))
         return revisions.filter(data_source_id=read_id(self.kwargs["data_source_id"]))
 
-    @describe(**examples.HISTORY)
+    @describe(**openapi.HISTORY)
     def list(self, request: Request, data_source_id: str) -> Response:
         """List the changes of a data source, newest first."""
         response = self.list_page(request, "History retrieved successfully")
@@ -165,7 +165,7 @@ class HistoryViewSet(ScopedViewSet):
             self.find(DataSource.objects.for_user(caller(request)), data_source_id)
         return response
 
-    @describe(**examples.RESTORE)
+    @describe(**openapi.RESTORE)
     @transaction.atomic
     def restore(self, request: Request, data_source_id: str, version: str) -> Response:
         """Bring all fields back to what they were at a version (admin, owner); a new version."""
@@ -189,7 +189,7 @@ class SourceTypeView(APIView):
 
     http_method_names = ["get", "head"]
 
-    @describe(**examples.TYPES)
+    @describe(**openapi.TYPES)
     def get(self, request: Request) -> Response:
         """List the types, the fields they need, and whether their driver is installed."""
         entries = [
