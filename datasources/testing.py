@@ -1,7 +1,10 @@
 """A data source in the world of the tests."""
 
 from datetime import datetime
+from threading import Thread
 from typing import Any, ClassVar
+
+from django.db import connection
 
 from datasources.models import DataSource
 from organizations.testing import APITestCase, APITestMixin
@@ -37,6 +40,14 @@ class DataSourceTestMixin(APITestMixin):
         """Give the data source as `GET` shows it."""
         data: dict[str, Any] = self.call("get", self.path, user=self.viewer).json()["data"]
         return data
+
+    @staticmethod
+    def wait_for_lock(thread: Thread) -> None:
+        """Return once a connection waits for a lock, or `thread` has ended and none will."""
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        with connection.cursor() as cursor:
+            while thread.is_alive() and cursor.execute(waiting).fetchone() == (0,):
+                pass
 
     @staticmethod
     def read_time(text: str) -> datetime:

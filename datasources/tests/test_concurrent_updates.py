@@ -111,7 +111,7 @@ class ConcurrentUpdateTests(DataSourceTestMixin, TransactionTestCase):
         with transaction.atomic():
             DataSource.objects.for_update().get(pk=self.data_source.pk)
             waiting.start()
-            self.wait_for_lock()
+            self.wait_for_lock(waiting)
             DataSource.objects.get(pk=self.data_source.pk).delete()
         waiting.join()
         self.assert_error(self.response, 404, "NOT_FOUND")
@@ -119,13 +119,6 @@ class ConcurrentUpdateTests(DataSourceTestMixin, TransactionTestCase):
     def patch_and_keep(self) -> None:
         self.response = self.call("patch", self.path, {"port": 5433}, self.editor)
         connection.close()
-
-    def wait_for_lock(self) -> None:
-        """Return once some other connection waits for a row lock."""
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        with connection.cursor() as cursor:
-            while cursor.execute(waiting).fetchone() == (0,):
-                pass
 
     def run_threads(self, target: Callable[[int], None], count: int = THREADS) -> None:
         """Run `target(index)` in threads; an exception in one fails the test."""

@@ -1,0 +1,71 @@
+"""What operators see of `manage.py demo`."""
+
+import tempfile
+from io import StringIO
+from pathlib import Path
+
+from django.core.management import call_command
+from django.test import TestCase, override_settings
+
+from datasources.models import DataSource, DataSourceRevision
+from organizations.models import Membership, Organization, Role, User
+
+
+class DemoTests(TestCase):
+    def setUp(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.storage = folder / "storage"
+        self.enterContext(override_settings(LOCAL_DIR=folder, STORAGE_ROOT=self.storage))
+
+    def demo(self) -> str:
+        output = StringIO()
+        call_command("demo", stdout=output)
+        return output.getvalue()
+
+    def test_creates_two_organizations_with_users_of_every_role(self):
+        self.demo()
+        self.assertEqual(Organization.objects.count(), 2)
+        roles = Membership.objects.filter(organization__slug="acme").values_list("role", flat=True)
+        self.assertEqual({*roles}, {*Role.values})
+        self.assertTrue(Membership.objects.filter(organization__slug="globex").exists())
+
+    def test_creates_the_source_of_the_document_and_a_csv_file_that_exists(self):
+        self.demo()
+        postgresql, csv = DataSource.objects.order_by("id")
+        self.assertEqual((postgresql.type, postgresql.database_name), ("postgresql", "production"))
+        self.assertEqual((csv.type, postgresql.schema_name), ("csv", "public"))
+        self.assertTrue((self.storage / csv.file_path).read_text().startswith("order_id,"))
+
+    def test_prints_users_who_can_sign_in(self):
+        password = self.demo().partition("password: ")[2].splitlines()[0]
+        for user in User.objects.all():
+            with self.subTest(user=user.username):
+                self.assertTrue(user.check_password(password))
+
+    def test_changes_nothing_when_run_again(self):
+        self.demo()
+        data_source = DataSource.objects.get(type="postgresql")
+        data_source.apply_changes({"name": "Mine"}, user=None)
+        Membership.objects.filter(user__username="demo-editor").update(role=Role.VIEWER)
+        (self.storage / "demo" / "orders.csv").write_text("mine")
+        models = (Organization, User, Membership, DataSource, DataSourceRevision)
+        before = [[*model._default_manager.order_by("pk").values()] for model in models]
+        self.demo()
+        after = [[*model._default_manager.order_by("pk").values()] for model in models]
+        for row in (row for rows in (before[1], after[1]) for row in rows):
+            del row["password"]  # hashed anew, of the same one
+        self.assertEqual(after, before)
+        self.assertEqual((self.storage / "demo" / "orders.csv").read_text(), "mine")
+
+    def test_keeps_its_password_private_and_the_same(self):
+        first = self.demo().splitlines()[0]
+        self.assertEqual(self.demo().splitlines()[0], first)
+        path = self.storage.parent / "demo_password"
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+
+    def test_says_so_if_the_source_has_been_deleted(self):
+        self.demo()
+        DataSource.objects.filter(type="postgresql").delete()
+        output = self.demo()
+        self.assertIn("has been deleted", output)
+        self.assertNotIn("curl", output)

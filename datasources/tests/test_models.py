@@ -1,0 +1,213 @@
+"""Data sources as `manage.py shell` meets them: one row's rules, many rows', and the history."""
+
+import threading
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import connection, transaction
+from django.test import TransactionTestCase
+
+from datasources.models import DataSource, DataSourceRevision
+from datasources.testing import DataSourceTestCase, DataSourceTestMixin
+from organizations.testing import sql
+
+
+class DataSourceModelTests(DataSourceTestCase):
+    def fetch(self) -> DataSource:
+        return DataSource.objects.get(pk=self.data_source.pk)
+
+    def revisions(self) -> list[Any]:
+        return [*self.data_source.revisions.values()]
+
+    def test_apply_changes_returns_and_records_what_differs(self):
+        data_source = self.fetch()
+        changes = data_source.apply_changes(
+            {"port": 5433, "host": "db.example.com", "tags": ["a"]}, user=self.admin
+        )
+        expected = {"port": {"from": 5432, "to": 5433}, "tags": {"from": [], "to": ["a"]}}
+        self.assertEqual(changes, expected)
+        row = self.stored()
+        self.assertEqual((row["port"], row["tags"], row["version"]), (5433, ["a"], 2))
+        revision = self.revisions()[0]
+        self.assertEqual(revision["changes"], expected)
+        self.assertEqual(
+            (revision["version"], revision["origin"], revision["changed_by_id"]),
+            (2, "shell", self.admin.pk),
+        )
+        self.assertEqual(revision["changed_at"], row["updated_at"])
+
+    def test_apply_changes_reads_the_row_anew(self):
+        stale = self.fetch()
+        self.fetch().apply_changes({"port": 5433}, user=self.admin)
+        changes = stale.apply_changes({"port": 5434}, user=self.admin)
+        self.assertEqual(changes, {"port": {"from": 5433, "to": 5434}})
+        self.assertEqual(self.stored()["version"], 3)
+
+    def test_apply_changes_does_nothing_without_a_field(self):
+        before = self.stored()
+        self.assertEqual(self.fetch().apply_changes({}, user=self.admin), {})
+        self.assertEqual(self.stored(), before)
+
+    def test_apply_changes_validates_as_the_api_does(self):
+        before = self.stored()
+        for changes, fields in (
+            ({"port": 0}, {"port"}),
+            ({"port": "x"}, {"port"}),
+            ({"name": " "}, {"name"}),
+            ({"name": None, "tags": ["a", "a"]}, {"name", "tags"}),
+            ({"metadata": {"password": "x"}}, {"metadata"}),
+            ({"connection_string": "mysql://db/x"}, {"connection_string"}),
+            ({"use_ssh_tunnel": True}, {"ssh_host", "ssh_username"}),
+            ({"type": "mysql"}, {"type"}),
+            ({"version": 9}, {"version"}),
+            ({"no_such_field": 1}, {"no_such_field"}),
+        ):
+            with self.subTest(changes=changes):
+                with self.assertRaises(ValidationError) as caught:
+                    self.fetch().apply_changes(changes, user=self.admin)
+                self.assertEqual({*caught.exception.message_dict}, fields)
+                self.assertEqual(self.stored(), before)
+        self.assertEqual(len(self.revisions()), 1)
+
+    def test_apply_changes_refuses_a_taken_name_and_keeps_the_transaction(self):
+        DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
+        with transaction.atomic():
+            with self.assertRaises(ValidationError) as caught:
+                self.fetch().apply_changes({"name": "tAKEN", "port": 1}, user=self.admin)
+            self.assertEqual({*caught.exception.message_dict}, {"name"})
+            self.assertEqual(self.stored()["port"], 5432)
+
+    def test_apply_changes_needs_a_row_that_still_exists(self):
+        data_source = self.fetch()
+        self.fetch().delete()
+        with self.assertRaises(DataSource.DoesNotExist):
+            data_source.apply_changes({"port": 1}, user=self.admin)
+
+    def test_a_dry_run_shows_what_would_be_and_stores_nothing(self):
+        data_source = self.fetch()
+        before = self.stored()
+        changes = data_source.apply_changes({"port": 1}, user=self.admin, dry_run=True)
+        self.assertEqual(changes, {"port": {"from": 5432, "to": 1}})
+        self.assertEqual((data_source.port, data_source.version), (1, 2))
+        self.assertEqual(self.stored(), before)
+
+    def test_restore_undoes_all_later_changes_at_once(self):
+        for changes in ({"port": 1, "tags": ["a"]}, {"port": 2, "metadata": {"a": 1}}, {"port": 3}):
+            self.fetch().apply_changes(changes, user=self.editor)
+        self.fetch().restore(2, user=self.admin)
+        row = self.stored()
+        self.assertEqual((row["port"], row["tags"], row["metadata"]), (1, ["a"], {}))
+        self.assertEqual(row["version"], 5)
+        self.assertEqual(self.revisions()[0]["origin"], "restore")
+        self.fetch().restore(4, user=self.admin)
+        row = self.stored()
+        self.assertEqual((row["port"], row["metadata"], row["version"]), (3, {"a": 1}, 6))
+
+    def test_restore_of_the_version_it_has_changes_nothing(self):
+        before = self.stored()
+        self.assertEqual(self.fetch().restore(1, user=self.admin), {})
+        self.assertEqual(self.stored(), before)
+
+    def test_restore_needs_a_version_there_was(self):
+        for version in (0, -1, 2):
+            with self.subTest(version=version), self.assertRaises(DataSourceRevision.DoesNotExist):
+                self.fetch().restore(version, user=self.admin)
+
+    def test_creation_is_the_first_revision(self):
+        revision = self.revisions()[-1]
+        self.assertEqual((revision["version"], revision["changed_by_id"]), (1, self.owner.pk))
+        self.assertEqual(
+            revision["changes"],
+            {
+                field: {"from": None, "to": value}
+                for field, value in {
+                    "type": "postgresql",
+                    "name": "Production PostgreSQL",
+                    "host": "db.example.com",
+                    "port": 5432,
+                    "database_name": "production",
+                    "schema_name": "public",
+                }.items()
+            },
+        )
+
+    def test_a_new_one_is_validated_and_follows_its_workspace(self):
+        data_source = DataSource(organization=self.globex, name=" Lake ", type="csv")
+        data_source.save()
+        self.assertEqual(data_source.workspace, self.globex.workspaces.get())
+        self.assertEqual(data_source.name, "Lake")
+        elsewhere = DataSource(
+            organization=self.globex, workspace=self.workspace, name="Pond", type="csv"
+        )
+        elsewhere.save()
+        self.assertEqual(elsewhere.organization, self.acme)
+        for wrong in ({"type": "x"}, {"port": 0}, {"name": ""}, {"tags": [1]}):
+            with self.subTest(wrong=wrong), self.assertRaises(ValidationError) as caught:
+                values = {"workspace": self.workspace, "name": "n", "type": "csv"} | wrong
+                DataSource(**values).save()
+            self.assertEqual({*caught.exception.message_dict}, {*wrong})
+
+    def test_many_at_once_have_a_history_each(self):
+        made = DataSource.objects.bulk_create(
+            DataSource(workspace=self.workspace, name=f"s{n}", type="csv") for n in range(3)
+        )
+        versions = DataSourceRevision.objects.filter(data_source__in=made)
+        self.assertEqual([*versions.values_list("version", flat=True)], [1, 1, 1])
+        for option in ("ignore_conflicts", "update_conflicts"):
+            with self.subTest(option=option), self.assertRaises(TypeError):
+                DataSource.objects.bulk_create([], **{option: True})
+
+    def test_the_history_outlives_its_users(self):
+        self.fetch().apply_changes({"port": 1}, user=self.editor)
+        self.editor.delete()
+        row = self.stored()
+        self.assertEqual((row["updated_by_id"], row["version"]), (None, 2))
+        self.assertIsNone(self.revisions()[0]["changed_by_id"])
+
+    def test_search_finds_every_word_in_any_field(self):
+        DataSource.objects.create(
+            workspace=self.workspace, name="100% Ärger", type="csv", description="a_b \\ c"
+        )
+        for text, names in (
+            ("", ["100% Ärger", "Production PostgreSQL"]),
+            ("PROD example", ["Production PostgreSQL"]),
+            ("prod nowhere", []),
+            ("ärger", ["100% Ärger"]),
+            ("0%", ["100% Ärger"]),
+            ("%", ["100% Ärger"]),
+            ("a_b", ["100% Ärger"]),
+            ("p_o", []),
+            ("\\", ["100% Ärger"]),
+        ):
+            with self.subTest(text=text):
+                found = DataSource.objects.search(text).values_list("name", flat=True)
+                self.assertEqual([*found], names)
+
+    def test_for_update_locks_the_data_source_alone(self):
+        with self.statements() as captured, transaction.atomic():
+            DataSource.objects.for_user(self.editor).for_update().get(pk=self.data_source.pk)
+        (select,) = sql(captured)
+        self.assertTrue(select.endswith('FOR NO KEY UPDATE OF "datasources_datasource"'), select)
+
+
+class LockTests(DataSourceTestMixin, TransactionTestCase):
+    def setUp(self) -> None:
+        self.make_world()
+
+    def test_apply_changes_waits_for_whoever_has_the_row(self):
+        def change() -> None:
+            stale.apply_changes({"port": 5434}, user=self.admin)
+            connection.close()
+
+        stale = DataSource.objects.get(pk=self.data_source.pk)
+        waiting = threading.Thread(target=change)
+        with transaction.atomic():
+            data_source = DataSource.objects.get(pk=self.data_source.pk)
+            data_source.apply_changes({"port": 5433, "host": "other"}, user=self.admin)
+            waiting.start()
+            self.wait_for_lock(waiting)
+        waiting.join()
+        row = self.stored()
+        self.assertEqual((row["port"], row["host"], row["version"]), (5434, "other", 3))
+        newest = self.data_source.revisions.get(version=3)
+        self.assertEqual(newest.changes, {"port": {"from": 5433, "to": 5434}})
