@@ -74,7 +74,8 @@ UPDATE: dict[str, Any] = {
         OpenApiParameter(
             "dry_run",
             bool,
-            description="Validate, answer with what would be stored, and store nothing.",
+            description="Validate, answer with what would be stored and, beside `data`, with "
+            '`"changes": {field: {"from", "to"}}`, and store nothing.',
         ),
         IF_MATCH,
     ),

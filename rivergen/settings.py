@@ -227,7 +227,7 @@ SPECTACULAR_SETTINGS = {
         "DataSourceStatus": "datasources.models.DataSource.Status",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": None,
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
 }
 

@@ -65,8 +65,10 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             body[field] = int(value)
     if is_valid_name(body.get("name"), NAME_MAX_LENGTH):
         body["name"] = f"{next(count)} {body['name']}"[:NAME_MAX_LENGTH].strip()
-    if path.endswith("/members") and is_valid_name(body.get("username"), USERNAME_MAX_LENGTH):
+    if path.endswith("/members") and is_text(body.get("username"), USERNAME_MAX_LENGTH):
         body["username"] = NEWCOMER.format(next(count))
+    if isinstance(body.get("metadata"), dict):
+        body["metadata"] = without_nul(body["metadata"])
     for field in ("host", "ssh_host"):
         if is_filler(body.get(field), HOST_MAX_LENGTH):
             body[field] = (("a" * 60 + ".") * 5)[: len(body[field]) - 1] + "a"
@@ -79,9 +81,25 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         body["use_ssh_tunnel"] = False
 
 
+def is_text(value: Any, max_length: int) -> bool:
+    """Whether the value is text that only a stored row could make invalid."""
+    return isinstance(value, str) and 0 < len(value) <= max_length and "\0" not in value
+
+
 def is_valid_name(value: Any, max_length: int) -> bool:
-    """Whether the value is one that only a stored row could make invalid."""
-    return isinstance(value, str) and 0 < len(value.strip()) <= max_length and "\0" not in value
+    """Whether the value is a name that only a stored row could make invalid."""
+    return isinstance(value, str) and is_text(value.strip(), max_length)
+
+
+def without_nul(value: Any) -> Any:
+    """Leave out NUL at any depth: the schema of an object of anything cannot forbid it."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {without_nul(key): without_nul(item) for key, item in value.items()}
+    return value
 
 
 def is_filler(value: Any, max_length: int) -> bool:
