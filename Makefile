@@ -16,7 +16,7 @@ test-next: .venv-next/installed ## run the tests on Python 3.13 with Django 6.1
 	.venv-next/bin/pytest
 
 fuzz: .venv/installed ## send generated requests to a running server, valid and invalid ones
-	$(BIN)/python -m rivergen.fuzz
+	$(BIN)/python -m tests.fuzz
 
 lint: .venv/installed ## what CI checks beside the tests
 	$(BIN)/ruff check

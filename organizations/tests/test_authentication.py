@@ -11,25 +11,15 @@ from jwt.warnings import InsecureKeyLengthWarning
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from datasources.models import DataSource
+from datasources.testing import DataSourceTestCase
 from organizations.models import Membership, User
-from organizations.testing import APITestCase, sql
+from organizations.testing import sql
 
 PATHS = ("/me", "/data-sources")
 NUL = "\0"
 
 
-class AuthenticationTests(APITestCase):
-    data_source: DataSource
-    path: str
-
-    @classmethod
-    def setUpTestData(cls) -> None:
-        super().setUpTestData()
-        cls.data_source = DataSource.objects.create(
-            workspace=cls.workspace, name="Warehouse", type=DataSource.Type.POSTGRESQL
-        )
-        cls.path = f"/data-sources/{cls.data_source.pk}"
-
+class AuthenticationTests(DataSourceTestCase):
     def get(self, path: str, authorization: str) -> Any:
         return self.call("get", path, headers={"Authorization": authorization})
 
@@ -64,7 +54,9 @@ class AuthenticationTests(APITestCase):
             with self.subTest(body=body):
                 self.assert_unauthorized(self.call("patch", self.path, body))
         self.data_source.refresh_from_db()
-        self.assertEqual((self.data_source.name, self.data_source.version), ("Warehouse", 1))
+        self.assertEqual(
+            (self.data_source.name, self.data_source.version), ("Production PostgreSQL", 1)
+        )
 
     def test_refuses_malformed_headers(self):
         token = str(AccessToken.for_user(self.editor))
@@ -190,7 +182,9 @@ class AuthenticationTests(APITestCase):
         response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
         self.assert_error(response, 403, "FORBIDDEN")
         self.data_source.refresh_from_db()
-        self.assertEqual((self.data_source.name, self.data_source.version), ("Warehouse", 1))
+        self.assertEqual(
+            (self.data_source.name, self.data_source.version), ("Production PostgreSQL", 1)
+        )
 
     def test_refuses_every_write_of_a_deactivated_user(self):
         User.objects.filter(pk=self.owner.pk).update(is_active=False)
@@ -203,7 +197,9 @@ class AuthenticationTests(APITestCase):
         ):
             with self.subTest(method=method, path=path):
                 self.assert_unauthorized(self.call(method, path, data, self.owner))
-        self.assertEqual([*DataSource.objects.values_list("name", "version")], [("Warehouse", 1)])
+        self.assertEqual(
+            [*DataSource.objects.values_list("name", "version")], [("Production PostgreSQL", 1)]
+        )
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.name, "Acme")
 

@@ -35,15 +35,6 @@ class MemberTests(APITestCase):
     def leave_one_owner(self) -> None:
         Membership.objects.filter(user=self.second_owner).delete()
 
-    def every_request(self) -> list[tuple[str, str, Any]]:
-        member = f"{self.path}/{self.viewer.pk}"
-        return [
-            ("get", self.path, None),
-            ("post", self.path, {"username": "leo", "role": "viewer"}),
-            ("patch", member, {"role": "editor"}),
-            ("delete", member, None),
-        ]
-
     def test_each_member_lists(self):
         for user in (self.viewer, self.editor, self.admin, self.owner):
             with self.subTest(user=user.username):
@@ -61,38 +52,6 @@ class MemberTests(APITestCase):
             names += [member["username"] for member in body["data"]]
             path = (body["pagination"]["next"] or "").partition("/api/v1")[2]
         self.assertEqual(names, ["olivia", "adam", "edith", "victor", "otto"])
-
-    def test_hides_members_from_strangers(self):
-        before = self.roles()
-        for method, path, data in self.every_request():
-            with self.subTest(method=method):
-                response = self.call(method, path, data, self.stranger)
-                self.assert_error(response, 404, "NOT_FOUND")
-                self.assertEqual(self.roles(), before)
-
-    def test_refuses_users_of_no_organization(self):
-        before = self.roles()
-        for method, path, data in self.every_request():
-            with self.subTest(method=method):
-                response = self.call(method, path, data, self.loner)
-                self.assert_error(response, 403, "FORBIDDEN")
-                self.assertEqual(self.roles(), before)
-
-    def test_refuses_callers_without_a_token(self):
-        before = self.roles()
-        for method, path, data in self.every_request():
-            with self.subTest(method=method):
-                self.assert_error(self.call(method, path, data), 401, "UNAUTHORIZED")
-                self.assertEqual(self.roles(), before)
-
-    def test_viewers_and_editors_change_nothing(self):
-        before = self.roles()
-        for user in (self.viewer, self.editor):
-            for method, path, data in self.every_request()[1:]:
-                with self.subTest(user=user.username, method=method):
-                    response = self.call(method, path, data, user)
-                    self.assert_error(response, 403, "FORBIDDEN")
-                    self.assertEqual(self.roles(), before)
 
     def test_admins_and_owners_add(self):
         for user, role in ((self.admin, "admin"), (self.owner, "owner")):

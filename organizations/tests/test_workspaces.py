@@ -33,14 +33,6 @@ class WorkspaceTests(APITestCase):
     def remove(self, workspace: Workspace, user: User | None = None) -> Any:
         return self.call("delete", f"{self.path}/{workspace.pk}", user=user or self.admin)
 
-    def every_request(self) -> list[tuple[str, str, Any]]:
-        return [
-            ("get", self.path, None),
-            ("post", self.path, {"name": "Third"}),
-            ("patch", f"{self.path}/{self.second.pk}", {"name": "Third"}),
-            ("delete", f"{self.path}/{self.second.pk}", None),
-        ]
-
     def test_each_member_lists(self):
         for user in (self.viewer, self.editor, self.admin, self.owner):
             with self.subTest(user=user.username):
@@ -62,14 +54,6 @@ class WorkspaceTests(APITestCase):
         again = self.call("get", path, user=self.viewer).json()
         self.assertEqual(again["data"], first["data"])
 
-    def test_hides_workspaces_from_strangers(self):
-        before = self.names()
-        for method, path, data in self.every_request():
-            with self.subTest(method=method):
-                response = self.call(method, path, data, self.stranger)
-                self.assert_error(response, 404, "NOT_FOUND")
-                self.assertEqual(self.names(), before)
-
     def test_hides_workspaces_of_other_organizations_below_ones_own(self):
         before = self.names()
         path = f"/organizations/{self.globex.pk}/workspaces/{self.second.pk}"
@@ -78,30 +62,6 @@ class WorkspaceTests(APITestCase):
                 response = self.call(method, path, data, self.stranger)
                 self.assert_error(response, 404, "NOT_FOUND")
                 self.assertEqual(self.names(), before)
-
-    def test_refuses_users_of_no_organization(self):
-        before = self.names()
-        for method, path, data in self.every_request():
-            with self.subTest(method=method):
-                response = self.call(method, path, data, self.loner)
-                self.assert_error(response, 403, "FORBIDDEN")
-                self.assertEqual(self.names(), before)
-
-    def test_refuses_callers_without_a_token(self):
-        before = self.names()
-        for method, path, data in self.every_request():
-            with self.subTest(method=method):
-                self.assert_error(self.call(method, path, data), 401, "UNAUTHORIZED")
-                self.assertEqual(self.names(), before)
-
-    def test_viewers_and_editors_change_nothing(self):
-        before = self.names()
-        for user in (self.viewer, self.editor):
-            for method, path, data in self.every_request()[1:]:
-                with self.subTest(user=user.username, method=method):
-                    response = self.call(method, path, data, user)
-                    self.assert_error(response, 403, "FORBIDDEN")
-                    self.assertEqual(self.names(), before)
 
     def test_admins_and_owners_add(self):
         for user in (self.admin, self.owner):

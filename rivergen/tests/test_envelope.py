@@ -10,7 +10,8 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from datasources.models import DataSource
-from organizations.testing import APITestCase, bearer
+from datasources.testing import DataSourceTestCase
+from organizations.testing import bearer
 from rivergen.tests.outage import without_database
 
 JSON = "application/json"
@@ -29,18 +30,7 @@ ALLOWED_METHODS = (
 )
 
 
-class EnvelopeTests(APITestCase):
-    data_source: DataSource
-    path: str
-
-    @classmethod
-    def setUpTestData(cls) -> None:
-        super().setUpTestData()
-        cls.data_source = DataSource.objects.create(
-            workspace=cls.workspace, name="Warehouse", type=DataSource.Type.POSTGRESQL
-        )
-        cls.path = f"/data-sources/{cls.data_source.pk}"
-
+class EnvelopeTests(DataSourceTestCase):
     def request(self, method: str, path: str, **headers: str) -> Any:
         client = Client(raise_request_exception=False)
         return client.generic(method, path, headers=headers)
@@ -166,7 +156,9 @@ class EnvelopeTests(APITestCase):
                 self.assertGreater(int(response["Retry-After"]), 0)
                 self.assertNotIn("db.internal", response.content.decode())
         self.data_source.refresh_from_db()
-        self.assertEqual((self.data_source.name, self.data_source.version), ("Warehouse", 1))
+        self.assertEqual(
+            (self.data_source.name, self.data_source.version), ("Production PostgreSQL", 1)
+        )
 
     def test_a_host_that_is_not_allowed_is_400(self):
         for path in ("/me", "/data-sources", self.path, "/openapi.json"):

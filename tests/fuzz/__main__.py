@@ -15,8 +15,8 @@ from django.core.management import call_command
 from psycopg import sql
 
 from rivergen import embedded_postgres
-from rivergen.fuzz import NEWCOMER
 from rivergen.run import BASE_DIR, serve
+from tests.fuzz import NEWCOMER
 
 DATABASE = "rivergen_fuzz"
 TOKEN_LIFETIME = timedelta(hours=6)

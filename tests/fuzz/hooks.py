@@ -12,7 +12,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from rivergen.fuzz import NEWCOMER
+from tests.fuzz import NEWCOMER
 
 CURSOR = "a-cursor"
 CONNECTION_STRING = "postgresql://reader@db.example.com:5432/orders?sslmode=require"

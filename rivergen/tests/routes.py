@@ -1,0 +1,25 @@
+"""The routes of the API, as the URL configuration has them."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib.admindocs.views import simplify_regex
+from django.urls import URLResolver, get_resolver
+
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+def routes(
+    resolver: URLResolver | None = None, prefix: str = "/"
+) -> Iterator[tuple[str, set[str]]]:
+    """Give each API path below a resolver, as OpenAPI writes it, and the methods it takes."""
+    for entry in (resolver or get_resolver()).url_patterns:
+        path = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from routes(entry, path)
+        elif path.startswith("/api/v1/"):
+            view: Any = entry.callback
+            handlers = getattr(view, "actions", None) or dir(view.cls)
+            methods = METHODS & {*handlers} & {*view.cls.http_method_names}
+            yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", simplify_regex(path)), methods

@@ -1,0 +1,137 @@
+"""Who may do what (contract, section 2): every route of the API for everybody who may call it."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from django.db import transaction
+
+from datasources.models import DataSource, DataSourceRevision
+from datasources.testing import DataSourceTestCase
+from organizations.models import Membership, Organization, User, Workspace
+from rivergen.tests.routes import routes
+
+ROLES = ("viewer", "editor", "admin", "owner")
+ORGANIZATION = "/organizations/{organization_id}"
+DATA_SOURCE = "/data-sources/{data_source_id}"
+
+
+@dataclass(frozen=True)
+class Route:
+    """What one method of one path answers: the least role, its success, and what others get.
+
+    A stranger owns another organization: what is not its own does not exist for it.
+    """
+
+    least_role: str
+    success: int
+    body: Any = None
+    stranger: int = 404
+
+
+PUBLIC = {("post", "/auth/token"), ("post", "/auth/token/refresh"), ("get", "/openapi.json")}
+OF_ANY_USER = {("get", "/me")}
+ROUTES = {
+    ("get", "/organizations"): Route("viewer", 200, stranger=200),
+    ("get", ORGANIZATION): Route("viewer", 200),
+    ("patch", ORGANIZATION): Route("admin", 200, {"name": "New"}),
+    ("delete", ORGANIZATION): Route("owner", 204),
+    ("get", f"{ORGANIZATION}/members"): Route("viewer", 200),
+    ("post", f"{ORGANIZATION}/members"): Route("admin", 201, {"username": "leo", "role": "viewer"}),
+    ("patch", f"{ORGANIZATION}/members/{{user_id}}"): Route("admin", 200, {"role": "editor"}),
+    ("delete", f"{ORGANIZATION}/members/{{user_id}}"): Route("admin", 204),
+    ("get", f"{ORGANIZATION}/workspaces"): Route("viewer", 200),
+    ("post", f"{ORGANIZATION}/workspaces"): Route("admin", 201, {"name": "New"}),
+    ("patch", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("admin", 200, {"name": "New"}),
+    ("delete", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("admin", 204),
+    ("get", "/data-source-types"): Route("viewer", 200, stranger=200),
+    ("get", "/data-sources"): Route("viewer", 200, stranger=200),
+    ("post", "/data-sources"): Route("editor", 201, {"name": "New", "type": "csv"}, stranger=201),
+    ("get", DATA_SOURCE): Route("viewer", 200),
+    ("patch", DATA_SOURCE): Route("editor", 200, {"port": 5433}),
+    ("delete", DATA_SOURCE): Route("admin", 204),
+    ("get", f"{DATA_SOURCE}/history"): Route("viewer", 200),
+    ("post", f"{DATA_SOURCE}/history/{{version}}/restore"): Route("admin", 200),
+}
+
+
+class RoleTests(DataSourceTestCase):
+    ids: ClassVar[dict[str, int]]
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        super().setUpTestData()
+        cls.data_source.apply_changes({"description": "Second version"}, user=cls.owner)
+        cls.ids = {
+            "organization_id": cls.acme.pk,
+            "workspace_id": cls.acme.workspaces.create(name="Empty").pk,
+            "user_id": cls.make_user("vera", cls.acme).pk,
+            "data_source_id": cls.data_source.pk,
+            "version": 1,
+        }
+
+    def everything(self) -> list[Any]:
+        models = (Organization, Workspace, Membership, DataSource, DataSourceRevision)
+        return [[*model._default_manager.order_by("pk").values()] for model in models]
+
+    def try_as(self, user: User | None, method: str, path: str) -> tuple[Any, bool]:
+        """Send a request, undo it, and give the response and whether it changed anything."""
+        before = self.everything()
+        with transaction.atomic():
+            body = ROUTES[method, path].body
+            response = self.call(method, path.format(**self.ids), body, user)
+            has_changed = self.everything() != before
+            transaction.set_rollback(True)
+        return response, has_changed
+
+    def test_every_route_is_in_the_table(self):
+        found = {
+            (method, path.removeprefix("/api/v1"))
+            for path, methods in routes()
+            for method in methods
+        }
+        self.assertEqual({*ROUTES} | PUBLIC | OF_ANY_USER, found)
+
+    def test_each_role_may_what_the_contract_says(self):
+        for (method, path), route in ROUTES.items():
+            for rank, role in enumerate(ROLES):
+                with self.subTest(method=method, path=path, role=role):
+                    response, has_changed = self.try_as(getattr(self, role), method, path)
+                    if rank >= ROLES.index(route.least_role):
+                        self.assertEqual(response.status_code, route.success, response.content)
+                        self.assertEqual(has_changed, method != "get")
+                    else:
+                        error = self.assert_error(response, 403, "FORBIDDEN")
+                        self.assertIn(route.least_role, error["message"])
+                        self.assertFalse(has_changed)
+
+    def test_others_change_nothing_and_learn_nothing(self):
+        for (method, path), route in ROUTES.items():
+            with self.subTest(method=method, path=path):
+                anonymous, has_changed = self.try_as(None, method, path)
+                self.assert_error(anonymous, 401, "UNAUTHORIZED")
+                self.assertEqual(anonymous["WWW-Authenticate"], "Bearer")
+                self.assertFalse(has_changed)
+                loner, has_changed = self.try_as(self.loner, method, path)
+                self.assert_error(loner, 403, "FORBIDDEN")
+                self.assertFalse(has_changed)
+                stranger, has_changed = self.try_as(self.stranger, method, path)
+                self.assertEqual(stranger.status_code, route.stranger)
+                if route.stranger == 404:
+                    self.assert_error(stranger, 404, "NOT_FOUND")
+                    self.assertFalse(has_changed)
+                self.assertNotIn("Production PostgreSQL", stranger.content.decode())
+                self.assertNotIn("Acme", stranger.content.decode())
+
+    def test_one_who_was_removed_is_as_one_who_never_was(self):
+        Membership.objects.filter(user=self.owner).delete()
+        for (method, path), _ in ROUTES.items():
+            with self.subTest(method=method, path=path):
+                removed, has_changed = self.try_as(self.owner, method, path)
+                self.assert_error(removed, 403, "FORBIDDEN")
+                self.assertFalse(has_changed)
+        User.objects.filter(pk=self.owner.pk).update(is_active=False)
+        for (method, path), _ in ROUTES.items():
+            with self.subTest(method=method, path=path, deactivated=True):
+                deactivated, has_changed = self.try_as(self.owner, method, path)
+                self.assert_error(deactivated, 401, "UNAUTHORIZED")
+                self.assertFalse(has_changed)
