@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
 
 HOSTS = (
@@ -36,7 +37,7 @@ NOT_HOSTS = (
 )
 PORTS, NOT_PORTS = (
     (1, 5433, 65_535, None),
-    (0, -1, 65_536, 2**70, "5433", "٥", 5433.0, 5433.5, True),
+    (0, -1, 65_536, 2**70, "5433", "5_433", "٥", 5433.0, 5433.5, True),
 )
 NOT_TEXT: tuple[Any, ...] = (7, 7.5, True, ["x"], {"x": 1}, "nul\0")
 NOT_BOOLEANS: tuple[Any, ...] = ("yes", "true", 1, 0, None, [], {})
@@ -217,12 +218,31 @@ class FieldTests(DataSourceTestCase):
                 f"postgresql://:{secret}@db/x",
                 f"postgresql://reader@db/x?password={secret}",
                 f"postgresql://reader@db/x?sslpassword={secret}",
+                f"postgresql://reader:{secret}@[::1/x",
+                f"postgresql://reader:{secret}@db:port/x",
             ):
                 with self.subTest(value=value):
                     response = self.send({"connection_string": value})
                     self.assert_error(response, 400, "BAD_REQUEST", "connection_string")
                     if secret:
                         self.assertNotIn(secret, response.content.decode())
+
+    def test_refuses_options_that_make_a_driver_read_local_files(self):
+        for type_name, option in (
+            ("mysql", "local_infile=1"),
+            ("mariadb", "ssl_key=/etc/key"),
+            ("mongodb", "tlsCertificateKeyFile=/etc/key"),
+            ("redshift", "passfile=/etc/passwd"),
+        ):
+            with self.subTest(type=type_name):
+                body = {"name": "n", "type": type_name}
+                for options, status in (("", 201), (f"?{option}", 400)):
+                    url = f"{type_name}://db.example.com/x{options}"
+                    response = self.call(
+                        "post", "/data-sources", body | {"connection_string": url}, self.editor
+                    )
+                    self.assertEqual(response.status_code, status)
+                    DataSource.objects.filter(name="n").delete()
 
     def test_refuses_connection_strings_of_file_sources(self):
         body = {"name": "f", "type": "csv", "connection_string": "postgresql://db/x"}
