@@ -22,14 +22,14 @@ LIST: dict[str, Any] = {
     "summary": "List data sources",
     "response": DataSourceSerializer,
     "many": True,
-    "errors": (400, 401, 403),
+    "errors": (401, 403),
 }
 CREATE: dict[str, Any] = {
     "summary": "Create a data source",
     "request": DataSourceCreateSerializer,
     "response": DataSourceSerializer,
     "status": 201,
-    "errors": (400, 401, 403),
+    "errors": (401, 403),
     "headers": ("ETag", "Location"),
     "examples": (
         OpenApiExample(
@@ -68,7 +68,7 @@ UPDATE: dict[str, Any] = {
         "application/merge-patch+json": DataSourceUpdateSerializer,
     },
     "response": DataSourceSerializer,
-    "errors": (400, 401, 403, 404, 412),
+    "errors": (401, 403, 404, 412),
     "headers": ("ETag",),
     "parameters": (
         OpenApiParameter(
@@ -97,7 +97,7 @@ HISTORY: dict[str, Any] = {
     "summary": "List the changes of a data source",
     "response": DataSourceRevisionSerializer,
     "many": True,
-    "errors": (400, 401, 403, 404),
+    "errors": (401, 403, 404),
 }
 RESTORE: dict[str, Any] = {
     "summary": "Restore a version",

@@ -50,9 +50,7 @@ class SignInView(APIView):
 class TokenView(SignInView):
     """Sign in."""
 
-    @describe(
-        "Sign in", request=TokenRequestSerializer, response=TokenSerializer, errors=(400, 401)
-    )
+    @describe("Sign in", request=TokenRequestSerializer, response=TokenSerializer, errors=(401,))
     def post(self, request: Request) -> Response:
         """Exchange a username and password for an access and a refresh token."""
         serializer = TokenRequestSerializer(data=read_body(request))
@@ -70,7 +68,7 @@ class TokenRefreshView(SignInView):
         "Refresh the tokens",
         request=TokenRefreshRequestSerializer,
         response=TokenSerializer,
-        errors=(400, 401),
+        errors=(401,),
     )
     def post(self, request: Request) -> Response:
         """Exchange a refresh token, which is used up by it, for new tokens."""
@@ -112,9 +110,7 @@ class OrganizationViewSet(ScopedViewSet):
     def get_queryset(self) -> QuerySet[Organization]:
         return Organization.objects.for_user(caller(self.request))
 
-    @describe(
-        "List organizations", response=OrganizationSerializer, many=True, errors=(400, 401, 403)
-    )
+    @describe("List organizations", response=OrganizationSerializer, many=True, errors=(401, 403))
     def list(self, request: Request) -> Response:
         """List the organizations the caller belongs to."""
         return self.list_page(request, "Organizations retrieved successfully")
@@ -130,7 +126,7 @@ class OrganizationViewSet(ScopedViewSet):
         "Rename an organization",
         request=OrganizationUpdateSerializer,
         response=OrganizationSerializer,
-        errors=(400, 401, 403, 404),
+        errors=(401, 403, 404),
     )
     def partial_update(self, request: Request, organization_id: str) -> Response:
         """Change the name of an organization (admin, owner)."""
@@ -184,7 +180,7 @@ class MemberViewSet(BelowOrganizationViewSet):
             require_role(organization.role, Role.OWNER)
         return member
 
-    @describe("List members", response=MemberSerializer, many=True, errors=(400, 401, 403, 404))
+    @describe("List members", response=MemberSerializer, many=True, errors=(401, 403, 404))
     def list(self, request: Request, organization_id: str) -> Response:
         """List the members of an organization, in the order they joined."""
         return self.list_page(request, "Members retrieved successfully")
@@ -194,7 +190,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         request=MemberCreateSerializer,
         response=MemberSerializer,
         status=201,
-        errors=(400, 401, 403, 404),
+        errors=(401, 403, 404),
     )
     def create(self, request: Request, organization_id: str) -> Response:
         """Make an existing user a member (admin, owner; only owners name owners)."""
@@ -214,7 +210,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         "Change a member's role",
         request=MemberUpdateSerializer,
         response=MemberSerializer,
-        errors=(400, 401, 403, 404, 409),
+        errors=(401, 403, 404, 409),
     )
     def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Give a member another role (admin, owner; only owners name or demote owners)."""
@@ -256,9 +252,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 
-    @describe(
-        "List workspaces", response=WorkspaceSerializer, many=True, errors=(400, 401, 403, 404)
-    )
+    @describe("List workspaces", response=WorkspaceSerializer, many=True, errors=(401, 403, 404))
     def list(self, request: Request, organization_id: str) -> Response:
         """List the workspaces of an organization, the first one first."""
         return self.list_page(request, "Workspaces retrieved successfully")
@@ -268,7 +262,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         request=WorkspaceWriteSerializer,
         response=WorkspaceSerializer,
         status=201,
-        errors=(400, 401, 403, 404),
+        errors=(401, 403, 404),
     )
     def create(self, request: Request, organization_id: str) -> Response:
         """Add a workspace to an organization (admin, owner)."""
@@ -282,7 +276,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         "Rename a workspace",
         request=WorkspaceWriteSerializer,
         response=WorkspaceSerializer,
-        errors=(400, 401, 403, 404),
+        errors=(401, 403, 404),
     )
     def partial_update(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Change the name of a workspace (admin, owner)."""

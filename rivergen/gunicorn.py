@@ -1,12 +1,57 @@
 """How gunicorn serves: `gunicorn -c python:rivergen.gunicorn rivergen.wsgi`."""
 
+import contextlib
+import json
+import socket
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn import util
+from gunicorn.http.errors import ParseException
+from gunicorn.workers.gthread import ThreadWorker
+
 from rivergen import settings
+
+
+class EnvelopeWorker(ThreadWorker):
+    """Refuse what is no HTTP in the envelope, where gunicorn would answer in HTML.
+
+    Such a request never reaches Django; its connection is closed.
+    """
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        # This file is read before Django is set up.
+        from rivergen.middleware import request_id
+        from rivergen.responses import error_body
+
+        current = uuid.uuid4().hex
+        token = request_id.set(current)
+        if isinstance(exc, ParseException):
+            self.log.warning("[%s] Not a valid request, from %s: %r", current, addr, str(exc))
+            status = HTTPStatus.BAD_REQUEST
+            message = "This is not valid HTTP, or its first line or its headers are too long."
+        else:
+            self.log.error("[%s] Unexpected error", current, exc_info=exc)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            message = "Something went wrong on our side."
+        body = json.dumps(error_body(status, message)).encode()
+        request_id.reset(token)
+        head = (
+            f"HTTP/1.1 {status:d} {status.phrase}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            f"X-Request-ID: {current}\r\n\r\n"
+        )
+        with contextlib.suppress(OSError):  # whoever sent nonsense may not wait for an answer
+            util.write(client, head.encode() + body)
+
 
 bind = f"{settings.BIND_ADDRESS}:{settings.PORT}"
 workers = settings.WEB_CONCURRENCY
-worker_class = "gthread"
+worker_class = EnvelopeWorker
 threads = 8
 # Load once and fork: the workers share the memory of the code.
 preload_app = True
 keepalive = 75  # seconds; longer than a proxy keeps its side open
 graceful_timeout = 30
+limit_request_line = 8190  # bytes; the most there is, for lists with many filters

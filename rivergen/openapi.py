@@ -18,7 +18,7 @@ from rivergen.responses import ERROR_CODES, envelope_schema
 from rivergen.serializers import StrictFieldsMixin
 
 FAILURES = {
-    400: "Malformed JSON, or an unknown, read-only or invalid field.",
+    400: "Malformed HTTP or JSON, or an unknown, read-only or invalid field.",
     401: "A missing, malformed, expired or forged token, or a deactivated user.",
     403: "The caller is a member of no organization, or its role does not allow this.",
     404: "There is no such thing in the caller's organizations.",
@@ -33,7 +33,7 @@ FAILURES = {
     503: "The database is out of reach.",
 }
 # What any route may answer, whatever it does.
-COMMON_FAILURES = (405, 406, 429, 500, 503)
+COMMON_FAILURES = (400, 405, 406, 429, 500, 503)
 BODY_FAILURES = (413, 415)
 HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Always `Bearer`."},

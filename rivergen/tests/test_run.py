@@ -158,6 +158,32 @@ class RunTests(SimpleTestCase):
                     self.assertEqual(response.status, status)
             self.assertEqual(json.load(run.request())["data"]["port"], 5444)
 
+    def test_refuses_what_is_no_http_in_the_envelope(self):
+        with self.running() as run:
+            chunked = b"Transfer-Encoding: chunked\r\n"
+            for name, head, rest in (
+                ("a long line", b"GET /api/v1/me?" + b"a" * 9_000 + b" HTTP/1.1\r\n", b""),
+                ("a long header", b"GET /api/v1/me HTTP/1.1\r\nA: " + b"a" * 9_000 + b"\r\n", b""),
+                ("no method", b"\x16\x03\x01 / HTTP/1.1\r\n", b""),
+                ("a bad chunk", b"POST /api/v1/auth/token HTTP/1.1\r\n" + chunked, b"zz\r\n{}\r\n"),
+                (
+                    "two lengths",
+                    b"POST /api/v1/auth/token HTTP/1.1\r\nContent-Length: 2\r\n" + chunked,
+                    b"0\r\n\r\n",
+                ),
+            ):
+                with self.subTest(name), socket.create_connection(("127.0.0.1", run.port)) as peer:
+                    peer.settimeout(START_TIMEOUT_SECONDS)
+                    peer.sendall(head + b"Host: 127.0.0.1\r\n\r\n" + rest)
+                    response = HTTPResponse(peer)
+                    response.begin()
+                    self.assertEqual(response.status, 400)
+                    error = json.load(response)["error"]
+                    self.assertEqual(error["code"], "BAD_REQUEST")
+                    self.assertEqual(error["request_id"], response.headers["X-Request-ID"])
+                    self.assertEqual(peer.recv(1), b"")  # closed
+            self.assertEqual(run.request().status, 200)
+
     def test_survives_a_restart_of_the_database(self):
         with self.running() as run:
             self.assertEqual(run.request().status, 200)
