@@ -43,6 +43,7 @@ from rivergen.responses import SuccessResponse
 class DataSourceViewSet(ScopedViewSet):
     """Data sources of the organizations the caller belongs to."""
 
+    queryset = DataSource.objects.none()  # names the model to openapi.json; rows: get_queryset
     http_method_names = ["get", "head", "post", "patch", "delete"]
     lookup_url_kwarg = "data_source_id"
     lookup_value_regex = "[^/]+"
