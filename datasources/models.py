@@ -1,7 +1,8 @@
 """Data sources and their history: every rule about one row, and about many."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Self
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Lower, Upper
+from django.http import Http404
 from django.utils import timezone
 
 from datasources.connection_strings import validate_connection_string, validate_fit
@@ -26,6 +28,7 @@ from datasources.validators import (
     validate_text,
 )
 from organizations.models import Organization, User, Workspace
+from rivergen.constraints import unique
 
 WORKSPACE_GONE = "The workspace has been removed."
 NAME_TAKEN = "The workspace has a data source of this name."
@@ -300,11 +303,12 @@ class DataSource(models.Model):
             raise UnrecordedChangeError
         self.complete()
         try:
-            with transaction.atomic():
-                self._write(lambda: super(DataSource, self).save(*args, **kwargs))
+            with self._unique_name(), transaction.atomic():
+                Organization.objects.lock(self.organization_id)
+                super().save(*args, **kwargs)
                 self.first_revision(origin, request_id).save()
-        except IntegrityError as error:
-            if "workspace_id" not in str(error):
+        except (Http404, IntegrityError) as error:
+            if isinstance(error, IntegrityError) and "workspace_id" not in str(error):
                 raise
             raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
 
@@ -313,10 +317,12 @@ class DataSource(models.Model):
 
         Raises ValidationError (400).
         """
-        if self.workspace_id is None and self.organization_id is not None:
-            self.workspace = self.organization.workspaces.order_by("id")[0]
-        if self.workspace_id is not None:
-            self.organization_id = self.workspace.organization_id
+        if self.workspace_id is None:
+            workspace = Workspace.objects.first_of(self.organization_id)
+            if workspace is None:
+                raise ValidationError({"workspace_id": WORKSPACE_GONE})
+            self.workspace = workspace
+        self.organization_id = self.workspace.organization_id
         self._check(("name", "type", *UPDATABLE_FIELDS))
 
     def first_revision(self, origin: str, request_id: str = "") -> "DataSourceRevision":
@@ -386,7 +392,8 @@ class DataSource(models.Model):
                     raise ValidationError({"name": NAME_TAKEN})
                 return differences
             columns = [*differences, "version", "updated_at", "updated_by"]
-            self._write(lambda: super(DataSource, self).save(update_fields=columns))
+            with self._unique_name():
+                super().save(update_fields=columns)
             if differences:
                 DataSourceRevision.objects.create(
                     data_source=self,
@@ -472,14 +479,9 @@ class DataSource(models.Model):
         if errors:
             raise ValidationError(errors)
 
-    def _write(self, save: Callable[[], None]) -> None:
-        """Save; a name that somebody else took meanwhile is a ValidationError (400)."""
-        try:
-            save()
-        except IntegrityError as error:
-            if "data_source_name_unique" not in str(error):
-                raise
-            raise ValidationError({"name": ValidationError(NAME_TAKEN, code="unique")}) from None
+    def _unique_name(self) -> AbstractContextManager[None]:
+        """Tell of a name that is taken, also when two writers race for it (400)."""
+        return unique("data_source_name_unique", "name", NAME_TAKEN)
 
 
 def is_same_json(one: Any, other: Any) -> bool:
@@ -490,6 +492,8 @@ def is_same_json(one: Any, other: Any) -> bool:
 
 
 class DataSourceRevisionQuerySet(models.QuerySet["DataSourceRevision"]):
+    """Many revisions: who may see them."""
+
     def for_user(self, user: User) -> Self:
         """Restrict to the data sources an active user may see, as there."""
         return self.filter(

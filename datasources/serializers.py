@@ -8,7 +8,13 @@ from django.core.exceptions import ValidationError as ModelValidationError
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource, DataSourceRevision
+from datasources.models import (
+    NAME_TAKEN,
+    UPDATABLE_FIELDS,
+    WORKSPACE_GONE,
+    DataSource,
+    DataSourceRevision,
+)
 from datasources.source_types import DataSourceType
 from datasources.validators import (
     TAG_MAX_LENGTH,
@@ -207,7 +213,7 @@ class DataSourceCreateSerializer(DataSourceWriteSerializer):
         candidates = [id for id, role in roles.items() if Role(role).includes(Role.EDITOR)]
         if len(candidates) > 1:
             return "You may create in several organizations; name the workspace."
-        return Workspace.objects.filter(organization_id=candidates[0]).order_by("id")[0]
+        return Workspace.objects.first_of(candidates[0]) or WORKSPACE_GONE
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -4,10 +4,8 @@ from datetime import datetime
 from threading import Thread
 from typing import Any, ClassVar
 
-from django.db import connection
-
 from datasources.models import DataSource
-from organizations.testing import APITestCase, APITestMixin
+from organizations.testing import APITestCase, APITestMixin, blocked_connections
 
 
 class DataSourceTestMixin(APITestMixin):
@@ -44,10 +42,8 @@ class DataSourceTestMixin(APITestMixin):
     @staticmethod
     def wait_for_lock(thread: Thread) -> None:
         """Return once a connection waits for a lock, or `thread` has ended and none will."""
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        with connection.cursor() as cursor:
-            while thread.is_alive() and cursor.execute(waiting).fetchone() == (0,):
-                pass
+        while thread.is_alive() and not blocked_connections():
+            pass
 
     @staticmethod
     def read_time(text: str) -> datetime:

@@ -64,9 +64,9 @@ class DataSourceViewSet(ScopedViewSet):
     def get_locked(self, role: Role) -> DataSource:
         """Fetch the data source in the path for a change; it stays locked until the commit.
 
-        The body is read first: a slow client must not keep the lock. Raises 401, 403 or 404.
+        Raises 401, 403 or 404.
         """
-        _ = self.request.body
+        self.receive_body()
         queryset = self.get_queryset().for_update()
         data_source: DataSource = self.find(queryset, self.kwargs["data_source_id"])
         require_role(data_source.role, role)

@@ -11,6 +11,7 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
+from rivergen.constraints import unique
 from rivergen.exceptions import Conflict
 
 DEFAULT_WORKSPACE_NAME = "Default"
@@ -19,10 +20,10 @@ DEFAULT_WORKSPACE_NAME = "Default"
 class User(AbstractUser):
     """A person or a program that signs in."""
 
-    email = models.EmailField(max_length=254, blank=True)
-
 
 class OrganizationQuerySet(models.QuerySet["Organization"]):
+    """Many organizations: who may see them, and who may add to them at the same time."""
+
     def for_user(self, user: User) -> Self:
         """Restrict to the organizations of an active user; `role` is the user's in each.
 
@@ -31,6 +32,14 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
         return self.filter(
             memberships__user_id=user.pk, memberships__user__is_active=True
         ).annotate(role=models.F("memberships__role"))
+
+    def lock(self, pk: int) -> "Organization":
+        """Lock an organization until the transaction ends. Raises Http404 if it is gone.
+
+        Whoever adds to an organization or takes from it does so first, and then may lock rows below
+        it: nothing is added to one that is being removed, and nobody waits in a circle.
+        """
+        return get_object_or_404(self.select_for_update(no_key=True), pk=pk)
 
     def bulk_create(self, objs: Iterable["Organization"], *args: Any, **options: Any) -> Any:
         """Create many, each with its default workspace."""
@@ -68,6 +77,25 @@ class Organization(models.Model):
             if is_new:
                 self.workspaces.create(name=DEFAULT_WORKSPACE_NAME)
 
+    def add_member(self, user: User, role: str) -> "Membership":
+        """Make a user a member.
+
+        Raises ValidationError (400) if it is one already, also when two calls race, and Http404 if
+        the organization was removed meanwhile.
+        """
+        message = "The user is already a member."
+        with unique("membership_unique", "username", message), transaction.atomic():
+            Organization.objects.lock(self.pk)
+            return self.memberships.create(user=user, role=role)
+
+    def remove(self) -> None:
+        """Delete the organization and all that is in it. Raises Http404 if it was meanwhile."""
+        with transaction.atomic():
+            Organization.objects.lock(self.pk)
+            # An update would add to a history that is being deleted.
+            list(self.data_sources.select_for_update().values_list("pk"))
+            self.delete()
+
     def rename(self, name: str) -> None:
         """Store another name. Raises Http404 if the organization was removed meanwhile."""
         self.name = name
@@ -75,14 +103,27 @@ class Organization(models.Model):
             raise Http404
 
 
+class WorkspaceQuerySet(models.QuerySet["Workspace"]):
+    """Many workspaces: which one is meant when none is named."""
+
+    def first_of(self, organization_id: int | None) -> "Workspace | None":
+        """Give the default workspace: the organization's first; None if there is none."""
+        return self.filter(organization_id=organization_id).order_by("id").first()
+
+
 class Workspace(models.Model):
     """A shelf of data sources within an organization."""
 
     organization = models.ForeignKey(
-        Organization, on_delete=models.CASCADE, related_name="workspaces"
+        Organization,
+        on_delete=models.CASCADE,
+        related_name="workspaces",
+        db_index=False,  # the constraint below starts with it
     )
     name = models.CharField(max_length=255)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = WorkspaceQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -99,22 +140,18 @@ class Workspace(models.Model):
         Raises ValidationError (400) if the name is taken, also when two calls race, and Http404 if
         the workspace was removed meanwhile.
         """
-        try:
-            with transaction.atomic():
-                if self._state.adding:
-                    self.save()
-                elif not Workspace.objects.filter(pk=self.pk).update(name=self.name):
-                    raise Http404
-        except IntegrityError:
-            message = "The organization has a workspace of this name."
-            raise ValidationError({"name": [message]}) from None
+        message = "The organization has a workspace of this name."
+        with unique("workspace_name_unique", "name", message), transaction.atomic():
+            Organization.objects.lock(self.organization_id)
+            if self._state.adding:
+                self.save()
+            elif not Workspace.objects.filter(pk=self.pk).update(name=self.name):
+                raise Http404
 
     def remove(self) -> None:
         """Delete this workspace. Raises Conflict (409) if it is in use, or the last one."""
         with transaction.atomic():
-            # Two removals at once must not each see the other's workspace as the one that stays.
-            organizations = Organization.objects.select_for_update(no_key=True)
-            get_object_or_404(organizations, pk=self.organization_id)
+            Organization.objects.lock(self.organization_id)
             siblings = Workspace.objects.filter(organization_id=self.organization_id)
             if not siblings.exclude(pk=self.pk).exists():
                 raise Conflict("An organization keeps at least one workspace.")
@@ -142,6 +179,8 @@ class Role(models.TextChoices):
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
+    """Many memberships: whose they are."""
+
     def for_user(self, user: User) -> Self:
         """Restrict to the memberships of an active user itself."""
         return self.filter(user_id=user.pk, user__is_active=True)
@@ -153,7 +192,10 @@ class Membership(models.Model):
     Role = Role
 
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="memberships",
+        db_index=False,  # the constraint below starts with it
     )
     organization = models.ForeignKey(
         Organization, on_delete=models.CASCADE, related_name="memberships"
@@ -179,7 +221,9 @@ class Membership(models.Model):
     def change_role(self, role: str) -> None:
         """Give the member another role. Raises Conflict (409) for the last owner."""
         with transaction.atomic():
-            self._keep_an_owner(unless_role=role)
+            Organization.objects.lock(self.organization_id)
+            if role != Role.OWNER:
+                self._keep_an_owner()
             self.role = role
             if not Membership.objects.filter(pk=self.pk).update(role=role):
                 raise Http404  # removed meanwhile
@@ -187,16 +231,12 @@ class Membership(models.Model):
     def remove(self) -> None:
         """End the membership, from the next request on; Conflict (409) for the last owner."""
         with transaction.atomic():
+            Organization.objects.lock(self.organization_id)
             self._keep_an_owner()
             self.delete()
 
-    def _keep_an_owner(self, unless_role: str | None = None) -> None:
-        if unless_role == Role.OWNER:
-            return
-        # All owners are locked: two who remove each other at once must not both succeed.
-        owners = Membership.objects.select_for_update().filter(
-            organization_id=self.organization_id, role=Role.OWNER
-        )
+    def _keep_an_owner(self) -> None:
+        owners = Membership.objects.filter(organization=self.organization_id, role=Role.OWNER)
         if {owner.pk for owner in owners} == {self.pk}:
             raise Conflict("An organization keeps at least one owner.")
 

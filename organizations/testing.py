@@ -97,6 +97,17 @@ class APITestMixin:
         return CaptureQueriesContext(connection)
 
 
+def blocked_connections() -> int:
+    """Count the connections to this database that wait for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the first one
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return int(cursor.fetchone()[0])
+
+
 def sql(captured: CaptureQueriesContext) -> list[str]:
     """Give the captured statements without those that begin and end transactions.
 

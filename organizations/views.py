@@ -4,9 +4,9 @@ from http import HTTPStatus
 from typing import Any
 
 from django.contrib.auth import authenticate
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
-from rest_framework.exceptions import AuthenticationFailed, ValidationError
+from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -144,7 +144,7 @@ class OrganizationViewSet(ScopedViewSet):
         """Remove an organization and all that is in it (owner)."""
         organization = self.get_object()
         require_role(organization.role, Role.OWNER)
-        organization.delete()
+        organization.remove()
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -160,6 +160,12 @@ class BelowOrganizationViewSet(ScopedViewSet):
         require_role(organization.role, role)
         return organization
 
+    def get_locked_organization(self, role: Role) -> Organization:
+        """Fetch it so that its members and their roles stay as they are until the commit."""
+        self.receive_body()
+        Organization.objects.lock(self.get_organization(role).pk)
+        return self.get_organization(role)
+
 
 class MemberViewSet(BelowOrganizationViewSet):
     """The members of an organization."""
@@ -171,9 +177,8 @@ class MemberViewSet(BelowOrganizationViewSet):
     def get_queryset(self) -> QuerySet[Membership]:
         return self.get_organization().memberships.select_related("user")
 
-    def get_member(self) -> Membership:
+    def get_member(self, organization: Organization) -> Membership:
         """Fetch the membership to manage; raises 404, and 403 for an owner's but to an owner."""
-        organization = self.get_organization(Role.ADMIN)
         members = organization.memberships.select_related("user")
         member: Membership = self.find(members, self.kwargs["user_id"], field="user_id")
         if member.role == Role.OWNER:
@@ -198,11 +203,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         serializer = MemberCreateSerializer(data=read_body(request))
         serializer.is_valid(raise_exception=True)
         require_role(organization.role, Role(serializer.validated_data["role"]))
-        try:
-            with transaction.atomic():
-                member = organization.memberships.create(**serializer.validated_data)
-        except IntegrityError:
-            raise ValidationError({"username": ["The user is already a member."]}) from None
+        member = organization.add_member(**serializer.validated_data)
         data = MemberSerializer(member).data
         return SuccessResponse(data, "Member added successfully", status=HTTPStatus.CREATED)
 
@@ -212,21 +213,23 @@ class MemberViewSet(BelowOrganizationViewSet):
         response=MemberSerializer,
         errors=(401, 403, 404, 409),
     )
+    @transaction.atomic
     def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Give a member another role (admin, owner; only owners name or demote owners)."""
-        member = self.get_member()
+        organization = self.get_locked_organization(Role.ADMIN)
+        member = self.get_member(organization)
         serializer = MemberUpdateSerializer(data=read_body(request), partial=True)
         serializer.is_valid(raise_exception=True)
         if role := serializer.validated_data.get("role"):
-            if role == Role.OWNER:
-                self.get_organization(Role.OWNER)
+            require_role(organization.role, Role(role))
             member.change_role(role)
         return SuccessResponse(MemberSerializer(member).data, "Member updated successfully")
 
     @describe("Remove a member", status=204, errors=(401, 403, 404, 409))
+    @transaction.atomic
     def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
         """End a membership (admin, owner; only owners remove owners; the last owner stays)."""
-        self.get_member().remove()
+        self.get_member(self.get_locked_organization(Role.ADMIN)).remove()
         return Response(status=HTTPStatus.NO_CONTENT)
 
 

@@ -1,8 +1,9 @@
 """The base of every endpoint whose rows belong to an organization."""
 
+import contextlib
 from typing import Any, ClassVar
 
-from django.core.exceptions import ObjectDoesNotExist
+from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig
 from django.db.models import BigIntegerField
 from django_filters import FilterSet
 from rest_framework import viewsets
@@ -41,6 +42,14 @@ class ScopedViewSet(viewsets.GenericViewSet):
         except ObjectDoesNotExist:
             require_membership(caller(self.request))
             raise NotFound from None
+
+    def receive_body(self) -> None:
+        """Read the body before a lock is taken: a slow client must not keep it.
+
+        One that is too large is refused later, in its turn, by `read_body`.
+        """
+        with contextlib.suppress(RequestDataTooBig):
+            _ = self.request.body
 
     def list_page(self, request: Request, message: str) -> Response:
         """Answer with one page of the filtered queryset."""

@@ -12,14 +12,15 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db import InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
+from psycopg.errors import ForeignKeyViolation
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from rivergen.exceptions import PayloadTooLarge, PreconditionFailed, ServiceUnavailable
+from rivergen.exceptions import Conflict, PayloadTooLarge, PreconditionFailed, ServiceUnavailable
 from rivergen.middleware import request_id
 
 logger = logging.getLogger("rivergen.errors")
@@ -120,6 +121,8 @@ def _translate(exc: Exception) -> Exception:
         return PayloadTooLarge()
     if isinstance(exc, SuspiciousOperation):
         return exceptions.ParseError("The request is malformed.")
+    if isinstance(exc, IntegrityError) and isinstance(exc.__cause__, ForeignKeyViolation):
+        return Conflict("Something that this refers to has been removed meanwhile.")
     if isinstance(exc, UnreadablePostError):
         return exceptions.ParseError("The request body ended too early.")
     if isinstance(exc, OperationalError | InterfaceError):

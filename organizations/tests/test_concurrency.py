@@ -11,8 +11,15 @@ from django.utils import timezone
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from datasources.models import DataSource
-from organizations.models import Membership, Organization, Role, UsedRefreshToken, Workspace
-from organizations.testing import APITestMixin
+from organizations.models import (
+    Membership,
+    Organization,
+    Role,
+    UsedRefreshToken,
+    User,
+    Workspace,
+)
+from organizations.testing import APITestMixin, blocked_connections
 
 Request = tuple[Any, ...]
 
@@ -46,18 +53,12 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
             connections.close_all()
 
     def await_blocked(self, futures: list[Future]) -> None:
-        query = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
-        blocked = 0
-        while blocked < len(futures):
+        while blocked_connections() < len(futures):
             if any(future.done() for future in futures):
                 self.fail("A request did not wait for the lock.")
-            with connection.cursor() as cursor:
-                cursor.execute(query)
-                (blocked,) = cursor.fetchone()
 
-    def lock_owners(self) -> None:
-        owners = Membership.objects.filter(organization=self.acme, role=Role.OWNER)
-        list(owners.select_for_update())
+    def lock(self) -> None:
+        Organization.objects.lock(self.acme.pk)
 
     def owners(self) -> int:
         return Membership.objects.filter(organization=self.acme, role=Role.OWNER).count()
@@ -75,17 +76,18 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
 
     def test_one_of_two_owners_removes_the_other(self):
         won, lost = self.race(
-            self.lock_owners,
+            self.lock,
             ("delete", f"{self.path}/members/{self.second_owner.pk}", None, self.owner),
             ("delete", f"{self.path}/members/{self.owner.pk}", None, self.second_owner),
         )
         self.assertEqual(won.status_code, 204)
-        self.assert_error(lost, 409, "CONFLICT")
+        # Its caller is no owner any more.
+        self.assert_error(lost, 403, "FORBIDDEN")
         self.assertEqual(self.owners(), 1)
 
     def test_one_of_two_owners_demotes_the_other(self):
         won, lost = self.race(
-            self.lock_owners,
+            self.lock,
             (
                 "patch",
                 f"{self.path}/members/{self.second_owner.pk}",
@@ -100,12 +102,13 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
             ),
         )
         self.assertEqual(won.status_code, 200)
-        self.assert_error(lost, 409, "CONFLICT")
+        # Its caller is no owner any more.
+        self.assert_error(lost, 403, "FORBIDDEN")
         self.assertEqual(self.owners(), 1)
 
     def test_one_of_two_owners_leaves(self):
         won, lost = self.race(
-            self.lock_owners,
+            self.lock,
             ("delete", f"{self.path}/members/{self.owner.pk}", None, self.owner),
             ("delete", f"{self.path}/members/{self.second_owner.pk}", None, self.second_owner),
         )
@@ -115,7 +118,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
 
     def test_one_of_two_last_workspaces_goes(self):
         won, lost = self.race(
-            lambda: Organization.objects.select_for_update().get(pk=self.acme.pk),
+            self.lock,
             ("delete", f"{self.path}/workspaces/{self.workspace.pk}", None, self.admin),
             ("delete", f"{self.path}/workspaces/{self.second.pk}", None, self.owner),
         )
@@ -182,6 +185,62 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         )
         self.assertFalse(Workspace.objects.filter(organization=self.acme).exists())
         self.assert_error(response, 404, "NOT_FOUND")
+
+    def test_an_organization_is_removed_with_a_data_source_that_comes_meanwhile(self):
+        body = {"name": "Lake", "type": "csv", "workspace_id": self.second.pk}
+        self.assert_removed_beside(self.lock, ("post", "/data-sources", body, self.editor))
+
+    def test_an_organization_is_removed_with_a_workspace_that_comes_meanwhile(self):
+        request = ("post", f"{self.path}/workspaces", {"name": "Third"}, self.admin)
+        self.assert_removed_beside(self.lock, request)
+
+    def test_an_organization_is_removed_with_a_member_that_comes_meanwhile(self):
+        body = {"username": "leo", "role": "viewer"}
+        self.assert_removed_beside(self.lock, ("post", f"{self.path}/members", body, self.admin))
+
+    def test_an_organization_is_removed_with_an_update_that_comes_meanwhile(self):
+        data_source = DataSource.objects.create(workspace=self.second, name="Lake", type="csv")
+        self.assert_removed_beside(
+            lambda: DataSource.objects.for_update().get(pk=data_source.pk),
+            ("patch", f"/data-sources/{data_source.pk}", {"port": 1}, self.editor),
+        )
+
+    def assert_removed_beside(self, hold: Callable[[], Any], request: Request) -> None:
+        """Remove Acme while another request comes; whichever is first, neither is a bug."""
+        responses = self.race(hold, ("delete", self.path, None, self.owner), request)
+        statuses = {response.status_code for response in responses}
+        self.assertIn(204, statuses)
+        self.assertLess(max(statuses), 500)
+        self.assertFalse(Organization.objects.filter(pk=self.acme.pk).exists())
+
+    def test_an_owner_who_was_named_meanwhile_is_not_demoted_by_an_admin(self):
+        membership = Membership.objects.get(user=self.editor)
+        for method, body in (("patch", {"role": "viewer"}), ("delete", None)):
+            with self.subTest(method=method):
+                Membership.objects.filter(user=self.editor).update(role=Role.EDITOR)
+                (response,) = self.race(
+                    lambda: membership.change_role(Role.OWNER),
+                    (method, f"{self.path}/members/{self.editor.pk}", body, self.admin),
+                    commit=True,
+                )
+                self.assert_error(response, 403, "FORBIDDEN")
+                self.assertEqual(Membership.objects.get(user=self.editor).role, Role.OWNER)
+
+    def test_a_change_by_a_user_who_is_deleted_meanwhile_is_no_bug(self):
+        data_source = DataSource.objects.create(workspace=self.second, name="Lake", type="csv")
+
+        def delete_user() -> None:
+            DataSource.objects.for_update().get(pk=data_source.pk)
+            User.objects.get(pk=self.editor.pk).delete()
+
+        (response,) = self.race(
+            delete_user,
+            ("patch", f"/data-sources/{data_source.pk}", {"port": 1}, self.editor),
+            commit=True,
+        )
+        self.assert_error(response, 409, "CONFLICT")
+        data_source.refresh_from_db()
+        self.assertEqual(data_source.version, 1)
 
     def test_a_workspace_that_fills_meanwhile_stays(self):
         def fill() -> None:
