@@ -491,17 +491,6 @@ def is_same_json(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-class DataSourceRevisionQuerySet(models.QuerySet["DataSourceRevision"]):
-    """Many revisions: who may see them."""
-
-    def for_user(self, user: User) -> Self:
-        """Restrict to the data sources an active user may see, as there."""
-        return self.filter(
-            data_source__organization__memberships__user_id=user.pk,
-            data_source__organization__memberships__user__is_active=True,
-        )
-
-
 class DataSourceRevision(models.Model):
     """One change of a data source: what, when, by whom and by which way in."""
 
@@ -528,8 +517,6 @@ class DataSourceRevision(models.Model):
     origin = models.CharField(max_length=16, choices=Origin.choices)
     request_id = models.CharField(max_length=128, blank=True, default="")
     changes = models.JSONField(help_text='{"<field>": {"from": …, "to": …}}')
-
-    objects = DataSourceRevisionQuerySet.as_manager()
 
     class Meta:
         ordering = ["-version"]

@@ -90,7 +90,7 @@ UPDATE: dict[str, Any] = {
 DESTROY: dict[str, Any] = {
     "summary": "Delete a data source",
     "status": 204,
-    "errors": (401, 403, 404, 412),
+    "errors": (401, 403, 404, 412, 413, 415),
     "parameters": (IF_MATCH,),
 }
 HISTORY: dict[str, Any] = {
@@ -102,7 +102,7 @@ HISTORY: dict[str, Any] = {
 RESTORE: dict[str, Any] = {
     "summary": "Restore a version",
     "response": DataSourceSerializer,
-    "errors": (401, 403, 404, 409, 412),
+    "errors": (401, 403, 404, 409, 412, 413, 415),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
 }

@@ -115,6 +115,8 @@ READ_ONLY_FIELDS = frozenset(DataSourceSerializer.Meta.fields) - {*UPDATABLE_FIE
 class DataSourceWriteSerializer(StrictModelSerializer):
     """What creating and updating have in common."""
 
+    refused_names = READ_ONLY_FIELDS.union(CREDENTIAL_FIELDS)
+
     tags = TagsField(required=False, max_length=TAGS_MAX_COUNT)
     metadata = MetadataField(
         required=False,
@@ -142,15 +144,18 @@ class DataSourceWriteSerializer(StrictModelSerializer):
         """Add what the fields, each valid by itself, break together and with what is stored."""
         for field, message in data_source.contradictions(values).items():
             errors.setdefault(field, [message])
-        # Else the database says so when the row is written. This way it is said with the rest.
-        if errors and "name" in values and data_source.is_name_taken(values["name"]):
+        # Else the database says so when the row is written.
+        is_refused = errors or not self.context.get("will_be_stored", True)
+        if is_refused and "name" in values and data_source.is_name_taken(values["name"]):
             errors["name"] = [NAME_TAKEN]
 
 
 class DataSourceUpdateSerializer(DataSourceWriteSerializer):
-    """All fields are optional; only the given ones change."""
+    """All fields are optional; only the given ones change.
 
-    # `context["is_merge_patch"]`: `metadata` is merged into the stored one (RFC 7396).
+    `context["is_merge_patch"]`: `metadata` is merged into the stored one (RFC 7396).
+    `context["will_be_stored"]`: false if the request is refused after it was validated.
+    """
 
     instance: DataSource
 
@@ -180,10 +185,10 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
 
 class DataSourceCreateSerializer(DataSourceWriteSerializer):
-    """A new data source."""
+    """A new data source; `validated_data` are the arguments of one.
 
-    # `context["roles"]` maps the ids of the caller's organizations to its role in each;
-    # `validated_data` are the arguments of a DataSource.
+    `context["roles"]` maps the ids of the caller's organizations to its role in each.
+    """
 
     workspace_id = StrictIntegerField(
         required=False, help_text="Default: the first of the organization."

@@ -27,16 +27,12 @@ from datasources.source_types import SOURCE_TYPES, DataSourceType
 from organizations.authentication import caller
 from organizations.models import Membership, Role
 from organizations.permissions import require_membership, require_role, require_role_anywhere
-from organizations.viewsets import (
-    ScopedViewSet,
-    read_id,
-    read_switch,
-    refuse_unknown_parameters,
-)
+from organizations.viewsets import ScopedViewSet
 from rivergen.exceptions import Conflict, PreconditionFailed
 from rivergen.middleware import request_id
 from rivergen.openapi import describe
-from rivergen.parsers import MergePatchParser, StrictJSONParser, read_body
+from rivergen.parsers import MergePatchParser, StrictJSONParser
+from rivergen.requests import read_body, read_id, read_no_body, read_switch
 from rivergen.responses import SuccessResponse
 
 
@@ -50,6 +46,7 @@ class DataSourceViewSet(ScopedViewSet):
     serializer_class = DataSourceSerializer
     filter_backends = [DjangoFilterBackend]
     filterset_class = DataSourceFilter
+    repeatable_parameters = ("tag",)
     ordering = "name"
     ordering_fields = ("name", "created_at", "updated_at")
 
@@ -112,14 +109,17 @@ class DataSourceViewSet(ScopedViewSet):
     def partial_update(self, request: Request, data_source_id: str) -> Response:
         """Change the given fields of a data source, and only those (editor, admin, owner)."""
         data_source = self.get_locked(Role.EDITOR)
+        data = read_body(request, parameters=["dry_run"])
+        dry_run = read_switch(request, "dry_run")
         serializer = DataSourceUpdateSerializer(
             data_source,
-            data=read_body(request),
+            data=data,
             partial=True,
-            context={"is_merge_patch": is_merge_patch(request)},
+            context={
+                "is_merge_patch": is_merge_patch(request),
+                "will_be_stored": is_version_meant(request, data_source),
+            },
         )
-        refuse_unknown_parameters(request, ["dry_run"])
-        dry_run = read_switch(request, "dry_run")
         serializer.is_valid(raise_exception=True)
         check_precondition(request, data_source)
         etag = data_source.etag
@@ -142,6 +142,7 @@ class DataSourceViewSet(ScopedViewSet):
     def destroy(self, request: Request, data_source_id: str) -> Response:
         """Delete a data source and its history (admin, owner)."""
         data_source = self.get_locked(Role.ADMIN)
+        read_no_body(request)
         check_precondition(request, data_source)
         data_source.delete()
         return Response(status=HTTPStatus.NO_CONTENT)
@@ -155,26 +156,26 @@ class HistoryViewSet(ScopedViewSet):
     ordering = "-version"
 
     def get_queryset(self) -> QuerySet[DataSourceRevision]:
-        revisions = DataSourceRevision.objects.for_user(caller(self.request))
-        return revisions.filter(data_source_id=read_id(self.kwargs["data_source_id"]))
+        data_sources = DataSource.objects.for_user(caller(self.request))
+        data_source: DataSource = self.find(data_sources, self.kwargs["data_source_id"])
+        return data_source.revisions.all()
 
     @describe(**openapi.HISTORY)
     def list(self, request: Request, data_source_id: str) -> Response:
         """List the changes of a data source, newest first."""
-        response = self.list_page(request, "History retrieved successfully")
-        if not response.data["data"]:
-            self.find(DataSource.objects.for_user(caller(request)), data_source_id)
-        return response
+        return self.list_page(request, "History retrieved successfully")
 
     @describe(**openapi.RESTORE)
     @transaction.atomic
     def restore(self, request: Request, data_source_id: str, version: str) -> Response:
         """Bring all fields back to what they were at a version (admin, owner); a new version."""
+        self.receive_body()
         data_sources = DataSource.objects.for_user(caller(request)).for_update()
         data_source = self.find(data_sources, data_source_id)
-        require_role(data_source.role, Role.ADMIN)
         if not data_source.has_version(number := read_id(version)):
             raise NotFound("The data source has no such version.")
+        require_role(data_source.role, Role.ADMIN)
+        read_no_body(request)
         check_precondition(request, data_source)
         try:
             data_source.restore(
@@ -207,7 +208,11 @@ class SourceTypeView(APIView):
             for type_name, source_type in SOURCE_TYPES.items()
         ]
         data = SourceTypeSerializer(entries, many=True).data
-        return SuccessResponse(data, "Data source types retrieved successfully")
+        return SuccessResponse(
+            data,
+            "Data source types retrieved successfully",
+            pagination={"next": None, "previous": None, "page_size": len(data)},
+        )
 
 
 def data_source_response(
@@ -218,13 +223,15 @@ def data_source_response(
     return SuccessResponse(data, message, status, headers={"ETag": data_source.etag})
 
 
+def is_version_meant(request: Request, data_source: DataSource) -> bool:
+    """Whether `If-Match` names this version, or is absent (RFC 9110, section 13.1.1)."""
+    tags = parse_etags(request.headers.get("If-Match", "*"))
+    return "*" in tags or data_source.etag in tags
+
+
 def check_precondition(request: Request, data_source: DataSource) -> None:
-    """Honour `If-Match` (RFC 9110, section 13.1.1); raises PreconditionFailed (412)."""
-    header = request.headers.get("If-Match")
-    if header is None:
-        return
-    tags = parse_etags(header)
-    if "*" not in tags and data_source.etag not in tags:
+    """Raise PreconditionFailed (412) if `If-Match` names other versions only."""
+    if not is_version_meant(request, data_source):
         raise PreconditionFailed(data_source.etag)
 
 

@@ -31,7 +31,7 @@ from organizations.serializers import (
 from organizations.throttling import SignInThrottle
 from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
-from rivergen.parsers import read_body
+from rivergen.requests import read_body, read_no_body
 from rivergen.responses import SuccessResponse
 
 
@@ -139,11 +139,12 @@ class OrganizationViewSet(ScopedViewSet):
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization updated successfully")
 
-    @describe("Remove an organization", status=204, errors=(401, 403, 404))
+    @describe("Remove an organization", status=204, errors=(401, 403, 404, 413, 415))
     def destroy(self, request: Request, organization_id: str) -> Response:
         """Remove an organization and all that is in it (owner)."""
         organization = self.get_object()
         require_role(organization.role, Role.OWNER)
+        read_no_body(request)
         organization.remove()
         return Response(status=HTTPStatus.NO_CONTENT)
 
@@ -225,11 +226,13 @@ class MemberViewSet(BelowOrganizationViewSet):
             member.change_role(role)
         return SuccessResponse(MemberSerializer(member).data, "Member updated successfully")
 
-    @describe("Remove a member", status=204, errors=(401, 403, 404, 409))
+    @describe("Remove a member", status=204, errors=(401, 403, 404, 409, 413, 415))
     @transaction.atomic
     def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
         """End a membership (admin, owner; only owners remove owners; the last owner stays)."""
-        self.get_member(self.get_locked_organization(Role.ADMIN)).remove()
+        member = self.get_member(self.get_locked_organization(Role.ADMIN))
+        read_no_body(request)
+        member.remove()
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -290,8 +293,10 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         data = WorkspaceSerializer(workspace).data
         return SuccessResponse(data, "Workspace updated successfully")
 
-    @describe("Remove a workspace", status=204, errors=(401, 403, 404, 409))
+    @describe("Remove a workspace", status=204, errors=(401, 403, 404, 409, 413, 415))
     def destroy(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Remove an empty workspace (admin, owner); an organization keeps at least one."""
-        self.get_workspace().remove()
+        workspace = self.get_workspace()
+        read_no_body(request)
+        workspace.remove()
         return Response(status=HTTPStatus.NO_CONTENT)

@@ -4,7 +4,6 @@ import contextlib
 from typing import Any, ClassVar
 
 from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig
-from django.db.models import BigIntegerField
 from django_filters import FilterSet
 from rest_framework import viewsets
 from rest_framework.exceptions import NotFound, ValidationError
@@ -14,7 +13,7 @@ from rest_framework.response import Response
 from organizations.authentication import caller
 from organizations.permissions import IsAuthenticated, require_membership
 from rivergen.pagination import CursorPagination
-from rivergen.serializers import unknown_name
+from rivergen.requests import check_parameters, read_id
 
 
 class ScopedViewSet(viewsets.GenericViewSet):
@@ -31,6 +30,7 @@ class ScopedViewSet(viewsets.GenericViewSet):
     ordering = "id"
     ordering_fields: ClassVar[tuple[str, ...]] = ()
     filterset_class: ClassVar[type[FilterSet] | None] = None
+    repeatable_parameters: ClassVar[tuple[str, ...]] = ()
 
     def get_object(self) -> Any:
         return self.find(self.get_queryset(), self.kwargs[self.lookup_url_kwarg])
@@ -55,7 +55,7 @@ class ScopedViewSet(viewsets.GenericViewSet):
         """Answer with one page of the filtered queryset."""
         queryset = self.get_queryset()
         try:
-            refuse_unknown_parameters(request, self.list_parameters())
+            check_parameters(request, self.list_parameters(), repeatable=self.repeatable_parameters)
             rows = self.paginate_queryset(self.filter_queryset(queryset))
         except ValidationError:
             require_membership(caller(request))  # whoever may not be here learns that first
@@ -74,29 +74,3 @@ class ScopedViewSet(viewsets.GenericViewSet):
         if cls.filterset_class is not None:
             names += cls.filterset_class.base_filters
         return names
-
-
-def read_id(text: str) -> int:
-    """Read an id from a path; what can be none, such as one past bigint, is 0: no row has that."""
-    if not text.isascii() or not text.isdecimal() or len(text) > 19:
-        return 0
-    return int(text) if int(text) <= BigIntegerField.MAX_BIGINT else 0
-
-
-def refuse_unknown_parameters(request: Request, known: list[str]) -> None:
-    """Raise ValidationError (400) for query parameters that would be ignored in silence."""
-    errors = {
-        name[:64]: [unknown_name(name, known, "query parameter")]
-        for name in list(request.query_params)[:50]
-        if name not in known
-    }
-    if errors:
-        raise ValidationError(errors)
-
-
-def read_switch(request: Request, name: str) -> bool:
-    """Read a true/false query parameter, false by default. Raises ValidationError (400)."""
-    value = request.query_params.get(name, "false")
-    if value not in ("true", "false"):
-        raise ValidationError({name: ["Must be true or false."]})
-    return value == "true"

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from rivergen.pagination import pagination_schema
 from rivergen.responses import ERROR_CODES, envelope_schema
 from rivergen.serializers import StrictFieldsMixin
 
@@ -155,7 +156,9 @@ class EnvelopeSchema(AutoSchema):
         is_page = self._is_list_view() and self.method == "GET"
         for media in response.get("content", {}).values():
             if status_code.startswith("2") and not is_page:
-                media["schema"] = envelope_schema(media["schema"])
+                is_list = media["schema"].get("type") == "array"
+                extra = {"pagination": pagination_schema()} if is_list else {}
+                media["schema"] = envelope_schema(media["schema"], **extra)
         names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
         response["headers"] = {
             name: {"description": text, "required": True, "schema": {"type": "string"}}

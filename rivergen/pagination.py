@@ -139,10 +139,7 @@ class CursorPagination(BasePagination):
         return ordering
 
     def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
-        link = {"type": ["string", "null"], "format": "uri"}
-        members = {"next": link, "previous": link, "page_size": {"type": "integer"}}
-        pagination = {"type": "object", "properties": members, "required": [*members]}
-        return envelope_schema(schema, pagination=pagination)
+        return envelope_schema(schema, pagination=pagination_schema())
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         size = {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
@@ -154,3 +151,10 @@ class CursorPagination(BasePagination):
             {"name": name, "in": "query", "required": False, "schema": schema}
             for name, schema in schemas.items()
         ]
+
+
+def pagination_schema() -> dict[str, Any]:
+    """Give the JSON schema of what a list has beside its `data`."""
+    link = {"type": ["string", "null"], "format": "uri"}
+    members = {"next": link, "previous": link, "page_size": {"type": "integer"}}
+    return {"type": "object", "properties": members, "required": [*members]}

@@ -7,10 +7,8 @@ from decimal import Decimal
 from typing import IO, Any, NoReturn
 
 from django.conf import settings
-from rest_framework.exceptions import ParseError, UnsupportedMediaType
+from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
-from rest_framework.request import Request
-from rest_framework.utils.mediatypes import media_type_matches
 
 from rivergen.exceptions import PayloadTooLarge
 
@@ -75,7 +73,8 @@ def _finite_number(text: str) -> float | int:
         raise ValueError(text)
     # PostgreSQL gives large numbers of a jsonb back as whole ones, digit by digit: 1e300 as 1 and
     # 300 zeros. Read here the same way, they compare equal and count as long as they are stored.
-    return int(Decimal(repr(number))) if abs(number) >= 1e16 else number
+    # And it knows no negative zero, which + 0.0 makes a plain one.
+    return int(Decimal(repr(number))) if abs(number) >= 1e16 else number + 0.0
 
 
 def _object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,27 +89,3 @@ def _object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(text)
-
-
-def read_body(request: Request) -> dict[str, Any]:
-    """Give the parsed body of a request that must have one.
-
-    DRF takes an absent body for `{}`, whatever its type; the contract does not. Raises
-    UnsupportedMediaType (415) for other types than the view's parsers, ParseError (400) for an
-    empty body, and what the parser raises.
-    """
-    media_type = request.content_type
-    # "*/*" is no type of a body, though DRF would match it with the first parser.
-    if media_type and ("*" in media_type or not _is_parsed(media_type, request)):
-        raise UnsupportedMediaType(media_type)
-    if not request.body:
-        raise ParseError("The body is empty; send a JSON object.")
-    if not media_type:
-        raise UnsupportedMediaType("", "Say what the body is: Content-Type: application/json.")
-    data: Any = request.data
-    return data
-
-
-def _is_parsed(media_type: str, request: Request) -> bool:
-    parsers = request.parsers or ()
-    return any(media_type_matches(parser.media_type, media_type) for parser in parsers)

@@ -1,12 +1,11 @@
 """The whole response envelope: what success and failure look like under /api/ (contract, 1)."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import (
-    NON_FIELD_ERRORS,
     PermissionDenied,
     RequestDataTooBig,
     SuspiciousOperation,
@@ -93,9 +92,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         response.data = error_body(500, "Something went wrong on our side.")
         return response
     if isinstance(translated, exceptions.ValidationError):
-        details = _field_errors(translated.detail)
-        message = _summary(details)
-        details.pop("non_field_errors", None)
+        detail: Any = translated.detail
+        fields = detail if isinstance(detail, dict) else {}
+        details = {field: _sentences(value) for field, value in fields.items()}
+        message = _summary(details) if details else " ".join(_sentences(detail))
         response.data = error_body(response.status_code, message, details)
     else:
         response.data = error_body(response.status_code, _sentence(translated.detail))
@@ -111,11 +111,7 @@ def _translate(exc: Exception) -> Exception:
         return exceptions.PermissionDenied()
     if isinstance(exc, ModelValidationError):
         if hasattr(exc, "error_dict"):
-            detail = {
-                "non_field_errors" if field == NON_FIELD_ERRORS else field: messages
-                for field, messages in exc.message_dict.items()
-            }
-            return exceptions.ValidationError(detail)
+            return exceptions.ValidationError(exc.message_dict)
         return exceptions.ValidationError(exc.messages)
     if isinstance(exc, RequestDataTooBig):
         return PayloadTooLarge()
@@ -131,33 +127,24 @@ def _translate(exc: Exception) -> Exception:
     return exc
 
 
-def _field_errors(detail: Any) -> dict[str, list[str]]:
-    """Flatten nested error details into one list of sentences per top-level field."""
+def _sentences(detail: Any) -> list[str]:
+    """Flatten nested error details into one list."""
     if isinstance(detail, dict):
-        errors: dict[str, list[str]] = {}
-        for key, value in detail.items():
-            for _, messages in _field_errors(value).items():
-                errors.setdefault(str(key), []).extend(messages)
-        return errors
-    messages = detail if isinstance(detail, list) else [detail]
-    return {"non_field_errors": [str(message) for message in messages]}
+        detail = [*detail.values()]
+    if isinstance(detail, list):
+        return [sentence for item in detail for sentence in _sentences(item)]
+    return [str(detail)]
 
 
-def _summary(details: dict[str, list[str]]) -> str:
-    fields = [field for field in details if field != "non_field_errors"]
-    if not fields:
-        return _join(details["non_field_errors"])
-    return f"Invalid value for {', '.join(fields[:5])}{' and more' if len(fields) > 5 else ''}."
+def _summary(fields: Collection[str]) -> str:
+    names = ", ".join([field or '""' for field in fields][:5])
+    return f"Invalid value for {names}{' and more' if len(fields) > 5 else ''}."
 
 
 def _sentence(detail: Any) -> str:
     if isinstance(detail, dict):  # simplejwt's errors
         detail = detail.get("detail", "")
-    return _join(detail) if isinstance(detail, list) else str(detail)
-
-
-def _join(messages: Iterable[Any]) -> str:
-    return " ".join(str(message) for message in messages)
+    return " ".join(_sentences(detail))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

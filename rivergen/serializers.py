@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -63,7 +63,10 @@ class StrictFieldsMixin:
     """Validate the names that were sent, and only those, and report every fault at once.
 
     Serializer fields are built once per class; an instance copies those that the body names.
+    `refused_names` are known but not to be written: `refuse` says why.
     """
+
+    refused_names: Collection[str] = ()
 
     @classmethod
     @functools.cache
@@ -85,10 +88,10 @@ class StrictFieldsMixin:
             try:
                 if field is not None and not field.read_only:
                     values[field.source] = field.run_validation(value)
-                elif unknown_names < MOST_UNKNOWN_NAMES_REPORTED:
+                elif name in self.refused_names or unknown_names < MOST_UNKNOWN_NAMES_REPORTED:
                     self.refuse(name, value)
             except serializers.ValidationError as error:
-                unknown_names += field is None
+                unknown_names += field is None and name not in self.refused_names
                 errors[name[:LONGEST_NAME_WORTH_A_SUGGESTION]] = error.detail
         if not self.partial:  # type: ignore[attr-defined]
             for name, field in self.class_fields().items():

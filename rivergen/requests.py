@@ -1,0 +1,86 @@
+"""What a request brings: ids in its path, query parameters and a body, all read strictly."""
+
+from collections.abc import Collection
+from typing import Any
+
+from django.db.models import BigIntegerField
+from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
+from rest_framework.request import Request
+from rest_framework.utils.mediatypes import media_type_matches
+
+from rivergen.serializers import unknown_name
+
+MOST_PARAMETERS_REPORTED = 50
+LONGEST_PARAMETER_REPORTED = 64
+
+
+def read_id(text: str) -> int:
+    """Read an id from a path; what can be none, such as one past bigint, is 0: no row has that."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 19:
+        return 0
+    return int(text) if int(text) <= BigIntegerField.MAX_BIGINT else 0
+
+
+def read_switch(request: Request, name: str) -> bool:
+    """Read a true/false query parameter, false by default. Raises ValidationError (400)."""
+    value = request.query_params.get(name, "false")
+    if value not in ("true", "false"):
+        raise ValidationError({name: ["Must be true or false."]})
+    return value == "true"
+
+
+def check_parameters(
+    request: Request, known: Collection[str] = (), repeatable: Collection[str] = ()
+) -> None:
+    """Raise ValidationError (400) for query parameters that would be ignored in silence."""
+    errors: dict[str, list[str]] = {}
+    for name in list(request.query_params)[:MOST_PARAMETERS_REPORTED]:
+        if name not in known:
+            errors[name[:LONGEST_PARAMETER_REPORTED]] = [
+                unknown_name(name, known, "query parameter")
+            ]
+        elif name not in repeatable and len(request.query_params.getlist(name)) > 1:
+            errors[name] = ["Must not be given twice."]
+    if errors:
+        raise ValidationError(errors)
+
+
+def read_body(request: Request, parameters: Collection[str] = ()) -> dict[str, Any]:
+    """Give the parsed body of a request that must have one, and check its query parameters.
+
+    DRF takes an absent body for `{}`, whatever its type; the contract does not. Raises
+    UnsupportedMediaType (415) for other types than the view's parsers and for compressed ones,
+    ParseError (400) for an empty or incomplete body, ValidationError (400) for query parameters
+    other than `parameters`, and what the parser raises.
+    """
+    media_type = request.content_type
+    # "*/*" is no type of a body, though DRF would match it with the first parser.
+    if media_type and ("*" in media_type or not _is_parsed(media_type, request)):
+        raise UnsupportedMediaType(media_type)
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise UnsupportedMediaType(encoding, "Send the body as it is, without Content-Encoding.")
+    check_parameters(request, parameters)
+    if not request.body:
+        raise ParseError("The body is empty; send a JSON object.")
+    if not media_type:
+        raise UnsupportedMediaType("", "Say what the body is: Content-Type: application/json.")
+    if len(request.body) < int(request.META["CONTENT_LENGTH"]):
+        raise ParseError("The request body ended too early.")
+    data: Any = request.data
+    return data
+
+
+def read_no_body(request: Request, parameters: Collection[str] = ()) -> None:
+    """Check a request that needs no body: an empty JSON object is as good as none.
+
+    Raises what `read_body` raises, and ValidationError (400) for any field.
+    """
+    check_parameters(request, parameters)
+    if request.body and (fields := read_body(request, parameters)):
+        raise ValidationError({name: [unknown_name(name, ())] for name in [*fields][:50]})
+
+
+def _is_parsed(media_type: str, request: Request) -> bool:
+    parsers = request.parsers or ()
+    return any(media_type_matches(parser.media_type, media_type) for parser in parsers)
