@@ -9,8 +9,12 @@ from django import forms
 from drf_spectacular.utils import extend_schema_field
 
 from datasources.models import DataSource, DataSourceQuerySet
+from datasources.validators import TAG_MAX_LENGTH
 
 NO_NULL = r"^[^\u0000]*$"
+# Each word costs a comparison with every row that has those before it.
+SEARCH_MAX_LENGTH = 100
+ID_MAX_DIGITS = 18
 RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -26,21 +30,29 @@ class NotEmptyMixin:
 
 
 class ChoiceField(NotEmptyMixin, django_filters.fields.ChoiceField):
-    """One of a few words."""
+    """One of the choices, as it is spelled."""
 
 
 class ChoiceFilter(django_filters.ChoiceFilter):
-    """One of a few words."""
+    """Rows whose field has this choice."""
 
     field_class = ChoiceField
 
 
-class IdField(NotEmptyMixin, forms.IntegerField):
-    """A whole number."""
+class IdField(NotEmptyMixin, forms.CharField):
+    """Digits, as in a path; Django's IntegerField also takes `1_0`, `1.0` and digits of others."""
+
+    def to_python(self, value: Any) -> int | None:  # type: ignore[override]
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdecimal() and len(value) <= ID_MAX_DIGITS):
+            raise forms.ValidationError("Must be a whole number.")
+        return int(value)
 
 
+@extend_schema_field({"type": "integer", "minimum": 0, "maximum": 10**ID_MAX_DIGITS - 1})
 class IdFilter(django_filters.Filter):
-    """An id."""
+    """The id of what the rows belong to."""
 
     field_class = IdField
 
@@ -73,15 +85,29 @@ class TagListField(forms.CharField):
     widget = forms.MultipleHiddenInput
 
     def clean(self, value: list[str] | None) -> list[str]:
-        return [tag for item in value or [] if (tag := super(TagListField, self).clean(item))]
+        tags = [super(TagListField, self).clean(tag) for tag in value or []]
+        if "" in tags:
+            raise forms.ValidationError("Must not be empty.")
+        return tags
 
 
-@extend_schema_field({"type": "string", "pattern": NO_NULL})
+@extend_schema_field({"type": "string", "pattern": NO_NULL, "maxLength": SEARCH_MAX_LENGTH})
 class SearchFilter(django_filters.CharFilter):
     """Words to search for."""
 
 
-@extend_schema_field({"type": "array", "items": {"type": "string", "pattern": NO_NULL}})
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": TAG_MAX_LENGTH,
+            "pattern": NO_NULL,
+            "format": "tag",
+        },
+    }
+)
 class TagFilter(django_filters.Filter):
     """`?tag=a&tag=b`: those that have all of these tags."""
 
@@ -94,10 +120,10 @@ class TagFilter(django_filters.Filter):
 class DataSourceFilter(django_filters.FilterSet):
     """The filters of the list; an invalid value is 400."""
 
-    search = SearchFilter(method="filter_search")
+    search = SearchFilter(method="filter_search", max_length=SEARCH_MAX_LENGTH)
     type = ChoiceFilter(choices=DataSource.Type.choices)
     status = ChoiceFilter(choices=DataSource.Status.choices)
-    tag = TagFilter()
+    tag = TagFilter(max_length=TAG_MAX_LENGTH)
     workspace_id = IdFilter()
     organization_id = IdFilter()
     credentials_status = ChoiceFilter(choices=DataSource.CredentialsStatus.choices)

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import reduce
+from operator import or_
 from typing import Any, NoReturn, Self
 
 from django.conf import settings
@@ -95,13 +97,11 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
 
     def search(self, text: str) -> Self:
         """Restrict to those that have each word of `text` in one of `SEARCHED_FIELDS`."""
-        queryset = self
-        for word in text.split():
-            condition = models.Q()
-            for field in SEARCHED_FIELDS:
-                condition |= models.Q(**{f"{field}__icontains": word})
-            queryset = queryset.filter(condition)
-        return queryset
+        conditions = [
+            reduce(or_, (models.Q((f"{field}__icontains", word)) for field in SEARCHED_FIELDS))
+            for word in dict.fromkeys(text.split())
+        ]
+        return self.filter(*conditions)
 
     def bulk_create(self, objs: Iterable["DataSource"], *args: Any, **options: Any) -> Any:
         """Create many, each with the first revision of its history."""
@@ -260,11 +260,10 @@ class DataSource(models.Model):
     class Meta:
         ordering = ["name", "id"]
         constraints = [
-            # Also the index for `?workspace_id=`.
             models.UniqueConstraint("workspace", Lower("name"), name="data_source_name_unique")
         ]
         indexes = [
-            # The lists of one organization, by each `?ordering=`.
+            # `?organization_id=`, by each `?ordering=`.
             models.Index(fields=["organization", "name", "id"], name="data_source_by_name"),
             models.Index(
                 fields=["organization", "created_at", "id"], name="data_source_by_created"

@@ -97,7 +97,7 @@ class DataSourceSerializer(serializers.ModelSerializer):
             "workspace_id",
             "name",
             "type",
-            *UPDATABLE_FIELDS[1:],
+            *UPDATABLE_FIELDS[1:],  # all but the name
             "status",
             "credentials_status",
             "version",
@@ -195,7 +195,7 @@ class DataSourceCreateSerializer(DataSourceWriteSerializer):
     )
 
     class Meta(DataSourceWriteSerializer.Meta):
-        fields = ("workspace_id", "name", "type", *UPDATABLE_FIELDS[1:])
+        fields = ("workspace_id", "type", *UPDATABLE_FIELDS)
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
         if "workspace_id" not in errors:

@@ -36,8 +36,9 @@ SECRET_NAMES = {
     "secretkey",
     "token",
 }
-# Ends a word of a key: anything but a letter or digit, and the hump of camelCase.
-WORD_BREAK = re.compile(r"[^a-zA-Z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
+SECRET_NAME_MAX_LENGTH = max(map(len, SECRET_NAMES))
+# Ends a word of a key: anything but a letter or digit, and the humps of camelCase and DBPassword.
+WORD_BREAK = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def documented(**json_schema: Any) -> Callable[[Validator], Validator]:
@@ -78,7 +79,11 @@ def validate_host(value: str) -> None:
 
 
 def is_host(value: str) -> bool:
-    """Whether `value` is a host name or an IP address; IPv6 without brackets or zone."""
+    """Whether `value` is a host name or an IP address; IPv6 without brackets or zone.
+
+    Names may be internationalized, addresses may not: 127.0.0.1 is not to be had in other digits,
+    and nothing may be invisible.
+    """
     try:
         IPv6Address(value)
         return "%" not in value
@@ -92,8 +97,8 @@ def is_host(value: str) -> bool:
     if len(name) > HOST_MAX_LENGTH or not all(map(HOST_LABEL.fullmatch, labels)):
         return False
     if NUMBER_LABEL.fullmatch(labels[-1]):
-        return is_ipv4(name)
-    return True
+        return is_ipv4(value)
+    return not any(unicodedata.category(character) == "Cf" for character in value)
 
 
 def is_ipv4(value: str) -> bool:
@@ -140,9 +145,18 @@ def validate_metadata(metadata: Any) -> None:
     """Accept a JSON object of bounded size and depth that names no secret at any depth."""
     if not isinstance(metadata, dict):
         raise ValidationError("Must be a JSON object.")
-    if is_too_deep(metadata):
-        raise ValidationError(f"Must not be nested more than {METADATA_MAX_DEPTH} deep.")
-    for _, path, value in walk(metadata):
+    too_deep = ValidationError(f"Must not be nested more than {METADATA_MAX_DEPTH} deep.")
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except RecursionError:
+        raise too_deep from None
+    except (TypeError, ValueError):  # reached from Python only; JSON bodies are parsed strictly
+        raise ValidationError("Must hold JSON values only.") from None
+    if len(text.encode(errors="replace")) > METADATA_MAX_BYTES:
+        raise ValidationError(f"Must not be larger than {METADATA_MAX_BYTES:,} bytes as JSON.")
+    for depth, path, value in walk(metadata):
+        if depth > METADATA_MAX_DEPTH:
+            raise too_deep
         if isinstance(value, str):
             validate_text(value)
         key = path[-1] if path else None
@@ -155,12 +169,6 @@ def validate_metadata(metadata: Any) -> None:
                     "PUT /api/v1/data-sources/{data_source_id}/credentials.",
                     params={"pointer": pointer},
                 )
-    try:
-        text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError):  # reached from Python only; JSON bodies are parsed strictly
-        raise ValidationError("Must hold JSON values only.") from None
-    if len(text.encode()) > METADATA_MAX_BYTES:
-        raise ValidationError(f"Must not be larger than {METADATA_MAX_BYTES:,} bytes as JSON.")
 
 
 def is_too_deep(metadata: dict[str, Any]) -> bool:
@@ -193,6 +201,11 @@ def names_secret(key: str) -> bool:
 
     Case, `-` and `_` make no difference: API-Key, dbPassword and db_password do.
     """
-    words = [word.lower() for word in WORD_BREAK.split(key) if word]
-    endings = ("".join(words[-count:]) for count in (1, 2, len(words)))
-    return any(ending in SECRET_NAMES for ending in endings)
+    ending = ""
+    for word in reversed(WORD_BREAK.split(key)):
+        ending = word.lower() + ending
+        if ending in SECRET_NAMES:
+            return True
+        if len(ending) > SECRET_NAME_MAX_LENGTH:
+            break
+    return False

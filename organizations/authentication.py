@@ -11,6 +11,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import RefreshToken, Token
+from rest_framework_simplejwt.utils import get_md5_hash_password
 
 from organizations.models import UsedRefreshToken, User
 
@@ -80,7 +81,7 @@ def exchange_refresh_token(encoded: str) -> dict[str, Any]:
     """Use a refresh token up for new tokens.
 
     Raises AuthenticationFailed (401) if it is forged, expired or used, or if its user has been
-    deactivated or deleted.
+    deactivated or deleted, or has another password now.
     """
     try:
         refresh_token = RefreshToken(encoded)  # type: ignore[arg-type]
@@ -89,6 +90,8 @@ def exchange_refresh_token(encoded: str) -> dict[str, Any]:
     user = User.objects.filter(pk=read_user_id(refresh_token), is_active=True).first()
     if user is None:
         raise AuthenticationFailed("The user no longer exists or is deactivated.")
+    if refresh_token.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):
+        raise AuthenticationFailed("The password has been changed; sign in again.")
     expires_at = datetime.fromtimestamp(refresh_token["exp"], tz=UTC)
     try:
         UsedRefreshToken.use_up(str(refresh_token["jti"]), expires_at)

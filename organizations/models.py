@@ -245,12 +245,13 @@ class SignInCount(models.Model):
     """How many requests for a token came from an address in a window of time."""
 
     address = models.CharField(max_length=64)
-    window = models.BigIntegerField(help_text="Unix time divided by the length of a window.")
+    window = models.BigIntegerField(help_text="Unix time at which it began.")
     requests = models.IntegerField(default=1)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["address", "window"], name="sign_in_count_unique")
+            # Also the index by which the windows that are over are found.
+            models.UniqueConstraint(fields=["window", "address"], name="sign_in_count_unique")
         ]
 
     def __str__(self) -> str:
@@ -263,7 +264,7 @@ class SignInCount(models.Model):
         statement = f"""
             INSERT INTO {cls._meta.db_table} AS counted (address, "window", requests)
             VALUES (%s, %s, 1)
-            ON CONFLICT (address, "window") DO UPDATE SET requests = counted.requests + 1
+            ON CONFLICT ("window", address) DO UPDATE SET requests = counted.requests + 1
             RETURNING requests
         """
         with connection.cursor() as cursor:

@@ -46,6 +46,7 @@ class EnvelopeWorker(ThreadWorker):
             util.write(client, head.encode() + body)
 
 
+forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
 bind = f"{settings.BIND_ADDRESS}:{settings.PORT}"
 workers = settings.WEB_CONCURRENCY
 worker_class = EnvelopeWorker

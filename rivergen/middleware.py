@@ -41,6 +41,8 @@ class RequestMiddleware:
         token = request_id.set(current)
         try:
             response = self.get_response(request)
+            if request.method == "HEAD" and not response.streaming:
+                response.content = b""  # its length stays in Content-Length
             milliseconds = (time.perf_counter() - started_at) * 1000
             # %r keeps a path with line breaks on one line.
             logger.info(

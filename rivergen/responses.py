@@ -90,8 +90,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         logger.error("Unexpected error", exc_info=exc)
         response = Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
         response.data = error_body(500, "Something went wrong on our side.")
-        return response
-    if isinstance(translated, exceptions.ValidationError):
+    elif isinstance(translated, exceptions.ValidationError):
         detail: Any = translated.detail
         fields = detail if isinstance(detail, dict) else {}
         details = {field: _sentences(value) for field, value in fields.items()}
@@ -101,6 +100,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         response.data = error_body(response.status_code, _sentence(translated.detail))
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
+    # Django would log each 5xx once more, after the request and without its id.
+    response._has_been_logged = True  # type: ignore[attr-defined]
     return response
 
 

@@ -1,7 +1,6 @@
 """`make run`: the whole service on one machine, with a demo organization, until Ctrl-C."""
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -9,37 +8,40 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
+from rivergen.private_files import read_or_make_secret
+
 BASE_DIR = Path(__file__).resolve().parent.parent
+ADDRESS = "127.0.0.1"
 POLL_SECONDS = 0.05
+REQUEST_TIMEOUT_SECONDS = 5
+START_TIMEOUT_SECONDS = 60
 
 
 def main() -> int:
     """Migrate, serve, print a call to try, and wait; the exit status is the server's."""
-    os.environ.setdefault("SECRET_KEY", read_or_make_key(BASE_DIR / ".local" / "secret_key"))
+    os.environ["SECRET_KEY"] = os.environ.get("SECRET_KEY") or read_or_make_secret(
+        BASE_DIR / ".local" / "secret_key", length=50
+    )
+    os.environ["BIND_ADDRESS"] = ADDRESS
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
-    for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, interrupt)
     django.setup()
     from django.conf import settings
 
     refuse_taken_port(settings.PORT)
     call_command("migrate", verbosity=0)
-    try:
-        with serve(settings.PORT) as web:
-            call_command("demo")
-            print("\nCtrl-C stops everything.", flush=True)
-            return web.wait()
-    except KeyboardInterrupt:
-        return 0
+    with serve(settings.PORT) as web:
+        call_command("demo")
+        print("\nCtrl-C stops everything.", flush=True)
+        return web.wait()
 
 
 @contextmanager
@@ -58,17 +60,8 @@ def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes
         web.wait()
 
 
-def read_or_make_key(path: Path) -> str:
-    """Give the secret key of this machine, made at the first call and kept in a private file."""
-    path.parent.mkdir(exist_ok=True)
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(50))
-    return path.read_text().strip()
-
-
 def interrupt(signum: int, frame: FrameType | None) -> None:
-    """Treat a SIGTERM, and a terminal that is closed, like Ctrl-C."""
+    """End as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
@@ -77,7 +70,7 @@ def refuse_taken_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((ADDRESS, port))
         except OSError:
             raise ImproperlyConfigured(
                 f"Port {port} is taken. Choose another one: PORT={port + 1} make run"
@@ -85,18 +78,36 @@ def refuse_taken_port(port: int) -> None:
 
 
 def wait_until_ready(web: "subprocess.Popen[bytes]", port: int) -> None:
-    """Return once the server answers `/readyz`; exit with its status if it ends before that."""
+    """Return once the server answers requests; exit if it ends before, or does not in a minute."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while web.poll() is None:
+        connection = HTTPConnection(ADDRESS, port, timeout=REQUEST_TIMEOUT_SECONDS)
         try:
-            urlopen(f"http://127.0.0.1:{port}/readyz").close()
-            return
-        except URLError:
-            time.sleep(POLL_SECONDS)
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status != HTTPStatus.SERVICE_UNAVAILABLE:
+                return
+        except (OSError, HTTPException):
+            pass
+        finally:
+            connection.close()
+        if time.monotonic() > deadline:
+            sys.exit(f"The server did not get ready within {START_TIMEOUT_SECONDS} seconds.")
+        time.sleep(POLL_SECONDS)
     sys.exit(web.returncode)
 
 
+def obey_signals() -> None:
+    """Treat SIGTERM, and a terminal that is closed, like Ctrl-C; `nohup` still protects."""
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, interrupt)
+
+
 if __name__ == "__main__":
+    obey_signals()
     try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(0)
     except ImproperlyConfigured as error:
         sys.exit(f"Not configured: {error}")

@@ -16,6 +16,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 TESTING = "PYTEST_VERSION" in os.environ
 TEST_SECRET_KEY = "django-insecure-for-tests-only-and-refused-everywhere-else"
 SECRET_KEY_MIN_LENGTH = 50
+DATABASE_CONNECT_TIMEOUT_SECONDS = 5
 
 
 def read_bool(name: str) -> bool:
@@ -81,7 +82,9 @@ def read_database(name: str) -> dict[str, Any]:
         raise ImproperlyConfigured(
             f"{name} must look like postgresql://user:password@host:5432/database."
         )
-    return database
+    # A server that accepts and then says nothing is out of reach as well.
+    options = {"connect_timeout": DATABASE_CONNECT_TIMEOUT_SECONDS, **database.get("OPTIONS", {})}
+    return {**database, "OPTIONS": options}
 
 
 DEBUG = read_bool("DEBUG")
@@ -92,6 +95,9 @@ ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[
 BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
 PORT = read_number("PORT", default=8000, low=1, high=65_535)
 WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)
+
+# The proxies whose X-Forwarded-Proto is believed.
+FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::1"])
 
 RATE_LIMIT_USER = read_rate("RATE_LIMIT_USER", default="6000/min")
 RATE_LIMIT_TOKEN = read_rate("RATE_LIMIT_TOKEN", default="60/min")
@@ -151,7 +157,7 @@ TEMPLATES = [
 DATABASES = {
     "default": {
         **read_database("DATABASE_URL"),
-        "CONN_MAX_AGE": 60,
+        "CONN_MAX_AGE": 60,  # seconds
         # After a database restart the first request must find out that its connection is gone.
         "CONN_HEALTH_CHECKS": True,
     }
@@ -173,7 +179,6 @@ if TESTING:
 
 # Times leave as UTC and end in "Z".
 TIME_ZONE = "UTC"
-USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
@@ -190,8 +195,6 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["organizations.permissions.IsOrganizationMember"],
     "DEFAULT_PARSER_CLASSES": ["rivergen.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "rivergen.pagination.CursorPagination",
-    "DEFAULT_FILTER_BACKENDS": [],
     "DEFAULT_THROTTLE_CLASSES": ["rivergen.throttling.UserThrottle"],
     # How many proxies in front add their client's address to X-Forwarded-For.
     "NUM_PROXIES": read_number("NUM_PROXIES", default=0, low=0, high=10),
@@ -208,6 +211,8 @@ SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
     "SIGNING_KEY": SECRET_KEY,
+    # A new password ends what was signed in with the old one, at the next exchange.
+    "CHECK_REVOKE_TOKEN": True,
 }
 
 SPECTACULAR_SETTINGS = {
@@ -264,5 +269,6 @@ LOGGING = {
         "rivergen": {"level": "INFO"},
         # Django reports each 4xx; the request log has them, with their status.
         "django": {"handlers": ["console"], "level": "ERROR", "propagate": False},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
     },
 }

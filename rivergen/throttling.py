@@ -24,9 +24,9 @@ class WindowThrottle(BaseThrottle):
         if caller is None:
             return True
         now = time.time()
-        window, elapsed = divmod(now, self.seconds)
+        elapsed = now % self.seconds
         self.seconds_left = self.seconds - elapsed
-        return self.count(caller, int(window)) <= self.limit
+        return self.count(caller, round(now - elapsed)) <= self.limit
 
     def wait(self) -> float:
         return self.seconds_left
@@ -36,7 +36,10 @@ class WindowThrottle(BaseThrottle):
         raise NotImplementedError
 
     def count(self, caller: str, window: int) -> int:
-        """Count one more request of the caller, in this process; return the number so far."""
+        """Count one more request of the caller, in this process; return the number so far.
+
+        `window` is the Unix time at which it began.
+        """
         key = f"{type(self).__name__}:{caller}:{window}"
         cache.add(key, 0, timeout=2 * self.seconds)
         return cache.incr(key)

@@ -59,13 +59,20 @@ class DataSourceTests(DataSourceTestCase):
             ("updated_before=2999-01-01T00:00:00%2B23:44&type=csv", ["Orders"]),
             (f"workspace_id={self.workspace.pk}&type=csv", ["Orders"]),
             (f"organization_id={self.globex.pk}", []),
+            (f"organization_id={'9' * 18}", []),
+            ("search=", ["Orders", "Production PostgreSQL"]),
             ("status=error", []),
             ("credentials_status=set", []),
         ):
             with self.subTest(query=query):
                 rows = self.call("get", f"/data-sources?{query}", user=self.viewer).json()["data"]
                 self.assertEqual([row["name"] for row in rows], expected)
-        for query in ("type=x", "type=", "updated_after=2024-01-01", "workspace_id=x", "tag=%00"):
+        for query in (
+            *("type=x", "type=", "type=csv&type=csv", "updated_after=2024-01-01", "status="),
+            *("workspace_id=x", "workspace_id=", "workspace_id=1_0", "workspace_id=1.0"),
+            *("organization_id=%2B1", "organization_id=%D9%A1", f"organization_id={'9' * 19}"),
+            *("tag=%00", "tag=", f"tag={'t' * 65}", "search=%00", f"search={'s' * 101}"),
+        ):
             with self.subTest(query=query):
                 response = self.call("get", f"/data-sources?{query}", user=self.viewer)
                 self.assert_error(response, 400, "BAD_REQUEST", query.partition("=")[0])
@@ -107,6 +114,34 @@ class DataSourceTests(DataSourceTestCase):
         self.assert_error(response, 409, "CONFLICT")
         self.assertEqual(self.stored()["name"], "New")
 
+    def test_refuses_parameters_and_bodies_that_a_request_does_not_take(self):
+        self.call("patch", self.path, {"port": 1}, self.editor)
+        before = self.stored()
+        restore = f"{self.path}/history/1/restore"
+        body = {"name": "n", "type": "csv"}
+        for method, path, data in (
+            ("delete", f"{self.path}?dry_run=true", None),
+            ("post", f"{restore}?dry_run=true", None),
+            ("post", "/data-sources?dry_run=true", body),
+            ("patch", f"{self.path}?dryrun=true", {"port": 2}),
+        ):
+            with self.subTest(method=method, path=path):
+                response = self.call(method, path, data, self.owner)
+                self.assert_error(response, 400, "BAD_REQUEST", path.partition("?")[2][:-5])
+        for method, path in (("delete", self.path), ("post", restore)):
+            for data, media_type, status in (
+                (b"x", "text/plain", 415),
+                (b"{", "application/json", 400),
+                (b'{"a": 1}', "application/json", 400),
+                (b" " * (1024 * 1024 + 1), "application/json", 413),
+            ):
+                with self.subTest(method=method, status=status):
+                    response = self.call(method, path, data, self.owner, content_type=media_type)
+                    self.assertEqual(response.status_code, status)
+        self.assertEqual(self.stored(), before)
+        self.assertEqual(DataSource.objects.count(), 1)
+        self.assertEqual(self.call("post", restore, b"{}", self.owner).status_code, 200)
+
     def test_cannot_be_changed_unrecorded(self):
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         data_source.port = 1
@@ -125,4 +160,6 @@ class DataSourceTests(DataSourceTestCase):
         types = {entry["type"]: entry for entry in response.json()["data"]}
         self.assertEqual({*types}, {*DataSource.Type.values})
         self.assertTrue(types["postgresql"]["driver_installed"])
+        pagination = {"next": None, "previous": None, "page_size": len(types)}
+        self.assertEqual(response.json()["pagination"], pagination)
         self.assert_error(self.call("get", "/data-source-types", user=self.loner), 403, "FORBIDDEN")

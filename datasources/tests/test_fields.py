@@ -24,7 +24,13 @@ NOT_HOSTS = (
     *("[::1]", "::1%eth0", "1.2.3", "256.1.1.1", "1.2.3.4.5", "2130706433", "0x7f000001", "0x7f.1"),
     *(
         "0177.0.0.1",
-        "127。0。0。1x%",
+        "127。0。0。1",
+        "１２７.0.0.1",
+        "①②⑦.0.0.1",
+        "\u00ad127.0.0.1",
+        "169.254.169.254\u200b",
+        "1.2.3.4.",
+        "d\u00adb.example.com",
         "db\n",
         "db\t",
         "db\\x",
@@ -140,6 +146,7 @@ class FieldTests(DataSourceTestCase):
             nested(20),
             {"a": [[[[1]]]]},
             {"passwordless": 1, "tokens": 2, "secretary": 3, "password_policy": 4, "monkey": 5},
+            {"ñtoken": 1, "中token": 2, "keyword": 3},
             {"": 1, " ": 2},
         )
         for value in values:
@@ -163,6 +170,7 @@ class FieldTests(DataSourceTestCase):
         names = (
             *("password", "passwd", "pwd", "secret", "token", "api_key", "apikey", "access_key"),
             *("secret_key", "private_key", "client_secret", "credentials", "passphrase"),
+            *("DBPassword", "x_pa_ss_word", "a" * 300 + "_password", "_" * 300 + "pwd__"),
             *("PASSWORD", "Api-Key", "db_password", "db-password", "DB_API_KEY", "dbPassword"),
             *("private-key", "aws_secret_access_key", "my.token", "p_w_d", "ApiKey", "APIKey"),
         )
@@ -171,14 +179,13 @@ class FieldTests(DataSourceTestCase):
                 with self.subTest(value=value):
                     error = self.refused(value)
                     self.assertIn("credentials", error["details"]["metadata"][0])
-                    self.assertIn(name, error["details"]["metadata"][0])
+                    self.assertIn(name[:64], error["details"]["metadata"][0])
                     self.assertNotIn("hunter2", json.dumps(error))
 
     def test_takes_connection_strings_that_fit_the_type(self):
         for value in (
             "postgresql://db.example.com",
             "postgres://reader@db.example.com:5432/orders?sslmode=require",
-            "postgresql+psycopg://reader@db.example.com/orders",
             "postgresql://reader@[2001:db8::1]:5432/orders",
             "POSTGRESQL://db/orders",
             "postgresql://read%40er@db/orders%20x",
@@ -203,6 +210,15 @@ class FieldTests(DataSourceTestCase):
             ),
             *("postgresql://db/x?options=-c%20a", "postgresql://db/x?sslkey=/a"),
             *("postgresql://db/x?sslmode=a&sslmode=b", "postgresql://db/%00", "postgresql://[::1"),
+            *("postgresql+psycopg://db/x", "postgresql+hunter2://db/x", "postgresql+://db/x"),
+            *("postgresql://evil.com[::1]/x", "postgresql://[::1]evil.com/x", "postgresql://h:/x"),
+            *(
+                "postgresql://me@evil[::1]/x",
+                "postgresql://[::1].com:80/x",
+                "postgresql://[v1.f]/x",
+            ),
+            *("postgresql://db/%zz", "postgresql://db/x?sslmode=a;b=c", "postgresql://me;b=c@db/x"),
+            *("postgresql://１２７.0.0.1/x", "postgresql://%31/x"),
             *("postgresql://db/x?sslmode=%0a", "postgresql://2130706433/x", "postgresql://db\\x/y"),
             "postgresql://" + "d" * 4_084,
         ):

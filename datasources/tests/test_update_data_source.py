@@ -134,6 +134,18 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertEqual(details["hst"], ["Unknown field. Did you mean host?"])
         self.assertEqual(details["no_such_thing"], ["Unknown field."])
 
+    def test_names_unknown_fields_of_any_name(self):
+        for name in ("non_field_errors", "__all__", "detail", "None", "", " ", "é"):
+            with self.subTest(name=name):
+                error = self.refused({name: 1}, name).json()["error"]
+                self.assertEqual(error["details"][name], ["Unknown field."])
+
+    def test_reports_read_only_fields_after_many_unknown_ones(self):
+        body = {**{f"u{number}": 1 for number in range(80)}, "id": 999, "password": "x"}
+        details = self.patch(body).json()["error"]["details"]
+        self.assertLessEqual({"u0", "id", "password"}, details.keys())
+        self.assertLess(len(details), 60)
+
     def test_points_credentials_to_their_endpoint(self):
         for field in ("password", "username", "ssh_private_key", "token", "service_account_json"):
             with self.subTest(field=field):
@@ -216,6 +228,12 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.patch({"metadata": metadata})
         self.assertEqual(self.stored()["version"], 2)
 
+    def test_takes_a_negative_zero_for_zero(self):
+        for _ in range(2):
+            self.patch(b'{"metadata": {"zero": -0.0}}')
+        self.assertEqual(self.stored()["version"], 2)
+        self.assertEqual(str(self.stored()["metadata"]["zero"]), "0.0")
+
     def test_tells_true_from_one_in_metadata(self):
         self.patch({"metadata": {"flag": 1}})
         self.patch({"metadata": {"flag": True}})
@@ -243,6 +261,11 @@ class UpdateDataSourceTests(DataSourceTestCase):
         response = self.patch({"port": 0}, headers={"If-Match": '"9"'})
         self.assert_error(response, 400, "BAD_REQUEST", "port")
 
+    def test_checks_the_name_before_the_precondition(self):
+        DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
+        response = self.patch({"name": "TAKEN"}, headers={"If-Match": '"9"'})
+        self.assert_error(response, 400, "BAD_REQUEST", "name")
+
     # Dry run
 
     def test_stores_nothing_in_a_dry_run(self):
@@ -266,7 +289,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
                 self.assert_error(response, 400, "BAD_REQUEST", field)
 
     def test_refuses_other_values_of_dry_run(self):
-        for value in ("1", "yes", "", "True"):
+        for value in ("1", "yes", "", "True", "true&dry_run=false"):
             with self.subTest(value=value):
                 path = f"{self.path}?dry_run={value}"
                 response = self.call("patch", path, {"port": 5433}, self.editor)
@@ -348,6 +371,17 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assert_error(viewer, 403, "FORBIDDEN")
         media_type = self.call("patch", self.path, user=self.editor, **bad)
         self.assert_error(media_type, 415, "UNSUPPORTED_MEDIA_TYPE")
+
+    def test_refuses_too_large_a_body_in_its_turn(self):
+        large: dict[str, Any] = {"data": b" " * (1024 * 1024 + 1)}
+        missing = self.call("patch", "/data-sources/999999", user=self.editor, **large)
+        self.assert_error(missing, 404, "NOT_FOUND")
+        viewer = self.call("patch", self.path, user=self.viewer, **large)
+        self.assert_error(viewer, 403, "FORBIDDEN")
+        text = self.call("patch", self.path, user=self.editor, content_type="text/plain", **large)
+        self.assert_error(text, 415, "UNSUPPORTED_MEDIA_TYPE")
+        editor = self.call("patch", self.path, user=self.editor, **large)
+        self.assert_error(editor, 413, "PAYLOAD_TOO_LARGE")
 
     def merge(self, body: bytes) -> Any:
         return self.patch(body, content_type="application/merge-patch+json")

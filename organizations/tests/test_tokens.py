@@ -196,6 +196,14 @@ class TokenTests(APITestCase):
                 self.assert_unauthorized(self.refresh(token))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
+    def test_refresh_refuses_a_user_who_has_another_password_now(self):
+        token = self.sign_in().json()["data"]["refresh_token"]
+        self.editor.set_password("another one")
+        self.editor.save()
+        self.assert_unauthorized(self.refresh(token))
+        again = self.sign_in(password="another one").json()["data"]["refresh_token"]
+        self.assertEqual(self.refresh(again).status_code, 200)
+
     def test_refresh_refuses_absurd_claims(self):
         claims = RefreshToken.for_user(self.editor).payload
         for changes in (

@@ -187,19 +187,29 @@ class EnvelopeTests(DataSourceTestCase):
         self.assertEqual(len(ids), 5)
 
     def test_the_log_has_the_request_id(self):
-        console = next(h for h in logging.getLogger().handlers if h.name == "console")
-        log = io.StringIO()
-        stderr = console.setStream(log)
-        try:
-            bug = RuntimeError("boom")
-            with mock.patch.object(DataSource.objects, "for_user", side_effect=bug):
-                self.call("get", self.path, user=self.editor, headers={"X-Request-ID": "abc.1"})
-        finally:
-            console.setStream(stderr)
-        error, request = (line for line in log.getvalue().splitlines() if " rivergen." in line)
+        bug = RuntimeError("boom")
+        headers = {"X-Request-ID": "abc.1"}
+        with mock.patch.object(DataSource.objects, "for_user", side_effect=bug):
+            lines = self.logged("get", self.path, user=self.editor, headers=headers)
+        error, request = lines  # and none of Django's own
         self.assertIn("ERROR rivergen.errors [abc.1]", error)
         self.assertIn("INFO rivergen.request [abc.1] GET", request)
         self.assertIn(" 500 ", request)
+
+    def test_a_host_that_is_not_allowed_is_one_line_in_the_log(self):
+        (line,) = self.logged("get", "/me", headers={"Host": "evil.example"})
+        self.assertIn(" 400 ", line)
+
+    def logged(self, *request: Any, **options: Any) -> list[str]:
+        """Send a request; give the first lines of what the console shows of it."""
+        console: Any = next(h for h in logging.getLogger().handlers if h.name == "console")
+        log = io.StringIO()
+        stderr = console.setStream(log)
+        try:
+            self.call(*request, **options)
+        finally:
+            console.setStream(stderr)
+        return [line for line in log.getvalue().splitlines() if line.startswith("20")]
 
     def test_the_log_keeps_a_path_on_one_line_and_no_token(self):
         header = bearer(self.editor)

@@ -9,6 +9,9 @@ from rivergen.tests.outage import without_database
 
 
 class HealthTests(TestCase):
+    def setUp(self) -> None:
+        self.enterContext(mock.patch("rivergen.health._was_migrated", False))
+
     def test_healthz_is_200(self):
         response = self.client.get("/healthz")
         self.assertEqual((response.status_code, response.json()), (200, {"status": "ok"}))
@@ -21,6 +24,11 @@ class HealthTests(TestCase):
         response = self.client.get("/readyz")
         expected = {"status": "ok", "database": "ok"}
         self.assertEqual((response.status_code, response.json()), (200, expected))
+
+    def test_readyz_reads_the_migrations_once(self):
+        self.client.get("/readyz")
+        with self.assertNumQueries(1):
+            self.assertEqual(self.client.get("/readyz").status_code, 200)
 
     def test_readyz_is_503_while_a_migration_is_missing(self):
         for app in ("organizations", "datasources", "auth"):

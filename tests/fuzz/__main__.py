@@ -28,6 +28,7 @@ def main() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     os.environ.update(
+        BIND_ADDRESS="127.0.0.1",
         DATABASE_URL=make_database(url),
         DJANGO_SETTINGS_MODULE="rivergen.settings",
         PORT=str(port),

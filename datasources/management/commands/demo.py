@@ -1,15 +1,15 @@
 """`manage.py demo`: something to try the API on."""
 
-import secrets
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from rest_framework_simplejwt.tokens import AccessToken
 
 from datasources.models import DataSource
-from organizations.models import Membership, Organization, Role, User
+from organizations.models import Organization, Role, User
+from rivergen.private_files import read_or_make_secret
 
 CSV_PATH = "demo/orders.csv"
 CSV_TEXT = """order_id,customer,amount,ordered_at
@@ -17,14 +17,15 @@ CSV_TEXT = """order_id,customer,amount,ordered_at
 2,Grace,75.00,2024-11-02
 3,Linus,210.25,2024-11-02
 """
+# By the slugs of the organizations.
 PEOPLE = {
-    "acme": {
+    "demo-acme": {
         "demo-owner": Role.OWNER,
         "demo-admin": Role.ADMIN,
         "demo-editor": Role.EDITOR,
         "demo-viewer": Role.VIEWER,
     },
-    "globex": {"globex-owner": Role.OWNER},
+    "demo-globex": {"demo-stranger": Role.OWNER},
 }
 # The example of "Update Data Source", word for word but for host and token.
 CURL = """curl -X PATCH "http://127.0.0.1:{port}/api/v1/data-sources/{data_source_id}" \\
@@ -46,28 +47,35 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
-        password = self.read_or_make_password()
-        acme, is_new = self.make_organization("Acme", "acme", password)
-        self.make_organization("Globex", "globex", password)
-        owner = User.objects.get(username="demo-owner")
-        if is_new:
-            self.make_data_sources(acme, owner)
+        password = read_or_make_secret(settings.LOCAL_DIR / "demo_password", length=12)
+        if not Organization.objects.filter(slug__in=PEOPLE).exists():
+            self.make_everything()
+        acme = Organization.objects.filter(slug="demo-acme").first()
+        if acme is None:
+            raise CommandError("The demo organization demo-acme has been removed.")
+        self.set_password(password)
         self.write_csv()
-        self.say_what_to_try(acme, owner, password)
+        self.say_what_to_try(acme, password)
 
-    def make_organization(self, name: str, slug: str, password: str) -> tuple[Organization, bool]:
-        """Create an organization and its users, unless they exist; say whether it is new."""
-        organization, is_new = Organization.objects.get_or_create(
-            slug=slug, defaults={"name": name}
-        )
-        for username, role in PEOPLE[slug].items():
-            user, _ = User.objects.get_or_create(username=username)
-            user.set_password(password)
-            user.save(update_fields=["password"])
-            Membership.objects.get_or_create(
-                user=user, organization=organization, defaults={"role": role}
-            )
-        return organization, is_new
+    def make_everything(self) -> None:
+        """Create the organizations, their users and the data sources."""
+        usernames = [username for people in PEOPLE.values() for username in people]
+        for user in User.objects.filter(username__in=usernames):
+            raise CommandError(f"There is a user {user.username} who is not of the demo.")
+        acme = Organization.objects.create(name="Acme", slug="demo-acme")
+        globex = Organization.objects.create(name="Globex", slug="demo-globex")
+        for organization in (acme, globex):
+            for username, role in PEOPLE[organization.slug].items():
+                organization.add_member(User.objects.create_user(username), role)
+        self.make_data_sources(acme, User.objects.get(username="demo-owner"))
+
+    def set_password(self, password: str) -> None:
+        """Let the demo's users sign in with the password that is printed."""
+        for user in User.objects.filter(memberships__organization__slug__in=PEOPLE):
+            is_of_demo = any(user.username in people for people in PEOPLE.values())
+            if is_of_demo and not user.check_password(password):
+                user.set_password(password)
+                user.save(update_fields=["password"])
 
     def make_data_sources(self, acme: Organization, owner: User) -> None:
         """Create the PostgreSQL source of the API document, and a CSV file's."""
@@ -99,16 +107,7 @@ class Command(BaseCommand):
         if not path.exists():
             path.write_text(CSV_TEXT)
 
-    def read_or_make_password(self) -> str:
-        """Give the demo users' password: random, the same one on every run on this machine."""
-        path = settings.LOCAL_DIR / "demo_password"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_urlsafe(12))
-        return str(path.read_text().strip())
-
-    def say_what_to_try(self, acme: Organization, owner: User, password: str) -> None:
+    def say_what_to_try(self, acme: Organization, password: str) -> None:
         """Print the users, and a curl with a live token."""
         names = [name for people in PEOPLE.values() for name in people]
         self.stdout.write(f"Users: {', '.join(names)}; password: {password}")
@@ -120,7 +119,7 @@ class Command(BaseCommand):
             return
         minutes = int(AccessToken.lifetime.total_seconds() // 60)
         self.stdout.write(f"Try this; the token lives {minutes} minutes:\n")
-        token = AccessToken.for_user(owner)
+        token = AccessToken.for_user(User.objects.get(username="demo-owner"))
         self.stdout.write(
             CURL.format(port=settings.PORT, data_source_id=data_source.pk, token=token)
         )
