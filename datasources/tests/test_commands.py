@@ -74,6 +74,12 @@ class DemoTests(TestCase):
             self.demo()
         self.assertEqual(User.objects.get(pk=mine.pk).password, mine.password)
 
+    def test_says_so_if_the_organization_has_been_removed(self):
+        self.demo()
+        Organization.objects.get(slug="demo-acme").remove()
+        with self.assertRaisesMessage(CommandError, "demo-acme has been removed"):
+            self.demo()
+
     def test_says_so_if_the_source_has_been_deleted(self):
         self.demo()
         DataSource.objects.filter(type="postgresql").delete()

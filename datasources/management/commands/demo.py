@@ -52,7 +52,10 @@ class Command(BaseCommand):
             self.make_everything()
         acme = Organization.objects.filter(slug="demo-acme").first()
         if acme is None:
-            raise CommandError("The demo organization demo-acme has been removed.")
+            raise CommandError(
+                "The organization demo-acme has been removed. Remove demo-globex and the demo "
+                "users as well, and a new demo is made."
+            )
         self.set_password(password)
         self.write_csv()
         self.say_what_to_try(acme, password)
@@ -61,7 +64,7 @@ class Command(BaseCommand):
         """Create the organizations, their users and the data sources."""
         usernames = [username for people in PEOPLE.values() for username in people]
         for user in User.objects.filter(username__in=usernames):
-            raise CommandError(f"There is a user {user.username} who is not of the demo.")
+            raise CommandError(f"There is a user {user.username} already, and no demo yet.")
         acme = Organization.objects.create(name="Acme", slug="demo-acme")
         globex = Organization.objects.create(name="Globex", slug="demo-globex")
         for organization in (acme, globex):
