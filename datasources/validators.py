@@ -14,6 +14,7 @@ Validator = TypeVar("Validator", bound=Callable[[Any], None])
 HOST_MAX_LENGTH = 253
 METADATA_MAX_BYTES = 65_536
 METADATA_MAX_DEPTH = 20
+TOO_DEEP = f"Must not be nested more than {METADATA_MAX_DEPTH} deep."
 TAGS_MAX_COUNT = 50
 TAG_MAX_LENGTH = 64
 
@@ -145,18 +146,17 @@ def validate_metadata(metadata: Any) -> None:
     """Accept a JSON object of bounded size and depth that names no secret at any depth."""
     if not isinstance(metadata, dict):
         raise ValidationError("Must be a JSON object.")
-    too_deep = ValidationError(f"Must not be nested more than {METADATA_MAX_DEPTH} deep.")
     try:
         text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except RecursionError:
-        raise too_deep from None
+        raise ValidationError(TOO_DEEP) from None
     except (TypeError, ValueError):  # reached from Python only; JSON bodies are parsed strictly
         raise ValidationError("Must hold JSON values only.") from None
     if len(text.encode(errors="replace")) > METADATA_MAX_BYTES:
         raise ValidationError(f"Must not be larger than {METADATA_MAX_BYTES:,} bytes as JSON.")
     for depth, path, value in walk(metadata):
         if depth > METADATA_MAX_DEPTH:
-            raise too_deep
+            raise ValidationError(TOO_DEEP)
         if isinstance(value, str):
             validate_text(value)
         key = path[-1] if path else None

@@ -59,13 +59,8 @@ class DataSourceViewSet(ScopedViewSet):
         return [StrictJSONParser()]
 
     def get_locked(self, role: Role) -> DataSource:
-        """Fetch the data source in the path for a change; it stays locked until the commit.
-
-        Raises 401, 403 or 404.
-        """
-        self.receive_body()
-        queryset = self.get_queryset().for_update()
-        data_source: DataSource = self.find(queryset, self.kwargs["data_source_id"])
+        """Fetch the data source in the path, locked; raises 401, 403 (also below `role`) or 404."""
+        data_source = find_locked(self)
         require_role(data_source.role, role)
         return data_source
 
@@ -77,15 +72,13 @@ class DataSourceViewSet(ScopedViewSet):
     @describe(**openapi.CREATE)
     def create(self, request: Request) -> Response:
         """Create a data source (editor, admin, owner)."""
-        roles = dict(
-            Membership.objects.for_user(caller(request)).values_list("organization_id", "role")
-        )
+        user = caller(request)
+        roles = dict(Membership.objects.for_user(user).values_list("organization_id", "role"))
         if not roles:
-            require_membership(caller(request))
+            require_membership(user)
         require_role_anywhere(roles.values(), Role.EDITOR)
         serializer = DataSourceCreateSerializer(data=read_body(request), context={"roles": roles})
         serializer.is_valid(raise_exception=True)
-        user = caller(request)
         data_source = DataSource(**serializer.validated_data, created_by=user, updated_by=user)
         require_role(roles[data_source.workspace.organization_id], Role.EDITOR)
         data_source.save(origin=DataSourceRevision.Origin.API, request_id=request_id.get())
@@ -111,17 +104,16 @@ class DataSourceViewSet(ScopedViewSet):
         data_source = self.get_locked(Role.EDITOR)
         data = read_body(request, parameters=["dry_run"])
         dry_run = read_switch(request, "dry_run")
+        is_current = is_version_meant(request, data_source)
         serializer = DataSourceUpdateSerializer(
             data_source,
             data=data,
             partial=True,
-            context={
-                "is_merge_patch": is_merge_patch(request),
-                "will_be_stored": is_version_meant(request, data_source),
-            },
+            context={"is_merge_patch": is_merge_patch(request), "will_be_stored": is_current},
         )
         serializer.is_valid(raise_exception=True)
-        check_precondition(request, data_source)
+        if not is_current:
+            raise PreconditionFailed(data_source.etag)
         etag = data_source.etag
         changes = data_source.apply_changes(
             serializer.validated_data,
@@ -169,9 +161,7 @@ class HistoryViewSet(ScopedViewSet):
     @transaction.atomic
     def restore(self, request: Request, data_source_id: str, version: str) -> Response:
         """Bring all fields back to what they were at a version (admin, owner); a new version."""
-        self.receive_body()
-        data_sources = DataSource.objects.for_user(caller(request)).for_update()
-        data_source = self.find(data_sources, data_source_id)
+        data_source = find_locked(self)
         if not data_source.has_version(number := read_id(version)):
             raise NotFound("The data source has no such version.")
         require_role(data_source.role, Role.ADMIN)
@@ -213,6 +203,17 @@ class SourceTypeView(APIView):
             "Data source types retrieved successfully",
             pagination={"next": None, "previous": None, "page_size": len(data)},
         )
+
+
+def find_locked(view: ScopedViewSet) -> DataSource:
+    """Fetch the data source in the path for a change; it stays locked until the commit.
+
+    Raises 401, 403 or 404.
+    """
+    view.receive_body()
+    data_sources = DataSource.objects.for_user(caller(view.request)).for_update()
+    data_source: DataSource = view.find(data_sources, view.kwargs["data_source_id"])
+    return data_source
 
 
 def data_source_response(

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import BigIntegerField
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
@@ -14,6 +13,7 @@ from rest_framework_simplejwt.tokens import RefreshToken, Token
 from rest_framework_simplejwt.utils import get_md5_hash_password
 
 from organizations.models import UsedRefreshToken, User
+from rivergen.requests import read_id
 
 
 class BearerAuthentication(JWTAuthentication):
@@ -56,13 +56,10 @@ def read_user_id(token: Token) -> int:
     simplejwt hands the claim to the database as it is, where `true` is user 1 and "x" an error.
     """
     claim = token.get(api_settings.USER_ID_CLAIM)
-    digits = str(claim) if type(claim) in (int, str) else ""
-    if (
-        not (digits.isascii() and digits.isdecimal() and len(digits) <= 19)
-        or not 0 < int(digits) <= BigIntegerField.MAX_BIGINT
-    ):
+    user_id = read_id(str(claim)) if type(claim) in (int, str) else 0
+    if not user_id:
         raise InvalidToken("The token names no user.")
-    return int(digits)
+    return user_id
 
 
 def issue_tokens(user: User) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class EnvelopeWorker(ThreadWorker):
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         # This file is read before Django is set up.
         from rivergen.middleware import request_id
-        from rivergen.responses import error_body
+        from rivergen.responses import BUG, error_body
 
         current = uuid.uuid4().hex
         token = request_id.set(current)
@@ -34,7 +34,7 @@ class EnvelopeWorker(ThreadWorker):
         else:
             self.log.error("[%s] Unexpected error", current, exc_info=exc)
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            message = "Something went wrong on our side."
+            message = BUG
         body = json.dumps(error_body(status, message)).encode()
         request_id.reset(token)
         head = (

@@ -8,14 +8,11 @@ from rest_framework.exceptions import ParseError, UnsupportedMediaType, Validati
 from rest_framework.request import Request
 from rest_framework.utils.mediatypes import media_type_matches
 
-from rivergen.serializers import unknown_name
-
-MOST_PARAMETERS_REPORTED = 50
-LONGEST_PARAMETER_REPORTED = 64
+from rivergen.serializers import unknown_names
 
 
 def read_id(text: str) -> int:
-    """Read an id from a path; what can be none, such as one past bigint, is 0: no row has that."""
+    """Read an id; what can be none, such as one past bigint, is 0: no row has that."""
     if not text.isascii() or not text.isdecimal() or len(text) > 19:
         return 0
     return int(text) if int(text) <= BigIntegerField.MAX_BIGINT else 0
@@ -33,13 +30,11 @@ def check_parameters(
     request: Request, known: Collection[str] = (), repeatable: Collection[str] = ()
 ) -> None:
     """Raise ValidationError (400) for query parameters that would be ignored in silence."""
-    errors: dict[str, list[str]] = {}
-    for name in list(request.query_params)[:MOST_PARAMETERS_REPORTED]:
-        if name not in known:
-            errors[name[:LONGEST_PARAMETER_REPORTED]] = [
-                unknown_name(name, known, "query parameter")
-            ]
-        elif name not in repeatable and len(request.query_params.getlist(name)) > 1:
+    parameters = request.query_params
+    unknown = (name for name in parameters if name not in known)
+    errors = unknown_names(unknown, known, "query parameter")
+    for name in known:
+        if name not in repeatable and len(parameters.getlist(name)) > 1:
             errors[name] = ["Must not be given twice."]
     if errors:
         raise ValidationError(errors)
@@ -71,14 +66,14 @@ def read_body(request: Request, parameters: Collection[str] = ()) -> dict[str, A
     return data
 
 
-def read_no_body(request: Request, parameters: Collection[str] = ()) -> None:
+def read_no_body(request: Request) -> None:
     """Check a request that needs no body: an empty JSON object is as good as none.
 
     Raises what `read_body` raises, and ValidationError (400) for any field.
     """
-    check_parameters(request, parameters)
-    if request.body and (fields := read_body(request, parameters)):
-        raise ValidationError({name: [unknown_name(name, ())] for name in [*fields][:50]})
+    check_parameters(request)
+    if request.body and (fields := read_body(request)):
+        raise ValidationError(unknown_names(fields, known=()))
 
 
 def _is_parsed(media_type: str, request: Request) -> bool:

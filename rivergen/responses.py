@@ -24,6 +24,7 @@ from rivergen.middleware import request_id
 
 logger = logging.getLogger("rivergen.errors")
 
+BUG = "Something went wrong on our side."
 ERROR_CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHORIZED",
@@ -89,7 +90,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     if response is None or not isinstance(translated, exceptions.APIException):
         logger.error("Unexpected error", exc_info=exc)
         response = Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
-        response.data = error_body(500, "Something went wrong on our side.")
+        response.data = error_body(500, BUG)
     elif isinstance(translated, exceptions.ValidationError):
         detail: Any = translated.detail
         fields = detail if isinstance(detail, dict) else {}
@@ -173,4 +174,4 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Answer 500 to a bug outside of the views; Django has logged it."""
     if not request.path.startswith("/api/"):
         return defaults.server_error(request)
-    return JsonResponse(error_body(500, "Something went wrong on our side."), status=500)
+    return JsonResponse(error_body(500, BUG), status=500)

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -133,6 +134,16 @@ class StrictModelSerializer(StrictFieldsMixin, serializers.ModelSerializer):
         if kwargs.get("allow_null"):
             kwargs.pop("allow_blank", None)  # null clears the field, so "" is refused
         return field_class, kwargs
+
+
+def unknown_names(
+    names: Iterable[str], known: Collection[str], what: str = "field"
+) -> dict[str, list[str]]:
+    """Say of these names that they are unknown: of so many, and so much of each, as is bearable."""
+    return {
+        name[:LONGEST_NAME_WORTH_A_SUGGESTION]: [unknown_name(name, known, what)]
+        for name in itertools.islice(names, MOST_UNKNOWN_NAMES_REPORTED)
+    }
 
 
 def unknown_name(name: str, known: Iterable[str], what: str = "field") -> str:

@@ -27,6 +27,7 @@ PEOPLE = {
     },
     "demo-globex": {"demo-stranger": Role.OWNER},
 }
+USERNAMES = [username for people in PEOPLE.values() for username in people]
 # The example of "Update Data Source", word for word but for host and token.
 CURL = """curl -X PATCH "http://127.0.0.1:{port}/api/v1/data-sources/{data_source_id}" \\
 -H "Authorization: Bearer {token}" \\
@@ -62,8 +63,7 @@ class Command(BaseCommand):
 
     def make_everything(self) -> None:
         """Create the organizations, their users and the data sources."""
-        usernames = [username for people in PEOPLE.values() for username in people]
-        for user in User.objects.filter(username__in=usernames):
+        for user in User.objects.filter(username__in=USERNAMES):
             raise CommandError(f"There is a user {user.username} already, and no demo yet.")
         acme = Organization.objects.create(name="Acme", slug="demo-acme")
         globex = Organization.objects.create(name="Globex", slug="demo-globex")
@@ -74,9 +74,9 @@ class Command(BaseCommand):
 
     def set_password(self, password: str) -> None:
         """Let the demo's users sign in with the password that is printed."""
-        for user in User.objects.filter(memberships__organization__slug__in=PEOPLE):
-            is_of_demo = any(user.username in people for people in PEOPLE.values())
-            if is_of_demo and not user.check_password(password):
+        of_demo = {"username__in": USERNAMES, "memberships__organization__slug__in": PEOPLE}
+        for user in User.objects.filter(**of_demo):
+            if not user.check_password(password):
                 user.set_password(password)
                 user.save(update_fields=["password"])
 
@@ -112,8 +112,7 @@ class Command(BaseCommand):
 
     def say_what_to_try(self, acme: Organization, password: str) -> None:
         """Print the users, and a curl with a live token."""
-        names = [name for people in PEOPLE.values() for name in people]
-        self.stdout.write(f"Users: {', '.join(names)}; password: {password}")
+        self.stdout.write(f"Users: {', '.join(USERNAMES)}; password: {password}")
         data_source = (
             acme.data_sources.filter(type=DataSource.Type.POSTGRESQL).order_by("id").first()
         )
