@@ -1,5 +1,7 @@
-"""Who may do what (contract, section 2): every route of the API for everybody who may call it."""
+"""Every route of the API: who may call it (contract, section 2), and what all refuse alike."""
 
+import json
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +15,13 @@ from rivergen.tests.routes import routes
 ROLES = ("viewer", "editor", "admin", "owner")
 ORGANIZATION = "/organizations/{organization_id}"
 DATA_SOURCE = "/data-sources/{data_source_id}"
+METHODS = {"get", "post", "put", "patch", "delete", "options"}
+MERGE_PATCH = "application/merge-patch+json"
+NO_IDS = (
+    *("abc", "-1", "0", "1.0", "1e1", "+1", "１", "%20", "%00", "null"),
+    *(str(2**63), "9" * 400),
+)
+NO_OBJECTS = (b"", b"{", b"[]", b"null", b'"name"')
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ ROUTES = {
 }
 
 
-class RoleTests(DataSourceTestCase):
+class RouteTests(DataSourceTestCase):
     ids: ClassVar[dict[str, int]]
 
     @classmethod
@@ -73,15 +82,20 @@ class RoleTests(DataSourceTestCase):
         models = (Organization, Workspace, Membership, DataSource, DataSourceRevision)
         return [[*model._default_manager.order_by("pk").values()] for model in models]
 
-    def try_as(self, user: User | None, method: str, path: str) -> tuple[Any, bool]:
+    def attempt(
+        self, user: User | None, method: str, path: str, body: Any = None, **options: Any
+    ) -> tuple[Any, bool]:
         """Send a request, undo it, and give the response and whether it changed anything."""
         before = self.everything()
         with transaction.atomic():
-            body = ROUTES[method, path].body
-            response = self.call(method, path.format(**self.ids), body, user)
+            response = self.call(method, path, body, user, **options)
             has_changed = self.everything() != before
             transaction.set_rollback(True)
         return response, has_changed
+
+    def try_as(self, user: User | None, method: str, path: str) -> tuple[Any, bool]:
+        """Attempt what the table says of a route."""
+        return self.attempt(user, method, path.format(**self.ids), ROUTES[method, path].body)
 
     def test_every_route_is_in_the_table(self):
         found = {
@@ -135,3 +149,44 @@ class RoleTests(DataSourceTestCase):
                 deactivated, has_changed = self.try_as(self.owner, method, path)
                 self.assert_error(deactivated, 401, "UNAUTHORIZED")
                 self.assertFalse(has_changed)
+
+    def test_refuses_other_methods(self):
+        for path, allowed in routes():
+            target = path.removeprefix("/api/v1").format(**self.ids)
+            for method in METHODS - allowed:
+                with self.subTest(method=method, path=path):
+                    response, has_changed = self.attempt(self.owner, method, target, {"name": "n"})
+                    self.assert_error(response, 405, "METHOD_NOT_ALLOWED")
+                    head = {"HEAD"} if "get" in allowed else set()
+                    expected = {name.upper() for name in allowed} | head
+                    self.assertEqual({*response["Allow"].split(", ")}, expected)
+                    self.assertFalse(has_changed)
+
+    def test_refuses_bodies_that_are_no_object_and_other_media_types(self):
+        for (method, path), route in ROUTES.items():
+            if route.body is None:
+                continue
+            body = json.dumps(route.body).encode()
+            cases = [(no_object, "application/json", 400) for no_object in NO_OBJECTS]
+            cases += [(body, "text/plain", 415), (b"name=Third", "text/plain", 415)]
+            if (method, path) != ("patch", DATA_SOURCE):
+                cases += [(body, MERGE_PATCH, 415), (b"{}", MERGE_PATCH, 415)]
+            for sent, media_type, status in cases:
+                with self.subTest(method=method, path=path, sent=sent, media_type=media_type):
+                    target = path.format(**self.ids)
+                    response, has_changed = self.attempt(
+                        self.owner, method, target, sent, content_type=media_type
+                    )
+                    code = {400: "BAD_REQUEST", 415: "UNSUPPORTED_MEDIA_TYPE"}[status]
+                    self.assert_error(response, status, code)
+                    self.assertFalse(has_changed)
+
+    def test_finds_nothing_for_ids_that_are_none(self):
+        for (method, path), route in ROUTES.items():
+            for name in re.findall(r"{(\w+)}", path):
+                for text in NO_IDS:
+                    with self.subTest(method=method, path=path, name=name, id=text[:30]):
+                        target = path.format(**{**self.ids, name: text})
+                        response, has_changed = self.attempt(self.owner, method, target, route.body)
+                        self.assert_error(response, 404, "NOT_FOUND")
+                        self.assertFalse(has_changed)
