@@ -22,7 +22,8 @@ lint: .venv/installed ## what CI checks beside the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
-	export SECRET_KEY && \
+	ENCRYPTION_KEYS=$$($(BIN)/python manage.py generate_key) && \
+	export SECRET_KEY ENCRYPTION_KEYS && \
 	$(BIN)/mypy && \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING && \
 	$(BIN)/python manage.py makemigrations --check

@@ -7,8 +7,14 @@ import sys
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
+from datasources.management.commands import generate_key
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
+    if sys.argv[1:2] == ["generate_key"]:
+        # The settings cannot be loaded before there is a key.
+        generate_key.Command().run_from_argv(sys.argv)
+        sys.exit()
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:

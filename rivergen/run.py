@@ -1,6 +1,7 @@
 """`make run`: the whole service on one machine, with a demo organization, until Ctrl-C."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
+from rivergen.encryption_keys import generate_key
 from rivergen.private_files import read_or_make_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -28,9 +30,10 @@ START_TIMEOUT_SECONDS = 60
 
 def main() -> int:
     """Migrate, serve, print a call to try, and wait; the exit status is the server's."""
-    os.environ["SECRET_KEY"] = os.environ.get("SECRET_KEY") or read_or_make_secret(
-        BASE_DIR / ".local" / "secret_key", length=50
-    )
+    for variable, make in (("SECRET_KEY", make_secret_key), ("ENCRYPTION_KEYS", generate_key)):
+        if not os.environ.get(variable):
+            path = BASE_DIR / ".local" / variable.lower()
+            os.environ[variable] = read_or_make_secret(path, make)
     os.environ["BIND_ADDRESS"] = ADDRESS
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
     django.setup()
@@ -45,6 +48,11 @@ def main() -> int:
             print(f"No demo: {error}")
         print("\nCtrl-C stops everything.", flush=True)
         return web.wait()
+
+
+def make_secret_key() -> str:
+    """Make a key that signs access tokens."""
+    return secrets.token_urlsafe(50)
 
 
 @contextmanager

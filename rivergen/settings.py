@@ -9,6 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from rivergen import embedded_postgres
+from rivergen.encryption_keys import parse_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -16,6 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 TESTING = "PYTEST_VERSION" in os.environ
 TEST_SECRET_KEY = "django-insecure-for-tests-only-and-refused-everywhere-else"
 SECRET_KEY_MIN_LENGTH = 50
+TEST_ENCRYPTION_KEY = bytes(range(32))
 DATABASE_CONNECT_TIMEOUT_SECONDS = 5
 
 
@@ -69,6 +71,21 @@ def read_secret_key() -> str:
     raise ImproperlyConfigured(f"SECRET_KEY {fault}. Make one: {make_one}")
 
 
+def read_encryption_keys() -> list[bytes]:
+    """Read the keys that seal the secrets of data sources; the first seals, all open."""
+    text = os.environ.get("ENCRYPTION_KEYS", "")
+    if not text and TESTING:
+        return [TEST_ENCRYPTION_KEY]
+    if not text:
+        raise ImproperlyConfigured(
+            "ENCRYPTION_KEYS is not set. Make a key: python manage.py generate_key"
+        )
+    try:
+        return parse_keys(text)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"ENCRYPTION_KEYS is malformed: {error}.") from None
+
+
 def read_database(name: str) -> dict[str, Any]:
     """Read a PostgreSQL URL; unset means the embedded server, which is started."""
     url = os.environ.get(name) or embedded_postgres.start(BASE_DIR / ".postgres")
@@ -88,7 +105,9 @@ def read_database(name: str) -> dict[str, Any]:
 
 
 DEBUG = read_bool("DEBUG")
+DEFAULT_EXCEPTION_REPORTER_FILTER = "rivergen.error_pages.SilentReporterFilter"
 SECRET_KEY = read_secret_key()
+ENCRYPTION_KEYS = read_encryption_keys()
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 
 # Read by rivergen.gunicorn.

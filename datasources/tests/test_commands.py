@@ -1,14 +1,18 @@
-"""What operators see of `manage.py demo`."""
+"""What operators see of the commands."""
 
+import subprocess
+import sys
 import tempfile
 from io import StringIO
 from pathlib import Path
 
+from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.test import TestCase, override_settings
+from django.test import SimpleTestCase, TestCase, override_settings
 
 from datasources.models import DataSource, DataSourceRevision
 from organizations.models import Membership, Organization, Role, User
+from rivergen.encryption_keys import parse_keys
 
 
 class DemoTests(TestCase):
@@ -86,3 +90,20 @@ class DemoTests(TestCase):
         output = self.demo()
         self.assertIn("has been deleted", output)
         self.assertNotIn("curl", output)
+
+
+class GenerateKeyTests(SimpleTestCase):
+    def test_prints_another_key_each_time(self):
+        outputs = [StringIO(), StringIO()]
+        for output in outputs:
+            call_command("generate_key", stdout=output)
+        keys = parse_keys(",".join(output.getvalue() for output in outputs))
+        self.assertEqual([len(key) for key in keys], [32, 32])
+
+    def test_needs_nothing_configured(self):
+        command = [sys.executable, "manage.py", "generate_key"]
+        process = subprocess.run(
+            command, cwd=settings.BASE_DIR, env={}, capture_output=True, text=True, check=True
+        )
+        self.assertEqual(len(parse_keys(process.stdout)), 1)
+        self.assertEqual(process.stderr, "")

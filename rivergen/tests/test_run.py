@@ -25,6 +25,7 @@ START_TIMEOUT_SECONDS = 120
 HOSTILE_ENVIRONMENT = {
     "BIND_ADDRESS": "127.0.0.2",
     "SECRET_KEY": "",
+    "ENCRYPTION_KEYS": "",
     "http_proxy": "http://127.0.0.1:1",
 }
 # The example of "Update Data Source", with a host and a token to fill in.

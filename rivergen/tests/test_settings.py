@@ -1,5 +1,6 @@
 """The environment: what is refused at the start, and how it is said."""
 
+import base64
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +10,20 @@ from django.test import SimpleTestCase
 
 SECRET_KEY = "Zk3vQ9xW1nB7tYc5LrPz0aUe8GdHs2MfJiKo4XqVbNwTyRgC6D"
 DATABASE_URL = "postgresql://u@127.0.0.1:1/x"
+KEY = "QxJ8vO0m3kQ0c2m1n5b7y9t4r6e8w0q2a4s6d8f0g2g="
+OTHER_KEY = "b3RoZXIga2V5LCBvZiAzMiBieXRlcywgcGFkZGVkLi4="
 PASSWORD = "pa55-w0rd-of-the-database"
 
 
 class SettingsTests(SimpleTestCase):
     def read(self, code: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
         """Import the settings, and run `code`, in a process of this environment."""
-        environment = {"SECRET_KEY": SECRET_KEY, "DATABASE_URL": DATABASE_URL, **environment}
+        environment = {
+            "SECRET_KEY": SECRET_KEY,
+            "ENCRYPTION_KEYS": KEY,
+            "DATABASE_URL": DATABASE_URL,
+            **environment,
+        }
         return subprocess.run(
             [sys.executable, "-c", f"from rivergen import settings\n{code}"],
             cwd=settings.BASE_DIR,
@@ -62,6 +70,41 @@ class SettingsTests(SimpleTestCase):
     def test_keeps_a_refused_secret_key_to_itself(self):
         for key in (SECRET_KEY[:49], f"django-insecure-{SECRET_KEY}"):
             self.assert_refused("SECRET_KEY", (key,), secret=key)
+
+    def test_reads_encryption_keys_in_their_order(self):
+        expression = "[len(key) for key in settings.ENCRYPTION_KEYS], settings.ENCRYPTION_KEYS[0]"
+        for keys in (KEY, f"{KEY},{OTHER_KEY}", f" {KEY} ,\n{OTHER_KEY}"):
+            with self.subTest(keys=keys):
+                lengths = [32] * (keys.count(",") + 1)
+                first = base64.b64decode(KEY)
+                self.assertEqual(
+                    self.printed(expression, ENCRYPTION_KEYS=keys), f"{lengths} {first!r}"
+                )
+
+    def test_refuses_missing_malformed_and_duplicate_encryption_keys(self):
+        urlsafe = base64.urlsafe_b64encode(b"\xff" * 32).decode()
+        missing = (None, "")
+        malformed = (
+            "x",
+            KEY[:-1],
+            KEY[4:],
+            KEY + KEY,
+            f"{KEY} {OTHER_KEY}",
+            urlsafe,
+            KEY[1:] + "é",
+        )
+        self.assert_refused("ENCRYPTION_KEYS", (*missing, *malformed))
+        lists = (f"{KEY},", f",{KEY}", f"{KEY},,{OTHER_KEY}", f"{KEY},{KEY}", f"{KEY},{OTHER_KEY}x")
+        self.assert_refused("ENCRYPTION_KEYS", lists, secret=KEY)
+
+    def test_says_which_encryption_key_is_at_fault(self):
+        for keys, fault in (
+            (f"{KEY},{OTHER_KEY[:-2]}", "key 2 is not 32 bytes"),
+            (f"{OTHER_KEY},{KEY},{OTHER_KEY}", "key 3 is the same as key 1"),
+            ("", "manage.py generate_key"),
+        ):
+            with self.subTest(fault):
+                self.assertIn(fault, self.read(ENCRYPTION_KEYS=keys).stderr)
 
     def test_debug_is_off_unless_set(self):
         for value, expected in (

@@ -1,5 +1,6 @@
 """`manage.py demo`: something to try the API on."""
 
+import secrets
 from typing import Any
 
 from django.conf import settings
@@ -48,7 +49,9 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
-        password = read_or_make_secret(settings.LOCAL_DIR / "demo_password", length=12)
+        password = read_or_make_secret(
+            settings.LOCAL_DIR / "demo_password", lambda: secrets.token_urlsafe(12)
+        )
         if not Organization.objects.filter(slug__in=PEOPLE).exists():
             self.make_everything()
         acme = Organization.objects.filter(slug="demo-acme").first()
