@@ -5,6 +5,16 @@ from importlib.util import find_spec
 
 from django.db import models
 
+SECRET_FIELDS = (
+    "password",
+    "ssh_password",
+    "ssh_private_key",
+    "ssh_private_key_passphrase",
+    "token",
+    "service_account_json",
+)
+CREDENTIAL_FIELDS = ("username", *SECRET_FIELDS)
+
 
 class DataSourceType(models.TextChoices):
     """The types by their names in the API; what each is like stands in `SOURCE_TYPES`."""
@@ -35,12 +45,14 @@ class SourceType:
 
     `url_schemes` and `url_options` say which connection strings fit; options that would move the
     destination or read files of the server (`hostaddr`, `service`, `sslkey`, …) are left out on
-    purpose. `driver` is the Python module that reaches such a source.
+    purpose. `driver` is the Python module that reaches such a source, `credential_fields` are those
+    of `CREDENTIAL_FIELDS` that it can log in with.
     """
 
     driver: str
     required_fields: tuple[str, ...]
     optional_fields: tuple[str, ...] = ()
+    credential_fields: tuple[str, ...] = ()
     default_port: int | None = None
     url_schemes: tuple[str, ...] = ()
     url_options: tuple[str, ...] = ()
@@ -53,6 +65,12 @@ class SourceType:
         ]
 
     @property
+    def password_field(self) -> str | None:
+        """The secret that stands in the place of a password in its connection strings."""
+        candidates = (name for name in ("password", "token") if name in self.credential_fields)
+        return next(candidates, None)
+
+    @property
     def is_driver_installed(self) -> bool:
         """Whether the driver can be imported; it is not, to find out."""
         try:
@@ -62,6 +80,8 @@ class SourceType:
 
 
 _SERVER_FIELDS = ("schema_name", "connection_string", "port")
+_SSH_SECRETS = ("ssh_password", "ssh_private_key", "ssh_private_key_passphrase")
+_PASSWORD = ("username", "password")
 _POSTGRESQL_SCHEMES = ("postgresql", "postgres")
 _POSTGRESQL_OPTIONS = (
     "application_name",
@@ -76,9 +96,21 @@ _MYSQL_OPTIONS = ("charset", "collation", "connect_timeout", "ssl_mode")
 
 
 def _server(
-    driver: str, port: int | None, schemes: tuple[str, ...], options: tuple[str, ...] = ()
+    driver: str,
+    port: int | None,
+    schemes: tuple[str, ...],
+    options: tuple[str, ...] = (),
+    login: tuple[str, ...] = _PASSWORD,
 ) -> SourceType:
-    return SourceType(driver, ("host", "database_name"), _SERVER_FIELDS, port, schemes, options)
+    return SourceType(
+        driver,
+        ("host", "database_name"),
+        _SERVER_FIELDS,
+        credential_fields=(*login, *_SSH_SECRETS),
+        default_port=port,
+        url_schemes=schemes,
+        url_options=options,
+    )
 
 
 def _file(driver: str) -> SourceType:
@@ -118,17 +150,22 @@ SOURCE_TYPES: dict[str, SourceType] = {
             "w",
         ),
     ),
-    DataSourceType.SNOWFLAKE: _server("snowflake", 443, ("snowflake",), ("role", "warehouse")),
+    DataSourceType.SNOWFLAKE: _server(
+        "snowflake", 443, ("snowflake",), ("role", "warehouse"), login=(*_PASSWORD, "token")
+    ),
     DataSourceType.BIGQUERY: SourceType(
         "google.cloud.bigquery",
         ("database_name",),
         ("schema_name", "connection_string"),
+        credential_fields=("service_account_json",),
         url_schemes=("bigquery",),
         url_options=("location",),
     ),
-    DataSourceType.TRINO: _server("trino", 8080, ("trino",), ("source",)),
+    DataSourceType.TRINO: _server(
+        "trino", 8080, ("trino",), ("source",), login=(*_PASSWORD, "token")
+    ),
     DataSourceType.DATABRICKS: _server(
-        "databricks", 443, ("databricks",), ("catalog", "http_path", "schema")
+        "databricks", 443, ("databricks",), ("catalog", "http_path", "schema"), login=("token",)
     ),
     DataSourceType.SQLITE: _file("sqlite3"),
     DataSourceType.DUCKDB: _file("duckdb"),

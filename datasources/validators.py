@@ -38,6 +38,12 @@ SECRET_NAMES = {
     "token",
 }
 SECRET_NAME_MAX_LENGTH = max(map(len, SECRET_NAMES))
+# What tools show in place of a secret: ***, XXXX, ----, dots, **name**, {{ name }}, [REDACTED].
+# A value may be 64 KiB of stars and one letter: nothing here is tried at more than one place.
+MASK = re.compile(
+    r"\*{2,}|[xX]{4,}|-{4,}|[•●·]{2,}|\*\*\w{1,40}\*\*|\{\{[^{}]*\}\}"
+    r"|[\[<(](?i:redacted|hidden|masked|filtered)[\]>)]"
+)
 # Ends a word of a key: anything but a letter or digit, and the humps of camelCase and DBPassword.
 WORD_BREAK = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -209,3 +215,8 @@ def names_secret(key: str) -> bool:
         if len(ending) > SECRET_NAME_MAX_LENGTH:
             break
     return False
+
+
+def is_mask(text: str) -> bool:
+    """Whether this only stands for a secret: saved, it would replace the real one."""
+    return MASK.fullmatch(text.strip()) is not None
