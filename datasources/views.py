@@ -8,7 +8,6 @@ from django.db.models import QuerySet
 from django.utils.http import parse_etags
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import NotFound
-from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -16,6 +15,13 @@ from rest_framework.views import APIView
 from datasources import openapi
 from datasources.filters import DataSourceFilter
 from datasources.models import DataSource, DataSourceQuerySet, DataSourceRevision
+from datasources.requests import (
+    check_precondition,
+    find_locked,
+    is_merge_patch,
+    is_version_meant,
+    recorded,
+)
 from datasources.serializers import (
     DataSourceCreateSerializer,
     DataSourceRevisionSerializer,
@@ -31,8 +37,7 @@ from organizations.viewsets import ScopedViewSet
 from rivergen.exceptions import Conflict, PreconditionFailed
 from rivergen.middleware import request_id
 from rivergen.openapi import describe
-from rivergen.parsers import MergePatchParser, StrictJSONParser
-from rivergen.requests import read_body, read_id, read_no_body, read_switch
+from rivergen.requests import check_parameters, read_body, read_id, read_no_body, read_switch
 from rivergen.responses import SuccessResponse
 
 
@@ -52,17 +57,6 @@ class DataSourceViewSet(ScopedViewSet):
 
     def get_queryset(self) -> DataSourceQuerySet:
         return DataSource.objects.for_user(caller(self.request))
-
-    def get_parsers(self) -> list[BaseParser]:
-        if self.request is not None and self.request.method == "PATCH":
-            return [StrictJSONParser(), MergePatchParser()]
-        return [StrictJSONParser()]
-
-    def get_locked(self, role: Role) -> DataSource:
-        """Fetch the data source in the path, locked; raises 401, 403 (also below `role`) or 404."""
-        data_source = find_locked(self)
-        require_role(data_source.role, role)
-        return data_source
 
     @describe(**openapi.LIST)
     def list(self, request: Request) -> Response:
@@ -92,6 +86,7 @@ class DataSourceViewSet(ScopedViewSet):
     def retrieve(self, request: Request, data_source_id: str) -> Response:
         """Give one data source; 304 if `If-None-Match` names its version."""
         data_source = self.get_object()
+        check_parameters(request)
         tags = parse_etags(request.headers.get("If-None-Match", ""))
         if "*" in tags or data_source.etag in [tag.removeprefix("W/") for tag in tags]:
             return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": data_source.etag})
@@ -101,7 +96,7 @@ class DataSourceViewSet(ScopedViewSet):
     @transaction.atomic
     def partial_update(self, request: Request, data_source_id: str) -> Response:
         """Change the given fields of a data source, and only those (editor, admin, owner)."""
-        data_source = self.get_locked(Role.EDITOR)
+        data_source = find_locked(self, Role.EDITOR)
         data = read_body(request, parameters=["dry_run"])
         dry_run = read_switch(request, "dry_run")
         is_current = is_version_meant(request, data_source)
@@ -116,12 +111,7 @@ class DataSourceViewSet(ScopedViewSet):
             raise PreconditionFailed(data_source.etag)
         etag = data_source.etag
         changes = data_source.apply_changes(
-            serializer.validated_data,
-            user=caller(request),
-            origin=DataSourceRevision.Origin.API,
-            request_id=request_id.get(),
-            is_locked=True,
-            dry_run=dry_run,
+            serializer.validated_data, **recorded(request), dry_run=dry_run
         )
         if dry_run:
             data = DataSourceSerializer(data_source).data
@@ -133,7 +123,7 @@ class DataSourceViewSet(ScopedViewSet):
     @transaction.atomic
     def destroy(self, request: Request, data_source_id: str) -> Response:
         """Delete a data source and its history (admin, owner)."""
-        data_source = self.get_locked(Role.ADMIN)
+        data_source = find_locked(self, Role.ADMIN)
         read_no_body(request)
         check_precondition(request, data_source)
         data_source.delete()
@@ -161,7 +151,7 @@ class HistoryViewSet(ScopedViewSet):
     @transaction.atomic
     def restore(self, request: Request, data_source_id: str, version: str) -> Response:
         """Bring all fields back to what they were at a version (admin, owner); a new version."""
-        data_source = find_locked(self)
+        data_source = find_locked(self, Role.VIEWER)
         if not data_source.has_version(number := read_id(version)):
             raise NotFound("The data source has no such version.")
         require_role(data_source.role, Role.ADMIN)
@@ -192,6 +182,7 @@ class SourceTypeView(APIView):
                 "url_schemes": source_type.url_schemes,
                 "url_options": source_type.url_options,
                 "fields": source_type.fields,
+                "credential_fields": source_type.credential_fields,
                 "driver": source_type.driver,
                 "driver_installed": source_type.is_driver_installed,
             }
@@ -205,38 +196,9 @@ class SourceTypeView(APIView):
         )
 
 
-def find_locked(view: ScopedViewSet) -> DataSource:
-    """Fetch the data source in the path for a change; it stays locked until the commit.
-
-    Raises 401, 403 or 404.
-    """
-    view.receive_body()
-    data_sources = DataSource.objects.for_user(caller(view.request)).for_update()
-    data_source: DataSource = view.find(data_sources, view.kwargs["data_source_id"])
-    return data_source
-
-
 def data_source_response(
     data_source: DataSource, message: str, status: int = HTTPStatus.OK
 ) -> SuccessResponse:
     """Answer with one data source and its entity tag."""
     data = DataSourceSerializer(data_source).data
     return SuccessResponse(data, message, status, headers={"ETag": data_source.etag})
-
-
-def is_version_meant(request: Request, data_source: DataSource) -> bool:
-    """Whether `If-Match` names this version, or is absent (RFC 9110, section 13.1.1)."""
-    tags = parse_etags(request.headers.get("If-Match", "*"))
-    return "*" in tags or data_source.etag in tags
-
-
-def check_precondition(request: Request, data_source: DataSource) -> None:
-    """Raise PreconditionFailed (412) if `If-Match` names other versions only."""
-    if not is_version_meant(request, data_source):
-        raise PreconditionFailed(data_source.etag)
-
-
-def is_merge_patch(request: Request) -> bool:
-    """Whether the body is a JSON merge patch (RFC 7396) rather than plain JSON."""
-    media_type: str = request.content_type.partition(";")[0].strip().lower()
-    return media_type == MergePatchParser.media_type

@@ -7,12 +7,14 @@ from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig
 from django_filters import FilterSet
 from rest_framework import viewsets
 from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.authentication import caller
 from organizations.permissions import IsAuthenticated, require_membership
 from rivergen.pagination import CursorPagination
+from rivergen.parsers import MergePatchParser, StrictJSONParser
 from rivergen.requests import check_parameters, read_id
 
 
@@ -31,6 +33,11 @@ class ScopedViewSet(viewsets.GenericViewSet):
     ordering_fields: ClassVar[tuple[str, ...]] = ()
     filterset_class: ClassVar[type[FilterSet] | None] = None
     repeatable_parameters: ClassVar[tuple[str, ...]] = ()
+
+    def get_parsers(self) -> list[BaseParser]:
+        if self.request is not None and self.request.method == "PATCH":
+            return [StrictJSONParser(), MergePatchParser()]
+        return [StrictJSONParser()]
 
     def get_object(self) -> Any:
         return self.find(self.get_queryset(), self.kwargs[self.lookup_url_kwarg])

@@ -160,6 +160,8 @@ class DataSourceTests(DataSourceTestCase):
         types = {entry["type"]: entry for entry in response.json()["data"]}
         self.assertEqual({*types}, {*DataSource.Type.values})
         self.assertTrue(types["postgresql"]["driver_installed"])
+        self.assertIn("password", types["postgresql"]["credential_fields"])
+        self.assertEqual(types["csv"]["credential_fields"], [])
         pagination = {"next": None, "previous": None, "page_size": len(types)}
         self.assertEqual(response.json()["pagination"], pagination)
         self.assert_error(self.call("get", "/data-source-types", user=self.loner), 403, "FORBIDDEN")
