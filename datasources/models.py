@@ -1,8 +1,9 @@
 """Data sources and their history: every rule about one row, and about many."""
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import reduce
 from operator import or_
 from typing import Any, NoReturn, Self
@@ -10,15 +11,20 @@ from typing import Any, NoReturn, Self
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Lower, Upper
 from django.http import Http404
 from django.utils import timezone
 
-from datasources.connection_strings import validate_connection_string, validate_fit
-from datasources.source_types import SOURCE_TYPES, DataSourceType, SourceType
+from datasources.connection_strings import (
+    split_secrets,
+    url_destination,
+    validate_connection_string,
+    validate_fit,
+)
+from datasources.source_types import SECRET_FIELDS, SOURCE_TYPES, DataSourceType, SourceType
 from datasources.validators import (
     HOST_MAX_LENGTH,
     TAG_MAX_LENGTH,
@@ -29,7 +35,7 @@ from datasources.validators import (
     validate_tags,
     validate_text,
 )
-from organizations.models import Organization, User, Workspace
+from organizations.models import Membership, Organization, Role, User, Workspace
 from rivergen.constraints import unique
 
 WORKSPACE_GONE = "The workspace has been removed."
@@ -58,10 +64,24 @@ UPDATABLE_FIELDS = (
     "metadata",
     "tags",
 )
+# What decides where secrets would travel, beside the connection string (contract, section 4a).
+DESTINATION_FIELDS = (
+    "type",
+    "host",
+    "port",
+    "use_ssh_tunnel",
+    "ssh_host",
+    "ssh_port",
+    "ssh_username",
+    "ssh_local_port",
+)
 SEARCHED_FIELDS = ("name", "description", "host", "database_name")
 
 Changes = dict[str, dict[str, Any]]
-"""What a change did, by field: `{"port": {"from": 5432, "to": 5433}}`."""
+"""What a change did, by field: `{"port": {"from": 5432, "to": 5433}}`.
+
+A secret shows by its name and its state, never by its value.
+"""
 
 
 class UnrecordedChangeError(TypeError):
@@ -110,11 +130,12 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         objs = list(objs)
         for data_source in objs:
             data_source.complete()
-        with transaction.atomic():
+        with secrets_apart(objs) as secrets, transaction.atomic():
             created = super().bulk_create(objs, *args, **options)  # type: ignore[arg-type]
+            entered = map(DataSource.enter_first_secrets, created, secrets)
             DataSourceRevision.objects.bulk_create(
-                data_source.first_revision(DataSourceRevision.Origin.SHELL)
-                for data_source in created
+                data_source.first_revision(changes, DataSourceRevision.Origin.SHELL)
+                for data_source, changes in zip(created, entered, strict=True)
             )
         return created
 
@@ -131,15 +152,15 @@ class TrimmedCharField(models.CharField):
         return value.strip() if isinstance(value, str) else value
 
 
-def _text(max_length: int, *validators: Any, help_text: str = "") -> models.CharField:
+def _text(max_length: int, *validators: Any, **options: Any) -> models.CharField:
     """Optional text: null when there is none, never empty."""
     return models.CharField(
         max_length=max_length,
         null=True,
         blank=True,
         default=None,
-        help_text=help_text,
         validators=[validate_text, *validators],
+        **options,
     )
 
 
@@ -200,7 +221,7 @@ class DataSource(models.Model):
     connection_string = _text(
         4_096,
         validate_connection_string,
-        help_text="A URL whose scheme fits the type, without a password in it.",
+        help_text="A URL whose scheme fits the type. A password in it goes to the credentials.",
     )
     file_path = _text(1_000, validate_file_path, help_text="Relative object path in storage.")
 
@@ -220,6 +241,8 @@ class DataSource(models.Model):
     schema_auto_refresh = models.BooleanField(default=False)
     schema_refresh_interval = _number(60, 2_592_000, 3_600, help_text="Seconds.")
 
+    # Set with the secrets, shown with them, and, unlike them, in clear.
+    username = _text(255, editable=False)
     metadata = models.JSONField(default=dict, blank=True, validators=[validate_metadata])
     tags = ArrayField(
         models.CharField(max_length=TAG_MAX_LENGTH),
@@ -260,7 +283,12 @@ class DataSource(models.Model):
     class Meta:
         ordering = ["name", "id"]
         constraints = [
-            models.UniqueConstraint("workspace", Lower("name"), name="data_source_name_unique")
+            models.UniqueConstraint(
+                "workspace",
+                Lower("name"),
+                name="data_source_name_unique",
+                violation_error_message=NAME_TAKEN,
+            )
         ]
         indexes = [
             # `?organization_id=`, by each `?ordering=`.
@@ -292,6 +320,19 @@ class DataSource(models.Model):
         """The entity tag (RFC 9110, section 8.8.3): the version, quoted."""
         return f'"{self.version}"'
 
+    @property
+    def has_secrets(self) -> bool:
+        """Whether secrets are stored."""
+        return self.credentials_status != self.CredentialsStatus.UNSET
+
+    @property
+    def destination(self) -> str:
+        """What the secrets are sealed to: a digest of all that decides where they would travel."""
+        parts: list[Any] = [getattr(self, field) for field in DESTINATION_FIELDS]
+        if self.connection_string is not None:
+            parts.append(url_destination(self.connection_string))
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
     def save(self, *args: Any, origin: str = "shell", request_id: str = "", **kwargs: Any) -> None:
         """Insert a new data source and the first revision of its history.
 
@@ -302,10 +343,11 @@ class DataSource(models.Model):
             raise UnrecordedChangeError
         self.complete()
         try:
-            with self._unique_name(), transaction.atomic():
+            with secrets_apart([self]) as [secrets], self._unique_name(), transaction.atomic():
                 Organization.objects.lock(self.organization_id)
                 super().save(*args, **kwargs)
-                self.first_revision(origin, request_id).save()
+                entered = self.enter_first_secrets(secrets)
+                self.first_revision(entered, origin, request_id).save()
         except (Http404, IntegrityError) as error:
             if isinstance(error, IntegrityError) and "workspace_id" not in str(error):
                 raise
@@ -322,16 +364,33 @@ class DataSource(models.Model):
                 raise ValidationError({"workspace_id": WORKSPACE_GONE})
             self.workspace = workspace
         self.organization_id = self.workspace.organization_id
-        self._check(("name", "type", *UPDATABLE_FIELDS))
+        self._check(("name", "type", "username", *UPDATABLE_FIELDS))
 
-    def first_revision(self, origin: str, request_id: str = "") -> "DataSourceRevision":
-        """Give the revision that records the creation: all fields that are not at their default."""
+    def take_secrets(self) -> dict[str, str]:
+        """Leave the connection string without the secrets it brought; give those, by field."""
+        if self.connection_string is None:
+            return {}
+        self.connection_string, secrets = split_secrets(self.connection_string, self.source_type)
+        return secrets
+
+    def enter_first_secrets(self, secrets: Mapping[str, str]) -> Changes:
+        """Store the secrets that came with a new data source, once that is stored itself."""
+        return self.credentials.enter(secrets, self.created_by)
+
+    def first_revision(
+        self, entered: Changes, origin: str, request_id: str = ""
+    ) -> "DataSourceRevision":
+        """Give the revision that records the creation.
+
+        It has all fields that are not at their default, and the secrets that were entered.
+        """
         unset = DataSource()
         changes: Changes = {}
-        for field in ("type", *UPDATABLE_FIELDS):
+        for field in ("type", *UPDATABLE_FIELDS, "username", "credentials_status"):
             value = getattr(self, field)
             if value != getattr(unset, field):
                 changes[field] = {"from": None, "to": value}
+        changes |= entered
         return DataSourceRevision(
             data_source=self,
             version=self.version,
@@ -359,6 +418,10 @@ class DataSource(models.Model):
         moves `version` by one and adds a revision, all in one transaction. Without any field it
         does nothing. Returns what differs.
 
+        A password in `connection_string` is entered as a secret, and the string stored without
+        it. If the destination moves, the other secrets are sealed to the new one if `user` is an
+        admin or owner, and else wait to be confirmed (contract, section 4a).
+
         The row is locked and read anew first, so that concurrent writers of other fields lose
         nothing, unless `is_locked` says that it comes from `for_update` in this transaction. With
         `dry_run` this instance becomes what would be stored, and nothing is.
@@ -366,43 +429,79 @@ class DataSource(models.Model):
         Raises ValidationError (400) if a value is invalid, the fields contradict each other, or
         the name is taken. Source: "Update Data Source", Features; contract, section 4.
         """
-        # Whoever holds the lock has a transaction, and no use for a savepoint in it.
-        with transaction.atomic(savepoint=not is_locked):
-            if not is_locked:
-                self.refresh_from_db(from_queryset=DataSource.objects.for_update())
+        with self._changing(is_locked, dry_run):
             if unknown := [field for field in changes if field not in UPDATABLE_FIELDS]:
                 raise ValidationError(dict.fromkeys(unknown, "This field cannot be changed."))
             if not changes:
                 return {}
             before = {field: getattr(self, field) for field in changes}
+            old_destination = self.destination
             for field, value in changes.items():
                 setattr(self, field, value)
             self._check(changes)
+            secrets = self.take_secrets() if "connection_string" in changes else {}
             differences: Changes = {
                 field: {"from": before[field], "to": getattr(self, field)}
                 for field in changes
                 if not is_same_json(before[field], getattr(self, field))
             }
-            self.updated_at = timezone.now()
-            self.updated_by = user
-            self.version += bool(differences)
-            if dry_run:
-                if "name" in differences and self.is_name_taken(self.name):
-                    raise ValidationError({"name": NAME_TAKEN})
-                return differences
-            columns = [*differences, "version", "updated_at", "updated_by"]
-            with self._unique_name():
-                super().save(update_fields=columns)
-            if differences:
-                DataSourceRevision.objects.create(
-                    data_source=self,
-                    version=self.version,
-                    changed_at=self.updated_at,
-                    changed_by=user,
-                    origin=origin,
-                    request_id=request_id,
-                    changes=differences,
-                )
+            differences |= self.credentials.enter(secrets, user)
+            if self.has_secrets and self.destination != old_destination:
+                differences |= self.credentials.follow(old_destination, self._is_admin(user))
+            self._record(differences, user=user, origin=origin, request_id=request_id)
+            return differences
+
+    def set_credentials(
+        self,
+        credentials: Mapping[str, str | None],
+        *,
+        user: User | None,
+        origin: str = "shell",
+        request_id: str = "",
+        is_locked: bool = False,
+    ) -> Changes:
+        """Enter the given credentials, and only those; null clears one. Record which.
+
+        `credentials` maps names of `CREDENTIAL_FIELDS` to text. A secret is sealed to the
+        destination as it is now, and may be used there. What is returned, stored beside it and
+        locked is as with `apply_changes`.
+
+        Raises ValidationError (400) if a value is invalid or does not fit the type.
+        Source: contract, section 4a.
+        """
+        with self._changing(is_locked):
+            if not credentials:
+                return {}
+            self.credentials.validate(credentials)
+            secrets = {**credentials}
+            differences: Changes = {}
+            if "username" in secrets:
+                before, self.username = self.username, secrets.pop("username")
+                self._check(["username"])
+                if self.username != before:
+                    differences["username"] = {"from": before, "to": self.username}
+            differences |= self.credentials.enter(secrets, user)
+            self._record(differences, user=user, origin=origin, request_id=request_id)
+            return differences
+
+    def confirm_credentials(
+        self,
+        *,
+        user: User | None,
+        origin: str = "shell",
+        request_id: str = "",
+        is_locked: bool = False,
+    ) -> Changes:
+        """Let the secrets that wait be used at the destination as it is now. Record which.
+
+        Without any that waits it does nothing. Raises PermissionDenied (403) unless `user` is an
+        admin or owner, and CredentialsUnreadable (409). Source: contract, section 4a.
+        """
+        with self._changing(is_locked):
+            if not self._is_admin(user):
+                raise PermissionDenied("Only an admin or owner may confirm secrets.")
+            if differences := self.credentials.confirm():
+                self._record(differences, user=user, origin=origin, request_id=request_id)
             return differences
 
     def restore(
@@ -410,19 +509,19 @@ class DataSource(models.Model):
     ) -> Changes:
         """Bring all fields back to what they were at `version`, as a change of its own.
 
-        Undoes the later revisions, newest first. Raises DataSourceRevision.DoesNotExist (404) if
-        there was no such version, and ValidationError (409) if the old values cannot be had any
-        more, because the name is taken, say.
+        Undoes the later revisions, newest first; credentials stay as they are, under the rule of
+        `apply_changes`. Raises DataSourceRevision.DoesNotExist (404) if there was no such version,
+        and ValidationError (409) if the old values cannot be had any more, because the name is
+        taken, say.
         """
-        with transaction.atomic(savepoint=not is_locked):
-            if not is_locked:
-                self.refresh_from_db(from_queryset=DataSource.objects.for_update())
+        with self._changing(is_locked):
             if not self.has_version(version):
                 raise DataSourceRevision.DoesNotExist
             old_values: dict[str, Any] = {}
             for revision in self.revisions.filter(version__gt=version).order_by("-version"):
                 for field, change in revision.changes.items():
-                    old_values[field] = change["from"]
+                    if field in UPDATABLE_FIELDS:
+                        old_values[field] = change["from"]
             return self.apply_changes(
                 old_values,
                 user=user,
@@ -465,6 +564,55 @@ class DataSource(models.Model):
         )
         return namesakes.exclude(pk=self.pk).exists()
 
+    @contextmanager
+    def _changing(self, is_locked: bool, dry_run: bool = False) -> Iterator[None]:
+        """Hold the row, locked and read anew, for a change; a dry run is undone in the end."""
+        # Whoever holds the lock has a transaction, and no use for a savepoint in it.
+        with transaction.atomic(savepoint=dry_run or not is_locked):
+            if not is_locked:
+                self.refresh_from_db(from_queryset=DataSource.objects.for_update())
+            yield
+            if dry_run:
+                transaction.set_rollback(True)
+
+    def _record(
+        self, differences: Changes, *, user: User | None, origin: str, request_id: str
+    ) -> None:
+        """Store what differs, who and when, and, if anything does, the version and a revision."""
+        self._update_credentials_status(differences)
+        self.updated_at = timezone.now()
+        self.updated_by = user
+        self.version += bool(differences)
+        # Secrets have rows of their own, and all else that differs is a column of this one.
+        columns = [field for field in differences if field not in SECRET_FIELDS]
+        with self._unique_name():
+            super().save(update_fields=[*columns, "version", "updated_at", "updated_by"])
+        if differences:
+            DataSourceRevision.objects.create(
+                data_source=self,
+                version=self.version,
+                changed_at=self.updated_at,
+                changed_by=user,
+                origin=origin,
+                request_id=request_id,
+                changes=differences,
+            )
+
+    def _update_credentials_status(self, differences: Changes) -> None:
+        """Sum up what became of the secrets, if anything did."""
+        if differences.keys().isdisjoint(SECRET_FIELDS):
+            return
+        before, self.credentials_status = self.credentials_status, self.credentials.status()
+        if self.credentials_status != before:
+            differences["credentials_status"] = {"from": before, "to": self.credentials_status}
+
+    def _is_admin(self, user: User | None) -> bool:
+        """Whether `user` may confirm secrets here: an admin or owner, whichever way in."""
+        if user is None:
+            return False
+        admins = Membership.objects.for_user(user).including(Role.ADMIN)
+        return admins.filter(organization_id=self.organization_id).exists()
+
     def _check(self, fields: Iterable[str]) -> None:
         """Validate these fields, and the rules across all; every fault is in one error."""
         errors: dict[str, Any] = {}
@@ -481,6 +629,25 @@ class DataSource(models.Model):
     def _unique_name(self) -> AbstractContextManager[None]:
         """Tell of a name that is taken, also when two writers race for it (400)."""
         return unique("data_source_name_unique", "name", NAME_TAKEN)
+
+
+@contextmanager
+def secrets_apart(data_sources: Sequence[DataSource]) -> Iterator[list[dict[str, str]]]:
+    """Take the secrets out of the connection strings of new data sources, to store both.
+
+    They are put back if the block fails, so that another attempt has them.
+    """
+    urls = [data_source.connection_string for data_source in data_sources]
+    try:
+        secrets = [data_source.take_secrets() for data_source in data_sources]
+        for data_source, of_one in zip(data_sources, secrets, strict=True):
+            status = DataSource.CredentialsStatus
+            data_source.credentials_status = status.SET if of_one else status.UNSET
+        yield secrets
+    except BaseException:
+        for data_source, url in zip(data_sources, urls, strict=True):
+            data_source.connection_string = url
+        raise
 
 
 def is_same_json(one: Any, other: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 
 from datasources.models import DataSource
 from organizations.testing import APITestCase, APITestMixin, blocked_connections
@@ -11,8 +11,8 @@ from organizations.testing import APITestCase, APITestMixin, blocked_connections
 class DataSourceTestMixin(APITestMixin):
     """The seed's data source, as its document shows it before the update."""
 
-    data_source: ClassVar[DataSource]
-    path: ClassVar[str]
+    data_source: DataSource
+    path: str
 
     @classmethod
     def make_world(cls) -> None:

@@ -185,6 +185,10 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         """Restrict to the memberships of an active user itself."""
         return self.filter(user_id=user.pk, user__is_active=True)
 
+    def including(self, role: Role) -> Self:
+        """Restrict to the members who may do what `role` may."""
+        return self.filter(role__in=[other for other in Role if other.includes(role)])
+
 
 class Membership(models.Model):
     """A user's place in an organization."""

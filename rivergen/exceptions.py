@@ -11,6 +11,7 @@ class Conflict(APIException):
     """The state of the resource forbids this."""
 
     status_code = HTTPStatus.CONFLICT
+    error_code = "CONFLICT"  # subclasses have codes of their own
     default_detail = "The state of the resource forbids this."
 
 

@@ -91,6 +91,13 @@ class DataSourceModelTests(DataSourceTestCase):
         self.assertEqual((data_source.port, data_source.version), (1, 2))
         self.assertEqual(self.stored(), before)
 
+    def test_a_dry_run_leaves_the_transaction_of_its_caller_alone(self):
+        with transaction.atomic():
+            data_source = DataSource.objects.for_update().get(pk=self.data_source.pk)
+            data_source.apply_changes({"port": 1}, user=self.admin, is_locked=True)
+            data_source.apply_changes({"port": 2}, user=self.admin, is_locked=True, dry_run=True)
+        self.assertEqual(self.stored()["port"], 1)
+
     def test_restore_undoes_all_later_changes_at_once(self):
         for changes in ({"port": 1, "tags": ["a"]}, {"port": 2, "metadata": {"a": 1}}, {"port": 3}):
             self.fetch().apply_changes(changes, user=self.editor)

@@ -1,0 +1,54 @@
+"""What a credential may hold, whoever enters it."""
+
+import json
+from typing import Any, NoReturn
+
+from django.core.exceptions import ValidationError
+
+from datasources.models import DataSource
+from datasources.validators import is_mask, validate_text
+
+SECRET_MAX_BYTES = 64 * 1024
+PUBLIC_KEY_STARTS = (
+    "ssh-",
+    "ecdsa-",
+    "sk-ssh-",
+    "sk-ecdsa-",
+    "-----BEGIN PUBLIC KEY",
+    "---- BEGIN",
+)
+
+
+def validate_field(field: str, data_source: DataSource) -> None:
+    """Accept the name of a credential that this data source can log in with."""
+    fitting = data_source.source_type.credential_fields
+    if field not in fitting:
+        names = ", ".join(fitting) or "no credentials"
+        raise ValidationError(f"A source of type {data_source.type} takes {names}.")
+
+
+def validate_secret(field: str, text: Any) -> None:
+    """Accept the text of a secret. Raises ValidationError (400) that never repeats any of it."""
+    if not isinstance(text, str) or not text:
+        raise ValidationError("Must be a string, not empty; null clears it.")
+    validate_text(text)
+    if len(text.encode()) > SECRET_MAX_BYTES:
+        raise ValidationError(f"Must not be larger than {SECRET_MAX_BYTES:,} bytes.")
+    if is_mask(text):
+        raise ValidationError("This is a mask. Leave the field out, and the stored value stays.")
+    if field == "service_account_json" and not is_json_object(text):
+        raise ValidationError("Must be the text of a JSON object.")
+    if field == "ssh_private_key" and text.lstrip().startswith(PUBLIC_KEY_STARTS):
+        raise ValidationError("This is a public key; the private one is needed.")
+
+
+def is_json_object(text: str) -> bool:
+    """Whether the text is one JSON object (RFC 8259)."""
+    try:
+        return isinstance(json.loads(text, parse_constant=_refuse_constant), dict)
+    except (RecursionError, ValueError):
+        return False
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError
