@@ -15,26 +15,17 @@ from datasources.models import (
     DataSource,
     DataSourceRevision,
 )
-from datasources.source_types import DataSourceType
+from datasources.source_types import CREDENTIAL_FIELDS, DataSourceType
 from datasources.validators import (
     TAG_MAX_LENGTH,
     TAGS_MAX_COUNT,
     is_too_deep,
+    names_secret,
     validate_metadata,
     validate_tags,
 )
 from organizations.models import Role, Workspace
 from rivergen.serializers import StrictIntegerField, StrictModelSerializer, unknown_name
-
-CREDENTIAL_FIELDS = (
-    "username",
-    "password",
-    "ssh_password",
-    "ssh_private_key",
-    "ssh_private_key_passphrase",
-    "token",
-    "service_account_json",
-)
 
 
 @extend_schema_field(
@@ -54,7 +45,7 @@ class TagsField(serializers.ListField):
         if not isinstance(data, list):
             raise serializers.ValidationError("Must be an array of strings.")
         tags = [tag.strip() if isinstance(tag, str) else tag for tag in data]
-        _check(validate_tags, tags)
+        run_model_validator(validate_tags, tags)
         return tags
 
 
@@ -63,11 +54,11 @@ class MetadataField(serializers.DictField):
     """A JSON object, kept to the letter."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        _check(validate_metadata, data)
+        run_model_validator(validate_metadata, data)
         return data
 
 
-def _check(validate: Any, value: Any) -> None:
+def run_model_validator(validate: Any, value: Any) -> None:
     """Run a validator of the model; its error becomes one of the serializer's."""
     try:
         validate(value)
@@ -129,7 +120,7 @@ class DataSourceWriteSerializer(StrictModelSerializer):
         extra_kwargs = {"name": {"trim_whitespace": True}}
 
     def refuse(self, name: str, value: Any) -> None:
-        if name in CREDENTIAL_FIELDS:
+        if name in CREDENTIAL_FIELDS or (name not in READ_ONLY_FIELDS and names_secret(name)):
             raise serializers.ValidationError(
                 "Credentials are set apart from the rest: "
                 "PUT /api/v1/data-sources/{data_source_id}/credentials."
@@ -266,5 +257,6 @@ class SourceTypeSerializer(serializers.Serializer):
     url_schemes = serializers.ListField(child=serializers.CharField())
     url_options = serializers.ListField(child=serializers.CharField())
     fields = FieldDescriptionSerializer(many=True)  # type: ignore[assignment]
+    credential_fields = serializers.ListField(child=serializers.CharField())
     driver = serializers.CharField()
     driver_installed = serializers.BooleanField()

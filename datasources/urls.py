@@ -4,6 +4,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from datasources import views
+from datasources.credentials.views import CredentialsViewSet
 
 router = SimpleRouter(trailing_slash=False)
 router.register("data-sources", views.DataSourceViewSet, basename="data-source")
@@ -17,6 +18,16 @@ urlpatterns = [
     path(
         "data-sources/<str:data_source_id>/history/<str:version>/restore",
         views.HistoryViewSet.as_view({"post": "restore"}),
+    ),
+    path(
+        "data-sources/<str:data_source_id>/credentials",
+        CredentialsViewSet.as_view(
+            {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+        ),
+    ),
+    path(
+        "data-sources/<str:data_source_id>/credentials/confirm",
+        CredentialsViewSet.as_view({"post": "confirm"}),
     ),
     path("data-source-types", views.SourceTypeView.as_view()),
 ]

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rivergen.pagination import pagination_schema
-from rivergen.responses import ERROR_CODES, envelope_schema
+from rivergen.responses import CONFLICT_CODES, ERROR_CODES, envelope_schema
 from rivergen.serializers import StrictFieldsMixin
 
 FAILURES = {
@@ -48,7 +48,7 @@ HEADERS: dict[int, dict[str, str]] = {
 class ErrorDetailSerializer(serializers.Serializer):
     """What went wrong."""
 
-    code = serializers.ChoiceField(choices=sorted(ERROR_CODES.values()))
+    code = serializers.ChoiceField(choices=sorted([*ERROR_CODES.values(), *CONFLICT_CODES]))
     message = serializers.CharField(help_text="One sentence for a person.")
     details = serializers.DictField(
         child=serializers.ListField(child=serializers.CharField()),

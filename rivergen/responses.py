@@ -40,6 +40,8 @@ ERROR_CODES = {
     500: "INTERNAL_ERROR",
     503: "SERVICE_UNAVAILABLE",
 }
+# More exact than the status: the `error_code` of an exception.
+CONFLICT_CODES = ("CREDENTIALS_UNCONFIRMED", "CREDENTIALS_UNREADABLE")
 
 
 class SuccessResponse(Response):
@@ -67,12 +69,17 @@ def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
     }
 
 
-def error_body(status: int, message: str, details: dict[str, list[str]] | None = None) -> Any:
+def error_body(
+    status: int,
+    message: str,
+    details: dict[str, list[str]] | None = None,
+    code: str | None = None,
+) -> Any:
     """Build the body of a failure: `details` maps field names to sentences."""
     return {
         "success": False,
         "error": {
-            "code": ERROR_CODES.get(status, ERROR_CODES[400 if status < 500 else 500]),
+            "code": code or ERROR_CODES.get(status, ERROR_CODES[400 if status < 500 else 500]),
             "message": message,
             "details": details or {},
             "request_id": request_id.get(),
@@ -94,11 +101,14 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     elif isinstance(translated, exceptions.ValidationError):
         detail: Any = translated.detail
         fields = detail if isinstance(detail, dict) else {}
-        details = {field: _sentences(value) for field, value in fields.items()}
+        # Once each: a rule may be one of the field, and of the model.
+        details = {field: [*dict.fromkeys(_sentences(value))] for field, value in fields.items()}
         message = _summary(details) if details else " ".join(_sentences(detail))
         response.data = error_body(response.status_code, message, details)
     else:
-        response.data = error_body(response.status_code, _sentence(translated.detail))
+        code = getattr(translated, "error_code", None)
+        sentence = _sentence(translated.detail)
+        response.data = error_body(response.status_code, sentence, code=code)
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
     # Django would log each 5xx once more, after the request and without its id.

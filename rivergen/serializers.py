@@ -69,6 +69,9 @@ class StrictFieldsMixin:
 
     refused_names: Collection[str] = ()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # DRF's has the data, and those may be secret
+
     @classmethod
     @functools.cache
     def class_fields(cls) -> dict[str, serializers.Field]:

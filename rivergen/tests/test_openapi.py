@@ -9,6 +9,8 @@ from typing import Any
 from django.test import Client
 
 from organizations.testing import APITestCase
+from rivergen.exceptions import Conflict
+from rivergen.responses import ERROR_CODES
 from rivergen.tests.routes import METHODS, routes
 
 PUBLIC_PATHS = ("/api/v1/auth/token", "/api/v1/auth/token/refresh")
@@ -71,6 +73,10 @@ class OpenAPITests(APITestCase):
             for method, operation in item.items():
                 if method in METHODS:
                     yield path, method, operation
+
+    def test_names_every_code_of_a_failure(self):
+        codes = {*ERROR_CODES.values(), *(error.error_code for error in Conflict.__subclasses__())}
+        self.assertEqual({*self.document["components"]["schemas"]["CodeEnum"]["enum"]}, codes)
 
     def resolve(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Follow a reference, however often it is wrapped."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.db import transaction
 
+from datasources.credentials.models import Credential
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
 from organizations.models import Membership, Organization, User, Workspace
@@ -15,6 +16,7 @@ from rivergen.tests.routes import routes
 ROLES = ("viewer", "editor", "admin", "owner")
 ORGANIZATION = "/organizations/{organization_id}"
 DATA_SOURCE = "/data-sources/{data_source_id}"
+CREDENTIALS = f"{DATA_SOURCE}/credentials"
 METHODS = {"get", "post", "put", "patch", "delete", "options"}
 MERGE_PATCH = "application/merge-patch+json"
 NO_IDS = (
@@ -58,6 +60,11 @@ ROUTES = {
     ("get", DATA_SOURCE): Route("viewer", 200),
     ("patch", DATA_SOURCE): Route("editor", 200, {"port": 5433}),
     ("delete", DATA_SOURCE): Route("admin", 204),
+    ("get", CREDENTIALS): Route("viewer", 200),
+    ("put", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
+    ("patch", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
+    ("delete", CREDENTIALS): Route("editor", 204),
+    ("post", f"{CREDENTIALS}/confirm"): Route("admin", 200),
     ("get", f"{DATA_SOURCE}/history"): Route("viewer", 200),
     ("post", f"{DATA_SOURCE}/history/{{version}}/restore"): Route("admin", 200),
 }
@@ -69,7 +76,9 @@ class RouteTests(DataSourceTestCase):
     @classmethod
     def setUpTestData(cls) -> None:
         super().setUpTestData()
-        cls.data_source.apply_changes({"description": "Second version"}, user=cls.owner)
+        # There is something to restore, to clear and to confirm.
+        cls.data_source.set_credentials({"password": "hunter2"}, user=cls.owner)
+        cls.data_source.apply_changes({"host": "moved.example.com"}, user=cls.editor)
         cls.ids = {
             "organization_id": cls.acme.pk,
             "workspace_id": cls.acme.workspaces.create(name="Empty").pk,
@@ -79,7 +88,7 @@ class RouteTests(DataSourceTestCase):
         }
 
     def everything(self) -> list[Any]:
-        models = (Organization, Workspace, Membership, DataSource, DataSourceRevision)
+        models = (Organization, Workspace, Membership, DataSource, DataSourceRevision, Credential)
         return [[*model._default_manager.order_by("pk").values()] for model in models]
 
     def attempt(
@@ -169,7 +178,7 @@ class RouteTests(DataSourceTestCase):
             body = json.dumps(route.body).encode()
             cases = [(no_object, "application/json", 400) for no_object in NO_OBJECTS]
             cases += [(body, "text/plain", 415), (b"name=Third", "text/plain", 415)]
-            if (method, path) != ("patch", DATA_SOURCE):
+            if method != "patch":
                 cases += [(body, MERGE_PATCH, 415), (b"{}", MERGE_PATCH, 415)]
             for sent, media_type, status in cases:
                 with self.subTest(method=method, path=path, sent=sent, media_type=media_type):

@@ -1,0 +1,46 @@
+"""How the endpoints are described in openapi.json."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample
+
+from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
+from datasources.openapi import IF_MATCH
+
+RETRIEVE: dict[str, Any] = {
+    "summary": "Get what is known of the credentials",
+    "response": CredentialsSerializer,
+    "errors": (401, 403, 404),
+    "headers": ("ETag",),
+}
+REPLACE: dict[str, Any] = {
+    "summary": "Replace the credentials",
+    "request": CredentialsUpdateSerializer,
+    "response": CredentialsSerializer,
+    "errors": (401, 403, 404, 412),
+    "headers": ("ETag",),
+    "parameters": (IF_MATCH,),
+    "examples": (OpenApiExample("A username", {"username": "reader"}, request_only=True),),
+}
+UPDATE: dict[str, Any] = {
+    **REPLACE,
+    "summary": "Update some of the credentials",
+    "request": {
+        "application/json": CredentialsUpdateSerializer,
+        "application/merge-patch+json": CredentialsUpdateSerializer,
+    },
+}
+CLEAR: dict[str, Any] = {
+    "summary": "Clear the credentials",
+    "status": 204,
+    "errors": (401, 403, 404, 412, 413, 415),
+    "headers": ("ETag",),
+    "parameters": (IF_MATCH,),
+}
+CONFIRM: dict[str, Any] = {
+    "summary": "Confirm the credentials",
+    "response": CredentialsSerializer,
+    "errors": (401, 403, 404, 409, 412, 413, 415),
+    "headers": ("ETag",),
+    "parameters": (IF_MATCH,),
+}

@@ -1,0 +1,96 @@
+"""What a client may enter as credentials, and what it may see of them: never a value."""
+
+import functools
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from datasources.credentials.validators import SECRET_MAX_BYTES, validate_field, validate_secret
+from datasources.models import DataSource
+from datasources.serializers import run_model_validator
+from datasources.source_types import SECRET_FIELDS
+from datasources.validators import validate_text
+from rivergen.serializers import StrictCharField, StrictSerializer
+
+
+@extend_schema_field(
+    {"type": "string", "format": "password", "minLength": 1, "maxLength": SECRET_MAX_BYTES}
+)
+class SecretField(serializers.Field):
+    """A secret, kept to the letter."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_null=True, write_only=True, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        run_model_validator(functools.partial(validate_secret, str(self.field_name)), data)
+        return data
+
+
+@extend_schema_field(
+    {"type": "string", "format": "json-object", "minLength": 2, "maxLength": SECRET_MAX_BYTES}
+)
+class JSONSecretField(SecretField):
+    """A secret that is the text of a JSON object."""
+
+
+class CredentialsUpdateSerializer(StrictSerializer):
+    """Credentials to enter; null clears one. Only those that fit the type of the source."""
+
+    instance: DataSource
+
+    username = StrictCharField(
+        required=False, allow_null=True, max_length=255, validators=[validate_text]
+    )
+    password = SecretField()
+    ssh_password = SecretField()
+    ssh_private_key = SecretField(help_text="As OpenSSH or PEM has it, header and all.")
+    ssh_private_key_passphrase = SecretField()
+    token = SecretField()
+    service_account_json = JSONSecretField(help_text="The text of the file, a JSON object.")
+
+    def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        validate = functools.partial(validate_field, data_source=self.instance)
+        for field in values:
+            try:
+                run_model_validator(validate, field)
+            except serializers.ValidationError as error:
+                errors[field] = error.detail  # type: ignore[assignment]
+
+
+class SecretStateSerializer(serializers.Serializer):
+    """What may be seen of a secret."""
+
+    is_set = serializers.BooleanField()
+    confirmed = serializers.BooleanField(
+        help_text="Whether it may be sent to the destination as it is now."
+    )
+    set_at = serializers.DateTimeField(allow_null=True)
+    set_by_user_id = serializers.IntegerField(allow_null=True)
+
+
+class CredentialsSerializer(serializers.Serializer):
+    """The credentials of a data source: the username, and of each secret whether it is set."""
+
+    username = serializers.CharField(allow_null=True)
+    password = SecretStateSerializer()
+    ssh_password = SecretStateSerializer()
+    ssh_private_key = SecretStateSerializer()
+    ssh_private_key_passphrase = SecretStateSerializer()
+    token = SecretStateSerializer()
+    service_account_json = SecretStateSerializer()
+
+    def to_representation(self, instance: DataSource) -> dict[str, Any]:
+        states: dict[str, Any] = {
+            credential.field: {
+                "is_set": True,
+                "confirmed": credential.may_be_used,
+                "set_at": credential.set_at,
+                "set_by_user_id": credential.set_by_id,
+            }
+            for credential in instance.credentials.all()
+        }
+        unset = {"is_set": False, "confirmed": False, "set_at": None, "set_by_user_id": None}
+        secrets = {field: states.get(field, unset) for field in SECRET_FIELDS}
+        return super().to_representation({"username": instance.username, **secrets})
