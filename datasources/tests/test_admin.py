@@ -1,0 +1,118 @@
+"""Data sources in the Django admin."""
+
+from typing import Any
+
+from django.test import Client
+
+from datasources.models import DataSource
+from datasources.testing import DataSourceTestCase
+from organizations.models import User
+
+PAGES = "/admin/datasources/datasource/"
+
+
+class AdminTests(DataSourceTestCase):
+    def setUp(self) -> None:
+        User.objects.filter(pk=self.admin.pk).update(is_staff=True, is_superuser=True)
+        self.client = Client()
+        self.client.force_login(self.admin)
+        self.page = f"{PAGES}{self.data_source.pk}/change/"
+
+    def form(self, page: str, **values: Any) -> dict[str, Any]:
+        """Fill in the form of a page as it stands, with other values for some fields."""
+        form = self.client.get(page).context["adminform"].form
+        shown = {name: form[name].value() for name in form.fields}
+        hidden = {form[name].html_initial_name: shown[name] for name in ("metadata", "tags")}
+        filled_in = shown | hidden | values
+        return {
+            name: value
+            for name, value in filled_in.items()
+            if value is not None and value is not False  # which a browser would not send
+        }
+
+    def test_pages_open(self):
+        for page in (PAGES, f"{PAGES}?q=prod", f"{PAGES}add/", self.page):
+            with self.subTest(page=page):
+                self.assertEqual(self.client.get(page).status_code, 200)
+
+    def test_a_change_is_one_of_the_history(self):
+        response = self.client.post(self.page, self.form(self.page, port=5433, tags="a,b"))
+        self.assertRedirects(response, PAGES)
+        self.assertEqual((self.stored()["port"], self.stored()["tags"]), (5433, ["a", "b"]))
+        revision = self.data_source.revisions.first()
+        self.assertEqual((revision.origin, revision.changed_by), ("admin", self.admin))
+        self.assertEqual(revision.request_id, response["X-Request-ID"])
+        self.assertEqual(
+            revision.changes,
+            {"port": {"from": 5432, "to": 5433}, "tags": {"from": [], "to": ["a", "b"]}},
+        )
+
+    def test_saving_what_is_shown_changes_nothing(self):
+        before = self.stored()
+        self.client.post(self.page, self.form(self.page))
+        self.assertEqual(self.stored(), before)
+
+    def test_creates_with_a_first_revision(self):
+        values = {"name": "Lake", "type": "csv", "workspace": self.workspace.pk}
+        page = f"{PAGES}add/"
+        self.assertRedirects(self.client.post(page, self.form(page, **values)), PAGES)
+        data_source = DataSource.objects.get(name="Lake")
+        self.assertEqual(data_source.organization, self.acme)
+        self.assertEqual(data_source.created_by, self.admin)
+        (revision,) = data_source.revisions.all()
+        self.assertEqual((revision.origin, revision.changed_by), ("admin", self.admin))
+
+    def test_says_on_the_page_what_is_invalid(self):
+        DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
+        before = self.stored()
+        for values in ({"port": 0}, {"name": "taken"}, {"use_ssh_tunnel": True}, {"host": "a b"}):
+            with self.subTest(values=values):
+                response = self.client.post(self.page, self.form(self.page, **values))
+                self.assertEqual(response.status_code, 200)
+                self.assertTrue(response.context["adminform"].form.errors)
+                self.assertEqual(self.stored(), before)
+
+    def test_refuses_a_form_that_somebody_else_has_overtaken(self):
+        stale = self.form(self.page, description="Mine")
+        self.call("patch", self.path, {"host": "moved.example.com"}, self.editor)
+        before = self.stored()
+        response = self.client.post(self.page, stale)
+        self.assertContains(response, "changed this data source meanwhile")
+        self.assertEqual(self.stored(), before)
+        fresh = self.form(self.page, description="Mine")
+        self.assertRedirects(self.client.post(self.page, fresh), PAGES)
+        self.assertEqual(self.stored()["host"], "moved.example.com")
+
+    def test_shows_no_metadata_that_it_refuses(self):
+        self.data_source.apply_changes({"metadata": {"team": "blue"}}, user=self.admin)
+        for metadata in (
+            '{"db_password": "hunter2"}',
+            '{"password": "hunter2"',
+            '["hunter2"]',
+            '{"hunter2":' * 3_000,
+        ):
+            with self.subTest(metadata=metadata[:30]):
+                response = self.client.post(self.page, self.form(self.page, metadata=metadata))
+                self.assertContains(response, "blue")
+                self.assertNotContains(response, "hunter2")
+                self.assertEqual(self.stored()["metadata"], {"team": "blue"})
+
+    def test_takes_a_password_and_never_shows_it(self):
+        for url, port in (
+            ("postgresql://reader:hunter2@db/x", 5433),
+            ("postgresql://reader:hunter2@db/x", 0),
+            ("postgresql://reader:hunter2@db:port/x", 5433),
+            ("postgresql://reader:hunter2@[db/x", 5433),
+            ("postgresql://reader:hunter2@d℀b/x", 5433),
+            ("postgresql://reader@db/x?password=hunter2", 0),
+        ):
+            with self.subTest(url=url, port=port):
+                values = self.form(self.page, connection_string=url, port=port)
+                response = self.client.post(self.page, values, follow=True)
+                self.assertEqual(response.status_code, 200)
+                self.assertNotContains(response, "hunter2")
+        for page in (PAGES, self.page, f"{PAGES}{self.data_source.pk}/history/"):
+            self.assertNotContains(self.client.get(page), "hunter2")
+        data_source = DataSource.objects.get(pk=self.data_source.pk)
+        self.assertEqual(data_source.connection_string, "postgresql://reader@db/x")
+        self.assertEqual(data_source.credentials.open(), {"password": "hunter2"})
