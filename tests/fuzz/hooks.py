@@ -12,6 +12,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
+from datasources.source_types import CREDENTIAL_FIELDS, SOURCE_TYPES
 from tests.fuzz import NEWCOMER
 
 CURSOR = "a-cursor"
@@ -20,6 +21,7 @@ NAME_MAX_LENGTH = 255
 USERNAME_MAX_LENGTH = 150
 HOST_MAX_LENGTH = 253
 CONNECTION_STRING_MAX_LENGTH = 4096
+SECRET_MAX_LENGTH = 65_536
 
 WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
 HOST = st.one_of(
@@ -34,8 +36,10 @@ schemathesis.openapi.format("connection-string", st.just(CONNECTION_STRING))
 schemathesis.openapi.format("cursor", st.just(CURSOR))
 schemathesis.openapi.format("entity-tag", st.just("*"))
 schemathesis.openapi.format("host", HOST)
+schemathesis.openapi.format("json-object", st.just("{}"))
 schemathesis.openapi.format("metadata-key", WORD)
 schemathesis.openapi.format("name", WORD)
+schemathesis.openapi.format("password", st.builds("secret-{}".format, WORD))
 schemathesis.openapi.format("object-path", st.lists(WORD, min_size=1, max_size=5).map("/".join))
 schemathesis.openapi.format("tag", WORD)
 
@@ -79,6 +83,25 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         body["connection_string"] = CONNECTION_STRING if body.get("type") == "postgresql" else None
     if body.get("use_ssh_tunnel") is True:
         body["use_ssh_tunnel"] = False
+    if path.endswith("/credentials"):
+        leave_out_what_does_not_fit(body, str((case.path_parameters or {}).get("data_source_id")))
+
+
+def leave_out_what_does_not_fit(credentials: dict[str, Any], data_source_id: str) -> None:
+    """Leave out the valid credentials that a data source of this id does not take.
+
+    There is one of each type, in their order; of those created meanwhile nothing is known.
+    """
+    types_by_id = {str(number): type_name for number, type_name in enumerate(SOURCE_TYPES, start=1)}
+    type_name = types_by_id.get(data_source_id)
+    fitting = SOURCE_TYPES[type_name].credential_fields if type_name else ()
+    for field in CREDENTIAL_FIELDS:
+        value = credentials.get(field)
+        if is_filler(value, SECRET_MAX_LENGTH) and field == "service_account_json":
+            credentials[field] = "{}"
+        is_valid = value is None or is_text(value, SECRET_MAX_LENGTH)
+        if field not in fitting and field in credentials and is_valid:
+            del credentials[field]
 
 
 def is_text(value: Any, max_length: int) -> bool:

@@ -1,0 +1,225 @@
+"""`manage.py rotate_encryption_key`: all secrets move to the first key, and none is lost."""
+
+import io
+import threading
+from io import StringIO
+from unittest import mock
+
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.test import TransactionTestCase, override_settings
+
+from datasources.credentials.cipher import key_id
+from datasources.credentials.exceptions import CredentialsUnconfirmed
+from datasources.credentials.models import Credential
+from datasources.credentials.testing import PASSWORD, SSH_PASSWORD, CredentialTestCase
+from datasources.models import DataSource
+from datasources.testing import DataSourceTestMixin
+
+OLD_KEY, NEW_KEY, LOST_KEY = b"o" * 32, b"n" * 32, b"l" * 32
+# So that a test fails, rather than waits for ever.
+TIMEOUT_SECONDS = 5
+
+
+def rotate(*arguments: str) -> str:
+    """Run the command, and give what it prints."""
+    output = StringIO()
+    call_command("rotate_encryption_key", *arguments, stdout=output)
+    return output.getvalue()
+
+
+class Terminal(io.StringIO):
+    """What a command prints to, if somebody looks on."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@override_settings(ENCRYPTION_KEYS=[NEW_KEY, OLD_KEY])
+class RotationTests(CredentialTestCase):
+    others: list[DataSource]
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        with override_settings(ENCRYPTION_KEYS=[OLD_KEY]):
+            super().setUpTestData()
+            cls.others = DataSource.objects.bulk_create(
+                DataSource(
+                    workspace=cls.workspace,
+                    name=f"s{number}",
+                    type="postgresql",
+                    connection_string=f"postgresql://me:secret-{number}@db/x",
+                )
+                for number in range(5)
+            )
+
+    def lose_a_key(self) -> None:
+        """Have one secret sealed by a key that is gone, and one whose row is damaged."""
+        with override_settings(ENCRYPTION_KEYS=[LOST_KEY]):
+            self.others[0].set_credentials({"password": "lost"}, user=None)
+        Credential.objects.filter(data_source=self.others[1]).update(ciphertext=b"damaged")
+
+    def with_only(self, key: bytes) -> None:
+        """Go on with this key, and no other."""
+        self.enterContext(override_settings(ENCRYPTION_KEYS=[key]))
+
+    def test_seals_everything_by_the_first_key(self):
+        output = rotate("--batch-size", "2")
+        self.assertEqual(
+            output,
+            f"Secrets sealed by {key_id(NEW_KEY)}: 7.\n"
+            f"No secret uses another key than {key_id(NEW_KEY)}.\n",
+        )
+        self.with_only(NEW_KEY)
+        secrets = {"password": PASSWORD, "ssh_password": SSH_PASSWORD}
+        self.assertEqual(self.fetch().credentials.open(), secrets)
+        for number, data_source in enumerate(self.others):
+            self.assertEqual(data_source.credentials.open(), {"password": f"secret-{number}"})
+
+    def test_changes_nothing_but_the_seal(self):
+        before = [*Credential.objects.values()], self.stored(), self.data_source.revisions.count()
+        rotate()
+        after = [*Credential.objects.values()], self.stored(), self.data_source.revisions.count()
+        for rows in (before[0], after[0]):
+            for row in rows:
+                del row["key_id"], row["ciphertext"]
+        self.assertEqual(after, before)
+
+    def test_running_it_again_does_nothing(self):
+        rotate()
+        before = [*Credential.objects.values()]
+        self.assertIn(f"{key_id(NEW_KEY)}: 0.", rotate())
+        self.assertEqual([*Credential.objects.values()], before)
+
+    def test_goes_on_where_it_was_killed(self):
+        batches = Credential.objects.rotate(batch_size=2)
+        self.assertEqual(next(batches), 2)
+        batches.close()
+        self.assertEqual(Credential.objects.of_other_keys().count(), 5)
+        self.assertIn(f"{key_id(NEW_KEY)}: 5.", rotate("--batch-size", "2"))
+
+    def test_confirms_nothing(self):
+        self.fetch().apply_changes({"host": "other.example.com"}, user=self.editor)
+        rotate()
+        self.with_only(NEW_KEY)
+        with self.assertRaises(CredentialsUnconfirmed):
+            self.fetch().credentials.open()
+        self.fetch().confirm_credentials(user=self.admin)
+        self.assertEqual(self.fetch().credentials.open()["password"], PASSWORD)
+
+    def test_ends_with_what_still_uses_another_key(self):
+        self.lose_a_key()
+        with self.assertRaises(CommandError) as caught:
+            rotate("--batch-size", "1")
+        message = str(caught.exception)
+        self.assertIn(f"another key than {key_id(NEW_KEY)}: 2.", message)
+        self.assertIn(f"1 by {key_id(LOST_KEY)}, which is not in ENCRYPTION_KEYS", message)
+        self.assertIn(f"1 by {key_id(OLD_KEY)}\n", message)
+        self.assertIn(f"data sources {self.others[0].pk}, {self.others[1].pk}.", message)
+        self.with_only(NEW_KEY)
+        self.assertEqual(self.others[2].credentials.open(), {"password": "secret-2"})
+
+    def test_a_check_only_counts(self):
+        before = [*Credential.objects.values()]
+        with self.assertRaises(CommandError) as caught:
+            rotate("--check")
+        self.assertIn(f"7 by {key_id(OLD_KEY)}\n", str(caught.exception))
+        self.assertEqual(caught.exception.returncode, 1)
+        self.assertEqual([*Credential.objects.values()], before)
+        rotate()
+        self.assertIn("No secret uses another key", rotate("--check"))
+
+    def test_a_dry_run_stores_nothing(self):
+        self.lose_a_key()
+        before = [*Credential.objects.values()]
+        output = rotate("--dry-run")
+        self.assertIn(f"to be sealed by {key_id(NEW_KEY)}: 5.", output)
+        self.assertIn("Cannot be opened, and would stay as they are: 2.", output)
+        self.assertEqual([*Credential.objects.values()], before)
+
+    def test_refuses_batches_of_no_size(self):
+        for arguments in (
+            ("--batch-size", "0"),
+            ("--batch-size", "-1"),
+            ("--batch-size", "1001"),
+            ("--batch-size", "x"),
+            ("--check", "--dry-run"),
+        ):
+            with self.subTest(arguments=arguments), self.assertRaises(CommandError):
+                rotate(*arguments)
+        self.assertEqual(Credential.objects.of_other_keys().count(), 7)
+
+    def test_shows_its_progress_to_a_terminal_only(self):
+        for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+            with (
+                self.subTest(shown=shown),
+                mock.patch("sys.stderr", stream),
+                transaction.atomic(),
+            ):
+                rotate()
+                self.assertEqual("7/7" in stream.getvalue(), shown)
+                transaction.set_rollback(True)
+
+    def test_a_move_leaves_the_seal_to_it(self):
+        with self.statements() as captured:
+            self.fetch().apply_changes({"host": "other.example.com"}, user=self.editor)
+        updates = [
+            query["sql"]
+            for query in captured.captured_queries
+            if query["sql"].startswith('UPDATE "datasources_credential"')
+        ]
+        self.assertEqual(len(updates), 2)
+        for update in updates:
+            self.assertIn('SET "is_confirmed" = false WHERE', update)
+
+    def test_a_batch_takes_two_statements(self):
+        with self.statements() as captured:
+            next(Credential.objects.rotate(batch_size=5))
+        statements = [q["sql"] for q in captured.captured_queries if "SAVEPOINT" not in q["sql"]]
+        self.assertEqual(len(statements), 2, statements)
+
+
+@override_settings(ENCRYPTION_KEYS=[NEW_KEY, OLD_KEY])
+class LockTests(DataSourceTestMixin, TransactionTestCase):
+    def setUp(self) -> None:
+        self.make_world()
+        with override_settings(ENCRYPTION_KEYS=[OLD_KEY]):
+            secrets = {"password": PASSWORD, "ssh_password": SSH_PASSWORD}
+            self.data_source.set_credentials(secrets, user=self.owner)
+
+        # Somebody else changes the password, until `release` is called.
+        self.is_done = threading.Event()
+        is_held = threading.Event()
+        self.holder = threading.Thread(target=self.hold, args=[is_held])
+        self.holder.start()
+        self.addCleanup(self.release)
+        self.assertTrue(is_held.wait(TIMEOUT_SECONDS))
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = '{TIMEOUT_SECONDS}s'")
+        self.addCleanup(connection.close)
+
+    def hold(self, is_held: threading.Event) -> None:
+        with transaction.atomic():
+            Credential.objects.select_for_update().get(field="password")
+            is_held.set()
+            self.is_done.wait(10 * TIMEOUT_SECONDS)
+        connection.close()
+
+    def release(self) -> None:
+        self.is_done.set()
+        self.holder.join()
+
+    def test_passes_over_what_somebody_else_is_changing(self):
+        with self.assertRaises(CommandError) as caught:
+            rotate()
+        self.assertIn(f"another key than {key_id(NEW_KEY)}: 1.", str(caught.exception))
+        self.assertEqual(Credential.objects.of_other_keys().get().field, "password")
+        self.release()
+        self.assertIn(f"{key_id(NEW_KEY)}: 1.", rotate())
+
+    def test_comes_back_to_what_it_passed_over(self):
+        batches = Credential.objects.rotate(batch_size=1)
+        self.assertEqual(next(batches), 1)
+        self.release()
+        self.assertEqual(sum(batches), 1)
+        self.assertFalse(Credential.objects.of_other_keys().exists())

@@ -1,0 +1,50 @@
+"""A whole service on a database of its own, for what needs real processes."""
+
+import os
+import secrets
+import socket
+from urllib.parse import urlsplit
+
+import django
+import psycopg
+from django.core.management import call_command
+from psycopg import sql
+
+from rivergen import embedded_postgres
+from rivergen.encryption_keys import generate_key
+from rivergen.run import BASE_DIR
+
+
+def prepare(database: str, **environment: str) -> int:
+    """Set up Django, here and for the processes started from here, on a new, migrated database.
+
+    The database is made beside that of `DATABASE_URL`. Gives the free port to serve on.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    os.environ.update(
+        {
+            "BIND_ADDRESS": "127.0.0.1",
+            "DATABASE_URL": make_database(database),
+            "DJANGO_SETTINGS_MODULE": "rivergen.settings",
+            "ENCRYPTION_KEYS": generate_key(),
+            "PORT": str(port),
+            "RATE_LIMIT_TOKEN": "1000000/min",
+            "RATE_LIMIT_USER": "1000000/min",
+            "SECRET_KEY": secrets.token_urlsafe(50),
+            **environment,
+        }
+    )
+    django.setup()
+    call_command("migrate", verbosity=0)
+    return port
+
+
+def make_database(name: str) -> str:
+    """Create an empty database, and give its URL."""
+    url = os.environ.get("DATABASE_URL") or embedded_postgres.start(BASE_DIR / ".postgres")
+    with psycopg.connect(url, autocommit=True) as connection:
+        identifier = sql.Identifier(name)
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
