@@ -115,7 +115,7 @@ class RotationTests(CredentialTestCase):
         self.assertIn(f"another key than {key_id(NEW_KEY)}: 2.", message)
         self.assertIn(f"1 by {key_id(LOST_KEY)}, which is not in ENCRYPTION_KEYS", message)
         self.assertIn(f"1 by {key_id(OLD_KEY)}\n", message)
-        self.assertIn(f"data sources {self.others[0].pk}, {self.others[1].pk}.", message)
+        self.assertIn(f"Data sources: {self.others[0].pk}, {self.others[1].pk}.", message)
         self.with_only(NEW_KEY)
         self.assertEqual(self.others[2].credentials.open(), {"password": "secret-2"})
 

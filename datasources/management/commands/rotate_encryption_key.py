@@ -82,6 +82,6 @@ class Command(BaseCommand):
             is_gone = "" if key_id in key_ring() else ", which is not in ENCRYPTION_KEYS"
             lines.append(f"  {count} by {key_id}{is_gone}")
         more = " and others" if len(ids) == SHOWN_IDS_MAX else ""
-        lines.append(f"They are of the data sources {', '.join(map(str, ids))}{more}.")
+        lines.append(f"Data sources: {', '.join(map(str, ids))}{more}.")
         lines.append("Run it again, with all keys; what stays must be entered anew.")
         return "\n".join(lines)
