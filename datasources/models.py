@@ -132,11 +132,12 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
             data_source.complete()
         with secrets_apart(objs) as secrets, transaction.atomic():
             created = super().bulk_create(objs, *args, **options)  # type: ignore[arg-type]
-            entered = map(DataSource.enter_first_secrets, created, secrets)
-            DataSourceRevision.objects.bulk_create(
-                data_source.first_revision(changes, DataSourceRevision.Origin.SHELL)
-                for data_source, changes in zip(created, entered, strict=True)
-            )
+            revisions = []
+            for data_source, of_one in zip(created, secrets, strict=True):
+                entered = data_source.credentials.enter(of_one, data_source.created_by)
+                revision = data_source.first_revision(entered, DataSourceRevision.Origin.SHELL)
+                revisions.append(revision)
+            DataSourceRevision.objects.bulk_create(revisions)
         return created
 
     def update(self, **kwargs: Any) -> NoReturn:
@@ -346,7 +347,7 @@ class DataSource(models.Model):
             with secrets_apart([self]) as [secrets], self._unique_name(), transaction.atomic():
                 Organization.objects.lock(self.organization_id)
                 super().save(*args, **kwargs)
-                entered = self.enter_first_secrets(secrets)
+                entered = self.credentials.enter(secrets, self.created_by)
                 self.first_revision(entered, origin, request_id).save()
         except (Http404, IntegrityError) as error:
             if isinstance(error, IntegrityError) and "workspace_id" not in str(error):
@@ -372,10 +373,6 @@ class DataSource(models.Model):
             return {}
         self.connection_string, secrets = split_secrets(self.connection_string, self.source_type)
         return secrets
-
-    def enter_first_secrets(self, secrets: Mapping[str, str]) -> Changes:
-        """Store the secrets that came with a new data source, once that is stored itself."""
-        return self.credentials.enter(secrets, self.created_by)
 
     def first_revision(
         self, entered: Changes, origin: str, request_id: str = ""
@@ -435,7 +432,7 @@ class DataSource(models.Model):
             if not changes:
                 return {}
             before = {field: getattr(self, field) for field in changes}
-            old_destination = self.destination
+            old_destination = self.destination if self.has_secrets else None
             for field, value in changes.items():
                 setattr(self, field, value)
             self._check(changes)
@@ -446,7 +443,7 @@ class DataSource(models.Model):
                 if not is_same_json(before[field], getattr(self, field))
             }
             differences |= self.credentials.enter(secrets, user)
-            if self.has_secrets and self.destination != old_destination:
+            if old_destination is not None and self.destination != old_destination:
                 differences |= self.credentials.follow(old_destination, self._is_admin(user))
             self._record(differences, user=user, origin=origin, request_id=request_id)
             return differences

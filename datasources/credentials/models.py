@@ -162,11 +162,14 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
 
         Raises CredentialsUnreadable (409) if any of them cannot be opened; then none is.
         """
-        waiting = [credential for credential in self.all() if not credential.may_be_used]
+        destination = self.instance.destination
+        waiting = [
+            credential for credential in self.all() if not credential.may_be_sent_to(destination)
+        ]
         if lost := [
             credential.field
             for credential in waiting
-            if not credential.reseal(credential.destination, self.instance.destination)
+            if not credential.reseal(credential.destination, destination)
         ]:
             raise CredentialsUnreadable(self.instance.pk, lost)
         for credential in waiting:
@@ -177,7 +180,8 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
 
     def status(self) -> str:
         """Sum up whether any are stored, and may be used."""
-        usable = [credential.may_be_used for credential in self.all()]
+        destination = self.instance.destination
+        usable = [credential.may_be_sent_to(destination) for credential in self.all()]
         if not usable:
             return Status.UNSET
         return Status.SET if all(usable) else Status.UNCONFIRMED
@@ -189,16 +193,23 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
         CredentialsUnreadable (409) if any cannot be opened: the key is gone, or the row is not as
         it was written.
         """
-        credentials = [*self.all()]
-        waiting = [credential.field for credential in credentials if not credential.may_be_used]
+        destination = self.instance.destination
+        secrets: dict[str, PlainText] = {}
+        waiting: list[str] = []
+        lost: list[str] = []
+        for credential in self.all():
+            if not credential.may_be_sent_to(destination):
+                waiting.append(credential.field)
+                continue
+            try:
+                secrets[credential.field] = credential.open(destination)
+            except UnreadableError:
+                lost.append(credential.field)
         if waiting:
             raise CredentialsUnconfirmed(self.instance.pk, waiting)
-        if lost := [credential.field for credential in credentials if not credential.is_readable]:
+        if lost:
             raise CredentialsUnreadable(self.instance.pk, lost)
-        return {
-            credential.field: credential.open(self.instance.destination)
-            for credential in credentials
-        }
+        return secrets
 
 
 class Credential(models.Model):
@@ -244,13 +255,12 @@ class Credential(models.Model):
             return Status.UNSET
         return Status.SET if self.is_confirmed else Status.UNCONFIRMED
 
-    @property
-    def may_be_used(self) -> bool:
-        """Whether it may be sent to the destination of its source as it is now.
+    def may_be_sent_to(self, destination: str) -> bool:
+        """Whether it may be sent there, where its source leads as it is now.
 
         Not if the destination was moved behind the back of `DataSource`, which knows of no move.
         """
-        return self.is_confirmed and self.destination == self.data_source.destination
+        return self.is_confirmed and self.destination == destination
 
     @property
     def is_readable(self) -> bool:

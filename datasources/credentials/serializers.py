@@ -82,10 +82,11 @@ class CredentialsSerializer(serializers.Serializer):
     service_account_json = SecretStateSerializer()
 
     def to_representation(self, instance: DataSource) -> dict[str, Any]:
+        destination = instance.destination
         states: dict[str, Any] = {
             credential.field: {
                 "is_set": True,
-                "confirmed": credential.may_be_used,
+                "confirmed": credential.may_be_sent_to(destination),
                 "set_at": credential.set_at,
                 "set_by_user_id": credential.set_by_id,
             }
