@@ -8,7 +8,13 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from datasources.connection_strings import validate_connection_string, without_secrets
-from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource, DataSourceRevision
+from datasources.models import (
+    NAME_TAKEN,
+    SEARCHED_FIELDS,
+    UPDATABLE_FIELDS,
+    DataSource,
+    DataSourceRevision,
+)
 from datasources.validators import TOO_DEEP, validate_metadata
 from organizations.models import User
 from rivergen.middleware import request_id
@@ -94,7 +100,7 @@ class DataSourceAdmin(admin.ModelAdmin):
     list_display = ("name", "type", "organization", "workspace", "status", "credentials_status")
     list_filter = ("type", "status", "credentials_status")
     list_select_related = ("organization", "workspace")
-    search_fields = ("name", "description", "host", "database_name")
+    search_fields = SEARCHED_FIELDS
     raw_id_fields = ("workspace",)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:

@@ -12,11 +12,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 from django.core.exceptions import ValidationError
 
 from datasources.source_types import SourceType
-from datasources.validators import documented, is_host, is_mask, names_secret
+from datasources.validators import PUT_IT_THERE, documented, is_host, is_mask, names_secret
 
-PUT_IT_THERE = (
-    "Secrets go to the credentials: PUT /api/v1/data-sources/{data_source_id}/credentials."
-)
 # What RFC 3986 wants escaped (letters beyond ASCII aside, for host names), half an escape,
 # fragments, and the semicolon by which some drivers part options.
 FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\<>\"`^{|}#;]|%(?![0-9A-Fa-f]{2})")

@@ -4,8 +4,33 @@ from datetime import datetime
 from threading import Thread
 from typing import Any
 
+from django.test import Client
+
 from datasources.models import DataSource
+from organizations.models import User
 from organizations.testing import APITestCase, APITestMixin, blocked_connections
+
+ADMIN_PAGES = "/admin/datasources/datasource/"
+
+
+def admin_client(user: User, **options: Any) -> Client:
+    """Let a user into the Django admin; give a browser's session of its."""
+    User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True)
+    client = Client(**options)
+    client.force_login(user)
+    return client
+
+
+def filled_in(client: Client, page: str, **values: Any) -> dict[str, Any]:
+    """Fill in the form of an admin page as it stands, with other values for some fields."""
+    form: Any = client.get(page).context["adminform"].form
+    shown = {name: form[name].value() for name in form.fields}
+    hidden = {form[name].html_initial_name: shown[name] for name in ("metadata", "tags")}
+    return {
+        name: value
+        for name, value in (shown | hidden | values).items()
+        if value is not None and value is not False  # which a browser would not send
+    }
 
 
 class DataSourceTestMixin(APITestMixin):

@@ -42,7 +42,7 @@ class StrictJSONParser(BaseParser):
             data = json.loads(
                 text,
                 parse_float=_finite_number,
-                parse_constant=_refuse_constant,
+                parse_constant=refuse_constant,
                 object_pairs_hook=_object_of_unique_names,
             )
             if "\\u" in text:  # only an escape can bring a lone surrogate past the decoding
@@ -87,5 +87,6 @@ def _object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _refuse_constant(text: str) -> NoReturn:
+def refuse_constant(text: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python's parser takes for JSON (its `parse_constant`)."""
     raise ValueError(text)

@@ -1,12 +1,13 @@
 """What a credential may hold, whoever enters it."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
 from django.core.exceptions import ValidationError
 
 from datasources.models import DataSource
 from datasources.validators import is_mask, validate_text
+from rivergen.parsers import refuse_constant
 
 SECRET_MAX_BYTES = 64 * 1024
 PUBLIC_KEY_STARTS = (
@@ -45,10 +46,6 @@ def validate_secret(field: str, text: Any) -> None:
 def is_json_object(text: str) -> bool:
     """Whether the text is one JSON object (RFC 8259)."""
     try:
-        return isinstance(json.loads(text, parse_constant=_refuse_constant), dict)
+        return isinstance(json.loads(text, parse_constant=refuse_constant), dict)
     except (RecursionError, ValueError):
         return False
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError

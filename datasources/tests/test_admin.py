@@ -2,42 +2,26 @@
 
 from typing import Any
 
-from django.test import Client
-
 from datasources.models import DataSource
-from datasources.testing import DataSourceTestCase
-from organizations.models import User
-
-PAGES = "/admin/datasources/datasource/"
+from datasources.testing import ADMIN_PAGES, DataSourceTestCase, admin_client, filled_in
 
 
 class AdminTests(DataSourceTestCase):
     def setUp(self) -> None:
-        User.objects.filter(pk=self.admin.pk).update(is_staff=True, is_superuser=True)
-        self.client = Client()
-        self.client.force_login(self.admin)
-        self.page = f"{PAGES}{self.data_source.pk}/change/"
+        self.client = admin_client(self.admin)
+        self.page = f"{ADMIN_PAGES}{self.data_source.pk}/change/"
 
     def form(self, page: str, **values: Any) -> dict[str, Any]:
-        """Fill in the form of a page as it stands, with other values for some fields."""
-        form = self.client.get(page).context["adminform"].form
-        shown = {name: form[name].value() for name in form.fields}
-        hidden = {form[name].html_initial_name: shown[name] for name in ("metadata", "tags")}
-        filled_in = shown | hidden | values
-        return {
-            name: value
-            for name, value in filled_in.items()
-            if value is not None and value is not False  # which a browser would not send
-        }
+        return filled_in(self.client, page, **values)
 
     def test_pages_open(self):
-        for page in (PAGES, f"{PAGES}?q=prod", f"{PAGES}add/", self.page):
+        for page in (ADMIN_PAGES, f"{ADMIN_PAGES}?q=prod", f"{ADMIN_PAGES}add/", self.page):
             with self.subTest(page=page):
                 self.assertEqual(self.client.get(page).status_code, 200)
 
     def test_a_change_is_one_of_the_history(self):
         response = self.client.post(self.page, self.form(self.page, port=5433, tags="a,b"))
-        self.assertRedirects(response, PAGES)
+        self.assertRedirects(response, ADMIN_PAGES)
         self.assertEqual((self.stored()["port"], self.stored()["tags"]), (5433, ["a", "b"]))
         revision = self.data_source.revisions.first()
         self.assertEqual((revision.origin, revision.changed_by), ("admin", self.admin))
@@ -54,8 +38,8 @@ class AdminTests(DataSourceTestCase):
 
     def test_creates_with_a_first_revision(self):
         values = {"name": "Lake", "type": "csv", "workspace": self.workspace.pk}
-        page = f"{PAGES}add/"
-        self.assertRedirects(self.client.post(page, self.form(page, **values)), PAGES)
+        page = f"{ADMIN_PAGES}add/"
+        self.assertRedirects(self.client.post(page, self.form(page, **values)), ADMIN_PAGES)
         data_source = DataSource.objects.get(name="Lake")
         self.assertEqual(data_source.organization, self.acme)
         self.assertEqual(data_source.created_by, self.admin)
@@ -80,7 +64,7 @@ class AdminTests(DataSourceTestCase):
         self.assertContains(response, "changed this data source meanwhile")
         self.assertEqual(self.stored(), before)
         fresh = self.form(self.page, description="Mine")
-        self.assertRedirects(self.client.post(self.page, fresh), PAGES)
+        self.assertRedirects(self.client.post(self.page, fresh), ADMIN_PAGES)
         self.assertEqual(self.stored()["host"], "moved.example.com")
 
     def test_shows_no_metadata_that_it_refuses(self):
@@ -111,7 +95,7 @@ class AdminTests(DataSourceTestCase):
                 response = self.client.post(self.page, values, follow=True)
                 self.assertEqual(response.status_code, 200)
                 self.assertNotContains(response, "hunter2")
-        for page in (PAGES, self.page, f"{PAGES}{self.data_source.pk}/history/"):
+        for page in (ADMIN_PAGES, self.page, f"{ADMIN_PAGES}{self.data_source.pk}/history/"):
             self.assertNotContains(self.client.get(page), "hunter2")
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         self.assertEqual(data_source.connection_string, "postgresql://reader@db/x")

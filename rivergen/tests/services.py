@@ -20,8 +20,7 @@ def prepare(database: str, **environment: str) -> int:
 
     The database is made beside that of `DATABASE_URL`. Gives the free port to serve on.
     """
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = free_port()
     os.environ.update(
         {
             "BIND_ADDRESS": "127.0.0.1",
@@ -37,6 +36,13 @@ def prepare(database: str, **environment: str) -> int:
     )
     django.setup()
     call_command("migrate", verbosity=0)
+    return port
+
+
+def free_port() -> int:
+    """Find a port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
     return port
 
 

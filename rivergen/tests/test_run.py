@@ -20,6 +20,8 @@ import psutil
 from django.conf import settings
 from django.test import SimpleTestCase
 
+from rivergen.tests.services import free_port
+
 START_TIMEOUT_SECONDS = 120
 # What a machine may have set for other purposes.
 HOSTILE_ENVIRONMENT = {
@@ -47,8 +49,7 @@ class Run:
     """One `python -m rivergen.run`, and requests to it."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         unset = ("DATABASE_URL", "PYTEST_VERSION", "SECRET_KEY", "STORAGE_ROOT")
         environment = {name: text for name, text in os.environ.items() if name not in unset}
         self.process = subprocess.Popen(

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
-from django.test import Client
 
 from datasources.credentials.exceptions import CredentialsUnconfirmed
 from datasources.credentials.testing import PASSWORD, SSH_PASSWORD, CredentialTestCase
 from datasources.models import DESTINATION_FIELDS
+from datasources.testing import ADMIN_PAGES, admin_client, filled_in
 from organizations.models import Role, User
 
 # By the part of the destination that each of them moves.
@@ -50,18 +50,9 @@ class DestinationTests(CredentialTestCase):
         self.fetch().apply_changes(change, user=user)
 
     def admin_page(self, change: dict[str, Any], user: User) -> None:
-        User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True)
-        client = Client()
-        client.force_login(user)
-        path = f"/admin/datasources/datasource/{self.data_source.pk}/change/"
-        form = client.get(path).context["adminform"].form
-        values = {name: form[name].value() for name in form.fields} | change
-        data = {
-            name: value
-            for name, value in values.items()
-            if value is not None and value is not False
-        }
-        self.assertEqual(client.post(path, data).status_code, 302)
+        client = admin_client(user)
+        page = f"{ADMIN_PAGES}{self.data_source.pk}/change/"
+        self.assertEqual(client.post(page, filled_in(client, page, **change)).status_code, 302)
 
     def restore(self, change: dict[str, Any], user: User) -> None:
         """Restore a version that had these values."""

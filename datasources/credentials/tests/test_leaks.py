@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote
 
-from django.test import Client, TransactionTestCase
+from django.test import TransactionTestCase
 from rest_framework.serializers import Serializer
 
 from datasources.credentials.cipher import KeyRing, PlainText, Sealed
@@ -21,7 +21,7 @@ from datasources.credentials.tests.leaks import Canary, everything_logged, pg_du
 from datasources.models import DataSource
 from datasources.serializers import DataSourceUpdateSerializer
 from datasources.source_types import SECRET_FIELDS
-from datasources.testing import DataSourceTestMixin
+from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client, filled_in
 from organizations.models import User
 from organizations.testing import PASSWORD
 from rivergen.serializers import StrictFieldsMixin
@@ -32,7 +32,6 @@ PRIVATE_KEY = (
     "\n-----END OPENSSH PRIVATE KEY-----\n",
 )
 SERVICE_ACCOUNT = ('{"type": "service_account", "private_key": "', '"}')
-PAGES = "/admin/datasources/datasource/"
 # What takes a secret: where one of the type is made, and which fields it has.
 FIELDS_OF_TYPES = {
     "snowflake": (
@@ -175,16 +174,11 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
                 self.send("patch", self.path, {"connection_string": url})
 
     def use_the_admin(self) -> None:
-        User.objects.filter(pk=self.admin.pk).update(is_staff=True, is_superuser=True)
-        client = Client(raise_request_exception=False)
-        client.force_login(self.admin)
-        page = f"{PAGES}{self.data_source.pk}/change/"
+        client = admin_client(self.admin, raise_request_exception=False)
+        page = f"{ADMIN_PAGES}{self.data_source.pk}/change/"
 
         def save(**changes: Any) -> Any:
-            form = client.get(page).context["adminform"].form
-            values = {name: form[name].value() for name in form.fields} | changes
-            data = {name: value for name, value in values.items() if value not in (None, False)}
-            response = client.post(page, data, follow=True)
+            response = client.post(page, filled_in(client, page, **changes), follow=True)
             self.answers.append(response.content.decode())
             return response
 
@@ -201,7 +195,7 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
         is_broken = mock.patch.object(DataSource, "_record", side_effect=RuntimeError)
         with is_broken, self.settings(DEBUG=True):
             self.assertIn("RuntimeError", save(connection_string=url).content.decode())
-        for path in (PAGES, f"{PAGES}add/", page, page.replace("change", "history")):
+        for path in (ADMIN_PAGES, f"{ADMIN_PAGES}add/", page, page.replace("change", "history")):
             self.answers.append(client.get(path).content.decode())
 
     def call_the_rest(self) -> None:
