@@ -7,11 +7,12 @@ drivers repeat the string, password included, in theirs.
 """
 
 import re
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 from django.core.exceptions import ValidationError
 
-from datasources.source_types import SourceType
+from datasources.connections.connectors.base import Connector
 from datasources.validators import PUT_IT_THERE, documented, is_host, is_mask, names_secret
 
 # What RFC 3986 wants escaped (letters beyond ASCII aside, for host names), half an escape,
@@ -67,35 +68,35 @@ def validate_connection_string(text: str) -> None:
         )
 
 
-def validate_fit(text: str, type_name: str, source_type: SourceType) -> None:
+def validate_fit(text: str, connector: type[Connector]) -> None:
     """Accept a valid connection string whose scheme, options and secrets are those of the type.
 
     Raises ValidationError (400).
     """
-    schemes = source_type.url_schemes
+    schemes = connector.url_schemes
     if not schemes:
-        raise ValidationError(f"A source of type {type_name} takes no connection string.")
+        raise ValidationError(f"A source of type {connector.name} takes no connection string.")
     url = _parse(text)
     if url.scheme not in schemes:
         names = ", ".join(f"{scheme}://" for scheme in schemes)
-        raise ValidationError(f"Must start with {names} for a source of type {type_name}.")
+        raise ValidationError(f"Must start with {names} for a source of type {connector.name}.")
     options = {name for name, _ in _options(url.query) if name.lower() not in SECRET_OPTIONS}
-    if options - {*source_type.url_options}:
-        names = ", ".join(source_type.url_options) or "none"
+    if options - {*connector.url_options}:
+        names = ", ".join(connector.url_options) or "none"
         raise ValidationError(f"Has an option that is not allowed here; allowed are: {names}.")
-    secrets = [_credential(option, source_type) for option, _ in _secrets(url)]
+    secrets = [_credential(option, connector) for option, _ in _secrets(url)]
     for field in secrets:
-        if field not in source_type.credential_fields:
-            raise ValidationError(f"A source of type {type_name} takes no {field}.")
+        if field not in connector.credential_fields:
+            raise ValidationError(f"A source of type {connector.name} takes no {field}.")
     if len({*secrets}) < len(secrets):
         raise ValidationError("Must not bring a secret twice.")
 
 
-def split_secrets(text: str, source_type: SourceType) -> tuple[str, dict[str, str]]:
+def split_secrets(text: str, connector: type[Connector]) -> tuple[str, dict[str, str]]:
     """Part a connection string that fits the type from its secrets, by name of the credential."""
     secrets = _secrets(_parse(text))
     return without_secrets(text), {
-        _credential(option, source_type): secret for option, secret in secrets
+        _credential(option, connector): secret for option, secret in secrets
     }
 
 
@@ -114,6 +115,22 @@ def without_secrets(text: str) -> str:
         return text
     netloc = f"{user}{at}{address}" if user else address
     return urlunsplit(url._replace(netloc=netloc, query="&".join(kept)))
+
+
+def read_connection_string(text: str) -> dict[str, Any]:
+    """Give what a valid connection string says: scheme, host, port, database, user and options.
+
+    The keys are those of a `Configuration`; what the string does not say is None.
+    """
+    url = _parse(text)
+    return {
+        "url_scheme": url.scheme,
+        "host": url.hostname,
+        "port": url.port,
+        "database_name": unquote(url.path.removeprefix("/")) or None,
+        "username": unquote(url.username) if url.username else None,
+        "options": dict(_options(url.query)),
+    }
 
 
 def url_destination(text: str) -> tuple[object, ...]:
@@ -151,10 +168,10 @@ def _secrets(url: SplitResult) -> list[tuple[str, str]]:
     return [(option, secret) for option, secret in secrets if secret]
 
 
-def _credential(option: str, source_type: SourceType) -> str:
+def _credential(option: str, connector: type[Connector]) -> str:
     """Name the credential: some types log in with a token in the place of a password."""
-    if option == "password" and source_type.password_field:
-        return source_type.password_field
+    if option == "password" and (field := connector.password_field()):
+        return field
     return option
 
 

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.utils import timezone
 
+from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.cipher import (
     KEY_ID_LENGTH,
     PlainText,
@@ -18,8 +19,8 @@ from datasources.credentials.cipher import (
 )
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.credentials.validators import validate_field, validate_secret
-from datasources.models import Changes, DataSource
-from datasources.source_types import SECRET_FIELDS
+from datasources.history import Changes
+from datasources.models import DataSource
 from organizations.models import User
 
 Status = DataSource.CredentialsStatus

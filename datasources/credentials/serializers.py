@@ -6,10 +6,10 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.validators import SECRET_MAX_BYTES, validate_field, validate_secret
 from datasources.models import DataSource
 from datasources.serializers import run_model_validator
-from datasources.source_types import SECRET_FIELDS
 from datasources.validators import validate_text
 from rivergen.serializers import StrictCharField, StrictSerializer
 

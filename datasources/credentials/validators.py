@@ -22,7 +22,7 @@ PUBLIC_KEY_STARTS = (
 
 def validate_field(field: str, data_source: DataSource) -> None:
     """Accept the name of a credential that this data source can log in with."""
-    fitting = data_source.source_type.credential_fields
+    fitting = data_source.connector.credential_fields
     if field not in fitting:
         names = ", ".join(fitting) or "no credentials"
         raise ValidationError(f"A source of type {data_source.type} takes {names}.")

@@ -6,11 +6,11 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.credentials import openapi
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.models import DataSource
 from datasources.requests import check_precondition, find_locked, recorded
-from datasources.source_types import CREDENTIAL_FIELDS
 from organizations.authentication import caller
 from organizations.models import Role
 from organizations.viewsets import ScopedViewSet

@@ -210,11 +210,6 @@ class UpdateDataSourceTests(DataSourceTestCase):
     def test_needs_no_reachable_target(self):
         self.assertEqual(self.patch({"host": "no-such-host.invalid", "port": 1}).status_code, 200)
 
-    def test_refuses_verify_rather_than_ignore_it(self):
-        response = self.call("patch", f"{self.path}?verify=true", {"port": 5433}, self.editor)
-        self.assert_error(response, 400, "BAD_REQUEST", "verify")
-        self.assertEqual(self.stored()["port"], 5432)
-
     def test_suggests_known_query_parameters(self):
         response = self.call("patch", f"{self.path}?dryrun=true", {"port": 5433}, self.editor)
         error = self.assert_error(response, 400, "BAD_REQUEST", "dryrun")

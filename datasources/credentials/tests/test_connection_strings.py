@@ -17,8 +17,8 @@ from datasources.connection_strings import (
     validate_fit,
     without_secrets,
 )
+from datasources.connections.connectors import CONNECTORS
 from datasources.models import DataSource
-from datasources.source_types import SOURCE_TYPES
 from datasources.testing import DataSourceTestCase
 
 SECRET = "hunter2"
@@ -273,12 +273,12 @@ class GrammarTests(SimpleTestCase):
         text = f"postgresql://{rest}"
         try:
             validate_connection_string(text)
-            validate_fit(text, "postgresql", SOURCE_TYPES["postgresql"])
+            validate_fit(text, CONNECTORS["postgresql"])
         except ValidationError:
             return
-        kept, secrets = split_secrets(text, SOURCE_TYPES["postgresql"])
+        kept, secrets = split_secrets(text, CONNECTORS["postgresql"])
         validate_connection_string(kept)
-        self.assertEqual(split_secrets(kept, SOURCE_TYPES["postgresql"]), (kept, {}))
+        self.assertEqual(split_secrets(kept, CONNECTORS["postgresql"]), (kept, {}))
         self.assertEqual(url_destination(kept), url_destination(without_secrets(text)))
         read = conninfo_to_dict(kept)
         self.assertNotIn("password", read)

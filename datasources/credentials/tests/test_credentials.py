@@ -7,10 +7,10 @@ from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.utils import timezone
 
+from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.credentials.cipher import key_id
 from datasources.credentials.models import Credential
 from datasources.models import DataSource
-from datasources.source_types import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.testing import DataSourceTestCase
 from organizations.models import User
 

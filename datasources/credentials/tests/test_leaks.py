@@ -15,12 +15,14 @@ from urllib.parse import quote
 from django.test import TransactionTestCase
 from rest_framework.serializers import Serializer
 
+from datasources.connections.connectors.base import SECRET_FIELDS
+from datasources.connections.models import ConnectionTest
+from datasources.connections.testing import run_jobs
 from datasources.credentials.cipher import KeyRing, PlainText, Sealed
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.credentials.tests.leaks import Canary, everything_logged, pg_dump
 from datasources.models import DataSource
 from datasources.serializers import DataSourceUpdateSerializer
-from datasources.source_types import SECRET_FIELDS
 from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client, filled_in
 from organizations.models import User
 from organizations.testing import PASSWORD
@@ -81,6 +83,7 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
             self.enter_credentials(type_name, fields)
         self.enter_connection_strings()
         self.enter_secrets_where_none_belong()
+        self.test_connections()
         self.meet_a_bug()
         self.use_the_admin()
         self.call_the_rest()
@@ -164,6 +167,32 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
         broken = json.dumps({"password": self.canary("broken JSON")})[:-1].encode()
         self.send("put", f"{self.path}/credentials", broken)
 
+    def test_connections(self) -> None:
+        """Have configurations tested: stored, proposed, given, and given in part."""
+        password = {"password": self.canary("password of a tested source")}
+        self.send_and_succeed("put", f"{self.path}/credentials", password)
+        self.send_and_succeed("post", f"{self.path}/test")
+        url = f"postgresql://me:{quote(self.canary('string of a draft'), safe='')}@127.0.0.1/x"
+        draft = {"type": "postgresql", "connection_string": url}
+        credentials = {"ssh_password": self.canary("SSH password of a draft")}
+        for body in (
+            {**draft, "credentials": credentials},
+            {"based_on": self.data_source.pk, "host": "127.0.0.1", "credentials": credentials},
+        ):
+            test_id = self.send_and_succeed("post", "/data-sources/test", body)["test_id"]
+        self.unrun_dump = pg_dump()
+        run_jobs()
+        for where in ("bad", "list"):
+            value: Any = self.canary(f"credentials of a draft, {where}")
+            value = [value] if where == "list" else value
+            self.send("post", "/data-sources/test", {**draft, "credentials": value, "x": value})
+            self.send("post", "/data-sources/test", {**draft, "credentials": {"token": value}})
+        self.send_and_succeed("get", f"/connection-tests/{test_id}")
+        self.assertEqual(ConnectionTest.objects.running().count(), 0)
+        with mock.patch("datasources.connections.verification.wait_for"):
+            self.send("patch", f"{self.path}?verify=true", {"connection_string": url})
+        self.send("post", f"{self.path}/ssh-host-key/confirm")
+
     def meet_a_bug(self) -> None:
         """Have something fail with the secrets at hand: the traceback goes to the log."""
         for name in ("seal", "open"):
@@ -232,7 +261,7 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
         places = {
             "answers": "\n".join(self.answers),
             "log": log.getvalue(),
-            "database": f"{self.dump_before_deletions}{pg_dump()}",
+            "database": f"{self.unrun_dump}{self.dump_before_deletions}{pg_dump()}",
         }
         leaks: dict[str, set[str]] = defaultdict(set)
         for place, text in places.items():

@@ -1,0 +1,45 @@
+"""All that is needed to reach one source, apart from the database that it is stored in."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The settings of one source, as a connector takes them; `repr` keeps the secrets out.
+
+    Times are whole seconds. What a connection string says is in `host`, `port`, `database_name`
+    and `username` already, in the place of what the fields say; its options are in `options`.
+    """
+
+    type: str
+    host: str | None = None
+    port: int | None = None
+    database_name: str | None = None
+    schema_name: str | None = None
+    file_path: str | None = None
+    username: str | None = None
+    url_scheme: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    use_ssh_tunnel: bool = False
+    ssh_host: str | None = None
+    ssh_port: int | None = None
+    ssh_username: str | None = None
+    ssh_local_port: int | None = None
+    ssh_host_key: str | None = None
+    connection_pool_size: int = 5
+    connection_timeout: int = 30
+    query_timeout: int = 300
+    max_retries: int = 3
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def field_names(cls) -> list[str]:
+        """Name all but the secrets."""
+        return [field.name for field in dataclasses.fields(cls) if field.name != "secrets"]
+
+    def without_secrets(self) -> dict[str, Any]:
+        """Give all but the secrets, as JSON that the constructor takes."""
+        return {name: getattr(self, name) for name in self.field_names()}

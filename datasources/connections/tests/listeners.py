@@ -1,0 +1,95 @@
+"""Servers of few words, each on a port of its own, that keep what they were sent."""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.connectors import CONNECTORS
+from datasources.connections.connectors.base import Connector
+from datasources.connections.endpoint import Endpoint
+from datasources.connections.stages import Stages
+
+PASSWORD = "hunter22-correct-horse"
+
+
+def connector_to(type_name: str, port: int, **configuration: object) -> Connector:
+    """Give the connector to this machine's `port`, for a user with `PASSWORD` as every secret."""
+    fields: dict = {
+        "database_name": "sales",
+        "username": "reader",
+        "secrets": {"password": PASSWORD, "token": PASSWORD},
+        "connection_timeout": 1,
+        "query_timeout": 7,
+        **configuration,
+    }
+    endpoint = Endpoint("localhost", "127.0.0.1", port, timeout_seconds=1)
+    return CONNECTORS[type_name](Configuration(type_name, **fields), endpoint, Stages())
+
+
+def unused_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+class Listener:
+    """Lets `answer` talk with each client in a thread; a context manager.
+
+    `received` are the bytes that `answer` got by `receive`, in the order of their coming.
+    """
+
+    def __init__(self, answer: Callable[["Listener", socket.socket], None]) -> None:
+        self._answer = answer
+        self._clients: list[socket.socket] = []
+        self.received: list[bytes] = []
+
+    def __enter__(self) -> "Listener":
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Unlike closing, this ends a thread that waits in `accept` or `recv`.
+        for one in [self._listener, *self._clients]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def receive(self, client: socket.socket, count: int = 65536) -> bytes:
+        """Give what the client sends, and keep it."""
+        data = client.recv(count)
+        self.received.append(data)
+        return data
+
+    def _accept(self) -> None:
+        try:
+            while True:
+                client, _ = self._listener.accept()
+                self._clients.append(client)
+                threading.Thread(target=self._talk, args=[client], daemon=True).start()
+        except OSError:
+            return
+
+    def _talk(self, client: socket.socket) -> None:
+        try:
+            self._answer(self, client)
+        except OSError:
+            return
+
+
+def close_at_once(listener: Listener, client: socket.socket) -> None:
+    client.close()
+
+
+def say_garbage(listener: Listener, client: socket.socket) -> None:
+    listener.receive(client)
+    client.sendall(b"no such protocol\r\n" * 50)
+    client.shutdown(socket.SHUT_RDWR)
+
+
+def keep_silent(listener: Listener, client: socket.socket) -> None:
+    while listener.receive(client):
+        pass

@@ -1,0 +1,190 @@
+"""What is true of every connector: its catalogue entry, and servers that are none."""
+
+import subprocess
+import sys
+import threading
+from base64 import b64encode
+from collections import Counter
+
+from django.conf import settings
+from django.test import SimpleTestCase
+from sqlalchemy import create_engine
+
+from datasources.connections.connectors import CONNECTORS
+from datasources.connections.connectors.base import (
+    CREDENTIAL_FIELDS,
+    Connector,
+    ServerConnector,
+    one_line,
+)
+from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.tests.listeners import (
+    PASSWORD,
+    Listener,
+    close_at_once,
+    connector_to,
+    keep_silent,
+    say_garbage,
+    unused_port,
+)
+
+# Against a port that stays silent oracledb waits for good: what ends that is the deadline of the
+# process that a source is reached in.
+HANGING = ("oracle",)
+
+# HTTP brings the password with the first request; without TLS anybody can read it.
+SENDING_IN_CLEAR = ("clickhouse",)
+
+BOUND_SECONDS = 15
+
+
+class CatalogueTests(SimpleTestCase):
+    def test_labels_and_lower_case_names_stand_for_one_type_each(self):
+        connectors = CONNECTORS.values()
+        self.assertEqual(max(Counter(one.label for one in connectors).values()), 1)
+        for name, connector in CONNECTORS.items():
+            with self.subTest(name):
+                self.assertEqual(name, connector.name)
+                self.assertEqual(name, name.lower())
+
+    def test_types_that_take_connection_strings_have_schemes_of_their_own(self):
+        for name, connector in CONNECTORS.items():
+            with self.subTest(name):
+                takes_strings = "connection_string" in connector.optional_fields
+                self.assertEqual(bool(connector.url_schemes), takes_strings)
+                self.assertEqual(len({*connector.url_schemes}), len(connector.url_schemes))
+                if takes_strings:
+                    self.assertTrue(connector.url_schemes[0].startswith(name))
+                else:
+                    self.assertEqual(connector.url_options, ())
+
+    def test_servers_have_a_default_port_and_credentials_that_exist(self):
+        for name, connector in CONNECTORS.items():
+            with self.subTest(name):
+                self.assertLessEqual({*connector.credential_fields}, {*CREDENTIAL_FIELDS})
+                is_server = issubclass(connector, ServerConnector)
+                self.assertEqual(connector.default_port is not None, is_server)
+
+    def test_dialects_give_an_engine_that_asks_the_connector_for_connections(self):
+        for name, connector in CONNECTORS.items():
+            if connector.dialect and connector.is_driver_installed():
+                with self.subTest(name):
+                    asked = []
+
+                    def connect(asked=asked):
+                        asked.append(True)
+                        raise ConnectionFailure(Code.LOGIN_FAILED)
+
+                    engine = create_engine(f"{connector.dialect}://", creator=connect)
+                    self.assertEqual(asked, [])
+                    with self.assertRaises(ConnectionFailure):
+                        engine.raw_connection()
+
+    def test_reading_the_catalogue_imports_no_driver(self):
+        drivers = {one.driver for one in CONNECTORS.values()} - {"sqlite3"}
+        script = f"""if True:
+            import sys
+            from django.conf import settings
+            settings.configure()
+            before = set(sys.modules)
+            import datasources.connections.connectors
+            print(*({{*sys.modules}} - before) & {drivers | {"sqlalchemy"}!r})
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=settings.BASE_DIR,
+        )
+        self.assertEqual(done.stdout.split(), [])
+
+    def test_a_strangers_words_become_one_short_printable_line(self):
+        for text, line in (
+            ("MongoDB 7.0", "MongoDB 7.0"),
+            ("a\r\n\tb\x00\x1b[31mc\u202e\u2028d", "a b [31mc d"),
+            ("x" * 5000, "x" * 100),
+            (None, "None"),
+            (b"\xff", "b'\\xff'"),
+        ):
+            with self.subTest(text):
+                self.assertEqual(one_line(text), line)
+
+
+class NoSuchServerTests(SimpleTestCase):
+    def test_nobody_listening_is_a_refusal(self):
+        for name in installed_servers():
+            with self.subTest(name):
+                self.assert_fails(name, unused_port(), {Code.TCP_REFUSED})
+
+    def test_a_server_that_hangs_up_fails_the_login(self):
+        for name in installed_servers():
+            with self.subTest(name), Listener(close_at_once) as server:
+                self.assert_fails(name, server.port, {Code.LOGIN_FAILED, Code.TLS_FAILED})
+
+    def test_a_server_of_another_kind_fails_the_login(self):
+        for name in installed_servers():
+            with self.subTest(name), Listener(say_garbage) as server:
+                # Some wait for the rest of what looks like the start of a long message.
+                codes = {Code.LOGIN_FAILED, Code.TLS_FAILED, Code.DEADLINE}
+                self.assert_fails(name, server.port, codes)
+
+    def test_a_server_that_says_nothing_is_given_up(self):
+        for name in installed_servers():
+            if name not in HANGING:
+                with self.subTest(name), Listener(keep_silent) as server:
+                    self.assert_fails(name, server.port, {Code.DEADLINE, Code.TCP_TIMEOUT})
+
+    def test_a_server_that_has_proved_nothing_reads_no_password(self):
+        for name in {*installed_servers()} - {*SENDING_IN_CLEAR}:
+            with self.subTest(name), Listener(say_garbage) as server:
+                failure_of(connector_to(name, server.port))
+                self.assertFalse(reads_password(b"".join(server.received)))
+
+    def assert_fails(self, name: str, port: int, codes: set[Code]) -> None:
+        options = {"http_path": "/sql/1"} if name == "databricks" else {}
+        failure = failure_of(connector_to(name, port, options=options))
+        self.assertIn(failure.code, codes)
+        self.assertEqual(str(failure), failure.code.label)
+        self.assertEqual(repr(failure), f"ConnectionFailure({failure.code.label!r})")
+        self.assertTrue(failure.__suppress_context__)
+
+
+def reads_password(sent: bytes) -> bool:
+    """Whether the password is in what was sent: as text, or as HTTP spells it."""
+    spellings = (
+        PASSWORD.encode(),
+        PASSWORD.encode("utf-16-le"),
+        b64encode(f"reader:{PASSWORD}".encode()),
+    )
+    return any(spelling in sent for spelling in spellings)
+
+
+def installed_servers() -> list[str]:
+    return [
+        name
+        for name, connector in CONNECTORS.items()
+        if issubclass(connector, ServerConnector)
+        and connector.is_driver_installed()
+        and connector.log_in is not Connector.log_in
+    ]
+
+
+def failure_of(connector: Connector) -> ConnectionFailure:
+    """Give what `connect` raises: in a thread, because a driver may hang."""
+    failures: list[BaseException] = []
+
+    def connect() -> None:
+        try:
+            connector.connect()
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(BOUND_SECONDS)
+    if not failures:
+        raise AssertionError("hangs" if thread.is_alive() else "connects")
+    if not isinstance(failures[0], ConnectionFailure):
+        raise failures[0]
+    return failures[0]
