@@ -1,0 +1,168 @@
+"""PostgreSQL, and those that speak its protocol."""
+
+import os
+import select
+import ssl
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.failures import Code
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.pq.abc import PGconn
+
+
+class TLSError(Exception):
+    """The connection ended while encryption was being agreed on."""
+
+
+class PostgreSQL(ServerConnector):
+    """PostgreSQL, by libpq."""
+
+    name = "postgresql"
+    label = "PostgreSQL"
+    driver = "psycopg"
+    dialect = "postgresql+psycopg"
+    default_port = 5432
+    url_schemes: ClassVar[tuple[str, ...]] = ("postgresql", "postgres")
+    url_options = (
+        "application_name",
+        "channel_binding",
+        "connect_timeout",
+        "keepalives",
+        "sslmode",
+        "target_session_attrs",
+    )
+    is_verified = True
+
+    def log_in(self) -> "Connection[Any]":
+        from psycopg import Connection
+
+        connection = Connection(self.open_pgconn())
+        try:
+            connection.autocommit = True
+            milliseconds = self.configuration.query_timeout * 1000
+            # Not among the parameters of the login, which poolers and Redshift refuse.
+            connection.execute(f"SET statement_timeout = {milliseconds:d}")
+            connection.autocommit = False
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def open_pgconn(self) -> "PGconn":
+        """Log in as psycopg does, but see the stages, and end in time.
+
+        libpq is given the checked address (`hostaddr`), and no file of this machine: no passwords
+        of `~/.pgpass`, no services, no key of ours.
+        """
+        from psycopg.conninfo import make_conninfo
+        from psycopg.pq import PGconn
+
+        self.endpoint.hang_up()  # libpq opens its own
+        pgconn = PGconn.connect_start(make_conninfo(**self.parameters()).encode())
+        try:
+            self._poll(pgconn)
+        except BaseException:
+            pgconn.finish()  # else it is open for as long as anybody has the error
+            raise
+        pgconn.nonblocking = 1
+        return pgconn
+
+    def _poll(self, pgconn: "PGconn") -> None:
+        """Go on with the login until it is through."""
+        from psycopg.pq import ConnStatus, PollingStatus
+
+        deadline = time.monotonic() + self.seconds_to_log_in
+        with ExitStack() as tls:
+            is_tls = False
+            while (polling := pgconn.connect_poll()) != PollingStatus.OK:
+                if pgconn.status == ConnStatus.SSL_STARTUP and not is_tls:
+                    is_tls = True
+                    tls.enter_context(self.stages("tls"))
+                elif is_tls and pgconn.status not in (ConnStatus.SSL_STARTUP, ConnStatus.BAD):
+                    is_tls = False
+                    tls.pop_all().close()
+                    self._forget_tls_unless_used(pgconn)
+                if polling == PollingStatus.FAILED:
+                    raise TLSError if is_tls else OSError(pgconn.error_message.decode())
+                wait_for(pgconn.socket, polling == PollingStatus.READING, deadline)
+        self._forget_tls_unless_used(pgconn)  # libpq may have tried again without
+
+    def _forget_tls_unless_used(self, pgconn: "PGconn") -> None:
+        if not pgconn.ssl_in_use:  # the server was asked, and said no
+            self.stages.forget("tls")
+
+    def parameters(self) -> dict[str, Any]:
+        """Give what libpq is told, by its names."""
+        configuration = self.configuration
+        options: dict[str, str | None] = {
+            name: value
+            for name, value in configuration.options.items()
+            if name in self.url_options and name != "connect_timeout"
+        }
+        if configuration.options.get("sslmode", "").startswith("verify-"):
+            options["sslrootcert"] = ssl.get_default_verify_paths().cafile
+        return {
+            "application_name": "rivergen",
+            **options,
+            "gssencmode": "disable",  # Kerberos asks hosts that nobody has checked
+            "sslcertmode": "disable",
+            "host": self.endpoint.host,
+            "hostaddr": self.endpoint.address,
+            "port": self.endpoint.port,
+            "dbname": configuration.database_name,
+            "user": configuration.username,
+            "password": self.secret,
+            "passfile": os.devnull,
+        }
+
+    def read_version(self, connection: Any) -> str:
+        with connection.cursor() as cursor:
+            row = cursor.execute("SELECT version()").fetchone()
+        connection.rollback()
+        return one_line(row[0]).partition(" on ")[0]
+
+    def explain(self, error: Exception) -> Code:
+        if isinstance(error, TLSError):
+            return Code.TLS_FAILED
+        if isinstance(error, TimeoutError):
+            return Code.DEADLINE
+        # While a login goes on libpq gives the server's words only, and no SQLSTATE.
+        words = str(error)
+        if "Connection refused" in words:
+            return Code.TCP_REFUSED
+        if "database" in words and "does not exist" in words:
+            return Code.DATABASE_MISSING
+        return Code.LOGIN_FAILED
+
+
+class Redshift(PostgreSQL):
+    """Amazon Redshift, by the driver of PostgreSQL."""
+
+    name = "redshift"
+    label = "Amazon Redshift"
+    default_port = 5439
+    url_schemes = ("redshift", *PostgreSQL.url_schemes)
+    is_verified = False
+
+
+class CockroachDB(PostgreSQL):
+    """CockroachDB, by the driver of PostgreSQL."""
+
+    name = "cockroachdb"
+    label = "CockroachDB"
+    default_port = 26257
+    url_schemes = ("cockroachdb", *PostgreSQL.url_schemes)
+    is_verified = False
+
+
+def wait_for(socket: int, is_reading: bool, deadline: float) -> None:
+    """Return once the socket is ready, to be read or written. Raises TimeoutError."""
+    poll = select.poll()
+    poll.register(socket, select.POLLIN if is_reading else select.POLLOUT)
+    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+        raise TimeoutError

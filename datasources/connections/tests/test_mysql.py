@@ -1,0 +1,330 @@
+import os
+import secrets
+import socket
+import ssl
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+from unittest import mock
+
+from django.test import SimpleTestCase
+from pymysql import MySQLError
+from sqlalchemy import QueuePool, create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.connectors import mysql
+from datasources.connections.endpoint import Endpoint
+from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.stages import Stages
+from datasources.connections.tests import fake_mysql, mariadb
+from datasources.connections.tests.certificates import make_certificates
+
+CANARY = secrets.token_hex(16)
+
+
+def make_connector(
+    server: Any,
+    connector: type[mysql.MySQL] = mysql.MariaDB,
+    *,
+    host: str = mariadb.HOST,
+    password: str | None = mariadb.PASSWORD,
+    **settings: Any,
+) -> mysql.MySQL:
+    """Give a connector for the server; its host name leads nowhere, only the address does."""
+    settings = {
+        "type": connector.name,
+        "host": host,
+        "port": server.port,
+        "username": mariadb.USERNAME,
+        "database_name": mariadb.DATABASE,
+        "connection_timeout": 10,
+        "secrets": {"password": password} if password else {},
+    } | settings
+    endpoint = Endpoint(host, mariadb.ADDRESS, server.port, settings["connection_timeout"])
+    return connector(Configuration(**settings), endpoint, Stages())
+
+
+class ConnectorTestCase(SimpleTestCase):
+    def assert_fails(self, code: Code, connector: mysql.MySQL) -> None:
+        with self.assertRaises(ConnectionFailure) as raised:
+            connector.connect()
+        self.assertEqual(raised.exception.code, code)
+
+    def stages_of(self, connector: mysql.MySQL) -> list[tuple[str, bool]]:
+        return [(stage["stage"], stage["ok"]) for stage in connector.stages.shown()]
+
+
+class MariaDBTests(ConnectorTestCase):
+    server: ClassVar[mariadb.MariaDBServer]
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = cls.enterClassContext(mariadb.MariaDBServer())
+
+    def connector(self, *args: Any, **settings: Any) -> mysql.MySQL:
+        return make_connector(self.server, *args, **settings)
+
+    def read(self, connector: mysql.MySQL, query: str) -> Any:
+        with closing(connector.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchone()[0]
+
+    def test_logs_in_and_tells_the_version(self):
+        for connector in (mysql.MariaDB, mysql.MySQL):
+            with self.subTest(connector=connector.name):
+                connector = self.connector(connector)
+                with closing(connector.connect()) as connection:
+                    self.assertRegex(connector.ask(connection), r"\AMariaDB [0-9.]+\Z")
+                stages = [("tls", True), ("login", True), ("query", True)]
+                self.assertEqual(self.stages_of(connector), stages)
+
+    def test_takes_the_connection_that_is_open_already(self):
+        connector = self.connector()
+        connector.endpoint.opened = socket.create_connection((mariadb.ADDRESS, self.server.port))
+        with socket.create_server((mariadb.ADDRESS, 0)) as elsewhere:
+            connector.endpoint.port = elsewhere.getsockname()[1]
+            connector.connect().close()
+
+    def test_needs_no_database(self):
+        connector = self.connector(database_name=None)
+        self.assertIsNone(self.read(connector, "SELECT DATABASE()"))
+
+    def test_says_that_the_login_is_refused(self):
+        refused: list[dict[str, Any]] = [
+            {"password": "wrong"},
+            {"username": "nobody"},
+            {"username": None},
+            {"database_name": "mysql"},
+        ]
+        for settings in refused:
+            with self.subTest(**settings):
+                self.assert_fails(Code.LOGIN_FAILED, self.connector(**settings))
+
+    def test_says_that_no_password_is_stored(self):
+        self.assert_fails(Code.CREDENTIALS_UNSET, self.connector(password=None))
+
+    def test_says_that_the_database_is_missing(self):
+        # Whether there is one, the server tells only those who might use it.
+        connector = self.connector(username="root", password=None, database_name="nowhere")
+        self.assert_fails(Code.DATABASE_MISSING, connector)
+
+    def test_says_that_nothing_listens(self):
+        connector = self.connector()
+        connector.endpoint.port = mariadb.find_free_port()
+        self.assert_fails(Code.TCP_REFUSED, connector)
+
+    def test_encrypts_unless_told_not_to(self):
+        for mode, is_encrypted in (
+            ("DISABLED", False),
+            ("PREFERRED", True),
+            ("REQUIRED", True),
+            ("required", True),
+        ):
+            with self.subTest(mode=mode):
+                connector = self.connector(options={"ssl_mode": mode})
+                query = "SELECT variable_value FROM information_schema.session_status"
+                cipher = self.read(connector, f"{query} WHERE variable_name = 'ssl_cipher'")
+                self.assertEqual(bool(cipher), is_encrypted)
+                self.assertEqual(("tls", True) in self.stages_of(connector), is_encrypted)
+
+    def test_refuses_a_mode_that_does_not_exist(self):
+        connector = self.connector(options={"ssl_mode": "VERIFY"})
+        self.assert_fails(Code.TLS_FAILED, connector)
+
+    def test_refuses_certificates_of_unknown_authorities(self):
+        for mode in ("VERIFY_CA", "VERIFY_IDENTITY"):
+            with self.subTest(mode=mode):
+                connector = self.connector(options={"ssl_mode": mode})
+                self.assert_fails(Code.TLS_FAILED, connector)
+                self.assertEqual(self.stages_of(connector), [("tls", False)])
+
+    def test_checks_the_name_in_the_certificate(self):
+        authority = str(self.server.certificates.authority)
+        with mock.patch.dict(os.environ, SSL_CERT_FILE=authority):
+            for mode, host, is_accepted in (
+                ("VERIFY_IDENTITY", mariadb.HOST, True),
+                ("VERIFY_IDENTITY", "other.example.test", False),
+                ("VERIFY_IDENTITY", mariadb.ADDRESS, False),
+                ("VERIFY_CA", "other.example.test", True),
+            ):
+                with self.subTest(mode=mode, host=host):
+                    connector = self.connector(host=host, options={"ssl_mode": mode})
+                    if is_accepted:
+                        connector.connect().close()
+                    else:
+                        self.assert_fails(Code.TLS_FAILED, connector)
+
+    def test_takes_charset_and_collation(self):
+        latin = {"charset": "latin1", "collation": "latin1_bin"}
+        for options, expected in (({}, "utf8mb4_general_ci"), (latin, "latin1_bin")):
+            with self.subTest(options=options):
+                connector = self.connector(options=options)
+                self.assertEqual(self.read(connector, "SELECT @@collation_connection"), expected)
+
+    def test_refuses_options_that_make_no_sense(self):
+        for options in (
+            {"charset": "klingon"},
+            {"collation": "klingon"},
+            {"collation": "utf8mb4_bin, @@max_statement_time = 0"},
+        ):
+            with self.subTest(options=options):
+                self.assert_fails(Code.LOGIN_FAILED, self.connector(options=options))
+
+    def test_serves_sqlalchemy_and_ends_long_statements(self):
+        for connector_class in (mysql.MariaDB, mysql.MySQL):
+            with self.subTest(connector=connector_class.name):
+                connector = self.connector(connector_class, query_timeout=1)
+                engine = create_engine(
+                    f"{connector.dialect}://", creator=connector.connect, poolclass=QueuePool
+                )
+                self.addCleanup(engine.dispose)
+                with engine.connect() as connection:
+                    self.assertEqual(connection.scalar(text("select 1")), 1)
+                    with self.assertRaises(OperationalError) as raised:
+                        connection.scalar(text("select sleep(30)"))
+                    self.assertIn("max_statement_time exceeded", str(raised.exception))
+                    # Ended by the server: the connection is as good as before.
+                    connection.rollback()
+                    self.assertEqual(connection.scalar(text("select 2")), 2)
+
+    def test_leaves_no_connection_behind_when_it_fails(self):
+        connector = self.connector()
+        with (
+            mock.patch("pymysql.connections.Connection.close", autospec=True) as close,
+            mock.patch.object(connector, "_limit_statements", side_effect=RuntimeError),
+        ):
+            self.assert_fails(Code.LOGIN_FAILED, connector)
+        close.assert_called_once()
+
+
+class FakeServerTests(ConnectorTestCase):
+    def connector(self, server: fake_mysql.FakeMySQL, **settings: Any) -> mysql.MySQL:
+        settings.setdefault("connector", mysql.MySQL)
+        return make_connector(server, **settings)
+
+    def converse(self, connector: mysql.MySQL) -> str | Code:
+        """Log in and ask: give the answer, or why there is none."""
+        try:
+            with closing(connector.connect()) as connection:
+                return connector.ask(connection)
+        except ConnectionFailure as failure:
+            return failure.code
+
+    def test_limits_what_mysql_reads(self):
+        with fake_mysql.FakeMySQL() as server:
+            answer = self.converse(self.connector(server, query_timeout=7))
+        self.assertEqual(answer, "MySQL 8.0.36")
+        self.assertIn("SET SESSION max_execution_time = 7000", server.statements)
+
+    def test_goes_on_without_a_limit_that_the_server_does_not_know(self):
+        with fake_mysql.FakeWithoutVariables(version="5.6.51") as server:
+            answer = self.converse(self.connector(server))
+        self.assertEqual(answer, "MySQL 5.6.51")
+
+    def test_shows_only_a_line_of_what_a_server_calls_itself(self):
+        version = "8.1\r\n\x1b[2J\N{RIGHT-TO-LEFT OVERRIDE}" + "9" * 500
+        with fake_mysql.FakeMySQL(version) as server:
+            answer = self.converse(self.connector(server))
+        self.assertEqual(answer, "MySQL 8.1 [2J " + "9" * 86)
+
+    def test_logs_in_as_nobody_and_not_as_the_user_of_this_process(self):
+        with (
+            mock.patch("pymysql.connections.DEFAULT_USER", CANARY),
+            fake_mysql.FakeMySQL() as server,
+        ):
+            self.assertEqual(self.converse(self.connector(server, username=None)), "MySQL 8.0.36")
+        self.assertNotIn(CANARY.encode(), server.received)
+
+    def test_sends_no_file(self):
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "private")
+            path.write_text(CANARY)
+            # The answers to login, SET NAMES, SET AUTOCOMMIT, SET SESSION and SELECT.
+            for honest_answers in range(5):
+                with (
+                    self.subTest(honest_answers=honest_answers),
+                    fake_mysql.FakeFileThief(str(path), honest_answers) as server,
+                ):
+                    answer = self.converse(self.connector(server))
+                self.assertIn(answer, (Code.LOGIN_FAILED, Code.QUERY_FAILED))
+                self.assertTrue(server.has_asked)
+                self.assertIn(mariadb.USERNAME.encode(), server.received)
+                self.assertNotIn(CANARY.encode(), server.received)
+
+    def test_sends_no_password_in_clear(self):
+        for request in (
+            b"mysql_clear_password\0",
+            b"dialog\0\4Password: ",
+            b"dialog\0\5Password: ",
+        ):
+            with (
+                self.subTest(request=request),
+                fake_mysql.FakePasswordThief(request) as server,
+            ):
+                answer = self.converse(self.connector(server, password=CANARY))
+            self.assertEqual(answer, Code.LOGIN_FAILED)
+            self.assertIn(mariadb.USERNAME.encode(), server.received)
+            self.assertNotIn(CANARY.encode(), server.received)
+
+    def test_sends_a_password_in_clear_over_tls(self):
+        with TemporaryDirectory() as folder:
+            certificates = make_certificates(Path(folder), mariadb.HOST)
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(certificates.certificate, certificates.key)
+            with fake_mysql.FakePasswordThief(b"mysql_clear_password\0", tls) as server:
+                answer = self.converse(self.connector(server, password=CANARY))
+        self.assertEqual(answer, "MySQL 8.0.36")
+        self.assertIn(CANARY.encode(), server.received)
+
+    def test_logs_in_without_tls_only_if_that_is_allowed(self):
+        for mode in ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"):
+            with self.subTest(mode=mode), fake_mysql.FakeMySQL() as server:
+                connector = self.connector(server, options={"ssl_mode": mode})
+                self.assert_fails(Code.TLS_FAILED, connector)
+            self.assertEqual(server.received, b"")
+        for mode in ("DISABLED", "PREFERRED"):
+            with self.subTest(mode=mode), fake_mysql.FakeMySQL() as server:
+                connector = self.connector(server, options={"ssl_mode": mode})
+                self.assertEqual(self.converse(connector), "MySQL 8.0.36")
+
+    def test_gives_up_on_silence(self):
+        for fake, settings in (
+            (fake_mysql.FakeSilence, {"connection_timeout": 1}),
+            (fake_mysql.FakeSilence, {"options": {"connect_timeout": "1"}}),
+            (fake_mysql.FakeSilenceAtTLS, {"connection_timeout": 1}),
+        ):
+            with self.subTest(fake=fake.__name__, **settings), fake() as server:
+                # The fake would hang up much later, which is another failure.
+                self.assert_fails(Code.DEADLINE, self.connector(server, **settings))
+
+    def test_gives_up_on_a_server_that_hangs_later(self):
+        with (
+            mock.patch.object(mysql, "ANSWER_MARGIN_SECONDS", 0),
+            fake_mysql.FakeHang() as server,
+        ):
+            connector = self.connector(server, query_timeout=1, connection_timeout=60)
+            with (
+                closing(connector.connect()) as connection,
+                self.assertRaises(MySQLError) as raised,
+            ):
+                connector.read_version(connection)
+        # It was this side that gave up: the fake hangs up much later.
+        self.assertIsInstance(raised.exception.__context__, TimeoutError)
+
+    def test_says_what_a_refusal_means(self):
+        for number, code in (
+            (1040, Code.LOGIN_FAILED),
+            (1044, Code.LOGIN_FAILED),
+            (1049, Code.DATABASE_MISSING),
+            (1129, Code.LOGIN_FAILED),
+            (3159, Code.TLS_FAILED),
+        ):
+            with self.subTest(number=number), fake_mysql.FakeRefusal(number) as server:
+                self.assert_fails(code, self.connector(server))
+
+    def test_says_that_a_server_of_another_kind_lets_nobody_in(self):
+        with fake_mysql.FakeWebServer() as server:
+            self.assert_fails(Code.LOGIN_FAILED, self.connector(server))

@@ -1,0 +1,155 @@
+"""Logging in to PostgreSQL, live."""
+
+import ssl
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+import psycopg
+import sqlalchemy
+from django.test import SimpleTestCase
+
+from datasources.connections.attempt import attempt, connector_for
+from datasources.connections.configuration import Configuration
+from datasources.connections.failures import ConnectionFailure
+from datasources.connections.policy import EgressPolicy
+from datasources.connections.stages import Stages
+from datasources.connections.tests.postgresql import (
+    DATABASE,
+    HOST,
+    PASSWORD,
+    USERNAME,
+    PostgreSQLServer,
+    TLSFront,
+)
+from rivergen.egress_rules import parse_rules
+
+POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
+
+
+class PostgreSQLTests(SimpleTestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = cls.enterClassContext(PostgreSQLServer())
+        folder = Path(cls.enterClassContext(TemporaryDirectory()))
+        cls.front = cls.enterClassContext(TLSFront(cls.server, folder))
+
+    def configuration(self, **changes):
+        return Configuration(
+            **{
+                "type": "postgresql",
+                "host": "127.0.0.1",
+                "port": self.server.port,
+                "database_name": DATABASE,
+                "username": USERNAME,
+                "secrets": {"password": PASSWORD},
+                "connection_timeout": 10,
+                **changes,
+            }
+        )
+
+    def attempt(self, **changes):
+        return attempt(self.configuration(**changes), POLICY, Stages())
+
+    def stages(self, outcome):
+        return {stage["stage"]: stage["ok"] for stage in outcome["stages"]}
+
+    def test_connects(self):
+        outcome = self.attempt()
+        self.assertEqual(outcome["code"], "OK")
+        self.assertRegex(outcome["server_version"], r"^PostgreSQL \d+")
+        names = ["policy", "dns", "tcp", "login", "query"]
+        self.assertEqual(self.stages(outcome), dict.fromkeys(names, True))
+
+    def test_says_what_is_wrong(self):
+        for code, changes in {
+            "LOGIN_FAILED": {"secrets": {"password": "wrong"}},
+            "CREDENTIALS_UNSET": {"secrets": {}},
+            "DATABASE_MISSING": {"database_name": "nowhere"},
+            "TLS_FAILED": {"options": {"sslmode": "require"}},
+            "FIELDS_MISSING": {"database_name": None},
+        }.items():
+            with self.subTest(code=code):
+                outcome = self.attempt(**changes)
+                self.assertEqual(outcome["code"], code)
+                self.assertIsNone(outcome["server_version"])
+                if code != "TLS_FAILED":  # the server has none
+                    self.assertNotIn("tls", self.stages(outcome))
+
+    def test_sees_the_handshake_as_a_stage(self):
+        outcome = self.attempt(port=self.front.port, options={"sslmode": "require"})
+        self.assertEqual(outcome["code"], "OK")
+        names = ["policy", "dns", "tcp", "tls", "login", "query"]
+        self.assertEqual(list(self.stages(outcome)), names)
+
+    def test_verifies_certificates(self):
+        """The name is not resolved here: it is pinned to the address."""
+        paths = ssl.get_default_verify_paths()
+        authority = paths._replace(cafile=str(self.front.certificates.authority))
+        for mode, known, host, code in (
+            ("verify-full", True, HOST, "OK"),
+            ("verify-full", True, "other.example.test", "TLS_FAILED"),
+            ("verify-ca", True, "other.example.test", "OK"),
+            ("verify-full", False, HOST, "TLS_FAILED"),
+        ):
+            with self.subTest(mode=mode, known=known, host=host), ExitStack() as stack:
+                stack.enter_context(
+                    mock.patch("datasources.connections.route.look_up", return_value=["127.0.0.1"])
+                )
+                if known:
+                    stack.enter_context(
+                        mock.patch("ssl.get_default_verify_paths", return_value=authority)
+                    )
+                options = {"sslmode": mode}
+                outcome = self.attempt(host=host, port=self.front.port, options=options)
+                self.assertEqual(outcome["code"], code)
+                if code != "OK":
+                    self.assertFalse(self.stages(outcome)["tls"])
+
+    def test_takes_no_field_for_more_than_its_name(self):
+        """libpq reads whole connection strings where it may."""
+        elsewhere = "host=192.0.2.1 port=1 hostaddr=192.0.2.1"
+        for changes in (
+            {"database_name": elsewhere},
+            {"database_name": f"postgresql://192.0.2.1/{DATABASE}"},
+            {"username": f"{USERNAME} {elsewhere}"},
+            {"secrets": {"password": f"x' {elsewhere}"}},
+            {"options": {"application_name": f"x {elsewhere}"}, "secrets": {"password": "x"}},
+        ):
+            with self.subTest(changes):
+                outcome = self.attempt(**changes)
+                self.assertIn(outcome["code"], ("LOGIN_FAILED", "DATABASE_MISSING"))
+
+    def test_takes_nothing_from_the_environment_or_files(self):
+        with TemporaryDirectory() as home:
+            password_file = Path(home) / ".pgpass"
+            password_file.write_text(f"*:*:*:*:{PASSWORD}\n".replace("\\", "\\\\"))
+            password_file.chmod(0o600)
+            environment = {"HOME": home, "PGHOSTADDR": "192.0.2.1", "PGPORT": "1"}
+            with mock.patch.dict("os.environ", environment):
+                self.assertEqual(self.attempt()["code"], "OK")
+                self.assertEqual(self.attempt(secrets={})["code"], "CREDENTIALS_UNSET")
+
+    def test_gives_a_pool_whose_statements_end(self):
+        configuration = self.configuration(query_timeout=1, connection_pool_size=2)
+        with (
+            connector_for(configuration, POLICY, Stages()) as connector,
+            connector.session() as connection,
+        ):
+            self.assertEqual(connection.execute(sqlalchemy.text("SELECT 1")).scalar(), 1)
+            with connection.engine.connect() as other:
+                self.assertEqual(other.execute(sqlalchemy.text("SELECT 2")).scalar(), 2)
+                self.assertEqual(connection.engine.pool.size(), 2)
+            with self.assertRaises(sqlalchemy.exc.OperationalError) as caught:
+                connection.execute(sqlalchemy.text("SELECT pg_sleep(60)"))
+            self.assertIsInstance(caught.exception.orig, psycopg.errors.QueryCanceled)
+
+    def test_does_not_repeat_the_words_of_the_server(self):
+        with self.assertRaises(ConnectionFailure) as caught:
+            configuration = self.configuration(secrets={"password": "wrong"})
+            with connector_for(configuration, POLICY, Stages()) as connector:
+                connector.connect()
+        self.assertNotIn(USERNAME, str(caught.exception))
+        self.assertTrue(caught.exception.__suppress_context__)
