@@ -1,0 +1,96 @@
+"""ClickHouse."""
+
+import re
+import ssl
+from contextlib import suppress
+from typing import Any
+
+from datasources.connections.causes import network_cause
+from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.failures import Code
+
+NUMBER = re.compile(r"\bCode: (\d+)")
+CODES = {"81": Code.DATABASE_MISSING, "159": Code.DEADLINE, "209": Code.DEADLINE}
+COMPRESSIONS: dict[str, bool | str] = {"true": True, "1": True, "false": False, "0": False}
+
+
+class ClickHouse(ServerConnector):
+    """ClickHouse, over its HTTP interface.
+
+    The password goes with every request: in clear, unless `clickhouses://` or `secure=true`.
+    """
+
+    name = "clickhouse"
+    label = "ClickHouse"
+    driver = "clickhouse_connect"
+    dialect = "clickhousedb+connect"
+    default_port = 8123
+    url_schemes = ("clickhouse", "clickhouses")
+    url_options = ("compress", "secure")
+
+    def log_in(self) -> Any:
+        """Give clickhouse-connect's DB-API connection; its `client` is the driver's own."""
+        from clickhouse_connect.dbapi.connection import Connection
+        from clickhouse_connect.driver.exceptions import ProgrammingError
+        from urllib3 import Timeout
+
+        configuration, endpoint = self.configuration, self.endpoint
+        pool = _pool()
+        try:
+            connection = Connection(
+                interface="https" if self._is_secure() else "http",
+                host=endpoint.host,
+                port=endpoint.port,
+                username=configuration.username or "default",
+                password=self.secret or "",
+                database=configuration.database_name,
+                pool_mgr=pool,
+                # Sessions would tie a source behind a balancer to one server.
+                autogenerate_session_id=False,
+                compress=self._compression(),
+                connect_timeout=configuration.connection_timeout,
+                send_receive_timeout=configuration.connection_timeout,
+                query_retries=0,
+            )
+        except Exception:
+            pool.clear()
+            raise
+        client: Any = connection.client
+        client.timeout = Timeout(
+            connect=configuration.connection_timeout, read=configuration.query_timeout
+        )
+        # A user who may change no settings is stopped by the time-out for reading alone.
+        with suppress(ProgrammingError):
+            client.set_client_setting("max_execution_time", configuration.query_timeout)
+        return connection
+
+    def read_version(self, connection: Any) -> str:
+        """Ask for `version()`."""
+        return one_line(f"ClickHouse {connection.command('SELECT version()')}")
+
+    def explain(self, error: Exception) -> Code:
+        """Go by ClickHouse's number, else by what the network did."""
+        number = NUMBER.search(str(error))
+        code = CODES.get(number[1]) if number else None
+        return code or network_cause(error) or Code.LOGIN_FAILED
+
+    def _is_secure(self) -> bool:
+        configuration = self.configuration
+        is_asked_for = configuration.options.get("secure", "").lower() in ("true", "1")
+        return configuration.url_scheme == "clickhouses" or is_asked_for
+
+    def _compression(self) -> bool | str:
+        compression = self.configuration.options.get("compress", "true").lower()
+        return COMPRESSIONS.get(compression, compression)
+
+
+def _pool() -> Any:
+    """Give a pool that follows no redirect, retries nothing and goes through no proxy."""
+    from urllib3 import PoolManager, Retry
+
+    class Pool(PoolManager):
+        def urlopen(self, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+            options |= {"redirect": False, "retries": Retry(0, redirect=False)}
+            return super().urlopen(method, url, *arguments, **options)
+
+    return Pool(ssl_context=ssl.create_default_context())

@@ -1,0 +1,126 @@
+"""Microsoft SQL Server."""
+
+import codecs
+import os
+import re
+import socket
+import stat
+from contextlib import closing
+from ipaddress import ip_address
+from typing import Any
+
+from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.environment import ignore_environment
+from datasources.connections.failures import Code, ConnectionFailure
+
+# The server's number, if the server said anything: else pymssql gives one of an earlier login.
+SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
+FREETDS_NUMBERS = re.compile(r"DB-Lib error message (\d+)")
+
+SERVER_CODES = {"911": Code.DATABASE_MISSING, "4060": Code.DATABASE_MISSING}
+
+TIMED_OUT = "20003"
+
+
+class MSSQL(ServerConnector):
+    """SQL Server, by pymssql, which brings FreeTDS.
+
+    FreeTDS verifies no certificate, so that `encryption` keeps out those who only listen. Without
+    `encryption=require` a server that declines TLS is sent the password in an encoding that anyone
+    can undo.
+    """
+
+    name = "mssql"
+    label = "Microsoft SQL Server"
+    driver = "pymssql"
+    dialect = "mssql+pymssql"
+    default_port = 1433
+    url_schemes = ("mssql", "sqlserver")
+    url_options = ("appname", "charset", "encryption")
+
+    def log_in(self) -> Any:
+        """Give a pymssql connection."""
+        import pymssql
+
+        configuration, endpoint = self.configuration, self.endpoint
+        if not configuration.username:
+            # FreeTDS would try Kerberos, which asks hosts that nobody has checked.
+            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
+        ignore_environment()
+        before = self._sockets_to_endpoint()
+        connection = pymssql.connect(
+            server=_server(endpoint.address, endpoint.port),
+            user=configuration.username,
+            password=self.secret or "",
+            database=_database(configuration.database_name or ""),
+            login_timeout=configuration.connection_timeout,
+            timeout=configuration.query_timeout,
+            tds_version="7.4",
+            appname=configuration.options.get("appname", "rivergen"),
+            encryption=configuration.options.get("encryption", "request"),
+            charset=_charset(configuration.options.get("charset", "UTF-8")),
+        )
+        # FreeTDS goes where a server routes it, as Azure does, and has no switch for that: a server
+        # can make it log in elsewhere, but nothing there is asked, and nothing told of it.
+        if self._sockets_to_endpoint() <= before:
+            connection.close()
+            raise ConnectionFailure(Code.EGRESS_DENIED)
+        return connection
+
+    def read_version(self, connection: Any) -> str:
+        """Give the first line of `@@VERSION`."""
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT @@VERSION")
+            return one_line(cursor.fetchone()[0].partition("\n")[0])
+
+    def explain(self, error: Exception) -> Code:
+        """Go by the numbers in the text, of the server and of FreeTDS."""
+        text = str(error)
+        if isinstance(error, ValueError) and "'encryption'" in text:
+            return Code.TLS_FAILED
+        if number := SERVER_NUMBER.match(text):
+            return SERVER_CODES.get(number[1], Code.LOGIN_FAILED)
+        if "Connection refused" in text:
+            return Code.TCP_REFUSED
+        is_late = TIMED_OUT in FREETDS_NUMBERS.findall(text)
+        return Code.DEADLINE if is_late else Code.LOGIN_FAILED
+
+    def _sockets_to_endpoint(self) -> set[int]:
+        """Give the descriptors of this process that are connected to the endpoint."""
+        wanted = (ip_address(self.endpoint.address), self.endpoint.port)
+        return {number for number in _descriptors() if _peer(number) == wanted}
+
+
+def _server(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _database(name: str) -> str:
+    """Refuse a name in brackets: FreeTDS would send it as SQL, unquoted."""
+    if name.startswith("["):
+        raise ConnectionFailure(Code.DATABASE_MISSING)
+    return name
+
+
+def _charset(name: str) -> str:
+    """Raise LookupError for an unknown one: C code would copy it without a look at its length."""
+    codecs.lookup(name)
+    return name
+
+
+def _descriptors() -> list[int]:
+    return [int(name) for name in os.listdir("/proc/self/fd")]
+
+
+def _peer(number: int) -> tuple[Any, int] | None:
+    """Give address and port that a descriptor is connected to, if it is a TCP socket."""
+    try:
+        if not stat.S_ISSOCK(os.fstat(number).st_mode):
+            return None
+        with socket.socket(fileno=os.dup(number)) as copy:
+            if copy.family not in (socket.AF_INET, socket.AF_INET6):
+                return None
+            address, port, *_ = copy.getpeername()
+            return ip_address(address), port
+    except OSError:
+        return None

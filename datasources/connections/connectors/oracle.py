@@ -1,0 +1,88 @@
+"""Oracle Database."""
+
+import re
+from contextlib import closing
+from typing import Any
+
+from datasources.connections.causes import causes, network_cause
+from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.failures import Code, ConnectionFailure
+
+# Such names mean nothing inside the descriptor that they are sent in.
+SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
+
+CODES = {
+    "DPY-6001": Code.DATABASE_MISSING,  # the listener knows no such service
+    "DPY-6003": Code.DATABASE_MISSING,  # nor such a SID
+    "ORA-12505": Code.DATABASE_MISSING,
+    "ORA-12514": Code.DATABASE_MISSING,
+    "DPY-4024": Code.DEADLINE,
+}
+
+
+class Oracle(ServerConnector):
+    """Oracle, by oracledb in its thin mode.
+
+    The password is never sent: it encrypts what server and driver agree on.
+    """
+
+    name = "oracle"
+    label = "Oracle Database"
+    driver = "oracledb"
+    dialect = "oracle+oracledb"
+    default_port = 1521
+    url_schemes = ("oracle",)
+    url_options = ("service_name", "sid")
+
+    def log_in(self) -> Any:
+        """Give an oracledb connection."""
+        import oracledb
+
+        configuration, endpoint = self.configuration, self.endpoint
+        # Never `dsn`: it may be a descriptor, an alias of tnsnames.ora, or name a file or a host.
+        connection = oracledb.connect(
+            params=oracledb.ConnectParams(
+                host=endpoint.host,
+                port=endpoint.port,
+                **self._service(),
+                tcp_connect_timeout=configuration.connection_timeout,
+                retry_count=0,
+                disable_oob=True,
+                # Else these tell of this machine.
+                program="rivergen",
+                machine="rivergen",
+                osuser="rivergen",
+                terminal="rivergen",
+            ),
+            user=configuration.username,
+            password=self.secret,
+        )
+        connection.call_timeout = configuration.query_timeout * 1000
+        return connection
+
+    def read_version(self, connection: Any) -> str:
+        """Ask for a row; the version was told at the login."""
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT 1 FROM dual")
+            cursor.fetchone()
+        return one_line(f"Oracle Database {connection.version}")
+
+    def explain(self, error: Exception) -> Code:
+        """Go by the codes of Oracle and of the driver: the telling one may be of the cause."""
+        numbers = [getattr(one.args[0], "full_code", "") for one in causes(error) if one.args]
+        code = next((CODES[number] for number in numbers if number in CODES), None)
+        return code or network_cause(error) or Code.LOGIN_FAILED
+
+    def _service(self) -> dict[str, str]:
+        options = self.configuration.options
+        if sid := options.get("sid"):
+            service = {"sid": sid}
+        else:
+            service = {
+                "service_name": options.get("service_name")
+                or self.configuration.database_name
+                or ""
+            }
+        if not all(map(SERVICE_NAME.fullmatch, service.values())):
+            raise ConnectionFailure(Code.DATABASE_MISSING)
+        return service

@@ -1,0 +1,144 @@
+"""ClickHouse, as far as a server of ours speaks its protocol."""
+
+import os
+import re
+import socket
+import ssl
+import tempfile
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from unittest import mock
+from urllib.parse import parse_qs
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
+from cryptography.x509.oid import NameOID
+from django.test import SimpleTestCase
+
+from datasources.connections.failures import Code
+from datasources.connections.tests.listeners import (
+    PASSWORD,
+    Listener,
+    connector_to,
+    keep_silent,
+    say_garbage,
+    unused_port,
+)
+from datasources.connections.tests.test_connectors import failure_of
+
+BASIC = b64encode(f"reader:{PASSWORD}".encode())
+
+
+class ClickHouseTests(SimpleTestCase):
+    def test_logs_in_limits_statements_and_tells_the_version(self):
+        with Listener(serve_http(version)) as server:
+            connector = connector_to("clickhouse", server.port)
+            connection = connector.connect()
+            self.assertEqual(connector.ask(connection), "ClickHouse 24.3.1.2672")
+            connection.close()
+        asked = [sent for sent in server.received if sent.startswith(b"POST")][-1]
+        parameters = parse_qs(asked.split()[1].decode().partition("?")[2])
+        self.assertEqual(parameters["max_execution_time"], ["7"])
+        self.assertEqual(parameters["database"], ["sales"])
+        self.assertNotIn("session_id", parameters)
+
+    def test_follows_no_redirect(self):
+        for status in (301, 302, 303, 307, 308):
+            with self.subTest(status), Listener(serve_http(version)) as target:
+                location = f"Location: http://127.0.0.1:{target.port}/"
+                with Listener(serve_http(lambda body, s=status, to=location: (s, to, ""))) as one:
+                    failure = failure_of(connector_to("clickhouse", one.port))
+                self.assertEqual(failure.code, Code.LOGIN_FAILED)
+                self.assertEqual(target.received, [])
+
+    def test_goes_through_no_proxy(self):
+        proxy = f"http://127.0.0.1:{unused_port()}"
+        proxies = {"HTTP_PROXY": proxy, "http_proxy": proxy, "ALL_PROXY": proxy}
+        with Listener(serve_http(version)) as server, mock.patch.dict(os.environ, proxies):
+            connector_to("clickhouse", server.port).connect().close()
+
+    def test_the_password_goes_nowhere_without_tls_if_tls_is_asked_for(self):
+        for asked in ({"url_scheme": "clickhouses"}, {"options": {"secure": "true"}}):
+            with self.subTest(asked), Listener(say_garbage) as server:
+                failure = failure_of(connector_to("clickhouse", server.port, **asked))
+                self.assertEqual(failure.code, Code.TLS_FAILED)
+                self.assertNotIn(BASIC, b"".join(server.received))
+
+    def test_the_password_goes_to_no_server_with_a_certificate_of_its_own_making(self):
+        with Listener(serve_tls) as server:
+            failure = failure_of(connector_to("clickhouse", server.port, url_scheme="clickhouses"))
+        self.assertEqual(failure.code, Code.TLS_FAILED)
+        self.assertEqual(server.received, [])
+
+    def test_a_server_that_is_silent_is_asked_once(self):
+        with Listener(keep_silent) as server:
+            failure_of(connector_to("clickhouse", server.port))
+        requests = b"".join(server.received).count(b"POST /")
+        self.assertEqual(requests, 1)
+
+    def test_says_what_an_error_means_by_its_number(self):
+        for number, code in (
+            (81, Code.DATABASE_MISSING),
+            (159, Code.DEADLINE),
+            (516, Code.LOGIN_FAILED),
+        ):
+            header = f"X-ClickHouse-Exception-Code: {number}"
+            text = f"Code: {number}. DB::Exception: words. (version 24.3)"
+            with (
+                self.subTest(number),
+                Listener(serve_http(lambda body, h=header, t=text: (500, h, t))) as server,
+            ):
+                self.assertEqual(failure_of(connector_to("clickhouse", server.port)).code, code)
+
+
+def version(body: str) -> tuple[int, str, str]:
+    """Answer as ClickHouse to what its driver asks: no settings, and its version."""
+    if "system.settings" in body:
+        return 200, "X-ClickHouse-Summary: {}", ""
+    if "timezone" in body:
+        return 200, "X-ClickHouse-Format: TabSeparated", "24.3.1.2672\tUTC\n"
+    return 200, "X-ClickHouse-Format: TabSeparated", "24.3.1.2672\n"
+
+
+def serve_http(respond):
+    """Answer each request by what `respond` gives for its body: status, a header, a text."""
+
+    def answer(listener: Listener, client: socket.socket) -> None:
+        while data := listener.receive(client):
+            head, _, body = data.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head.lower())
+            while length and len(body) < int(length[1]):
+                body += listener.receive(client)
+            status, header, text = respond(body.decode())
+            client.sendall(
+                f"HTTP/1.1 {status} Words\r\n{header}\r\n"
+                f"Content-Length: {len(text)}\r\n\r\n{text}".encode()
+            )
+
+    return answer
+
+
+def serve_tls(listener: Listener, client: socket.socket) -> None:
+    """Show a certificate for localhost that nobody vouches for, and keep what is sent."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(certificate.public_bytes(Encoding.PEM))
+        file.write(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        file.flush()
+        context.load_cert_chain(file.name)
+    with context.wrap_socket(client, server_side=True) as encrypted:
+        listener.receive(encrypted)

@@ -1,0 +1,141 @@
+"""MongoDB, as far as a server of ours speaks its protocol (OP_MSG and OP_QUERY)."""
+
+import socket
+import struct
+import threading
+
+import bson
+from django.test import SimpleTestCase
+
+from datasources.connections.failures import Code
+from datasources.connections.tests.listeners import (
+    PASSWORD,
+    Listener,
+    connector_to,
+    say_garbage,
+)
+from datasources.connections.tests.test_connectors import failure_of
+
+REPLY, QUERY, MESSAGE = 1, 2004, 2013
+
+HELLO = {
+    "ok": 1,
+    "ismaster": True,
+    "isWritablePrimary": True,
+    "helloOk": True,
+    "minWireVersion": 0,
+    "maxWireVersion": 25,
+    "maxBsonObjectSize": 16777216,
+    "maxMessageSizeBytes": 48000000,
+    "maxWriteBatchSize": 100000,
+}
+EMPTY = {"ok": 1, "cursor": {"id": 0, "ns": "sales.$cmd.listCollections", "firstBatch": []}}
+
+
+class MongoDBTests(SimpleTestCase):
+    def test_logs_in_without_a_user_where_that_is_allowed_and_tells_the_version(self):
+        with Listener(serve_mongo()) as server:
+            connector = connector_to("mongodb", server.port, username=None, secrets={})
+            client = connector.connect()
+            self.assertEqual(connector.ask(client), "MongoDB 7.0.1")
+            client.close()
+
+    def test_wants_credentials_where_nobody_gets_in_without(self):
+        refusal = {"ok": 0, "code": 13, "errmsg": "words", "codeName": "Unauthorized"}
+        with Listener(serve_mongo({"listCollections": refusal})) as server:
+            connector = connector_to("mongodb", server.port, username=None, secrets={})
+            self.assertEqual(failure_of(connector).code, Code.CREDENTIALS_UNSET)
+
+    def test_a_wrong_password_fails_the_login_and_is_not_sent(self):
+        refusal = {"ok": 0, "code": 18, "errmsg": "words", "codeName": "AuthenticationFailed"}
+        answers = {
+            "saslStart": refusal,
+            "ismaster": HELLO | {"saslSupportedMechs": ["SCRAM-SHA-256"]},
+        }
+        with Listener(serve_mongo(answers)) as server:
+            failure = failure_of(connector_to("mongodb", server.port))
+            self.assertEqual(failure.code, Code.LOGIN_FAILED)
+            sent = b"".join(server.received)
+            self.assertIn(b"saslStart", sent)
+            self.assertNotIn(PASSWORD.encode(), sent)
+
+    def test_looks_for_the_user_in_admin_or_in_the_database_of_a_url(self):
+        for fields, source in (
+            ({}, None),
+            ({"url_scheme": "mongodb"}, "sales"),
+            ({"url_scheme": "mongodb", "options": {"authSource": "users"}}, None),
+            ({"url_scheme": "mongodb+srv"}, None),
+        ):
+            with self.subTest(fields):
+                credentials = connector_to("mongodb", 1, **fields)._credentials()
+                self.assertEqual(credentials.get("authSource"), source)
+
+    def test_ways_to_log_in_that_read_files_or_ask_clouds_are_refused(self):
+        for mechanism in ("GSSAPI", "MONGODB-AWS", "MONGODB-OIDC", "MONGODB-X509", "nonsense"):
+            with self.subTest(mechanism), Listener(serve_mongo()) as server:
+                options = {"authMechanism": mechanism, "tls": "true"}
+                failure_of(connector_to("mongodb", server.port, options=options))
+                self.assertEqual(server.received, [])
+
+    def test_a_password_in_clear_is_sent_over_tls_only(self):
+        for tls in ({}, {"tls": "false"}, {"tls": "true"}):
+            with self.subTest(tls), Listener(say_garbage) as server:
+                options = {"authMechanism": "PLAIN", **tls}
+                failure = failure_of(connector_to("mongodb", server.port, options=options))
+                self.assertEqual(failure.code, Code.TLS_FAILED)
+                self.assertNotIn(PASSWORD.encode(), b"".join(server.received))
+
+    def test_through_a_tunnel_goes_to_its_end_alone(self):
+        elsewhere = HELLO | {"setName": "rs", "hosts": ["db.invalid:1"], "me": "db.invalid:1"}
+        for scheme, options in ((None, {}), ("mongodb", {"replicaSet": "rs"})):
+            with self.subTest(scheme), Listener(serve_mongo({"ismaster": elsewhere})) as server:
+                fields = {"username": None, "url_scheme": scheme, "options": options}
+                client = connector_to(
+                    "mongodb", server.port, use_ssh_tunnel=True, **fields
+                ).connect()
+                self.assertEqual(client.address, ("localhost", server.port))
+                client.close()
+
+    def test_names_of_hosts_are_neither_lists_nor_sockets_nor_urls(self):
+        for host in ("a,b", "/tmp/a.sock", "%2Ftmp%2Fa.sock", "mongodb://other", "u:p@other"):
+            with self.subTest(host):
+                connector = connector_to("mongodb", 1)
+                connector.endpoint.host = host
+                self.assertEqual(failure_of(connector).code, Code.DNS_FAILED)
+
+    def test_leaves_no_thread_behind(self):
+        before = {*threading.enumerate()}
+        refusal = {"ok": 0, "code": 13, "errmsg": "words"}
+        with Listener(serve_mongo({"listCollections": refusal})) as server:
+            failure_of(connector_to("mongodb", server.port, username=None))
+        for thread in {*threading.enumerate()} - before:
+            if "pymongo" in thread.name:
+                thread.join(10)
+                self.assertFalse(thread.is_alive())
+
+
+def serve_mongo(answers: dict[str, dict] | None = None):
+    """Answer each command by what `answers` has for its name, else as a server for everybody."""
+
+    def answer(listener: Listener, client: socket.socket) -> None:
+        while header := listener.receive(client, 16):
+            length, request, _, kind = struct.unpack("<iiii", header)
+            body = listener.receive(client, length - 16)
+            start = 4 + body[4:].index(b"\0") + 1 + 8 if kind == QUERY else 5
+            command = bson.decode(body[start:])
+            name = next(iter(command))
+            known: dict[str, dict] = {
+                "ismaster": HELLO,
+                "hello": HELLO,
+                "listCollections": EMPTY,
+                "buildinfo": {"ok": 1, "version": "7.0.1", "versionArray": [7, 0, 1, 0]},
+                **(answers or {}),
+            }
+            reply = bson.encode(known.get(name, {"ok": 1}))
+            if kind == QUERY:
+                kind, payload = REPLY, struct.pack("<iqii", 8, 0, 0, 1) + reply
+            else:
+                payload = struct.pack("<iB", 0, 0) + reply
+            client.sendall(struct.pack("<iiii", 16 + len(payload), 1, request, kind) + payload)
+
+    return answer

@@ -1,0 +1,154 @@
+"""SQL Server, as far as a server of ours speaks its protocol (MS-TDS)."""
+
+import os
+import socket
+import struct
+from unittest import mock
+
+from django.test import SimpleTestCase
+from pymssql import OperationalError
+
+from datasources.connections.failures import Code
+from datasources.connections.tests.listeners import (
+    PASSWORD,
+    Listener,
+    connector_to,
+    keep_silent,
+    unused_port,
+)
+from datasources.connections.tests.test_connectors import failure_of
+
+BATCH, LOGIN, PRELOGIN = 0x01, 0x10, 0x12
+NO_TLS = 2
+
+DONE = b"\xfd" + struct.pack("<HHQ", 0, 0, 0)
+
+
+class MSSQLTests(SimpleTestCase):
+    def test_logs_in_and_tells_the_first_line_of_the_version(self):
+        with Listener(serve_tds()) as server:
+            connector = connector_to("mssql", server.port)
+            connection = connector.connect()
+            self.assertEqual(connector.ask(connection), "Microsoft SQL Server 2022 (RTM)")
+            connection.close()
+        self.assertEqual([stage["stage"] for stage in connector.stages.shown()], ["login", "query"])
+
+    def test_goes_no_further_where_a_server_routes_it(self):
+        with Listener(serve_tds()) as target:
+            with Listener(serve_tds(routed_to=("127.0.0.1", target.port))) as server:
+                failure = failure_of(connector_to("mssql", server.port))
+            self.assertEqual(failure.code, Code.EGRESS_DENIED)
+            # What is past our checks: FreeTDS has logged in there before it can be stopped.
+            self.assertIn(obscured(PASSWORD), b"".join(target.received))
+            self.assertNotIn("@@VERSION".encode("utf-16-le"), b"".join(target.received))
+
+    def test_a_server_without_tls_is_sent_a_password_only_if_tls_is_not_required(self):
+        for encryption, is_sent in (("require", False), ("request", True), ("off", True)):
+            with self.subTest(encryption), Listener(serve_tds()) as server:
+                connector = connector_to("mssql", server.port, options={"encryption": encryption})
+                if is_sent:
+                    connector.connect().close()
+                else:
+                    self.assertEqual(failure_of(connector).code, Code.LOGIN_FAILED)
+                self.assertEqual(obscured(PASSWORD) in b"".join(server.received), is_sent)
+
+    def test_refuses_options_that_mean_nothing(self):
+        for option, value in (("encryption", "nonsense"), ("charset", "nonsense")):
+            with self.subTest(option), Listener(serve_tds()) as server:
+                failure_of(connector_to("mssql", server.port, options={option: value}))
+                self.assertEqual(server.received, [])
+
+    def test_refuses_a_database_in_brackets_because_freetds_would_send_it_unquoted(self):
+        with Listener(serve_tds()) as server:
+            name = "[sales]; DROP TABLE orders; --]"
+            failure = failure_of(connector_to("mssql", server.port, database_name=name))
+            self.assertEqual(failure.code, Code.DATABASE_MISSING)
+            self.assertEqual(server.received, [])
+
+    def test_reads_no_host_from_the_names_of_users_and_databases(self):
+        for name in ("127.0.0.2,1433", "127.0.0.2:1433", "other\\instance", "(local)", "//other"):
+            with self.subTest(name), Listener(serve_tds()) as server:
+                connector_to("mssql", server.port, username=name, database_name=name).connect()
+                self.assertTrue(server.received)
+
+    def test_goes_where_it_is_told_whatever_the_environment_says(self):
+        elsewhere = {"TDSHOST": "127.0.0.2", "TDSPORT": str(unused_port())}
+        with Listener(serve_tds()) as server, mock.patch.dict(os.environ, elsewhere):
+            connector_to("mssql", server.port).connect().close()
+            self.assertTrue(server.received)
+
+    def test_without_a_username_nothing_is_asked(self):
+        with Listener(keep_silent) as server:
+            failure = failure_of(connector_to("mssql", server.port, username=None))
+            self.assertEqual(failure.code, Code.CREDENTIALS_UNSET)
+            self.assertEqual(server.received, [])
+
+    def test_says_what_an_error_means_by_the_numbers_in_it(self):
+        words = b"words of the server"
+        freetds = b"DB-Lib error message %d, severity 9:\n"
+        for number, text, code in (
+            (18456, words + freetds % 20018 + freetds % 20002, Code.LOGIN_FAILED),
+            (4060, words + freetds % 20018 + freetds % 20002, Code.DATABASE_MISSING),
+            (4060, freetds % 20003 + freetds % 20002, Code.DEADLINE),
+            (20009, freetds % 20009 + b"Connection refused (111)", Code.TCP_REFUSED),
+            (20009, freetds % 20002, Code.LOGIN_FAILED),
+        ):
+            with self.subTest(text):
+                error = OperationalError((number, text))
+                self.assertEqual(connector_to("mssql", 1).explain(error), code)
+
+
+def serve_tds(routed_to: tuple[str, int] | None = None):
+    """Answer as a SQL Server without TLS that lets everybody in, or sends them elsewhere."""
+
+    def answer(listener: Listener, client: socket.socket) -> None:
+        while header := listener.receive(client, 8):
+            kind, _, length = struct.unpack(">BBH", header[:4])
+            body = listener.receive(client, length - 8)
+            if kind == PRELOGIN:
+                tokens = version_and_encryption()
+            elif kind == LOGIN:
+                tokens = (routing_token(*routed_to) if routed_to else b"") + LOGIN_TOKEN + DONE
+            elif "@@VERSION".encode("utf-16-le") in body:
+                tokens = row_token("Microsoft SQL Server 2022 (RTM)\n\tof a kind") + DONE
+            else:
+                tokens = DONE
+            client.sendall(struct.pack(">BBHHBB", 4, 1, 8 + len(tokens), 0, 1, 0) + tokens)
+
+    return answer
+
+
+def version_and_encryption() -> bytes:
+    offsets = struct.pack(">BHHBHH", 0, 11, 6, 1, 17, 1) + b"\xff"
+    return offsets + b"\x10\x00\x10\x00\x00\x00" + bytes([NO_TLS])
+
+
+def counted(text: str) -> bytes:
+    return bytes([len(text)]) + text.encode("utf-16-le")
+
+
+def token(kind: int, body: bytes) -> bytes:
+    return bytes([kind]) + struct.pack("<H", len(body)) + body
+
+
+LOGIN_TOKEN = token(
+    0xAD, b"\x01\x74\x00\x00\x04" + counted("Microsoft SQL Server") + b"\x10\x00\x00\x00"
+)
+
+
+def routing_token(host: str, port: int) -> bytes:
+    value = struct.pack("<BHH", 0, port, len(host)) + host.encode("utf-16-le")
+    return token(0xE3, b"\x14" + struct.pack("<H", len(value)) + value + b"\x00\x00")
+
+
+def row_token(text: str) -> bytes:
+    collation = b"\x09\x04\xd0\x00\x34"
+    column = b"\0\0\0\0\x09\0\xe7" + struct.pack("<H", 600) + collation + counted("")
+    value = text.encode("utf-16-le")
+    return b"\x81\x01\0" + column + b"\xd1" + struct.pack("<H", len(value)) + value
+
+
+def obscured(password: str) -> bytes:
+    """Spell a password as LOGIN7 does: the halves of each byte swapped, and inverted in part."""
+    letters = password.encode("utf-16-le")
+    return bytes(((one << 4 | one >> 4) & 0xFF) ^ 0xA5 for one in letters)

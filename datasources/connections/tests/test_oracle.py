@@ -1,0 +1,78 @@
+"""Oracle, as far as its listener is asked for a service."""
+
+import socket
+
+from django.test import SimpleTestCase
+
+from datasources.connections.failures import Code
+from datasources.connections.tests.listeners import Listener, connector_to
+from datasources.connections.tests.test_connectors import failure_of
+
+REFUSE = 4
+
+
+class OracleTests(SimpleTestCase):
+    def test_asks_for_the_service_or_the_sid_else_for_the_database(self):
+        for options, asked in (
+            ({}, b"(SERVICE_NAME=sales)"),
+            ({"service_name": "orders.example"}, b"(SERVICE_NAME=orders.example)"),
+            ({"sid": "ORCL"}, b"(SID=ORCL)"),
+        ):
+            with self.subTest(asked), Listener(refuse(12514)) as server:
+                failure_of(connector_to("oracle", server.port, options=options))
+                self.assertIn(asked, b"".join(server.received))
+
+    def test_takes_no_address_from_a_name(self):
+        for name in (
+            "(DESCRIPTION=(ADDRESS=(HOST=127.0.0.2)(PORT=1)))",
+            "127.0.0.2/sales",
+            "127.0.0.2:1521/sales",
+            "tcps://127.0.0.2/sales",
+            "config-file:///etc/passwd",
+            "sales)(SERVER=pooled",
+            "user/password@other",
+        ):
+            with self.subTest(name), Listener(refuse(12514)) as server:
+                for options in ({}, {"service_name": name}, {"sid": name}):
+                    connector = connector_to(
+                        "oracle", server.port, database_name=name, options=options
+                    )
+                    self.assertEqual(failure_of(connector).code, Code.DATABASE_MISSING)
+                self.assertEqual(server.received, [])
+
+    def test_reads_an_alias_as_the_name_of_a_service_of_its_own_host(self):
+        with Listener(refuse(12514)) as server:
+            failure_of(connector_to("oracle", server.port, database_name="alias"))
+            self.assertIn(b"(SERVICE_NAME=alias)", b"".join(server.received))
+
+    def test_tells_the_server_nothing_of_this_machine(self):
+        with Listener(refuse(12514)) as server:
+            failure_of(connector_to("oracle", server.port))
+            told = b"(CID=(PROGRAM=rivergen)(HOST=rivergen)(USER=rivergen))"
+            self.assertIn(told, b"".join(server.received))
+
+    def test_says_what_the_listener_means(self):
+        for number, code in (
+            (12514, Code.DATABASE_MISSING),
+            (12505, Code.DATABASE_MISSING),
+            (12528, Code.LOGIN_FAILED),
+        ):
+            with self.subTest(number), Listener(refuse(number)) as server:
+                self.assertEqual(failure_of(connector_to("oracle", server.port)).code, code)
+
+
+def refuse(number: int):
+    """Refuse as a listener does, by an error's number."""
+    reason = f"(DESCRIPTION=(ERR={number})(VSNNUM=0)(ERROR_STACK=(ERROR=(CODE={number}))))".encode()
+
+    def answer(listener: Listener, client: socket.socket) -> None:
+        # A long descriptor comes in a packet of its own.
+        data = listener.receive(client)
+        while not data.endswith(b")") and (more := listener.receive(client)):
+            data += more
+        body = bytes([0, 0]) + len(reason).to_bytes(2, "big") + reason
+        header = (8 + len(body)).to_bytes(2, "big") + bytes([0, 0, REFUSE, 0, 0, 0])
+        client.sendall(header + body)
+        listener.receive(client)
+
+    return answer
