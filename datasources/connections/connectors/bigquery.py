@@ -1,0 +1,108 @@
+"""Google BigQuery; its driver is in requirements-cloud.txt."""
+
+import json
+import re
+from contextlib import closing
+from typing import Any
+
+from datasources.connections.causes import network_cause
+from datasources.connections.connectors.base import Connector, one_line
+from datasources.connections.environment import ignore_environment
+from datasources.connections.failures import Code, ConnectionFailure
+
+API = "https://bigquery.googleapis.com"
+TOKEN_URI = "https://oauth2.googleapis.com/token"
+SCOPES = ("https://www.googleapis.com/auth/bigquery",)
+
+# All that is taken of a key: in it, `token_uri` and `universe_domain` name other hosts.
+KEY_FIELDS = ("client_email", "private_key", "private_key_id", "project_id")
+
+PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z0-9-]+")
+
+
+class BigQuery(Connector):
+    """Google BigQuery, over its REST interface. The database is a project.
+
+    SQLAlchemy's dialect looks for credentials of its own before it asks for a connection.
+    """
+
+    name = "bigquery"
+    label = "Google BigQuery"
+    driver = "google.cloud.bigquery"
+    required_fields = ("database_name",)
+    optional_fields = ("schema_name", "connection_string")
+    credential_fields = ("service_account_json",)
+    url_schemes = ("bigquery",)
+    url_options = ("location",)
+
+    def log_in(self) -> Any:
+        """Give a DB-API connection; its key has got a token, and its project exists."""
+        ignore_environment()
+        from google.cloud import bigquery
+        from google.cloud.bigquery import dbapi
+
+        configuration = self.configuration
+        project = configuration.database_name or ""
+        if not PROJECT.fullmatch(project):
+            raise ConnectionFailure(Code.DATABASE_MISSING)
+        session = self._session()
+        client = bigquery.Client(
+            project=project,
+            credentials=session.credentials,
+            _http=session,
+            location=configuration.options.get("location"),
+            client_options={"api_endpoint": API},
+            default_query_job_config=bigquery.QueryJobConfig(
+                job_timeout_ms=configuration.query_timeout * 1000,
+            ),
+        )
+        datasets = client.list_datasets(
+            max_results=1, retry=None, timeout=configuration.connection_timeout
+        )
+        next(iter(datasets), None)  # else nothing would be asked
+        return dbapi.connect(client, prefer_bqstorage_client=False)
+
+    def read_version(self, connection: Any) -> str:
+        """Ask for a row; BigQuery tells no version."""
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchone()
+        return one_line(self.label)
+
+    def explain(self, error: Exception) -> Code:
+        """Go by the status of HTTP, else by what the network did."""
+        if getattr(error, "code", None) == 404:
+            return Code.DATABASE_MISSING
+        return network_cause(error) or Code.LOGIN_FAILED
+
+    def _session(self) -> Any:
+        """Give a session of `requests` that asks Google for tokens, and follows no redirect."""
+        import requests
+        from google.auth.transport.requests import AuthorizedSession, Request
+        from google.oauth2.service_account import Credentials
+
+        tokens = requests.Session()
+        credentials = Credentials.from_service_account_info(self._key(), scopes=SCOPES)
+        session = AuthorizedSession(
+            credentials,
+            auth_request=Request(tokens),
+            refresh_timeout=self.configuration.connection_timeout,
+        )
+        for one in (tokens, session):
+            one.trust_env = False
+            one.max_redirects = 0
+        return session
+
+    def _key(self) -> dict[str, str]:
+        """Read the key of a service account; the other types read files or run programs."""
+        text = self.configuration.secrets.get("service_account_json")
+        if not text:
+            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
+        given = json.loads(text)
+        if not isinstance(given, dict) or given.get("type") != "service_account":
+            raise ConnectionFailure(Code.LOGIN_FAILED)
+        if given.get("token_uri", TOKEN_URI) != TOKEN_URI:
+            raise ConnectionFailure(Code.LOGIN_FAILED)
+        return {name: given[name] for name in KEY_FIELDS if name in given} | {
+            "token_uri": TOKEN_URI
+        }

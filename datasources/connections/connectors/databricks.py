@@ -1,0 +1,65 @@
+"""Databricks; its driver is in requirements-cloud.txt."""
+
+from contextlib import closing
+from typing import Any
+
+from datasources.connections.causes import network_cause
+from datasources.connections.connectors.base import SSH_SECRETS, ServerConnector, one_line
+from datasources.connections.environment import ignore_environment
+from datasources.connections.failures import Code, ConnectionFailure
+
+
+class Databricks(ServerConnector):
+    """Databricks SQL. The database is a catalog; the token goes over HTTPS only."""
+
+    name = "databricks"
+    label = "Databricks"
+    driver = "databricks.sql"
+    dialect = "databricks"
+    credential_fields = ("token", *SSH_SECRETS)
+    default_port = 443
+    url_schemes = ("databricks",)
+    url_options = ("catalog", "http_path", "schema")
+
+    def log_in(self) -> Any:
+        """Give a DB-API connection with an open session."""
+        ignore_environment()
+        from databricks import sql
+
+        configuration, endpoint = self.configuration, self.endpoint
+        options = configuration.options
+        if not options.get("http_path"):
+            raise ConnectionFailure(Code.FIELDS_MISSING)
+        token = configuration.secrets.get("token")
+        if not token:
+            # The driver would open a browser.
+            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
+        return sql.connect(
+            server_hostname=endpoint.host,
+            _port=endpoint.port,
+            http_path=options["http_path"],
+            access_token=token,
+            catalog=options.get("catalog") or configuration.database_name,
+            schema=options.get("schema") or configuration.schema_name,
+            session_configuration={"STATEMENT_TIMEOUT": str(configuration.query_timeout)},
+            user_agent_entry="rivergen",
+            # Else results lie at other addresses, which the server names.
+            use_cloud_fetch=False,
+            enable_telemetry=False,
+            _socket_timeout=configuration.connection_timeout,
+            _retry_stop_after_attempts_count=1,
+            _retry_stop_after_attempts_duration=configuration.connection_timeout,
+        )
+
+    def read_version(self, connection: Any) -> str:
+        """Ask for the version of the warehouse."""
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT current_version().dbsql_version")
+            version = cursor.fetchone()[0]
+        return one_line(f"Databricks SQL {version or ''}")
+
+    def explain(self, error: Exception) -> Code:
+        """Go by the class of the error in Databricks, else by what the network did."""
+        if "NO_SUCH_CATALOG" in str(error) or "SCHEMA_NOT_FOUND" in str(error):
+            return Code.DATABASE_MISSING
+        return network_cause(error) or Code.LOGIN_FAILED

@@ -1,0 +1,82 @@
+"""Snowflake; its driver is in requirements-cloud.txt."""
+
+from contextlib import closing
+from typing import Any
+
+from datasources.connections.causes import network_cause
+from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.environment import ignore_environment
+from datasources.connections.failures import Code
+
+CONNECTION_TIMEOUT, NO_SUCH_DATABASE = 251011, 2043
+
+
+class Snowflake(ServerConnector):
+    """Snowflake, by its connector written in Python.
+
+    From 5.0 on the connector is written in Rust: it would resolve names, open connections and ask
+    the cloud's metadata service where no rule of ours holds. The dialect of SQLAlchemy wants that.
+    """
+
+    name = "snowflake"
+    label = "Snowflake"
+    driver = "snowflake.connector"
+    credential_fields = (*ServerConnector.credential_fields, "token")
+    default_port = 443
+    url_schemes = ("snowflake",)
+    url_options = ("role", "warehouse")
+
+    def log_in(self) -> Any:
+        """Give a connection of snowflake-connector-python, in the database of the source."""
+        ignore_environment()
+        import snowflake.connector
+        from snowflake.connector.vendored.requests import sessions
+
+        # A redirected login would bring the password along.
+        sessions.DEFAULT_REDIRECT_LIMIT = 0
+        configuration, endpoint = self.configuration, self.endpoint
+        connection = snowflake.connector.connect(
+            account=endpoint.host.partition(".")[0],
+            host=endpoint.host,
+            port=endpoint.port,
+            protocol="https",
+            user=configuration.username,
+            **self._credentials(),
+            database=configuration.database_name,
+            schema=configuration.schema_name,
+            role=configuration.options.get("role"),
+            warehouse=configuration.options.get("warehouse"),
+            # Without it, a database that is missing is no error.
+            validate_default_parameters=True,
+            login_timeout=configuration.connection_timeout,
+            socket_timeout=configuration.connection_timeout,
+            network_timeout=configuration.query_timeout,
+            platform_detection_timeout_seconds=0.0,
+            client_store_temporary_credential=False,
+            session_parameters={
+                "STATEMENT_TIMEOUT_IN_SECONDS": configuration.query_timeout,
+                "CLIENT_TELEMETRY_ENABLED": False,
+            },
+        )
+        return connection
+
+    def read_version(self, connection: Any) -> str:
+        """Ask for `CURRENT_VERSION()`."""
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT CURRENT_VERSION()")
+            return one_line(f"Snowflake {cursor.fetchone()[0]}")
+
+    def explain(self, error: Exception) -> Code:
+        """Go by the connector's number, else by what the network did."""
+        number = getattr(error, "errno", None)
+        if number == NO_SUCH_DATABASE:
+            return Code.DATABASE_MISSING
+        if found := network_cause(error):
+            return found
+        return Code.DEADLINE if number == CONNECTION_TIMEOUT else Code.LOGIN_FAILED
+
+    def _credentials(self) -> dict[str, str | None]:
+        """Give a password, or a token for OAuth: other ways open browsers or read files."""
+        if token := self.configuration.secrets.get("token"):
+            return {"authenticator": "oauth", "token": token}
+        return {"authenticator": "snowflake", "password": self.secret}

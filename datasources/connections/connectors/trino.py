@@ -1,0 +1,100 @@
+"""Trino; its driver is in requirements-cloud.txt."""
+
+from contextlib import closing
+from typing import Any
+
+from datasources.connections.causes import network_cause
+from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.environment import ignore_environment
+from datasources.connections.failures import Code
+
+TLS_PORTS = (443, 8443)
+MISSING = ("CATALOG_NOT_FOUND", "MISSING_CATALOG_NAME")
+
+
+class Trino(ServerConnector):
+    """Trino. The database is a catalog. Secrets go over HTTPS only."""
+
+    name = "trino"
+    label = "Trino"
+    driver = "trino"
+    dialect = "trino"
+    credential_fields = (*ServerConnector.credential_fields, "token")
+    default_port = 8080
+    url_schemes = ("trino",)
+    url_options = ("source",)
+
+    def log_in(self) -> Any:
+        """Give a DB-API connection that has asked for something: it logs in with each request."""
+        ignore_environment()
+        import trino
+
+        configuration, endpoint = self.configuration, self.endpoint
+        authentication = self._authentication()
+        is_secure = authentication is not None or configuration.port in TLS_PORTS
+        scheme, host = "https" if is_secure else "http", _as_in_urls(endpoint.host)
+        connection = trino.dbapi.connect(
+            host=host,
+            port=endpoint.port,
+            http_scheme=scheme,
+            http_session=_session(scheme, host, endpoint.port),
+            auth=authentication,
+            user=configuration.username or "rivergen",
+            catalog=configuration.database_name,
+            schema=configuration.schema_name,
+            source=configuration.options.get("source", "rivergen"),
+            session_properties={"query_max_run_time": f"{configuration.query_timeout}s"},
+            request_timeout=configuration.connection_timeout,
+            max_attempts=1,
+            # Else results may lie at other addresses, which the server names.
+            encoding=None,
+        )
+        with closing(connection.cursor()) as cursor:
+            # `SELECT 1` works without the catalog.
+            cursor.execute("SELECT 1 FROM information_schema.schemata LIMIT 1")
+            cursor.fetchall()
+        return connection
+
+    def read_version(self, connection: Any) -> str:
+        """Ask for `version()`."""
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT version()")
+            return one_line(f"Trino {cursor.fetchone()[0]}")
+
+    def explain(self, error: Exception) -> Code:
+        """Go by Trino's name of the error, else by what the network did."""
+        if getattr(error, "error_name", None) in MISSING:
+            return Code.DATABASE_MISSING
+        return network_cause(error) or Code.LOGIN_FAILED
+
+    def _authentication(self) -> Any:
+        from trino.auth import BasicAuthentication, JWTAuthentication
+
+        secrets = self.configuration.secrets
+        if token := secrets.get("token"):
+            return JWTAuthentication(token)
+        if password := secrets.get("password"):
+            return BasicAuthentication(self.configuration.username or "", password)
+        return None
+
+
+def _session(scheme: str, host: str, port: int) -> Any:
+    """Give a session of `requests` for one server alone.
+
+    The server names the address of each further request, which carries the secret, too.
+    """
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    session = requests.Session()
+    session.trust_env = False
+    session.max_redirects = 0
+    session.adapters.clear()
+    session.mount(f"{scheme}://{host}:{port}/", HTTPAdapter())
+    if port == {"https": 443, "http": 80}[scheme]:
+        session.mount(f"{scheme}://{host}/", HTTPAdapter())
+    return session
+
+
+def _as_in_urls(host: str) -> str:
+    return f"[{host}]" if ":" in host else host.encode("idna").decode()

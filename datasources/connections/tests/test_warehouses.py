@@ -1,0 +1,157 @@
+"""Warehouses in the cloud: what their drivers are kept from. Most needs requirements-cloud.txt."""
+
+import json
+import os
+import unittest
+from unittest import mock
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.test import SimpleTestCase
+
+from datasources.connections.connectors import CONNECTORS
+from datasources.connections.environment import ignore_environment
+from datasources.connections.failures import Code
+from datasources.connections.tests.listeners import (
+    PASSWORD,
+    Listener,
+    connector_to,
+    keep_silent,
+    say_garbage,
+    unused_port,
+)
+from datasources.connections.tests.test_clickhouse import serve_http
+from datasources.connections.tests.test_connectors import failure_of
+
+
+def needs(name: str):
+    installed = CONNECTORS[name].is_driver_installed()
+    return unittest.skipUnless(installed, "pip install -r requirements-cloud.txt")
+
+
+class EnvironmentTests(SimpleTestCase):
+    def test_proxies_hosts_and_credentials_are_forgotten_and_nothing_else(self):
+        misleading = {
+            **{"HTTPS_PROXY": "a", "http_proxy": "a", "ALL_PROXY": "a", "SOCKS_PROXY": "a"},
+            **{"BIGQUERY_EMULATOR_HOST": "a", "GOOGLE_APPLICATION_CREDENTIALS": "a"},
+            **{"SNOWFLAKE_HOME": "a", "SF_OCSP_RESPONSE_CACHE_SERVER_URL": "a"},
+            **{"DATABRICKS_TOKEN": "a", "TDSHOST": "a", "NETRC": "a"},
+        }
+        kept = {"PATH": "a", "SSL_CERT_FILE": "a", "DATABASE_URL": "a", "SFTP": "a"}
+        with mock.patch.dict(os.environ, misleading | kept, clear=True):
+            ignore_environment()
+            self.assertEqual({name for name in kept if os.environ[name] != "a"}, set())
+            self.assertNotIn("a", {os.environ.get(name) for name in misleading})
+            self.assertEqual((os.environ["NO_PROXY"], os.environ["NETRC"]), ("*", os.devnull))
+
+
+@needs("trino")
+class TrinoTests(SimpleTestCase):
+    def test_secrets_are_never_sent_without_tls(self):
+        for secret in ("password", "token"):
+            with self.subTest(secret), Listener(say_garbage) as server:
+                connector = connector_to("trino", server.port, secrets={secret: PASSWORD})
+                self.assertEqual(failure_of(connector).code, Code.TLS_FAILED)
+                self.assertNotIn(b"POST", b"".join(server.received))
+
+    def test_goes_to_no_other_address_that_the_server_names(self):
+        with Listener(keep_silent) as target:
+            elsewhere = f"http://127.0.0.1:{target.port}/v1/statement/1"
+            page = {"id": "1", "nextUri": elsewhere, "infoUri": elsewhere, "stats": {}}
+            for status, header, body in (
+                (200, "Content-Type: application/json", json.dumps(page)),
+                (307, f"Location: {elsewhere}", ""),
+            ):
+                answer = (status, header, body)
+                with self.subTest(status), Listener(serve_http(lambda _, a=answer: a)) as server:
+                    connector = connector_to("trino", server.port, secrets={})
+                    self.assertEqual(failure_of(connector).code, Code.CREDENTIALS_UNSET)
+            self.assertEqual(target.received, [])
+
+
+@needs("databricks")
+class DatabricksTests(SimpleTestCase):
+    def test_without_a_token_or_a_path_nothing_is_asked(self):
+        with Listener(keep_silent) as server:
+            for fields, code in (
+                ({"secrets": {}, "options": {"http_path": "/sql/1"}}, Code.CREDENTIALS_UNSET),
+                ({}, Code.FIELDS_MISSING),
+            ):
+                failure = failure_of(connector_to("databricks", server.port, **fields))
+                self.assertEqual(failure.code, code)
+            self.assertEqual(server.received, [])
+
+
+@needs("snowflake")
+class SnowflakeTests(SimpleTestCase):
+    def test_goes_through_no_proxy(self):
+        proxy = f"http://127.0.0.1:{unused_port()}"
+        with (
+            Listener(say_garbage) as server,
+            mock.patch.dict(
+                os.environ,
+                {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "", "no_proxy": ""},
+            ),
+        ):
+            failure = failure_of(connector_to("snowflake", server.port))
+            self.assertEqual(failure.code, Code.TLS_FAILED)
+            self.assertTrue(server.received)
+
+
+class BigQueryKeyTests(SimpleTestCase):
+    def test_a_key_that_would_send_tokens_elsewhere_or_run_programs_is_refused(self):
+        for change in (
+            {"token_uri": "https://127.0.0.2/token"},
+            {"type": "external_account"},
+            {"type": "authorized_user"},
+            {"type": None},
+        ):
+            with self.subTest(change):
+                self.assertEqual(failure_of(bigquery(KEY | change)).code, expected())
+
+    def test_text_that_is_no_key_is_refused(self):
+        for text in ("", "[]", "nonsense", "{}"):
+            with self.subTest(text):
+                connector = connector_to(
+                    "bigquery",
+                    1,
+                    database_name="my-project",
+                    secrets={"service_account_json": text},
+                )
+                code = Code.LOGIN_FAILED if text else Code.CREDENTIALS_UNSET
+                self.assertEqual(failure_of(connector).code, expected(code))
+
+    def test_a_project_is_no_path(self):
+        for name in ("../other", "a/b", "a?b", ""):
+            with self.subTest(name):
+                connector = bigquery(KEY, database_name=name)
+                self.assertEqual(failure_of(connector).code, expected(Code.DATABASE_MISSING))
+
+    @needs("bigquery")
+    def test_takes_no_host_from_a_key(self):
+        key = bigquery(KEY | {"universe_domain": "other.example", "auth_uri": "x"})._key()
+        self.assertEqual(key["token_uri"], "https://oauth2.googleapis.com/token")
+        self.assertNotIn("universe_domain", key)
+        session = bigquery(KEY)._session()
+        self.assertEqual((session.trust_env, session.max_redirects), (False, 0))
+        self.assertEqual(session.credentials.universe_domain, "googleapis.com")
+
+
+KEY = {
+    "type": "service_account",
+    "client_email": "reader@my-project.iam.gserviceaccount.com",
+    "private_key": rsa.generate_private_key(65537, 2048)
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode(),
+    "token_uri": "https://oauth2.googleapis.com/token",
+}
+
+
+def bigquery(key: dict, database_name: str = "my-project"):
+    secrets = {"service_account_json": json.dumps(key)}
+    return connector_to("bigquery", 1, database_name=database_name, secrets=secrets)
+
+
+def expected(code: Code = Code.LOGIN_FAILED) -> Code:
+    installed = CONNECTORS["bigquery"].is_driver_installed()
+    return code if installed else Code.DRIVER_MISSING
