@@ -12,7 +12,6 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Lower, Upper
 from django.http import Http404
@@ -24,7 +23,13 @@ from datasources.connection_strings import (
     validate_connection_string,
     validate_fit,
 )
-from datasources.source_types import SECRET_FIELDS, SOURCE_TYPES, DataSourceType, SourceType
+from datasources.connections.connectors import CONNECTORS, DataSourceType, type_choices
+from datasources.connections.connectors.base import SECRET_FIELDS, ConnectorClass
+from datasources.connections.exceptions import NoHostKey
+from datasources.connections.host_keys import fingerprint as host_key_fingerprint
+from datasources.fields import TrimmedCharField, number_field, text_field
+from datasources.history import Changes, is_same_json
+from datasources.history import DataSourceRevision as DataSourceRevision
 from datasources.validators import (
     HOST_MAX_LENGTH,
     TAG_MAX_LENGTH,
@@ -74,14 +79,11 @@ DESTINATION_FIELDS = (
     "ssh_port",
     "ssh_username",
     "ssh_local_port",
+    "ssh_host_key",
 )
+# Which SSH server it is: another one has another host key.
+SSH_SERVER_FIELDS = ("ssh_host", "ssh_port")
 SEARCHED_FIELDS = ("name", "description", "host", "database_name")
-
-Changes = dict[str, dict[str, Any]]
-"""What a change did, by field: `{"port": {"from": 5432, "to": 5433}}`.
-
-A secret shows by its name and its state, never by its value.
-"""
 
 
 class UnrecordedChangeError(TypeError):
@@ -144,38 +146,15 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         """Refuse: the change would pass the history by."""
         raise UnrecordedChangeError
 
+    def record_test(self, result: dict[str, Any], *, version: int | None) -> int:
+        """Show the result of a connection test; not on those that have another version by now.
 
-class TrimmedCharField(models.CharField):
-    """Text without space around it."""
-
-    def to_python(self, value: Any) -> Any:
-        value = super().to_python(value)
-        return value.strip() if isinstance(value, str) else value
-
-
-def _text(max_length: int, *validators: Any, **options: Any) -> models.CharField:
-    """Optional text: null when there is none, never empty."""
-    return models.CharField(
-        max_length=max_length,
-        null=True,
-        blank=True,
-        default=None,
-        validators=[validate_text, *validators],
-        **options,
-    )
-
-
-def _number(
-    low: int, high: int, default: int | None = None, *, null: bool = False, help_text: str = ""
-) -> models.IntegerField:
-    """A whole number from `low` to `high`."""
-    return models.IntegerField(
-        null=null,
-        blank=null,
-        default=default,
-        help_text=help_text,
-        validators=[MinValueValidator(low), MaxValueValidator(high)],
-    )
+        It is an observation, not a change: neither `version` nor the history moves.
+        """
+        status = DataSource.Status.ACTIVE if result["ok"] else DataSource.Status.ERROR
+        return super(DataSourceQuerySet, self.filter(version=version)).update(
+            status=status, last_test=result
+        )
 
 
 class DataSource(models.Model):
@@ -210,40 +189,43 @@ class DataSource(models.Model):
         Workspace, on_delete=models.RESTRICT, related_name="data_sources", db_index=False
     )
     name = TrimmedCharField(max_length=255, validators=[validate_name])
-    type = models.CharField(max_length=32, choices=DataSourceType.choices)
+    type = models.CharField(max_length=32, choices=type_choices)
     description = models.CharField(
         max_length=10_000, blank=True, default="", validators=[validate_text]
     )
 
-    host = _text(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
-    port = _number(1, 65_535, null=True, help_text="At creation the default is the type's.")
-    database_name = _text(255)
-    schema_name = _text(255)
-    connection_string = _text(
+    host = text_field(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
+    port = number_field(1, 65_535, null=True, help_text="At creation the default is the type's.")
+    database_name = text_field(255)
+    schema_name = text_field(255)
+    connection_string = text_field(
         4_096,
         validate_connection_string,
         help_text="A URL whose scheme fits the type. A password in it goes to the credentials.",
     )
-    file_path = _text(1_000, validate_file_path, help_text="Relative object path in storage.")
+    file_path = text_field(1_000, validate_file_path, help_text="Relative object path in storage.")
 
     use_ssh_tunnel = models.BooleanField(
         default=False, help_text="True needs `ssh_host` and `ssh_username`."
     )
-    ssh_host = _text(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
-    ssh_port = _number(1, 65_535, 22, null=True)
-    ssh_username = _text(255)
-    ssh_local_port = _number(1, 65_535, null=True, help_text="Null: any free port.")
+    ssh_host = text_field(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
+    ssh_port = number_field(1, 65_535, 22, null=True)
+    ssh_username = text_field(255)
+    ssh_local_port = number_field(1, 65_535, null=True, help_text="Null: any free port.")
 
-    connection_pool_size = _number(1, 100, 5)
-    connection_timeout = _number(1, 300, 30, help_text="Seconds.")
-    query_timeout = _number(1, 86_400, 300, help_text="Seconds.")
-    max_retries = _number(0, 10, 3)
+    # Of the SSH server, in OpenSSH's form; nothing is sent to one that shows another.
+    ssh_host_key = text_field(8_192, editable=False)
+
+    connection_pool_size = number_field(1, 100, 5)
+    connection_timeout = number_field(1, 300, 30, help_text="Seconds.")
+    query_timeout = number_field(1, 86_400, 300, help_text="Seconds.")
+    max_retries = number_field(0, 10, 3)
 
     schema_auto_refresh = models.BooleanField(default=False)
-    schema_refresh_interval = _number(60, 2_592_000, 3_600, help_text="Seconds.")
+    schema_refresh_interval = number_field(60, 2_592_000, 3_600, help_text="Seconds.")
 
     # Set with the secrets, shown with them, and, unlike them, in clear.
-    username = _text(255, editable=False)
+    username = text_field(255, editable=False)
     metadata = models.JSONField(default=dict, blank=True, validators=[validate_metadata])
     tags = ArrayField(
         models.CharField(max_length=TAG_MAX_LENGTH),
@@ -255,6 +237,7 @@ class DataSource(models.Model):
     status = models.CharField(
         max_length=16, choices=Status.choices, default=Status.ACTIVE, editable=False
     )
+    last_test = models.JSONField(null=True, default=None, editable=False)
     credentials_status = models.CharField(
         max_length=16,
         choices=CredentialsStatus.choices,
@@ -312,9 +295,9 @@ class DataSource(models.Model):
         return self.name
 
     @property
-    def source_type(self) -> SourceType:
+    def connector(self) -> ConnectorClass:
         """What all sources of this type have in common."""
-        return SOURCE_TYPES[self.type]
+        return CONNECTORS[self.type]
 
     @property
     def etag(self) -> str:
@@ -371,7 +354,7 @@ class DataSource(models.Model):
         """Leave the connection string without the secrets it brought; give those, by field."""
         if self.connection_string is None:
             return {}
-        self.connection_string, secrets = split_secrets(self.connection_string, self.source_type)
+        self.connection_string, secrets = split_secrets(self.connection_string, self.connector)
         return secrets
 
     def first_revision(
@@ -431,15 +414,22 @@ class DataSource(models.Model):
                 raise ValidationError(dict.fromkeys(unknown, "This field cannot be changed."))
             if not changes:
                 return {}
-            before = {field: getattr(self, field) for field in changes}
+            fields = [*changes, "ssh_host_key"]
+            before = {field: getattr(self, field) for field in fields}
             old_destination = self.destination if self.has_secrets else None
             for field, value in changes.items():
                 setattr(self, field, value)
             self._check(changes)
             secrets = self.take_secrets() if "connection_string" in changes else {}
+            if any(
+                before.get(field) != value
+                for field, value in changes.items()
+                if field in SSH_SERVER_FIELDS
+            ):
+                self.ssh_host_key = None  # it was that of another server
             differences: Changes = {
                 field: {"from": before[field], "to": getattr(self, field)}
-                for field in changes
+                for field in fields
                 if not is_same_json(before[field], getattr(self, field))
             }
             differences |= self.credentials.enter(secrets, user)
@@ -501,6 +491,46 @@ class DataSource(models.Model):
                 self._record(differences, user=user, origin=origin, request_id=request_id)
             return differences
 
+    def confirm_ssh_host_key(
+        self,
+        fingerprint: str | None = None,
+        *,
+        user: User | None,
+        origin: str = "shell",
+        request_id: str = "",
+        is_locked: bool = False,
+    ) -> Changes:
+        """Trust the host key that the SSH server showed in the last test; give what differs.
+
+        `fingerprint` says which one was looked at, in case that another test has met another one
+        since. Secrets that may be used now are sealed to the destination with this key. Raises
+        PermissionDenied (403) unless `user` is an admin or owner, and NoHostKey (409) if no such
+        key waits, and it is not the confirmed one either.
+        """
+        with self._changing(is_locked):
+            if not self._is_admin(user):
+                raise PermissionDenied("Only an admin or owner may confirm a host key.")
+            test = self.last_test or {}
+            key = (test.get("ssh_host_key") or {}).get("key", self.ssh_host_key)
+            is_waiting = key != self.ssh_host_key and test["version"] == self.version
+            if key is None or (key != self.ssh_host_key and not is_waiting):
+                raise NoHostKey(self.pk)
+            if fingerprint not in (None, host_key_fingerprint(key)):
+                raise NoHostKey(self.pk, fingerprint)
+            if not is_waiting:
+                return {}
+            old_destination = self.destination
+            differences: Changes = {"ssh_host_key": {"from": self.ssh_host_key, "to": key}}
+            self.ssh_host_key = key
+            differences |= self.credentials.follow(old_destination, carries_over=True)
+            self._record(differences, user=user, origin=origin, request_id=request_id)
+            return differences
+
+    def has_later_test(self, result: Mapping[str, Any]) -> bool:
+        """Whether the last test was asked for after the one with this result."""
+        asked_at: str = (self.last_test or {}).get("requested_at", "")
+        return asked_at > result["requested_at"]
+
     def restore(
         self, version: int, *, user: User | None, request_id: str = "", is_locked: bool = False
     ) -> Changes:
@@ -527,6 +557,38 @@ class DataSource(models.Model):
                 is_locked=True,
             )
 
+    @contextmanager
+    def proposed(
+        self,
+        changes: Mapping[str, Any],
+        credentials: Mapping[str, str | None],
+        *,
+        user: User | None,
+        is_locked: bool = False,
+    ) -> Iterator[None]:
+        """Be, while the block lasts, what these changes and credentials would make of it.
+
+        Under all rules of `apply_changes` and `set_credentials`, those for secrets included;
+        nothing is stored. Raises what they raise.
+        """
+        with self._changing(is_locked, dry_run=True):
+            self.apply_changes(changes, user=user, is_locked=True)
+            self.set_credentials(credentials, user=user, is_locked=True)
+            yield
+
+    @contextmanager
+    def connect(self) -> Iterator[Any]:
+        """Give a live connection: SQLAlchemy's, or DuckDB's or MongoDB's own.
+
+        For operators and jobs, never for the web. It has the pool, time-outs, retries, tunnel and
+        egress policy that are configured; see `datasources.connections.connect`. Raises
+        ConnectionFailure, CredentialsUnconfirmed and CredentialsUnreadable.
+        """
+        from datasources.connections.connect import connect  # which knows of data sources
+
+        with connect(self) as connection:
+            yield connection
+
     def has_version(self, version: int) -> bool:
         """Whether this data source was once at `version`, or is."""
         return 1 <= version <= self.version
@@ -547,9 +609,9 @@ class DataSource(models.Model):
             for field in ("ssh_host", "ssh_username"):
                 if value(field) is None:
                     errors[field] = "An SSH tunnel needs this field."
-        if value("connection_string") is not None and self.type in SOURCE_TYPES:
+        if value("connection_string") is not None and self.type in CONNECTORS:
             try:
-                validate_fit(value("connection_string"), self.type, self.source_type)
+                validate_fit(value("connection_string"), self.connector)
             except ValidationError as error:
                 errors["connection_string"] = str(error.message)
         return errors
@@ -645,48 +707,3 @@ def secrets_apart(data_sources: Sequence[DataSource]) -> Iterator[list[dict[str,
         for data_source, url in zip(data_sources, urls, strict=True):
             data_source.connection_string = url
         raise
-
-
-def is_same_json(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same; unlike `==`, which takes true for 1 and 1 for 1.0."""
-    if isinstance(one, dict | list):
-        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    return type(one) is type(other) and one == other
-
-
-class DataSourceRevision(models.Model):
-    """One change of a data source: what, when, by whom and by which way in."""
-
-    class Origin(models.TextChoices):
-        """The way in by which a change came."""
-
-        API = "api"
-        ADMIN = "admin"
-        SHELL = "shell"
-        JOB = "job"
-        RESTORE = "restore"
-
-    data_source = models.ForeignKey(
-        DataSource,
-        on_delete=models.CASCADE,
-        related_name="revisions",
-        db_index=False,  # the constraint below starts with it
-    )
-    version = models.BigIntegerField(help_text="The version that the change led to.")
-    changed_at = models.DateTimeField()
-    changed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
-    origin = models.CharField(max_length=16, choices=Origin.choices)
-    request_id = models.CharField(max_length=128, blank=True, default="")
-    changes = models.JSONField(help_text='{"<field>": {"from": …, "to": …}}')
-
-    class Meta:
-        ordering = ["-version"]
-        constraints = [
-            # Also the index that a history is read by.
-            models.UniqueConstraint(fields=["data_source", "version"], name="revision_unique")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.data_source_id}, version {self.version}"

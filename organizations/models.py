@@ -245,34 +245,37 @@ class Membership(models.Model):
             raise Conflict("An organization keeps at least one owner.")
 
 
-class SignInCount(models.Model):
-    """How many requests for a token came from an address in a window of time."""
+class RequestCount(models.Model):
+    """How many requests of a kind came from one caller in a window of time."""
 
-    address = models.CharField(max_length=64)
+    kind = models.CharField(max_length=16)
+    caller = models.CharField(max_length=64)
     window = models.BigIntegerField(help_text="Unix time at which it began.")
     requests = models.IntegerField(default=1)
 
     class Meta:
         constraints = [
             # Also the index by which the windows that are over are found.
-            models.UniqueConstraint(fields=["window", "address"], name="sign_in_count_unique")
+            models.UniqueConstraint(
+                fields=["kind", "window", "caller"], name="request_count_unique"
+            )
         ]
 
     def __str__(self) -> str:
-        return f"{self.address}: {self.requests}"
+        return f"{self.kind} by {self.caller}: {self.requests}"
 
     @classmethod
-    def add(cls, address: str, window: int) -> int:
+    def add(cls, kind: str, caller: str, window: int) -> int:
         """Count one more request, together with all other processes; return the number so far."""
-        cls.objects.filter(window__lt=window).delete()
+        cls.objects.filter(kind=kind, window__lt=window).delete()
         statement = f"""
-            INSERT INTO {cls._meta.db_table} AS counted (address, "window", requests)
-            VALUES (%s, %s, 1)
-            ON CONFLICT ("window", address) DO UPDATE SET requests = counted.requests + 1
+            INSERT INTO {cls._meta.db_table} AS counted (kind, caller, "window", requests)
+            VALUES (%s, %s, %s, 1)
+            ON CONFLICT (kind, "window", caller) DO UPDATE SET requests = counted.requests + 1
             RETURNING requests
         """
         with connection.cursor() as cursor:
-            cursor.execute(statement, [address, window])
+            cursor.execute(statement, [kind, caller, window])
             return int(cursor.fetchone()[0])
 
 

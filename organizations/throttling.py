@@ -3,7 +3,7 @@
 from django.conf import settings
 from rest_framework.request import Request
 
-from organizations.models import SignInCount
+from organizations.models import RequestCount
 from rivergen.throttling import WindowThrottle
 
 
@@ -17,4 +17,4 @@ class SignInThrottle(WindowThrottle):
         return address[:64]
 
     def count(self, caller: str, window: int) -> int:
-        return SignInCount.add(caller, window)
+        return RequestCount.add("token", caller, window)

@@ -35,13 +35,15 @@ def main() -> int:
             path = BASE_DIR / ".local" / variable.lower()
             os.environ[variable] = read_or_make_secret(path, make)
     os.environ["BIND_ADDRESS"] = ADDRESS
+    # What one tries out at home is on this machine; elsewhere it is denied (README, EGRESS_ALLOW).
+    os.environ.setdefault("EGRESS_ALLOW", "127.0.0.0/8,::1")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
     django.setup()
     from django.conf import settings
 
     refuse_taken_port(settings.PORT)
     call_command("migrate", verbosity=0)
-    with serve(settings.PORT) as web:
+    with serve(settings.PORT) as web, work():
         try:
             call_command("demo")
         except CommandError as error:  # the service is of use without it
@@ -69,6 +71,18 @@ def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes
     finally:
         web.terminate()
         web.wait()
+
+
+@contextmanager
+def work(log: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start a worker, and stop it when the block ends."""
+    command = [sys.executable, "manage.py", "worker"]
+    worker = subprocess.Popen(command, cwd=BASE_DIR, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        worker.wait()
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:

@@ -1,6 +1,7 @@
 """Django settings. The environment is read here and nowhere else; README lists the variables."""
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from rivergen import embedded_postgres
+from rivergen.egress_rules import Rule, parse_rules
 from rivergen.encryption_keys import parse_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -52,6 +54,28 @@ def read_rate(name: str, default: str) -> tuple[int, int]:
 def read_list(name: str, default: list[str]) -> list[str]:
     """Read a comma-separated list."""
     return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()] or default
+
+
+def read_egress_rules(name: str) -> list[Rule]:
+    """Read a comma-separated list of networks, IP addresses and host names."""
+    try:
+        return parse_rules(os.environ.get(name, ""))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is malformed: {error}.") from None
+
+
+def read_storage_url(name: str) -> tuple[str, str] | None:
+    """Read s3://bucket/prefix as (bucket, what object keys start with); unset means None."""
+    url = os.environ.get(name)
+    if not url:
+        return None
+    match = re.fullmatch(
+        r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[\w.=-]+)*)/?", url, re.ASCII
+    )
+    if match is None or {".", ".."} & set(url.split("/")):
+        raise ImproperlyConfigured(f"{name} must look like s3://bucket/prefix, without keys.")
+    bucket, prefix = match.groups()
+    return bucket, f"{prefix[1:]}/" if prefix else ""
 
 
 def read_secret_key() -> str:
@@ -118,12 +142,25 @@ WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)
 # The proxies whose X-Forwarded-Proto is believed.
 FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::1"])
 
+# What data sources may be connected to, besides what is by default; datasources.connections.policy.
+EGRESS_ALLOW = read_egress_rules("EGRESS_ALLOW")
+EGRESS_DENY = read_egress_rules("EGRESS_DENY")
+
 RATE_LIMIT_USER = read_rate("RATE_LIMIT_USER", default="6000/min")
 RATE_LIMIT_TOKEN = read_rate("RATE_LIMIT_TOKEN", default="60/min")
+RATE_LIMIT_TEST = read_rate("RATE_LIMIT_TEST", default="60/min")
+
+# Tests and refreshes that one worker process has running; nearly all of their time is waiting.
+WORKER_CONCURRENCY = read_number("WORKER_CONCURRENCY", default=64, low=1, high=1024)
+# How often a worker shows that it is alive; after four times as long its jobs are run again.
+WORKER_HEARTBEAT_SECONDS = 5
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
+PROCRASTINATE_IMPORT_PATHS = ["datasources.connections.tasks"]
 
 # What `make run` keeps on a machine: its own keys and files. Git ignores it.
 LOCAL_DIR = BASE_DIR / ".local"
-# Where the `file_path` of a file source starts.
+# Where the `file_path` of a file source starts: in a bucket, if there is one, else in a folder.
+STORAGE_URL = read_storage_url("STORAGE_URL")
 STORAGE_ROOT = Path(os.environ.get("STORAGE_ROOT") or LOCAL_DIR / "storage")
 
 INSTALLED_APPS = [
@@ -137,6 +174,7 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "procrastinate.contrib.django",
     "rest_framework",
     "organizations",
     "datasources",
@@ -247,7 +285,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": [],
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
-        "DataSourceType": "datasources.source_types.DataSourceType",
+        "ConnectionTestCode": "datasources.connections.failures.Code",
+        "DataSourceType": "datasources.connections.connectors.DataSourceType",
         "DataSourceStatus": "datasources.models.DataSource.Status",
     },
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from rest_framework.test import APIRequestFactory
 
-from organizations.models import SignInCount, User
+from organizations.models import RequestCount, User
 from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from organizations.throttling import SignInThrottle
 from rivergen.throttling import UserThrottle, WindowThrottle
@@ -67,7 +67,7 @@ class SignInThrottleTests(APITestCase):
             self.sign_in()
             clock.move_to(MINUTE_LATER)
             self.sign_in()
-        self.assertEqual(SignInCount.objects.count(), 1)
+        self.assertEqual(RequestCount.objects.count(), 1)
 
 
 class AddressTests(SimpleTestCase):

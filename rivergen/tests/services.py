@@ -28,6 +28,7 @@ def prepare(database: str, **environment: str) -> int:
             "DJANGO_SETTINGS_MODULE": "rivergen.settings",
             "ENCRYPTION_KEYS": generate_key(),
             "PORT": str(port),
+            "RATE_LIMIT_TEST": "1000000/min",
             "RATE_LIMIT_TOKEN": "1000000/min",
             "RATE_LIMIT_USER": "1000000/min",
             "SECRET_KEY": secrets.token_urlsafe(50),
@@ -48,9 +49,19 @@ def free_port() -> int:
 
 def make_database(name: str) -> str:
     """Create an empty database, and give its URL."""
-    url = os.environ.get("DATABASE_URL") or embedded_postgres.start(BASE_DIR / ".postgres")
+    url = server_url()
     with psycopg.connect(url, autocommit=True) as connection:
         identifier = sql.Identifier(name)
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
-    return urlsplit(url)._replace(path=f"/{name}").geturl()
+    return url_of(name)
+
+
+def url_of(database: str) -> str:
+    """Give the URL of a database beside that of `DATABASE_URL`."""
+    return urlsplit(server_url())._replace(path=f"/{database}").geturl()
+
+
+def server_url() -> str:
+    """Give `DATABASE_URL`, or the URL of the embedded server."""
+    return os.environ.get("DATABASE_URL") or embedded_postgres.start(BASE_DIR / ".postgres")

@@ -157,6 +157,29 @@ class SettingsTests(SimpleTestCase):
             self.printed(expression, DATABASE_URL=url), "['db.example.com', 5433, 'x', 'u']"
         )
 
+    def test_reads_a_storage_url(self):
+        self.assertEqual(self.printed("settings.STORAGE_URL"), "None")
+        for url, expected in (
+            ("s3://files", ("files", "")),
+            ("s3://files/", ("files", "")),
+            ("s3://files.example/of/tenants=1/", ("files.example", "of/tenants=1/")),
+        ):
+            with self.subTest(url=url):
+                printed = self.printed("settings.STORAGE_URL", STORAGE_URL=url)
+                self.assertEqual(printed, str(expected))
+
+    def test_refuses_malformed_storage_urls_and_keeps_keys_to_itself(self):
+        urls = (
+            f"s3://key:{PASSWORD}@files/x",
+            f"https://files.example.com/{PASSWORD}",
+            f"s3://files/../{PASSWORD}",
+            f"s3://files//{PASSWORD}",
+            f"s3://files/x?key={PASSWORD}",
+            f"s3:///{PASSWORD}",
+            f"s3://Files/{PASSWORD}",
+        )
+        self.assert_refused("STORAGE_URL", urls, secret=PASSWORD)
+
     def test_hosts_are_local_unless_set(self):
         self.assertEqual(
             self.printed("settings.ALLOWED_HOSTS"), "['127.0.0.1', 'localhost', '[::1]']"
@@ -175,6 +198,40 @@ class SettingsTests(SimpleTestCase):
         self.assertEqual(self.printed(expression), "['127.0.0.1', '::1']")
         proxies = self.printed(expression, FORWARDED_ALLOW_IPS="10.0.0.1,10.0.0.2")
         self.assertEqual(proxies, "['10.0.0.1', '10.0.0.2']")
+
+    def test_reads_egress_rules(self):
+        rules = " 10.0.0.0/8, 127.0.0.1 ,fd00::/8,DB.Example.com.,*.Example.com,bücher.example ,"
+        expected = (
+            "10.0.0.0/8 127.0.0.1/32 fd00::/8 db.example.com *.example.com xn--bcher-kva.example"
+        )
+        for name in ("EGRESS_ALLOW", "EGRESS_DENY"):
+            with self.subTest(name):
+                self.assertEqual(self.printed(f"*settings.{name}", **{name: rules}), expected)
+                self.assertEqual(self.printed(f"settings.{name}"), "[]")
+
+    def test_refuses_egress_rules_that_are_none_and_names_them(self):
+        items = (
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+            "300.0.0.1",
+            "::ffff:10.0.0.0/104",
+            "fe80::1%eth0",
+            "[::1]",
+            "*",
+            "*.*.example.com",
+            "a*.example.com",
+            "https://example.com",
+            "example.com:5432",
+            "a b",
+            "a..b",
+        )
+        for name in ("EGRESS_ALLOW", "EGRESS_DENY"):
+            self.assert_refused(name, items)
+        process = self.read(EGRESS_DENY="10.0.0.0/8,a b,127.1")
+        self.assertIn("EGRESS_DENY is malformed: 'a b' is no network", process.stderr)
 
     def test_outside_of_tests_passwords_are_hashed_slowly(self):
         self.assertEqual(self.printed("hasattr(settings, 'PASSWORD_HASHERS')"), "False")

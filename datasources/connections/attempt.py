@@ -1,0 +1,52 @@
+"""Reaching one source, step by step, in this process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.connectors import CONNECTORS
+from datasources.connections.connectors.base import Connector
+from datasources.connections.failures import Code, ConnectionFailure, SSHHostKeyRefused
+from datasources.connections.outcome import Outcome
+from datasources.connections.policy import EgressPolicy
+from datasources.connections.route import reach
+from datasources.connections.stages import Stages
+
+
+@contextmanager
+def connector_for(
+    configuration: Configuration, policy: EgressPolicy, stages: Stages
+) -> Iterator[Connector]:
+    """Give the connector of a source, its way open until the block ends.
+
+    Raises ConnectionFailure.
+    """
+    connector = CONNECTORS[configuration.type]
+    connector.check(configuration)
+    with reach(connector, configuration, policy, stages) as endpoint:
+        yield connector(configuration, endpoint, stages)
+
+
+def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) -> Outcome:
+    """Reach a source, log in, and ask it something."""
+    code = Code.OK
+    server_version: str | None = None
+    ssh_host_key: str | None = None
+    try:
+        with connector_for(configuration, policy, stages) as connector:
+            connection: Any = connector.connect()
+            try:
+                server_version = connector.ask(connection)
+            finally:
+                connector.close(connection)
+    except SSHHostKeyRefused as failure:
+        code, ssh_host_key = failure.code, failure.presented
+    except ConnectionFailure as failure:
+        code = failure.code
+    return {
+        "code": code.value,
+        "stages": stages.shown(),
+        "server_version": server_version,
+        "ssh_host_key": ssh_host_key,
+    }

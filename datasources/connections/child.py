@@ -1,0 +1,174 @@
+"""A child process for whatever touches a source, ended by force when its time is over.
+
+A driver's own time-outs are not enough: some hang on a server that says nothing, in C, where no
+exception reaches them. The child is forked from a small server process that has loaded the code and
+some drivers, nothing else: it knows no database and no keys, and it can tell its parent JSON only.
+"""
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+from django.conf import settings
+
+from datasources.connections.attempt import attempt
+from datasources.connections.configuration import Configuration
+from datasources.connections.failures import Code
+from datasources.connections.outcome import Outcome, no_outcome, read_outcome, read_stage
+from datasources.connections.policy import EgressPolicy
+from datasources.connections.stages import Stage, StageName, Stages, stage
+
+# Beyond `connection_timeout`, so that a driver that ends in time can say why.
+GRACE_SECONDS = 0.5
+# Many that load their drivers at once leave the processor to the worker, which has their deadlines.
+NICENESS = 10
+MESSAGE_MAX_BYTES = 64 * 1024
+# What drivers may know of the environment: no PG*, no HTTP_PROXY, no keys, no home.
+KEPT_VARIABLES = ("LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ")
+KEPT_PREFIX = "AWS_"  # of the storage
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__, "datasources.connections.preload"])
+# To start a child takes some milliseconds, in which other jobs are to be fetched. It is one thread:
+# multiprocessing is not made for several, and what is started is ended after that.
+STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
+
+
+def start_forkserver() -> None:
+    """Start the process that children are forked from, which takes the time of loading the code."""
+    environment = dict(os.environ)
+    forget_environment()  # for good: what a process was started with stays to be read in /proc
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.update(environment)
+
+
+async def attempt_in_child(configuration: Configuration, policy: EgressPolicy) -> Outcome:
+    """Reach a source, log in, and ask it something, in a child process.
+
+    The child is ended half a second after `connection_timeout` at the latest, and when this is
+    cancelled.
+    """
+    seconds = configuration.connection_timeout + GRACE_SECONDS
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    storage = {"STORAGE_ROOT": settings.STORAGE_ROOT, "STORAGE_URL": settings.STORAGE_URL}
+    child = CONTEXT.Process(
+        target=_attempt_and_tell,
+        args=(sender, configuration, policy, storage, seconds),
+        daemon=True,
+    )
+    progress = Progress(receiver)
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.run_in_executor(STARTER, _start, child, sender)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await progress.end()
+        return progress.outcome()
+    finally:
+        progress.close()
+        await asyncio.shield(loop.run_in_executor(STARTER, _end, child, sender))
+
+
+def _start(child: ForkServerProcess, sender: "Connection[object, object]") -> None:
+    try:
+        child.start()
+    finally:
+        sender.close()
+
+
+def _end(child: ForkServerProcess, sender: "Connection[object, object]") -> None:
+    """End a child by force, if it was started at all."""
+    if child.pid is not None:
+        if child.is_alive():  # else its number may be another process's by now
+            child.kill()
+        child.join()
+    child.close()
+    sender.close()
+
+
+class Progress:
+    """What a child has told so far."""
+
+    def __init__(self, receiver: "Connection[object, object]") -> None:
+        self._receiver = receiver
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[None] = self._loop.create_future()
+        self._outcome: Outcome | None = None
+        self._passed: list[Stage] = []
+        self._running: tuple[StageName, float] | None = None
+        self._loop.add_reader(receiver.fileno(), self._read)
+
+    async def end(self) -> None:
+        """Return once the child has told the outcome, or has ended without."""
+        # Else the deadline would cancel it, as if it had come.
+        await asyncio.shield(self._end)
+
+    def outcome(self) -> Outcome:
+        """Give the outcome: that it took too long, or that the driver crashed, if it told none."""
+        if self._outcome is not None:
+            return self._outcome
+        stages = [*self._passed]
+        if self._running is not None:
+            name, start = self._running
+            stages.append(stage(name, False, time.monotonic() - start))
+        return no_outcome(Code.DRIVER_CRASHED if self._end.done() else Code.DEADLINE, stages)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._loop.remove_reader(self._receiver.fileno())
+        self._receiver.close()
+
+    def _read(self) -> None:
+        with contextlib.suppress(EOFError, KeyError, OSError, TypeError, ValueError):
+            message = json.loads(self._receiver.recv_bytes(MESSAGE_MAX_BYTES))
+            if "outcome" not in message:
+                self._passed = [read_stage(one) for one in message["passed"]]
+                self._running = (message["running"], time.monotonic())
+                return
+            self._outcome = read_outcome(message["outcome"])
+        # What a driver does at its end, such as waiting for its threads, is of no interest.
+        self._loop.remove_reader(self._receiver.fileno())
+        self._end.set_result(None)
+
+
+def _attempt_and_tell(
+    sender: "Connection[object, object]",
+    configuration: Configuration,
+    policy: EgressPolicy,
+    storage: dict[str, Any],
+    seconds: float,
+) -> None:
+    """Be the child."""
+    # Nobody has to be there to end it: not handled, this signal does. A parent that is there comes
+    # first, and knows that it was the time.
+    signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_SECONDS)
+    os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker to act upon
+    forget_environment()
+    settings.configure(**storage)  # all that it knows of ours
+
+    def tell(**message: object) -> None:
+        sender.send_bytes(json.dumps(message).encode())
+
+    def tell_stage(stages: Stages, name: StageName) -> None:
+        tell(running=name, passed=[stage for stage in stages.shown() if stage["ok"]])
+
+    tell(outcome=attempt(configuration, policy, Stages(tell_stage)))
+
+
+def forget_environment() -> None:
+    """Keep of the environment only what drivers may know."""
+    for name in [*os.environ]:
+        if name not in KEPT_VARIABLES and not name.startswith(KEPT_PREFIX):
+            del os.environ[name]

@@ -1,0 +1,16 @@
+"""Imported by the fork server: children that load drivers, many at once, would be late for it.
+
+Only drivers that start no thread when they are imported: a fork would lose it.
+"""
+
+from contextlib import suppress
+from importlib import import_module
+
+from datasources.connections.child import forget_environment
+
+DRIVERS = ("clickhouse_connect", "oracledb", "psycopg", "pymongo", "pymssql", "pymysql")
+
+forget_environment()  # some look into it as soon as they are imported
+for driver in DRIVERS:
+    with suppress(ImportError):
+        import_module(driver)

@@ -1,0 +1,110 @@
+"""A real worker in the world of the tests."""
+
+import os
+import subprocess
+import sys
+import threading
+from types import TracebackType
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.db import connection
+from django.test import TransactionTestCase
+from procrastinate.contrib.django import app
+from procrastinate.contrib.django.django_connector import DjangoConnector
+
+from datasources.testing import DataSourceTestMixin
+from organizations.models import User
+from rivergen.tests.services import url_of
+
+PATIENCE_SECONDS = 30
+
+
+class Worker:
+    """`manage.py worker` on the database of the tests, for as long as the block lasts.
+
+    It may connect to this machine, where the servers of the tests are.
+    """
+
+    def __init__(self, **environment: str) -> None:
+        self._environment = {
+            "DATABASE_URL": url_of(connection.settings_dict["NAME"]),
+            "EGRESS_ALLOW": "127.0.0.0/8",
+            **environment,
+        }
+        self.log: list[str] = []
+        self._ready = threading.Event()
+
+    def __enter__(self) -> "Worker":
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "worker"],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, **self._environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read_log)
+        self._reader.start()
+        if not self._ready.wait(PATIENCE_SECONDS) or self.process.poll() is not None:
+            raise RuntimeError("The worker does not start:\n" + "".join(self.log))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """End it as an operator does; give its exit status."""
+        self.process.terminate()
+        status = self.process.wait(PATIENCE_SECONDS)
+        self._reader.join()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return status
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            if "Ready" in line:
+                self._ready.set()
+        self._ready.set()
+
+
+@async_to_sync
+async def run_jobs() -> None:
+    """Run, in this process, the jobs that wait."""
+    assert isinstance(app.connector, DjangoConnector)
+    with app.replace_connector(app.connector.get_worker_connector()) as worker_app:
+        async with worker_app.open_async():
+            await worker_app.run_worker_async(
+                wait=False, install_signal_handlers=False, listen_notify=False
+            )
+
+
+class WorkerTestCase(DataSourceTestMixin, TransactionTestCase):
+    """A test case with a worker that runs all the time."""
+
+    worker: Worker
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.worker = cls.enterClassContext(Worker())
+
+    def setUp(self) -> None:
+        self.make_world()
+
+    def run_test(
+        self, path: str | None = None, body: Any = None, user: User | None = None, status: int = 200
+    ) -> Any:
+        """Ask for a test, wait for it, and give the result."""
+        target = f"{path or self.path}/test?wait=30"
+        response = self.call("post", target, body, user or self.editor)
+        assert response.status_code == status, response.content
+        return response.json()["data"]
