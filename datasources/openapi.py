@@ -9,7 +9,6 @@ from datasources.serializers import (
     DataSourceRevisionSerializer,
     DataSourceSerializer,
     DataSourceUpdateSerializer,
-    SourceTypeSerializer,
 )
 
 IF_MATCH = OpenApiParameter(
@@ -68,9 +67,14 @@ UPDATE: dict[str, Any] = {
         "application/merge-patch+json": DataSourceUpdateSerializer,
     },
     "response": DataSourceSerializer,
-    "errors": (401, 403, 404, 412),
+    "errors": (401, 403, 404, 409, 412, 422),
     "headers": ("ETag",),
     "parameters": (
+        OpenApiParameter(
+            "verify",
+            bool,
+            description="Connect with the new settings first; if that fails, store nothing: 422.",
+        ),
         OpenApiParameter(
             "dry_run",
             bool,
@@ -105,10 +109,4 @@ RESTORE: dict[str, Any] = {
     "errors": (401, 403, 404, 409, 412, 413, 415),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
-}
-TYPES: dict[str, Any] = {
-    "summary": "List the types of data sources",
-    "response": SourceTypeSerializer,
-    "many": True,
-    "errors": (401, 403),
 }

@@ -7,8 +7,8 @@ from rest_framework.request import Request
 
 from datasources.models import DataSource, DataSourceRevision
 from organizations.authentication import caller
-from organizations.models import Role
-from organizations.permissions import require_role
+from organizations.models import Membership, Role, User
+from organizations.permissions import require_membership, require_role, require_role_anywhere
 from organizations.viewsets import ScopedViewSet
 from rivergen.exceptions import PreconditionFailed
 from rivergen.middleware import request_id
@@ -25,6 +25,18 @@ def find_locked(view: ScopedViewSet, role: Role) -> DataSource:
     data_source: DataSource = view.find(data_sources, view.kwargs["data_source_id"])
     require_role(data_source.role, role)
     return data_source
+
+
+def creating_roles(user: User) -> dict[int, str]:
+    """Give the roles of a caller who may create somewhere, by organization.
+
+    Raises 401 or 403.
+    """
+    roles = dict(Membership.objects.for_user(user).values_list("organization_id", "role"))
+    if not roles:
+        require_membership(user)
+    require_role_anywhere(roles.values(), Role.EDITOR)
+    return roles
 
 
 def recorded(request: Request) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError as ModelValidationError
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.models import (
     NAME_TAKEN,
     UPDATABLE_FIELDS,
@@ -15,7 +16,6 @@ from datasources.models import (
     DataSource,
     DataSourceRevision,
 )
-from datasources.source_types import CREDENTIAL_FIELDS, DataSourceType
 from datasources.validators import (
     TAG_MAX_LENGTH,
     TAGS_MAX_COUNT,
@@ -73,6 +73,11 @@ class DataSourceSerializer(serializers.ModelSerializer):
     workspace_id = serializers.IntegerField(read_only=True)
     tags = serializers.ListField(child=serializers.CharField(), read_only=True)
     metadata = serializers.DictField(read_only=True)
+    last_test = serializers.DictField(
+        read_only=True,
+        allow_null=True,
+        help_text="The result of the last connection test, of whatever `version`.",
+    )
     created_by_user_id = serializers.IntegerField(
         source="created_by_id", read_only=True, allow_null=True
     )
@@ -89,8 +94,10 @@ class DataSourceSerializer(serializers.ModelSerializer):
             "name",
             "type",
             *UPDATABLE_FIELDS[1:],  # all but the name
+            "ssh_host_key",
             "status",
             "credentials_status",
+            "last_test",
             "version",
             "created_at",
             "updated_at",
@@ -152,8 +159,12 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
     def refuse(self, name: str, value: Any) -> None:
         if name in READ_ONLY_FIELDS:
-            # json.dumps tells 1 from true and from 1.0, which == does not.
-            if json.dumps(value) == json.dumps(self.stored[name]):
+            stored = self.stored[name]
+            # json.dumps tells 1 from true and from 1.0, which == does not; in an object, which is
+            # not a field to write, many clients order the keys anew and write 1 for 1.0.
+            if json.dumps(value) == json.dumps(stored):
+                return
+            if isinstance(stored, dict) and value == stored:
                 return
             raise serializers.ValidationError("This field is read-only and has another value.")
         super().refuse(name, value)
@@ -186,7 +197,7 @@ class DataSourceCreateSerializer(DataSourceWriteSerializer):
     )
 
     class Meta(DataSourceWriteSerializer.Meta):
-        fields = ("workspace_id", "type", *UPDATABLE_FIELDS)
+        fields: tuple[str, ...] = ("workspace_id", "type", *UPDATABLE_FIELDS)
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
         if "workspace_id" not in errors:
@@ -197,7 +208,7 @@ class DataSourceCreateSerializer(DataSourceWriteSerializer):
                 values["workspace"] = workspace
         data_source = DataSource(**values)
         if "type" in values:
-            values.setdefault("port", data_source.source_type.default_port)
+            values.setdefault("port", data_source.connector.default_port)
         self.add_contradictions(data_source, values, errors)
 
     def find_workspace(self, workspace_id: int | None) -> Workspace | str:
@@ -237,26 +248,3 @@ class DataSourceRevisionSerializer(serializers.ModelSerializer):
         model = DataSourceRevision
         fields = ("version", "changed_at", "changed_by_user_id", "origin", "request_id", "changes")
         read_only_fields = fields
-
-
-class FieldDescriptionSerializer(serializers.Serializer):
-    """A field that the sources of a type use."""
-
-    name = serializers.CharField()
-    required = serializers.BooleanField(  # type: ignore[assignment]
-        help_text="Whether a connection needs it."
-    )
-
-
-class SourceTypeSerializer(serializers.Serializer):
-    """An entry of the catalogue."""
-
-    type = serializers.ChoiceField(choices=DataSourceType.choices)
-    name = serializers.CharField()
-    default_port = serializers.IntegerField(allow_null=True)
-    url_schemes = serializers.ListField(child=serializers.CharField())
-    url_options = serializers.ListField(child=serializers.CharField())
-    fields = FieldDescriptionSerializer(many=True)  # type: ignore[assignment]
-    credential_fields = serializers.ListField(child=serializers.CharField())
-    driver = serializers.CharField()
-    driver_installed = serializers.BooleanField()

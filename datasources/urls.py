@@ -4,12 +4,19 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from datasources import views
+from datasources.connections.views import (
+    ConnectionTestViewSet,
+    SourceTypeView,
+    SSHHostKeyViewSet,
+)
 from datasources.credentials.views import CredentialsViewSet
 
 router = SimpleRouter(trailing_slash=False)
 router.register("data-sources", views.DataSourceViewSet, basename="data-source")
 
 urlpatterns = [
+    # Before the router takes "test" for an id.
+    path("data-sources/test", ConnectionTestViewSet.as_view({"post": "test_draft"})),
     *router.urls,
     path(
         "data-sources/<str:data_source_id>/history",
@@ -29,5 +36,14 @@ urlpatterns = [
         "data-sources/<str:data_source_id>/credentials/confirm",
         CredentialsViewSet.as_view({"post": "confirm"}),
     ),
-    path("data-source-types", views.SourceTypeView.as_view()),
+    path(
+        "data-sources/<str:data_source_id>/test",
+        ConnectionTestViewSet.as_view({"post": "test"}),
+    ),
+    path("connection-tests/<str:test_id>", ConnectionTestViewSet.as_view({"get": "retrieve"})),
+    path(
+        "data-sources/<str:data_source_id>/ssh-host-key/confirm",
+        SSHHostKeyViewSet.as_view({"post": "confirm"}),
+    ),
+    path("data-source-types", SourceTypeView.as_view()),
 ]

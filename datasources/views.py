@@ -1,22 +1,25 @@
 """Data sources over HTTP: each method is the table of contents of what it does."""
 
 from http import HTTPStatus
+from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.http import parse_etags
 from django_filters.rest_framework import DjangoFilterBackend
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from datasources import openapi
+from datasources.connections.verification import Verification
+from datasources.connections.waiting import waiting_place
 from datasources.filters import DataSourceFilter
 from datasources.models import DataSource, DataSourceQuerySet, DataSourceRevision
 from datasources.requests import (
     check_precondition,
+    creating_roles,
     find_locked,
     is_merge_patch,
     is_version_meant,
@@ -27,12 +30,10 @@ from datasources.serializers import (
     DataSourceRevisionSerializer,
     DataSourceSerializer,
     DataSourceUpdateSerializer,
-    SourceTypeSerializer,
 )
-from datasources.source_types import SOURCE_TYPES, DataSourceType
 from organizations.authentication import caller
-from organizations.models import Membership, Role
-from organizations.permissions import require_membership, require_role, require_role_anywhere
+from organizations.models import Role
+from organizations.permissions import require_role
 from organizations.viewsets import ScopedViewSet
 from rivergen.exceptions import Conflict, PreconditionFailed
 from rivergen.middleware import request_id
@@ -67,10 +68,7 @@ class DataSourceViewSet(ScopedViewSet):
     def create(self, request: Request) -> Response:
         """Create a data source (editor, admin, owner)."""
         user = caller(request)
-        roles = dict(Membership.objects.for_user(user).values_list("organization_id", "role"))
-        if not roles:
-            require_membership(user)
-        require_role_anywhere(roles.values(), Role.EDITOR)
+        roles = creating_roles(user)
         serializer = DataSourceCreateSerializer(data=read_body(request), context={"roles": roles})
         serializer.is_valid(raise_exception=True)
         data_source = DataSource(**serializer.validated_data, created_by=user, updated_by=user)
@@ -93,12 +91,46 @@ class DataSourceViewSet(ScopedViewSet):
         return data_source_response(data_source, "Data source retrieved successfully")
 
     @describe(**openapi.UPDATE)
-    @transaction.atomic
     def partial_update(self, request: Request, data_source_id: str) -> Response:
         """Change the given fields of a data source, and only those (editor, admin, owner)."""
+        # Any other value is refused when the request is read.
+        if request.query_params.get("verify") != "true":
+            return self.update(request)
+        with waiting_place() as has_place:
+            if not has_place:
+                raise Throttled(wait=1, detail="Too many updates wait for their tests just now.")
+            verification = self.start_verification(request)
+            verification.wait()
+        return self.update(request, verification)
+
+    @transaction.atomic
+    def start_verification(self, request: Request) -> Verification:
+        """Ask for a test of what the update would make of the data source."""
         data_source = find_locked(self, Role.EDITOR)
-        data = read_body(request, parameters=["dry_run"])
+        changes = self.read_changes(request, data_source)
+        return Verification.start(request, data_source, changes)
+
+    @transaction.atomic
+    def update(self, request: Request, verification: Verification | None = None) -> Response:
+        """Store the update, if it is (still) what was tested."""
+        data_source = find_locked(self, Role.EDITOR)
+        changes = self.read_changes(request, data_source)
         dry_run = read_switch(request, "dry_run")
+        etag = data_source.etag
+        differences = data_source.apply_changes(changes, **recorded(request), dry_run=dry_run)
+        if dry_run:
+            data = DataSourceSerializer(data_source).data
+            message = "The update is valid; nothing was stored"
+            return SuccessResponse(data, message, changes=differences, headers={"ETag": etag})
+        if verification is not None:
+            verification.record(data_source)
+        return data_source_response(data_source, "Data source updated successfully")
+
+    def read_changes(self, request: Request, data_source: DataSource) -> dict[str, Any]:
+        """Give the valid changes that the body asks for. Raises 400, 412 or 415."""
+        data = read_body(request, parameters=["dry_run", "verify"])
+        for switch in ("dry_run", "verify"):
+            read_switch(request, switch)
         is_current = is_version_meant(request, data_source)
         serializer = DataSourceUpdateSerializer(
             data_source,
@@ -109,15 +141,8 @@ class DataSourceViewSet(ScopedViewSet):
         serializer.is_valid(raise_exception=True)
         if not is_current:
             raise PreconditionFailed(data_source.etag)
-        etag = data_source.etag
-        changes = data_source.apply_changes(
-            serializer.validated_data, **recorded(request), dry_run=dry_run
-        )
-        if dry_run:
-            data = DataSourceSerializer(data_source).data
-            message = "The update is valid; nothing was stored"
-            return SuccessResponse(data, message, changes=changes, headers={"ETag": etag})
-        return data_source_response(data_source, "Data source updated successfully")
+        changes: dict[str, Any] = serializer.validated_data
+        return changes
 
     @describe(**openapi.DESTROY)
     @transaction.atomic
@@ -164,36 +189,6 @@ class HistoryViewSet(ScopedViewSet):
         except ModelValidationError as error:
             raise Conflict(f"This version cannot be restored: {' '.join(error.messages)}") from None
         return data_source_response(data_source, "Data source restored successfully")
-
-
-class SourceTypeView(APIView):
-    """The catalogue of data source types."""
-
-    http_method_names = ["get", "head"]
-
-    @describe(**openapi.TYPES)
-    def get(self, request: Request) -> Response:
-        """List the types, the fields they need, and whether their driver is installed."""
-        entries = [
-            {
-                "type": type_name,
-                "name": DataSourceType(type_name).label,
-                "default_port": source_type.default_port,
-                "url_schemes": source_type.url_schemes,
-                "url_options": source_type.url_options,
-                "fields": source_type.fields,
-                "credential_fields": source_type.credential_fields,
-                "driver": source_type.driver,
-                "driver_installed": source_type.is_driver_installed,
-            }
-            for type_name, source_type in SOURCE_TYPES.items()
-        ]
-        data = SourceTypeSerializer(entries, many=True).data
-        return SuccessResponse(
-            data,
-            "Data source types retrieved successfully",
-            pagination={"next": None, "previous": None, "page_size": len(data)},
-        )
 
 
 def data_source_response(

@@ -29,6 +29,7 @@ FAILURES = {
     412: "`If-Match` names another version.",
     413: "The body is larger than 1 MiB.",
     415: "The body is not of a JSON type.",
+    422: "The new settings do not connect; nothing was stored.",
     429: "Too many requests.",
     500: "A bug on the server's side.",
     503: "The database is out of reach.",
@@ -86,10 +87,13 @@ def describe(
     parameters: Sequence[OpenApiParameter] = (),
     examples: Sequence[OpenApiExample] = (),
     not_modified: bool = False,
+    ok: bool = False,
+    operation_id: str | None = None,
 ) -> Callable[[Any], Any]:
     """Describe a view method: `response` is what its `data` holds, `errors` its own failures.
 
-    `headers` names what a success carries of `ETag` and `Location`. Failures any route may have
+    `headers` names what a success carries of `ETag` and `Location`; with `ok` a 200 may come in the
+    place of `status`. Failures any route may have
     are added here.
     """
     body_failures = BODY_FAILURES if request else ()
@@ -100,12 +104,14 @@ def describe(
         for name in headers
     ]
     return extend_schema(
+        operation_id=operation_id,
         summary=summary,
         request=request,
         parameters=[*parameters, *header_parameters],
         examples=list(examples),
         responses={
             status: OpenApiResponse(body, description="Success."),
+            **({200: OpenApiResponse(body, description="Success, at once.")} if ok else {}),
             **({304: OpenApiResponse(None, "Not modified.")} if not_modified else {}),
             **{code: OpenApiResponse(ErrorSerializer, FAILURES[code]) for code in failures},
         },

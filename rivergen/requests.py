@@ -26,6 +26,14 @@ def read_switch(request: Request, name: str) -> bool:
     return value == "true"
 
 
+def read_seconds(request: Request, name: str, most: int) -> int:
+    """Read a query parameter of whole seconds, 0 by default. Raises ValidationError (400)."""
+    text = request.query_params.get(name, "0")
+    if not text.isascii() or not text.isdecimal() or len(text) > 4 or int(text) > most:
+        raise ValidationError({name: [f"Must be whole seconds from 0 to {most}."]})
+    return int(text)
+
+
 def check_parameters(
     request: Request, known: Collection[str] = (), repeatable: Collection[str] = ()
 ) -> None:
@@ -66,13 +74,13 @@ def read_body(request: Request, parameters: Collection[str] = ()) -> dict[str, A
     return data
 
 
-def read_no_body(request: Request) -> None:
+def read_no_body(request: Request, parameters: Collection[str] = ()) -> None:
     """Check a request that needs no body: an empty JSON object is as good as none.
 
     Raises what `read_body` raises, and ValidationError (400) for any field.
     """
-    check_parameters(request)
-    if request.body and (fields := read_body(request)):
+    check_parameters(request, parameters)
+    if request.body and (fields := read_body(request, parameters)):
         raise ValidationError(unknown_names(fields, known=()))
 
 

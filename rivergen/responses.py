@@ -36,6 +36,7 @@ ERROR_CODES = {
     412: "PRECONDITION_FAILED",
     413: "PAYLOAD_TOO_LARGE",
     415: "UNSUPPORTED_MEDIA_TYPE",
+    422: "CONNECTION_FAILED",
     429: "TOO_MANY_REQUESTS",
     500: "INTERNAL_ERROR",
     503: "SERVICE_UNAVAILABLE",
@@ -108,7 +109,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     else:
         code = getattr(translated, "error_code", None)
         sentence = _sentence(translated.detail)
-        response.data = error_body(response.status_code, sentence, code=code)
+        details = getattr(translated, "details", {})
+        response.data = error_body(response.status_code, sentence, details, code)
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
     # Django would log each 5xx once more, after the request and without its id.

@@ -76,7 +76,9 @@ class OpenAPITests(APITestCase):
 
     def test_names_every_code_of_a_failure(self):
         codes = {*ERROR_CODES.values(), *(error.error_code for error in Conflict.__subclasses__())}
-        self.assertEqual({*self.document["components"]["schemas"]["CodeEnum"]["enum"]}, codes)
+        self.assertEqual(
+            {*self.document["components"]["schemas"]["ErrorDetailCodeEnum"]["enum"]}, codes
+        )
 
     def resolve(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Follow a reference, however often it is wrapped."""

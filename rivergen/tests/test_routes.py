@@ -2,11 +2,14 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.db import transaction
 
+from datasources.connections.configuration import Configuration
+from datasources.connections.models import ConnectionTest
 from datasources.credentials.models import Credential
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
@@ -37,6 +40,21 @@ class Route:
     success: int
     body: Any = None
     stranger: int = 404
+    prepare: Callable[[DataSource], object] = lambda data_source: None
+    """Brings the data source into the state that the route is for."""
+
+
+def enter_password(data_source: DataSource) -> None:
+    """Let its secrets be used."""
+    data_source.set_credentials({"password": "hunter2"}, user=None)
+
+
+def show_host_key(data_source: DataSource) -> None:
+    """Have a test that met an SSH server."""
+    key = {"key": "ssh-ed25519 AAAA", "fingerprint": "SHA256:AAAA"}
+    result = {"ok": False, "version": data_source.version, "ssh_host_key": key}
+    data_sources = DataSource.objects.filter(pk=data_source.pk)
+    data_sources.record_test(result, version=data_source.version)
 
 
 PUBLIC = {("post", "/auth/token"), ("post", "/auth/token/refresh"), ("get", "/openapi.json")}
@@ -60,6 +78,10 @@ ROUTES = {
     ("get", DATA_SOURCE): Route("viewer", 200),
     ("patch", DATA_SOURCE): Route("editor", 200, {"port": 5433}),
     ("delete", DATA_SOURCE): Route("admin", 204),
+    ("post", f"{DATA_SOURCE}/test"): Route("editor", 202, prepare=enter_password),
+    ("post", "/data-sources/test"): Route("editor", 202, {"type": "csv"}, stranger=202),
+    ("get", "/connection-tests/{test_id}"): Route("viewer", 200),
+    ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): Route("admin", 200, prepare=show_host_key),
     ("get", CREDENTIALS): Route("viewer", 200),
     ("put", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
     ("patch", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
@@ -71,7 +93,7 @@ ROUTES = {
 
 
 class RouteTests(DataSourceTestCase):
-    ids: ClassVar[dict[str, int]]
+    ids: ClassVar[dict[str, Any]]
 
     @classmethod
     def setUpTestData(cls) -> None:
@@ -85,18 +107,29 @@ class RouteTests(DataSourceTestCase):
             "user_id": cls.make_user("vera", cls.acme).pk,
             "data_source_id": cls.data_source.pk,
             "version": 1,
+            "test_id": ConnectionTest.objects.request(
+                Configuration("csv"), of=cls.data_source, is_stored=True, user=cls.editor
+            ).pk,
         }
 
     def everything(self) -> list[Any]:
-        models = (Organization, Workspace, Membership, DataSource, DataSourceRevision, Credential)
+        models: Any = (Organization, Workspace, Membership, DataSource, DataSourceRevision)
+        models += (Credential, ConnectionTest)
         return [[*model._default_manager.order_by("pk").values()] for model in models]
 
     def attempt(
-        self, user: User | None, method: str, path: str, body: Any = None, **options: Any
+        self,
+        user: User | None,
+        method: str,
+        path: str,
+        body: Any = None,
+        prepare: Callable[[DataSource], object] = lambda data_source: None,
+        **options: Any,
     ) -> tuple[Any, bool]:
         """Send a request, undo it, and give the response and whether it changed anything."""
-        before = self.everything()
         with transaction.atomic():
+            prepare(DataSource.objects.get(pk=self.data_source.pk))
+            before = self.everything()
             response = self.call(method, path, body, user, **options)
             has_changed = self.everything() != before
             transaction.set_rollback(True)
@@ -104,7 +137,8 @@ class RouteTests(DataSourceTestCase):
 
     def try_as(self, user: User | None, method: str, path: str) -> tuple[Any, bool]:
         """Attempt what the table says of a route."""
-        return self.attempt(user, method, path.format(**self.ids), ROUTES[method, path].body)
+        route = ROUTES[method, path]
+        return self.attempt(user, method, path.format(**self.ids), route.body, route.prepare)
 
     def test_every_route_is_in_the_table(self):
         found = {

@@ -1,0 +1,75 @@
+"""`PATCH …?verify=true`: an update is tested before it is stored."""
+
+import dataclasses
+from typing import Any
+
+from rest_framework.request import Request
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.exceptions import (
+    ChangedMeanwhile,
+    ConnectionFailed,
+    WorkerUnavailable,
+)
+from datasources.connections.models import ConnectionTest, configuration_of
+from datasources.connections.requests import start_test
+from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for
+from datasources.models import DataSource
+from organizations.authentication import caller
+
+# It must be over before the waiting is.
+MAX_SECONDS = 25
+
+
+class Verification:
+    """The test of what an update would make of a data source.
+
+    Two transactions: the first one asks for the test, the second one stores what was tested. No
+    row is locked while it runs.
+    """
+
+    def __init__(self, configuration: Configuration, test: ConnectionTest) -> None:
+        self._configuration = configuration
+        self._test = test
+
+    @classmethod
+    def start(
+        cls, request: Request, data_source: DataSource, changes: dict[str, Any]
+    ) -> "Verification":
+        """Ask for the test of a locked data source. Raises 400, 409 and 429."""
+        with data_source.proposed(changes, {}, user=caller(request), is_locked=True):
+            configuration = configuration_of(data_source, data_source.credentials.open())
+        seconds = min(configuration.connection_timeout, MAX_SECONDS)
+        tested = dataclasses.replace(configuration, connection_timeout=seconds)
+        return cls(configuration, start_test(request, data_source, tested, is_stored=False))
+
+    def wait(self) -> None:
+        """Return once the settings have connected.
+
+        Raises ConnectionFailed (422) if they do not, WorkerUnavailable (503) if nobody tries, and
+        must not be called in a transaction.
+        """
+        wait_for(self._test, WAIT_MAX_SECONDS)
+        if self._test.finished_at is None:
+            raise WorkerUnavailable
+        result = self._test.result()
+        if not result["ok"]:
+            raise ConnectionFailed(result)
+
+    def record(self, data_source: DataSource) -> None:
+        """Show the result on the data source, which has been updated by now.
+
+        Raises ChangedMeanwhile (409), and the update must be undone, if it became anything else
+        than what was tested.
+        """
+        stored = configuration_of(data_source, data_source.credentials.open())
+        if stored != self._configuration:
+            raise ChangedMeanwhile
+        result = self._test.result() | {
+            "data_source_id": data_source.pk,
+            "version": data_source.version,
+        }
+        DataSource.objects.filter(pk=data_source.pk).record_test(
+            result, version=data_source.version
+        )
+        data_source.refresh_from_db(fields=["status", "last_test"])

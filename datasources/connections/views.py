@@ -1,0 +1,134 @@
+"""Reaching data sources, over HTTP: tests, host keys, the catalogue of types."""
+
+from http import HTTPStatus
+from uuid import UUID
+
+from django.db import transaction
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from datasources.connections import openapi
+from datasources.connections.connectors import CONNECTORS
+from datasources.connections.models import ConnectionTest, configuration_of
+from datasources.connections.requests import read_draft, read_fingerprint, start_test
+from datasources.connections.serializers import ConnectionTestSerializer, SourceTypeSerializer
+from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
+from datasources.models import DataSource
+from datasources.requests import check_precondition, find_locked, recorded
+from datasources.views import data_source_response
+from organizations.authentication import caller
+from organizations.models import Role
+from organizations.permissions import require_membership, require_role
+from organizations.viewsets import ScopedViewSet
+from rivergen.openapi import describe
+from rivergen.requests import check_parameters, read_no_body, read_seconds
+from rivergen.responses import SuccessResponse
+
+
+class ConnectionTestViewSet(ScopedViewSet):
+    """Live tests: asked for here, run by a worker."""
+
+    http_method_names = ["get", "head", "post"]
+    serializer_class = ConnectionTestSerializer
+
+    @describe(**openapi.TEST)
+    def test(self, request: Request, data_source_id: str) -> Response:
+        """Test a data source as it is stored (editor, admin, owner)."""
+        self.receive_body()
+        with transaction.atomic():
+            data_sources = DataSource.objects.for_user(caller(request))
+            data_source: DataSource = self.find(data_sources, data_source_id)
+            require_role(data_source.role, Role.EDITOR)
+            read_no_body(request, parameters=["wait"])
+            seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
+            configuration = configuration_of(data_source, data_source.credentials.open())
+            test = start_test(request, data_source, configuration, is_stored=True)
+        return result_response(test, seconds)
+
+    @describe(**openapi.TEST_DRAFT)
+    def test_draft(self, request: Request) -> Response:
+        """Test a configuration that is not stored (editor, admin, owner)."""
+        self.receive_body()
+        with transaction.atomic():
+            data_source, configuration = read_draft(request)
+            seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
+            test = start_test(request, data_source, configuration, is_stored=False)
+        return result_response(test, seconds)
+
+    @describe(**openapi.RESULT)
+    def retrieve(self, request: Request, test_id: str) -> Response:
+        """Give what is known of a test, for a day."""
+        tests = ConnectionTest.objects.for_user(caller(request))
+        uuid = read_uuid(test_id)
+        test = None if uuid is None else tests.filter(pk=uuid).first()
+        if test is None:
+            require_membership(caller(request))
+            raise NotFound
+        check_parameters(request)
+        return SuccessResponse(self.get_serializer(test.result()).data, message(test))
+
+
+class SSHHostKeyViewSet(ScopedViewSet):
+    """The host key of the SSH server that a data source is reached through."""
+
+    http_method_names = ["post"]
+
+    @describe(**openapi.CONFIRM_HOST_KEY)
+    @transaction.atomic
+    def confirm(self, request: Request, data_source_id: str) -> Response:
+        """Trust the host key that the last test has met (admin, owner)."""
+        data_source = find_locked(self, Role.ADMIN)
+        fingerprint = read_fingerprint(request)
+        check_precondition(request, data_source)
+        data_source.confirm_ssh_host_key(fingerprint, **recorded(request))
+        return data_source_response(data_source, "SSH host key confirmed successfully")
+
+
+class SourceTypeView(APIView):
+    """The catalogue of data source types."""
+
+    http_method_names = ["get", "head"]
+
+    @describe(**openapi.TYPES)
+    def get(self, request: Request) -> Response:
+        """List the types, the fields they need, and whether their driver is installed."""
+        check_parameters(request)
+        data = SourceTypeSerializer(CONNECTORS.values(), many=True).data
+        return SuccessResponse(
+            data,
+            "Data source types retrieved successfully",
+            pagination={"next": None, "previous": None, "page_size": len(data)},
+        )
+
+
+def read_uuid(text: str) -> UUID | None:
+    """Read an id of a test; None is that of no test."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def result_response(test: ConnectionTest, seconds: int = 0) -> SuccessResponse:
+    """Answer with the result, if there is one within so many seconds; else with where it will be.
+
+    There are few places for those who wait; whoever finds none is answered at once.
+    """
+    if seconds:
+        with waiting_place() as has_place:
+            if has_place:
+                wait_for(test, seconds)
+    data = ConnectionTestSerializer(test.result()).data
+    if test.finished_at is not None:
+        return SuccessResponse(data, message(test))
+    headers = {"Location": f"/api/v1/connection-tests/{test.pk}"}
+    return SuccessResponse(data, message(test), HTTPStatus.ACCEPTED, headers)
+
+
+def message(test: ConnectionTest) -> str:
+    """Say how far a test is."""
+    if test.finished_at is None:
+        return "The connection test is under way"
+    return "The connection test has ended"
