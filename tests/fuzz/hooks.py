@@ -102,7 +102,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             del body["based_on"]  # most have none of the other fields that were sent
         body.setdefault("type", "csv")
         if isinstance(body.get("credentials"), dict):
-            leave_out_what_does_not_fit(body["credentials"], body["type"])
+            leave_out_what_does_not_fit(body["credentials"], str(body["type"]))
 
 
 def leave_out_what_does_not_fit(credentials: dict[str, Any], type_name: str | None) -> None:
