@@ -18,7 +18,7 @@ def connect(data_source: DataSource) -> Iterator[Any]:
     Its `engine` has a pool: it gives up to `connection_pool_size` connections at a time. As long as
     the block lasts, Python code in this process reaches nothing else (`guarded`).
     """
-    configuration = configuration_of(data_source, data_source.credentials.open())
+    configuration = configuration_of(data_source)
     with (
         connector_for(configuration, egress_policy(), Stages()) as connector,
         connector.session() as connection,

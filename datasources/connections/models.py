@@ -171,12 +171,18 @@ def _time(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
-def configuration_of(data_source: DataSource, secrets: Mapping[str, str]) -> Configuration:
+def configuration_of(
+    data_source: DataSource, secrets: Mapping[str, str] | None = None
+) -> Configuration:
     """Give the configuration of a data source as it is in memory, with the given secrets.
+
+    None are those that are stored: raises CredentialsUnconfirmed and CredentialsUnreadable (409).
 
     What its connection string says goes before what the fields say. A port that nobody says is the
     type's.
     """
+    if secrets is None:
+        secrets = data_source.credentials.open()
     values = {
         name: getattr(data_source, name)
         for name in Configuration.field_names()

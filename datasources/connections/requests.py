@@ -62,7 +62,7 @@ def read_draft(request: Request) -> tuple[DataSource, Configuration]:
     entered = read_credentials(data_source, credentials)
     changes = serializer.validated_data
     with data_source.proposed(changes, entered, user=caller(request), is_locked=True):
-        return data_source, configuration_of(data_source, data_source.credentials.open())
+        return data_source, configuration_of(data_source)
 
 
 def read_new_draft(

@@ -11,9 +11,8 @@ from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.guard import guarded
 from datasources.connections.policy import EgressPolicy, look_up
 from datasources.connections.stages import Stages
-from datasources.connections.tunnel import tunnel
+from datasources.connections.tunnel import LOOPBACK, tunnel
 
-LOOPBACK = "127.0.0.1"
 SSH_PORT = 22
 FIRST_PAUSE_SECONDS = 0.1
 

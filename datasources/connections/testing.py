@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-from types import TracebackType
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -50,12 +49,7 @@ class Worker:
             raise RuntimeError("The worker does not start:\n" + "".join(self.log))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def stop(self) -> int:

@@ -38,7 +38,7 @@ class Verification:
     ) -> "Verification":
         """Ask for the test of a locked data source. Raises 400, 409 and 429."""
         with data_source.proposed(changes, {}, user=caller(request), is_locked=True):
-            configuration = configuration_of(data_source, data_source.credentials.open())
+            configuration = configuration_of(data_source)
         seconds = min(configuration.connection_timeout, MAX_SECONDS)
         tested = dataclasses.replace(configuration, connection_timeout=seconds)
         return cls(configuration, start_test(request, data_source, tested, is_stored=False))
@@ -62,7 +62,7 @@ class Verification:
         Raises ChangedMeanwhile (409), and the update must be undone, if it became anything else
         than what was tested.
         """
-        stored = configuration_of(data_source, data_source.credentials.open())
+        stored = configuration_of(data_source)
         if stored != self._configuration:
             raise ChangedMeanwhile
         result = self._test.result() | {

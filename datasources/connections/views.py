@@ -43,7 +43,7 @@ class ConnectionTestViewSet(ScopedViewSet):
             require_role(data_source.role, Role.EDITOR)
             read_no_body(request, parameters=["wait"])
             seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
-            configuration = configuration_of(data_source, data_source.credentials.open())
+            configuration = configuration_of(data_source)
             test = start_test(request, data_source, configuration, is_stored=True)
         return result_response(test, seconds)
 

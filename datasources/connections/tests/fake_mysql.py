@@ -5,7 +5,6 @@ import ssl
 import struct
 import threading
 from contextlib import suppress
-from types import TracebackType
 
 from pymysql.constants import CLIENT, COMMAND
 
@@ -88,12 +87,7 @@ class FakeMySQL:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with suppress(OSError):  # it wakes the thread that waits for a client
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()

@@ -28,12 +28,6 @@ def connector_to(type_name: str, port: int, **configuration: object) -> Connecto
     return CONNECTORS[type_name](Configuration(type_name, **fields), endpoint, Stages())
 
 
-def unused_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 class Listener:
     """Lets `answer` talk with each client in a thread; a context manager.
 

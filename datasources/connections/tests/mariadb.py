@@ -1,17 +1,16 @@
 """A real MariaDB for the tests, which may be logged in to with TLS and without."""
 
 import os
-import socket
 import subprocess
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import IO
 
 from datasources.connections.tests.certificates import Certificates, make_certificates
 from datasources.connections.tests.servers import require_program
+from rivergen.tests.services import free_port
 
 HOST = "db.example.test"
 """The name in its certificate; it resolves nowhere."""
@@ -46,17 +45,12 @@ class MariaDBServer:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="mariadb-")))
             self.certificates = make_certificates(folder, HOST)
             self._make_data(folder)
-            self.port = find_free_port()
+            self.port = free_port()
             self._start(folder, stack)
             self._cleanup = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._cleanup.close()
 
     def _make_data(self, folder: Path) -> None:
@@ -124,9 +118,3 @@ def common_options(folder: Path) -> list[str]:
     """Give the options of installation and server; as root, the server wants to be told so."""
     options = ["--no-defaults", f"--datadir={folder / 'data'}", *SMALL]
     return [*options, "--user=root"] if os.geteuid() == 0 else options
-
-
-def find_free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.create_server((ADDRESS, 0)) as listener:
-        return int(listener.getsockname()[1])

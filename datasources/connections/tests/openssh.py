@@ -4,7 +4,6 @@ import getpass
 import os
 import re
 import secrets
-import socket
 import subprocess
 from contextlib import contextmanager
 from itertools import chain
@@ -16,6 +15,7 @@ from unittest import SkipTest
 import psutil
 
 from datasources.connections.tests.servers import require_program
+from rivergen.tests.services import free_port
 
 PATIENCE_SECONDS = 10
 END = ""
@@ -138,12 +138,6 @@ def generate_key(path, key_type="ed25519", passphrase=""):
     size = ["-b", "2048"] if key_type == "rsa" else []
     subprocess.run([program, "-q", "-t", key_type, *size, "-N", passphrase, "-f", path], check=True)
     return path.with_name(path.name + ".pub").read_text()
-
-
-def free_port():
-    """Give a port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @contextmanager

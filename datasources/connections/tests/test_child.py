@@ -17,8 +17,8 @@ from django.test import SimpleTestCase
 from datasources.connections.child import attempt_in_child, forget_environment, start_forkserver
 from datasources.connections.configuration import Configuration
 from datasources.connections.policy import EgressPolicy
-from datasources.connections.tests.listeners import unused_port
 from rivergen.egress_rules import parse_rules
+from rivergen.tests.services import free_port
 
 PATIENCE_SECONDS = 30
 POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
@@ -28,6 +28,7 @@ WORKER = """
 import asyncio, sys
 from datasources.connections.child import attempt_in_child
 from datasources.connections.tests.test_child import POLICY, configuration
+from rivergen.tests.services import free_port
 
 if __name__ == "__main__":
     asyncio.run(attempt_in_child(configuration("oracle", int(sys.argv[1]), 2), POLICY))
@@ -120,7 +121,7 @@ class ChildTests(SimpleTestCase):
             before = open_descriptors()
             await asyncio.gather(
                 attempt_in_child(configuration("oracle", self.server.port), POLICY),
-                attempt_in_child(configuration("postgresql", unused_port()), POLICY),
+                attempt_in_child(configuration("postgresql", free_port()), POLICY),
             )
             self.assertEqual(children(), [])
             self.assertEqual(open_descriptors(), before)

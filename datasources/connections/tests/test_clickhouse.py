@@ -24,9 +24,9 @@ from datasources.connections.tests.listeners import (
     connector_to,
     keep_silent,
     say_garbage,
-    unused_port,
 )
 from datasources.connections.tests.test_connectors import failure_of
+from rivergen.tests.services import free_port
 
 BASIC = b64encode(f"reader:{PASSWORD}".encode())
 
@@ -54,7 +54,7 @@ class ClickHouseTests(SimpleTestCase):
                 self.assertEqual(target.received, [])
 
     def test_goes_through_no_proxy(self):
-        proxy = f"http://127.0.0.1:{unused_port()}"
+        proxy = f"http://127.0.0.1:{free_port()}"
         proxies = {"HTTP_PROXY": proxy, "http_proxy": proxy, "ALL_PROXY": proxy}
         with Listener(serve_http(version)) as server, mock.patch.dict(os.environ, proxies):
             connector_to("clickhouse", server.port).connect().close()

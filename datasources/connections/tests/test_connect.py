@@ -17,13 +17,14 @@ from sqlalchemy import text
 
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.tests import mariadb, postgresql
-from datasources.connections.tests.listeners import Listener, close_at_once, unused_port
+from datasources.connections.tests.listeners import Listener, close_at_once
 from datasources.connections.tests.openssh import OpenSSH, account
 from datasources.connections.tests.test_files import ROWS, write_files
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
 from rivergen.egress_rules import parse_rules
+from rivergen.tests.services import free_port
 
 ADDRESS = "127.0.0.1"
 
@@ -169,7 +170,7 @@ class PostgreSQLTests(ServerTestCase):
             Code.DATABASE_MISSING: {"database_name": "nowhere"},
             Code.FIELDS_MISSING: {"database_name": None},
             Code.DNS_FAILED: {"host": "nowhere.invalid"},
-            Code.TCP_REFUSED: {"port": unused_port(), "max_retries": 0},
+            Code.TCP_REFUSED: {"port": free_port(), "max_retries": 0},
         }.items():
             with self.subTest(code=code):
                 self.assert_fails(self.make_server_source(name=code, **settings), code)
@@ -189,7 +190,7 @@ class PostgreSQLTests(ServerTestCase):
     def test_is_of_the_row_as_it_is_in_memory(self):
         """A change that is not stored is another destination, like any other."""
         source = self.make_server_source()
-        source.port = unused_port()
+        source.port = free_port()
         with self.assertRaises(CredentialsUnconfirmed), source.connect():
             self.fail("it is connected")
 
@@ -237,7 +238,7 @@ class TunnelTests(ServerTestCase):
         source.confirm_ssh_host_key(user=self.owner)
 
     def test_gives_a_pool_behind_the_ssh_server(self):
-        source = self.make_tunnelled_source(connection_pool_size=2, ssh_local_port=unused_port())
+        source = self.make_tunnelled_source(connection_pool_size=2, ssh_local_port=free_port())
         self.confirm(source)
         with self.nothing_left(), source.connect() as connection:
             with connection.engine.connect() as other:
@@ -248,7 +249,7 @@ class TunnelTests(ServerTestCase):
 
     def test_leaves_nothing_if_it_fails_behind_the_ssh_server(self):
         for code, settings in {
-            Code.TCP_REFUSED: {"port": unused_port()},
+            Code.TCP_REFUSED: {"port": free_port()},
             Code.DATABASE_MISSING: {"database_name": "nowhere"},
         }.items():
             with self.subTest(code=code):

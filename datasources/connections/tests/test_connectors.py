@@ -25,8 +25,8 @@ from datasources.connections.tests.listeners import (
     connector_to,
     keep_silent,
     say_garbage,
-    unused_port,
 )
+from rivergen.tests.services import free_port
 
 # Against a port that stays silent oracledb waits for good: what ends that is the deadline of the
 # process that a source is reached in.
@@ -115,7 +115,7 @@ class NoSuchServerTests(SimpleTestCase):
     def test_nobody_listening_is_a_refusal(self):
         for name in installed_servers():
             with self.subTest(name):
-                self.assert_fails(name, unused_port(), {Code.TCP_REFUSED})
+                self.assert_fails(name, free_port(), {Code.TCP_REFUSED})
 
     def test_a_server_that_hangs_up_fails_the_login(self):
         for name in installed_servers():

@@ -14,12 +14,12 @@ from datasources.connections.tests import mariadb, postgresql
 from datasources.connections.tests.openssh import (
     OpenSSH,
     account,
-    free_port,
     require_password,
 )
 from datasources.connections.tests.test_files import write_files
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
+from rivergen.tests.services import free_port
 
 ADDRESS = "127.0.0.1"
 # Of these servers one has TLS, and its clients want it without being told.

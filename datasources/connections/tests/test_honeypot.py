@@ -11,11 +11,12 @@ from datasources.connections.models import ConnectionTest
 from datasources.connections.testing import PATIENCE_SECONDS, WorkerTestCase
 from datasources.connections.tests import fake_postgresql
 from datasources.connections.tests.fake_postgresql import FakePostgreSQL, md5_answer
-from datasources.connections.tests.listeners import Listener, keep_silent, unused_port
+from datasources.connections.tests.listeners import Listener, keep_silent
 from datasources.connections.waiting import wait_for
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.models import DESTINATION_FIELDS, SSH_SERVER_FIELDS, DataSource
 from rivergen.egress_rules import parse_rules
+from rivergen.tests.services import free_port
 
 USERNAME = "reader"
 CANARY = "canary-of-the-owner"
@@ -36,11 +37,11 @@ def moves_to(port):
 
     Afterwards each leads to this port of this machine.
     """
-    here, far = {"host": ADDRESS, "port": port}, {"host": ELSEWHERE, "port": unused_port()}
+    here, far = {"host": ADDRESS, "port": port}, {"host": ELSEWHERE, "port": free_port()}
     tunnel = {"use_ssh_tunnel": True, "ssh_host": "bastion.example.com", "ssh_username": "t"}
     return {
         "host": (far | {"port": port}, {"host": ADDRESS}),
-        "port": (here | {"port": unused_port()}, {"port": port}),
+        "port": (here | {"port": free_port()}, {"port": port}),
         "host and port": (far, here),
         "use_ssh_tunnel": (here | tunnel, {"use_ssh_tunnel": False}),
         "a connection string": (far, {"connection_string": url(ADDRESS, port)}),
@@ -57,11 +58,11 @@ def moves_to(port):
             {"connection_string": url(ADDRESS, port)},
         ),
         "its port": (
-            far | {"connection_string": url(ADDRESS, unused_port())},
+            far | {"connection_string": url(ADDRESS, free_port())},
             {"connection_string": url(ADDRESS, port)},
         ),
         "no port in it": (
-            far | {"port": port, "connection_string": url(ADDRESS, unused_port())},
+            far | {"port": port, "connection_string": url(ADDRESS, free_port())},
             {"connection_string": f"postgresql://{ADDRESS}/shop"},
         ),
         "its option": (
@@ -83,7 +84,7 @@ def tunnel_moves_to(port):
         "ssh_host": (here | {"ssh_host": "bastion.example.com"}, {"ssh_host": ADDRESS}),
         "ssh_port": (here | {"ssh_port": 22}, {"ssh_port": port}),
         "ssh_username": (here, {"ssh_username": "other"}),
-        "ssh_local_port": (here, {"ssh_local_port": unused_port()}),
+        "ssh_local_port": (here, {"ssh_local_port": free_port()}),
         "host": (here, {"host": "other.example.com"}),
     }
 
@@ -266,7 +267,7 @@ class HoneypotTests(HoneypotTestCase):
             with self.subTest(column=column):
                 before = {"host": ELSEWHERE, "port": port, "connection_string": None}
                 if column == "port":
-                    before |= {"host": host, "port": unused_port()}
+                    before |= {"host": host, "port": free_port()}
                 source = self.make_source(before)
                 after = {
                     "host": ADDRESS,

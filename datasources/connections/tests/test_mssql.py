@@ -14,9 +14,9 @@ from datasources.connections.tests.listeners import (
     Listener,
     connector_to,
     keep_silent,
-    unused_port,
 )
 from datasources.connections.tests.test_connectors import failure_of
+from rivergen.tests.services import free_port
 
 BATCH, LOGIN, PRELOGIN = 0x01, 0x10, 0x12
 NO_TLS = 2
@@ -72,7 +72,7 @@ class MSSQLTests(SimpleTestCase):
                 self.assertTrue(server.received)
 
     def test_goes_where_it_is_told_whatever_the_environment_says(self):
-        elsewhere = {"TDSHOST": "127.0.0.2", "TDSPORT": str(unused_port())}
+        elsewhere = {"TDSHOST": "127.0.0.2", "TDSPORT": str(free_port())}
         with Listener(serve_tds()) as server, mock.patch.dict(os.environ, elsewhere):
             connector_to("mssql", server.port).connect().close()
             self.assertTrue(server.received)

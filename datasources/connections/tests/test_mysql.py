@@ -20,6 +20,7 @@ from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.stages import Stages
 from datasources.connections.tests import fake_mysql, mariadb
 from datasources.connections.tests.certificates import make_certificates
+from rivergen.tests.services import free_port
 
 CANARY = secrets.token_hex(16)
 
@@ -113,7 +114,7 @@ class MariaDBTests(ConnectorTestCase):
 
     def test_says_that_nothing_listens(self):
         connector = self.connector()
-        connector.endpoint.port = mariadb.find_free_port()
+        connector.endpoint.port = free_port()
         self.assert_fails(Code.TCP_REFUSED, connector)
 
     def test_encrypts_unless_told_not_to(self):

@@ -25,11 +25,11 @@ from datasources.connections.tests.openssh import (
     PATIENCE_SECONDS,
     OpenSSH,
     account,
-    free_port,
     generate_key,
     require_password,
 )
 from datasources.connections.tunnel import tunnel
+from rivergen.tests.services import free_port
 
 
 class TunnelTestCase(SimpleTestCase):

@@ -18,10 +18,10 @@ from datasources.connections.tests.listeners import (
     connector_to,
     keep_silent,
     say_garbage,
-    unused_port,
 )
 from datasources.connections.tests.test_clickhouse import serve_http
 from datasources.connections.tests.test_connectors import failure_of
+from rivergen.tests.services import free_port
 
 
 def needs(name: str):
@@ -85,7 +85,7 @@ class DatabricksTests(SimpleTestCase):
 @needs("snowflake")
 class SnowflakeTests(SimpleTestCase):
     def test_goes_through_no_proxy(self):
-        proxy = f"http://127.0.0.1:{unused_port()}"
+        proxy = f"http://127.0.0.1:{free_port()}"
         with (
             Listener(say_garbage) as server,
             mock.patch.dict(
