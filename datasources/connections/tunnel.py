@@ -103,11 +103,13 @@ class Forwarding:
             with listen(configuration.ssh_local_port) as listener:
                 async with await log_in(configuration, username, opened, deadline) as connection:
                     await check_far_end(connection, host, port, deadline)
-                    async with forwarded(listener, connection, host, port):
+                    async with forwarded(listener, connection, host, port) as accepting:
                         self._port.set_result(listener.getsockname()[1])
                         stopped = asyncio.wrap_future(self._stopped)
                         lost = asyncio.ensure_future(connection.wait_closed())
-                        await asyncio.wait((stopped, lost), return_when=asyncio.FIRST_COMPLETED)
+                        await asyncio.wait(
+                            (stopped, lost, accepting), return_when=asyncio.FIRST_COMPLETED
+                        )
             # A loop that is closed before it is stopped could not be told to.
             await stopped
 
@@ -152,23 +154,32 @@ class LocalConnection(SSHLocalPortForwarder):
 @asynccontextmanager
 async def forwarded(
     listener: socket.socket, connection: asyncssh.SSHClientConnection, host: str, port: int
-) -> AsyncIterator[None]:
+) -> AsyncIterator[asyncio.Task[None]]:
     """Forward all connections of a listener to one host and port, for as long as the block lasts.
 
-    asyncssh's own listener asks the resolver for the name of loopback, and leaves connections open
-    whose client does not read.
+    Gives the task that does so; it ends if it can accept no more. asyncssh's own listener asks the
+    resolver for the name of loopback, and leaves connections open whose client does not read;
+    asyncio's server leaves those open that it has accepted in the moment in which it is closed.
     """
+    loop = asyncio.get_running_loop()
     opened: WeakSet[Any] = WeakSet()
 
     def open_channel(session_factory: Any, *origin: Any) -> Awaitable[Any]:
         return connection.create_connection(session_factory, host, port, *origin)
 
-    server = await asyncio.get_running_loop().create_server(
-        lambda: LocalConnection(connection, open_channel, opened), sock=listener
-    )
+    async def accept() -> None:
+        while True:
+            client, _ = await loop.sock_accept(listener)
+            await loop.connect_accepted_socket(
+                lambda: LocalConnection(connection, open_channel, opened), client
+            )
+
+    listener.setblocking(False)
+    accepting = asyncio.create_task(accept())
     try:
-        yield
+        yield accepting
     finally:
-        server.close()
+        accepting.cancel()
+        await asyncio.wait((accepting,))
         for transport in list(opened):
             transport.abort()

@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import os
 import pickle
@@ -20,6 +21,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.endpoint import Endpoint
 from datasources.connections.failures import Code, ConnectionFailure, SSHHostKeyRefused
 from datasources.connections.host_keys import fingerprint
+from datasources.connections.ssh_login import log_in
 from datasources.connections.stages import Stages
 from datasources.connections.tests.openssh import (
     PATIENCE_SECONDS,
@@ -28,7 +30,7 @@ from datasources.connections.tests.openssh import (
     generate_key,
     require_password,
 )
-from datasources.connections.tunnel import tunnel
+from datasources.connections.tunnel import forwarded, listen, tunnel
 from rivergen.tests.services import free_port
 
 
@@ -377,6 +379,29 @@ class ClosingTests(TunnelTestCase):
                 while select.select([], [client], [], 0.2)[1]:
                     client.send(bytes(100_000))
             self.assertEqual(left_over(self.server.port, port), [])
+
+    def test_closes_connections_that_came_in_the_last_moment(self):
+        for steps in range(8):
+            with self.subTest(steps), ExitStack() as stack:
+                port = asyncio.run(self.forward_until_connected(stack, steps))
+                self.assertEqual(left_over(self.server.port, port), [])
+
+    async def forward_until_connected(self, stack, steps):
+        """Connect, and have the tunnel end so many steps of its loop later; give the port."""
+        configuration = self.by_key()
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        bastion = connected(self.server.port)
+        with listen(None) as listener:
+            port = listener.getsockname()[1]
+            async with (
+                await log_in(configuration, self.username, bastion, deadline) as connection,
+                forwarded(listener, connection, "127.0.0.1", self.echo_port),
+            ):
+                for _ in range(50):
+                    stack.enter_context(connected(port))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+        return port
 
     def test_closes_when_the_server_goes_away(self):
         with OpenSSH() as server:
