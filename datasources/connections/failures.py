@@ -77,7 +77,8 @@ class Code(TextChoices):
     )
     DRIVER_MISSING = (
         "DRIVER_MISSING",
-        "The driver for this type is not installed. Ask whoever runs this service to install it.",
+        "The driver for this type is not installed, or cannot be used safely on this machine. Ask "
+        "whoever runs this service to look into it.",
     )
     FIELDS_MISSING = (
         "FIELDS_MISSING",

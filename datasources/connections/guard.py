@@ -44,7 +44,7 @@ def guarded(
 
     Refusals are socket.gaierror and PermissionError. It is for all threads, and meant for a child
     process that does one thing; of several at once the one entered last rules. It sees Python's
-    own sockets: libpq and FreeTDS have to be given checked addresses.
+    own sockets: libpq has to be given checked addresses, and FreeTDS is `confined`.
     """
     guard = Guard(policy, pins or {}, allowed)
     with _lock:

@@ -1,14 +1,12 @@
 """Microsoft SQL Server."""
 
 import codecs
-import os
 import re
-import socket
-import stat
 from contextlib import closing
-from ipaddress import ip_address
+from functools import partial
 from typing import Any
 
+from datasources.connections.confinement import confined
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.environment import ignore_environment
 from datasources.connections.failures import Code, ConnectionFailure
@@ -47,8 +45,8 @@ class MSSQL(ServerConnector):
             # FreeTDS would try Kerberos, which asks hosts that nobody has checked.
             raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         ignore_environment()
-        before = self._sockets_to_endpoint()
-        connection = pymssql.connect(
+        log_in = partial(
+            pymssql.connect,
             server=_server(endpoint.address, endpoint.port),
             user=configuration.username,
             password=self.secret or "",
@@ -60,12 +58,8 @@ class MSSQL(ServerConnector):
             encryption=configuration.options.get("encryption", "request"),
             charset=_charset(configuration.options.get("charset", "UTF-8")),
         )
-        # FreeTDS goes where a server routes it, as Azure does, and has no switch for that: a server
-        # can make it log in elsewhere, but nothing there is asked, and nothing told of it.
-        if self._sockets_to_endpoint() <= before:
-            connection.close()
-            raise ConnectionFailure(Code.EGRESS_DENIED)
-        return connection
+        # FreeTDS goes where a server routes it, as Azure does, and has no switch for that.
+        return confined(log_in, endpoint.address, endpoint.port)
 
     def read_version(self, connection: Any) -> str:
         """Give the first line of `@@VERSION`."""
@@ -85,11 +79,6 @@ class MSSQL(ServerConnector):
         is_late = TIMED_OUT in FREETDS_NUMBERS.findall(text)
         return Code.DEADLINE if is_late else Code.LOGIN_FAILED
 
-    def _sockets_to_endpoint(self) -> set[int]:
-        """Give the descriptors of this process that are connected to the endpoint."""
-        wanted = (ip_address(self.endpoint.address), self.endpoint.port)
-        return {number for number in _descriptors() if _peer(number) == wanted}
-
 
 def _server(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -106,21 +95,3 @@ def _charset(name: str) -> str:
     """Raise LookupError for an unknown one: C code would copy it without a look at its length."""
     codecs.lookup(name)
     return name
-
-
-def _descriptors() -> list[int]:
-    return [int(name) for name in os.listdir("/proc/self/fd")]
-
-
-def _peer(number: int) -> tuple[Any, int] | None:
-    """Give address and port that a descriptor is connected to, if it is a TCP socket."""
-    try:
-        if not stat.S_ISSOCK(os.fstat(number).st_mode):
-            return None
-        with socket.socket(fileno=os.dup(number)) as copy:
-            if copy.family not in (socket.AF_INET, socket.AF_INET6):
-                return None
-            address, port, *_ = copy.getpeername()
-            return ip_address(address), port
-    except OSError:
-        return None

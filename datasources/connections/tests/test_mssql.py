@@ -38,9 +38,7 @@ class MSSQLTests(SimpleTestCase):
             with Listener(serve_tds(routed_to=("127.0.0.1", target.port))) as server:
                 failure = failure_of(connector_to("mssql", server.port))
             self.assertEqual(failure.code, Code.EGRESS_DENIED)
-            # What is past our checks: FreeTDS has logged in there before it can be stopped.
-            self.assertIn(obscured(PASSWORD), b"".join(target.received))
-            self.assertNotIn("@@VERSION".encode("utf-16-le"), b"".join(target.received))
+            self.assertEqual(target.received, [])
 
     def test_a_server_without_tls_is_sent_a_password_only_if_tls_is_not_required(self):
         for encryption, is_sent in (("require", False), ("request", True), ("off", True)):
