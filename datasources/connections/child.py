@@ -27,8 +27,8 @@ from datasources.connections.outcome import Outcome, no_outcome, read_outcome, r
 from datasources.connections.policy import EgressPolicy
 from datasources.connections.stages import Stage, StageName, Stages, stage
 
-# Beyond `connection_timeout`, so that a driver that ends in time can say why.
-GRACE_SECONDS = 0.5
+# Beyond `connection_timeout`: the child has to start, and what ends in time has to be told.
+GRACE_SECONDS = 0.75
 # Many that load their drivers at once leave the processor to the worker, which has their deadlines.
 NICENESS = 10
 MESSAGE_MAX_BYTES = 64 * 1024
@@ -56,8 +56,8 @@ def start_forkserver() -> None:
 async def attempt_in_child(configuration: Configuration, policy: EgressPolicy) -> Outcome:
     """Reach a source, log in, and ask it something, in a child process.
 
-    The child is ended half a second after `connection_timeout` at the latest, and when this is
-    cancelled.
+    The child is ended when `connection_timeout` and three quarters of a second are over, counted
+    from the call, and when this is cancelled.
     """
     seconds = configuration.connection_timeout + GRACE_SECONDS
     receiver, sender = CONTEXT.Pipe(duplex=False)
@@ -70,9 +70,10 @@ async def attempt_in_child(configuration: Configuration, policy: EgressPolicy) -
     progress = Progress(receiver)
     loop = asyncio.get_running_loop()
     try:
+        deadline = loop.time() + seconds
         await loop.run_in_executor(STARTER, _start, child, sender)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(deadline):
                 await progress.end()
         return progress.outcome()
     finally:

@@ -91,6 +91,11 @@ class ConnectionTest(models.Model):
 
     class Meta:
         ordering = ["-requested_at"]
+        indexes = [
+            models.Index(
+                "organization", condition=models.Q(finished_at=None), name="running_connection_test"
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.pk)

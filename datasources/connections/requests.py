@@ -9,7 +9,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.models import ConnectionTest, configuration_of
 from datasources.connections.serializers import DraftSerializer, HostKeyConfirmationSerializer
 from datasources.connections.tasks import test_connection
-from datasources.connections.throttling import count_test
+from datasources.connections.throttling import count_running, count_test
 from datasources.credentials.serializers import CredentialsUpdateSerializer
 from datasources.models import DataSource
 from datasources.requests import creating_roles
@@ -27,10 +27,12 @@ def start_test(
     """Store a test, and the job that runs it, with the transaction. Raises Throttled (429)."""
     organization_id = data_source.workspace.organization_id
     count_test(request, organization_id)
+    number = count_running(organization_id)
     test = ConnectionTest.objects.request(
         configuration, of=data_source, is_stored=is_stored, user=caller(request)
     )
-    test_connection.defer(test_id=str(test.pk))
+    # Who has fewer of them comes first.
+    test_connection.configure(priority=-number).defer(test_id=str(test.pk))
     return test
 
 

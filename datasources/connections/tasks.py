@@ -13,6 +13,8 @@ from datasources.credentials.cipher import UnreadableError
 
 # Of a job whose worker was killed or stopped; one that kills each worker it meets must end.
 ATTEMPTS_MAX = 3
+# Before all tests, whoever asks for them.
+URGENT = 1
 STALLED_AFTER_SECONDS = 4 * settings.WORKER_HEARTBEAT_SECONDS
 RETRY_SECONDS = 2
 FAILED_JOBS_KEPT_HOURS = 7 * 24
@@ -52,7 +54,12 @@ async def run_test(test_id: str) -> None:
 
 
 @app.periodic(cron="* * * * * */10")
-@app.task(name="retry_stalled_jobs", queueing_lock="retry_stalled_jobs", pass_context=True)
+@app.task(
+    name="retry_stalled_jobs",
+    queueing_lock="retry_stalled_jobs",
+    priority=URGENT,
+    pass_context=True,
+)
 async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
     """Every 10 seconds, run again what workers that are gone had in hand; give up in the end."""
     jobs = context.app.job_manager

@@ -1,11 +1,16 @@
-"""How often an organization may have connections tested."""
+"""How often an organization may have connections tested, and how many at once."""
 
 from django.conf import settings
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
+from datasources.connections.models import ConnectionTest
 from organizations.models import RequestCount
 from rivergen.throttling import WindowThrottle
+
+# Of the 64 places that a worker has by default.
+RUNNING_MAX = 50
+RETRY_AFTER_SECONDS = 1
 
 
 class ConnectionTestThrottle(WindowThrottle):
@@ -28,3 +33,15 @@ def count_test(request: Request, organization_id: int) -> None:
     throttle = ConnectionTestThrottle(organization_id)
     if not throttle.allow_request(request, None):
         raise Throttled(wait=throttle.wait())
+
+
+def count_running(organization_id: int) -> int:
+    """Give how many tests of an organization wait or run; at once, some more may come to be.
+
+    Raises Throttled (429) if it may not have one more.
+    """
+    number = ConnectionTest.objects.running().filter(organization_id=organization_id).count()
+    if number >= RUNNING_MAX:
+        sentence = f"{number} tests of this organization wait or run. Wait until one has ended."
+        raise Throttled(RETRY_AFTER_SECONDS, sentence)
+    return number

@@ -5,6 +5,7 @@ import json
 from unittest import mock
 
 import time_machine
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from datasources.connections import views, waiting
 from datasources.connections.configuration import Configuration
@@ -287,6 +288,29 @@ class ConnectionTestTests(DataSourceTestCase):
             response = self.ask(draft, user=self.stranger, path="/data-sources")
             self.assertEqual(response.status_code, 202)
         self.assertEqual(ConnectionTest.objects.count(), 3)
+
+    @mock.patch("datasources.connections.throttling.RUNNING_MAX", 2)
+    def test_an_organization_has_so_many_tests_at_once(self):
+        for _ in range(2):
+            self.assertEqual(self.ask().status_code, 202)
+        refused = self.ask()
+        self.assert_error(refused, 429, "TOO_MANY_REQUESTS")
+        self.assertEqual(refused["Retry-After"], "1")
+        self.assertEqual(self.ask_as_stranger().status_code, 202)
+        ConnectionTest.objects.running().last().finish(no_outcome("TCP_REFUSED"))
+        self.assertEqual(self.ask().status_code, 202)
+        self.assertEqual(ConnectionTest.objects.count(), 4)
+
+    def test_who_has_fewer_tests_comes_first(self):
+        asked = [self.ask(), self.ask(), self.ask_as_stranger()]
+        jobs = ProcrastinateJob.objects.order_by("-priority", "id")
+        first, second, of_stranger = (answer.json()["data"]["test_id"] for answer in asked)
+        expected = [first, of_stranger, second]
+        self.assertEqual([job.args["test_id"] for job in jobs], expected)
+
+    def ask_as_stranger(self):
+        draft = {"type": "csv", "file_path": "x"}
+        return self.ask(draft, user=self.stranger, path="/data-sources")
 
     def test_hides_the_tests_of_other_organizations(self):
         test_id = self.ask().json()["data"]["test_id"]
