@@ -99,12 +99,13 @@ def _end(child: ForkServerProcess, sender: "Connection[object, object]") -> None
 
 
 class Progress:
-    """What a child has told so far."""
+    """What a child has told so far, in lines of JSON; it may stop anywhere."""
 
     def __init__(self, receiver: "Connection[object, object]") -> None:
         self._receiver = receiver
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
+        self._line = b""
         self._outcome: Outcome | None = None
         self._passed: list[Stage] = []
         self._running: tuple[StageName, float] | None = None
@@ -131,16 +132,24 @@ class Progress:
         self._receiver.close()
 
     def _read(self) -> None:
-        with contextlib.suppress(EOFError, KeyError, OSError, TypeError, ValueError):
-            message = json.loads(self._receiver.recv_bytes(MESSAGE_MAX_BYTES))
-            if "outcome" not in message:
-                self._passed = [read_stage(one) for one in message["passed"]]
-                self._running = (message["running"], time.monotonic())
+        part = os.read(self._receiver.fileno(), MESSAGE_MAX_BYTES)
+        *lines, self._line = (self._line + part).split(b"\n")
+        with contextlib.suppress(KeyError, RecursionError, TypeError, ValueError):
+            for line in lines:
+                self._take(json.loads(line))
+            if part and self._outcome is None and len(self._line) < MESSAGE_MAX_BYTES:
                 return
-            self._outcome = read_outcome(message["outcome"])
         # What a driver does at its end, such as waiting for its threads, is of no interest.
         self._loop.remove_reader(self._receiver.fileno())
         self._end.set_result(None)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        """Take note of a message. Raises KeyError, TypeError or ValueError for nonsense."""
+        if "outcome" in message:
+            self._outcome = read_outcome(message["outcome"])
+        else:
+            self._passed = [read_stage(one) for one in message["passed"]]
+            self._running = (message["running"], time.monotonic())
 
 
 def _attempt_and_tell(
@@ -160,7 +169,7 @@ def _attempt_and_tell(
     settings.configure(**storage)  # all that it knows of ours
 
     def tell(**message: object) -> None:
-        sender.send_bytes(json.dumps(message).encode())
+        os.write(sender.fileno(), json.dumps(message).encode() + b"\n")
 
     def tell_stage(stages: Stages, name: StageName) -> None:
         tell(running=name, passed=[stage for stage in stages.shown() if stage["ok"]])

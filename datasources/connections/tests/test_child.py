@@ -14,7 +14,14 @@ import psutil
 from django.conf import settings
 from django.test import SimpleTestCase
 
-from datasources.connections.child import attempt_in_child, forget_environment, start_forkserver
+from datasources.connections.child import (
+    CONTEXT,
+    MESSAGE_MAX_BYTES,
+    Progress,
+    attempt_in_child,
+    forget_environment,
+    start_forkserver,
+)
 from datasources.connections.configuration import Configuration
 from datasources.connections.policy import EgressPolicy
 from rivergen.egress_rules import parse_rules
@@ -144,6 +151,34 @@ class ChildTests(SimpleTestCase):
         outcome = asyncio.run(kill_it())
         self.assertEqual(outcome["code"], "DRIVER_CRASHED")
         self.assertFalse(outcome["stages"][-1]["ok"])
+
+    def test_a_child_that_stops_in_the_middle_of_a_message_holds_up_nobody(self):
+        async def hear(progress):
+            while not progress.outcome()["stages"]:
+                await asyncio.sleep(0)
+
+        outcome = self.tell(b'{"running": "tcp", "passed": []}\n{"outc', hear)
+        self.assertEqual((outcome["code"], outcome["stages"][0]["stage"]), ("DEADLINE", "tcp"))
+
+    def test_a_child_that_talks_nonsense_is_a_crash_of_the_driver(self):
+        nonsense = (b"words\n", b"{}\n", b"[]\n", b'{"outcome": 1}\n', b"[" * 9999 + b"\n")
+        for message in (*nonsense, bytes(MESSAGE_MAX_BYTES)):
+            with self.subTest(message[:20]):
+                self.assertEqual(self.tell(message, Progress.end)["code"], "DRIVER_CRASHED")
+
+    def tell(self, message, hear):
+        """Be a child that tells this; give the outcome that was heard."""
+
+        async def listen():
+            receiver, sender = CONTEXT.Pipe(duplex=False)
+            with receiver, sender:
+                progress = Progress(receiver)
+                os.write(sender.fileno(), message)
+                await asyncio.wait_for(hear(progress), PATIENCE_SECONDS)
+                progress.close()
+                return progress.outcome()
+
+        return asyncio.run(listen())
 
     def test_an_attempt_that_is_cancelled_ends_its_child(self):
         async def cancel_it():
