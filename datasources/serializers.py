@@ -207,7 +207,8 @@ class DataSourceCreateSerializer(DataSourceWriteSerializer):
             else:
                 values["workspace"] = workspace
         data_source = DataSource(**values)
-        if "type" in values:
+        # Of a connection string it depends on the scheme, too, and is found when it is needed.
+        if "type" in values and values.get("connection_string") is None:
             values.setdefault("port", data_source.connector.default_port)
         self.add_contradictions(data_source, values, errors)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -196,6 +197,7 @@ def configuration_of(
     if data_source.connection_string is not None:
         url = read_connection_string(data_source.connection_string)
         values |= {name: value for name, value in url.items() if value is not None}
-    if values["port"] is None:
-        values["port"] = data_source.connector.default_port
-    return Configuration(**values, secrets=secrets)
+    configuration = Configuration(**values, secrets=secrets)
+    if configuration.port is not None:
+        return configuration
+    return replace(configuration, port=data_source.connector.usual_port(configuration))

@@ -73,6 +73,11 @@ class Connector:
             return False
 
     @classmethod
+    def usual_port(cls, configuration: Configuration) -> int | None:
+        """Give the port of a server of which nobody has said it."""
+        return cls.default_port
+
+    @classmethod
     def is_found_by_driver(cls, configuration: Configuration) -> bool:
         """Whether `host` is no host, but a name by which the driver finds the servers."""
         return False

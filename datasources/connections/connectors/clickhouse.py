@@ -6,11 +6,13 @@ from contextlib import suppress
 from typing import Any
 
 from datasources.connections.causes import network_cause
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code
 
 NUMBER = re.compile(r"\bCode: (\d+)")
 CODES = {"81": Code.DATABASE_MISSING, "159": Code.DEADLINE, "209": Code.DEADLINE}
+HTTPS_PORT = 8443
 COMPRESSIONS: dict[str, bool | str] = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -28,6 +30,11 @@ class ClickHouse(ServerConnector):
     url_schemes = ("clickhouse", "clickhouses")
     url_options = ("compress", "secure")
 
+    @classmethod
+    def usual_port(cls, configuration: Configuration) -> int | None:
+        """Give that of HTTPS if it is asked for."""
+        return HTTPS_PORT if _is_secure(configuration) else cls.default_port
+
     def log_in(self) -> Any:
         """Give clickhouse-connect's DB-API connection; its `client` is the driver's own."""
         from clickhouse_connect.dbapi.connection import Connection
@@ -38,7 +45,7 @@ class ClickHouse(ServerConnector):
         pool = _pool()
         try:
             connection = Connection(
-                interface="https" if self._is_secure() else "http",
+                interface="https" if _is_secure(configuration) else "http",
                 host=endpoint.host,
                 port=endpoint.port,
                 username=configuration.username or "default",
@@ -74,14 +81,14 @@ class ClickHouse(ServerConnector):
         code = CODES.get(number[1]) if number else None
         return code or network_cause(error) or Code.LOGIN_FAILED
 
-    def _is_secure(self) -> bool:
-        configuration = self.configuration
-        is_asked_for = configuration.options.get("secure", "").lower() in ("true", "1")
-        return configuration.url_scheme == "clickhouses" or is_asked_for
-
     def _compression(self) -> bool | str:
         compression = self.configuration.options.get("compress", "true").lower()
         return COMPRESSIONS.get(compression, compression)
+
+
+def _is_secure(configuration: Configuration) -> bool:
+    is_asked_for = configuration.options.get("secure", "").lower() in ("true", "1")
+    return configuration.url_scheme == "clickhouses" or is_asked_for
 
 
 def _pool() -> Any:

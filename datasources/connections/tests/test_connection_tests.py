@@ -433,6 +433,19 @@ class ConnectionTestTests(DataSourceTestCase):
         self.data_source.apply_changes({"port": None}, user=self.owner)
         self.assertEqual(configuration_of(self.data_source, {}).port, 5432)
 
+    def test_the_port_of_no_connection_string_is_that_of_its_scheme_and_options(self):
+        for url, port in (
+            ("clickhouse://ch.example.com/shop", 8123),
+            ("clickhouse://ch.example.com/shop?secure=true", 8443),
+            ("clickhouses://ch.example.com/shop", 8443),
+            ("clickhouses://ch.example.com:1234/shop", 1234),
+        ):
+            with self.subTest(url):
+                draft = {"type": "clickhouse", "name": url, "connection_string": url}
+                response = self.call("post", "/data-sources", draft, self.editor)
+                data_source = DataSource.objects.get(pk=response.json()["data"]["id"])
+                self.assertEqual(configuration_of(data_source, {}).port, port)
+
     def test_what_the_connection_string_says_goes_first(self):
         self.data_source.apply_changes(
             {"connection_string": "postgresql://me%40x@[::1]/a%2Fb?sslmode=require"},
