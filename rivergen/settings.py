@@ -159,7 +159,7 @@ PROCRASTINATE_IMPORT_PATHS = ["datasources.connections.tasks"]
 
 # What `make run` keeps on a machine: its own keys and files. Git ignores it.
 LOCAL_DIR = BASE_DIR / ".local"
-# Where the `file_path` of a file source starts: in a bucket, if there is one, else in a folder.
+# Where the files of all organizations are: in a bucket, if there is one, else in a folder.
 STORAGE_URL = read_storage_url("STORAGE_URL")
 STORAGE_ROOT = Path(os.environ.get("STORAGE_ROOT") or LOCAL_DIR / "storage")
 

@@ -17,6 +17,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.connections.host_keys import fingerprint
 from datasources.connections.outcome import Outcome
+from datasources.connections.storage import path_in_storage
 from datasources.credentials.cipher import KEY_ID_LENGTH, Sealed, key_ring
 from datasources.models import DataSource
 from organizations.models import Organization, User
@@ -197,6 +198,9 @@ def configuration_of(
     if data_source.connection_string is not None:
         url = read_connection_string(data_source.connection_string)
         values |= {name: value for name, value in url.items() if value is not None}
+    if data_source.file_path is not None:
+        organization_id = data_source.workspace.organization_id
+        values["file_path"] = path_in_storage(organization_id, data_source.file_path)
     configuration = Configuration(**values, secrets=secrets)
     if configuration.port is not None:
         return configuration

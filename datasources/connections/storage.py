@@ -1,4 +1,6 @@
-"""The storage that `file_path` starts from: a folder, or a bucket of an S3-like store.
+"""The storage of files: a folder, or a bucket of an S3-like store.
+
+Each organization has a folder of its own in it, which `file_path` starts from.
 
 A file is opened once, checked, and read through what was opened: what its name leads to later does
 not matter.
@@ -68,6 +70,11 @@ class StoredObject:
             raise OSError("The store does not send ranges.")
         data: bytes = answer["Body"].read()
         return data
+
+
+def path_in_storage(organization_id: int, file_path: str) -> str:
+    """Give where the file of an organization is in the storage."""
+    return f"{organization_id}/{file_path}"
 
 
 def open_file(file_path: str, timeout_seconds: int) -> StoredFile:

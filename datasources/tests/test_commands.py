@@ -40,7 +40,10 @@ class DemoTests(TestCase):
         postgresql, csv = DataSource.objects.order_by("id")
         self.assertEqual((postgresql.type, postgresql.database_name), ("postgresql", "production"))
         self.assertEqual((csv.type, postgresql.schema_name), ("csv", "public"))
-        self.assertTrue((self.storage / csv.file_path).read_text().startswith("order_id,"))
+        self.assertTrue(self.stored_file(csv).read_text().startswith("order_id,"))
+
+    def stored_file(self, data_source):
+        return self.storage / str(data_source.organization_id) / data_source.file_path
 
     def test_prints_users_who_can_sign_in(self):
         password = self.demo().partition("password: ")[2].splitlines()[0]
@@ -54,13 +57,14 @@ class DemoTests(TestCase):
         data_source.apply_changes({"name": "Mine"}, user=None)
         Membership.objects.filter(user__username="demo-viewer").delete()
         Membership.objects.filter(user__username="demo-editor").update(role=Role.VIEWER)
-        (self.storage / "demo" / "orders.csv").write_text("mine")
+        file = self.stored_file(DataSource.objects.get(type="csv"))
+        file.write_text("mine")
         models = (Organization, User, Membership, DataSource, DataSourceRevision)
         before = [[*model._default_manager.order_by("pk").values()] for model in models]
         self.demo()
         after = [[*model._default_manager.order_by("pk").values()] for model in models]
         self.assertEqual(after, before)
-        self.assertEqual((self.storage / "demo" / "orders.csv").read_text(), "mine")
+        self.assertEqual(file.read_text(), "mine")
 
     def test_keeps_its_password_private_and_the_same(self):
         first = self.demo().splitlines()[0]

@@ -154,7 +154,7 @@ class RunTests(SimpleTestCase):
             data = json.load(response)["data"]
             self.assertLessEqual(SEED_KEYS, data.keys())
             self.assertEqual(data["connection_pool_size"], 10)
-            csv = folder / ".local" / "storage" / "demo" / "orders.csv"
+            [csv] = (folder / ".local" / "storage").glob("*/demo/orders.csv")
             self.assertTrue(csv.read_text().startswith("order_id,"))
             children = run.children()
             self.assertTrue(children)

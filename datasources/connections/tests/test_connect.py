@@ -265,7 +265,7 @@ class TunnelTests(ServerTestCase):
 class FileTests(ConnectTestCase):
     def setUp(self):
         folder = Path(self.enterContext(TemporaryDirectory()))
-        write_files(folder)
+        write_files(folder / str(self.acme.pk))
         self.enterContext(override_settings(STORAGE_ROOT=folder, STORAGE_URL=None))
 
     def test_gives_duckdb_with_the_rows_of_a_file(self):

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
 
+from django.conf import settings
 from django.test import TransactionTestCase, override_settings
 
 from datasources.connections.host_keys import fingerprint
@@ -302,8 +303,7 @@ class FileTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self):
         self.make_world()
         folder = Path(self.enterContext(TemporaryDirectory()))
-        (folder / "in").mkdir()
-        write_files(folder / "in")
+        write_files(folder / str(self.acme.pk) / "in")
         self.enterContext(override_settings(STORAGE_ROOT=folder, STORAGE_URL=None))
 
     def result_of(self, type_name, file_path):
@@ -340,6 +340,13 @@ class FileTests(DataSourceTestMixin, TransactionTestCase):
                 self.assertRegex(result["server_version"], version)
                 stages = [(stage["stage"], stage["ok"]) for stage in result["stages"]]
                 self.assertEqual(stages, [("login", True), ("query", True)])
+
+    def test_the_files_of_other_organizations_are_not_there(self):
+        other = self.globex.pk
+        write_files(Path(settings.STORAGE_ROOT) / str(other))
+        for file_path in ("csv", f"{other}/csv"):
+            with self.subTest(file_path):
+                self.assertEqual(self.result_of("csv", file_path)["code"], "FILE_MISSING")
 
     def test_what_is_no_such_file_is_told(self):
         for type_name, file_path, code in (

@@ -33,6 +33,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 def write_files(folder: Path) -> None:
     """Write `ROWS` as a file of every type, named after it."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "csv").write_text("id,name\n" + "".join(f"{id},{name}\n" for id, name in ROWS))
     (folder / "json").write_text(json.dumps([{"id": id, "name": name} for id, name in ROWS]))
     with duckdb.connect(folder / "duckdb") as connection:

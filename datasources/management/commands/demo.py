@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from rest_framework_simplejwt.tokens import AccessToken
 
+from datasources.connections.storage import path_in_storage
 from datasources.models import DataSource
 from organizations.models import Organization, Role, User
 from rivergen.private_files import read_or_make_secret
@@ -61,7 +62,7 @@ class Command(BaseCommand):
                 "users as well, and a new demo is made."
             )
         self.set_password(password)
-        self.write_csv()
+        self.write_csv(acme)
         self.say_what_to_try(acme, password)
 
     def make_everything(self) -> None:
@@ -106,9 +107,9 @@ class Command(BaseCommand):
             tags=["demo"],
         )
 
-    def write_csv(self) -> None:
+    def write_csv(self, acme: Organization) -> None:
         """Write the file that the CSV source points to, unless it is there."""
-        path = settings.STORAGE_ROOT / CSV_PATH
+        path = settings.STORAGE_ROOT / path_in_storage(acme.pk, CSV_PATH)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(CSV_TEXT)
