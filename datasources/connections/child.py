@@ -7,15 +7,18 @@ some drivers, nothing else: it knows no database and no keys, and it can tell it
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -32,6 +35,8 @@ GRACE_SECONDS = 0.75
 # Many that load their drivers at once leave the processor to the worker, which has their deadlines.
 NICENESS = 10
 MESSAGE_MAX_BYTES = 64 * 1024
+# A server can send more than a machine holds. DuckDB takes half of it, with a file to read.
+MEMORY_MAX_BYTES = 1024**3
 # What drivers may know of the environment: no PG*, no HTTP_PROXY, no keys, no home.
 KEPT_VARIABLES = ("LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ")
 KEPT_PREFIX = "AWS_"  # of the storage
@@ -56,9 +61,13 @@ def start_forkserver() -> None:
 async def attempt_in_child(configuration: Configuration, policy: EgressPolicy) -> Outcome:
     """Reach a source, log in, and ask it something, in a child process.
 
+    It goes through any free port where the configuration names an `ssh_local_port`: that one is for
+    `DataSource.connect`, and whoever tests could keep it from others.
+
     The child is ended when `connection_timeout` and three quarters of a second are over, counted
     from the call, and when this is cancelled.
     """
+    configuration = dataclasses.replace(configuration, ssh_local_port=None)
     seconds = configuration.connection_timeout + GRACE_SECONDS
     receiver, sender = CONTEXT.Pipe(duplex=False)
     storage = {"STORAGE_ROOT": settings.STORAGE_ROOT, "STORAGE_URL": settings.STORAGE_URL}
@@ -164,6 +173,7 @@ def _attempt_and_tell(
     # first, and knows that it was the time.
     signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_SECONDS)
     os.nice(NICENESS)
+    limit_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker to act upon
     forget_environment()
     settings.configure(**storage)  # all that it knows of ours
@@ -175,6 +185,14 @@ def _attempt_and_tell(
         tell(running=name, passed=[stage for stage in stages.shown() if stage["ok"]])
 
     tell(outcome=attempt(configuration, policy, Stages(tell_stage)))
+
+
+def limit_memory() -> None:
+    """Take no more than so much; of a machine that runs short, be the first to be ended."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX_BYTES, MEMORY_MAX_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would have the secrets
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def forget_environment() -> None:

@@ -3,6 +3,8 @@
 import socket
 from dataclasses import dataclass, field
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass
 class Endpoint:

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ConnectorClass
-from datasources.connections.endpoint import Endpoint
+from datasources.connections.endpoint import LOOPBACK, Endpoint
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.guard import guarded
 from datasources.connections.policy import EgressPolicy, look_up
 from datasources.connections.stages import Stages
-from datasources.connections.tunnel import LOOPBACK, tunnel
+from datasources.connections.tunnel import tunnel
 
 SSH_PORT = 22
 FIRST_PAUSE_SECONDS = 0.1

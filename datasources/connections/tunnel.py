@@ -13,12 +13,11 @@ import asyncssh
 from asyncssh.forward import SSHForwarderCoro, SSHLocalPortForwarder
 
 from datasources.connections.configuration import Configuration
-from datasources.connections.endpoint import Endpoint
+from datasources.connections.endpoint import LOOPBACK, Endpoint
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.ssh_login import log_in
 from datasources.connections.stages import Stages
 
-LOOPBACK = "127.0.0.1"
 CLOSING_SECONDS = 5
 
 
@@ -100,9 +99,9 @@ class Forwarding:
             if not (host and port and username):
                 raise ConnectionFailure(Code.FIELDS_MISSING)
             deadline = asyncio.get_running_loop().time() + configuration.connection_timeout
-            with listen(configuration.ssh_local_port) as listener:
-                async with await log_in(configuration, username, opened, deadline) as connection:
-                    await check_far_end(connection, host, port, deadline)
+            async with await log_in(configuration, username, opened, deadline) as connection:
+                await check_far_end(connection, host, port, deadline)
+                with listen(configuration.ssh_local_port) as listener:
                     async with forwarded(listener, connection, host, port) as accepting:
                         self._port.set_result(listener.getsockname()[1])
                         stopped = asyncio.wrap_future(self._stopped)

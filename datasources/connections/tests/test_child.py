@@ -1,6 +1,7 @@
 """The child process of an attempt: its deadline, its death, and what it leaves behind."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from django.test import SimpleTestCase
 
 from datasources.connections.child import (
     CONTEXT,
+    MEMORY_MAX_BYTES,
     MESSAGE_MAX_BYTES,
     Progress,
     attempt_in_child,
@@ -23,6 +25,7 @@ from datasources.connections.child import (
     start_forkserver,
 )
 from datasources.connections.configuration import Configuration
+from datasources.connections.outcome import no_outcome
 from datasources.connections.policy import EgressPolicy
 from rivergen.egress_rules import parse_rules
 from rivergen.tests.services import free_port
@@ -123,6 +126,20 @@ class ChildTests(SimpleTestCase):
         self.assertEqual(outcome["code"], "DEADLINE")
         self.assertGreater(outcome["stages"][-1]["milliseconds"], 1200)
 
+    def test_what_it_may_take_of_the_machine_is_limited(self):
+        async def look():
+            attempt = asyncio.create_task(
+                attempt_in_child(configuration("oracle", self.server.port, 30), POLICY)
+            )
+            await self.server.accept()
+            [child] = children()
+            limits = [child.rlimit(kind) for kind in (psutil.RLIMIT_DATA, psutil.RLIMIT_CORE)]
+            attempt.cancel()
+            await asyncio.wait([attempt])
+            return limits
+
+        self.assertEqual(asyncio.run(look()), [(MEMORY_MAX_BYTES, MEMORY_MAX_BYTES), (0, 0)])
+
     def test_nothing_is_left_of_an_attempt(self):
         async def attempt_twice():
             before = open_descriptors()
@@ -161,8 +178,11 @@ class ChildTests(SimpleTestCase):
         self.assertEqual((outcome["code"], outcome["stages"][0]["stage"]), ("DEADLINE", "tcp"))
 
     def test_a_child_that_talks_nonsense_is_a_crash_of_the_driver(self):
+        outcome = no_outcome("SSH_HOST_KEY_UNCONFIRMED")
         nonsense = (b"words\n", b"{}\n", b"[]\n", b'{"outcome": 1}\n', b"[" * 9999 + b"\n")
-        for message in (*nonsense, bytes(MESSAGE_MAX_BYTES)):
+        host_key = json.dumps({"outcome": outcome | {"ssh_host_key": f"ssh-rsa {'A' * 9999}"}})
+        nonsense += (bytes(MESSAGE_MAX_BYTES), host_key.encode() + b"\n")
+        for message in nonsense:
             with self.subTest(message[:20]):
                 self.assertEqual(self.tell(message, Progress.end)["code"], "DRIVER_CRASHED")
 
