@@ -2,6 +2,15 @@
 
 import base64
 import hashlib
+import re
+
+MAX_LENGTH = 4096  # of an RSA key: 24,000 bits
+ONE_LINE = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
+
+
+def is_host_key(text: object) -> bool:
+    """Whether this is a key in one-line form, and no longer than one has to be."""
+    return isinstance(text, str) and len(text) <= MAX_LENGTH and bool(ONE_LINE.fullmatch(text))
 
 
 def fingerprint(key: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Any, TypedDict
 
 from datasources.connections.failures import Code
-from datasources.connections.host_keys import fingerprint
+from datasources.connections.host_keys import is_host_key
 from datasources.connections.stages import STAGE_NAMES, Stage, stage
 
 
@@ -28,8 +28,8 @@ def read_outcome(told: Any) -> Outcome:
     Raises KeyError, TypeError or ValueError if it is none.
     """
     key = told["ssh_host_key"]
-    if key is not None:
-        fingerprint(key)
+    if key is not None and not is_host_key(key):
+        raise ValueError("This is no host key.")
     return {
         "code": Code(told["code"]).value,
         "stages": [read_stage(one) for one in told["stages"]],

@@ -10,6 +10,7 @@ import asyncssh
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code, ConnectionFailure, SSHHostKeyRefused
+from datasources.connections.host_keys import is_host_key
 
 # Its notes for information name hosts and users.
 asyncssh.set_log_level(logging.WARNING)
@@ -48,7 +49,8 @@ class Login(asyncssh.SSHClient):
         presented = " ".join(key.export_public_key().decode().split()[:2])
         if presented == self._confirmed_key:
             return True
-        self._refused_key = presented
+        if is_host_key(presented):  # else nobody could confirm it
+            self._refused_key = presented
         return False
 
     def begin_auth(self, username: str) -> None:

@@ -9,10 +9,12 @@ import subprocess
 import threading
 import time
 import traceback
+from base64 import b64encode
 from contextlib import ExitStack, contextmanager, suppress
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from unittest import mock
 
+import asyncssh
 import psutil
 from django.test import SimpleTestCase
 
@@ -212,6 +214,15 @@ class HostKeyTests(TunnelTestCase):
             error = self.assert_fails(configuration, Code.SSH_HOST_KEY_CHANGED)
             self.assertEqual(error.presented, server.host_keys["ecdsa"])
             self.assert_saw_no_login(server)
+
+    def test_takes_no_key_that_is_longer_than_one_has_to_be(self):
+        bits = 49_000
+        parts = (b"ssh-rsa", b"\1\0\1", (1 << bits | 1).to_bytes(bits // 8 + 1))
+        blob = b"".join(len(part).to_bytes(4) + part for part in parts)
+        key = asyncssh.import_public_key(b"ssh-rsa " + b64encode(blob))
+        login = ssh_login.Login(self.by_key(ssh_host_key=None))
+        self.assertFalse(login.validate_host_public_key("bastion.test", "", 22, key))
+        self.assertEqual(login.explain(asyncssh.HostKeyNotVerifiable("")).code, Code.SSH_FAILED)
 
     def test_asks_a_server_with_several_keys_for_the_confirmed_one(self):
         for key_type, key in self.versatile_server.host_keys.items():
