@@ -134,6 +134,8 @@ SECRET_KEY = read_secret_key()
 ENCRYPTION_KEYS = read_encryption_keys()
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 
+IS_DATABASE_EMBEDDED = not os.environ.get("DATABASE_URL")
+
 # Read by rivergen.gunicorn.
 BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
 PORT = read_number("PORT", default=8000, low=1, high=65_535)
@@ -151,7 +153,7 @@ RATE_LIMIT_TOKEN = read_rate("RATE_LIMIT_TOKEN", default="60/min")
 RATE_LIMIT_TEST = read_rate("RATE_LIMIT_TEST", default="60/min")
 
 # Tests and refreshes that one worker process has running; nearly all of their time is waiting.
-WORKER_CONCURRENCY = read_number("WORKER_CONCURRENCY", default=64, low=1, high=1024)
+WORKER_CONCURRENCY = read_number("WORKER_CONCURRENCY", default=64, low=2, high=1024)
 # How often a worker shows that it is alive; after four times as long its jobs are run again.
 WORKER_HEARTBEAT_SECONDS = 5
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""

@@ -4,11 +4,13 @@ import socket
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import product, zip_longest
 from typing import Any
 
 from django.conf import settings
 from psycopg.pq import Conninfo
 
+from datasources.connections.endpoint import LOOPBACK
 from datasources.connections.failures import Code, ConnectionFailure
 from rivergen.egress_rules import HOST_NAME, WILDCARD, Network, Rule, ascii_name
 
@@ -166,7 +168,10 @@ def egress_policy() -> EgressPolicy:
 
 
 def own_database_addresses() -> Iterator[tuple[str, int]]:
-    """Give every (IP address, port) at which libpq looks for our own database."""
+    """Give every (IP address, port) at which libpq looks for our own database.
+
+    One that is reached by a Unix socket listens on this machine as well, unless it is embedded.
+    """
     database = settings.DATABASES["default"]
     # What neither says comes from PGHOST, PGPORT, a service file, or is compiled in.
     defaults = {
@@ -175,12 +180,15 @@ def own_database_addresses() -> Iterator[tuple[str, int]]:
         if option.val
     }
     options = {**defaults, **database.get("OPTIONS", {})}
-    hosts = f"{database['HOST'] or options.get('host', '')},{options.get('hostaddr', '')}"
-    ports = str(database["PORT"] or options["port"]).split(",")
-    for host in hosts.split(","):
-        if host and not host.startswith(("/", "@")):  # those are Unix sockets
-            for address in look_up(host):
-                yield from ((address, int(port)) for port in ports)
+    hosts = (database["HOST"] or options.get("host", "")).split(",")
+    hostaddrs = options.get("hostaddr", "").split(",")
+    ports = [int(port) for port in str(database["PORT"] or options["port"]).split(",")]
+    for host, hostaddr in zip_longest(hosts, hostaddrs, fillvalue=""):
+        target = hostaddr or host
+        if target and not target.startswith(("/", "@")):
+            yield from product(look_up(target), ports)
+        elif not settings.IS_DATABASE_EMBEDDED:
+            yield from product([LOOPBACK], ports)
 
 
 def look_up(host: str) -> list[str]:

@@ -316,10 +316,14 @@ class EgressSettingsTests(SimpleTestCase):
         with mock.patch.dict(settings.DATABASES, default=database):
             return set(egress_policy().own)
 
-    def test_a_database_on_a_unix_socket_is_none_to_connect_to(self):
+    def test_a_database_on_a_unix_socket_listens_on_this_machine_unless_it_is_embedded(self):
         for host in ("", "/run/postgresql", "@abstract"):
-            with self.subTest(host=host):
-                self.assertEqual(self.own(HOST=host), set())
+            for is_embedded, expected in ((True, set()), (False, {("127.0.0.1", 5432)})):
+                with (
+                    self.subTest(host=host, is_embedded=is_embedded),
+                    self.settings(IS_DATABASE_EMBEDDED=is_embedded),
+                ):
+                    self.assertEqual(self.own(HOST=host), expected)
 
     def test_its_own_database_is_looked_up(self):
         names = {"HOST": "private.example.com", "PORT": 6432}
@@ -331,9 +335,15 @@ class EgressSettingsTests(SimpleTestCase):
         self.assertEqual(self.own(HOST="10.0.0.8,10.0.0.9", PORT="5432,5433"), expected)
 
     def test_its_own_database_may_be_named_by_options(self):
-        options = {"host": "10.0.0.8", "hostaddr": "10.0.0.9", "port": "5433"}
-        expected = {("10.0.0.8", 5433), ("10.0.0.9", 5433)}
-        self.assertEqual(self.own(OPTIONS=options), expected)
+        options = {"host": "10.0.0.8", "port": "5433"}
+        self.assertEqual(self.own(OPTIONS=options), {("10.0.0.8", 5433)})
+
+    def test_its_own_database_may_have_an_address_beside_a_name_that_nobody_knows(self):
+        options = {"hostaddr": "10.0.0.9,,10.0.0.7"}
+        self.assertEqual(
+            self.own(HOST="nobody.example.com,private.example.com", OPTIONS=options),
+            {(address, 5432) for address in ("10.0.0.9", "10.0.0.5", "fd12::5", "10.0.0.7")},
+        )
 
     def test_its_own_database_may_be_named_by_the_variables_of_libpq(self):
         with mock.patch.dict("os.environ", PGHOST="10.0.0.8", PGPORT="5433"):
