@@ -95,15 +95,16 @@ def open_file(file_path: str, timeout_seconds: int) -> StoredFile:
 
 
 def _open_local(root: Path, file_path: str) -> LocalFile:
-    """Open a regular file below the root, through links that stay there. Raises OSError.
+    """Open a regular file of an organization, through links that stay in its folder.
 
-    O_PATH opens nothing yet: a FIFO does not block, a device notices nothing. What it found is
-    checked, and that is opened, not its name again, which may lead elsewhere by now.
+    Raises OSError. O_PATH opens nothing yet: a FIFO does not block, a device notices nothing. What
+    it found is checked, and that is opened, not its name again, which may lead elsewhere by now.
     """
     found = os.open(root / file_path, os.O_PATH | os.O_CLOEXEC)
     try:
         path = os.readlink(f"/proc/self/fd/{found}")
-        is_below = Path(path).is_relative_to(os.path.realpath(root))
+        folder = Path(os.path.realpath(root), file_path.partition("/")[0])
+        is_below = Path(path).is_relative_to(folder)
         if not is_below or not stat.S_ISREG(os.fstat(found).st_mode):
             raise FileNotFoundError
         return LocalFile(os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC), path)

@@ -103,10 +103,16 @@ class StorageTests(FilesTestCase):
             [file.read_at(*at) for at in ((3, 4), (8, 9), (20, 1))], [b"3456", b"89", b""]
         )
 
-    def test_follows_links_that_stay_in_the_storage(self):
-        (self.root / "2024").write_text("x")
-        (self.root / "latest").symlink_to("2024")
-        self.assertEqual(open_file("latest", 5).read_at(0, 1), b"x")
+    def test_follows_links_that_stay_in_the_folder_of_the_organization(self):
+        for folder in ("1", "2"):
+            (self.root / folder).mkdir()
+            (self.root / folder / "2024").write_text(folder)
+        (self.root / "1/latest").symlink_to("2024")
+        (self.root / "1/foreign").symlink_to("../2/2024")
+        (self.root / "3").symlink_to("2")
+        self.assertEqual(open_file("1/latest", 5).read_at(0, 1), b"1")
+        self.assert_missing("1/foreign")
+        self.assert_missing("3/2024")
 
     def test_takes_a_root_that_is_a_link_itself(self):
         (self.root / "file").write_text("x")
