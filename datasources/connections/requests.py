@@ -8,8 +8,8 @@ from rest_framework.request import Request
 from datasources.connections.configuration import Configuration
 from datasources.connections.models import ConnectionTest, configuration_of
 from datasources.connections.serializers import DraftSerializer, HostKeyConfirmationSerializer
-from datasources.connections.tasks import test_connection
-from datasources.connections.throttling import count_running, count_test
+from datasources.connections.tasks import Queue, test_connection
+from datasources.connections.throttling import EXPRESS_MAX, count_running, count_test
 from datasources.credentials.serializers import CredentialsUpdateSerializer
 from datasources.models import DataSource
 from datasources.requests import creating_roles
@@ -31,8 +31,9 @@ def start_test(
     test = ConnectionTest.objects.request(
         configuration, of=data_source, is_stored=is_stored, user=caller(request)
     )
-    # Who has fewer of them comes first.
-    test_connection.configure(priority=-number).defer(test_id=str(test.pk))
+    # Who has fewer of them comes first, and to places that others do not get at all.
+    queue = Queue.EXPRESS if number < EXPRESS_MAX else Queue.TESTS
+    test_connection.configure(queue=queue, priority=-number).defer(test_id=str(test.pk))
     return test
 
 
@@ -63,6 +64,7 @@ def read_draft(request: Request) -> tuple[DataSource, Configuration]:
     serializer.is_valid(raise_exception=True)
     entered = read_credentials(data_source, credentials)
     changes = serializer.validated_data
+    changes.pop("name", None)  # nothing comes to have it: another source may
     with data_source.proposed(changes, entered, user=caller(request), is_locked=True):
         return data_source, configuration_of(data_source)
 
@@ -103,6 +105,7 @@ def read_credentials(data_source: DataSource, credentials: Any) -> dict[str, str
         raise ValidationError({"credentials": ["Must be a JSON object."]})
     serializer = CredentialsUpdateSerializer(data_source, data=credentials, partial=True)
     if not serializer.is_valid():
-        raise ValidationError({"credentials": serializer.errors})
+        errors = {f"credentials.{field}": error for field, error in serializer.errors.items()}
+        raise ValidationError(errors)
     entered: dict[str, str | None] = serializer.validated_data
     return entered

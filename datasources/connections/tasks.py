@@ -1,5 +1,7 @@
 """What the worker does for connection tests; the web process only defers `test_connection`."""
 
+from enum import StrEnum
+
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from procrastinate import JobContext, RetryStrategy
@@ -11,10 +13,16 @@ from datasources.connections.models import ConnectionTest
 from datasources.connections.outcome import no_outcome
 from datasources.credentials.cipher import UnreadableError
 
+
+class Queue(StrEnum):
+    """What waits; a worker keeps some places for the express."""
+
+    EXPRESS = "express"
+    TESTS = "tests"
+
+
 # Of a job whose worker was killed or stopped; one that kills each worker it meets must end.
 ATTEMPTS_MAX = 3
-# Before all tests, whoever asks for them.
-URGENT = 1
 STALLED_AFTER_SECONDS = 4 * settings.WORKER_HEARTBEAT_SECONDS
 RETRY_SECONDS = 2
 FAILED_JOBS_KEPT_HOURS = 7 * 24
@@ -22,6 +30,7 @@ FAILED_JOBS_KEPT_HOURS = 7 * 24
 
 @app.task(
     name="test_connection",
+    queue=Queue.TESTS,
     retry=RetryStrategy(max_attempts=ATTEMPTS_MAX - 1, wait=RETRY_SECONDS),
     pass_context=True,
 )
@@ -57,7 +66,7 @@ async def run_test(test_id: str) -> None:
 @app.task(
     name="retry_stalled_jobs",
     queueing_lock="retry_stalled_jobs",
-    priority=URGENT,
+    queue=Queue.EXPRESS,
     pass_context=True,
 )
 async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
@@ -86,7 +95,12 @@ async def give_up(job: Job) -> None:
 
 
 @app.periodic(cron="0 * * * *")
-@app.task(name="delete_old_tests", queueing_lock="delete_old_tests", pass_context=True)
+@app.task(
+    name="delete_old_tests",
+    queueing_lock="delete_old_tests",
+    queue=Queue.EXPRESS,
+    pass_context=True,
+)
 async def delete_old_tests(context: JobContext, timestamp: int) -> None:
     """Every hour, delete the tests and failed jobs that were kept long enough."""
     await ConnectionTest.objects.outdated().adelete()

@@ -10,6 +10,8 @@ from rivergen.throttling import WindowThrottle
 
 # Of the 64 places that a worker has by default.
 RUNNING_MAX = 50
+# Of those that others cannot fill.
+EXPRESS_MAX = 4
 RETRY_AFTER_SECONDS = 1
 
 

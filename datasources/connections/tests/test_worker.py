@@ -20,7 +20,7 @@ from django.test import SimpleTestCase, TransactionTestCase, override_settings
 from django.utils import timezone
 from procrastinate import RetryStrategy
 
-from datasources.connections import tasks
+from datasources.connections import requests, tasks
 from datasources.connections.models import KEPT_FOR, ConnectionTest
 from datasources.connections.testing import PATIENCE_SECONDS, Worker, run_jobs
 from datasources.connections.tests.postgresql import (
@@ -39,7 +39,7 @@ TAKEN_OVER_WITHIN_SECONDS = 60
 # Deferred as the web process does it, in a database that is not that of the tests.
 DEFER = """
 INSERT INTO procrastinate_jobs (queue_name, task_name, args)
-VALUES ('default', 'test_connection', jsonb_build_object('test_id', gen_random_uuid()))
+VALUES ('tests', 'test_connection', jsonb_build_object('test_id', gen_random_uuid()))
 """
 ASK = """
 from datasources.connections.models import ConnectionTest, configuration_of
@@ -156,6 +156,19 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(attempt.call_count, tasks.ATTEMPTS_MAX)
         test.refresh_from_db()
         self.assertEqual((test.outcome or {}).get("code"), "DRIVER_CRASHED")
+
+    def test_who_has_few_tests_finds_a_place_while_others_have_many(self):
+        with mock.patch.object(requests, "EXPRESS_MAX", 0):
+            many = [self.ask(connection_timeout=300).pk for _ in range(2)]
+        few = self.ask(connection_timeout=1)
+        with Worker(WORKER_CONCURRENCY="2") as worker:
+            wait_for(few, PATIENCE_SECONDS)
+            self.assertEqual((few.outcome or {}).get("code"), "DEADLINE")
+            self.assertEqual(ConnectionTest.objects.running().filter(pk__in=many).count(), 2)
+            self.sql("DELETE FROM procrastinate_jobs WHERE status = 'todo'")
+            for fork_server in psutil.Process(worker.process.pid).children():
+                for child in fork_server.children():
+                    child.kill()
 
     def test_old_tests_are_deleted(self):
         old, young = self.ask(), self.ask()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from django.conf import settings
@@ -11,10 +12,13 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 
 from datasources.connections.child import start_forkserver
+from datasources.connections.tasks import Queue
 
 logger = logging.getLogger("rivergen.worker")
 
 PAUSE_SECONDS = 1
+# One of so many places is for the express alone; it may have the others, too.
+EXPRESS_SHARE = 4
 # Then what still runs is stopped, and left to the next worker.
 GRACEFUL_SECONDS = 20
 
@@ -54,13 +58,34 @@ class Command(BaseCommand):
 async def run_worker() -> None:
     """Run jobs until the database is lost, which ends it without an error now and then."""
     assert isinstance(app.connector, DjangoConnector)
+    express_places = max(settings.WORKER_CONCURRENCY // EXPRESS_SHARE, 1)
+    other_places = settings.WORKER_CONCURRENCY - express_places
+    lanes = (([Queue.EXPRESS], express_places), ([*Queue], other_places))
     with app.replace_connector(app.connector.get_worker_connector()) as worker_app:
         async with worker_app.open_async():
             logger.info("Ready, for %s jobs at a time.", settings.WORKER_CONCURRENCY)
-            await worker_app.run_worker_async(
-                concurrency=settings.WORKER_CONCURRENCY,
-                delete_jobs="successful",
-                install_signal_handlers=False,
-                shutdown_graceful_timeout=GRACEFUL_SECONDS,
-                update_heartbeat_interval=settings.WORKER_HEARTBEAT_SECONDS,
+            await end_together(
+                worker_app.run_worker_async(
+                    queues=queues,
+                    concurrency=places,
+                    delete_jobs="successful",
+                    install_signal_handlers=False,
+                    shutdown_graceful_timeout=GRACEFUL_SECONDS,
+                    update_heartbeat_interval=settings.WORKER_HEARTBEAT_SECONDS,
+                )
+                for queues, places in lanes
             )
+
+
+async def end_together(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all until one ends or this is cancelled, then stop the others. Raises what they raise."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
