@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -43,13 +44,13 @@ def main() -> int:
 
     refuse_taken_port(settings.PORT)
     call_command("migrate", verbosity=0)
-    with serve(settings.PORT) as web, work():
+    with serve(settings.PORT) as web, work() as worker:
         try:
             call_command("demo")
         except CommandError as error:  # the service is of use without it
             print(f"No demo: {error}")
         print("\nCtrl-C stops everything.", flush=True)
-        return web.wait()
+        return wait_for_first(web, worker)
 
 
 def make_secret_key() -> str:
@@ -83,6 +84,15 @@ def work(log: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
     finally:
         worker.terminate()
         worker.wait()
+
+
+def wait_for_first(web: "subprocess.Popen[bytes]", worker: "subprocess.Popen[bytes]") -> int:
+    """Return once one of them has ended, which none does by itself; give an exit status."""
+    pidfds = [os.pidfd_open(process.pid) for process in (web, worker)]
+    select.select(pidfds, [], [])
+    name, ended = ("server", web) if web.poll() is not None else ("worker", worker)
+    print(f"The {name} has ended by itself, with status {ended.wait()}.", flush=True)
+    return 1
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:
