@@ -96,18 +96,19 @@ class DataSourceViewSet(ScopedViewSet):
         # Any other value is refused when the request is read.
         if request.query_params.get("verify") != "true":
             return self.update(request)
+        self.receive_body()
         with waiting_place() as has_place:
-            if not has_place:
-                raise Throttled(wait=1, detail="Too many updates wait for their tests just now.")
-            verification = self.start_verification(request)
+            verification = self.start_verification(request, has_place)
             verification.wait()
         return self.update(request, verification)
 
     @transaction.atomic
-    def start_verification(self, request: Request) -> Verification:
+    def start_verification(self, request: Request, has_place: bool) -> Verification:
         """Ask for a test of what the update would make of the data source."""
         data_source = find_locked(self, Role.EDITOR)
         changes = self.read_changes(request, data_source)
+        if not has_place:
+            raise Throttled(wait=1, detail="Too many updates wait for their tests just now.")
         return Verification.start(request, data_source, changes)
 
     @transaction.atomic

@@ -33,7 +33,7 @@ TEST_DRAFT: dict[str, Any] = {
     "summary": "Test a configuration",
     "operation_id": "data_sources_test_draft",
     "request": DraftSerializer,
-    "errors": (401, 403, 409),
+    "errors": (401, 403, 404, 409),
 }
 RESULT: dict[str, Any] = {
     "summary": "Get a connection test",

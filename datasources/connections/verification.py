@@ -11,6 +11,7 @@ from datasources.connections.exceptions import (
     ConnectionFailed,
     WorkerUnavailable,
 )
+from datasources.connections.failures import Code
 from datasources.connections.models import ConnectionTest, configuration_of
 from datasources.connections.requests import start_test
 from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for
@@ -19,6 +20,10 @@ from organizations.authentication import caller
 
 # It must be over before the waiting is.
 MAX_SECONDS = 25
+TOO_SLOW = (
+    f"It took longer than connection_timeout allows, or the {MAX_SECONDS} seconds that there are "
+    "for an update. Check the server, or update without verify and test then."
+)
 
 
 class Verification:
@@ -51,8 +56,11 @@ class Verification:
         """
         wait_for(self._test, WAIT_MAX_SECONDS)
         if self._test.finished_at is None:
+            ConnectionTest.objects.running().filter(pk=self._test.pk).delete()
             raise WorkerUnavailable
         result = self._test.result()
+        if result["code"] == Code.DEADLINE:
+            result["message"] = TOO_SLOW
         if not result["ok"]:
             raise ConnectionFailed(result)
 
@@ -69,6 +77,8 @@ class Verification:
             "data_source_id": data_source.pk,
             "version": data_source.version,
         }
+        if data_source.has_later_test(result):
+            return
         DataSource.objects.filter(pk=data_source.pk).record_test(
             result, version=data_source.version
         )

@@ -106,9 +106,10 @@ class SourceTypeView(APIView):
 def read_uuid(text: str) -> UUID | None:
     """Read an id of a test; None is that of no test."""
     try:
-        return UUID(text)
+        uuid = UUID(text)
     except ValueError:
         return None
+    return uuid if str(uuid) == text else None
 
 
 def result_response(test: ConnectionTest, seconds: int = 0) -> SuccessResponse:

@@ -33,7 +33,7 @@ def waiting_place() -> Iterator[bool]:
 def wait_for(test: ConnectionTest, seconds: float) -> None:
     """Return when the test has an outcome, or after so many seconds; not for a transaction.
 
-    Raises NotFound (404) if the test is deleted, with its data source.
+    Raises NotFound (404) if the test is deleted, with its data source or organization.
     """
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
@@ -43,4 +43,4 @@ def wait_for(test: ConnectionTest, seconds: float) -> None:
         try:
             test.refresh_from_db(fields=["finished_at", "outcome"])
         except ConnectionTest.DoesNotExist:
-            raise NotFound("The data source has been deleted meanwhile.") from None
+            raise NotFound("What is tested has been deleted meanwhile.") from None

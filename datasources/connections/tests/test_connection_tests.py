@@ -211,6 +211,9 @@ class ConnectionTestTests(DataSourceTestCase):
             response = self.call("patch", path, {"description": "New"}, self.editor)
             self.assert_error(response, 429, "TOO_MANY_REQUESTS")
             self.assertEqual(response["Retry-After"], "1")
+            for user, status in ((self.viewer, 403), (self.stranger, 404)):
+                response = self.call("patch", path, {"description": "New"}, user)
+                self.assertEqual(response.status_code, status)
         self.assertEqual(self.stored()["description"], "")
 
     def all_places_taken(self):
@@ -224,6 +227,33 @@ class ConnectionTestTests(DataSourceTestCase):
         self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
         self.assertIn("Retry-After", response)
         self.assertEqual(self.stored()["description"], "")
+        self.assertFalse(ConnectionTest.objects.exists())
+
+    def test_says_how_much_time_there_is_for_a_verified_update(self):
+        def be_late(test, seconds):
+            test.finish(no_outcome("DEADLINE"))
+
+        path = f"{self.path}?verify=true"
+        with mock.patch("datasources.connections.verification.wait_for", be_late):
+            response = self.call("patch", path, {"connection_timeout": 60}, self.editor)
+        self.assertEqual(response.status_code, 422)
+        self.assertIn("25 seconds", response.json()["error"]["message"])
+
+    def test_a_verified_update_hides_no_test_that_was_asked_for_later(self):
+        def be_slow(test, seconds):
+            test.finish(no_outcome("OK"))
+            later = self.request()
+            later.finish(no_outcome("TCP_REFUSED"))
+
+        with mock.patch("datasources.connections.verification.wait_for", be_slow):
+            response = self.call("patch", f"{self.path}?verify=true", {}, self.editor)
+        self.assertEqual(response.status_code, 200)
+        self.assertEqual(self.shown()["last_test"]["code"], "TCP_REFUSED")
+
+    def test_a_draft_may_have_the_name_of_another_source(self):
+        DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
+        draft = {"based_on": self.data_source.pk, "name": "Other"}
+        self.assertEqual(self.ask(draft, path="/data-sources").status_code, 202)
 
     def test_verifies_nothing_that_would_be_refused_anyway(self):
         path = f"{self.path}?verify=true"
@@ -249,16 +279,16 @@ class ConnectionTestTests(DataSourceTestCase):
         for body, *fields in (
             ({}, "type"),
             ({"type": "oracel"}, "type"),
-            ({"type": "csv", "credentials": {"password": "x"}}, "credentials"),
+            ({"type": "csv", "credentials": {"password": "x"}}, "credentials.password"),
             ({"type": "postgresql", "credentials": "x"}, "credentials"),
-            ({"type": "postgresql", "credentials": {"pasword": "x"}}, "credentials"),
+            ({"type": "postgresql", "credentials": {"pasword": "x"}}, "credentials.pasword"),
             ({"type": "postgresql", "password": "x"}, "password"),
             ({"type": "postgresql", "prot": 1}, "prot"),
             ({"type": "postgresql", "use_ssh_tunnel": True}, "ssh_host", "ssh_username"),
             ({**basis, "type": "mysql"}, "type"),
             ({**basis, "port": 0}, "port"),
             ({**basis, "use_ssh_tunnel": True}, "ssh_host", "ssh_username"),
-            ({**basis, "credentials": {"token": "x"}}, "credentials"),
+            ({**basis, "credentials": {"token": "x"}}, "credentials.token"),
             ({"based_on": foreign.pk}, "based_on"),
             ({"based_on": str(self.data_source.pk)}, "based_on"),
             ({"based_on": True}, "based_on"),
@@ -317,6 +347,9 @@ class ConnectionTestTests(DataSourceTestCase):
         for user, status in ((self.stranger, 404), (self.loner, 403), (self.viewer, 200)):
             response = self.call("get", f"/connection-tests/{test_id}", user=user)
             self.assertEqual(response.status_code, status)
+        for spelling in (test_id.upper(), test_id.replace("-", ""), f"urn:uuid:{test_id}"):
+            response = self.call("get", f"/connection-tests/{spelling}", user=self.viewer)
+            self.assertEqual(response.status_code, 404)
 
     def request(self, data_source=None, secrets=None):
         data_source = data_source or self.data_source
