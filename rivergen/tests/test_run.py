@@ -166,6 +166,14 @@ class RunTests(SimpleTestCase):
             # What was changed meanwhile is still there: the demo creates only what is missing.
             self.assertEqual(json.load(again.request())["data"]["name"], "Updated PostgreSQL")
 
+    def test_ends_and_says_so_when_the_worker_has_ended(self):
+        with running(self.enterContext(fresh_copy())) as run:
+            [worker] = [child for child in run.children() if "worker" in child.cmdline()]
+            worker.kill()
+            with killed_after(START_TIMEOUT_SECONDS, run.process):
+                self.assertEqual(run.process.wait(), 1)
+            self.assertIn("The worker has ended by itself", run.output_pipe.read())
+
     def test_survives_a_restart_of_the_database(self):
         folder = self.enterContext(fresh_copy())
         with running(folder) as run:
