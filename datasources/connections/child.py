@@ -31,7 +31,7 @@ from datasources.connections.policy import EgressPolicy
 from datasources.connections.stages import Stage, StageName, Stages, stage
 
 # Beyond `connection_timeout`: the child has to start, and what ends in time has to be told.
-GRACE_SECONDS = 0.75
+GRACE_SECONDS = 0.5
 # Many that load their drivers at once leave the processor to the worker, which has their deadlines.
 NICENESS = 10
 MESSAGE_MAX_BYTES = 64 * 1024
@@ -64,8 +64,8 @@ async def attempt_in_child(configuration: Configuration, policy: EgressPolicy) -
     It goes through any free port where the configuration names an `ssh_local_port`: that one is for
     `DataSource.connect`, and whoever tests could keep it from others.
 
-    The child is ended when `connection_timeout` and three quarters of a second are over, counted
-    from the call, and when this is cancelled.
+    The child is ended when `connection_timeout` and half a second are over, counted from the call,
+    and when this is cancelled.
     """
     configuration = dataclasses.replace(configuration, ssh_local_port=None)
     seconds = configuration.connection_timeout + GRACE_SECONDS
