@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from http.client import HTTPException
 
 from datasources.connections.failures import Code, ConnectionFailure
 
@@ -28,6 +29,8 @@ def network_cause(error: BaseException) -> Code | None:
             return Code.EGRESS_DENIED
         if isinstance(cause, TimeoutError):
             return Code.DEADLINE
+        if isinstance(cause, ConnectionError | HTTPException):
+            return Code.PROTOCOL_FAILED
     return None
 
 

@@ -56,6 +56,21 @@ class Code(TextChoices):
         "No encrypted connection could be agreed on. Check the server's certificate and the TLS "
         "options.",
     )
+    PROTOCOL_FAILED = (
+        "PROTOCOL_FAILED",
+        "What answers at this host and port is no server of this type, or it hung up. Check both, "
+        "and the type.",
+    )
+    SERVER_BUSY = (
+        "SERVER_BUSY",
+        "The server takes no connection now: it has too many, is starting or is shutting down. Try "
+        "again later.",
+    )
+    OPTION_INVALID = (
+        "OPTION_INVALID",
+        "An option of connection_string has a value that the driver does not take. Correct it, or "
+        "leave it out.",
+    )
     LOGIN_FAILED = (
         "LOGIN_FAILED",
         "The server refuses the login. Check the username, the credentials and what the server "

@@ -90,12 +90,16 @@ class Connector:
 
     @property
     def seconds_to_log_in(self) -> int:
-        """How long a login may take; `connect_timeout` in the connection string can shorten it."""
+        """How long a login may take; `connect_timeout` in the connection string can shorten it.
+
+        Raises ConnectionFailure if that is no whole number.
+        """
         seconds = self.configuration.connection_timeout
-        text = self.configuration.options.get("connect_timeout", "")
-        if text.isascii() and text.isdecimal() and len(text) < 5 and int(text) > 0:
-            return min(int(text), seconds)
-        return seconds
+        try:
+            wanted = int(self.configuration.options.get("connect_timeout", "0"))
+        except ValueError:
+            raise ConnectionFailure(Code.OPTION_INVALID) from None
+        return min(wanted, seconds) if wanted > 0 else seconds
 
     @property
     def secret(self) -> str | None:
@@ -197,7 +201,7 @@ class Connector:
         raise NotImplementedError
 
     def explain(self, error: Exception) -> Code:
-        """Say what an error of `log_in` means."""
+        """Say what an error of `log_in` means: LOGIN_FAILED only if the server refuses it."""
         raise NotImplementedError
 
 

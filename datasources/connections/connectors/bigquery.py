@@ -71,8 +71,11 @@ class BigQuery(Connector):
 
     def explain(self, error: Exception) -> Code:
         """Go by the status of HTTP, else by what the network did."""
-        if getattr(error, "code", None) == 404:
+        status = getattr(error, "code", None)
+        if status == 404:
             return Code.DATABASE_MISSING
+        if status in (429, 503):
+            return Code.SERVER_BUSY
         return network_cause(error) or Code.LOGIN_FAILED
 
     def _session(self) -> Any:

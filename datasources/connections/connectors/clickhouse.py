@@ -8,12 +8,30 @@ from typing import Any
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, one_line
-from datasources.connections.failures import Code
+from datasources.connections.failures import Code, ConnectionFailure
 
-NUMBER = re.compile(r"\bCode: (\d+)")
-CODES = {"81": Code.DATABASE_MISSING, "159": Code.DEADLINE, "209": Code.DEADLINE}
+NUMBER = re.compile(r"\b[Cc]ode: (\d+)")
+CODES = {
+    "81": Code.DATABASE_MISSING,
+    "159": Code.DEADLINE,
+    "192": Code.LOGIN_FAILED,  # no such user
+    "193": Code.LOGIN_FAILED,  # another password
+    "194": Code.LOGIN_FAILED,  # no password
+    "195": Code.LOGIN_FAILED,  # not from this address
+    "202": Code.SERVER_BUSY,
+    "209": Code.DEADLINE,
+    "497": Code.LOGIN_FAILED,  # a right is missing
+    "516": Code.LOGIN_FAILED,  # one of these; it does not tell which
+}
+STATUS = re.compile(r"\bHTTP status (\d+)")
+STATUSES = {
+    "401": Code.LOGIN_FAILED,
+    "403": Code.LOGIN_FAILED,
+    "429": Code.SERVER_BUSY,
+    "503": Code.SERVER_BUSY,
+}
 HTTPS_PORT = 8443
-COMPRESSIONS: dict[str, bool | str] = {"true": True, "1": True, "false": False, "0": False}
+FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class ClickHouse(ServerConnector):
@@ -42,6 +60,8 @@ class ClickHouse(ServerConnector):
         from urllib3 import Timeout
 
         configuration, endpoint = self.configuration, self.endpoint
+        if configuration.options.get("secure", "false").lower() not in FLAGS:
+            raise ConnectionFailure(Code.OPTION_INVALID)
         pool = _pool()
         try:
             connection = Connection(
@@ -76,18 +96,24 @@ class ClickHouse(ServerConnector):
         return one_line(f"ClickHouse {connection.command('SELECT version()')}")
 
     def explain(self, error: Exception) -> Code:
-        """Go by ClickHouse's number, else by what the network did."""
-        number = NUMBER.search(str(error))
-        code = CODES.get(number[1]) if number else None
-        return code or network_cause(error) or Code.LOGIN_FAILED
+        """Go by ClickHouse's number, else by the status of HTTP, else by what the network did."""
+        from clickhouse_connect.driver.exceptions import ProgrammingError
+
+        if number := NUMBER.search(str(error)):
+            return CODES.get(number[1], Code.QUERY_FAILED)
+        if status := STATUS.search(str(error)):
+            return STATUSES.get(status[1], Code.PROTOCOL_FAILED)
+        if isinstance(error, ProgrammingError):  # of `compress`
+            return Code.OPTION_INVALID
+        return network_cause(error) or Code.PROTOCOL_FAILED
 
     def _compression(self) -> bool | str:
         compression = self.configuration.options.get("compress", "true").lower()
-        return COMPRESSIONS.get(compression, compression)
+        return FLAGS.get(compression, compression)
 
 
 def _is_secure(configuration: Configuration) -> bool:
-    is_asked_for = configuration.options.get("secure", "").lower() in ("true", "1")
+    is_asked_for = FLAGS.get(configuration.options.get("secure", "").lower(), False)
     return configuration.url_scheme == "clickhouses" or is_asked_for
 
 

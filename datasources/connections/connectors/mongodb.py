@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from datasources.connections.causes import network_cause
+from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
@@ -10,7 +10,16 @@ from datasources.connections.failures import Code, ConnectionFailure
 # The others read files, ask a cloud's metadata, or run other programs.
 MECHANISMS = ("DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN")
 
-AUTHENTICATION_FAILED, UNAUTHORIZED, MAX_TIME_EXPIRED = 18, 13, 50
+CODES = {
+    11: Code.LOGIN_FAILED,  # no such user
+    13: Code.LOGIN_FAILED,  # unauthorized
+    18: Code.LOGIN_FAILED,
+    50: Code.DEADLINE,
+    91: Code.SERVER_BUSY,  # it is shutting down
+    334: Code.LOGIN_FAILED,  # not by this mechanism
+    8000: Code.LOGIN_FAILED,  # Atlas
+    11600: Code.SERVER_BUSY,  # it is shutting down
+}
 
 
 class MongoDB(ServerConnector):
@@ -76,20 +85,32 @@ class MongoDB(ServerConnector):
         return one_line(f"MongoDB {connection.server_info()['version']}")
 
     def explain(self, error: Exception) -> Code:
-        """Go by MongoDB's number, else by what the network did."""
-        code = getattr(error, "code", None)
-        if code in (AUTHENTICATION_FAILED, UNAUTHORIZED):
-            return Code.LOGIN_FAILED
-        if code == MAX_TIME_EXPIRED:
-            return Code.DEADLINE
+        """Go by MongoDB's number, else by what the network or DNS did, else by pymongo's words."""
+        from dns.exception import DNSException
+        from pymongo.errors import ConfigurationError, InvalidName
+
+        words = str(error)
+        answer = getattr(error, "details", None)
+        if isinstance(answer, dict) and "code" in answer:
+            return CODES.get(answer["code"], Code.QUERY_FAILED)
         if found := network_cause(error):
             return found
+        is_of_dns = any(isinstance(cause, DNSException) for cause in causes(error))
+        if is_of_dns or "Invalid URI host" in words:
+            return Code.DNS_FAILED
         # All that pymongo leaves of the system's error is its text.
-        if "Connection refused" in str(error):
+        if "Connection refused" in words:
             return Code.TCP_REFUSED
-        if "SSL handshake failed" in str(error):
+        if "SSL handshake failed" in words:
             return Code.TLS_FAILED
-        return Code.DEADLINE if getattr(error, "timeout", False) else Code.LOGIN_FAILED
+        if getattr(error, "timeout", False):
+            return Code.DEADLINE
+        if isinstance(error, InvalidName):
+            return Code.DATABASE_MISSING
+        is_of_option = isinstance(error, ConfigurationError | ValueError)
+        if is_of_option and "wire version" not in words:  # which a server has that is too old
+            return Code.OPTION_INVALID
+        return Code.PROTOCOL_FAILED
 
     def _seed(self) -> str:
         """Give one host: neither a list, nor a path of a socket, nor a URL of somebody's."""
@@ -116,7 +137,7 @@ class MongoDB(ServerConnector):
             options.pop("replicaSet", None)
         mechanism = options.get("authMechanism", "DEFAULT")
         if mechanism not in MECHANISMS:
-            raise ConnectionFailure(Code.LOGIN_FAILED)
+            raise ConnectionFailure(Code.OPTION_INVALID)
         if mechanism == "PLAIN" and options.get("tls") != "true":
             raise ConnectionFailure(Code.TLS_FAILED)
         return options
@@ -127,9 +148,11 @@ class MongoDB(ServerConnector):
         Else they are in `admin`, where users are made by default.
         """
         configuration = self.configuration
-        if not configuration.username:
+        if not configuration.username and "authMechanism" not in configuration.options:
             return {}
-        credentials = {"username": configuration.username, "password": self.secret}
+        if not (configuration.username and self.secret):
+            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
+        credentials: dict[str, Any] = {"username": configuration.username, "password": self.secret}
         if "authSource" not in configuration.options and configuration.url_scheme == "mongodb":
             credentials["authSource"] = configuration.database_name
         return credentials

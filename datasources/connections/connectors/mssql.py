@@ -15,9 +15,21 @@ from datasources.connections.failures import Code, ConnectionFailure
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
 FREETDS_NUMBERS = re.compile(r"DB-Lib error message (\d+)")
 
-SERVER_CODES = {"911": Code.DATABASE_MISSING, "4060": Code.DATABASE_MISSING}
+UNSAID = ", b'Unknown error')"
 
-TIMED_OUT = "20003"
+SERVER_CODES = {
+    "911": Code.DATABASE_MISSING,
+    "4060": Code.DATABASE_MISSING,
+    "6005": Code.SERVER_BUSY,  # it is shutting down
+    "10928": Code.SERVER_BUSY,  # it has too many sessions
+    "10929": Code.SERVER_BUSY,
+    "17142": Code.SERVER_BUSY,  # it is paused
+    "17809": Code.SERVER_BUSY,  # it has too many connections
+    "40501": Code.SERVER_BUSY,
+    "40613": Code.SERVER_BUSY,  # the database is not there at the moment
+}
+
+TIMED_OUT, ENDED = "20003", "20017"
 
 
 class MSSQL(ServerConnector):
@@ -70,14 +82,20 @@ class MSSQL(ServerConnector):
     def explain(self, error: Exception) -> Code:
         """Go by the numbers in the text, of the server and of FreeTDS."""
         text = str(error)
-        if isinstance(error, ValueError) and "'encryption'" in text:
-            return Code.TLS_FAILED
+        # Of `encryption`, or of a charset without which FreeTDS does not even connect.
+        if isinstance(error, ValueError) or text.endswith(UNSAID):
+            return Code.OPTION_INVALID
         if number := SERVER_NUMBER.match(text):
             return SERVER_CODES.get(number[1], Code.LOGIN_FAILED)
         if "Connection refused" in text:
             return Code.TCP_REFUSED
-        is_late = TIMED_OUT in FREETDS_NUMBERS.findall(text)
-        return Code.DEADLINE if is_late else Code.LOGIN_FAILED
+        numbers = FREETDS_NUMBERS.findall(text)
+        if TIMED_OUT in numbers:
+            return Code.DEADLINE
+        # It does not say that a server has no TLS; others than SQL Servers have mostly hung up.
+        is_tls_required = self.configuration.options.get("encryption") == "require"
+        is_tls_missing = is_tls_required and ENDED not in numbers
+        return Code.TLS_FAILED if is_tls_missing else Code.PROTOCOL_FAILED
 
 
 def _server(address: str, port: int) -> str:
@@ -92,6 +110,9 @@ def _database(name: str) -> str:
 
 
 def _charset(name: str) -> str:
-    """Raise LookupError for an unknown one: C code would copy it without a look at its length."""
-    codecs.lookup(name)
+    """Refuse an unknown one: C code would copy it without a look at its length."""
+    try:
+        codecs.lookup(name)
+    except (LookupError, ValueError):
+        raise ConnectionFailure(Code.OPTION_INVALID) from None
     return name

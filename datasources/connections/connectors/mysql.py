@@ -1,5 +1,6 @@
 """MySQL and MariaDB."""
 
+import codecs
 import re
 import ssl
 from typing import Any, ClassVar
@@ -17,8 +18,18 @@ with a key that the server shows, and that nobody checks.
 """
 UNKNOWN_VARIABLE = 1193
 CODES: dict[object, Code] = {
+    1040: Code.SERVER_BUSY,
     1049: Code.DATABASE_MISSING,
+    1053: Code.SERVER_BUSY,  # it is shutting down
+    1115: Code.OPTION_INVALID,  # no such charset
+    1203: Code.SERVER_BUSY,  # too many connections of this user
+    1226: Code.SERVER_BUSY,  # too many connections of this user in an hour
+    1231: Code.OPTION_INVALID,  # a charset that clients cannot have
+    1253: Code.OPTION_INVALID,  # the collation is of another charset
+    1273: Code.OPTION_INVALID,  # no such collation
     2026: Code.TLS_FAILED,  # the server offers none
+    2059: Code.LOGIN_FAILED,  # by a plugin that PyMySQL does not have
+    3032: Code.SERVER_BUSY,  # it is offline for its users
     3159: Code.TLS_FAILED,  # the server takes nothing else
 }
 ANSWER_MARGIN_SECONDS = 5
@@ -74,13 +85,15 @@ class MySQL(ServerConnector):
             return Code.TCP_TIMEOUT if isinstance(error, TimeoutError) else Code.TCP_REFUSED
         if isinstance(error.__context__, TimeoutError):
             return Code.DEADLINE
-        return CODES.get(error.args[0] if error.args else None, Code.LOGIN_FAILED)
+        number = error.args[0] if error.args else None
+        is_said_by_server = isinstance(number, int) and not 2000 <= number < 3000
+        other = Code.LOGIN_FAILED if is_said_by_server else Code.PROTOCOL_FAILED
+        return CODES.get(number, other)
 
     def _prepare(self) -> Any:
         """Give a connection that has its settings and is not open yet."""
         from pymysql import Connection
 
-        options = self.configuration.options
         mode = self._ssl_mode()
         context = self._make_context(mode)
         connection: Any = Connection(
@@ -89,7 +102,7 @@ class MySQL(ServerConnector):
             # As text it would be sent in Latin-1; what MySQL compares it with is UTF-8.
             password=(self.secret or "").encode(),
             database=self.configuration.database_name,
-            charset=options.get("charset", "utf8mb4"),
+            charset=self._charset(),
             collation=self._collation(),
             ssl=None if mode == "PREFERRED" else context,
             ssl_disabled=mode == "DISABLED",
@@ -110,8 +123,19 @@ class MySQL(ServerConnector):
         """Give the mode, in upper case. Raises ConnectionFailure for an unknown one."""
         mode = self.configuration.options.get("ssl_mode", "PREFERRED").upper()
         if mode not in SSL_MODES:
-            raise ConnectionFailure(Code.TLS_FAILED)
+            raise ConnectionFailure(Code.OPTION_INVALID)
         return mode
+
+    def _charset(self) -> str:
+        """Give the charset. Raises ConnectionFailure unless PyMySQL and Python know it."""
+        from pymysql.charset import charset_by_name
+
+        name = self.configuration.options.get("charset", "utf8mb4")
+        try:
+            codecs.lookup(charset_by_name(name).encoding)
+        except (AttributeError, LookupError):  # for an unknown one PyMySQL gives None
+            raise ConnectionFailure(Code.OPTION_INVALID) from None
+        return name
 
     def _make_context(self, mode: str) -> StagedContext:
         """Give the settings of TLS; its authorities are those that OpenSSL knows by itself."""
@@ -128,7 +152,7 @@ class MySQL(ServerConnector):
         """Give the collation; PyMySQL puts it into a statement as it is, so it has to be a name."""
         collation = self.configuration.options.get("collation")
         if collation is not None and not re.fullmatch(r"[A-Za-z0-9_]+", collation):
-            raise ConnectionFailure(Code.LOGIN_FAILED)
+            raise ConnectionFailure(Code.OPTION_INVALID)
         return collation
 
     def _limit_statements(self, connection: Any) -> None:

@@ -11,12 +11,26 @@ from datasources.connections.failures import Code, ConnectionFailure
 # Such names mean nothing inside the descriptor that they are sent in.
 SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
 
+SIMILAR = re.compile(r"\(Similar to (ORA-\d+)\)")
+
 CODES = {
     "DPY-6001": Code.DATABASE_MISSING,  # the listener knows no such service
     "DPY-6003": Code.DATABASE_MISSING,  # nor such a SID
     "ORA-12505": Code.DATABASE_MISSING,
     "ORA-12514": Code.DATABASE_MISSING,
     "DPY-4024": Code.DEADLINE,
+    "ORA-00018": Code.SERVER_BUSY,  # too many sessions
+    "ORA-00020": Code.SERVER_BUSY,  # too many processes
+    "ORA-01033": Code.SERVER_BUSY,  # it is starting or shutting down
+    "ORA-01034": Code.SERVER_BUSY,
+    "ORA-01089": Code.SERVER_BUSY,
+    "ORA-01090": Code.SERVER_BUSY,
+    "ORA-12516": Code.SERVER_BUSY,  # the listener has nobody to go on with
+    "ORA-12518": Code.SERVER_BUSY,
+    "ORA-12519": Code.SERVER_BUSY,
+    "ORA-12520": Code.SERVER_BUSY,
+    "ORA-12528": Code.SERVER_BUSY,
+    "DPY-4001": Code.LOGIN_FAILED,  # a username or a password is missing
 }
 
 
@@ -69,9 +83,13 @@ class Oracle(ServerConnector):
 
     def explain(self, error: Exception) -> Code:
         """Go by the codes of Oracle and of the driver: the telling one may be of the cause."""
-        numbers = [getattr(one.args[0], "full_code", "") for one in causes(error) if one.args]
+        found = [*causes(error)]
+        numbers = [getattr(one.args[0], "full_code", "") for one in found if one.args]
+        numbers += [number for one in found for number in SIMILAR.findall(str(one))]
         code = next((CODES[number] for number in numbers if number in CODES), None)
-        return code or network_cause(error) or Code.LOGIN_FAILED
+        if code is None and any(number.startswith("ORA-") for number in numbers):
+            return Code.LOGIN_FAILED
+        return code or network_cause(error) or Code.PROTOCOL_FAILED
 
     def _service(self) -> dict[str, str]:
         options = self.configuration.options

@@ -1,6 +1,7 @@
 """PostgreSQL, and those that speak its protocol."""
 
 import os
+import re
 import select
 import ssl
 import time
@@ -15,8 +16,20 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
 
-class TLSError(Exception):
-    """The connection ended while encryption was being agreed on."""
+# While a login goes on libpq gives no SQLSTATE, only words: the server's, after its severity in the
+# server's language and two spaces, or its own. The first that is found counts.
+MEANINGS = {
+    r'(\A|:  )(database ".*" does not exist|no such database)': Code.DATABASE_MISSING,
+    r"too many (clients|connections)|remaining connection slots|no more connections allowed"
+    r"|connection limit |the database system is |administrator command": Code.SERVER_BUSY,
+    r" failed: [^:\n]+:  |no password supplied|authentication method": Code.LOGIN_FAILED,
+    r"Connection refused": Code.TCP_REFUSED,
+    # Such ends and versions are of servers that have no idea of TLS.
+    r"SSL error: (?!unexpected eof|wrong version)|certificate|SSL was required"
+    r"|channel binding required": Code.TLS_FAILED,
+    r"\Ainvalid \w+ value|: invalid integer value"
+    r"|: session is |: server is (not )?in hot standby": Code.OPTION_INVALID,
+}
 
 
 class PostgreSQL(ServerConnector):
@@ -88,7 +101,7 @@ class PostgreSQL(ServerConnector):
                     tls.pop_all().close()
                     self._forget_tls_unless_used(pgconn)
                 if polling == PollingStatus.FAILED:
-                    raise TLSError if is_tls else OSError(pgconn.error_message.decode())
+                    raise OSError(pgconn.error_message.decode(errors="replace"))
                 wait_for(pgconn.socket, polling == PollingStatus.READING, deadline)
         self._forget_tls_unless_used(pgconn)  # libpq may have tried again without
 
@@ -127,17 +140,16 @@ class PostgreSQL(ServerConnector):
         return one_line(row[0]).partition(" on ")[0]
 
     def explain(self, error: Exception) -> Code:
-        if isinstance(error, TLSError):
-            return Code.TLS_FAILED
         if isinstance(error, TimeoutError):
             return Code.DEADLINE
-        # While a login goes on libpq gives the server's words only, and no SQLSTATE.
-        words = str(error)
-        if "Connection refused" in words:
-            return Code.TCP_REFUSED
-        if "database" in words and "does not exist" in words:
-            return Code.DATABASE_MISSING
-        return Code.LOGIN_FAILED
+        for pattern, code in MEANINGS.items():
+            if re.search(pattern, str(error)):
+                return code
+        # What lets in may refuse the first statement, as poolers do for the server behind them.
+        sqlstate = getattr(error, "sqlstate", None) or ""
+        if sqlstate.startswith("28"):
+            return Code.LOGIN_FAILED
+        return Code.QUERY_FAILED if sqlstate else Code.PROTOCOL_FAILED
 
 
 class Redshift(PostgreSQL):

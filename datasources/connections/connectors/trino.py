@@ -1,5 +1,6 @@
 """Trino; its driver is in requirements-cloud.txt."""
 
+import re
 from contextlib import closing
 from typing import Any
 
@@ -10,6 +11,7 @@ from datasources.connections.failures import Code
 
 TLS_PORTS = (443, 8443)
 MISSING = ("CATALOG_NOT_FOUND", "MISSING_CATALOG_NAME")
+REFUSED = re.compile(r"error 40[13]\b")  # as the driver words a status of HTTP
 
 
 class Trino(ServerConnector):
@@ -63,9 +65,14 @@ class Trino(ServerConnector):
 
     def explain(self, error: Exception) -> Code:
         """Go by Trino's name of the error, else by what the network did."""
-        if getattr(error, "error_name", None) in MISSING:
+        name = getattr(error, "error_name", None)
+        if name in MISSING:
             return Code.DATABASE_MISSING
-        return network_cause(error) or Code.LOGIN_FAILED
+        if name == "PERMISSION_DENIED" or REFUSED.match(str(error)):
+            return Code.LOGIN_FAILED
+        if name is not None:
+            return Code.QUERY_FAILED
+        return network_cause(error) or Code.PROTOCOL_FAILED
 
     def _authentication(self) -> Any:
         from trino.auth import BasicAuthentication, JWTAuthentication

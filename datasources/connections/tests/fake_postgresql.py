@@ -3,6 +3,7 @@
 import hashlib
 import socket
 import struct
+from collections.abc import Callable
 
 from datasources.connections.tests.listeners import Listener
 
@@ -50,6 +51,20 @@ class FakePostgreSQL(Listener):
                 raise ConnectionResetError
             data += more
         return data
+
+
+def refuse(severity: str, words: str) -> Callable[[Listener, socket.socket], None]:
+    """Answer as a server without TLS that lets nobody in, and says why."""
+    fields = f"S{severity}\0C28000\0M{words}\0\0".encode()
+
+    def answer(listener: Listener, client: socket.socket) -> None:
+        listener.receive(client)
+        client.sendall(b"N")
+        listener.receive(client)
+        client.sendall(b"E" + struct.pack("!I", len(fields) + 4) + fields)
+        client.close()
+
+    return answer
 
 
 def md5_answer(username: str, password: str) -> bytes:

@@ -1,6 +1,7 @@
 """Servers of few words, each on a port of its own, that keep what they were sent."""
 
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -76,6 +77,22 @@ class Listener:
 
 def close_at_once(listener: Listener, client: socket.socket) -> None:
     client.close()
+
+
+def reset_at_once(listener: Listener, client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def say_first(words: bytes) -> Callable[[Listener, socket.socket], None]:
+    """Greet each client by these words, and hang up when it has answered."""
+
+    def answer(listener: Listener, client: socket.socket) -> None:
+        client.sendall(words)
+        listener.receive(client)
+        client.close()
+
+    return answer
 
 
 def say_garbage(listener: Listener, client: socket.socket) -> None:

@@ -50,7 +50,7 @@ class ClickHouseTests(SimpleTestCase):
                 location = f"Location: http://127.0.0.1:{target.port}/"
                 with Listener(serve_http(lambda body, s=status, to=location: (s, to, ""))) as one:
                     failure = failure_of(connector_to("clickhouse", one.port))
-                self.assertEqual(failure.code, Code.LOGIN_FAILED)
+                self.assertEqual(failure.code, Code.PROTOCOL_FAILED)
                 self.assertEqual(target.received, [])
 
     def test_goes_through_no_proxy(self):
@@ -82,7 +82,10 @@ class ClickHouseTests(SimpleTestCase):
         for number, code in (
             (81, Code.DATABASE_MISSING),
             (159, Code.DEADLINE),
+            (202, Code.SERVER_BUSY),
+            (497, Code.LOGIN_FAILED),
             (516, Code.LOGIN_FAILED),
+            (999, Code.QUERY_FAILED),
         ):
             header = f"X-ClickHouse-Exception-Code: {number}"
             text = f"Code: {number}. DB::Exception: words. (version 24.3)"
@@ -91,6 +94,26 @@ class ClickHouseTests(SimpleTestCase):
                 Listener(serve_http(lambda body, h=header, t=text: (500, h, t))) as server,
             ):
                 self.assertEqual(failure_of(connector_to("clickhouse", server.port)).code, code)
+
+    def test_says_what_a_status_means_of_which_clickhouse_says_nothing(self):
+        for status, code in (
+            (401, Code.LOGIN_FAILED),
+            (403, Code.LOGIN_FAILED),
+            (404, Code.PROTOCOL_FAILED),
+            (503, Code.SERVER_BUSY),
+        ):
+            with (
+                self.subTest(status),
+                Listener(serve_http(lambda body, s=status: (s, "X: y", "words"))) as server,
+            ):
+                self.assertEqual(failure_of(connector_to("clickhouse", server.port)).code, code)
+
+    def test_refuses_options_that_mean_nothing(self):
+        for options in ({"compress": "nonsense"}, {"secure": "maybe"}):
+            with self.subTest(options), Listener(serve_http(version)) as server:
+                failure = failure_of(connector_to("clickhouse", server.port, options=options))
+                self.assertEqual(failure.code, Code.OPTION_INVALID)
+                self.assertEqual(server.received, [])
 
 
 def version(body: str) -> tuple[int, str, str]:

@@ -24,6 +24,8 @@ from datasources.connections.tests.listeners import (
     close_at_once,
     connector_to,
     keep_silent,
+    reset_at_once,
+    say_first,
     say_garbage,
 )
 from rivergen.tests.services import free_port
@@ -34,6 +36,11 @@ HANGING = ("oracle",)
 
 # HTTP brings the password with the first request; without TLS anybody can read it.
 SENDING_IN_CLEAR = ("clickhouse",)
+
+# These begin with TLS, and cannot tell who hangs up in it from who knows none.
+STARTING_WITH_TLS = ("databricks", "snowflake", "trino")
+
+GREETINGS = (b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 BOUND_SECONDS = 15
 
@@ -117,17 +124,30 @@ class NoSuchServerTests(SimpleTestCase):
             with self.subTest(name):
                 self.assert_fails(name, free_port(), {Code.TCP_REFUSED})
 
-    def test_a_server_that_hangs_up_fails_the_login(self):
-        for name in installed_servers():
-            with self.subTest(name), Listener(close_at_once) as server:
-                self.assert_fails(name, server.port, {Code.LOGIN_FAILED, Code.TLS_FAILED})
+    def test_a_server_that_hangs_up_is_none_of_the_type(self):
+        for answer in (close_at_once, reset_at_once):
+            for name in installed_servers():
+                with self.subTest(name, answer=answer), Listener(answer) as server:
+                    self.assert_fails(name, server.port, codes_of_strangers(name))
 
-    def test_a_server_of_another_kind_fails_the_login(self):
+    def test_a_server_that_greets_in_another_way_is_none_of_the_type(self):
+        for greeting in GREETINGS:
+            for name in installed_servers():
+                with self.subTest(name, greeting=greeting), Listener(say_first(greeting)) as server:
+                    self.assert_fails(name, server.port, codes_of_strangers(name))
+
+    def test_a_server_of_another_kind_is_none_of_the_type(self):
         for name in installed_servers():
             with self.subTest(name), Listener(say_garbage) as server:
                 # Some wait for the rest of what looks like the start of a long message.
-                codes = {Code.LOGIN_FAILED, Code.TLS_FAILED, Code.DEADLINE}
+                codes = codes_of_strangers(name) | {Code.DEADLINE}
                 self.assert_fails(name, server.port, codes)
+
+    def test_a_server_that_hangs_up_does_not_want_credentials(self):
+        for name in {*installed_servers()} - {"databricks", "mssql", "oracle", "snowflake"}:
+            with self.subTest(name), Listener(close_at_once) as server:
+                failure = failure_of(connector_to(name, server.port, username=None, secrets={}))
+                self.assertEqual(failure.code, Code.PROTOCOL_FAILED)
 
     def test_a_server_that_says_nothing_is_given_up(self):
         for name in installed_servers():
@@ -148,6 +168,12 @@ class NoSuchServerTests(SimpleTestCase):
         self.assertEqual(str(failure), failure.code.label)
         self.assertEqual(repr(failure), f"ConnectionFailure({failure.code.label!r})")
         self.assertTrue(failure.__suppress_context__)
+
+
+def codes_of_strangers(name: str) -> set[Code]:
+    """Give what may be said of a server that is none of this type."""
+    tls = {Code.TLS_FAILED} if name in STARTING_WITH_TLS else set()
+    return {Code.PROTOCOL_FAILED, *tls}
 
 
 def reads_password(sent: bytes) -> bool:

@@ -192,7 +192,7 @@ class HoneypotTests(HoneypotTestCase):
                 self.honeypot.received.clear()
                 source = self.make_source(settings)
                 self.patch(source, change, self.admin)
-                self.assertEqual(self.outcome_of(source)["code"], "LOGIN_FAILED")
+                self.assertEqual(self.outcome_of(source)["code"], "PROTOCOL_FAILED")
                 self.assert_got(CANARY)
 
     def test_gets_it_by_every_way_of_connecting_if_an_admin_takes_it(self):
@@ -201,11 +201,11 @@ class HoneypotTests(HoneypotTestCase):
         source = self.make_source(settings)
         path = f"{self.path_of(source)}?verify=true"
         refused = self.call("patch", path, change, self.admin)
-        self.assertEqual(refused.json()["error"]["details"]["code"], ["LOGIN_FAILED"])
+        self.assertEqual(refused.json()["error"]["details"]["code"], ["PROTOCOL_FAILED"])
         self.assert_got(CANARY)
         draft = {"based_on": source.pk, **change}
         response = self.call("post", "/data-sources/test?wait=30", draft, self.admin)
-        self.assertEqual(response.json()["data"]["code"], "LOGIN_FAILED")
+        self.assertEqual(response.json()["data"]["code"], "PROTOCOL_FAILED")
         self.assert_got(CANARY, CANARY)
         self.patch(source, change, self.admin)
         with self.assertRaises(ConnectionFailure), self.fetch(source).connect():
@@ -220,7 +220,7 @@ class HoneypotTests(HoneypotTestCase):
         path = f"{self.path_of(source)}/credentials"
         response = self.call("patch", path, credentials, self.editor)
         self.assertEqual(response.status_code, 200, response.content)
-        self.assertEqual(self.outcome_of(source)["code"], "LOGIN_FAILED")
+        self.assertEqual(self.outcome_of(source)["code"], "PROTOCOL_FAILED")
         self.assert_got("entered-anew")
         other = self.make_source(settings)
         draft = {"based_on": other.pk, "credentials": credentials, **change}

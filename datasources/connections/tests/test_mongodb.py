@@ -3,9 +3,11 @@
 import socket
 import struct
 import threading
+from unittest import mock
 
 import bson
 from django.test import SimpleTestCase
+from dns.resolver import NXDOMAIN, LifetimeTimeout, NoAnswer
 
 from datasources.connections.failures import Code
 from datasources.connections.tests.listeners import (
@@ -74,8 +76,62 @@ class MongoDBTests(SimpleTestCase):
         for mechanism in ("GSSAPI", "MONGODB-AWS", "MONGODB-OIDC", "MONGODB-X509", "nonsense"):
             with self.subTest(mechanism), Listener(serve_mongo()) as server:
                 options = {"authMechanism": mechanism, "tls": "true"}
-                failure_of(connector_to("mongodb", server.port, options=options))
+                failure = failure_of(connector_to("mongodb", server.port, options=options))
+                self.assertEqual(failure.code, Code.OPTION_INVALID)
                 self.assertEqual(server.received, [])
+
+    def test_refuses_options_that_mean_nothing(self):
+        for name, value in (
+            ("appName", "x" * 500),
+            ("directConnection", "nonsense"),
+            ("readPreference", "nonsense"),
+            ("tls", "maybe"),
+        ):
+            with self.subTest(name), Listener(serve_mongo()) as server:
+                failure = failure_of(connector_to("mongodb", server.port, options={name: value}))
+                self.assertEqual(failure.code, Code.OPTION_INVALID)
+                self.assertEqual(server.received, [])
+
+    def test_wants_the_credentials_that_the_configuration_speaks_of(self):
+        mechanism = {"authMechanism": "SCRAM-SHA-256"}
+        for fields in ({}, {"username": None, "options": mechanism}, {"options": mechanism}):
+            with self.subTest(fields), Listener(serve_mongo()) as server:
+                failure = failure_of(connector_to("mongodb", server.port, secrets={}, **fields))
+                self.assertEqual(failure.code, Code.CREDENTIALS_UNSET)
+                self.assertEqual(server.received, [])
+
+    def test_says_what_an_error_means_by_its_number(self):
+        for number, code in (
+            (91, Code.SERVER_BUSY),
+            (50, Code.DEADLINE),
+            (13, Code.LOGIN_FAILED),
+            (59, Code.QUERY_FAILED),
+        ):
+            refusal = {"ok": 0, "code": number, "errmsg": "words"}
+            with (
+                self.subTest(number),
+                Listener(serve_mongo({"listCollections": refusal})) as server,
+            ):
+                connector = connector_to("mongodb", server.port, username=None)
+                self.assertEqual(failure_of(connector).code, code)
+
+    def test_a_name_under_which_dns_knows_no_servers_cannot_be_resolved(self):
+        for secrets in ({}, {"password": PASSWORD}):
+            for error in (NXDOMAIN(), NoAnswer(), LifetimeTimeout(timeout=1, errors=[])):
+                with (
+                    self.subTest(error=error, secrets=secrets),
+                    mock.patch("dns.resolver.resolve", side_effect=error),
+                ):
+                    connector = connector_to(
+                        "mongodb", 1, username=None, url_scheme="mongodb+srv", secrets=secrets
+                    )
+                    connector.endpoint.host = "cluster.example.test"
+                    self.assertEqual(failure_of(connector).code, Code.DNS_FAILED)
+
+    def test_a_name_that_is_too_short_for_dns_cannot_be_resolved(self):
+        connector = connector_to("mongodb", 1, url_scheme="mongodb+srv")
+        connector.endpoint.host = "127.0.0.1"
+        self.assertEqual(failure_of(connector).code, Code.DNS_FAILED)
 
     def test_a_password_in_clear_is_sent_over_tls_only(self):
         for tls in ({}, {"tls": "false"}, {"tls": "true"}):

@@ -47,13 +47,18 @@ class MSSQLTests(SimpleTestCase):
                 if is_sent:
                     connector.connect().close()
                 else:
-                    self.assertEqual(failure_of(connector).code, Code.LOGIN_FAILED)
+                    self.assertEqual(failure_of(connector).code, Code.TLS_FAILED)
                 self.assertEqual(obscured(PASSWORD) in b"".join(server.received), is_sent)
 
     def test_refuses_options_that_mean_nothing(self):
-        for option, value in (("encryption", "nonsense"), ("charset", "nonsense")):
-            with self.subTest(option), Listener(serve_tds()) as server:
-                failure_of(connector_to("mssql", server.port, options={option: value}))
+        for option, value in (
+            ("encryption", "nonsense"),
+            ("charset", "nonsense"),
+            ("charset", "utf_8_sig"),  # Python knows it, FreeTDS does not
+        ):
+            with self.subTest(value), Listener(serve_tds()) as server:
+                failure = failure_of(connector_to("mssql", server.port, options={option: value}))
+                self.assertEqual(failure.code, Code.OPTION_INVALID)
                 self.assertEqual(server.received, [])
 
     def test_refuses_a_database_in_brackets_because_freetds_would_send_it_unquoted(self):
@@ -89,7 +94,8 @@ class MSSQLTests(SimpleTestCase):
             (4060, words + freetds % 20018 + freetds % 20002, Code.DATABASE_MISSING),
             (4060, freetds % 20003 + freetds % 20002, Code.DEADLINE),
             (20009, freetds % 20009 + b"Connection refused (111)", Code.TCP_REFUSED),
-            (20009, freetds % 20002, Code.LOGIN_FAILED),
+            (17809, words + freetds % 20018 + freetds % 20002, Code.SERVER_BUSY),
+            (20009, freetds % 20002, Code.PROTOCOL_FAILED),
         ):
             with self.subTest(text):
                 error = OperationalError((number, text))

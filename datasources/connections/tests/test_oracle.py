@@ -1,11 +1,17 @@
 """Oracle, as far as its listener is asked for a service."""
 
 import socket
+from types import SimpleNamespace
 
 from django.test import SimpleTestCase
+from oracledb import DatabaseError
 
 from datasources.connections.failures import Code
-from datasources.connections.tests.listeners import Listener, connector_to
+from datasources.connections.tests.listeners import (
+    Listener,
+    connector_to,
+    keep_silent,
+)
 from datasources.connections.tests.test_connectors import failure_of
 
 REFUSE = 4
@@ -55,10 +61,28 @@ class OracleTests(SimpleTestCase):
         for number, code in (
             (12514, Code.DATABASE_MISSING),
             (12505, Code.DATABASE_MISSING),
-            (12528, Code.LOGIN_FAILED),
+            (12528, Code.SERVER_BUSY),
+            (12516, Code.SERVER_BUSY),
+            (1017, Code.LOGIN_FAILED),
         ):
             with self.subTest(number), Listener(refuse(number)) as server:
                 self.assertEqual(failure_of(connector_to("oracle", server.port)).code, code)
+
+    def test_says_what_the_database_means(self):
+        for code, meaning in (
+            ("ORA-01017", Code.LOGIN_FAILED),
+            ("ORA-28000", Code.LOGIN_FAILED),
+            ("ORA-01033", Code.SERVER_BUSY),
+        ):
+            with self.subTest(code):
+                error = DatabaseError(SimpleNamespace(full_code=code))
+                self.assertEqual(connector_to("oracle", 1).explain(error), meaning)
+
+    def test_wants_credentials_before_anything_is_sent(self):
+        with Listener(keep_silent) as server:
+            failure = failure_of(connector_to("oracle", server.port, secrets={}))
+            self.assertEqual(failure.code, Code.CREDENTIALS_UNSET)
+            self.assertEqual(server.received, [])
 
 
 def refuse(number: int):

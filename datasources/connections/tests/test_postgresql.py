@@ -15,6 +15,14 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.failures import ConnectionFailure
 from datasources.connections.policy import EgressPolicy
 from datasources.connections.stages import Stages
+from datasources.connections.tests.fake_postgresql import refuse
+from datasources.connections.tests.listeners import (
+    Listener,
+    close_at_once,
+    reset_at_once,
+    say_first,
+    say_garbage,
+)
 from datasources.connections.tests.postgresql import (
     DATABASE,
     HOST,
@@ -69,6 +77,7 @@ class PostgreSQLTests(SimpleTestCase):
             "CREDENTIALS_UNSET": {"secrets": {}},
             "DATABASE_MISSING": {"database_name": "nowhere"},
             "TLS_FAILED": {"options": {"sslmode": "require"}},
+            "OPTION_INVALID": {"options": {"sslmode": "nonsense"}},
             "FIELDS_MISSING": {"database_name": None},
         }.items():
             with self.subTest(code=code):
@@ -77,6 +86,47 @@ class PostgreSQLTests(SimpleTestCase):
                 self.assertIsNone(outcome["server_version"])
                 if code != "TLS_FAILED":  # the server has none
                     self.assertNotIn("tls", self.stages(outcome))
+
+    def test_says_which_options_are_wrong(self):
+        for options in (
+            {"channel_binding": "nonsense"},
+            {"connect_timeout": "soon"},
+            {"keepalives": "x"},
+            {"target_session_attrs": "nonsense"},
+            {"target_session_attrs": "standby"},  # which the server is not
+        ):
+            with self.subTest(options):
+                self.assertEqual(self.attempt(options=options)["code"], "OPTION_INVALID")
+        self.assertEqual(self.attempt(options={"channel_binding": "require"})["code"], "TLS_FAILED")
+
+    def test_says_what_a_refusal_means(self):
+        for severity, words, code in (
+            ("FATAL", 'database "d" does not exist', "DATABASE_MISSING"),
+            ("FATAL", 'role "database_reader" does not exist', "LOGIN_FAILED"),
+            ("FATAL", 'role "database "x"" does not exist', "LOGIN_FAILED"),
+            ("FATAL", "sorry, too many clients already", "SERVER_BUSY"),
+            ("FATAL", "the database system is starting up", "SERVER_BUSY"),
+            ("FATAL", "the database system is shutting down", "SERVER_BUSY"),
+            ("FATAL", 'no pg_hba.conf entry for host "1.2.3.4"', "LOGIN_FAILED"),
+            ("FATAL", "certificate authentication failed", "LOGIN_FAILED"),
+            ("SCHWERWIEGEND", "Passwort-Authentifizierung fehlgeschlagen", "LOGIN_FAILED"),
+            ("ERROR", "no such database: d", "DATABASE_MISSING"),
+        ):
+            with self.subTest(words), Listener(refuse(severity, words)) as server:
+                self.assertEqual(self.attempt(port=server.port)["code"], code)
+
+    def test_says_of_what_knows_no_tls_that_it_is_no_server_of_this_type(self):
+        for mode in ("prefer", "require"):
+            for answer in (
+                close_at_once,
+                reset_at_once,
+                say_garbage,
+                say_first(b"SSH-2.0-OpenSSH_9.2\r\n"),
+                say_first(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+            ):
+                with self.subTest(mode=mode, answer=answer), Listener(answer) as server:
+                    outcome = self.attempt(port=server.port, options={"sslmode": mode})
+                    self.assertEqual(outcome["code"], "PROTOCOL_FAILED")
 
     def test_sees_the_handshake_as_a_stage(self):
         outcome = self.attempt(port=self.front.port, options={"sslmode": "require"})

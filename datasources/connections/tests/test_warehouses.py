@@ -65,8 +65,19 @@ class TrinoTests(SimpleTestCase):
                 answer = (status, header, body)
                 with self.subTest(status), Listener(serve_http(lambda _, a=answer: a)) as server:
                     connector = connector_to("trino", server.port, secrets={})
-                    self.assertEqual(failure_of(connector).code, Code.CREDENTIALS_UNSET)
+                    self.assertEqual(failure_of(connector).code, Code.PROTOCOL_FAILED)
             self.assertEqual(target.received, [])
+
+    def test_wants_credentials_only_if_the_server_does(self):
+        for status, code in (
+            (401, Code.CREDENTIALS_UNSET),
+            (403, Code.CREDENTIALS_UNSET),
+            (404, Code.PROTOCOL_FAILED),
+        ):
+            answer = (status, "Content-Type: text/plain", "words")
+            with self.subTest(status), Listener(serve_http(lambda _, a=answer: a)) as server:
+                connector = connector_to("trino", server.port, secrets={})
+                self.assertEqual(failure_of(connector).code, code)
 
 
 @needs("databricks")
