@@ -1,5 +1,6 @@
 """ClickHouse."""
 
+import logging
 import re
 import ssl
 from contextlib import suppress
@@ -62,6 +63,8 @@ class ClickHouse(ServerConnector):
         configuration, endpoint = self.configuration, self.endpoint
         if configuration.options.get("secure", "false").lower() not in FLAGS:
             raise ConnectionFailure(Code.OPTION_INVALID)
+        # It warns of errors that it raises.
+        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
         pool = _pool()
         try:
             connection = Connection(

@@ -130,7 +130,7 @@ class PostgreSQL(ServerConnector):
             "dbname": configuration.database_name,
             "user": configuration.username,
             "password": self.secret,
-            "passfile": os.devnull,
+            "passfile": f"{os.devnull}/none",  # which can never be
         }
 
     def read_version(self, connection: Any) -> str:

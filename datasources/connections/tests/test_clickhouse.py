@@ -1,5 +1,6 @@
 """ClickHouse, as far as a server of ours speaks its protocol."""
 
+import logging
 import os
 import re
 import socket
@@ -21,6 +22,7 @@ from datasources.connections.failures import Code
 from datasources.connections.tests.listeners import (
     PASSWORD,
     Listener,
+    close_at_once,
     connector_to,
     keep_silent,
     say_garbage,
@@ -114,6 +116,10 @@ class ClickHouseTests(SimpleTestCase):
                 failure = failure_of(connector_to("clickhouse", server.port, options=options))
                 self.assertEqual(failure.code, Code.OPTION_INVALID)
                 self.assertEqual(server.received, [])
+
+    def test_its_driver_writes_nothing_of_a_server_that_hangs_up(self):
+        with Listener(close_at_once) as server, self.assertNoLogs(level=logging.WARNING):
+            failure_of(connector_to("clickhouse", server.port))
 
 
 def version(body: str) -> tuple[int, str, str]:

@@ -1,9 +1,10 @@
 """Logging in to PostgreSQL, live."""
 
+import os
 import ssl
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from unittest import mock
 
 import psycopg
@@ -127,6 +128,18 @@ class PostgreSQLTests(SimpleTestCase):
                 with self.subTest(mode=mode, answer=answer), Listener(answer) as server:
                     outcome = self.attempt(port=server.port, options={"sslmode": mode})
                     self.assertEqual(outcome["code"], "PROTOCOL_FAILED")
+
+    def test_writes_nothing_of_a_file_with_passwords(self):
+        with TemporaryFile() as written:
+            errors = os.dup(2)
+            self.addCleanup(os.close, errors)
+            os.dup2(written.fileno(), 2)
+            try:
+                self.assertEqual(self.attempt(secrets={})["code"], "CREDENTIALS_UNSET")
+            finally:
+                os.dup2(errors, 2)
+            written.seek(0)
+            self.assertEqual(written.read(), b"")
 
     def test_sees_the_handshake_as_a_stage(self):
         outcome = self.attempt(port=self.front.port, options={"sslmode": "require"})
