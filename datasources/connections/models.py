@@ -31,10 +31,7 @@ class ConnectionTestQuerySet(models.QuerySet["ConnectionTest"]):
 
     def for_user(self, user: User) -> Self:
         """Restrict to the organizations of an active user."""
-        return self.filter(
-            organization__memberships__user_id=user.pk,
-            organization__memberships__user__is_active=True,
-        )
+        return self.filter(organization__in=Organization.objects.for_user(user))
 
     def running(self) -> Self:
         """Restrict to those that are asked for, and not answered yet."""
