@@ -26,6 +26,7 @@ from datasources.connection_strings import (
 from datasources.connections.connectors import CONNECTORS, DataSourceType, type_choices
 from datasources.connections.connectors.base import SECRET_FIELDS, ConnectorClass
 from datasources.connections.exceptions import NoHostKey
+from datasources.connections.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
 from datasources.connections.host_keys import fingerprint as host_key_fingerprint
 from datasources.fields import TrimmedCharField, number_field, text_field
 from datasources.history import Changes, is_same_json
@@ -214,7 +215,7 @@ class DataSource(models.Model):
     ssh_local_port = number_field(1, 65_535, null=True, help_text="Null: any free port.")
 
     # Of the SSH server, in OpenSSH's form; nothing is sent to one that shows another.
-    ssh_host_key = text_field(8_192, editable=False)
+    ssh_host_key = text_field(HOST_KEY_MAX_LENGTH, editable=False)
 
     connection_pool_size = number_field(1, 100, 5)
     connection_timeout = number_field(1, 300, 30, help_text="Seconds.")

@@ -194,7 +194,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         default=None,
                         editable=False,
-                        max_length=8192,
+                        max_length=4096,
                         null=True,
                         validators=[datasources.validators.validate_text],
                     ),
