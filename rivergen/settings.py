@@ -153,11 +153,15 @@ RATE_LIMIT_TOKEN = read_rate("RATE_LIMIT_TOKEN", default="60/min")
 RATE_LIMIT_TEST = read_rate("RATE_LIMIT_TEST", default="60/min")
 
 # Tests and refreshes that one worker process has running; nearly all of their time is waiting.
-WORKER_CONCURRENCY = read_number("WORKER_CONCURRENCY", default=64, low=2, high=1024)
+WORKER_CONCURRENCY = read_number("WORKER_CONCURRENCY", default=64, low=3, high=1024)
 # How often a worker shows that it is alive; after four times as long its jobs are run again.
 WORKER_HEARTBEAT_SECONDS = 5
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
-PROCRASTINATE_IMPORT_PATHS = ["datasources.connections.tasks"]
+PROCRASTINATE_IMPORT_PATHS = [
+    "datasources.jobs",
+    "datasources.connections.tasks",
+    "datasources.schemas.tasks",
+]
 
 # What `make run` keeps on a machine: its own keys and files. Git ignores it.
 LOCAL_DIR = BASE_DIR / ".local"

@@ -13,24 +13,20 @@ import multiprocessing
 import os
 import resource
 import signal
-import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 
-from datasources.connections.attempt import attempt
 from datasources.connections.configuration import Configuration
-from datasources.connections.failures import Code
-from datasources.connections.outcome import Outcome, no_outcome, read_outcome, read_stage
 from datasources.connections.policy import EgressPolicy
-from datasources.connections.stages import Stage, StageName, Stages, stage
 
-# Beyond `connection_timeout`: the child has to start, and what ends in time has to be told.
+# Beyond its time: the child has to start, and what ends in time has to be told.
 GRACE_SECONDS = 0.5
 # Many that load their drivers at once leave the processor to the worker, which has their deadlines.
 NICENESS = 10
@@ -42,7 +38,7 @@ KEPT_VARIABLES = ("LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ
 KEPT_PREFIX = "AWS_"  # of the storage
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__, "datasources.connections.preload"])
+CONTEXT.set_forkserver_preload([__name__, "datasources.preload"])
 # To start a child takes some milliseconds, in which other jobs are to be fetched. It is one thread:
 # multiprocessing is not made for several, and what is started is ended after that.
 STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
@@ -58,35 +54,59 @@ def start_forkserver() -> None:
         os.environ.update(environment)
 
 
-async def attempt_in_child(configuration: Configuration, policy: EgressPolicy) -> Outcome:
-    """Reach a source, log in, and ask it something, in a child process.
+class Work(Protocol):
+    """What a child does: a function of a module, which tells what it has to tell."""
+
+    def __call__(
+        self, configuration: Configuration, policy: EgressPolicy, tell: Callable[..., None]
+    ) -> None: ...
+
+
+class Listener(Protocol):
+    """Hears what a child tells; it may stop anywhere."""
+
+    seconds: float
+    """How long the child may take, counted from the call; what it tells may change that."""
+    seconds_max: float
+    is_over: bool
+    """Whether all is told."""
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Take note of a message. Raises KeyError, TypeError or ValueError for nonsense."""
+
+
+async def run_in_child(
+    work: Work, configuration: Configuration, policy: EgressPolicy, listener: Listener
+) -> bool:
+    """Do something in a child process, and give whether it came to an end in time.
 
     It goes through any free port where the configuration names an `ssh_local_port`: that one is for
     `DataSource.connect`, and whoever tests could keep it from others.
 
-    The child is ended when `connection_timeout` and half a second are over, counted from the call,
-    and when this is cancelled.
+    The child is ended when its time and half a second are over, counted from the call, and when
+    this is cancelled.
     """
     configuration = dataclasses.replace(configuration, ssh_local_port=None)
-    seconds = configuration.connection_timeout + GRACE_SECONDS
     receiver, sender = CONTEXT.Pipe(duplex=False)
     storage = {"STORAGE_ROOT": settings.STORAGE_ROOT, "STORAGE_URL": settings.STORAGE_URL}
+    seconds_max = listener.seconds_max + GRACE_SECONDS
     child = CONTEXT.Process(
-        target=_attempt_and_tell,
-        args=(sender, configuration, policy, storage, seconds),
+        target=_be_child,
+        args=(sender, work, configuration, policy, storage, seconds_max),
         daemon=True,
     )
-    progress = Progress(receiver)
     loop = asyncio.get_running_loop()
+    start = loop.time() + GRACE_SECONDS
+    messages = Messages(receiver, listener)
     try:
-        deadline = loop.time() + seconds
         await loop.run_in_executor(STARTER, _start, child, sender)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                await progress.end()
-        return progress.outcome()
+            async with asyncio.timeout_at(start + listener.seconds) as timeout:
+                while await messages.more():
+                    timeout.reschedule(start + listener.seconds)
+        return messages.is_over
     finally:
-        progress.close()
+        messages.close()
         await asyncio.shield(loop.run_in_executor(STARTER, _end, child, sender))
 
 
@@ -107,33 +127,23 @@ def _end(child: ForkServerProcess, sender: "Connection[object, object]") -> None
     sender.close()
 
 
-class Progress:
-    """What a child has told so far, in lines of JSON; it may stop anywhere."""
+class Messages:
+    """What comes from a child, in lines of JSON."""
 
-    def __init__(self, receiver: "Connection[object, object]") -> None:
+    def __init__(self, receiver: "Connection[object, object]", listener: Listener) -> None:
         self._receiver = receiver
+        self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._end: asyncio.Future[None] = self._loop.create_future()
         self._line = b""
-        self._outcome: Outcome | None = None
-        self._passed: list[Stage] = []
-        self._running: tuple[StageName, float] | None = None
+        self._news = asyncio.Event()
+        self.is_over = False
         self._loop.add_reader(receiver.fileno(), self._read)
 
-    async def end(self) -> None:
-        """Return once the child has told the outcome, or has ended without."""
-        # Else the deadline would cancel it, as if it had come.
-        await asyncio.shield(self._end)
-
-    def outcome(self) -> Outcome:
-        """Give the outcome: that it took too long, or that the driver crashed, if it told none."""
-        if self._outcome is not None:
-            return self._outcome
-        stages = [*self._passed]
-        if self._running is not None:
-            name, start = self._running
-            stages.append(stage(name, False, time.monotonic() - start))
-        return no_outcome(Code.DRIVER_CRASHED if self._end.done() else Code.DEADLINE, stages)
+    async def more(self) -> bool:
+        """Wait until something was told; false if there will be nothing more."""
+        await self._news.wait()
+        self._news.clear()
+        return not self.is_over
 
     def close(self) -> None:
         """Listen no longer."""
@@ -141,28 +151,22 @@ class Progress:
         self._receiver.close()
 
     def _read(self) -> None:
+        self._news.set()
         part = os.read(self._receiver.fileno(), MESSAGE_MAX_BYTES)
         *lines, self._line = (self._line + part).split(b"\n")
         with contextlib.suppress(KeyError, RecursionError, TypeError, ValueError):
             for line in lines:
-                self._take(json.loads(line))
-            if part and self._outcome is None and len(self._line) < MESSAGE_MAX_BYTES:
+                self._listener.take(json.loads(line))
+            if part and not self._listener.is_over and len(self._line) < MESSAGE_MAX_BYTES:
                 return
         # What a driver does at its end, such as waiting for its threads, is of no interest.
         self._loop.remove_reader(self._receiver.fileno())
-        self._end.set_result(None)
-
-    def _take(self, message: dict[str, Any]) -> None:
-        """Take note of a message. Raises KeyError, TypeError or ValueError for nonsense."""
-        if "outcome" in message:
-            self._outcome = read_outcome(message["outcome"])
-        else:
-            self._passed = [read_stage(one) for one in message["passed"]]
-            self._running = (message["running"], time.monotonic())
+        self.is_over = True
 
 
-def _attempt_and_tell(
+def _be_child(
     sender: "Connection[object, object]",
+    work: Work,
     configuration: Configuration,
     policy: EgressPolicy,
     storage: dict[str, Any],
@@ -181,10 +185,7 @@ def _attempt_and_tell(
     def tell(**message: object) -> None:
         os.write(sender.fileno(), json.dumps(message).encode() + b"\n")
 
-    def tell_stage(stages: Stages, name: StageName) -> None:
-        tell(running=name, passed=[stage for stage in stages.shown() if stage["ok"]])
-
-    tell(outcome=attempt(configuration, policy, Stages(tell_stage)))
+    work(configuration, policy, tell)
 
 
 def limit_memory() -> None:

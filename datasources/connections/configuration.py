@@ -5,6 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# What decides how a source is connected to, and not which one.
+TUNING = (
+    *("ssh_local_port", "connection_pool_size", "connection_timeout", "query_timeout"),
+    *("max_retries", "secrets"),
+)
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -43,3 +49,7 @@ class Configuration:
     def without_secrets(self) -> dict[str, Any]:
         """Give all but the secrets, as JSON that the constructor takes."""
         return {name: getattr(self, name) for name in self.field_names()}
+
+    def place(self) -> dict[str, Any]:
+        """Give all that decides which source this is, and what of it is seen."""
+        return {name: value for name, value in vars(self).items() if name not in TUNING}

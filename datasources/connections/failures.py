@@ -90,6 +90,26 @@ class Code(TextChoices):
         "The source was reached, but a trivial query fails. Check that it is healthy and of this "
         "type.",
     )
+    SCHEMA_MISSING = "SCHEMA_MISSING", "There is no such schema. Check schema_name."
+    SCHEMA_UNREADABLE = (
+        "SCHEMA_UNREADABLE",
+        "The source was reached, but its tables and columns cannot be read. Check what the user "
+        "may see, and that query_timeout is long enough.",
+    )
+    SCHEMA_TOO_LARGE = (
+        "SCHEMA_TOO_LARGE",
+        "There are more tables or columns than can be kept. Name one schema in schema_name.",
+    )
+    SCHEMA_DEADLINE = (
+        "SCHEMA_DEADLINE",
+        "Reading the tables and columns took longer than is allowed. Name one schema in "
+        "schema_name.",
+    )
+    SOURCE_CHANGED = (
+        "SOURCE_CHANGED",
+        "The data source was changed while its schema was read; what was read is dropped. Refresh "
+        "it again.",
+    )
     DRIVER_MISSING = (
         "DRIVER_MISSING",
         "The driver for this type is not installed, or cannot be used safely on this machine. Ask "

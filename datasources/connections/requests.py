@@ -8,9 +8,10 @@ from rest_framework.request import Request
 from datasources.connections.configuration import Configuration
 from datasources.connections.models import ConnectionTest, configuration_of
 from datasources.connections.serializers import DraftSerializer, HostKeyConfirmationSerializer
-from datasources.connections.tasks import Queue, test_connection
+from datasources.connections.tasks import test_connection
 from datasources.connections.throttling import EXPRESS_MAX, count_running, count_test
 from datasources.credentials.serializers import CredentialsUpdateSerializer
+from datasources.jobs import Queue
 from datasources.models import DataSource
 from datasources.requests import creating_roles
 from datasources.serializers import DataSourceUpdateSerializer

@@ -15,16 +15,17 @@ import psutil
 from django.conf import settings
 from django.test import SimpleTestCase
 
+from datasources.connections.attempt_in_child import Progress, attempt_in_child
 from datasources.connections.child import (
     CONTEXT,
     MEMORY_MAX_BYTES,
     MESSAGE_MAX_BYTES,
-    Progress,
-    attempt_in_child,
+    Messages,
     forget_environment,
     start_forkserver,
 )
 from datasources.connections.configuration import Configuration
+from datasources.connections.failures import Code
 from datasources.connections.outcome import no_outcome
 from datasources.connections.policy import EgressPolicy
 from rivergen.egress_rules import parse_rules
@@ -36,7 +37,7 @@ POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
 # A worker of few words: it is killed while its child waits.
 WORKER = """
 import asyncio, sys
-from datasources.connections.child import attempt_in_child
+from datasources.connections.attempt_in_child import attempt_in_child
 from datasources.connections.tests.test_child import POLICY, configuration
 from rivergen.tests.services import free_port
 
@@ -170,33 +171,31 @@ class ChildTests(SimpleTestCase):
         self.assertFalse(outcome["stages"][-1]["ok"])
 
     def test_a_child_that_stops_in_the_middle_of_a_message_holds_up_nobody(self):
-        async def hear(progress):
-            while not progress.outcome()["stages"]:
-                await asyncio.sleep(0)
+        is_over, outcome = self.tell(b'{"running": "tcp", "passed": []}\n{"outc')
+        self.assertFalse(is_over)
+        self.assertEqual(outcome["stages"][0]["stage"], "tcp")
 
-        outcome = self.tell(b'{"running": "tcp", "passed": []}\n{"outc', hear)
-        self.assertEqual((outcome["code"], outcome["stages"][0]["stage"]), ("DEADLINE", "tcp"))
-
-    def test_a_child_that_talks_nonsense_is_a_crash_of_the_driver(self):
+    def test_a_child_that_talks_nonsense_is_over(self):
         outcome = no_outcome("SSH_HOST_KEY_UNCONFIRMED")
         nonsense = (b"words\n", b"{}\n", b"[]\n", b'{"outcome": 1}\n', b"[" * 9999 + b"\n")
         host_key = json.dumps({"outcome": outcome | {"ssh_host_key": f"ssh-rsa {'A' * 9999}"}})
         nonsense += (bytes(MESSAGE_MAX_BYTES), host_key.encode() + b"\n")
         for message in nonsense:
             with self.subTest(message[:20]):
-                self.assertEqual(self.tell(message, Progress.end)["code"], "DRIVER_CRASHED")
+                self.assertEqual(self.tell(message), (True, no_outcome("DEADLINE")))
 
-    def tell(self, message, hear):
-        """Be a child that tells this; give the outcome that was heard."""
+    def tell(self, message):
+        """Be a child that tells this; give whether it is over by that, and the outcome."""
 
         async def listen():
             receiver, sender = CONTEXT.Pipe(duplex=False)
             with receiver, sender:
-                progress = Progress(receiver)
+                progress = Progress(1)
+                messages = Messages(receiver, progress)
                 os.write(sender.fileno(), message)
-                await asyncio.wait_for(hear(progress), PATIENCE_SECONDS)
-                progress.close()
-                return progress.outcome()
+                await asyncio.wait_for(messages.more(), PATIENCE_SECONDS)
+                messages.close()
+                return messages.is_over, progress.outcome(Code.DEADLINE)
 
         return asyncio.run(listen())
 

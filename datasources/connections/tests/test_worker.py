@@ -20,6 +20,7 @@ from django.test import SimpleTestCase, TransactionTestCase, override_settings
 from django.utils import timezone
 from procrastinate import RetryStrategy
 
+from datasources import jobs
 from datasources.connections import requests, tasks
 from datasources.connections.models import KEPT_FOR, ConnectionTest
 from datasources.connections.testing import PATIENCE_SECONDS, Worker, run_jobs
@@ -104,7 +105,7 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
             "UPDATE procrastinate_jobs SET status = 'doing', attempts = %s, worker_id = NULL",
             attempts,
         )
-        tasks.retry_stalled_jobs.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
+        jobs.retry_stalled_jobs.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
 
     def test_the_job_of_a_killed_worker_is_done_once_by_another_one(self):
         with Worker() as killed:
@@ -128,32 +129,33 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
 
     def test_a_lost_job_is_run_again(self):
         test = self.ask()
-        self.lose_job(attempts=tasks.ATTEMPTS_MAX - 2)
+        self.lose_job(attempts=jobs.ATTEMPTS_MAX - 2)
         run_jobs()
         test.refresh_from_db()
         self.assertEqual(test.outcome["code"], "EGRESS_DENIED")
 
     def test_a_job_that_has_killed_its_workers_is_given_up(self):
         test = self.ask()
-        self.lose_job(attempts=tasks.ATTEMPTS_MAX - 1)
+        self.lose_job(attempts=jobs.ATTEMPTS_MAX - 1)
         run_jobs()
         test.refresh_from_db()
         self.assertEqual(test.outcome["code"], "DRIVER_CRASHED")
         self.assertEqual(test.ciphertext, b"")
         self.assertEqual(self.shown()["last_test"]["code"], "DRIVER_CRASHED")
-        self.assertEqual(self.jobs(), [("failed", tasks.ATTEMPTS_MAX)])
+        self.assertEqual(self.jobs(), [("failed", jobs.ATTEMPTS_MAX)])
 
     def test_a_test_that_cannot_be_run_is_given_up_after_some_attempts(self):
         test = self.ask()
-        at_once = RetryStrategy(max_attempts=tasks.ATTEMPTS_MAX - 1)
+        at_once = RetryStrategy(max_attempts=jobs.ATTEMPTS_MAX - 1)
         with (
             mock.patch.object(tasks.test_connection, "retry_strategy", at_once),
             mock.patch(
-                "datasources.connections.child.attempt_in_child", side_effect=OSError("no process")
+                "datasources.connections.attempt_in_child.attempt_in_child",
+                side_effect=OSError("no process"),
             ) as attempt,
         ):
             run_jobs()
-        self.assertEqual(attempt.call_count, tasks.ATTEMPTS_MAX)
+        self.assertEqual(attempt.call_count, jobs.ATTEMPTS_MAX)
         test.refresh_from_db()
         self.assertEqual((test.outcome or {}).get("code"), "DRIVER_CRASHED")
 
@@ -161,7 +163,7 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
         with mock.patch.object(requests, "EXPRESS_MAX", 0):
             many = [self.ask(connection_timeout=300).pk for _ in range(2)]
         few = self.ask(connection_timeout=1)
-        with Worker(WORKER_CONCURRENCY="2") as worker:
+        with Worker(WORKER_CONCURRENCY="3") as worker:
             wait_for(few, PATIENCE_SECONDS)
             self.assertEqual((few.outcome or {}).get("code"), "DEADLINE")
             self.assertEqual(ConnectionTest.objects.running().filter(pk__in=many).count(), 2)

@@ -12,13 +12,15 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 
 from datasources.connections.child import start_forkserver
-from datasources.connections.tasks import Queue
+from datasources.jobs import Queue
 
 logger = logging.getLogger("rivergen.worker")
 
 PAUSE_SECONDS = 1
-# One of so many places is for the express alone; it may have the others, too.
+# One of so many places is for the express alone; it may have the others, too, but for those of
+# schemas: to read one takes a processor, not only time.
 EXPRESS_SHARE = 4
+SCHEMAS_SHARE = 8
 # Then what still runs is stopped, and left to the next worker.
 GRACEFUL_SECONDS = 20
 
@@ -59,8 +61,13 @@ async def run_worker() -> None:
     """Run jobs until the database is lost, which ends it without an error now and then."""
     assert isinstance(app.connector, DjangoConnector)
     express_places = max(settings.WORKER_CONCURRENCY // EXPRESS_SHARE, 1)
-    other_places = settings.WORKER_CONCURRENCY - express_places
-    lanes = (([Queue.EXPRESS], express_places), ([*Queue], other_places))
+    schema_places = max(settings.WORKER_CONCURRENCY // SCHEMAS_SHARE, 1)
+    other_places = settings.WORKER_CONCURRENCY - express_places - schema_places
+    lanes = (
+        ([Queue.EXPRESS], express_places),
+        ([Queue.SCHEMAS], schema_places),
+        ([Queue.EXPRESS, Queue.TESTS], other_places),
+    )
     with app.replace_connector(app.connector.get_worker_connector()) as worker_app:
         async with worker_app.open_async():
             logger.info("Ready, for %s jobs at a time.", settings.WORKER_CONCURRENCY)

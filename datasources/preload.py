@@ -1,4 +1,4 @@
-"""Imported by the fork server: children that load drivers, many at once, would be late for it.
+"""Imported by the fork server: children that load all this, many at once, would be late for it.
 
 Only drivers that start no thread when they are imported: a fork would lose it.
 """
@@ -8,9 +8,12 @@ from importlib import import_module
 
 from datasources.connections.child import forget_environment
 
+MODULES = ("datasources.connections.attempt_in_child", "datasources.schemas.reading")
 DRIVERS = ("clickhouse_connect", "oracledb", "psycopg", "pymongo", "pymssql", "pymysql")
 
 forget_environment()  # some look into it as soon as they are imported
 for driver in DRIVERS:
     with suppress(ImportError):
         import_module(driver)
+for module in MODULES:
+    import_module(module)
