@@ -11,3 +11,4 @@ class DataSourcesConfig(AppConfig):
         super().import_models()
         import_module("datasources.credentials.models")
         import_module("datasources.connections.models")
+        import_module("datasources.schemas.models")

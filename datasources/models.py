@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from functools import reduce
 from operator import or_
 from typing import Any, NoReturn, Self
@@ -84,6 +86,11 @@ DESTINATION_FIELDS = (
 )
 # Which SSH server it is: another one has another host key.
 SSH_SERVER_FIELDS = ("ssh_host", "ssh_port")
+# A change of these may let another schema be read, or let it be read at all.
+SCHEMA_FIELDS = frozenset(DESTINATION_FIELDS) | {
+    *("connection_string", "database_name", "schema_name", "file_path", "username"),
+    *SECRET_FIELDS,
+}
 SEARCHED_FIELDS = ("name", "description", "host", "database_name")
 
 
@@ -147,6 +154,20 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         """Refuse: the change would pass the history by."""
         raise UnrecordedChangeError
 
+    def due_for_refresh(self) -> Self:
+        """Restrict to those whose schema is to be read by now, the longest due first."""
+        due = self.filter(schema_next_refresh_at__lte=timezone.now())
+        return due.exclude(schema_status=DataSource.SchemaStatus.REFRESHING).order_by(
+            "schema_next_refresh_at"
+        )
+
+    def record_schema(self, **columns: Any) -> int:
+        """Store what became of reading the schema; an observation, as with `record_test`.
+
+        `columns` are some of `schema_status`, `schema_refreshed_at`, `schema_next_refresh_at`.
+        """
+        return super().update(**columns)
+
     def record_test(self, result: dict[str, Any], *, version: int | None) -> int:
         """Show the result of a connection test; not on those that have another version by now.
 
@@ -176,6 +197,14 @@ class DataSource(models.Model):
         UNSET = "unset"
         SET = "set"
         UNCONFIRMED = "unconfirmed"
+
+    class SchemaStatus(models.TextChoices):
+        """Whether the schema was read, and is being read."""
+
+        UNREAD = "unread"
+        REFRESHING = "refreshing"
+        READY = "ready"
+        FAILED = "failed"
 
     role: str  # set by `for_user`
 
@@ -224,6 +253,12 @@ class DataSource(models.Model):
 
     schema_auto_refresh = models.BooleanField(default=False)
     schema_refresh_interval = number_field(60, 2_592_000, 3_600, help_text="Seconds.")
+
+    schema_status = models.CharField(
+        max_length=16, choices=SchemaStatus.choices, default=SchemaStatus.UNREAD, editable=False
+    )
+    schema_refreshed_at = models.DateTimeField(null=True, default=None, editable=False)
+    schema_next_refresh_at = models.DateTimeField(null=True, default=None, editable=False)
 
     # Set with the secrets, shown with them, and, unlike them, in clear.
     username = text_field(255, editable=False)
@@ -283,6 +318,11 @@ class DataSource(models.Model):
             ),
             models.Index(
                 fields=["organization", "updated_at", "id"], name="data_source_by_updated"
+            ),
+            models.Index(
+                "schema_next_refresh_at",
+                condition=models.Q(schema_next_refresh_at__isnull=False),
+                name="data_source_due_for_refresh",
             ),
             GinIndex("tags", name="data_source_tags"),  # `?tag=`
             # `?search=`: icontains compares upper case.
@@ -349,6 +389,7 @@ class DataSource(models.Model):
                 raise ValidationError({"workspace_id": WORKSPACE_GONE})
             self.workspace = workspace
         self.organization_id = self.workspace.organization_id
+        self._schedule_refresh({"schema_auto_refresh"})
         self._check(("name", "type", "username", *UPDATABLE_FIELDS))
 
     def take_secrets(self) -> dict[str, str]:
@@ -645,6 +686,8 @@ class DataSource(models.Model):
         self.version += bool(differences)
         # Secrets have rows of their own, and all else that differs is a column of this one.
         columns = [field for field in differences if field not in SECRET_FIELDS]
+        if self._schedule_refresh(differences.keys()):
+            columns.append("schema_next_refresh_at")
         with self._unique_name():
             super().save(update_fields=[*columns, "version", "updated_at", "updated_by"])
         if differences:
@@ -657,6 +700,23 @@ class DataSource(models.Model):
                 request_id=request_id,
                 changes=differences,
             )
+
+    def _schedule_refresh(self, changed: AbstractSet[str]) -> bool:
+        """Say when the schema is to be read next, after a change; give whether that moves.
+
+        Due at once is one that was never read, or may be another one now; the others keep their
+        distance from the last time. One that is being read is scheduled anew when that has ended.
+        """
+        before, now = self.schema_next_refresh_at, timezone.now()
+        if not self.schema_auto_refresh:
+            self.schema_next_refresh_at = None
+        elif not changed.isdisjoint(SCHEMA_FIELDS):
+            self.schema_next_refresh_at = now
+        elif not changed.isdisjoint(("schema_auto_refresh", "schema_refresh_interval")):
+            interval = timedelta(seconds=self.schema_refresh_interval)
+            last = self.schema_refreshed_at
+            self.schema_next_refresh_at = now if last is None else max(now, last + interval)
+        return self.schema_next_refresh_at != before
 
     def _update_credentials_status(self, differences: Changes) -> None:
         """Sum up what became of the secrets, if anything did."""

@@ -1,0 +1,321 @@
+"""What sources were found to have, when, and the readings that find it out."""
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any, Self
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models.functions import Lag, RowNumber
+from django.utils import timezone
+
+from datasources.connections.failures import Code
+from datasources.connections.models import configuration_of
+from datasources.models import DataSource
+from datasources.schemas.assembly import Key
+from datasources.schemas.content import BLOCK_TABLES, Content, lines_of, read_list
+from datasources.schemas.schedule import next_refresh_at
+from organizations.models import Organization, User
+
+# Of each data source: how many snapshots, and none that was replaced so long ago; but the last.
+KEPT_COUNT = 100
+KEPT_DAYS = 365
+# Some megabytes at a time, for a search through all.
+BLOCKS_AT_ONCE = 20
+CONTENTS_AT_ONCE = 100
+
+
+class SchemaContent(models.Model):
+    """The tables of a source at some time, once for all snapshots that found the same."""
+
+    organization = models.ForeignKey(
+        Organization, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    digest = models.CharField(max_length=64)
+    table_count = models.IntegerField()
+    column_count = models.IntegerField()
+    names = models.BinaryField(help_text="Compressed JSON: schema and name of each table, sorted.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "digest"], name="schema_content_unique")
+        ]
+
+    def __str__(self) -> str:
+        return self.digest
+
+    def keys(self) -> list[Key]:
+        """Give schema and name of each table, in their order."""
+        return [(schema, name) for schema, name in read_list(bytes(self.names))]
+
+    def lines(self, start: int = 0) -> Iterator[bytes]:
+        """Give each table as JSON, from a position on."""
+        for number, lines in self._blocks(start // BLOCK_TABLES):
+            yield from lines[max(start - number * BLOCK_TABLES, 0) :]
+
+    def lines_before(self, end: int) -> Iterator[bytes]:
+        """Give each table as JSON, from a position backwards, that one not included."""
+        for number in range((end - 1) // BLOCK_TABLES, -1, -1):
+            for _, lines in self._blocks(number, number + 1):
+                yield from reversed(lines[: end - number * BLOCK_TABLES])
+
+    def line_at(self, position: int) -> bytes:
+        """Give the table at a position, as JSON."""
+        return next(iter(self.lines(position)))
+
+    def _blocks(self, start: int, end: int | None = None) -> Iterator[tuple[int, list[bytes]]]:
+        """Give the blocks from one to another: their number, and the lines in each.
+
+        One is fetched at first, which is enough for a page, and then more at a time.
+        """
+        end = -(-self.table_count // BLOCK_TABLES) if end is None else end
+        count = 1
+        while start < end:
+            blocks = self.blocks.filter(number__gte=start, number__lt=min(start + count, end))
+            for number, data in blocks.values_list("number", "data"):
+                yield number, lines_of(bytes(data))
+            start, count = start + count, min(2 * count, BLOCKS_AT_ONCE)
+
+
+class SchemaBlock(models.Model):
+    """A part of a content: up to `BLOCK_TABLES` tables, compressed."""
+
+    content = models.ForeignKey(
+        SchemaContent, on_delete=models.CASCADE, related_name="blocks", db_index=False
+    )
+    number = models.IntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            # Also the index that a content is read by.
+            models.UniqueConstraint(fields=["content", "number"], name="schema_block_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.content_id}, block {self.number}"
+
+
+class SchemaSnapshotQuerySet(models.QuerySet["SchemaSnapshot"]):
+    """Snapshots of any data sources."""
+
+    def outdated(self, count: int, days: int) -> Self:
+        """Restrict to those that are not to be kept: never the last one of a data source."""
+        ranked = SchemaSnapshot.objects.annotate(
+            rank=newest_first(RowNumber()), replaced_at=newest_first(Lag("read_at"))
+        ).filter(
+            models.Q(rank__gt=count) | models.Q(replaced_at__lt=timezone.now() - timedelta(days))
+        )
+        return self.filter(pk__in=ranked.filter(rank__gt=1).values("pk"))
+
+
+class SchemaSnapshot(models.Model):
+    """That a data source was found to have other tables or columns than before."""
+
+    data_source = models.ForeignKey(
+        DataSource, on_delete=models.CASCADE, related_name="schema_snapshots", db_index=False
+    )
+    number = models.IntegerField(help_text="Counts the snapshots of the data source, from 1.")
+    content = models.ForeignKey(SchemaContent, on_delete=models.RESTRICT, related_name="snapshots")
+    read_at = models.DateTimeField()
+
+    objects = SchemaSnapshotQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            # Also the index that the last one is found by.
+            models.UniqueConstraint(fields=["data_source", "number"], name="schema_snapshot_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.data_source_id}, snapshot {self.number}"
+
+
+def newest_first(function: models.Func) -> models.Window:
+    """Apply a window function to the snapshots of each data source."""
+    return models.Window(function, partition_by="data_source", order_by="-number")
+
+
+class SchemaRefreshQuerySet(models.QuerySet["SchemaRefresh"]):
+    """The last refreshes of any data sources."""
+
+    def running(self) -> Self:
+        """Restrict to those that have not ended."""
+        return self.filter(finished_at=None)
+
+    def start(
+        self, data_sources: Iterable[DataSource], user: User | None = None
+    ) -> list["SchemaRefresh"]:
+        """Store that these are to be refreshed; they are locked, and not being refreshed.
+
+        `user` is None if the schedule asks.
+        """
+        now = timezone.now()
+        refreshes: Any = [
+            SchemaRefresh(data_source=data_source, requested_at=now, requested_by=user)
+            for data_source in data_sources
+        ]
+        self.bulk_create(
+            refreshes,
+            update_conflicts=True,
+            unique_fields=["data_source"],
+            update_fields=[*SchemaRefresh.OF_ONE],
+        )
+        started = DataSource.objects.filter(pk__in=[one.data_source_id for one in refreshes])
+        started.record_schema(schema_status=DataSource.SchemaStatus.REFRESHING)
+        return refreshes
+
+
+class SchemaRefresh(models.Model):
+    """The last refresh of a data source, running or ended: there is never a second one."""
+
+    # What is another refresh's at the next.
+    OF_ONE = (
+        *("refresh_id", "requested_at", "requested_by", "finished_at", "code"),
+        *("tables_read", "tables_total"),
+    )
+
+    data_source = models.OneToOneField(
+        DataSource, on_delete=models.CASCADE, primary_key=True, related_name="schema_refresh"
+    )
+    refresh_id = models.UUIDField(default=uuid.uuid4)
+    requested_at = models.DateTimeField()
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        help_text="Null: the schedule.",
+    )
+    finished_at = models.DateTimeField(null=True, default=None)
+    code = models.CharField(max_length=32, null=True, default=None)
+    tables_read = models.IntegerField(null=True, default=None)
+    tables_total = models.IntegerField(null=True, default=None)
+    failures = models.IntegerField(default=0, help_text="In a row.")
+    row_estimates = models.BinaryField(
+        default=b"", help_text="Compressed JSON: those of the tables in the last snapshot."
+    )
+
+    objects = SchemaRefreshQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return str(self.refresh_id)
+
+    def finish(self, code: Code, of: DataSource, content: Content | None = None) -> None:
+        """Store how it ended and what was read, in one: all of it or nothing.
+
+        `of` is the data source as it was when the reading began; what was read is dropped if it is
+        found elsewhere by now. Does nothing if this refresh has ended, or is not the last one.
+        """
+        with transaction.atomic():
+            # The data source first, as a deletion does it: nobody waits in a circle.
+            data_source = DataSource.objects.for_update().filter(pk=self.data_source_id).first()
+            refresh = self._running().select_for_update().first()
+            if data_source is None or refresh is None:
+                return
+            now = timezone.now()
+            if content is not None and place_of(data_source) != place_of(of):
+                code = Code.SOURCE_CHANGED
+            elif content is not None:
+                store_snapshot(data_source, content)
+                refresh.row_estimates = content.row_estimates
+            refresh.code, refresh.finished_at = code, now
+            refresh.failures = 0 if code == Code.OK else refresh.failures + 1
+            refresh.save(update_fields=["code", "finished_at", "failures", "row_estimates"])
+            status = DataSource.SchemaStatus
+            has_changed = of.version != data_source.version
+            DataSource.objects.filter(pk=data_source.pk).record_schema(
+                schema_status=status.READY if code == Code.OK else status.FAILED,
+                schema_refreshed_at=now if code == Code.OK else data_source.schema_refreshed_at,
+                schema_next_refresh_at=next_refresh_at(data_source, refresh.failures, has_changed),
+            )
+
+    def advance(self, tables_read: int | None, tables_total: int | None) -> None:
+        """Show how far it is."""
+        self._running().update(tables_read=tables_read, tables_total=tables_total)
+
+    def _running(self) -> SchemaRefreshQuerySet:
+        refreshes = SchemaRefresh.objects.running()
+        return refreshes.filter(data_source_id=self.data_source_id, refresh_id=self.refresh_id)
+
+    @property
+    def etag(self) -> str:
+        """What stands for the row estimates in an entity tag."""
+        return hashlib.sha256(bytes(self.row_estimates)).hexdigest()[:16]
+
+    def result(self) -> dict[str, Any]:
+        """Give what a client may see; what is not known yet is null."""
+        return {
+            "refresh_id": self.refresh_id,
+            "data_source_id": self.data_source_id,
+            "requested_at": self.requested_at,
+            "requested_by_user_id": self.requested_by_id,
+            "finished_at": self.finished_at,
+            "ok": None if self.code is None else self.code == Code.OK,
+            "code": self.code,
+            "message": None if self.code is None else Code(self.code).label,
+            "tables_read": self.tables_read,
+            "tables_total": self.tables_total,
+        }
+
+
+def place_of(data_source: DataSource) -> dict[str, Any]:
+    """Give all that decides what is read of a data source."""
+    return configuration_of(data_source, secrets={}).place()
+
+
+def store_snapshot(data_source: DataSource, content: Content) -> None:
+    """Store what was read of a locked data source, unless it is what was read before."""
+    last = data_source.schema_snapshots.select_related("content").first()
+    if last is not None and last.content.digest == content.digest:
+        return
+    SchemaSnapshot.objects.create(
+        data_source=data_source,
+        number=last.number + 1 if last else 1,
+        content=store_content(data_source.organization_id, content),
+        read_at=timezone.now(),
+    )
+
+
+def store_content(organization_id: int, content: Content) -> SchemaContent:
+    """Store a content, unless the organization has it; locked, so that nobody removes it."""
+    stored, is_new = SchemaContent.objects.select_for_update(no_key=True).get_or_create(
+        organization_id=organization_id,
+        digest=content.digest,
+        defaults={
+            "table_count": content.table_count,
+            "column_count": content.column_count,
+            "names": content.names,
+        },
+    )
+    if is_new:
+        SchemaBlock.objects.bulk_create(
+            SchemaBlock(content=stored, number=number, data=data)
+            for number, data in enumerate(content.blocks)
+        )
+    return stored
+
+
+def prune(count: int = KEPT_COUNT, days: int = KEPT_DAYS) -> tuple[int, int]:
+    """Delete the snapshots that are not to be kept, and the contents that none refers to.
+
+    Gives how many there were of both. What is in use at the time is left to the next time.
+    """
+    snapshots, _ = SchemaSnapshot.objects.outdated(count, days).delete()
+    contents = 0
+    last_id = 0
+    while True:
+        with transaction.atomic():
+            unused = SchemaContent.objects.filter(pk__gt=last_id, snapshots=None).order_by("pk")
+            locked = unused.select_for_update(skip_locked=True, of=("self",))
+            ids = [*locked.values_list("pk", flat=True)[:CONTENTS_AT_ONCE]]
+            if not ids:
+                return snapshots, contents
+            last_id = ids[-1]
+            # Asked again: a snapshot may have come to be before the lock.
+            still_unused = SchemaContent.objects.filter(pk__in=ids, snapshots=None)
+            contents += still_unused.delete()[1].get("datasources.SchemaContent", 0)

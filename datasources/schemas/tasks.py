@@ -1,0 +1,143 @@
+"""What the worker does for schemas: it reads those that are asked for, and those that are due."""
+
+import asyncio
+import contextlib
+from collections import Counter
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from procrastinate.contrib.django import app
+from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.failures import Code
+from datasources.connections.models import configuration_of
+from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
+from datasources.jobs import Queue, lasting_task
+from datasources.models import DataSource
+from datasources.schemas.models import SchemaRefresh, prune
+from datasources.schemas.reading import Reading, read_and_tell
+
+# Locked together, for as long as it takes to enqueue them.
+ENQUEUED_AT_ONCE = 1_000
+PROGRESS_SECONDS = 1
+
+
+async def give_up(data_source_id: int, refresh_id: str) -> None:
+    """Tell whoever waits for a refresh that there will be no outcome."""
+    if refresh := await find_running(data_source_id, refresh_id):
+        await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED, refresh.data_source)
+
+
+@lasting_task("refresh_schema", Queue.SCHEMAS, give_up)
+async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
+    """Read the schema of a data source in a child process, unless this refresh has ended."""
+    refresh = await find_running(data_source_id, refresh_id)
+    if refresh is None:
+        return
+    data_source, content = refresh.data_source, None
+    try:
+        configuration = await sync_to_async(configuration_of)(data_source)
+    except CredentialsUnconfirmed:
+        code = Code.CREDENTIALS_UNCONFIRMED
+    except CredentialsUnreadable:
+        code = Code.CREDENTIALS_UNREADABLE
+    else:
+        reading = await read_in_child(configuration, refresh)
+        code, content = reading.code or Code.DRIVER_CRASHED, reading.content
+    await sync_to_async(refresh.finish)(code, data_source, content)
+
+
+async def find_running(data_source_id: int, refresh_id: str) -> SchemaRefresh | None:
+    """Find a refresh and its data source as it is now; None: it has ended, or is gone."""
+    refreshes = SchemaRefresh.objects.running().select_related("data_source__workspace")
+    return await refreshes.filter(pk=data_source_id, refresh_id=refresh_id).afirst()
+
+
+async def read_in_child(configuration: Configuration, refresh: SchemaRefresh) -> Reading:
+    """Read a schema, and show meanwhile how far it is."""
+    # The web process must not load what only the worker needs.
+    from datasources.connections.child import run_in_child
+    from datasources.connections.policy import egress_policy
+
+    policy = await sync_to_async(egress_policy)()
+    reading = Reading(configuration)
+    progress = asyncio.create_task(show_progress(reading, refresh))
+    try:
+        reading.end(await run_in_child(read_and_tell, configuration, policy, reading))
+    finally:
+        progress.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await progress
+    return reading
+
+
+async def show_progress(reading: Reading, refresh: SchemaRefresh) -> None:
+    """Store how far a reading is, once a second at most."""
+    while True:
+        await reading.has_moved.wait()
+        reading.has_moved.clear()
+        await sync_to_async(refresh.advance)(reading.tables_read, reading.tables_total)
+        await asyncio.sleep(PROGRESS_SECONDS)
+
+
+@app.periodic(cron="* * * * * */10")
+@app.task(name="enqueue_refreshes", queueing_lock="enqueue_refreshes", queue=Queue.EXPRESS)
+async def enqueue_refreshes(timestamp: int) -> None:
+    """Every 10 seconds, have those schemas read that are due by then."""
+    await sync_to_async(enqueue_due)()
+
+
+def enqueue_due() -> int:
+    """Enqueue a refresh of each data source that is due; give how many there were.
+
+    Those that somebody else has locked are left to the next time: it is being enqueued elsewhere,
+    or is changed just now.
+    """
+    number_by_organization: Counter[int] = Counter()
+    while True:
+        with transaction.atomic():
+            due = DataSource.objects.due_for_refresh()
+            # As for a change: nobody can change, start or delete them meanwhile.
+            locked = due.select_for_update(skip_locked=True, no_key=True, of=("self",))
+            locked = locked.only("organization_id")
+            data_sources = [*locked[:ENQUEUED_AT_ONCE]]
+            if not data_sources:
+                return number_by_organization.total()
+            enqueue(SchemaRefresh.objects.start(data_sources), number_by_organization)
+
+
+def enqueue(
+    refreshes: list[SchemaRefresh], number_by_organization: Counter[int] | None = None
+) -> None:
+    """Enqueue refreshes with the transaction; whoever has fewer of them comes first."""
+    numbers = Counter[int]() if number_by_organization is None else number_by_organization
+    jobs = []
+    for refresh in refreshes:
+        organization_id = refresh.data_source.organization_id
+        jobs.append(
+            Job(
+                id=None,
+                task_name=refresh_schema.name,
+                queue=Queue.SCHEMAS,
+                lock=None,
+                queueing_lock=None,
+                priority=-numbers[organization_id],
+                task_kwargs={
+                    "data_source_id": refresh.data_source_id,
+                    "refresh_id": str(refresh.refresh_id),
+                },
+            )
+        )
+        numbers[organization_id] += 1
+    # In this thread's transaction: a worker's own connector would have one of its own.
+    JobManager(DjangoConnector()).batch_defer_jobs(jobs)
+
+
+@app.periodic(cron="30 3 * * *")
+@app.task(name="prune_schemas", queueing_lock="prune_schemas", queue=Queue.EXPRESS)
+async def prune_schemas(timestamp: int) -> None:
+    """Every night, delete the snapshots that are not to be kept."""
+    await sync_to_async(prune)()
