@@ -10,6 +10,7 @@ from datasources.connections.views import (
     SSHHostKeyViewSet,
 )
 from datasources.credentials.views import CredentialsViewSet
+from datasources.schemas.views import SchemaRefreshViewSet, SchemaViewSet
 
 router = SimpleRouter(trailing_slash=False)
 router.register("data-sources", views.DataSourceViewSet, basename="data-source")
@@ -44,6 +45,19 @@ urlpatterns = [
     path(
         "data-sources/<str:data_source_id>/ssh-host-key/confirm",
         SSHHostKeyViewSet.as_view({"post": "confirm"}),
+    ),
+    path(
+        "data-sources/<str:data_source_id>/schema/refresh",
+        SchemaRefreshViewSet.as_view({"get": "retrieve", "post": "refresh"}),
+    ),
+    path("data-sources/<str:data_source_id>/schema", SchemaViewSet.as_view({"get": "retrieve"})),
+    path(
+        "data-sources/<str:data_source_id>/schema/snapshots",
+        SchemaViewSet.as_view({"get": "list"}),
+    ),
+    path(
+        "data-sources/<str:data_source_id>/schema/changes",
+        SchemaViewSet.as_view({"get": "changes"}),
     ),
     path("data-source-types", SourceTypeView.as_view()),
 ]

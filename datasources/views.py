@@ -6,7 +6,6 @@ from typing import Any
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils.http import parse_etags
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
@@ -38,7 +37,14 @@ from organizations.viewsets import ScopedViewSet
 from rivergen.exceptions import Conflict, PreconditionFailed
 from rivergen.middleware import request_id
 from rivergen.openapi import describe
-from rivergen.requests import check_parameters, read_body, read_id, read_no_body, read_switch
+from rivergen.requests import (
+    check_parameters,
+    is_known,
+    read_body,
+    read_id,
+    read_no_body,
+    read_switch,
+)
 from rivergen.responses import SuccessResponse
 
 
@@ -85,8 +91,7 @@ class DataSourceViewSet(ScopedViewSet):
         """Give one data source; 304 if `If-None-Match` names its version."""
         data_source = self.get_object()
         check_parameters(request)
-        tags = parse_etags(request.headers.get("If-None-Match", ""))
-        if "*" in tags or data_source.etag in [tag.removeprefix("W/") for tag in tags]:
+        if is_known(request, data_source.etag):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": data_source.etag})
         return data_source_response(data_source, "Data source retrieved successfully")
 

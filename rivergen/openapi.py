@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rivergen.pagination import pagination_schema
-from rivergen.responses import CONFLICT_CODES, ERROR_CODES, envelope_schema
+from rivergen.responses import ERROR_CODES, EXACT_CODES, envelope_schema
 from rivergen.serializers import StrictFieldsMixin
 
 FAILURES = {
@@ -49,7 +49,7 @@ HEADERS: dict[int, dict[str, str]] = {
 class ErrorDetailSerializer(serializers.Serializer):
     """What went wrong."""
 
-    code = serializers.ChoiceField(choices=sorted([*ERROR_CODES.values(), *CONFLICT_CODES]))
+    code = serializers.ChoiceField(choices=sorted([*ERROR_CODES.values(), *EXACT_CODES]))
     message = serializers.CharField(help_text="One sentence for a person.")
     details = serializers.DictField(
         child=serializers.ListField(child=serializers.CharField()),
@@ -163,7 +163,8 @@ class EnvelopeSchema(AutoSchema):
         for media in response.get("content", {}).values():
             if status_code.startswith("2") and not is_page:
                 is_list = media["schema"].get("type") == "array"
-                extra = {"pagination": pagination_schema()} if is_list else {}
+                is_paged = is_list or getattr(serializer.response, "is_paged", False)
+                extra = {"pagination": pagination_schema()} if is_paged else {}
                 media["schema"] = envelope_schema(media["schema"], **extra)
         names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
         response["headers"] = {

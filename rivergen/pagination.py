@@ -75,7 +75,7 @@ class CursorPagination(BasePagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """Give the rows of the page. Raises ValidationError (400) for a bad parameter."""
         self.url = request.build_absolute_uri()
-        self.page_size = self._read_page_size(request)
+        self.page_size = read_page_size(request)
         ordering = self._read_ordering(request, view)
         self.field_name = ordering.lstrip("-")
         field = queryset.model._meta.get_field(self.field_name)
@@ -122,15 +122,6 @@ class CursorPagination(BasePagination):
             remove_query_param(self.url, "cursor"), "cursor", cursor.encode()
         )
 
-    def _read_page_size(self, request: Request) -> int:
-        text = request.query_params.get("page_size")
-        if text is None:
-            return PAGE_SIZE
-        is_number = text.isascii() and text.isdecimal() and len(text) <= 3
-        if is_number and 1 <= int(text) <= PAGE_SIZE_MAX:
-            return int(text)
-        raise ValidationError({"page_size": [f"Must be a number from 1 to {PAGE_SIZE_MAX}."]})
-
     def _read_ordering(self, request: Request, view: Any) -> str:
         ordering: str = request.query_params.get("ordering", view.ordering)
         if ordering != view.ordering and ordering.removeprefix("-") not in view.ordering_fields:
@@ -142,8 +133,7 @@ class CursorPagination(BasePagination):
         return envelope_schema(schema, pagination=pagination_schema())
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        size = {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
-        schemas = {"cursor": {"type": "string", "format": "cursor"}, "page_size": size}
+        schemas = page_parameters()
         if view.ordering_fields:
             names = [f"{sign}{name}" for name in view.ordering_fields for sign in ("", "-")]
             schemas["ordering"] = {"type": "string", "enum": names, "default": view.ordering}
@@ -151,6 +141,23 @@ class CursorPagination(BasePagination):
             {"name": name, "in": "query", "required": False, "schema": schema}
             for name, schema in schemas.items()
         ]
+
+
+def read_page_size(request: Request) -> int:
+    """Read `?page_size=`. Raises ValidationError (400)."""
+    text = request.query_params.get("page_size")
+    if text is None:
+        return PAGE_SIZE
+    is_number = text.isascii() and text.isdecimal() and len(text) <= 3
+    if is_number and 1 <= int(text) <= PAGE_SIZE_MAX:
+        return int(text)
+    raise ValidationError({"page_size": [f"Must be a number from 1 to {PAGE_SIZE_MAX}."]})
+
+
+def page_parameters() -> dict[str, dict[str, Any]]:
+    """Give the JSON schemas of the query parameters of every list."""
+    size = {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
+    return {"cursor": {"type": "string", "format": "cursor"}, "page_size": size}
 
 
 def pagination_schema() -> dict[str, Any]:

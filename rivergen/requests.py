@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from django.db.models import BigIntegerField
+from django.utils.http import parse_etags
 from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.mediatypes import media_type_matches
@@ -32,6 +33,12 @@ def read_seconds(request: Request, name: str, most: int) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 4 or int(text) > most:
         raise ValidationError({name: [f"Must be whole seconds from 0 to {most}."]})
     return int(text)
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Whether `If-None-Match` names this entity tag (RFC 9110, section 13.1.2)."""
+    tags = parse_etags(request.headers.get("If-None-Match", ""))
+    return "*" in tags or etag in [tag.removeprefix("W/") for tag in tags]
 
 
 def check_parameters(

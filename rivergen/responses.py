@@ -42,7 +42,10 @@ ERROR_CODES = {
     503: "SERVICE_UNAVAILABLE",
 }
 # More exact than the status: the `error_code` of an exception.
-CONFLICT_CODES = ("CREDENTIALS_UNCONFIRMED", "CREDENTIALS_UNREADABLE")
+EXACT_CODES = (
+    *("CREDENTIALS_UNCONFIRMED", "CREDENTIALS_UNREADABLE"),
+    *("SCHEMA_NOT_READ", "SNAPSHOT_NOT_FOUND"),
+)
 
 
 class SuccessResponse(Response):

@@ -1,9 +1,12 @@
 """What sources were found to have, when, and the readings that find it out."""
 
 import hashlib
+import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Self
 
 from django.conf import settings
@@ -15,8 +18,10 @@ from datasources.connections.failures import Code
 from datasources.connections.models import configuration_of
 from datasources.models import DataSource
 from datasources.schemas.assembly import Key
+from datasources.schemas.changes import Change, changes_between
 from datasources.schemas.content import BLOCK_TABLES, Content, lines_of, read_list
 from datasources.schemas.schedule import next_refresh_at
+from datasources.schemas.search import tables_with
 from organizations.models import Organization, User
 
 # Of each data source: how many snapshots, and none that was replaced so long ago; but the last.
@@ -50,20 +55,27 @@ class SchemaContent(models.Model):
         """Give schema and name of each table, in their order."""
         return [(schema, name) for schema, name in read_list(bytes(self.names))]
 
-    def lines(self, start: int = 0) -> Iterator[bytes]:
-        """Give each table as JSON, from a position on."""
+    def schemas(self) -> list[dict[str, Any]]:
+        """Give the schemas that have tables: name and number of these."""
+        counts = Counter(schema for schema, _ in self.keys())
+        return [{"name": name, "table_count": count} for name, count in counts.items()]
+
+    def lines(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Give each table as JSON, with its position, from one on."""
         for number, lines in self._blocks(start // BLOCK_TABLES):
-            yield from lines[max(start - number * BLOCK_TABLES, 0) :]
+            first = number * BLOCK_TABLES
+            skipped = max(start - first, 0)
+            yield from enumerate(lines[skipped:], first + skipped)
 
-    def lines_before(self, end: int) -> Iterator[bytes]:
-        """Give each table as JSON, from a position backwards, that one not included."""
-        for number in range((end - 1) // BLOCK_TABLES, -1, -1):
-            for _, lines in self._blocks(number, number + 1):
-                yield from reversed(lines[: end - number * BLOCK_TABLES])
+    def keyed_lines(self) -> Iterator[tuple[Key, bytes]]:
+        """Give each table as JSON, with its schema and name."""
+        return zip(self.keys(), (line for _, line in self.lines()), strict=True)
 
-    def line_at(self, position: int) -> bytes:
-        """Give the table at a position, as JSON."""
-        return next(iter(self.lines(position)))
+    def named(self, name: str) -> Iterator[tuple[int, bytes]]:
+        """Give the tables of a name, which may be of the form `schema.table`, likewise."""
+        for position, (schema, table) in enumerate(self.keys()):
+            if name in (table, f"{schema}.{table}"):
+                yield next(self.lines(position))
 
     def _blocks(self, start: int, end: int | None = None) -> Iterator[tuple[int, list[bytes]]]:
         """Give the blocks from one to another: their number, and the lines in each.
@@ -121,6 +133,9 @@ class SchemaSnapshot(models.Model):
     number = models.IntegerField(help_text="Counts the snapshots of the data source, from 1.")
     content = models.ForeignKey(SchemaContent, on_delete=models.RESTRICT, related_name="snapshots")
     read_at = models.DateTimeField()
+    row_estimates = models.BinaryField(
+        help_text="Compressed JSON: one for each table, by the last refresh that found the same."
+    )
 
     objects = SchemaSnapshotQuerySet.as_manager()
 
@@ -133,6 +148,34 @@ class SchemaSnapshot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.data_source_id}, snapshot {self.number}"
+
+    @property
+    def etag(self) -> str:
+        """The entity tag (RFC 9110, section 8.8.3): row estimates move while nothing changes."""
+        digest = hashlib.sha256(bytes(self.row_estimates)).hexdigest()
+        return f'"{self.number}-{digest[:16]}"'
+
+    def tables(
+        self, *, named: str | None = None, words: Sequence[str] = (), start: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """Give the tables of a name, and with all these words, sorted, from a number on."""
+        estimates = read_list(bytes(self.row_estimates))
+        for position, line in self._find(named, words, start):
+            yield {**json.loads(line), "row_estimate": estimates[position]}
+
+    def _find(
+        self, named: str | None, words: Sequence[str], start: int
+    ) -> Iterator[tuple[int, bytes]]:
+        if named is None and not words:
+            return self.content.lines(start)
+        lines = self.content.lines() if named is None else self.content.named(named)
+        return islice(tables_with(words, lines), start, None)
+
+    def changes_since(self, before: "SchemaSnapshot") -> Iterator[Change]:
+        """Give what has changed from another snapshot to this one."""
+        if self.content_id == before.content_id:
+            return iter(())
+        return changes_between(before.content.keyed_lines(), self.content.keyed_lines())
 
 
 def newest_first(function: models.Func) -> models.Window:
@@ -196,9 +239,6 @@ class SchemaRefresh(models.Model):
     tables_read = models.IntegerField(null=True, default=None)
     tables_total = models.IntegerField(null=True, default=None)
     failures = models.IntegerField(default=0, help_text="In a row.")
-    row_estimates = models.BinaryField(
-        default=b"", help_text="Compressed JSON: those of the tables in the last snapshot."
-    )
 
     objects = SchemaRefreshQuerySet.as_manager()
 
@@ -222,10 +262,10 @@ class SchemaRefresh(models.Model):
                 code = Code.SOURCE_CHANGED
             elif content is not None:
                 store_snapshot(data_source, content)
-                refresh.row_estimates = content.row_estimates
+                refresh.tables_read = refresh.tables_total = content.table_count
             refresh.code, refresh.finished_at = code, now
             refresh.failures = 0 if code == Code.OK else refresh.failures + 1
-            refresh.save(update_fields=["code", "finished_at", "failures", "row_estimates"])
+            refresh.save()
             status = DataSource.SchemaStatus
             has_changed = of.version != data_source.version
             DataSource.objects.filter(pk=data_source.pk).record_schema(
@@ -243,24 +283,16 @@ class SchemaRefresh(models.Model):
         return refreshes.filter(data_source_id=self.data_source_id, refresh_id=self.refresh_id)
 
     @property
-    def etag(self) -> str:
-        """What stands for the row estimates in an entity tag."""
-        return hashlib.sha256(bytes(self.row_estimates)).hexdigest()[:16]
+    def ok(self) -> bool | None:
+        """Whether it ended well; None: it has not ended."""
+        return None if self.code is None else self.code == Code.OK
 
-    def result(self) -> dict[str, Any]:
-        """Give what a client may see; what is not known yet is null."""
-        return {
-            "refresh_id": self.refresh_id,
-            "data_source_id": self.data_source_id,
-            "requested_at": self.requested_at,
-            "requested_by_user_id": self.requested_by_id,
-            "finished_at": self.finished_at,
-            "ok": None if self.code is None else self.code == Code.OK,
-            "code": self.code,
-            "message": None if self.code is None else Code(self.code).label,
-            "tables_read": self.tables_read,
-            "tables_total": self.tables_total,
-        }
+    @property
+    def message(self) -> str | None:
+        """Say in a sentence how it ended."""
+        if self.code == Code.OK:
+            return "The schema was read."
+        return None if self.code is None else str(Code(self.code).label)
 
 
 def place_of(data_source: DataSource) -> dict[str, Any]:
@@ -269,15 +301,19 @@ def place_of(data_source: DataSource) -> dict[str, Any]:
 
 
 def store_snapshot(data_source: DataSource, content: Content) -> None:
-    """Store what was read of a locked data source, unless it is what was read before."""
+    """Store what was read of a locked data source: anew only if it is not what was read before."""
     last = data_source.schema_snapshots.select_related("content").first()
     if last is not None and last.content.digest == content.digest:
+        if bytes(last.row_estimates) != content.row_estimates:
+            last.row_estimates = content.row_estimates
+            last.save(update_fields=["row_estimates"])
         return
     SchemaSnapshot.objects.create(
         data_source=data_source,
         number=last.number + 1 if last else 1,
         content=store_content(data_source.organization_id, content),
         read_at=timezone.now(),
+        row_estimates=content.row_estimates,
     )
 
 

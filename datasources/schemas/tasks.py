@@ -110,9 +110,14 @@ def enqueue_due() -> int:
 
 
 def enqueue(
-    refreshes: list[SchemaRefresh], number_by_organization: Counter[int] | None = None
+    refreshes: list[SchemaRefresh],
+    number_by_organization: Counter[int] | None = None,
+    is_urgent: bool = False,
 ) -> None:
-    """Enqueue refreshes with the transaction; whoever has fewer of them comes first."""
+    """Enqueue refreshes with the transaction: what somebody waits for comes first.
+
+    After that come organizations that have fewer of them, as counted in `number_by_organization`.
+    """
     numbers = Counter[int]() if number_by_organization is None else number_by_organization
     jobs = []
     for refresh in refreshes:
@@ -124,7 +129,7 @@ def enqueue(
                 queue=Queue.SCHEMAS,
                 lock=None,
                 queueing_lock=None,
-                priority=-numbers[organization_id],
+                priority=int(is_urgent) - numbers[organization_id],
                 task_kwargs={
                     "data_source_id": refresh.data_source_id,
                     "refresh_id": str(refresh.refresh_id),

@@ -1,0 +1,44 @@
+"""`manage.py prune_schemas`: delete old snapshots of schemas."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from datasources.schemas.models import KEPT_COUNT, KEPT_DAYS, SchemaSnapshot, prune
+
+
+class Command(BaseCommand):
+    """Delete what is not to be kept; the worker does it every night, too."""
+
+    help = (
+        "Delete the snapshots of schemas that are too many or too old, and the contents that no "
+        "snapshot has any more. The last snapshot of a data source always stays. Workers do it "
+        "every night by the defaults."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--count",
+            type=int,
+            default=KEPT_COUNT,
+            help=f"keep so many of each data source (default: {KEPT_COUNT})",
+        )
+        parser.add_argument(
+            "--days",
+            type=int,
+            default=KEPT_DAYS,
+            help="keep what was replaced by the next snapshot in the last so many days "
+            f"(default: {KEPT_DAYS})",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="only count the snapshots")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        count, days = options["count"], options["days"]
+        if count < 1 or days < 0:
+            raise CommandError("--count must be 1 or more, and --days 0 or more.")
+        if options["dry_run"]:
+            number = SchemaSnapshot.objects.outdated(count, days).count()
+            self.stdout.write(f"{number} snapshots would be deleted.")
+            return
+        snapshots, contents = prune(count, days)
+        self.stdout.write(f"{snapshots} snapshots and {contents} contents deleted.")

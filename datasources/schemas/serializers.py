@@ -1,0 +1,167 @@
+"""What a client sees of schemas."""
+
+from rest_framework import serializers
+
+from datasources.connections.failures import Code
+from datasources.schemas.catalogue import Kind
+from datasources.schemas.changes import ChangedObject, ChangeKind
+from datasources.schemas.common_types import CommonType
+from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
+
+
+class SchemaRefreshSerializer(serializers.ModelSerializer):
+    """A refresh; what is not known yet is null."""
+
+    data_source_id = serializers.IntegerField(read_only=True)
+    requested_by_user_id = serializers.IntegerField(
+        source="requested_by_id", read_only=True, allow_null=True, help_text="Null: the schedule."
+    )
+    ok = serializers.BooleanField(read_only=True, allow_null=True)
+    code = serializers.ChoiceField(choices=Code.choices, read_only=True, allow_null=True)
+    message = serializers.CharField(read_only=True, allow_null=True)
+
+    class Meta:
+        model = SchemaRefresh
+        fields = (
+            "refresh_id",
+            "data_source_id",
+            "requested_at",
+            "requested_by_user_id",
+            "finished_at",
+            "ok",
+            "code",
+            "message",
+            "tables_read",
+            "tables_total",
+        )
+        read_only_fields = fields
+
+
+class SchemaSnapshotSerializer(serializers.ModelSerializer):
+    """A snapshot: what was read at `read_at`, and stayed so until the next one."""
+
+    snapshot = serializers.IntegerField(
+        source="number", help_text="Counts those of the data source, from 1."
+    )
+    digest = serializers.CharField(source="content.digest", help_text="The same for the same.")
+    table_count = serializers.IntegerField(source="content.table_count")
+    column_count = serializers.IntegerField(source="content.column_count")
+
+    class Meta:
+        model = SchemaSnapshot
+        fields: tuple[str, ...] = ("snapshot", "read_at", "digest", "table_count", "column_count")
+        read_only_fields = fields
+
+
+class ColumnSerializer(serializers.Serializer):
+    """A column, or a field of documents."""
+
+    name = serializers.CharField()
+    type = serializers.CharField(help_text="As the source says it.")
+    common_type = serializers.ChoiceField(choices=CommonType.choices)
+    nullable = serializers.BooleanField()
+    has_default = serializers.BooleanField()
+    comment = serializers.CharField(allow_null=True)
+
+
+class PrimaryKeySerializer(serializers.Serializer):
+    """A primary key, its columns in the key's order."""
+
+    name = serializers.CharField(allow_null=True)
+    columns = serializers.ListField(child=serializers.CharField())
+
+
+class ForeignKeySerializer(serializers.Serializer):
+    """A reference to the columns of a table."""
+
+    name = serializers.CharField(allow_null=True)
+    columns = serializers.ListField(child=serializers.CharField())
+    referred_schema = serializers.CharField(allow_null=True)
+    referred_table = serializers.CharField()
+    referred_columns = serializers.ListField(child=serializers.CharField())
+
+
+class IndexSerializer(serializers.Serializer):
+    """An index, apart from that of the primary key."""
+
+    name = serializers.CharField()
+    columns = serializers.ListField(
+        child=serializers.CharField(), help_text="Expressions stand as the source says them."
+    )
+    is_unique = serializers.BooleanField()
+
+
+class TableSerializer(serializers.Serializer):
+    """A table, a view, or whatever else has columns."""
+
+    schema = serializers.CharField()
+    name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=Kind.choices)
+    comment = serializers.CharField(allow_null=True)
+    columns = ColumnSerializer(many=True)
+    primary_key = PrimaryKeySerializer(allow_null=True)
+    foreign_keys = ForeignKeySerializer(many=True)
+    indexes = IndexSerializer(many=True)
+    row_estimate = serializers.IntegerField(
+        allow_null=True, help_text="At the last refresh, by the source's own statistics."
+    )
+
+
+class SchemaSerializer(serializers.Serializer):
+    """One of the schemas in a snapshot."""
+
+    name = serializers.CharField()
+    table_count = serializers.IntegerField()
+
+
+class SnapshotContentSerializer(SchemaSnapshotSerializer):
+    """A snapshot with a page of its tables, sorted by schema and name."""
+
+    is_paged = True
+
+    schemas = SchemaSerializer(many=True, source="content.schemas")
+    tables = TableSerializer(many=True)
+
+    class Meta(SchemaSnapshotSerializer.Meta):
+        fields = (*SchemaSnapshotSerializer.Meta.fields, "schemas", "tables")
+        read_only_fields = fields
+
+
+class ChangeSerializer(serializers.Serializer):
+    """A change; `from` and `to` have only what differs, or the whole of what came or went."""
+
+    change = serializers.ChoiceField(choices=ChangeKind.choices)
+    object = serializers.ChoiceField(choices=ChangedObject.choices)
+    schema = serializers.CharField()
+    table = serializers.CharField()
+    name = serializers.CharField(allow_null=True, help_text="Null: the table itself.")
+    to = serializers.DictField(allow_null=True)
+    breaks_readers = serializers.BooleanField(
+        help_text="Whether a query that ran before may fail, or meet what it has never met."
+    )
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        return {**super().get_fields(), "from": serializers.DictField(allow_null=True)}
+
+
+class SummarySerializer(serializers.Serializer):
+    """How many changes there are, on all pages."""
+
+    added = serializers.IntegerField()
+    removed = serializers.IntegerField()
+    changed = serializers.IntegerField()
+    breaks_readers = serializers.IntegerField()
+
+
+class SchemaChangesSerializer(serializers.Serializer):
+    """What changed from one snapshot to another, sorted by schema and table."""
+
+    is_paged = True
+
+    to = SchemaSnapshotSerializer()
+    summary = SummarySerializer()
+    changes = ChangeSerializer(many=True)
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        before = SchemaSnapshotSerializer(allow_null=True, help_text="Null: there is none before.")
+        return {"from": before, **super().get_fields()}

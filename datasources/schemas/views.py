@@ -1,0 +1,127 @@
+"""Schemas over HTTP: refreshing them, and looking into them."""
+
+from http import HTTPStatus
+from itertools import islice
+
+from django.db import transaction
+from django.db.models import QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from datasources.models import DataSource
+from datasources.requests import find_locked
+from datasources.schemas import openapi
+from datasources.schemas.exceptions import SchemaNotRead
+from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
+from datasources.schemas.pages import Page
+from datasources.schemas.requests import (
+    find_pair,
+    find_snapshot,
+    read_table_name,
+    read_words,
+    start_refresh,
+)
+from datasources.schemas.serializers import SchemaRefreshSerializer, SchemaSnapshotSerializer
+from datasources.schemas.summary import Summary
+from organizations.authentication import caller
+from organizations.models import Role
+from organizations.viewsets import ScopedViewSet
+from rivergen.openapi import describe
+from rivergen.requests import check_parameters, is_known, read_no_body
+from rivergen.responses import SuccessResponse
+
+
+class SchemaRefreshViewSet(ScopedViewSet):
+    """Reading the schema of a data source: asked for here, done by a worker."""
+
+    http_method_names = ["get", "head", "post"]
+    serializer_class = SchemaRefreshSerializer
+
+    @describe(**openapi.REFRESH)
+    @transaction.atomic
+    def refresh(self, request: Request, data_source_id: str) -> Response:
+        """Have the schema read (editor, admin, owner); a refresh that runs is the answer."""
+        data_source = find_locked(self, Role.EDITOR)
+        read_no_body(request)
+        data = self.get_serializer(start_refresh(request, data_source)).data
+        headers = {"Location": f"/api/v1/data-sources/{data_source.pk}/schema/refresh"}
+        message = "The schema is being refreshed"
+        return SuccessResponse(data, message, HTTPStatus.ACCEPTED, headers)
+
+    @describe(**openapi.RETRIEVE_REFRESH)
+    def retrieve(self, request: Request, data_source_id: str) -> Response:
+        """Give the last refresh, running or ended."""
+        data_source = find_data_source(self)
+        check_parameters(request)
+        refresh = SchemaRefresh.objects.filter(data_source=data_source).first()
+        if refresh is None:
+            raise SchemaNotRead(data_source.pk)
+        message = "The last refresh was retrieved successfully"
+        return SuccessResponse(self.get_serializer(refresh).data, message)
+
+
+class SchemaViewSet(ScopedViewSet):
+    """What a data source was found to have."""
+
+    http_method_names = ["get", "head"]
+    serializer_class = SchemaSnapshotSerializer
+    ordering = "-number"
+
+    def get_queryset(self) -> QuerySet[SchemaSnapshot]:
+        snapshots = find_data_source(self).schema_snapshots.select_related("content")
+        return snapshots.defer("row_estimates", "content__names")
+
+    @describe(**openapi.SNAPSHOTS)
+    def list(self, request: Request, data_source_id: str) -> Response:
+        """List the snapshots of the schema, newest first."""
+        return self.list_page(request, "Snapshots retrieved successfully")
+
+    @describe(**openapi.RETRIEVE)
+    def retrieve(self, request: Request, data_source_id: str) -> Response:
+        """Give the tables of the last snapshot, page by page; 304 if `If-None-Match` names it."""
+        data_source = find_data_source(self)
+        page = Page(request, ("snapshot", "table", "search"))
+        name, words = read_table_name(request), read_words(request)
+        snapshot = find_snapshot(request, data_source, "snapshot")
+        headers = {"ETag": snapshot.etag}
+        if is_known(request, snapshot.etag):
+            return Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        tables = page.take(snapshot.tables(named=name, words=words, start=page.offset))
+        return SuccessResponse(
+            # The tables are JSON already; a serializer would take as long as all the rest.
+            {
+                **self.get_serializer(snapshot).data,
+                "schemas": snapshot.content.schemas(),
+                "tables": tables,
+            },
+            "Schema retrieved successfully",
+            headers=headers,
+            pagination=page.pagination(snapshot=snapshot.number),
+        )
+
+    @describe(**openapi.CHANGES)
+    def changes(self, request: Request, data_source_id: str) -> Response:
+        """List what changed from one snapshot to another, page by page."""
+        data_source = find_data_source(self)
+        page = Page(request, ("from", "to"))
+        before, to = find_pair(request, data_source)
+        summary = Summary(to.changes_since(before) if before else ())
+        changes = page.take(islice(summary, page.offset, None))
+        ends = {"to": to.number} | ({"from": before.number} if before else {})
+        return SuccessResponse(
+            {
+                "from": before and self.get_serializer(before).data,
+                "to": self.get_serializer(to).data,
+                "summary": summary.complete(),
+                "changes": changes,
+            },
+            "Schema changes retrieved successfully",
+            pagination=page.pagination(**ends),
+        )
+
+
+def find_data_source(view: ScopedViewSet) -> DataSource:
+    """Give the data source in the path. Raises 401, 403 or 404."""
+    data_sources = DataSource.objects.for_user(caller(view.request))
+    data_source: DataSource = view.find(data_sources, view.kwargs["data_source_id"])
+    return data_source
