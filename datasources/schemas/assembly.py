@@ -74,14 +74,14 @@ def primary_keys(reader: Reader) -> dict[Key, PrimaryKey]:
 
 
 def foreign_keys(reader: Reader) -> dict[Key, list[ForeignKey]]:
-    """Put the foreign keys together; one without a name is known by where it leads."""
+    """Put the foreign keys together; one without a name has a number."""
     found: dict[Key, dict[Any, ForeignKey]] = defaultdict(dict)
     for schema, table, name, column, *referred, referred_column in reader.foreign_keys():
         referred_schema, referred_table = referred
         key = found[schema, table].setdefault(
-            name if name is not None else tuple(referred),
+            name,
             {
-                "name": name,
+                "name": name if isinstance(name, str) else None,
                 "columns": [],
                 "referred_schema": referred_schema,
                 "referred_table": referred_table,

@@ -42,11 +42,11 @@ class KeyRow(NamedTuple):
 
 
 class ReferenceRow(NamedTuple):
-    """A column of a foreign key; those of a key come in its order."""
+    """A column of a foreign key, which has a name or a number; those of a key come in its order."""
 
     schema: str
     table: str
-    key: str | None
+    key: str | int
     column: str
     referred_schema: str | None
     referred_table: str
@@ -150,18 +150,18 @@ class SQLReader(Reader):
         """The schema to restrict to, if any."""
         return self.configuration.schema_name
 
-    def rows(self, statement: str | None) -> Iterator[Sequence[Any]]:
+    def rows(self, statement: str | None, *cursor_type: Any) -> Iterator[Sequence[Any]]:
         """Run a statement, and give its rows as they come; of None there are none."""
         if statement is None:
             return
-        with closing(self.cursor()) as cursor:
+        with closing(self.cursor(*cursor_type)) as cursor:
             self.execute(cursor, statement.replace("{schema}", self.placeholder))
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 yield from rows
 
-    def cursor(self) -> Any:
+    def cursor(self, *cursor_type: Any) -> Any:
         """Give a cursor that does not fetch all rows at once, if the driver has such."""
-        return self.connection.cursor()
+        return self.connection.cursor(*cursor_type)
 
     def execute(self, cursor: Any, statement: str) -> None:
         """Run a statement with the parameter."""

@@ -87,6 +87,6 @@ ORDER BY i.oid, part.position"""
             for name, kind, base in self.rows(OWN_TYPES)
         }
 
-    def cursor(self) -> Any:
+    def cursor(self, *cursor_type: Any) -> Any:
         """Give a cursor of the server's: else all columns would be in memory at once."""
         return self.connection.cursor(name="catalogue")

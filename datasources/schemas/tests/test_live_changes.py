@@ -33,8 +33,12 @@ class LiveChangesTests(DataSourceTestMixin, TransactionTestCase):
             {"username": postgresql.USERNAME, "password": postgresql.PASSWORD}, user=self.owner
         )
         with psycopg.connect(
-            host="127.0.0.1", port=self.postgresql.port, dbname="shop",
-            user=postgresql.USERNAME, password=postgresql.PASSWORD, autocommit=True,
+            host="127.0.0.1",
+            port=self.postgresql.port,
+            dbname="shop",
+            user=postgresql.USERNAME,
+            password=postgresql.PASSWORD,
+            autocommit=True,
         ) as connection:
             connection.execute(ORDERS)
             connection.execute("CREATE TABLE old (id int)")
