@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+from typing import Any
 from unittest import mock
 
 import bson
@@ -170,8 +171,11 @@ class MongoDBTests(SimpleTestCase):
                 self.assertFalse(thread.is_alive())
 
 
-def serve_mongo(answers: dict[str, dict] | None = None):
-    """Answer each command by what `answers` has for its name, else as a server for everybody."""
+def serve_mongo(answers: dict[str, Any] | None = None):
+    """Answer each command by what `answers` has for its name, else as a server for everybody.
+
+    An answer may be a function of the command.
+    """
 
     def answer(listener: Listener, client: socket.socket) -> None:
         while header := listener.receive(client, 16):
@@ -180,14 +184,15 @@ def serve_mongo(answers: dict[str, dict] | None = None):
             start = 4 + body[4:].index(b"\0") + 1 + 8 if kind == QUERY else 5
             command = bson.decode(body[start:])
             name = next(iter(command))
-            known: dict[str, dict] = {
+            known: dict[str, Any] = {
                 "ismaster": HELLO,
                 "hello": HELLO,
                 "listCollections": EMPTY,
                 "buildinfo": {"ok": 1, "version": "7.0.1", "versionArray": [7, 0, 1, 0]},
                 **(answers or {}),
             }
-            reply = bson.encode(known.get(name, {"ok": 1}))
+            found = known.get(name, {"ok": 1})
+            reply = bson.encode(found(command) if callable(found) else found)
             if kind == QUERY:
                 kind, payload = REPLY, struct.pack("<iqii", 8, 0, 0, 1) + reply
             else:

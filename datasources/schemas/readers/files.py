@@ -45,7 +45,8 @@ WHERE c.pk > 0 ORDER BY t.name, c.pk"""
     # One that names no columns refers to the primary key.
     foreign_keys_sql = f"""
 SELECT 'main', t.name, k.id, k."from", 'main', k."table",
-    coalesce(k."to", (SELECT c.name FROM pragma_table_xinfo(k."table") c WHERE c.pk = k.seq + 1), '')
+    coalesce(k."to", (SELECT c.name FROM pragma_table_xinfo(k."table") c WHERE c.pk = k.seq + 1),
+    '')
 FROM (SELECT * FROM {SQLITE_TABLES} ('table')) t, pragma_foreign_key_list(t.name) k
 ORDER BY t.name, k.id, k.seq"""
     indexes_sql = f"""

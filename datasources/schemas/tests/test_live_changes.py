@@ -1,13 +1,10 @@
 """The whole way, live: the API, the jobs, a child process, the source, and what changed in it."""
 
-from unittest import mock
-
 import psycopg
 from django.test import TransactionTestCase, override_settings
 
 from datasources.connections.testing import run_jobs
 from datasources.connections.tests import postgresql
-from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
 from rivergen.egress_rules import parse_rules
 

@@ -1,0 +1,106 @@
+"""What is found in MongoDB, as far as a fake of it answers."""
+
+from contextlib import closing
+from datetime import UTC, datetime
+
+from bson import Int64, ObjectId
+from bson.datetime_ms import DatetimeMS
+from django.test import SimpleTestCase
+
+from datasources.connections.tests.listeners import Listener, connector_to
+from datasources.connections.tests.test_mongodb import serve_mongo
+from datasources.schemas.readers.mongodb import FIELDS_MAX, SAMPLE_SIZE, Fields
+from datasources.schemas.tests.tables import columns_of, tables_of
+
+OLD = {"_id": ObjectId(), "name": "a", "n": 1, "home": {"city": "x", "at": {"x": {"y": 1}}}}
+NEW = {"_id": ObjectId(), "name": None, "n": Int64(2), "tags": ["a"], "at": datetime.now(UTC)}
+COLLECTIONS = [
+    {"name": "orders", "type": "collection"},
+    {"name": "recent", "type": "view"},
+    {"name": "system.views", "type": "collection"},
+]
+INDEXES = [
+    {"v": 2, "key": {"_id": 1}, "name": "_id_"},
+    {"v": 2, "key": {"name": 1, "home.city": -1}, "name": "by_name", "unique": True},
+]
+
+
+def batch(rows):
+    return {"ok": 1, "cursor": {"id": Int64(0), "ns": "sales.orders", "firstBatch": rows}}
+
+
+class MongoDBReaderTests(SimpleTestCase):
+    def read(self, find):
+        """Read from a fake of a server; `find` gives the documents of a `find`."""
+        self.commands = []
+
+        def found(command):
+            self.commands.append(command)
+            return batch(find(command))
+
+        answers = {
+            "listCollections": batch(COLLECTIONS),
+            "listIndexes": batch(INDEXES),
+            "count": {"ok": 1, "n": 12},
+            "find": found,
+        }
+        with Listener(serve_mongo(answers)) as server:
+            connector = connector_to("mongodb", server.port, username=None, secrets={})
+            with closing(connector.connect()) as client:
+                return tables_of(client, connector.configuration)
+
+    def test_finds_collections_and_the_fields_of_their_documents(self):
+        tables = self.read(lambda command: [NEW if command.get("sort") == {"_id": -1} else OLD])
+        self.assertEqual(
+            {name: (table["kind"], table["row_estimate"]) for name, table in tables.items()},
+            {"orders": ("collection", 12), "recent": ("view", None)},
+        )
+        orders = tables["orders"]
+        self.assertEqual(
+            columns_of(orders),
+            {
+                "_id": ("objectId", "string", False, False),
+                "name": ("string", "string", True, False),
+                "n": ("int|long", "integer", False, False),
+                "home": ("object", "object", True, False),
+                "home.city": ("string", "string", True, False),
+                "home.at": ("object", "object", True, False),
+                "home.at.x": ("object", "object", True, False),
+                "tags": ("array", "array", True, False),
+                "at": ("date", "timestamp_tz", True, False),
+            },
+        )
+        self.assertEqual(orders["primary_key"], {"name": None, "columns": ["_id"]})
+        self.assertEqual(
+            orders["indexes"],
+            [{"name": "by_name", "columns": ["name", "home.city"], "is_unique": True}],
+        )
+
+    def test_looks_at_the_same_documents_each_time(self):
+        self.read(lambda command: [OLD])
+        looked = [(find["find"], find.get("sort"), find["limit"]) for find in self.commands]
+        half = SAMPLE_SIZE // 2
+        self.assertEqual(
+            looked,
+            [
+                ("orders", {"_id": 1}, half),
+                ("orders", {"_id": -1}, half),
+                ("recent", None, SAMPLE_SIZE),
+            ],
+        )
+
+    def test_no_value_stops_the_reading(self):
+        strange = {"_id": 1, "at": DatetimeMS(2**62)}
+        tables = self.read(lambda command: [strange])
+        self.assertEqual(columns_of(tables["orders"])["at"][0], "date")
+
+    def test_of_different_types_there_is_a_mixture(self):
+        fields = Fields([{"a": 1, "b": "x"}, {"a": 1.5, "b": 2}, {"a": None, "b": True}])
+        self.assertEqual(fields.type_of("a"), "double|int")
+        self.assertEqual(fields.type_of("b"), "bool|int|string")
+        self.assertTrue(fields.is_nullable("a"))
+        self.assertFalse(fields.is_nullable("b"))
+
+    def test_documents_of_endless_fields_are_cut(self):
+        fields = Fields({str(i * 1000 + j): 1 for j in range(1000)} for i in range(5))
+        self.assertEqual(len(fields.names()), FIELDS_MAX)
