@@ -43,6 +43,7 @@ class PostgreSQLServer:
             options = f"-h 127.0.0.1 -k {server.get_postmaster_info().socket_dir}"
             self._run, self._start = run, ["-w", "-l", str(server.log), "-o", options]
             self.restart()
+            self.uri = psycopg.conninfo.make_conninfo(self.uri, port=self.port)
             self._cleanup = stack.pop_all()
         return self
 

@@ -1,5 +1,6 @@
 """The catalogue of Databricks."""
 
+from datasources.schemas.common_types import CommonType
 from datasources.schemas.readers.base import SQLReader
 
 WANTED = """
@@ -12,6 +13,7 @@ class DatabricksReader(SQLReader):
 
     types = ("databricks",)
     placeholder = ":schema"
+    common_types = {"timestamp": CommonType.TIMESTAMP_TZ}
     relations_sql = f"""
 SELECT table_schema, table_name, CASE table_type WHEN 'VIEW' THEN 'view'
     WHEN 'MATERIALIZED_VIEW' THEN 'materialized_view'

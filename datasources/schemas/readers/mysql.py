@@ -1,5 +1,6 @@
 """The catalogue of MySQL and MariaDB, where a schema is a database."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,7 +12,11 @@ class MySQLReader(SQLReader):
     """MySQL and MariaDB: `information_schema`, asked for one database."""
 
     types = ("mysql", "mariadb")
-    common_types = {"bit": CommonType.BINARY, "tinyint(1)": CommonType.BOOLEAN}
+    common_types = {
+        "bit": CommonType.BINARY,
+        "timestamp": CommonType.TIMESTAMP_TZ,  # a moment, shown in the session's time zone
+        "tinyint(1)": CommonType.BOOLEAN,
+    }
     # `VIEW` is what MySQL says of a view in the place of a comment.
     relations_sql = """
 SELECT table_schema, table_name, IF(table_type LIKE '%%VIEW', 'view', 'table'),
@@ -58,4 +63,4 @@ ORDER BY CAST(table_name AS BINARY), index_name, seq_in_index"""
     def common_type(self, source_type: str) -> CommonType:
         """Go by the type without `unsigned` and the like; of some the length says what they are."""
         lower = source_type.lower()
-        return self.common_types.get(lower) or super().common_type(lower.partition(" ")[0])
+        return self.common_types.get(lower) or super().common_type(re.split("[ (]", lower)[0])

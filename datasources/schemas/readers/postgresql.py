@@ -17,7 +17,8 @@ AND CASE WHEN {schema}::text IS NULL
 # A domain is what it is made of, and an enumeration is text.
 OWN_TYPES = """
 SELECT format_type(t.oid, NULL), t.typtype, format_type(t.typbasetype, NULL)
-FROM pg_type t WHERE t.typtype IN ('c', 'd', 'e') AND t.typrelid = 0
+FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+WHERE t.typtype IN ('d', 'e') OR c.relkind = 'c'
 """
 
 

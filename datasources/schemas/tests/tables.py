@@ -1,6 +1,9 @@
 """The tables that a reader finds, for tests."""
 
+import json
+
 from datasources.schemas.assembly import Assembly
+from datasources.schemas.content import dump
 from datasources.schemas.readers import READERS
 
 
@@ -19,4 +22,5 @@ def tables_of(connection, configuration):
 def columns_of(table):
     """Give type, common type, whether nullable and whether it has a default, by column."""
     facts = ("type", "common_type", "nullable", "has_default")
-    return {column["name"]: tuple(column[fact] for fact in facts) for column in table["columns"]}
+    columns = json.loads(dump(table["columns"]))
+    return {column["name"]: tuple(column[fact] for fact in facts) for column in columns}

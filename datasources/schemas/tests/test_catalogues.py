@@ -1,0 +1,273 @@
+"""What is true of every reader, and of those whose servers are not to be had here."""
+
+from unittest import mock
+
+import psycopg
+from django.test import SimpleTestCase
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.connectors import CONNECTORS
+from datasources.connections.tests.postgresql import DATABASE, PASSWORD, USERNAME, PostgreSQLServer
+from datasources.schemas.assembly import Assembly
+from datasources.schemas.readers import READERS
+from datasources.schemas.readers.base import Relation, SQLReader
+
+# How a type is spelled there, and what it is.
+COMMON_TYPES = {
+    "mssql": {
+        "bit": "boolean",
+        "int": "integer",
+        "decimal(10,2)": "decimal",
+        "money": "decimal",
+        "float": "float",
+        "nvarchar(max)": "string",
+        "sysname": "string",
+        "xml": "string",
+        "varbinary(max)": "binary",
+        "timestamp": "binary",
+        "date": "date",
+        "time(7)": "time",
+        "datetime2(3)": "timestamp",
+        "datetimeoffset(7)": "timestamp_tz",
+        "uniqueidentifier": "uuid",
+        "geometry": "other",
+    },
+    "oracle": {
+        "NUMBER": "decimal",
+        "NUMBER(10,0)": "integer",
+        "NUMBER(*,0)": "integer",
+        "NUMBER(10,2)": "decimal",
+        "FLOAT(126)": "float",
+        "BINARY_DOUBLE": "float",
+        "VARCHAR2(50)": "string",
+        "CLOB": "string",
+        "RAW(16)": "binary",
+        "BLOB": "binary",
+        "DATE": "timestamp",
+        "TIMESTAMP(6)": "timestamp",
+        "TIMESTAMP(6) WITH TIME ZONE": "timestamp_tz",
+        "TIMESTAMP(6) WITH LOCAL TIME ZONE": "timestamp_tz",
+        "INTERVAL DAY(2) TO SECOND(6)": "interval",
+        "INTERVAL YEAR(2) TO MONTH": "interval",
+        "SDO_GEOMETRY": "other",
+    },
+    "clickhouse": {
+        "Nullable(Int32)": "integer",
+        "LowCardinality(Nullable(String))": "string",
+        "SimpleAggregateFunction(sum, UInt64)": "integer",
+        "Array(Nullable(String))": "array",
+        "Nested(a Int8)": "array",
+        "Tuple(a Int8)": "object",
+        "Map(String, UInt8)": "object",
+        "Decimal(9, 2)": "decimal",
+        "Float64": "float",
+        "Bool": "boolean",
+        "Date32": "date",
+        "DateTime": "timestamp_tz",
+        "DateTime64(3, 'UTC')": "timestamp_tz",
+        "Enum8('a' = 1)": "string",
+        "IPv6": "string",
+        "UUID": "uuid",
+        "AggregateFunction(avg, UInt8)": "other",
+    },
+    "redshift": {
+        "character varying(256)": "string",
+        "numeric(18,2)": "decimal",
+        "double precision": "float",
+        "timestamp without time zone": "timestamp",
+        "timestamp with time zone": "timestamp_tz",
+        "super": "json",
+    },
+    "snowflake": {
+        "NUMBER(38,0)": "integer",
+        "NUMBER(10,2)": "decimal",
+        "FLOAT": "float",
+        "TEXT(16777216)": "string",
+        "BINARY(8388608)": "binary",
+        "BOOLEAN": "boolean",
+        "DATE": "date",
+        "TIME": "time",
+        "TIMESTAMP_NTZ": "timestamp",
+        "TIMESTAMP_LTZ": "timestamp_tz",
+        "TIMESTAMP_TZ": "timestamp_tz",
+        "VARIANT": "json",
+        "OBJECT": "object",
+        "ARRAY": "array",
+        "GEOGRAPHY": "other",
+    },
+    "bigquery": {
+        "INT64": "integer",
+        "NUMERIC(10, 2)": "decimal",
+        "BIGNUMERIC": "decimal",
+        "FLOAT64": "float",
+        "BOOL": "boolean",
+        "STRING(10)": "string",
+        "BYTES": "binary",
+        "DATETIME": "timestamp",
+        "TIMESTAMP": "timestamp_tz",
+        "STRUCT<a INT64, b ARRAY<STRING>>": "object",
+        "ARRAY<STRUCT<a INT64>>": "array",
+        "JSON": "json",
+        "GEOGRAPHY": "other",
+    },
+    "trino": {
+        "varchar(10)": "string",
+        "bigint": "integer",
+        "decimal(10,2)": "decimal",
+        "double": "float",
+        "varbinary": "binary",
+        "timestamp(3)": "timestamp",
+        "timestamp(3) with time zone": "timestamp_tz",
+        "array(varchar)": "array",
+        "map(varchar, bigint)": "object",
+        "row(a bigint, b array(varchar))": "object",
+        "uuid": "uuid",
+    },
+    "databricks": {
+        "string": "string",
+        "bigint": "integer",
+        "decimal(10,2)": "decimal",
+        "timestamp": "timestamp_tz",
+        "timestamp_ntz": "timestamp",
+        "array<string>": "array",
+        "map<string,int>": "object",
+        "struct<a:int,b:array<string>>": "object",
+        "binary": "binary",
+    },
+}
+STATEMENTS = ("relations_sql", "columns_sql", "primary_keys_sql", "foreign_keys_sql", "indexes_sql")
+
+
+class CatalogueTests(SimpleTestCase):
+    def test_every_type_has_a_reader(self):
+        self.assertEqual({*READERS}, {*CONNECTORS})
+
+    def test_knows_the_types_of_each_server(self):
+        for type_name, types in COMMON_TYPES.items():
+            reader = READERS[type_name](None, Configuration(type_name))
+            for source_type, common_type in types.items():
+                with self.subTest(type_name, source_type=source_type):
+                    self.assertEqual(reader.common_type(source_type), common_type)
+
+    def test_the_name_of_the_schema_is_in_no_statement(self):
+        name = "o'; DROP"
+        for type_name, reader_class in READERS.items():
+            if not issubclass(reader_class, SQLReader):
+                continue
+            connection = mock.MagicMock()
+            connection.cursor.return_value.fetchmany.return_value = []
+            reader = reader_class(connection, Configuration(type_name, schema_name=name))
+            for statement in STATEMENTS:
+                [*reader.rows(getattr(reader, statement))]
+            for call in connection.cursor.return_value.execute.call_args_list:
+                with self.subTest(type_name):
+                    self.assertNotIn("DROP", call.args[0])
+                    self.assertNotIn("{", call.args[0])
+                    self.assertIn(name, str(call.args[1]))
+
+    def test_a_dataset_of_bigquery_is_a_name(self):
+        reader = READERS["bigquery"](None, Configuration("bigquery", schema_name="a`.b"))
+        self.assertEqual((reader.datasets(), reader.has_schema()), ([], False))
+
+    def test_tells_the_keys_of_snowflake_in_their_order(self):
+        names = ("schema_name", "table_name", "constraint_name", "column_name", "key_sequence")
+        cursor = mock.MagicMock(description=[(name, None) for name in names])
+        cursor.fetchall.return_value = [("S", "T", "PK", "B", 2), ("S", "T", "PK", "A", 1)]
+        connection = mock.MagicMock()
+        connection.cursor.return_value.__enter__.return_value = cursor
+        reader = READERS["snowflake"](connection, Configuration("snowflake"))
+        self.assertEqual([*reader.primary_keys()], [("S", "T", "PK", "A"), ("S", "T", "PK", "B")])
+
+
+class AssemblyTests(SimpleTestCase):
+    def reader(self, **rows):
+        """Give a fake of a reader, with these rows."""
+        names = ("relations", "columns", "primary_keys", "foreign_keys", "indexes")
+        found = {f"{name}.return_value": rows.get(name, []) for name in names}
+        return mock.Mock(common_type=lambda source_type: "other", **found)
+
+    def test_leaves_out_the_columns_of_a_table_that_came_meanwhile(self):
+        columns = [("s", "new", "a", "int", False, False, None), ("s", "t", "a", "int", 0, 1, "")]
+        assembly = Assembly(self.reader(relations=[Relation("s", "t", "table")], columns=columns))
+        [(table, _)] = assembly.tables()
+        [column] = table["columns"]
+        self.assertEqual((table["name"], assembly.total), ("t", 1))
+        self.assertEqual(
+            (column["nullable"], column["has_default"], column["comment"]), (False, True, None)
+        )
+
+    def test_tells_keys_without_names_apart(self):
+        relations = [Relation("s", "t", "table")]
+        keys = [("s", "t", number, "a", "s", "other", "id") for number in (0, 1)]
+        [(table, _)] = Assembly(self.reader(relations=relations, foreign_keys=keys)).tables()
+        self.assertEqual([key["name"] for key in table["foreign_keys"]], [None, None])
+
+
+class StandardCatalogueTests(SimpleTestCase):
+    """Statements of other servers that PostgreSQL understands, too."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        server = cls.enterClassContext(PostgreSQLServer())
+        cls.connection = cls.enterClassContext(
+            psycopg.connect(
+                host="127.0.0.1",
+                port=server.port,
+                dbname=DATABASE,
+                user=USERNAME,
+                password=PASSWORD,
+                autocommit=True,
+            )
+        )
+        cls.connection.execute(
+            "CREATE TABLE people (country char(2), id int, PRIMARY KEY (id, country));"
+            "CREATE TABLE pets (id int, country char(2), owner int,"
+            " CONSTRAINT of_owner FOREIGN KEY (owner, country) REFERENCES people)"
+        )
+
+    def rows(self, type_name, statement):
+        reader = READERS[type_name](self.connection, Configuration(type_name, schema_name="public"))
+        reader.placeholder = "%(schema)s"
+        sql = getattr(reader, statement).replace("{schema}", "%(schema)s")
+        return self.connection.execute(sql, {"schema": "public"}).fetchall()
+
+    def test_unfolds_the_keys_of_redshift(self):
+        self.assertEqual(
+            self.rows("redshift", "primary_keys_sql"),
+            [
+                ("public", "people", "people_pkey", "id"),
+                ("public", "people", "people_pkey", "country"),
+            ],
+        )
+        self.assertEqual(
+            self.rows("redshift", "foreign_keys_sql"),
+            [
+                ("public", "pets", "of_owner", "owner", "public", "people", "id"),
+                ("public", "pets", "of_owner", "country", "public", "people", "country"),
+            ],
+        )
+
+    def test_reads_the_information_schema_of_trino(self):
+        self.assertEqual(
+            {row[:3] for row in self.rows("trino", "relations_sql")},
+            {("public", "people", "table"), ("public", "pets", "table")},
+        )
+        columns = self.rows("trino", "columns_sql")
+        self.assertEqual([row[2] for row in columns[:2]], ["country", "id"])
+
+    def test_reads_the_keys_of_databricks(self):
+        self.assertEqual(
+            self.rows("databricks", "primary_keys_sql"),
+            [
+                ("public", "people", "people_pkey", "id"),
+                ("public", "people", "people_pkey", "country"),
+            ],
+        )
+        self.assertEqual(
+            self.rows("databricks", "foreign_keys_sql"),
+            [
+                ("public", "pets", "of_owner", "owner", "public", "people", "id"),
+                ("public", "pets", "of_owner", "country", "public", "people", "country"),
+            ],
+        )

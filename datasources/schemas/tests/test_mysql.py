@@ -1,0 +1,130 @@
+"""The catalogue of MariaDB, live."""
+
+from contextlib import closing
+
+from django.test import SimpleTestCase
+
+from datasources.connections.tests import mariadb
+from datasources.connections.tests.test_mysql import make_connector
+from datasources.schemas.readers.mysql import MySQLReader
+from datasources.schemas.tests.tables import columns_of, tables_of
+
+STATEMENTS = (
+    """CREATE TABLE people (
+        id int unsigned AUTO_INCREMENT, country char(2) COMMENT 'iso', yes tinyint(1),
+        small tinyint unsigned NOT NULL DEFAULT 0, price decimal(10,2), feels enum('ok', 'bad (x)'),
+        day date, at datetime(3), y year, stamp timestamp NULL, doc json, raw blob, bits bit(3), p point,
+        twice int AS (2) STORED, empty varchar(5) DEFAULT '', note text,
+        PRIMARY KEY (country, id), KEY (id), UNIQUE by_price (price, day)
+    ) COMMENT 'all of them'""",
+    """CREATE TABLE People (
+        a int PRIMARY KEY, country char(2), id int unsigned, up int,
+        CONSTRAINT known FOREIGN KEY (country, id) REFERENCES people (country, id),
+        CONSTRAINT above FOREIGN KEY (up) REFERENCES People (a)
+    )""",
+    "CREATE VIEW names AS SELECT note FROM people",
+    "CREATE SEQUENCE numbers",
+)
+
+
+class MySQLReaderTests(SimpleTestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = cls.enterClassContext(mariadb.MariaDBServer())
+        with closing(make_connector(cls.server).connect()) as connection:
+            for statement in STATEMENTS:
+                connection.cursor().execute(statement)
+
+    maxDiff = None
+
+    def reader(self, **settings):
+        connector = make_connector(self.server, **settings)
+        connection = connector.connect()
+        self.addCleanup(connection.close)
+        return MySQLReader(connection, connector.configuration)
+
+    def read(self, **settings):
+        reader = self.reader(**settings)
+        return tables_of(reader.connection, reader.configuration)
+
+    def test_tells_kinds_and_leaves_out_sequences(self):
+        kinds = {name: (table["kind"], table["comment"]) for name, table in self.read().items()}
+        self.assertEqual(
+            kinds,
+            {
+                "people": ("table", "all of them"),
+                "People": ("table", None),
+                "names": ("view", None),
+            },
+        )
+
+    def test_tells_columns(self):
+        people = self.read()["people"]
+        self.assertEqual(
+            columns_of(people),
+            {
+                "id": ("int(10) unsigned", "integer", False, True),
+                "country": ("char(2)", "string", False, False),
+                "yes": ("tinyint(1)", "boolean", True, False),
+                "small": ("tinyint(3) unsigned", "integer", False, True),
+                "price": ("decimal(10,2)", "decimal", True, False),
+                "feels": ("enum('ok','bad (x)')", "string", True, False),
+                "day": ("date", "date", True, False),
+                "at": ("datetime(3)", "timestamp", True, False),
+                "stamp": ("timestamp", "timestamp_tz", True, False),
+                "y": ("year(4)", "integer", True, False),
+                "doc": ("longtext", "string", True, False),
+                "raw": ("blob", "binary", True, False),
+                "bits": ("bit(3)", "binary", True, False),
+                "p": ("point", "other", True, False),
+                "twice": ("int(11)", "integer", True, True),
+                "empty": ("varchar(5)", "string", True, True),
+                "note": ("text", "string", True, False),
+            },
+        )
+        self.assertEqual(people["columns"][1]["comment"], "iso")
+
+    def test_does_not_mix_tables_whose_names_differ_by_case(self):
+        tables = self.read()
+        self.assertEqual([*columns_of(tables["People"])], ["a", "country", "id", "up"])
+        self.assertEqual(tables["People"]["primary_key"]["columns"], ["a"])
+        self.assertEqual(tables["people"]["primary_key"]["columns"], ["country", "id"])
+
+    def test_tells_keys_and_indexes_in_their_order(self):
+        tables = self.read()
+        indexes = {index["name"]: index for index in tables["people"]["indexes"]}
+        self.assertEqual(
+            indexes["by_price"],
+            {"name": "by_price", "columns": ["price", "day"], "is_unique": True},
+        )
+        self.assertEqual({*indexes}, {"by_price", "id"})
+        above, known = tables["People"]["foreign_keys"]
+        self.assertEqual((above["columns"], above["referred_table"]), (["up"], "People"))
+        self.assertEqual(
+            (known["columns"], known["referred_table"], known["referred_columns"]),
+            (["country", "id"], "people", ["country", "id"]),
+        )
+
+    def test_a_schema_is_a_database(self):
+        self.assertTrue(self.reader(schema_name="shop", database_name=None).has_schema())
+        self.assertFalse(self.reader(schema_name="none").has_schema())
+        tables = self.read(schema_name="information_schema")
+        self.assertIn("information_schema.TABLES", tables)
+
+    def test_the_number_of_statements_does_not_depend_on_that_of_tables(self):
+        counts = [self.count_statements(schema) for schema in ("shop", "information_schema")]
+        self.assertEqual(counts[0], counts[1])
+        self.assertLess(counts[0], 10)
+
+    def count_statements(self, schema_name):
+        reader = self.reader(schema_name=schema_name)
+
+        def questions():
+            with closing(reader.connection.cursor()) as cursor:
+                cursor.execute("SHOW SESSION STATUS LIKE 'Questions'")
+                return int(cursor.fetchone()[1])
+
+        before = questions()
+        tables_of(reader.connection, reader.configuration)
+        return questions() - before
