@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from django.test import Client
+from rest_framework.exceptions import NotFound
 
 from organizations.testing import APITestCase
 from rivergen.exceptions import Conflict
@@ -75,7 +76,8 @@ class OpenAPITests(APITestCase):
                     yield path, method, operation
 
     def test_names_every_code_of_a_failure(self):
-        codes = {*ERROR_CODES.values(), *(error.error_code for error in Conflict.__subclasses__())}
+        exact = (*Conflict.__subclasses__(), *NotFound.__subclasses__())
+        codes = {*ERROR_CODES.values(), *(error.error_code for error in exact)}
         self.assertEqual(
             {*self.document["components"]["schemas"]["ErrorDetailCodeEnum"]["enum"]}, codes
         )

@@ -12,6 +12,8 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.models import ConnectionTest
 from datasources.credentials.models import Credential
 from datasources.models import DataSource, DataSourceRevision
+from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
+from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
 from organizations.models import Membership, Organization, User, Workspace
 from rivergen.tests.routes import routes
@@ -57,6 +59,11 @@ def show_host_key(data_source: DataSource) -> None:
     data_sources.record_test(result, version=data_source.version)
 
 
+def read_schema(data_source: DataSource) -> None:
+    """Have its schema read once."""
+    refresh(data_source, table("orders", column("id")))
+
+
 PUBLIC = {("post", "/auth/token"), ("post", "/auth/token/refresh"), ("get", "/openapi.json")}
 OF_ANY_USER = {("get", "/me")}
 ROUTES = {
@@ -87,6 +94,11 @@ ROUTES = {
     ("patch", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
     ("delete", CREDENTIALS): Route("editor", 204),
     ("post", f"{CREDENTIALS}/confirm"): Route("admin", 200),
+    ("post", f"{DATA_SOURCE}/schema/refresh"): Route("editor", 202, prepare=enter_password),
+    ("get", f"{DATA_SOURCE}/schema/refresh"): Route("viewer", 200, prepare=read_schema),
+    ("get", f"{DATA_SOURCE}/schema"): Route("viewer", 200, prepare=read_schema),
+    ("get", f"{DATA_SOURCE}/schema/snapshots"): Route("viewer", 200),
+    ("get", f"{DATA_SOURCE}/schema/changes"): Route("viewer", 200, prepare=read_schema),
     ("get", f"{DATA_SOURCE}/history"): Route("viewer", 200),
     ("post", f"{DATA_SOURCE}/history/{{version}}/restore"): Route("admin", 200),
 }
@@ -114,7 +126,7 @@ class RouteTests(DataSourceTestCase):
 
     def everything(self) -> list[Any]:
         models: Any = (Organization, Workspace, Membership, DataSource, DataSourceRevision)
-        models += (Credential, ConnectionTest)
+        models += (Credential, ConnectionTest, SchemaRefresh, SchemaSnapshot)
         return [[*model._default_manager.order_by("pk").values()] for model in models]
 
     def attempt(

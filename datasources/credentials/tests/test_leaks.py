@@ -22,6 +22,7 @@ from datasources.credentials.cipher import KeyRing, PlainText, Sealed
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.credentials.tests.leaks import Canary, everything_logged, pg_dump
 from datasources.models import DataSource
+from datasources.schemas.testing import column, refresh, table
 from datasources.serializers import DataSourceUpdateSerializer
 from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client, filled_in
 from organizations.models import User
@@ -84,6 +85,7 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
         self.enter_connection_strings()
         self.enter_secrets_where_none_belong()
         self.test_connections()
+        self.read_schemas()
         self.meet_a_bug()
         self.use_the_admin()
         self.call_the_rest()
@@ -192,6 +194,14 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
         with mock.patch("datasources.connections.verification.wait_for"):
             self.send("patch", f"{self.path}?verify=true", {"connection_string": url})
         self.send("post", f"{self.path}/ssh-host-key/confirm")
+
+    def read_schemas(self) -> None:
+        self.send_and_succeed("post", f"{self.path}/schema/refresh")
+        run_jobs()
+        self.send_and_succeed("get", f"{self.path}/schema/refresh")
+        refresh(DataSource.objects.get(pk=self.data_source.pk), table("orders", column("id")))
+        for path in ("schema", "schema/snapshots", "schema/changes"):
+            self.send_and_succeed("get", f"{self.path}/{path}")
 
     def meet_a_bug(self) -> None:
         """Have something fail with the secrets at hand: the traceback goes to the log."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from sqlite3 import OperationalError
-from typing import Any
+from typing import Any, ClassVar
 
 from datasources.connections.file_system import FILE_URL
 from datasources.schemas.catalogue import Kind
@@ -144,7 +144,7 @@ AND constraint_type = 'UNIQUE'"""
 class TableFileReader(Reader):
     """A file that is one table: the view `data`, its types as DuckDB has found them out."""
 
-    types = ("csv", "json")
+    types: ClassVar[tuple[str, ...]] = ("csv", "json")
     common_types = DuckDBReader.common_types
 
     def relations(self) -> Iterable[Sequence[Any]]:

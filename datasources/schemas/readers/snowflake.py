@@ -42,8 +42,10 @@ ORDER BY table_schema, table_name, ordinal_position"""
             yield tuple(row[name] for name in names)
 
     def foreign_keys(self) -> Iterator[Sequence[Any]]:
-        names = ("fk_schema_name", "fk_table_name", "fk_name", "fk_column_name")
-        names += ("pk_schema_name", "pk_table_name", "pk_column_name")
+        names = (
+            *("fk_schema_name", "fk_table_name", "fk_name", "fk_column_name"),
+            *("pk_schema_name", "pk_table_name", "pk_column_name"),
+        )
         for row in self.shown("SHOW IMPORTED KEYS IN DATABASE"):
             yield tuple(row[name] for name in names)
 

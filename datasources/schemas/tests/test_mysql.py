@@ -13,8 +13,10 @@ STATEMENTS = (
     """CREATE TABLE people (
         id int unsigned AUTO_INCREMENT, country char(2) COMMENT 'iso', yes tinyint(1),
         small tinyint unsigned NOT NULL DEFAULT 0, price decimal(10,2), feels enum('ok', 'bad (x)'),
-        day date, at datetime(3), y year, stamp timestamp NULL, doc json, raw blob, bits bit(3), p point,
-        twice int AS (2) STORED, empty varchar(5) DEFAULT '', note text,
+        day date, at datetime(3), y year, stamp timestamp NULL, doc json, raw blob,
+        bits bit(3), p point,
+        twice int AS (2) STORED,
+        empty varchar(5) DEFAULT '', note text,
         PRIMARY KEY (country, id), KEY (id), UNIQUE by_price (price, day)
     ) COMMENT 'all of them'""",
     """CREATE TABLE People (

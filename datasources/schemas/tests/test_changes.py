@@ -1,0 +1,218 @@
+"""What changed between two readings, and GET …/schema/changes."""
+
+from django.test import SimpleTestCase
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasources.schemas.changes import changes_between
+from datasources.schemas.content import dump
+from datasources.schemas.testing import column, refresh, table
+from datasources.testing import DataSourceTestCase
+
+NAMES = st.sampled_from("abcd")
+COLUMNS = st.builds(
+    lambda name, common_type, nullable: column(name, common_type=common_type, nullable=nullable),
+    NAMES,
+    st.sampled_from(("integer", "string")),
+    st.booleans(),
+)
+TABLES = st.lists(
+    st.builds(
+        lambda name, columns, comment, key: table(name, *columns, comment=comment, primary_key=key),
+        NAMES,
+        st.lists(COLUMNS, unique_by=lambda one: one["name"]),
+        st.sampled_from((None, "x")),
+        st.sampled_from((None, {"name": "k", "columns": ["a"]}, {"name": "k", "columns": ["b"]})),
+    ),
+    unique_by=lambda one: one["name"],
+)
+
+
+def lines(tables):
+    """Give tables as they are stored."""
+    sorted_tables = sorted(tables, key=lambda one: (one["schema"], one["name"]))
+    return [((one["schema"], one["name"]), dump(one)) for one in sorted_tables]
+
+
+def changes(old, new):
+    """Give the changes from some tables to others."""
+    return [*changes_between(lines(old), lines(new))]
+
+
+class ChangesTests(SimpleTestCase):
+    def one(self, old, new):
+        """Give the only change from a table to another."""
+        [change] = changes([old], [new])
+        return change
+
+    def test_tells_of_tables_that_came_and_went(self):
+        self.assertEqual(
+            changes([table("b", column("x")), table("c")], [table("a"), table("c")]),
+            [
+                {
+                    "change": "added",
+                    "object": "table",
+                    "schema": "public",
+                    "table": "a",
+                    "name": None,
+                    "from": None,
+                    "to": {"kind": "table", "columns": 0},
+                    "breaks_readers": False,
+                },
+                {
+                    "change": "removed",
+                    "object": "table",
+                    "schema": "public",
+                    "table": "b",
+                    "name": None,
+                    "from": {"kind": "table", "columns": 1},
+                    "to": None,
+                    "breaks_readers": True,
+                },
+            ],
+        )
+
+    def test_tells_what_differs_of_a_column(self):
+        change = self.one(
+            table("a", column("x")), table("a", column("x", type="text", common_type="string"))
+        )
+        self.assertEqual((change["change"], change["object"]), ("changed", "column"))
+        self.assertEqual(change["from"], {"type": "integer", "common_type": "integer"})
+        self.assertEqual(change["to"], {"type": "text", "common_type": "string"})
+
+    def test_tells_which_changes_of_a_column_break_readers(self):
+        text = {"type": "varchar(10)", "common_type": "string"}
+        array = {"type": "integer[]", "common_type": "array"}
+        for old, new, breaks in (
+            (text, text | {"type": "varchar(20)"}, False),
+            (text, text | {"common_type": "integer"}, True),
+            (array, array | {"type": "text[]"}, True),
+            ({"nullable": False}, {"nullable": True}, True),
+            ({"nullable": True}, {"nullable": False}, False),
+            ({"has_default": True}, {"has_default": False}, False),
+            ({"comment": None}, {"comment": "x"}, False),
+        ):
+            with self.subTest(old=old, new=new):
+                change = self.one(table("a", column("x", **old)), table("a", column("x", **new)))
+                self.assertEqual(change["breaks_readers"], breaks)
+
+    def test_a_column_that_is_gone_breaks_readers_and_a_new_one_does_not(self):
+        removed, added = column("x"), column("y")
+        found = changes([table("a", removed)], [table("a", added)])
+        self.assertEqual(
+            [(one["change"], one["name"], one["breaks_readers"]) for one in found],
+            [("added", "y", False), ("removed", "x", True)],
+        )
+        self.assertEqual((found[0]["to"], found[1]["from"]), (added, removed))
+
+    def test_another_order_breaks_readers_that_go_by_it(self):
+        x, y, z = map(column, "xyz")
+        [change] = changes([table("a", x, y)], [table("a", y, x)])
+        self.assertEqual(change["to"], {"column_order": ["y", "x"]})
+        self.assertTrue(change["breaks_readers"])
+        [change] = changes([table("a", x, y)], [table("a", x, z, y)])
+        self.assertEqual((change["change"], change["name"]), ("added", "z"))
+
+    def test_tells_of_keys_indexes_comments_and_kinds(self):
+        key = {"name": "k", "columns": ["x"]}
+        reference = {**key, "referred_schema": "s", "referred_table": "t", "referred_columns": []}
+        index = {**key, "is_unique": False}
+        for part, facts, other in (
+            ("primary_key", {"primary_key": key}, {"primary_key": key | {"columns": ["y"]}}),
+            ("foreign_key", {"foreign_keys": [reference]}, {"foreign_keys": []}),
+            ("index", {"indexes": [index]}, {"indexes": [index | {"is_unique": True}]}),
+            ("table", {"comment": None}, {"comment": "x"}),
+            ("table", {"kind": "table"}, {"kind": "view"}),
+        ):
+            with self.subTest(part):
+                change = self.one(table("a", **facts), table("a", **other))
+                self.assertEqual((change["object"], change["breaks_readers"]), (part, False))
+
+    def test_tells_foreign_keys_without_names_apart(self):
+        key = {"name": None, "columns": ["x"], "referred_schema": None, "referred_table": "t"}
+        one, two = ({**key, "columns": [name], "referred_columns": ["id"]} for name in "xy")
+        change = self.one(table("a", foreign_keys=[one, two]), table("a", foreign_keys=[one]))
+        self.assertEqual((change["change"], change["from"]), ("removed", two))
+
+    def test_does_not_parse_what_is_the_same(self):
+        broken = [(("s", "t"), b"no JSON")]
+        self.assertEqual([*changes_between(broken, broken)], [])
+
+    @given(TABLES, TABLES)
+    def test_there_are_changes_if_and_only_if_something_differs(self, old, new):
+        found = changes(old, new)
+        self.assertEqual(found == [], lines(old) == lines(new))
+        keys = {name: {one["name"] for one in tables} for name, tables in (("o", old), ("n", new))}
+        of_tables = [one for one in found if one["object"] == "table"]
+        self.assertEqual(
+            {one["table"] for one in of_tables if one["change"] == "added"}, keys["n"] - keys["o"]
+        )
+        self.assertEqual(
+            {one["table"] for one in of_tables if one["change"] == "removed"}, keys["o"] - keys["n"]
+        )
+        self.assertEqual([one["table"] for one in found], sorted(one["table"] for one in found))
+
+
+class GetChangesTests(DataSourceTestCase):
+    def get(self, query="", status=200):
+        response = self.call("get", f"{self.path}/schema/changes{query}", user=self.viewer)
+        self.assertEqual(response.status_code, status, response.content)
+        return response.json()
+
+    def test_compares_the_last_two_snapshots(self):
+        for names in ("ab", "bc", "bcd"):
+            refresh(self.data_source, *map(table, names))
+        data = self.get()["data"]
+        self.assertEqual((data["from"]["snapshot"], data["to"]["snapshot"]), (2, 3))
+        self.assertEqual(data["from"]["table_count"], 2)
+        [change] = data["changes"]
+        self.assertEqual((change["change"], change["table"]), ("added", "d"))
+
+    def test_compares_any_two_snapshots(self):
+        for names in ("ab", "bc", "bcd"):
+            refresh(self.data_source, *map(table, names))
+        for query, found in (
+            ("?from=1", ["-a", "+c", "+d"]),
+            ("?from=1&to=2", ["-a", "+c"]),
+            ("?to=2", ["-a", "+c"]),
+            ("?from=3&to=1", ["+a", "-c", "-d"]),
+            ("?from=2&to=2", []),
+        ):
+            with self.subTest(query):
+                signs = {"added": "+", "removed": "-"}
+                changes = self.get(query)["data"]["changes"]
+                self.assertEqual([signs[one["change"]] + one["table"] for one in changes], found)
+
+    def test_of_the_first_snapshot_there_is_nothing_to_compare(self):
+        refresh(self.data_source, table("a"))
+        data = self.get()["data"]
+        self.assertEqual((data["from"], data["to"]["snapshot"], data["changes"]), (None, 1, []))
+
+    def test_gives_page_after_page_of_the_same_snapshots_and_sums_up_all(self):
+        refresh(self.data_source, table("a", column("x")), *map(table, "bcd"))
+        refresh(self.data_source, table("a", column("x", nullable=False)), *map(table, "ef"))
+        first = self.get("?page_size=4")
+        refresh(self.data_source)
+        self.assertEqual(
+            first["data"]["summary"],
+            {"added": 2, "removed": 3, "changed": 1, "breaks_readers": 3},
+        )
+        link = first["pagination"]["next"]
+        second = self.get(link[link.index("?") :])
+        self.assertEqual(second["data"]["summary"], first["data"]["summary"])
+        self.assertEqual([one["table"] for one in first["data"]["changes"]], [*"abcd"])
+        self.assertEqual([one["table"] for one in second["data"]["changes"]], [*"ef"])
+        self.assertIsNone(second["pagination"]["next"])
+        link = second["pagination"]["previous"]
+        self.assertEqual(self.get(link[link.index("?") :])["data"], first["data"])
+
+    def test_refuses_snapshots_that_are_none(self):
+        refresh(self.data_source, table("a"))
+        for query, status, code in (
+            ("?from=2", 404, "SNAPSHOT_NOT_FOUND"),
+            ("?to=2", 404, "SNAPSHOT_NOT_FOUND"),
+            ("?from=x", 400, "BAD_REQUEST"),
+            ("?to=-1", 400, "BAD_REQUEST"),
+        ):
+            with self.subTest(query):
+                self.assertEqual(self.get(query, status)["error"]["code"], code)

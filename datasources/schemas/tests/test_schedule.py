@@ -1,0 +1,236 @@
+"""When schemas are read: what PATCH does to the schedule, and how those that are due are found."""
+
+import json
+from datetime import timedelta
+
+import time_machine
+from django.db import connection
+from django.test import SimpleTestCase
+from django.utils import timezone
+
+from datasources.connections.failures import Code
+from datasources.models import DataSource
+from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.schedule import (
+    BACKOFF_BASE_MAX_SECONDS,
+    BACKOFF_MAX_SECONDS,
+    JITTER,
+    backoff,
+)
+from datasources.schemas.tasks import enqueue_due
+from datasources.schemas.testing import column, refresh, table
+from datasources.testing import DataSourceTestCase
+
+ORDERS = table("orders", column("id"))
+ON = {"schema_auto_refresh": True}
+
+
+class BackoffTests(SimpleTestCase):
+    def test_doubles_up_to_a_day(self):
+        waits = [backoff(60, failures) for failures in (1, 2, 3, 11, 99)]
+        self.assertEqual(waits, [120, 240, 480, BACKOFF_MAX_SECONDS, BACKOFF_MAX_SECONDS])
+
+    def test_starts_with_hours_however_long_the_interval_is(self):
+        self.assertEqual(backoff(30 * 86_400, 1), 2 * BACKOFF_BASE_MAX_SECONDS)
+
+
+class ScheduleTests(DataSourceTestCase):
+    def setUp(self):
+        self.now = timezone.now()
+        self.traveller = self.enterContext(time_machine.travel(self.now, tick=False))
+
+    def pass_time(self, seconds):
+        """Let some time pass; give what time it is then."""
+        self.traveller.shift(seconds)
+        return timezone.now()
+
+    def patch(self, **changes):
+        """Send a PATCH; give when the schema is read next, by its answer."""
+        response = self.call("patch", self.path, changes, self.editor)
+        self.assertEqual(response.status_code, 200, response.content)
+        data = response.json()["data"]
+        self.assertEqual(data, self.shown())
+        return data["schema_next_refresh_at"] and self.read_time(data["schema_next_refresh_at"])
+
+    def refresh_and_fail(self, code=Code.TCP_REFUSED):
+        """Have a refresh end badly."""
+        data_source = DataSource.objects.get(pk=self.data_source.pk)
+        [running] = SchemaRefresh.objects.start([data_source])
+        running.finish(code, data_source)
+
+    def next_refresh_at(self):
+        return DataSource.objects.get(pk=self.data_source.pk).schema_next_refresh_at
+
+    def jobs(self):
+        """Give the arguments of the jobs that wait."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT args, priority FROM procrastinate_jobs WHERE task_name = 'refresh_schema'"
+                " ORDER BY id"
+            )
+            return [(json.loads(arguments), priority) for arguments, priority in cursor]
+
+    def test_is_off_unless_it_is_asked_for(self):
+        data = self.shown()
+        self.assertEqual(
+            (data["schema_status"], data["schema_refreshed_at"], data["schema_next_refresh_at"]),
+            ("unread", None, None),
+        )
+
+    def test_is_due_at_once_when_it_is_switched_on(self):
+        self.assertEqual(self.patch(**ON), self.now)
+        self.assertIsNone(self.patch(schema_auto_refresh=False))
+        body = {"name": "New", "type": "csv", "file_path": "a.csv", **ON}
+        data = self.call("post", "/data-sources", body, self.editor).json()["data"]
+        self.assertEqual(self.read_time(data["schema_next_refresh_at"]), self.now)
+
+    def test_keeps_its_distance_from_the_last_time(self):
+        refresh(self.data_source, ORDERS)
+        hour, day = timedelta(hours=1), timedelta(days=1)
+        self.pass_time(60)
+        self.assertEqual(self.patch(**ON), self.now + hour)
+        self.assertEqual(self.patch(schema_refresh_interval=86_400), self.now + day)
+        later = self.pass_time(600)
+        self.assertEqual(self.patch(schema_refresh_interval=60), later)
+
+    def test_what_does_not_matter_moves_nothing(self):
+        self.patch(**ON)
+        refresh(self.data_source, ORDERS)
+        planned = self.next_refresh_at()
+        self.pass_time(60)
+        self.assertEqual(self.patch(name="Other", tags=["a"], query_timeout=5), planned)
+        self.assertEqual(self.patch(**ON), planned)
+
+    def test_is_due_at_once_when_it_may_be_another_one(self):
+        self.patch(**ON)
+        for changes in (
+            {"host": "other.example.com"},
+            {"port": 5433},
+            {"database_name": "other"},
+            {"schema_name": None},
+            {"connection_string": "postgresql://db.example.com/x"},
+        ):
+            refresh(self.data_source, ORDERS)
+            self.assertGreater(self.next_refresh_at(), timezone.now())
+            with self.subTest(changes):
+                now = self.pass_time(60)
+                self.assertEqual(self.patch(**changes), now)
+
+    def test_is_due_at_once_when_the_secrets_are_others(self):
+        self.patch(**ON)
+        path = f"{self.path}/credentials"
+        for method, target, user in (
+            ("patch", path, self.editor),
+            ("post", f"{path}/confirm", self.admin),
+        ):
+            if method == "post":
+                self.patch(host="moved.example.com")
+            data_source = DataSource.objects.get(pk=self.data_source.pk)
+            refresh(data_source, ORDERS)
+            now = self.pass_time(60)
+            body = {"password": "hunter2"} if method == "patch" else None
+            with self.subTest(target):
+                response = self.call(method, target, body, user)
+                self.assertEqual(response.status_code, 200, response.content)
+                self.assertEqual(self.next_refresh_at(), now)
+
+    def test_comes_again_after_the_interval_and_a_bit(self):
+        self.patch(**ON, schema_refresh_interval=600)
+        waits = set()
+        for _ in range(20):
+            refresh(self.data_source, ORDERS)
+            waits.add((self.next_refresh_at() - timezone.now()).total_seconds())
+        self.assertGreaterEqual(min(waits), 600)
+        self.assertLessEqual(max(waits), 600 * (1 + JITTER))
+        self.assertGreater(len(waits), 1)
+
+    def test_waits_longer_after_each_failure_and_starts_anew_after_success(self):
+        self.patch(**ON, schema_refresh_interval=60)
+        for wait in (120, 240, 480):
+            self.refresh_and_fail()
+            seconds = (self.next_refresh_at() - timezone.now()).total_seconds()
+            self.assertTrue(wait <= seconds <= wait * (1 + JITTER), seconds)
+            self.assertEqual(self.shown()["schema_status"], "failed")
+        refresh(self.data_source, ORDERS)
+        self.refresh_and_fail()
+        self.assertLess((self.next_refresh_at() - timezone.now()).total_seconds(), 150)
+
+    def test_a_failure_keeps_the_last_snapshot_and_its_time(self):
+        refresh(self.data_source, ORDERS)
+        before = self.shown()
+        self.pass_time(60)
+        self.refresh_and_fail()
+        after = self.shown()
+        self.assertEqual(after.pop("schema_status"), "failed")
+        before.pop("schema_status")
+        self.assertEqual(after, before)
+        self.assertEqual(self.call("get", f"{self.path}/schema", user=self.viewer).status_code, 200)
+
+    def test_one_that_is_switched_off_meanwhile_is_not_scheduled_again(self):
+        self.patch(**ON)
+        data_source = DataSource.objects.get(pk=self.data_source.pk)
+        [running] = SchemaRefresh.objects.start([data_source])
+        self.assertIsNone(self.patch(schema_auto_refresh=False))
+        running.finish(Code.TCP_REFUSED, data_source)
+        self.assertIsNone(self.next_refresh_at())
+
+    def test_one_that_is_changed_meanwhile_is_read_again_at_once(self):
+        self.patch(**ON)
+        data_source = DataSource.objects.get(pk=self.data_source.pk)
+        [running] = SchemaRefresh.objects.start([data_source])
+        self.patch(port=5433)
+        now = self.pass_time(5)
+        running.finish(Code.TCP_REFUSED, data_source)
+        self.assertEqual(self.next_refresh_at(), now)
+
+    def test_enqueues_what_is_due_once(self):
+        self.patch(**ON)
+        self.assertEqual((enqueue_due(), enqueue_due()), (1, 0))
+        [(arguments, _)] = self.jobs()
+        running = SchemaRefresh.objects.get()
+        self.assertEqual(
+            arguments,
+            {"data_source_id": self.data_source.pk, "refresh_id": str(running.refresh_id)},
+        )
+        self.assertIsNone(running.requested_by)
+        self.assertEqual(self.shown()["schema_status"], "refreshing")
+
+    def test_enqueues_nothing_that_is_not_due(self):
+        refresh(self.data_source, ORDERS)
+        self.patch(**ON)
+        self.assertEqual(enqueue_due(), 0)
+        self.pass_time(3600)
+        self.assertEqual(enqueue_due(), 1)
+
+    def test_whatever_is_changed_there_is_one_job(self):
+        self.patch(**ON)
+        enqueue_due()
+        for changes in ({"schema_auto_refresh": False}, ON, {"port": 1}, {"schema_name": "x"}):
+            self.patch(**changes)
+            self.pass_time(60)
+            self.assertEqual(enqueue_due(), 0)
+        path = f"{self.path}/schema/refresh"
+        response = self.call("post", path, user=self.editor)
+        self.assertEqual(response.status_code, 202)
+        [(arguments, _)] = self.jobs()
+        self.assertEqual(response.json()["data"]["refresh_id"], arguments["refresh_id"])
+
+    def test_whoever_has_fewer_comes_first(self):
+        for number in range(3):
+            body = {"name": f"New {number}", "type": "csv", "file_path": "a.csv", **ON}
+            self.call("post", "/data-sources", body, self.editor)
+        body = {"name": "Theirs", "type": "csv", "file_path": "a.csv", **ON}
+        theirs = self.call("post", "/data-sources", body, self.stranger).json()["data"]["id"]
+        self.assertEqual(enqueue_due(), 4)
+        priorities = [priority for _, priority in self.jobs()]
+        self.assertEqual(sorted(priorities), [-2, -1, 0, 0])
+        [priority] = [
+            priority for arguments, priority in self.jobs() if arguments["data_source_id"] == theirs
+        ]
+        self.assertEqual(priority, 0)
+
+    def test_finds_what_is_due_by_the_index(self):
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            plan = DataSource.objects.due_for_refresh().explain()
+        self.assertIn("data_source_due_for_refresh", plan)
