@@ -12,7 +12,9 @@ import json
 import multiprocessing
 import os
 import resource
+import select
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
@@ -173,8 +175,9 @@ def _be_child(
     seconds: float,
 ) -> None:
     """Be the child."""
-    # Nobody has to be there to end it: not handled, this signal does. A parent that is there comes
-    # first, and knows that it was the time.
+    threading.Thread(target=end_with_parent, args=(sender,), daemon=True).start()
+    # For a driver that lets no other thread run: not handled, this signal ends it. A parent that is
+    # there comes first, and knows that it was the time.
     signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_SECONDS)
     os.nice(NICENESS)
     limit_memory()
@@ -186,6 +189,14 @@ def _be_child(
         os.write(sender.fileno(), json.dumps(message).encode() + b"\n")
 
     work(configuration, policy, tell)
+
+
+def end_with_parent(sender: "Connection[object, object]") -> None:
+    """End by force when nobody listens any more, as when the worker was killed."""
+    listening = select.poll()
+    listening.register(sender.fileno(), 0)  # an error is told unasked
+    listening.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def limit_memory() -> None:

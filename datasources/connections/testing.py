@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import Any
 
+import psycopg
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import connection
@@ -79,6 +80,26 @@ async def run_jobs() -> None:
             await worker_app.run_worker_async(
                 wait=False, install_signal_handlers=False, listen_notify=False
             )
+
+
+def wait_until(database_url: str, condition: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Return when an expression of SQL is true in a database; raise psycopg.Error if it stays."""
+    with psycopg.connect(database_url, autocommit=True) as database:
+        database.execute(
+            f"""
+            DO $$
+            DECLARE deadline timestamptz := clock_timestamp() + interval '{seconds} s';
+            BEGIN
+                WHILE NOT ({condition}) LOOP
+                    IF clock_timestamp() > deadline THEN
+                        RAISE 'It took too long.';
+                    END IF;
+                    PERFORM pg_sleep(0.1);
+                    COMMIT;
+                END LOOP;
+            END $$
+            """
+        )
 
 
 class WorkerTestCase(DataSourceTestMixin, TransactionTestCase):

@@ -23,7 +23,7 @@ from procrastinate import RetryStrategy
 from datasources import jobs
 from datasources.connections import requests, tasks
 from datasources.connections.models import KEPT_FOR, ConnectionTest
-from datasources.connections.testing import PATIENCE_SECONDS, Worker, run_jobs
+from datasources.connections.testing import PATIENCE_SECONDS, Worker, run_jobs, wait_until
 from datasources.connections.tests.postgresql import (
     DATABASE,
     PASSWORD,
@@ -245,30 +245,12 @@ class DatabaseRestartTests(SimpleTestCase):
             capture_output=True,
         )
 
-    def until(self, query, seconds=PATIENCE_SECONDS):
-        """Return when the query gives true."""
-        with psycopg.connect(self.url, autocommit=True) as database:
-            database.execute(
-                f"""
-                DO $$
-                DECLARE deadline timestamptz := clock_timestamp() + interval '{seconds} s';
-                BEGIN
-                    WHILE NOT ({query}) LOOP
-                        IF clock_timestamp() > deadline THEN
-                            RAISE 'It took too long.';
-                        END IF;
-                        PERFORM pg_sleep(0.1);
-                        COMMIT;
-                    END LOOP;
-                END $$
-                """
-            )
-
     def check_that_it_works(self):
         with psycopg.connect(self.url, autocommit=True) as database:
             database.execute(DEFER)
-        self.until(
-            "NOT EXISTS (SELECT FROM procrastinate_jobs WHERE task_name = 'test_connection')"
+        wait_until(
+            self.url,
+            "NOT EXISTS (SELECT FROM procrastinate_jobs WHERE task_name = 'test_connection')",
         )
         self.assertIsNone(self.worker.process.poll())
 
@@ -297,7 +279,8 @@ class DatabaseRestartTests(SimpleTestCase):
             with self.assertRaises(subprocess.TimeoutExpired):
                 self.worker.process.wait(2)
             self.database.restart()
-            self.until(
+            wait_until(
+                self.url,
                 "(SELECT finished_at FROM datasources_connectiontest) IS NOT NULL",
                 TAKEN_OVER_WITHIN_SECONDS,
             )
