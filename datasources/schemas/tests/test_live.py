@@ -1,0 +1,276 @@
+"""The whole way, live: the API, the jobs, a child process, the source, and what changed in it."""
+
+import uuid
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import psutil
+import psycopg
+from django.db import connection
+from django.test import TransactionTestCase, override_settings
+from psycopg.conninfo import make_conninfo
+
+from datasources import jobs
+from datasources.connections.testing import PATIENCE_SECONDS, Worker, run_jobs, wait_until
+from datasources.connections.tests import mariadb, postgresql
+from datasources.connections.tests.test_mysql import make_connector
+from datasources.models import DataSource
+from datasources.schemas.models import SchemaBlock, SchemaContent, SchemaSnapshot
+from datasources.testing import DataSourceTestMixin
+from rivergen.egress_rules import parse_rules
+from rivergen.tests.services import url_of
+
+BEFORE = (
+    "CREATE TABLE orders (id int PRIMARY KEY, total numeric(10,2), note varchar(10) NOT NULL)",
+    "CREATE TABLE gone (id int)",
+)
+SECRETS = {"username": postgresql.USERNAME, "password": postgresql.PASSWORD}
+HELD = "relation = 'datasources_schemablock'::regclass AND mode = 'RowExclusiveLock'"
+
+
+class LiveTestCase(DataSourceTestMixin, TransactionTestCase):
+    def setUp(self):
+        self.make_world()
+
+    def make_source(self, type_name, secrets=None, **fields):
+        """Make a source, and have `self.path` lead to it."""
+        self.data_source = DataSource.objects.create(
+            workspace=self.workspace, name=type_name, type=type_name, **fields
+        )
+        if secrets:
+            self.data_source.set_credentials(secrets, user=self.owner)
+        self.path = f"/data-sources/{self.data_source.pk}"
+
+    def ask(self):
+        response = self.call("post", f"{self.path}/schema/refresh", user=self.editor)
+        self.assertEqual(response.status_code, 202, response.content)
+        return response.json()["data"]
+
+    def last_refresh(self):
+        response = self.call("get", f"{self.path}/schema/refresh", user=self.viewer)
+        return response.json()["data"]
+
+    def refresh(self):
+        """Have the schema read; give what became of it."""
+        self.ask()
+        run_jobs()
+        return self.last_refresh()
+
+    def changes(self):
+        """Give what changed, and whether that breaks readers."""
+        response = self.call("get", f"{self.path}/schema/changes", user=self.viewer)
+        return {
+            (one["change"], one["table"], one["name"]): one["breaks_readers"]
+            for one in response.json()["data"]["changes"]
+        }
+
+
+@override_settings(EGRESS_ALLOW=parse_rules("127.0.0.0/8"))
+class LiveChangesTests(LiveTestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.postgresql = cls.enterClassContext(postgresql.PostgreSQLServer())
+        cls.mariadb = cls.enterClassContext(mariadb.MariaDBServer())
+
+    def assert_refreshed(self, tables):
+        result = self.refresh()
+        self.assertEqual(
+            (result["ok"], result["code"], result["tables_read"], result["tables_total"]),
+            (True, "OK", tables, tables),
+        )
+
+    def assert_tells_what_changed(self, execute, new_type):
+        """Change a type, drop a table and make one; both readings find all there is."""
+        for statement in BEFORE:
+            execute(statement)
+        self.assert_refreshed(2)
+        execute(new_type)
+        execute("DROP TABLE gone")
+        execute("CREATE TABLE new (id int)")
+        self.assert_refreshed(2)
+        self.assertEqual(
+            self.changes(),
+            {
+                ("added", "new", None): False,
+                ("removed", "gone", None): True,
+                ("changed", "orders", "total"): True,
+            },
+        )
+
+    def test_tells_what_changed_on_postgresql(self):
+        self.make_source(
+            "postgresql",
+            SECRETS,
+            host="127.0.0.1",
+            port=self.postgresql.port,
+            database_name=postgresql.DATABASE,
+            schema_name="public",
+        )
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=self.postgresql.port,
+            dbname=postgresql.DATABASE,
+            user=postgresql.USERNAME,
+            password=postgresql.PASSWORD,
+            autocommit=True,
+        ) as source:
+            self.assert_tells_what_changed(
+                source.execute, "ALTER TABLE orders ALTER total TYPE text"
+            )
+
+    def test_tells_what_changed_on_mariadb(self):
+        secrets = {"username": mariadb.USERNAME, "password": mariadb.PASSWORD}
+        self.make_source(
+            "mariadb",
+            secrets,
+            host="127.0.0.1",
+            port=self.mariadb.port,
+            database_name=mariadb.DATABASE,
+        )
+        with closing(make_connector(self.mariadb).connect()) as source:
+            self.assert_tells_what_changed(
+                source.cursor().execute, "ALTER TABLE orders MODIFY total text"
+            )
+
+    def test_tells_what_changed_in_a_parquet_file(self):
+        folder = Path(self.enterContext(TemporaryDirectory())).resolve()
+        (folder / str(self.acme.pk)).mkdir()
+        path = folder / str(self.acme.pk) / "orders.parquet"
+        self.make_source("parquet", file_path="orders.parquet")
+        with override_settings(STORAGE_ROOT=folder):
+            for row in ("1 AS id, 2.5 AS total, 'a' AS gone", "1 AS id, 'x' AS total, 'a' AS new"):
+                path.unlink(missing_ok=True)
+                duckdb.execute(f"COPY (SELECT {row}) TO '{path}' (FORMAT parquet)")
+                self.assert_refreshed(1)
+        self.assertEqual(
+            self.changes(),
+            {
+                ("changed", "data", "total"): True,
+                ("added", "data", "new"): False,
+                ("removed", "data", "gone"): True,
+            },
+        )
+
+    def test_a_schema_that_is_not_there_is_said_to_be_missing(self):
+        self.make_source(
+            "postgresql",
+            SECRETS,
+            host="127.0.0.1",
+            port=self.postgresql.port,
+            database_name=postgresql.DATABASE,
+            schema_name="nowhere",
+        )
+        result = self.refresh()
+        self.assertEqual((result["ok"], result["code"]), (False, "SCHEMA_MISSING"))
+        self.assertIn("schema_name", result["message"])
+
+    def test_a_statement_takes_no_longer_than_query_timeout(self):
+        self.make_source(
+            "postgresql",
+            SECRETS,
+            host="127.0.0.1",
+            port=self.postgresql.port,
+            database_name=postgresql.DATABASE,
+            query_timeout=1,
+        )
+        with psycopg.connect(self.postgresql.uri, dbname=postgresql.DATABASE) as other:
+            other.execute("LOCK pg_namespace IN ACCESS EXCLUSIVE MODE")
+            self.assertEqual(self.refresh()["code"], "SCHEMA_UNREADABLE")
+
+
+@override_settings(EGRESS_ALLOW=parse_rules("127.0.0.0/8"))
+class KilledWorkerTests(LiveTestCase):
+    """Workers that are killed midway: another one does all of it again, or nothing is stored."""
+
+    TABLES = 250
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = cls.enterClassContext(postgresql.PostgreSQLServer())
+        cls.source_uri = make_conninfo(cls.server.uri, dbname=postgresql.DATABASE)
+        with psycopg.connect(cls.source_uri) as source:
+            for number in range(cls.TABLES):
+                source.execute(f"CREATE TABLE t{number} (id int PRIMARY KEY)")
+
+    def setUp(self):
+        super().setUp()
+        self.make_source(
+            "postgresql",
+            SECRETS,
+            host="127.0.0.1",
+            port=self.server.port,
+            database_name=postgresql.DATABASE,
+        )
+        self.database_url = url_of(connection.settings_dict["NAME"])
+        self.sql("DELETE FROM procrastinate_jobs")
+
+    def sql(self, statement, *parameters):
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else None
+
+    def stored(self):
+        return [model.objects.count() for model in (SchemaSnapshot, SchemaContent, SchemaBlock)]
+
+    def kill_a_worker(self, condition):
+        """Have a worker do what waits, and kill it as soon as something is so in the database."""
+        with Worker() as worker:
+            wait_until(self.database_url, condition)
+            family = psutil.Process(worker.process.pid).children(recursive=True)
+            worker.process.kill()
+            worker.process.wait()
+            _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
+            self.assertEqual(alive, [])
+
+    def lose_job(self, attempts):
+        """Leave the job as that of a worker that was killed, and pruned, so many times before."""
+        self.sql(
+            "UPDATE procrastinate_jobs SET status = 'doing', attempts = %s, worker_id = NULL"
+            " WHERE task_name = 'refresh_schema'",
+            attempts,
+        )
+        jobs.retry_stalled_jobs.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
+
+    def finish_by_another_one(self):
+        self.lose_job(attempts=0)
+        run_jobs()
+        result = self.last_refresh()
+        self.assertEqual(
+            (result["code"], result["tables_read"], result["tables_total"]),
+            ("OK", self.TABLES, self.TABLES),
+        )
+        self.assertEqual(self.stored(), [1, 1, 3])
+
+    def test_one_that_is_killed_while_it_reads_leaves_nothing(self):
+        refresh_id = self.ask()["refresh_id"]
+        with psycopg.connect(self.source_uri) as other:
+            other.execute("LOCK pg_constraint IN ACCESS EXCLUSIVE MODE")
+            self.kill_a_worker("(SELECT tables_read FROM datasources_schemarefresh) IS NOT NULL")
+            self.assertEqual(self.ask()["refresh_id"], refresh_id)
+        self.assertEqual(self.stored(), [0, 0, 0])
+        self.assertEqual(self.shown()["schema_status"], "refreshing")
+        self.finish_by_another_one()
+        self.assertEqual(self.last_refresh()["refresh_id"], refresh_id)
+
+    def test_one_that_is_killed_while_it_stores_leaves_no_half_snapshot(self):
+        self.ask()
+        waits = "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO \"datasources_schemablock%'"
+        with psycopg.connect(self.database_url) as other:
+            other.execute("LOCK datasources_schemablock IN EXCLUSIVE MODE")
+            self.kill_a_worker(f"EXISTS (SELECT FROM pg_stat_activity WHERE {waits})")
+        # What the database still has to do for it ends with nobody to commit it.
+        wait_until(self.database_url, f"NOT EXISTS (SELECT FROM pg_locks WHERE {HELD})")
+        self.assertEqual(self.stored(), [0, 0, 0])
+        self.finish_by_another_one()
+
+    def test_one_that_kills_each_worker_is_given_up(self):
+        self.ask()
+        self.lose_job(attempts=jobs.ATTEMPTS_MAX - 1)
+        run_jobs()
+        self.assertEqual(self.last_refresh()["code"], "DRIVER_CRASHED")
+        self.assertEqual(self.shown()["schema_status"], "failed")
+        self.assertEqual(self.stored(), [0, 0, 0])
