@@ -74,7 +74,7 @@ class Listener(Protocol):
     """Whether all is told."""
 
     def take(self, message: dict[str, Any]) -> None:
-        """Take note of a message. Raises KeyError, TypeError or ValueError for nonsense."""
+        """Take note of a message. Raises LookupError, TypeError or ValueError for nonsense."""
 
 
 async def run_in_child(
@@ -156,7 +156,7 @@ class Messages:
         self._news.set()
         part = os.read(self._receiver.fileno(), MESSAGE_MAX_BYTES)
         *lines, self._line = (self._line + part).split(b"\n")
-        with contextlib.suppress(KeyError, RecursionError, TypeError, ValueError):
+        with contextlib.suppress(LookupError, RecursionError, TypeError, ValueError):
             for line in lines:
                 self._listener.take(json.loads(line))
             if part and not self._listener.is_over and len(self._line) < MESSAGE_MAX_BYTES:

@@ -54,7 +54,7 @@ class Reading:
             self.code = Code.DEADLINE if self.tables_total is None else Code.SCHEMA_DEADLINE
 
     def take(self, message: dict[str, Any]) -> None:
-        """Take note of a message. Raises KeyError, TypeError or ValueError for nonsense."""
+        """Take note of a message. Raises LookupError, TypeError or ValueError for nonsense."""
         if "code" in message:
             self.code = Code(message["code"])
             self.is_over = True

@@ -38,7 +38,7 @@ class Command(BaseCommand):
             raise CommandError("--count must be 1 or more, and --days 0 or more.")
         if options["dry_run"]:
             number = SchemaSnapshot.objects.outdated(count, days).count()
-            self.stdout.write(f"{number} snapshots would be deleted.")
+            self.stdout.write(f"Snapshots to delete: {number}.")
             return
         snapshots, contents = prune(count, days)
-        self.stdout.write(f"{snapshots} snapshots and {contents} contents deleted.")
+        self.stdout.write(f"Snapshots deleted: {snapshots}; contents deleted: {contents}.")

@@ -1,0 +1,112 @@
+"""What is deleted of old snapshots: by the worker every night, and by `manage.py prune_schemas`."""
+
+import uuid
+from datetime import timedelta
+from io import StringIO
+from unittest import mock
+
+import time_machine
+from django.core.management import CommandError, call_command
+from django.test import TransactionTestCase
+from django.utils import timezone
+
+from datasources.connections.testing import run_jobs
+from datasources.models import DataSource
+from datasources.schemas import models, tasks
+from datasources.schemas.models import KEPT_DAYS, SchemaBlock, SchemaContent, prune
+from datasources.schemas.testing import column, refresh, table
+from datasources.testing import DataSourceTestCase, DataSourceTestMixin
+
+
+class PruneTests(DataSourceTestCase):
+    def setUp(self) -> None:
+        self.traveller = self.enterContext(time_machine.travel(timezone.now(), tick=False))
+        self.other = DataSource.objects.create(
+            workspace=self.workspace, name="Other", type="csv", file_path="a.csv"
+        )
+
+    def read(self, *names: str, data_source: DataSource | None = None) -> None:
+        """Have a snapshot for each name, a day apart."""
+        for name in names:
+            self.traveller.shift(timedelta(days=1))
+            refresh(data_source or self.data_source, table(name, column("id")))
+
+    def kept(self, data_source: DataSource | None = None) -> list[int]:
+        """Give the numbers of the snapshots that are there."""
+        snapshots = (data_source or self.data_source).schema_snapshots
+        return [*snapshots.values_list("number", flat=True)]
+
+    def test_keeps_so_many_of_each_data_source(self) -> None:
+        self.read("a", "b", "c")
+        self.read("d", "e", data_source=self.other)
+        self.assertEqual(prune(count=2), (1, 1))
+        self.assertEqual((self.kept(), self.kept(self.other)), ([3, 2], [2, 1]))
+
+    def test_keeps_what_was_the_last_one_lately(self) -> None:
+        self.read("a", "b", "c")  # three days, two days and a day old on the next day
+        self.traveller.shift(timedelta(days=1, seconds=1))
+        self.assertEqual(prune(days=2), (1, 1))
+        self.assertEqual(self.kept(), [3, 2])
+
+    def test_keeps_the_last_one_for_ever(self) -> None:
+        self.read("a")
+        self.traveller.shift(timedelta(days=10 * KEPT_DAYS))
+        self.assertEqual(prune(count=1, days=0), (0, 0))
+        self.assertEqual(self.kept(), [1])
+
+    def test_keeps_by_default_what_README_says(self) -> None:
+        self.read(*(f"t{number}" for number in range(102)))
+        self.assertEqual(prune(), (2, 2))
+        self.assertEqual(len(self.kept()), 100)
+
+    def test_a_number_is_not_used_again(self) -> None:
+        self.read("a", "b")
+        prune(count=1)
+        self.read("c")
+        self.assertEqual(self.kept(), [3, 2])
+
+    def test_a_content_stays_while_a_snapshot_has_it(self) -> None:
+        self.read("a", "b")
+        self.read("a", data_source=self.other)
+        self.assertEqual(prune(count=1), (1, 0))
+        self.other.delete()
+        self.assertEqual(prune(count=1), (0, 1))
+        self.assertEqual((SchemaContent.objects.count(), SchemaBlock.objects.count()), (1, 1))
+
+    def test_many_contents_are_deleted_some_at_a_time(self) -> None:
+        self.read(*"abcdefg")
+        with mock.patch.object(models, "CONTENTS_AT_ONCE", 2):
+            self.assertEqual(prune(count=1), (6, 6))
+
+    def test_the_command_says_what_it_did(self) -> None:
+        self.read("a", "b", "c")
+        for arguments, output in (
+            (["--count=2", "--dry-run"], "Snapshots to delete: 1.\n"),
+            (["--count=2"], "Snapshots deleted: 1; contents deleted: 1.\n"),
+            (["--days=0", "--dry-run"], "Snapshots to delete: 1.\n"),
+            ([], "Snapshots deleted: 0; contents deleted: 0.\n"),
+        ):
+            with self.subTest(arguments):
+                self.traveller.shift(1)
+                stdout = StringIO()
+                call_command("prune_schemas", *arguments, stdout=stdout)
+                self.assertEqual(stdout.getvalue(), output)
+
+    def test_the_command_refuses_what_makes_no_sense(self) -> None:
+        self.read("a", "b")
+        for arguments in (["--count=0"], ["--count=-1"], ["--days=-1"], ["--count=x"]):
+            with self.subTest(arguments), self.assertRaises(CommandError):
+                call_command("prune_schemas", *arguments)
+        self.assertEqual(self.kept(), [2, 1])
+
+
+class NightTests(DataSourceTestMixin, TransactionTestCase):
+    def test_the_worker_does_it(self) -> None:
+        self.make_world()
+        for name in "abc":
+            refresh(self.data_source, table(name, column("id")))
+        long_ago = timezone.now() - timedelta(days=KEPT_DAYS + 1)
+        self.data_source.schema_snapshots.update(read_at=long_ago)
+        tasks.prune_schemas.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
+        run_jobs()
+        self.assertEqual(self.data_source.schema_snapshots.count(), 1)

@@ -1,0 +1,146 @@
+"""What a child tells of a schema, and what nobody may tell."""
+
+import base64
+import json
+from typing import Any
+from unittest import mock
+
+from django.test import SimpleTestCase
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.policy import EgressPolicy
+from datasources.schemas import content, reading
+from datasources.schemas.content import Content, pack
+from datasources.schemas.reading import READING_SECONDS_MAX, Reading, read_and_tell
+from datasources.schemas.testing import column, table
+
+CONFIGURATION = Configuration(type="postgresql", connection_timeout=7)
+TABLES = [(table(f"t{number}", column("id")), number) for number in range(250)]
+
+
+def told(told_content: Content) -> list[dict[str, Any]]:
+    """Give what a child tells that has read something."""
+    messages = []
+
+    def tell(**message: Any) -> None:
+        messages.append(json.loads(json.dumps(message)))
+
+    with mock.patch.object(reading, "read", return_value=told_content):
+        read_and_tell(CONFIGURATION, mock.create_autospec(EgressPolicy), tell)
+    return messages
+
+
+class ReadingTests(SimpleTestCase):
+    def setUp(self) -> None:
+        self.reading = Reading(CONFIGURATION)
+
+    def take(self, *messages: dict[str, Any]) -> None:
+        for message in messages:
+            self.reading.take(message)
+
+    def test_gets_what_was_read_in_pieces(self) -> None:
+        packed = pack(TABLES)
+        with mock.patch.object(reading, "PIECE_BYTES", 100):
+            messages = told(packed)
+        self.assertGreater(len(messages), len(packed.blocks) + 4)
+        self.take(*messages)
+        self.assertEqual((self.reading.code, self.reading.is_over), (Code.OK, True))
+        self.assertEqual(self.reading.content, packed)
+
+    def test_has_nothing_until_all_is_told(self) -> None:
+        self.take(*told(pack(TABLES))[:-1])
+        self.assertIsNone(self.reading.content)
+        self.reading.end(is_over=True)
+        self.assertEqual(self.reading.code, Code.DRIVER_CRASHED)
+        self.assertIsNone(self.reading.content)
+
+    def test_has_more_time_once_the_source_is_reached(self) -> None:
+        self.assertEqual(self.reading.seconds, 7)
+        self.reading.end(is_over=False)
+        self.assertEqual(self.reading.code, Code.DEADLINE)
+        late = Reading(CONFIGURATION)
+        late.take({"tables_read": 0, "tables_total": 0})
+        self.assertEqual(late.seconds, 7 + READING_SECONDS_MAX)
+        self.assertEqual(late.seconds, late.seconds_max)
+        late.end(is_over=False)
+        self.assertEqual(late.code, Code.SCHEMA_DEADLINE)
+
+    def test_refuses_nonsense(self) -> None:
+        data = base64.b64encode(b"x").decode()
+        for message in (
+            {},
+            {"code": "WONDERFUL"},
+            {"code": None},
+            {"tables_total": 1},
+            {"tables_read": -1, "tables_total": 1},
+            {"tables_read": True, "tables_total": 1},
+            {"tables_read": 1, "tables_total": 10**9},
+            {"tables_read": 1.5, "tables_total": 2},
+            {"digest": "a", "table_count": "2", "column_count": 1},
+            {"digest": "a", "table_count": 2, "column_count": 2**31},
+            {"part": "names", "data": "no base 64"},
+            {"part": "names", "data": 5},
+            {"part": "block", "data": data},  # of no block
+            {"part": "digest", "data": data},
+        ):
+            with self.subTest(message), self.assertRaises((LookupError, TypeError, ValueError)):
+                self.take(message)
+        self.assertIsNone(self.reading.code)
+
+    def test_refuses_too_much(self) -> None:
+        data = base64.b64encode(bytes(1000)).decode()
+        with mock.patch.object(reading, "COMPRESSED_BYTES_MAX", 1999):
+            self.take({"part": "names", "data": data})
+            for part in ("names", "row_estimates", "new block"):
+                with self.subTest(part), self.assertRaises(ValueError):
+                    self.take({"part": part, "data": data})
+
+
+class ContentTests(SimpleTestCase):
+    def test_is_the_same_in_any_order_and_for_any_number_of_rows(self) -> None:
+        one = pack(TABLES)
+        other = pack((one_table, None) for one_table, _ in reversed(TABLES))
+        self.assertEqual(
+            (one.digest, one.names, one.blocks), (other.digest, other.names, other.blocks)
+        )
+        self.assertNotEqual(one.row_estimates, other.row_estimates)
+
+    def test_is_another_one_for_anything_else(self) -> None:
+        [(one, _), *rest] = TABLES
+        for changes in (
+            {"comment": "x"},
+            {"kind": "view"},
+            {"columns": [column("id", nullable=False)]},
+            {"indexes": [{"name": "i", "columns": ["id"], "is_unique": True}]},
+        ):
+            with self.subTest(changes):
+                other: Any = [({**one, **changes}, 0), *rest]
+                self.assertNotEqual(pack(other).digest, pack(TABLES).digest)
+
+    def test_is_not_too_large(self) -> None:
+        for limit, value in (
+            ("TABLES_MAX", 249),
+            ("BYTES_MAX", 10_000),
+            ("BLOCK_BYTES_MAX", 10_000),
+            ("COMPRESSED_BYTES_MAX", 1_000),
+        ):
+            with (
+                self.subTest(limit),
+                mock.patch.object(content, limit, value),
+                self.assertRaises(ConnectionFailure) as caught,
+            ):
+                pack(TABLES)
+            self.assertEqual(caught.exception.code, Code.SCHEMA_TOO_LARGE)
+
+    def test_inflates_no_further_than_to_a_limit(self) -> None:
+        bomb = content.compress(bytes(10_000))
+        with mock.patch.object(content, "BLOCK_BYTES_MAX", 9_999), self.assertRaises(ValueError):
+            content.decompress(bomb)
+
+    def test_keeps_lines_apart_whatever_is_in_a_name(self) -> None:
+        names = ["a\nb", "c\r", "d\x85e", "f\u2028g", "h\x1ci", "lone \ud800", '"']
+        packed = pack((table(name, column(name)), None) for name in names)
+        [block] = packed.blocks
+        lines = [json.loads(line)["name"] for line in content.lines_of(block)]
+        self.assertEqual(lines, sorted(name.replace("\ud800", "?") for name in names))
