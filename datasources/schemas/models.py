@@ -115,13 +115,13 @@ class SchemaSnapshotQuerySet(models.QuerySet["SchemaSnapshot"]):
     """Snapshots of any data sources."""
 
     def outdated(self, count: int, days: int) -> Self:
-        """Restrict to those that are not to be kept: never the last one of a data source."""
+        """Restrict to those that are not to be kept: never the last one, as nothing replaced it."""
         ranked = SchemaSnapshot.objects.annotate(
             rank=newest_first(RowNumber()), replaced_at=newest_first(Lag("read_at"))
         ).filter(
             models.Q(rank__gt=count) | models.Q(replaced_at__lt=timezone.now() - timedelta(days))
         )
-        return self.filter(pk__in=ranked.filter(rank__gt=1).values("pk"))
+        return self.filter(pk__in=ranked.values("pk"))
 
 
 class SchemaSnapshot(models.Model):

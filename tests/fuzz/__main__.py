@@ -29,13 +29,14 @@ def main() -> int:
 
 
 def make_admin() -> str:
-    """Create an organization with data sources; give a token of its admin.
+    """Create an organization with data sources, whose schemas were read; give a token of its admin.
 
     An admin's, because an owner would sooner or later remove the organization.
     """
     from rest_framework_simplejwt.tokens import AccessToken
 
     from datasources.models import DataSource
+    from datasources.schemas.testing import column, refresh, table
     from organizations.models import Membership, Organization, Role, User
 
     organization = Organization.objects.create(name="Fuzz", slug="fuzz")
@@ -44,7 +45,11 @@ def make_admin() -> str:
         Membership.objects.create(user=user, organization=organization, role=role)
     User.objects.bulk_create(User(username=NEWCOMER.format(n)) for n in range(20_000))
     for number, type_name in enumerate(DataSource.Type.values):
-        DataSource.objects.create(organization=organization, name=f"{number}", type=type_name)
+        data_source = DataSource.objects.create(
+            organization=organization, name=f"{number}", type=type_name
+        )
+        for column_name in ("id", "number"):
+            refresh(data_source, table("orders", column(column_name)))
     token = AccessToken.for_user(User.objects.get(username="fuzz-admin"))
     token.set_exp(lifetime=TOKEN_LIFETIME)
     return str(token)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
+from datasources.schemas.pages import write_cursor
 from tests.fuzz import NEWCOMER
 
 CURSOR = "a-cursor"
@@ -146,8 +147,12 @@ def is_filler(value: Any, max_length: int) -> bool:
 def cursor_of(path: str, ordering: Any) -> str:
     """Give a cursor that a list could have given."""
     value: Any
+    if path.endswith(("/schema", "/schema/changes")):
+        return write_cursor(1)
     if path.endswith("/history"):
         field, value = "version", 1
+    elif path.endswith("/snapshots"):
+        field, value = "number", 1
     elif str(ordering).endswith("_at"):
         field, value = str(ordering).removeprefix("-"), "2026-01-01T00:00:00+00:00"
     elif "{" in path:

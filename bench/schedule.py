@@ -1,0 +1,130 @@
+"""`python -m bench.schedule`: 10,000 data sources are due at once, while two workers run.
+
+Prints how long the enqueuing of all takes, from the first job to the last, whether any source got
+none or two, and how many schemas the two workers then read in a minute (each a small file, read by
+a child process of its own). Exits with 1 if a source got no job or two.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rivergen.run import work
+from rivergen.tests.services import prepare
+
+SOURCES = 10_000
+ORGANIZATIONS = 100
+WORKERS = 2
+INTERVAL_SECONDS = 86_400
+READING_SECONDS = 60
+PATIENCE_SECONDS = 120
+POLL_SECONDS = 0.1
+# Workers delete the jobs that are done.
+RECORD_JOBS = """
+CREATE TABLE bench_jobs (data_source_id integer, made_at timestamptz DEFAULT clock_timestamp());
+CREATE FUNCTION bench_record() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO bench_jobs VALUES ((NEW.args ->> 'data_source_id')::integer);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER bench_record AFTER INSERT ON procrastinate_jobs FOR EACH ROW
+WHEN (NEW.task_name = 'refresh_schema') EXECUTE FUNCTION bench_record()
+"""
+JOBS = """
+SELECT count(*), count(DISTINCT data_source_id), extract(epoch FROM max(made_at) - min(made_at))
+FROM bench_jobs
+"""
+
+
+def main() -> int:
+    """Prepare, let all become due, and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sources", type=int, default=SOURCES, help=f"default: {SOURCES}")
+    number = parser.parse_args().sources
+    with ExitStack() as stack:
+        storage = Path(stack.enter_context(TemporaryDirectory(prefix="bench-"))).resolve()
+        prepare("rivergen_bench_schedule", STORAGE_ROOT=str(storage))
+        make_sources(number, storage)
+        for _ in range(WORKERS):
+            stack.enter_context(work(log=subprocess.DEVNULL))
+        make_due()
+        wait_until(lambda: count_jobs()[0] >= number)
+        finished = count_finished()
+        time.sleep(READING_SECONDS)
+        read = count_finished() - finished
+        jobs, sources, seconds = count_jobs()
+    print(f"{jobs:,} jobs for {sources:,} of {number:,} data sources in {seconds:.1f} s")
+    print(f"{read:,} schemas read in the {READING_SECONDS} s after that, by {WORKERS} workers")
+    return 0 if jobs == sources == number else 1
+
+
+def make_sources(number: int, storage: Path) -> None:
+    """Create the data sources, none of them due, each with a file; and record every job."""
+    from django.db import connection
+
+    from datasources.models import DataSource
+    from organizations.models import Organization
+
+    organizations = [
+        Organization.objects.create(name=f"Bench {n}", slug=f"bench-{n}")
+        for n in range(ORGANIZATIONS)
+    ]
+    for organization in organizations:
+        (storage / str(organization.pk)).mkdir()
+        (storage / str(organization.pk) / "small.csv").write_text("id,name\n1,a\n")
+    DataSource.objects.bulk_create(
+        DataSource(
+            organization=organizations[n % ORGANIZATIONS],
+            name=f"{n}",
+            type="csv",
+            file_path="small.csv",
+            schema_auto_refresh=True,
+            schema_refresh_interval=INTERVAL_SECONDS,
+        )
+        for n in range(number)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(RECORD_JOBS)
+
+
+def make_due() -> None:
+    """Make all due in one statement."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE datasources_datasource SET schema_next_refresh_at = now()")
+
+
+def count_jobs() -> tuple[int, int, float]:
+    """Give how many jobs there were, for how many sources, in how many seconds."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(JOBS)
+        jobs, sources, seconds = cursor.fetchone()
+    return jobs, sources, float(seconds or 0)
+
+
+def count_finished() -> int:
+    """Give how many schemas have been read."""
+    from datasources.models import DataSource
+
+    return DataSource.objects.filter(schema_refreshed_at__isnull=False).count()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when it is so; exit if that takes too long."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            sys.exit("It took too long.")
+        time.sleep(POLL_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
