@@ -9,7 +9,7 @@ from importlib import import_module
 from datasources.connections.child import forget_environment
 
 MODULES = ("datasources.connections.attempt_in_child", "datasources.schemas.reading")
-DRIVERS = ("clickhouse_connect", "oracledb", "psycopg", "pymongo", "pymssql", "pymysql")
+DRIVERS = ("clickhouse_connect", "duckdb", "oracledb", "psycopg", "pymongo", "pymssql", "pymysql")
 
 forget_environment()  # some look into it as soon as they are imported
 for driver in DRIVERS:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -12,6 +13,8 @@ from datasources.schemas.readers.base import Reader
 Key = tuple[str, str]
 """The schema and the name of a table."""
 COMMENT_MAX_LENGTH = 1_000
+# There are few types in most sources.
+TYPES_KEPT = 10_000
 key_of: Callable[[Any], Key] = itemgetter(0, 1)
 
 
@@ -27,6 +30,7 @@ class Assembly:
         self._primary_keys = primary_keys(reader)
         self._foreign_keys = foreign_keys(reader)
         self._indexes = indexes(reader)
+        self._common_type = lru_cache(TYPES_KEPT)(reader.common_type)
         self.total = len(self._relations)
 
     def tables(self) -> Iterator[tuple[Table, int | None]]:
@@ -57,7 +61,7 @@ class Assembly:
         return {
             "name": name,
             "type": source_type,
-            "common_type": self._reader.common_type(source_type),
+            "common_type": self._common_type(source_type),
             "nullable": bool(nullable),
             "has_default": bool(has_default),
             "comment": shortened(comment),

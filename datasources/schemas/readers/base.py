@@ -151,17 +151,16 @@ class SQLReader(Reader):
         return self.configuration.schema_name
 
     def rows(self, statement: str | None, *cursor_type: Any) -> Iterator[Sequence[Any]]:
-        """Run a statement, and give its rows as they come; of None there are none."""
+        """Run a statement, and give its rows as they come; of None there are none.
+
+        `cursor_type` is what the driver takes for a cursor that does not fetch all rows at once.
+        """
         if statement is None:
             return
-        with closing(self.cursor(*cursor_type)) as cursor:
+        with closing(self.connection.cursor(*cursor_type)) as cursor:
             self.execute(cursor, statement.replace("{schema}", self.placeholder))
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 yield from rows
-
-    def cursor(self, *cursor_type: Any) -> Any:
-        """Give a cursor that does not fetch all rows at once, if the driver has such."""
-        return self.connection.cursor(*cursor_type)
 
     def execute(self, cursor: Any, statement: str) -> None:
         """Run a statement with the parameter."""

@@ -77,7 +77,7 @@ ORDER BY i.oid, part.position"""
 
     def columns(self) -> Iterable[Sequence[Any]]:
         self.common_types = {**self.common_types, **self.own_types()}
-        return super().columns()
+        return self.rows(self.columns_sql, "columns")  # a cursor with a name is the server's
 
     def own_types(self) -> dict[str, CommonType]:
         """Say what the types are that somebody has made."""
@@ -87,7 +87,3 @@ ORDER BY i.oid, part.position"""
             )
             for name, kind, base in self.rows(OWN_TYPES)
         }
-
-    def cursor(self, *cursor_type: Any) -> Any:
-        """Give a cursor of the server's: else all columns would be in memory at once."""
-        return self.connection.cursor(name="catalogue")
