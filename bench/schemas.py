@@ -89,14 +89,19 @@ def start_postgresql(stack: ExitStack) -> Server:
 
     server = stack.enter_context(its.PostgreSQLServer())
     secrets = {"username": its.USERNAME, "password": its.PASSWORD}
-    login = {"host": "127.0.0.1", "port": server.port, "dbname": its.DATABASE}
-    login |= {"user": its.USERNAME, "password": its.PASSWORD}
     return Server(
         type="postgresql",
         port=server.port,
         database=its.DATABASE,
         secrets=secrets,
-        login=lambda: psycopg.connect(**login, autocommit=True),
+        login=lambda: psycopg.connect(
+            host="127.0.0.1",
+            port=server.port,
+            dbname=its.DATABASE,
+            user=its.USERNAME,
+            password=its.PASSWORD,
+            autocommit=True,
+        ),
     )
 
 
@@ -192,7 +197,7 @@ class Bench:
         """Do what a plain client does who wants the same facts."""
         from datasources.schemas.readers import READERS
 
-        reader = READERS[self.server.type](self.connection, self.configuration)
+        reader: Any = READERS[self.server.type](self.connection, self.configuration)
         parameters = {"schema": reader.schema}
         for kind in ("relations", "primary_keys", "foreign_keys", "indexes", "columns"):
             statement = getattr(reader, f"{kind}_sql").replace("{schema}", "%(schema)s")
@@ -203,7 +208,7 @@ class Bench:
         """Read as the worker does; give how many bytes the child took at most."""
         from datasources.connections.child import run_in_child
         from datasources.connections.policy import egress_policy
-        from datasources.schemas.reading import Reading
+        from datasources.schemas.read_in_child import Reading
 
         class MeasuredReading(Reading):
             memory = 0

@@ -7,11 +7,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from datasources.schemas.catalogue import Column, ForeignKey, Index, PrimaryKey, Table
+from datasources.schemas.catalogue import Column, ForeignKey, Index, Key, PrimaryKey, Table
 from datasources.schemas.readers.base import Reader
 
-Key = tuple[str, str]
-"""The schema and the name of a table."""
 COMMENT_MAX_LENGTH = 1_000
 # There are few types in most sources.
 TYPES_KEPT = 10_000

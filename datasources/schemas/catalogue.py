@@ -4,6 +4,9 @@ from typing import TypedDict
 
 from django.db.models import TextChoices
 
+Key = tuple[str, str]
+"""The schema and the name of a table."""
+
 
 class Kind(TextChoices):
     """What holds the columns."""

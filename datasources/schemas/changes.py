@@ -11,8 +11,7 @@ from typing import Any, TypedDict
 
 from django.db.models import TextChoices
 
-from datasources.schemas.assembly import Key
-from datasources.schemas.catalogue import Table
+from datasources.schemas.catalogue import Key, Table
 from datasources.schemas.common_types import CommonType
 
 # Of what these are made is in the source's type alone.

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.schemas.assembly import Key
-from datasources.schemas.catalogue import Table
+from datasources.schemas.catalogue import Key, Table
 
 BLOCK_TABLES = 100
 # A hostile server must fill up neither the memory of the child nor the database.

@@ -17,7 +17,7 @@ from django.utils import timezone
 from datasources.connections.failures import Code
 from datasources.connections.models import configuration_of
 from datasources.models import DataSource
-from datasources.schemas.assembly import Key
+from datasources.schemas.catalogue import Key
 from datasources.schemas.changes import Change, changes_between
 from datasources.schemas.content import BLOCK_TABLES, Content, lines_of, read_list
 from datasources.schemas.schedule import next_refresh_at

@@ -1,6 +1,5 @@
-"""Reading the schema of a source, in a child process, and telling of it."""
+"""Reading the schema of a source, and telling what was read: all of it is done by a child."""
 
-import asyncio
 import base64
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,85 +11,14 @@ from datasources.connections.policy import EgressPolicy
 from datasources.connections.stages import Stages
 from datasources.schemas.assembly import Assembly
 from datasources.schemas.catalogue import Table
-from datasources.schemas.content import COMPRESSED_BYTES_MAX, TABLES_MAX, Content, pack
+from datasources.schemas.content import TABLES_MAX, Content, pack
 from datasources.schemas.readers import READERS
 
-# For all statements together, once the source is reached; each is bounded by `query_timeout`.
-READING_SECONDS_MAX = 900
 # A message is a line, and a line has a limit.
 PIECE_BYTES = 32 * 1024
 PROGRESS_TABLES = 100
 
 Tell = Callable[..., None]
-
-
-class Reading:
-    """What is known so far of a schema that a child reads: how many tables, and in the end all.
-
-    The digest is the child's word: whatever got hold of it can only deceive its own organization.
-    """
-
-    is_over = False
-
-    def __init__(self, configuration: Configuration) -> None:
-        self.seconds: float = configuration.connection_timeout
-        self.seconds_max: float = self.seconds + READING_SECONDS_MAX
-        self.code: Code | None = None
-        self.tables_read: int | None = None
-        self.tables_total: int | None = None
-        self.has_moved = asyncio.Event()
-        self._content = Content()
-
-    @property
-    def content(self) -> Content | None:
-        """What was read, if all was."""
-        return self._content if self.code == Code.OK else None
-
-    def end(self, is_over: bool) -> None:
-        """Say what happened, if the child has not: it died, or its time was over."""
-        if self.code is None and is_over:
-            self.code = Code.DRIVER_CRASHED
-        elif self.code is None:
-            self.code = Code.DEADLINE if self.tables_total is None else Code.SCHEMA_DEADLINE
-
-    def take(self, message: dict[str, Any]) -> None:
-        """Take note of a message. Raises LookupError, TypeError or ValueError for nonsense."""
-        if "code" in message:
-            self.code = Code(message["code"])
-            self.is_over = True
-        elif "tables_total" in message:
-            self.seconds = self.seconds_max
-            self.tables_read = read_count(message["tables_read"])
-            self.tables_total = read_count(message["tables_total"])
-            self.has_moved.set()
-        elif "digest" in message:
-            self._content.digest = str(message["digest"])[:64]
-            self._content.table_count = read_count(message["table_count"])
-            self._content.column_count = read_count(message["column_count"], 2**31 - 1)
-        else:
-            self._take_piece(message["part"], base64.b64decode(message["data"], validate=True))
-
-    def _take_piece(self, part: str, piece: bytes) -> None:
-        """Add to the names, to the row estimates, to the last block, or to a new one."""
-        if self._content.size + len(piece) > COMPRESSED_BYTES_MAX:
-            raise ValueError("This is too much.")
-        if part == "names":
-            self._content.names += piece
-        elif part == "row_estimates":
-            self._content.row_estimates += piece
-        elif part == "new block":
-            self._content.blocks.append(piece)
-        elif part == "block":
-            self._content.blocks[-1] += piece
-        else:
-            raise ValueError("There is no such part.")
-
-
-def read_count(told: Any, most: int = TABLES_MAX) -> int:
-    """Give a number that a child told. Raises ValueError if it is none, or cannot be."""
-    if type(told) is not int or not 0 <= told <= most:
-        raise ValueError("This is no count.")
-    return told
 
 
 def read_and_tell(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> None:

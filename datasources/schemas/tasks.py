@@ -1,7 +1,5 @@
 """What the worker does for schemas: it reads those that are asked for, and those that are due."""
 
-import asyncio
-import contextlib
 from collections import Counter
 
 from asgiref.sync import sync_to_async
@@ -11,18 +9,15 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 
-from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.connections.models import configuration_of
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.jobs import Queue, lasting_task
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh, prune
-from datasources.schemas.reading import Reading, read_and_tell
 
 # Locked together, for as long as it takes to enqueue them.
 ENQUEUED_AT_ONCE = 1_000
-PROGRESS_SECONDS = 1
 
 
 async def give_up(data_source_id: int, refresh_id: str) -> None:
@@ -34,6 +29,9 @@ async def give_up(data_source_id: int, refresh_id: str) -> None:
 @lasting_task("refresh_schema", Queue.SCHEMAS, give_up)
 async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
     """Read the schema of a data source in a child process, unless this refresh has ended."""
+    # The web process must not load what only the worker needs.
+    from datasources.schemas.read_in_child import read_in_child
+
     refresh = await find_running(data_source_id, refresh_id)
     if refresh is None:
         return
@@ -54,33 +52,6 @@ async def find_running(data_source_id: int, refresh_id: str) -> SchemaRefresh | 
     """Find a refresh and its data source as it is now; None: it has ended, or is gone."""
     refreshes = SchemaRefresh.objects.running().select_related("data_source__workspace")
     return await refreshes.filter(pk=data_source_id, refresh_id=refresh_id).afirst()
-
-
-async def read_in_child(configuration: Configuration, refresh: SchemaRefresh) -> Reading:
-    """Read a schema, and show meanwhile how far it is."""
-    # The web process must not load what only the worker needs.
-    from datasources.connections.child import run_in_child
-    from datasources.connections.policy import egress_policy
-
-    policy = await sync_to_async(egress_policy)()
-    reading = Reading(configuration)
-    progress = asyncio.create_task(show_progress(reading, refresh))
-    try:
-        reading.end(await run_in_child(read_and_tell, configuration, policy, reading))
-    finally:
-        progress.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await progress
-    return reading
-
-
-async def show_progress(reading: Reading, refresh: SchemaRefresh) -> None:
-    """Store how far a reading is, once a second at most."""
-    while True:
-        await reading.has_moved.wait()
-        reading.has_moved.clear()
-        await sync_to_async(refresh.advance)(reading.tables_read, reading.tables_total)
-        await asyncio.sleep(PROGRESS_SECONDS)
 
 
 @app.periodic(cron="* * * * * */10")

@@ -10,9 +10,10 @@ from django.test import SimpleTestCase
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.policy import EgressPolicy
-from datasources.schemas import content, reading
+from datasources.schemas import content, read_in_child, reading
 from datasources.schemas.content import Content, pack
-from datasources.schemas.reading import READING_SECONDS_MAX, Reading, read_and_tell
+from datasources.schemas.read_in_child import READING_SECONDS_MAX, Reading
+from datasources.schemas.reading import read_and_tell
 from datasources.schemas.testing import column, table
 
 CONFIGURATION = Configuration(type="postgresql", connection_timeout=7)
@@ -90,7 +91,7 @@ class ReadingTests(SimpleTestCase):
 
     def test_refuses_too_much(self) -> None:
         data = base64.b64encode(bytes(1000)).decode()
-        with mock.patch.object(reading, "COMPRESSED_BYTES_MAX", 1999):
+        with mock.patch.object(read_in_child, "COMPRESSED_BYTES_MAX", 1999):
             self.take({"part": "names", "data": data})
             for part in ("names", "row_estimates", "new block"):
                 with self.subTest(part), self.assertRaises(ValueError):

@@ -12,8 +12,8 @@ from datasources.connections.throttling import ConnectionTestThrottle
 from datasources.models import DataSource
 from datasources.schemas.content import pack
 from datasources.schemas.models import SchemaContent, SchemaRefresh, SchemaSnapshot
-from datasources.schemas.reading import Reading
-from datasources.schemas.tasks import enqueue_due, show_progress
+from datasources.schemas.read_in_child import Reading, show_progress
+from datasources.schemas.tasks import enqueue_due
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
 from rivergen.egress_rules import parse_rules
