@@ -14,7 +14,8 @@ from datasources.connections.models import configuration_of
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.jobs import Queue, lasting_task
 from datasources.models import DataSource
-from datasources.schemas.models import SchemaRefresh, prune
+from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.pruning import prune
 
 # Locked together, for as long as it takes to enqueue them.
 ENQUEUED_AT_ONCE = 1_000

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from datasources.schemas.models import KEPT_COUNT, KEPT_DAYS, SchemaSnapshot, prune
+from datasources.schemas.models import SchemaSnapshot
+from datasources.schemas.pruning import KEPT_COUNT, KEPT_DAYS, prune
 
 
 class Command(BaseCommand):

@@ -67,8 +67,9 @@ class Reader:
     """How the catalogue of some types of sources is read; a file for each family.
 
     Rows may be plain tuples of the same shape. However many tables there are, a reader sends the
-    same number of statements, unless the source has no catalogue that could be asked. Only `columns` may be too long for the memory: they are taken from it
-    one by one. Whatever the driver raises passes through.
+    same number of statements, unless the source has no catalogue that could be asked. Only
+    `columns` may be too long for the memory: they are taken from it one by one. Whatever the driver
+    raises passes through.
     """
 
     types: ClassVar[tuple[str, ...]]

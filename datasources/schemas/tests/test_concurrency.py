@@ -19,9 +19,9 @@ from datasources.schemas.models import (
     SchemaContent,
     SchemaRefresh,
     SchemaSnapshot,
-    prune,
     store_content,
 )
+from datasources.schemas.pruning import prune
 from datasources.schemas.tasks import enqueue_due
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin

@@ -26,7 +26,6 @@ BEFORE = (
     "CREATE TABLE orders (id int PRIMARY KEY, total numeric(10,2), note varchar(10) NOT NULL)",
     "CREATE TABLE gone (id int)",
 )
-SECRETS = {"username": postgresql.USERNAME, "password": postgresql.PASSWORD}
 HELD = "relation = 'datasources_schemablock'::regclass AND mode = 'RowExclusiveLock'"
 
 
@@ -42,6 +41,11 @@ class LiveTestCase(DataSourceTestMixin, TransactionTestCase):
         if secrets:
             self.data_source.set_credentials(secrets, user=self.owner)
         self.path = f"/data-sources/{self.data_source.pk}"
+
+    def make_postgresql_source(self, server, **fields):
+        fields |= {"host": "127.0.0.1", "port": server.port, "database_name": postgresql.DATABASE}
+        secrets = {"username": postgresql.USERNAME, "password": postgresql.PASSWORD}
+        self.make_source("postgresql", secrets, **fields)
 
     def ask(self):
         response = self.call("post", f"{self.path}/schema/refresh", user=self.editor)
@@ -101,14 +105,7 @@ class LiveChangesTests(LiveTestCase):
         )
 
     def test_tells_what_changed_on_postgresql(self):
-        self.make_source(
-            "postgresql",
-            SECRETS,
-            host="127.0.0.1",
-            port=self.postgresql.port,
-            database_name=postgresql.DATABASE,
-            schema_name="public",
-        )
+        self.make_postgresql_source(self.postgresql, schema_name="public")
         with psycopg.connect(
             host="127.0.0.1",
             port=self.postgresql.port,
@@ -155,27 +152,13 @@ class LiveChangesTests(LiveTestCase):
         )
 
     def test_a_schema_that_is_not_there_is_said_to_be_missing(self):
-        self.make_source(
-            "postgresql",
-            SECRETS,
-            host="127.0.0.1",
-            port=self.postgresql.port,
-            database_name=postgresql.DATABASE,
-            schema_name="nowhere",
-        )
+        self.make_postgresql_source(self.postgresql, schema_name="nowhere")
         result = self.refresh()
         self.assertEqual((result["ok"], result["code"]), (False, "SCHEMA_MISSING"))
         self.assertIn("schema_name", result["message"])
 
     def test_a_statement_takes_no_longer_than_query_timeout(self):
-        self.make_source(
-            "postgresql",
-            SECRETS,
-            host="127.0.0.1",
-            port=self.postgresql.port,
-            database_name=postgresql.DATABASE,
-            query_timeout=1,
-        )
+        self.make_postgresql_source(self.postgresql, query_timeout=1)
         with psycopg.connect(self.postgresql.uri, dbname=postgresql.DATABASE) as other:
             other.execute("LOCK pg_namespace IN ACCESS EXCLUSIVE MODE")
             self.assertEqual(self.refresh()["code"], "SCHEMA_UNREADABLE")
@@ -198,13 +181,7 @@ class KilledWorkerTests(LiveTestCase):
 
     def setUp(self):
         super().setUp()
-        self.make_source(
-            "postgresql",
-            SECRETS,
-            host="127.0.0.1",
-            port=self.server.port,
-            database_name=postgresql.DATABASE,
-        )
+        self.make_postgresql_source(self.server)
         self.database_url = url_of(connection.settings_dict["NAME"])
         self.sql("DELETE FROM procrastinate_jobs")
 

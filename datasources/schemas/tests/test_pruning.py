@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from datasources.connections.testing import run_jobs
 from datasources.models import DataSource
-from datasources.schemas import models, tasks
-from datasources.schemas.models import KEPT_DAYS, SchemaBlock, SchemaContent, prune
+from datasources.schemas import pruning, tasks
+from datasources.schemas.models import SchemaBlock, SchemaContent
+from datasources.schemas.pruning import KEPT_DAYS, prune
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
 
@@ -75,7 +76,7 @@ class PruneTests(DataSourceTestCase):
 
     def test_many_contents_are_deleted_some_at_a_time(self) -> None:
         self.read(*"abcdefg")
-        with mock.patch.object(models, "CONTENTS_AT_ONCE", 2):
+        with mock.patch.object(pruning, "CONTENTS_AT_ONCE", 2):
             self.assertEqual(prune(count=1), (6, 6))
 
     def test_the_command_says_what_it_did(self) -> None:
