@@ -11,8 +11,10 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models.functions import Lag, RowNumber
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, Lag, RowNumber
 from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from datasources.connections.failures import Code
 from datasources.connections.models import configuration_of
@@ -185,6 +187,14 @@ class SchemaRefreshQuerySet(models.QuerySet["SchemaRefresh"]):
     def running(self) -> Self:
         """Restrict to those that have not ended."""
         return self.filter(finished_at=None)
+
+    def lost(self) -> Self:
+        """Restrict to those that nobody runs, or will: both come and end with their jobs."""
+        jobs = ProcrastinateJob.objects.filter(
+            task_name="refresh_schema", status__in=("todo", "doing")
+        )
+        refresh_id = Cast(KeyTextTransform("refresh_id", "args"), models.UUIDField())
+        return self.running().exclude(refresh_id__in=jobs.values(of_job=refresh_id))
 
     def start(
         self, data_sources: Iterable[DataSource], user: User | None = None

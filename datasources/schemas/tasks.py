@@ -113,6 +113,14 @@ def enqueue(
     JobManager(DjangoConnector()).batch_defer_jobs(jobs)
 
 
+@app.periodic(cron="15 * * * *")
+@app.task(name="end_lost_refreshes", queueing_lock="end_lost_refreshes", queue=Queue.EXPRESS)
+async def end_lost_refreshes(timestamp: int) -> None:
+    """Every hour, end the refreshes whose jobs are gone, as by an operator who emptied a table."""
+    async for refresh in SchemaRefresh.objects.lost().select_related("data_source__workspace"):
+        await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED, refresh.data_source)
+
+
 @app.periodic(cron="30 3 * * *")
 @app.task(name="prune_schemas", queueing_lock="prune_schemas", queue=Queue.EXPRESS)
 async def prune_schemas(timestamp: int) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 from unittest import mock
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection
 from django.test import TransactionTestCase, override_settings
 
 from datasources.connections.failures import Code
@@ -13,7 +14,7 @@ from datasources.models import DataSource
 from datasources.schemas.content import pack
 from datasources.schemas.models import SchemaContent, SchemaRefresh, SchemaSnapshot
 from datasources.schemas.read_in_child import Reading, show_progress
-from datasources.schemas.tasks import enqueue_due
+from datasources.schemas.tasks import end_lost_refreshes, enqueue_due
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
 from rivergen.egress_rules import parse_rules
@@ -196,6 +197,22 @@ class JobTests(DataSourceTestMixin, TransactionTestCase):
         DataSource.objects.get().delete()
         run_jobs()
         self.assertFalse(SchemaRefresh.objects.exists())
+
+    def test_one_whose_job_is_gone_is_ended(self):
+        other = DataSource.objects.create(
+            workspace=self.workspace, name="Other", type="csv", schema_auto_refresh=True
+        )
+        self.schedule()
+        enqueue_due()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM procrastinate_jobs WHERE args ->> 'data_source_id' = %s",
+                [str(self.data_source.pk)],
+            )
+        async_to_sync(end_lost_refreshes.func)(timestamp=0)
+        self.assertEqual(self.result()["code"], "DRIVER_CRASHED")
+        self.assertEqual(self.shown()["schema_status"], "failed")
+        self.assertIsNone(SchemaRefresh.objects.get(data_source=other).finished_at)
 
     async def test_shows_how_far_it_is(self):
         [running] = await sync_to_async(SchemaRefresh.objects.start)([self.data_source])
