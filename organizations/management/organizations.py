@@ -1,0 +1,13 @@
+"""Organizations on the command line."""
+
+from django.core.management.base import CommandError
+
+from organizations.models import Organization
+
+
+def find_organization(slug: str) -> Organization:
+    """Give the organization of a short name. Raises CommandError if there is none."""
+    organization = Organization.objects.filter(slug=slug).first()
+    if organization is None:
+        raise CommandError(f"There is no organization {slug}.")
+    return organization
