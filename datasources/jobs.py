@@ -1,12 +1,15 @@
 """What all jobs have in common: where they wait, and that none is lost with its worker."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
+from procrastinate.contrib.django.models import ProcrastinateWorker
 from procrastinate.jobs import Job, Status
 
 
@@ -54,6 +57,12 @@ def lasting_task(name: str, queue: Queue, give_up: Coroutine) -> Callable[[Corou
         return task
 
     return make_task
+
+
+def has_worker() -> bool:
+    """Whether a worker has shown lately that it is alive."""
+    since = timezone.now() - timedelta(seconds=STALLED_AFTER_SECONDS)
+    return ProcrastinateWorker.objects.filter(last_heartbeat__gt=since).exists()
 
 
 def is_last_attempt(job: Job) -> bool:

@@ -42,9 +42,17 @@ class ConnectionTestQuerySet(models.QuerySet["ConnectionTest"]):
         return self.filter(requested_at__lt=timezone.now() - KEPT_FOR)
 
     def request(
-        self, configuration: Configuration, *, of: DataSource, is_stored: bool, user: User
+        self,
+        configuration: Configuration,
+        *,
+        of: DataSource,
+        is_stored: bool,
+        user: User | None = None,
     ) -> "ConnectionTest":
-        """Store a test to be run: of a data source as it is stored, or of what it might become."""
+        """Store a test to be run: of a data source as it is stored, or of what it might become.
+
+        `user` is None if an operator asks.
+        """
         test = ConnectionTest(
             organization_id=of.workspace.organization_id,
             data_source=of if is_stored else None,

@@ -1,0 +1,174 @@
+"""`manage.py test_data_sources` and `manage.py refresh_schemas`, with a real worker."""
+
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import SimpleTestCase, TransactionTestCase
+
+from datasources.connections.testing import Worker
+from datasources.management import many
+from datasources.management.table import lines_of
+from datasources.models import DataSource
+from datasources.schemas.models import SchemaRefresh
+from datasources.testing import DataSourceTestMixin
+from rivergen.tests.services import free_port
+
+
+class ManyDataSourcesTestCase(DataSourceTestMixin, TransactionTestCase):
+    def setUp(self):
+        self.make_world()
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM procrastinate_jobs")
+            cursor.execute("DELETE FROM procrastinate_workers")
+
+    def manage(self, *arguments):
+        """Run a command; give what it prints, and what it says if it fails."""
+        output, error = StringIO(), None
+        try:
+            call_command(*arguments, stdout=output)
+        except CommandError as raised:
+            error = str(raised)
+        return output.getvalue(), error
+
+
+class WithWorkerTests(ManyDataSourcesTestCase):
+    """Three data sources: a file, a server that is not there, and secrets that were moved."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.storage = Path(cls.enterClassContext(TemporaryDirectory())).resolve()
+
+    def setUp(self):
+        super().setUp()
+        folder = self.storage / str(self.acme.pk)
+        folder.mkdir()
+        self.addCleanup(folder.rmdir)
+        file = folder / "orders.csv"
+        file.write_text("id,total\n1,2.5\n")
+        self.addCleanup(file.unlink)
+        self.file = DataSource.objects.create(
+            workspace=self.workspace,
+            name="Orders",
+            type="csv",
+            file_path="orders.csv",
+            tags=["a", "c"],
+        )
+        self.away = DataSource.objects.create(
+            workspace=self.workspace,
+            name="Away",
+            type="clickhouse",
+            host="127.0.0.1",
+            port=free_port(),
+            database_name="shop",
+            username="reader",
+            tags=["a", "b"],
+        )
+        self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
+        self.data_source.apply_changes({"host": "moved.example.com"}, user=self.editor)
+
+    def row(self, data_source, result):
+        shown = (data_source.pk, "acme", data_source.name, data_source.type, result)
+        return r"\s+".join(map(str, shown))
+
+    def test_both_say_how_it_ended_for_each(self):
+        with Worker(STORAGE_ROOT=str(self.storage)):
+            for command, failed, ok in (
+                ("test_data_sources", "Do not connect", r"OK\s+\S"),
+                ("refresh_schemas", "Could not be read", r"OK\s+Tables: 1\."),
+            ):
+                with self.subTest(command):
+                    output, error = self.manage(command)
+                    titles, *rows = output.splitlines()
+                    self.assertRegex(titles, r"^ID +ORGANIZATION +NAME +TYPE +RESULT$")
+                    # By name.
+                    self.assertRegex(rows[0], self.row(self.away, r"TCP_REFUSED\s+\S"))
+                    self.assertRegex(rows[1], self.row(self.file, ok))
+                    self.assertRegex(rows[2], self.row(self.data_source, "CREDENTIALS_UNCONFIRMED"))
+                    self.assertEqual(error, f"{failed}: 2 of 3 data sources.")
+                    output, error = self.manage(command, "--tag=a", "--status=active")
+                    self.assertRegex(output, self.row(self.file, ok))
+                    self.assertIsNone(error)
+                    self.assertTrue(output.endswith(f"{failed}: none of 1 data sources.\n"))
+        self.file.refresh_from_db()
+        self.away.refresh_from_db()
+        self.assertEqual((self.file.status, self.away.status), ("active", "error"))
+        self.assertEqual(self.file.schema_snapshots.count(), 1)
+        self.assertEqual(self.away.last_test["code"], "TCP_REFUSED")
+
+    def test_a_schema_that_is_being_read_is_waited_for(self):
+        self.call("post", f"/data-sources/{self.file.pk}/schema/refresh", user=self.editor)
+        running = SchemaRefresh.objects.get().refresh_id
+        with Worker(STORAGE_ROOT=str(self.storage)):
+            output, error = self.manage("refresh_schemas", "--tag=c")
+        self.assertIsNone(error, output)
+        self.assertEqual(SchemaRefresh.objects.get().refresh_id, running)
+
+    def test_only_what_is_selected_is_looked_at(self):
+        with mock.patch.object(many.ManyDataSourcesCommand, "work_through") as work_through:
+            for arguments, expected in (
+                ((), [self.away, self.file, self.data_source]),
+                (("--organization=acme",), [self.away, self.file, self.data_source]),
+                (("--organization=globex",), []),
+                (("--tag=a",), [self.away, self.file]),
+                (("--tag=a", "--tag=b"), [self.away]),
+                (("--status=error",), []),
+            ):
+                with self.subTest(arguments):
+                    work_through.return_value = iter(())
+                    self.manage("test_data_sources", *arguments)
+                    [ids] = work_through.call_args.args
+                    self.assertEqual(ids, [one.pk for one in expected])
+
+
+class WithoutWorkerTests(ManyDataSourcesTestCase):
+    def test_it_is_said_that_there_is_no_worker(self):
+        for command in ("test_data_sources", "refresh_schemas"):
+            with self.subTest(command):
+                self.assertEqual(self.manage(command), ("", many.NO_WORKER))
+
+    def test_with_nothing_to_do_nobody_is_needed(self):
+        output, error = self.manage("test_data_sources", "--tag=none")
+        self.assertEqual((output, error), ("Do not connect: none of 0 data sources.\n", None))
+
+    def test_mistakes_are_named(self):
+        for argument, message in (
+            ("--organization=nowhere", "no organization nowhere"),
+            ("--status=fine", "invalid choice: 'fine'"),
+            ("--tga=a", "unrecognized arguments"),
+        ):
+            with self.subTest(argument):
+                _, error = self.manage("refresh_schemas", argument)
+                self.assertIn(message, error)
+
+    def test_can_be_stopped(self):
+        with (
+            mock.patch("time.sleep", side_effect=KeyboardInterrupt),
+            mock.patch.object(many, "has_worker", return_value=True),
+        ):
+            _, error = self.manage("test_data_sources")
+        self.assertEqual(error, "Stopped. What was started goes on.")
+
+    def test_what_is_deleted_meanwhile_is_no_failure_of_the_command(self):
+        def delete(seconds):
+            self.data_source.delete()
+
+        with (
+            mock.patch("time.sleep", side_effect=delete),
+            mock.patch.object(many, "has_worker", return_value=True),
+        ):
+            output, _ = self.manage("test_data_sources")
+        self.assertIn("GONE", output)
+
+
+class TableTests(SimpleTestCase):
+    def test_sets_cells_below_each_other(self):
+        rows = [("ID", "NAME", ""), (1, "a", "x"), (100, "long", "")]
+        self.assertEqual([*lines_of(rows)], ["ID   NAME", "1    a     x", "100  long"])
+
+    def test_shows_no_control_characters(self):
+        self.assertEqual([*lines_of([("a\x1b[2J\nb\u202e",)])], ["a?[2J?b?"])
