@@ -7,12 +7,14 @@ from io import StringIO
 from pathlib import Path
 
 from django.conf import settings
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, get_commands, load_command_class
 from django.test import SimpleTestCase, TestCase, override_settings
 
 from datasources.models import DataSource, DataSourceRevision
 from organizations.models import Membership, Organization, Role, User
 from rivergen.encryption_keys import parse_keys
+
+OUR_APPS = ("datasources", "organizations")
 
 
 class DemoTests(TestCase):
@@ -94,6 +96,18 @@ class DemoTests(TestCase):
         output = self.demo()
         self.assertIn("has been deleted", output)
         self.assertNotIn("curl", output)
+
+
+class HelpTests(SimpleTestCase):
+    def test_every_command_says_what_it_does_and_is_in_README(self):
+        readme = (settings.BASE_DIR / "README.md").read_text()
+        ours = [name for name, app in get_commands().items() if app in OUR_APPS]
+        self.assertIn("create_organization", ours)
+        for name in ours:
+            with self.subTest(name):
+                command = load_command_class(get_commands()[name], name)
+                self.assertGreater(len(command.help.split()), 7)
+                self.assertRegex(readme, rf"[|,] `{name}[ `]")
 
 
 class GenerateKeyTests(SimpleTestCase):

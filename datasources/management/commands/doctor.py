@@ -97,8 +97,8 @@ def look_at_keys() -> Finding:
     if lost:
         names = ", ".join(lost)
         mend = (
-            f"Secrets sealed by {names}, which is not in ENCRYPTION_KEYS: {sum(lost.values())}. Add "
-            "it, or have them entered again."
+            f"Secrets sealed by {names}, which is not in ENCRYPTION_KEYS: {sum(lost.values())}. "
+            "Add it, or have them entered again."
         )
         return Finding("keys", False, mend)
     old = sum(others.values())
