@@ -1,0 +1,125 @@
+"""Users and organizations in the Django admin: the same rules as over HTTP."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+
+from organizations.models import Membership, Organization, Role, User, Workspace
+from rivergen.requests import read_id
+
+NO_OWNER = "An organization keeps at least one owner."
+NO_WORKSPACE = "An organization keeps at least one workspace."
+
+admin.site.register(User, UserAdmin)
+
+
+class RemainingFormSet(forms.BaseInlineFormSet):
+    """The rows below an organization, which is locked, so that what is valid stays valid."""
+
+    def remaining(self) -> list[forms.ModelForm]:
+        """Give the filled-in rows that are not to be deleted."""
+        return [
+            form
+            for form in self.forms
+            if form not in self.deleted_forms and (form.instance.pk or form.has_changed())
+        ]
+
+
+class MembershipFormSet(RemainingFormSet):
+    """The members of an organization."""
+
+    def clean(self) -> None:
+        super().clean()
+        roles = [form.cleaned_data.get("role") for form in self.remaining() if form.is_valid()]
+        if Role.OWNER not in roles:
+            raise ValidationError(NO_OWNER)
+
+    def store(self, organization: Organization) -> None:
+        """Store what was changed; new owners come before others go."""
+        self.save(commit=False)
+        for membership in self.new_objects:
+            organization.add_member(membership.user, membership.role)
+        changed = [membership for membership, _ in self.changed_objects]
+        for membership in sorted(changed, key=lambda one: one.role != Role.OWNER):
+            membership.change_role(membership.role)
+        for membership in self.deleted_objects:
+            membership.remove()
+
+
+class WorkspaceFormSet(RemainingFormSet):
+    """The workspaces of an organization."""
+
+    def clean(self) -> None:
+        super().clean()
+        if not self.remaining():
+            raise ValidationError(NO_WORKSPACE)
+
+    def store(self, organization: Organization) -> None:
+        """Store what was changed; new ones come before others go."""
+        self.save(commit=False)
+        for workspace in (*self.new_objects, *(one for one, _ in self.changed_objects)):
+            workspace.save_unique()
+        for workspace in self.deleted_objects:
+            workspace.remove()
+
+
+class MembershipForm(forms.ModelForm):
+    """A member; who it is stays as it is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["user"].disabled = self.instance.pk is not None
+
+
+class MembershipInline(admin.TabularInline):
+    """The members below an organization."""
+
+    model = Membership
+    form = MembershipForm
+    formset = MembershipFormSet
+    fields = ("user", "role")
+    autocomplete_fields = ("user",)
+    extra = 0
+
+
+class WorkspaceInline(admin.TabularInline):
+    """The workspaces below an organization."""
+
+    model = Workspace
+    formset = WorkspaceFormSet
+    fields = ("name",)
+    extra = 0
+
+
+@admin.register(Organization)
+class OrganizationAdmin(admin.ModelAdmin):
+    """Organizations, with their members and workspaces."""
+
+    list_display = ("name", "slug", "created_at")
+    search_fields = ("name", "slug")
+    readonly_fields = ("created_at",)
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> tuple[type[Any], ...]:
+        # A new one gets its first workspace by itself.
+        return (MembershipInline,) if obj is None else (MembershipInline, WorkspaceInline)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        if request.method == "POST":
+            Organization.objects.select_for_update(no_key=True).filter(
+                pk=read_id(object_id)
+            ).first()
+        return super().get_object(request, object_id, from_field)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        formset.store(form.instance)
+
+    def delete_model(self, request: HttpRequest, obj: Organization) -> None:
+        obj.remove()
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        for organization in queryset:
+            organization.remove()
