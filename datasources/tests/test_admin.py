@@ -5,6 +5,8 @@ from typing import Any
 from datasources.models import DataSource
 from datasources.testing import ADMIN_PAGES, DataSourceTestCase, admin_client, filled_in
 
+URL = "postgresql://reader:hunter2@db/x"
+
 
 class AdminTests(DataSourceTestCase):
     def setUp(self) -> None:
@@ -100,3 +102,28 @@ class AdminTests(DataSourceTestCase):
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         self.assertEqual(data_source.connection_string, "postgresql://reader@db/x")
         self.assertEqual(data_source.credentials.open(), {"password": "hunter2"})
+
+    def test_gives_the_same_revision_as_the_API_and_the_shell(self):
+        changes = {"port": 5433, "name": "Moved", "tags": ["a"], "connection_string": URL}
+        revisions = []
+        for way in ("admin", "api", "shell"):
+            data_source = DataSource.objects.create(
+                workspace=self.workspace, name=way, type="postgresql", host="db", port=5432
+            )
+            if way == "admin":
+                page = f"{ADMIN_PAGES}{data_source.pk}/change/"
+                values = self.form(page, **changes | {"tags": "a"})
+                self.assertRedirects(self.client.post(page, values), ADMIN_PAGES)
+            elif way == "api":
+                path = f"/data-sources/{data_source.pk}"
+                response = self.call("patch", path, changes, self.admin)
+                self.assertEqual(response.status_code, 200)
+            else:
+                data_source.apply_changes(changes, user=self.admin)
+            revision = data_source.revisions.first()
+            self.assertEqual(revision.origin, way)
+            changed = {**revision.changes, "name": revision.changes["name"]["to"]}
+            revisions.append((revision.version, revision.changed_by, changed))
+            DataSource.objects.filter(pk=data_source.pk).delete()
+        self.assertEqual(revisions[1:], revisions[:1] * 2)
+        self.assertNotIn("hunter2", str(revisions))
