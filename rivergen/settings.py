@@ -168,6 +168,8 @@ LOCAL_DIR = BASE_DIR / ".local"
 # Where the files of all organizations are: in a bucket, if there is one, else in a folder.
 STORAGE_URL = read_storage_url("STORAGE_URL")
 STORAGE_ROOT = Path(os.environ.get("STORAGE_ROOT") or LOCAL_DIR / "storage")
+# Where the secrets are that `apply_data_sources` may be pointed to, if anywhere.
+SECRETS_ROOT = os.environ.get("SECRETS_ROOT") or None
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -1,0 +1,216 @@
+"""Making the data sources of an organization what a file declares them to be."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from rest_framework.serializers import Serializer
+
+from datasources.credentials.serializers import CredentialsUpdateSerializer
+from datasources.declarations.problems import Path
+from datasources.declarations.reading import Declaration, Declarations
+from datasources.history import Changes, is_same_json
+from datasources.models import DataSource
+from datasources.serializers import DataSourceCreateSerializer, DataSourceUpdateSerializer
+from organizations.models import Organization, Role, Workspace
+from rivergen.exceptions import Conflict
+
+CREATE, CHANGE, DELETE, KEEP = "create", "change", "delete", "keep"
+SIGNS = {CREATE: "+", CHANGE: "~", DELETE: "-"}
+
+
+Key = tuple[int, str]
+"""The id of a workspace, and a name in lower case."""
+Valid = tuple[dict[str, Any], dict[str, Any]]
+"""Fields and credentials."""
+
+
+@dataclass
+class Step:
+    """What is done with one data source; `changes` never have a secret."""
+
+    kind: str
+    workspace: str
+    name: str
+    type: str
+    changes: Changes = field(default_factory=dict)
+
+    def lines(self) -> Iterator[str]:
+        """Say it for people; of what stays as it is there is nothing to say."""
+        if self.kind == KEEP:
+            return
+        yield f"{SIGNS[self.kind]} {self.workspace}/{self.name} ({self.type})"
+        for name, change in self.changes.items():
+            before, after = (json.dumps(change[end], ensure_ascii=False) for end in ("from", "to"))
+            yield f"    {name}: {before} -> {after}"
+
+
+class Plan:
+    """The steps from what there is to what is declared."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def counts(self) -> dict[str, int]:
+        """Give how many steps there are of each kind."""
+        counts = Counter(step.kind for step in self.steps)
+        return {kind: counts[kind] for kind in (CREATE, CHANGE, DELETE, KEEP)}
+
+
+class Applier:
+    """Applies the declarations of one file, in a transaction of its own."""
+
+    def __init__(
+        self, declarations: Declarations, organization: Organization, **recorded: Any
+    ) -> None:
+        """Take what is declared; `recorded` are `user`, `origin` and `request_id` of revisions."""
+        self.declarations = declarations
+        self.organization = organization
+        self.recorded = recorded
+
+    def apply(self, *, prune: bool = False, dry_run: bool = False) -> Plan:
+        """Create and update what is declared; with `prune`, delete what is not. All or nothing.
+
+        With `dry_run` all of it is done, and undone. Raises DeclarationError with all that is
+        wrong, as far as it can be found at once.
+        """
+        with transaction.atomic():
+            Organization.objects.lock(self.organization.pk)
+            stored = self._stored()
+            declared = self._find(stored)
+            self.declarations.raise_problems()
+            valid = [(one, found, self._validate(one, found)) for one, found in declared]
+            self.declarations.raise_problems()
+            plan = Plan()
+            if prune:  # first, so that the names are free
+                kept = {found.pk for _, found in declared}
+                plan.steps += [self._delete(one) for one in stored.values() if one.pk not in kept]
+            plan.steps += [self._write(*one) for one in valid]
+            transaction.set_rollback(dry_run)
+        return plan
+
+    def _stored(self) -> dict[Key, DataSource]:
+        """Give what there is, locked, by workspace and name."""
+        data_sources = DataSource.objects.for_update().select_related("workspace").order_by("pk")
+        return {
+            key_of(data_source.workspace, data_source.name): data_source
+            for data_source in data_sources.filter(organization=self.organization)
+        }
+
+    def _find(self, stored: dict[Key, DataSource]) -> list[tuple[Declaration, DataSource]]:
+        """Give each declaration with the data source that it is about, a new one if need be."""
+        workspaces = {one.name: one for one in self.organization.workspaces.all()}
+        default = next(iter(workspaces.values()))
+        found: dict[Key, tuple[Declaration, DataSource]] = {}
+        for one in self.declarations.all:
+            workspace = default if one.workspace is None else workspaces.get(one.workspace)
+            if workspace is None:
+                names = ", ".join(workspaces)
+                message = f"The organization has no such workspace; it has: {names}."
+                self.declarations.add_problem((*one.path, "workspace"), message)
+                continue
+            key = key_of(workspace, one.name)
+            if key in found:
+                line = self.declarations.document.line_of(found[key][0].path)
+                message = f"It is declared twice: see line {line}."
+                self.declarations.add_problem((*one.path, "name"), message)
+            found[key] = one, stored.get(key) or DataSource(workspace=workspace)
+        return [*found.values()]
+
+    def _validate(self, declaration: Declaration, data_source: DataSource) -> Valid:
+        """Give the valid fields and credentials; note what is wrong with them."""
+        serializer: Serializer
+        if data_source.pk is None:
+            serializer = DataSourceCreateSerializer(
+                data={**declaration.fields, "workspace_id": data_source.workspace_id},
+                context={"roles": {self.organization.pk: Role.OWNER}},
+            )
+        else:
+            serializer = DataSourceUpdateSerializer(
+                data_source, data=declaration.fields, partial=True
+            )
+        fields = self._run(serializer, declaration.path)
+        if data_source.pk is None:
+            if "type" not in fields:
+                return fields, {}
+            # What fits depends on it.
+            data_source = DataSource(type=fields["type"])
+        credentials = CredentialsUpdateSerializer(
+            data_source, data=declaration.credentials, partial=True
+        )
+        return fields, self._run(credentials, (*declaration.path, "credentials"))
+
+    def _run(self, serializer: Serializer, path: Path) -> dict[str, Any]:
+        """Give what is valid, or nothing, and note what is wrong."""
+        if serializer.is_valid():
+            valid: dict[str, Any] = serializer.validated_data
+            return valid
+        for name, messages in serializer.errors.items():
+            self.declarations.add_problem((*path, name), sentences(messages))
+        return {}
+
+    def _delete(self, data_source: DataSource) -> Step:
+        step = step_of(DELETE, data_source, {})
+        data_source.delete()
+        return step
+
+    def _write(self, declaration: Declaration, data_source: DataSource, valid: Valid) -> Step:
+        """Create or change it. Raises DeclarationError for what only the database can say."""
+        fields, credentials = valid
+        try:
+            if data_source.pk is None:
+                return self._create(fields, credentials)
+            # What is the same already would move `updated_at`.
+            anew = {
+                name: value
+                for name, value in fields.items()
+                if not is_same_json(getattr(data_source, name), value)
+            }
+            changes = data_source.apply_changes(anew, **self.recorded, is_locked=True)
+            entered = differing(data_source, credentials)
+            changes |= data_source.set_credentials(entered, **self.recorded, is_locked=True)
+        except ValidationError as error:
+            self.declarations.add_problem(declaration.path, sentences(error.messages))
+            self.declarations.raise_problems()
+            raise
+        return step_of(CHANGE if changes else KEEP, data_source, changes)
+
+    def _create(self, fields: dict[str, Any], credentials: dict[str, Any]) -> Step:
+        user, recorded = self.recorded.get("user"), dict(self.recorded)
+        recorded.pop("user", None)
+        data_source = DataSource(**fields, created_by=user, updated_by=user)
+        data_source.save(**recorded)
+        data_source.set_credentials(credentials, user=user, **recorded, is_locked=True)
+        return step_of(CREATE, data_source, {})
+
+
+def key_of(workspace: Workspace, name: str) -> Key:
+    """Give what a data source is known by: names differ by more than case."""
+    return workspace.pk, name.lower()
+
+
+def step_of(kind: str, data_source: DataSource, changes: Changes) -> Step:
+    """Give the step of a data source."""
+    return Step(kind, data_source.workspace.name, data_source.name, data_source.type, changes)
+
+
+def differing(data_source: DataSource, credentials: dict[str, Any]) -> dict[str, Any]:
+    """Give the credentials that are not stored as they are, or wait to be confirmed."""
+    try:
+        stored = {**data_source.credentials.open(), "username": data_source.username}
+    except Conflict:
+        stored = {"username": data_source.username}
+    return {name: text for name, text in credentials.items() if text != stored.get(name)}
+
+
+def sentences(messages: Any) -> str:
+    """Give the messages about one field, however nested, as a text."""
+    if isinstance(messages, dict):
+        return " ".join(map(sentences, messages.values()))
+    if isinstance(messages, list):
+        return " ".join(map(sentences, messages))
+    return str(messages)

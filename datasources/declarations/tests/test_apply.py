@@ -1,0 +1,267 @@
+"""`manage.py export_data_sources` and `manage.py apply_data_sources`."""
+
+import os
+from io import BytesIO, StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+from django.core.management import CommandError, call_command
+
+from datasources.models import DataSource, DataSourceRevision
+from datasources.testing import DataSourceTestCase
+from organizations.models import Workspace
+
+SECRETS = {"SHOP_PASSWORD": "hunter2", "OTHER_PASSWORD": "hunter3"}
+NEW = """
+- name: Lake
+  type: parquet
+  file_path: lake.parquet
+"""
+
+
+class ApplyTestCase(DataSourceTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        self.enterContext(mock.patch.dict(os.environ, SECRETS))
+
+    def export(self) -> str:
+        output = StringIO()
+        call_command("export_data_sources", "--organization=acme", stdout=output)
+        return output.getvalue()
+
+    def apply(self, text: str, *arguments: str) -> str:
+        """Apply a file; give what is printed. Raises CommandError."""
+        file = self.folder / "sources.yaml"
+        file.write_text(text)
+        output = StringIO()
+        call_command("apply_data_sources", str(file), *arguments, stdout=output)
+        return output.getvalue()
+
+    def apply_entries(self, entries: str, *arguments: str) -> str:
+        return self.apply(f"organization: acme\ndata_sources:\n{entries}", *arguments)
+
+    def everything(self) -> list[Any]:
+        models: Any = (DataSource, DataSourceRevision)
+        return [[*model._default_manager.order_by("pk").values()] for model in models]
+
+    def current(self) -> DataSource:
+        return DataSource.objects.get(pk=self.data_source.pk)
+
+
+class ExportTests(ApplyTestCase):
+    def test_applied_it_changes_nothing(self) -> None:
+        second = Workspace.objects.create(organization=self.acme, name="no")
+        self.data_source.set_credentials(
+            {"username": "reader", "password": "hunter2"}, user=self.owner
+        )
+        self.data_source.apply_changes(
+            {
+                "metadata": {"yes": ["no", 1, 1.5, None, {"a\x85b": True}], "when": "2024-12-01"},
+                "tags": ["010", "~", "a: b", "ümlaut"],
+                "description": "first\nsecond \u2028\n\n  - third: #4\t",
+                "connection_string": "postgresql://reader@db.example.com/shop?sslmode=require",
+            },
+            user=self.owner,
+        )
+        for name in ("null", "1.0", "# no comment", "'quoted'"):
+            DataSource.objects.create(workspace=second, name=name, type="csv", file_path="a.csv")
+        DataSource.objects.create(workspace=self.globex.workspaces.get(), name="Theirs", type="csv")
+        text = self.export()
+        self.assertNotIn("hunter2", text)
+        self.assertNotIn("Theirs", text)
+        self.assertIn("# password is set.", text)
+        before = self.everything()
+        summary = "Created: 0; changed: 0; deleted: 0; left as they are: 5.\n"
+        self.assertEqual(self.apply(text, "--prune"), summary)
+        self.assertEqual(self.everything(), before)
+
+    def test_makes_the_same_in_an_organization_that_has_none(self) -> None:
+        self.data_source.apply_changes({"port": 5433, "tags": ["a"]}, user=self.owner)
+        text = self.export()
+        self.data_source.delete()
+        self.apply(text)
+        made = DataSource.objects.get()
+        self.assertEqual((made.name, made.port, made.tags), (self.data_source.name, 5433, ["a"]))
+        self.assertEqual(self.export(), text)
+
+    def test_an_organization_without_any(self) -> None:
+        self.data_source.delete()
+        self.assertIn("data_sources: []", self.export())
+        self.assertIn("left as they are: 0.", self.apply(self.export()))
+
+    def test_an_organization_that_is_not_there(self) -> None:
+        with self.assertRaisesMessage(CommandError, "There is no organization nowhere."):
+            call_command("export_data_sources", "--organization=nowhere")
+
+
+class ApplyTests(ApplyTestCase):
+    def test_creates_changes_and_leaves_the_rest(self) -> None:
+        entries = f"{NEW}- name: Production PostgreSQL\n  port: 5433\n  tags: [a]\n"
+        output = self.apply_entries(entries)
+        lake = DataSource.objects.get(name="Lake")
+        self.assertEqual((lake.type, lake.workspace_id), ("parquet", self.workspace.pk))
+        changed = self.current()
+        self.assertEqual(
+            (changed.port, changed.tags, changed.host), (5433, ["a"], "db.example.com")
+        )
+        self.assertEqual((changed.version, changed.updated_by), (2, None))
+        revision = changed.revisions.first()
+        assert revision is not None
+        self.assertEqual((revision.origin, set(revision.changes)), ("shell", {"port", "tags"}))
+        self.assertEqual(
+            output.splitlines(),
+            [
+                "+ Default/Lake (parquet)",
+                "~ Default/Production PostgreSQL (postgresql)",
+                "    port: 5432 -> 5433",
+                '    tags: [] -> ["a"]',
+                "Created: 1; changed: 1; deleted: 0; left as they are: 0.",
+            ],
+        )
+        again = self.apply_entries(entries)
+        self.assertEqual(again, "Created: 0; changed: 0; deleted: 0; left as they are: 2.\n")
+
+    def test_a_plan_says_the_same_and_stores_nothing(self) -> None:
+        entries = f"{NEW}- name: production postgresql\n  port: 5433\n"
+        before = self.everything()
+        planned = self.apply_entries(entries, "--plan", "--prune")
+        self.assertEqual(self.everything(), before)
+        *steps, summary = planned.splitlines()
+        self.assertEqual(summary, "To create: 1; to change: 1; to delete: 0; to leave: 0.")
+        self.assertEqual(self.apply_entries(entries, "--prune").splitlines()[:-1], steps)
+
+    def test_deletes_only_if_asked(self) -> None:
+        self.assertIn("deleted: 0", self.apply_entries(NEW))
+        output = self.apply_entries(NEW, "--prune")
+        self.assertIn("- Default/Production PostgreSQL (postgresql)\n", output)
+        self.assertEqual([one.name for one in DataSource.objects.all()], ["Lake"])
+
+    def test_deletes_nothing_of_others(self) -> None:
+        theirs = self.globex.workspaces.get()
+        DataSource.objects.create(workspace=theirs, name="Theirs", type="csv")
+        self.apply_entries(NEW, "--prune")
+        self.assertEqual(theirs.data_sources.count(), 1)
+
+    def test_enters_secrets_by_reference_and_only_anew(self) -> None:
+        entry = "- name: Production PostgreSQL\n  credentials:\n    username: reader\n"
+        password = "    password: ${env:SHOP_PASSWORD}\n"
+        output = self.apply_entries(entry + password)
+        self.assertEqual(self.current().credentials.open(), {"password": "hunter2"})
+        self.assertEqual(self.current().username, "reader")
+        self.assertIn('password: "unset" -> "set"', output)
+        self.assertNotIn("hunter2", output)
+        self.assertIn("left as they are: 1", self.apply_entries(entry + password))
+        self.apply_entries(entry + "    password: ${env:OTHER_PASSWORD}\n")
+        self.assertEqual(self.current().credentials.open(), {"password": "hunter3"})
+        self.apply_entries(entry)
+        self.assertEqual(self.current().credentials.open(), {"password": "hunter3"})
+        self.apply_entries(entry + "    password: null\n")
+        self.assertEqual(self.current().credentials.open(), {})
+
+    def test_secrets_are_not_carried_to_another_host_but_entered_there(self) -> None:
+        self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
+        entry = "- name: Production PostgreSQL\n  host: moved.example.com\n"
+        self.apply_entries(entry)
+        self.assertEqual(self.current().credentials_status, "unconfirmed")
+        self.apply_entries(f"{entry}  credentials: {{password: '${{env:SHOP_PASSWORD}}'}}\n")
+        self.assertEqual(self.current().credentials_status, "set")
+
+    def test_a_new_one_has_its_secrets_at_once(self) -> None:
+        self.apply_entries(
+            "- name: Shop\n  type: mysql\n  host: db\n  database_name: shop\n"
+            "  credentials: {username: reader, password: '${env:SHOP_PASSWORD}'}\n"
+        )
+        shop = DataSource.objects.get(name="Shop")
+        self.assertEqual(shop.credentials.open(), {"password": "hunter2"})
+        self.assertEqual((shop.username, shop.port), ("reader", 3306))
+
+    def test_reads_standard_input_and_takes_the_organization_from_the_command(self) -> None:
+        output = StringIO()
+        stdin = mock.Mock(buffer=BytesIO(f"data_sources:\n{NEW}".encode()))
+        with mock.patch("sys.stdin", stdin):
+            call_command("apply_data_sources", "-", "--organization=acme", stdout=output)
+        self.assertTrue(DataSource.objects.filter(name="Lake").exists())
+
+    def test_names_every_mistake_with_its_line_and_changes_nothing(self) -> None:
+        before = self.everything()
+        head = f"organization: acme\ndata_sources:\n{NEW.strip()}\n- name: Shop\n"
+        for entries, places in (
+            # First those of the shape, then those of what is meant, then those of the values.
+            (
+                "  prot: 1\n  port: 0\n- name: 5\n",
+                ["line 7: data_sources[1].prot", "line 9: data_sources[2].name"],
+            ),
+            (
+                "  port: 0\n- name: LAKE\n- name: Other\n  workspace: Nowhere\n",
+                ["line 8: data_sources[2].name", "line 10: data_sources[3].workspace"],
+            ),
+            (
+                "  port: '1'\n  host: a b\n- name: Other\n  type: oracel\n",
+                [
+                    "line 6: data_sources[1].type",
+                    "line 7: data_sources[1].port",
+                    "line 8: data_sources[1].host",
+                    "line 10: data_sources[2].type",
+                ],
+            ),
+        ):
+            with self.subTest(entries), self.assertRaises(CommandError) as caught:
+                self.apply(head + entries)
+            *problems, last = str(caught.exception).splitlines()
+            self.assertEqual(last, "Nothing was changed.")
+            file = self.folder / "sources.yaml"
+            self.assertEqual(len(problems), len(places), problems)
+            for problem, place in zip(problems, places, strict=True):
+                self.assertTrue(problem.startswith(f"{file}: {place}: "), problem)
+        self.assertEqual(self.everything(), before)
+
+    def test_refuses_single_mistakes(self) -> None:
+        before = self.everything()
+        shop = "- name: Production PostgreSQL\n  "
+        for entries, words in (
+            (f"{shop}type: mysql\n", "line 4: data_sources[0].type: This field is read-only"),
+            (f"{shop}password: x\n", "belongs into credentials"),
+            (f"{shop}credentials: x\n", "references"),
+            (f"{shop}credentials: {{password: hunter2}}\n", "Say where it is"),
+            (f"{shop}credentials: {{pasword: x}}\n", "password is meant?"),
+            (f"{shop}credentials: {{token: '${{env:SHOP_PASSWORD}}'}}\n", "credentials.token"),
+            (f"{shop}connection_string: postgresql://r:hunter2@db/x\n", "by reference"),
+            (f"{shop}connection_string: nonsense\n", "connection_string"),
+            (f"{shop}use_ssh_tunnel: true\n", "ssh_host"),
+            (f"{shop}metadata: {{password: x}}\n", "metadata"),
+            (f"{shop}workspace: Nowhere\n", "it has: Default"),
+            (f"{shop}id: 5\n", "no such field"),
+            ("- name: 5\n", "Must be a text"),
+            ("- type: csv\n", "Must be a text"),
+            ("- just text\n", "Must have a name"),
+        ):
+            with self.subTest(entries), self.assertRaises(CommandError) as caught:
+                self.apply_entries(entries)
+            self.assertIn(words, str(caught.exception))
+            self.assertNotIn("hunter2", str(caught.exception))
+            self.assertTrue(str(caught.exception).endswith("\nNothing was changed."))
+        self.assertEqual(self.everything(), before)
+
+    def test_refuses_what_is_no_file_of_declarations(self) -> None:
+        for text, words in (
+            ("", "a list named data_sources"),
+            ("[]", "a list named data_sources"),
+            ("organization: acme", "data_sources: Must be a list"),
+            ("organization: 5\ndata_sources: []", "short name"),
+            ("organization: nowhere\ndata_sources: []", "no organization nowhere"),
+            ("organization: globex\ndata_sources: []", "The file is of globex, not of acme."),
+            ("data_sources: []\nprune: true", "prune: There is no such field"),
+            ("data_sources: [", "This is no YAML"),
+        ):
+            arguments = () if "nowhere" in text else ("--organization=acme",)
+            with self.subTest(text), self.assertRaisesMessage(CommandError, words):
+                self.apply(text, *arguments)
+        with self.assertRaisesMessage(CommandError, "Say whose they are"):
+            self.apply("data_sources: []")
+        with self.assertRaisesMessage(CommandError, "cannot be read: No such file"):
+            call_command("apply_data_sources", str(self.folder / "nowhere.yaml"))
+        (self.folder / "binary").write_bytes(b"\xff")
+        with self.assertRaisesMessage(CommandError, "is no UTF-8 text"):
+            call_command("apply_data_sources", str(self.folder / "binary"))

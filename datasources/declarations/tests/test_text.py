@@ -1,0 +1,89 @@
+"""YAML that is read and written."""
+
+from typing import Any
+
+from django.test import SimpleTestCase
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasources.declarations.problems import DeclarationError
+from datasources.declarations.text import Document, write_yaml
+
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
+    st.from_regex(r"\A[-+]?[0-9._eExo:]{1,8}\Z"),
+    st.sampled_from(
+        ["no", "yes", "on", "null", "~", "true", "2024-12-01", "<<", "=", "", " a ", "a: b"]
+    ),
+)
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(10**20), 10**20),
+        st.floats(allow_nan=False, allow_infinity=False),
+        TEXTS,
+    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+class TextTests(SimpleTestCase):
+    @settings(max_examples=1_000, deadline=None)
+    @given(VALUES)
+    def test_reads_what_it_writes(self, value: Any) -> None:
+        read = Document(write_yaml({"value": value})).value
+        self.assertEqual(repr(read), repr({"value": value}))
+
+    def test_takes_the_scalars_of_the_core_schema(self) -> None:
+        for text, value in (
+            ("no", "no"),
+            ("2024-12-01", "2024-12-01"),
+            ("12:30:00", "12:30:00"),
+            ("0x1F", "0x1F"),
+            ("1_000", "1_000"),
+            (".inf", ".inf"),
+            ("010", 10),
+            ("1e3", 1000.0),
+            ("TRUE", True),
+            ("~", None),
+            ("", None),
+            ("'1'", "1"),
+        ):
+            with self.subTest(text):
+                self.assertEqual(repr(Document(f"a: {text}").value), repr({"a": value}))
+
+    def test_knows_where_everything_is(self) -> None:
+        document = Document("a:\n- b: 1\n  c:\n    d: 2\n- {e: 3}\n")
+        for path, line in (
+            (("a",), 1),
+            (("a", 0, "b"), 2),
+            (("a", 0, "c", "d"), 4),
+            (("a", 1, "e"), 5),
+            (("a", 1, "missing"), 5),
+            (("missing",), 1),
+        ):
+            with self.subTest(path):
+                self.assertEqual(document.line_of(path), line)
+        self.assertEqual(str(document.problem(("a", 1, "e"), "Wrong.")), "line 5: a[1].e: Wrong.")
+
+    def test_refuses_what_it_does_not_understand(self) -> None:
+        for text, problem in (
+            ("a: 1\na: 2", "line 2: a: It is there twice."),
+            ("a: &x 1\nb: *x", "line 1: Anchors and aliases"),
+            ("a: 1\nb: *x", "line 2: Anchors and aliases"),
+            ("a: !!python/name:os.system", "line 1: a: Tags are not taken."),
+            ("a: !mine {b: 1}", "line 1: a: Tags are not taken."),
+            ("a: !!timestamp 2024-12-01", "line 1: a: Tags are not taken."),
+            ("a:\n  1: b", "line 2: a: A key must be a text."),
+            ("a:\n  ? [b]\n  : c", "line 2: a: A key must be a text."),
+            ("a: 1\nb: [", "line 2: This is no YAML"),
+            ("a: 1\n---\nb: 2", "line 2: This is no YAML"),
+            ("a: \x01", "This is no YAML"),
+            ("[" * 5_000, "This is no YAML"),
+            ("a: " + "9" * 5_000, "This is no YAML"),
+        ):
+            with self.subTest(text[:40]), self.assertRaises(DeclarationError) as caught:
+                Document(text)
+            self.assertTrue(str(caught.exception).startswith(problem), str(caught.exception))

@@ -1,0 +1,133 @@
+"""YAML as it is read and written here: what JSON can say, and where in the text it is said.
+
+The scalars are those of YAML's core schema (YAML 1.2.2, section 10.3): `no` is a text, and so is
+`2024-12-01`. Tags, anchors and duplicate keys are refused.
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+from datasources.declarations.problems import DeclarationError, Path, Problem, name_of
+
+NULL, BOOLEAN, INTEGER, FLOAT, TEXT = (
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")
+)
+PATTERNS = (
+    (NULL, r"^(?:~|null|Null|NULL|)$"),
+    (BOOLEAN, r"^(?:true|True|TRUE|false|False|FALSE)$"),
+    (INTEGER, r"^[-+]?[0-9]+$"),
+    (FLOAT, r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
+)
+RARE_LINE_BREAKS = re.compile(r"[\x85\u2028\u2029]")
+LINE_WIDTH = 100
+
+
+class Loader(yaml.SafeLoader):
+    """Composes nodes, and constructs nothing."""
+
+    yaml_implicit_resolvers: Any = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent) or getattr(self.peek_event(), "anchor", None):
+            line = self.peek_event().start_mark.line + 1
+            problem = Problem(line, "", "Anchors and aliases are not taken; write it out.")
+            raise DeclarationError([problem])
+        return super().compose_node(parent, index)
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes what `Loader`, and others that know YAML 1.1 only, read as it was."""
+
+
+for tag, pattern in PATTERNS:
+    for dialect in (Loader, Dumper):
+        dialect.add_implicit_resolver(tag, re.compile(pattern), None)
+
+
+def represent_text(dumper: Dumper, text: str) -> yaml.ScalarNode:
+    """Escape the line breaks that only YAML 1.1 knows; the emitter would make a space of them."""
+    style = '"' if RARE_LINE_BREAKS.search(text) else None
+    return dumper.represent_scalar(TEXT, text, style)
+
+
+Dumper.add_representer(str, represent_text)
+
+
+class Document:
+    """A text, as a value of JSON; `line_of` tells where a part of it stands."""
+
+    def __init__(self, text: str) -> None:
+        """Read it. Raises DeclarationError for what is no YAML, or more than JSON can say."""
+        self._lines: dict[Path, int] = {}
+        try:
+            node = yaml.compose(text, Loader)
+            self.value: Any = None if node is None else self._read(node, ())
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else None
+            message = f"This is no YAML: {error.problem}."
+            raise DeclarationError([Problem(line, "", message)]) from None
+        except (yaml.YAMLError, RecursionError, ValueError):
+            raise DeclarationError([Problem(None, "", "This is no YAML.")]) from None
+
+    def line_of(self, path: Path) -> int | None:
+        """Give the line of a value, or of what it would be in."""
+        while path and path not in self._lines:
+            path = path[:-1]
+        return self._lines.get(path)
+
+    def problem(self, path: Path, message: str) -> Problem:
+        """Say that something is wrong with the value at a path."""
+        return Problem(self.line_of(path), name_of(path), message)
+
+    def _read(self, node: yaml.Node, path: Path) -> Any:
+        self._lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+            return self._read_mapping(node, path)
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+            return [self._read(item, (*path, number)) for number, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            return self._read_scalar(node, path)
+        raise self._refusal(node, path, "Tags are not taken.")
+
+    def _read_mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != TEXT:
+                raise self._refusal(key_node, path, "A key must be a text.")
+            if key in values:
+                raise self._refusal(key_node, (*path, key), "It is there twice.")
+            self._lines[(*path, key)] = key_node.start_mark.line + 1
+            values[key] = self._read(value_node, (*path, key))
+        return values
+
+    def _read_scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        text: str = node.value
+        if node.tag == TEXT:
+            return text
+        if node.tag == NULL:
+            return None
+        if node.tag == BOOLEAN:
+            return text.lower() == "true"
+        if node.tag in (INTEGER, FLOAT):
+            return int(text) if node.tag == INTEGER else float(text)
+        raise self._refusal(node, path, "Tags are not taken.")
+
+    def _refusal(self, node: yaml.Node, path: Path, message: str) -> DeclarationError:
+        line = node.start_mark.line + 1
+        return DeclarationError([Problem(line, name_of(path), message)])
+
+
+def write_yaml(value: Any) -> str:
+    """Write a value of JSON, its keys in their order."""
+    text: str = yaml.dump(
+        value,
+        Dumper=Dumper,
+        allow_unicode=True,
+        default_flow_style=False,
+        sort_keys=False,
+        width=LINE_WIDTH,
+    )
+    return text

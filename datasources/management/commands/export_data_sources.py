@@ -1,0 +1,25 @@
+"""`manage.py export_data_sources`: write down what there is."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from datasources.declarations.export import export
+from organizations.management.organizations import find_organization
+
+
+class Command(BaseCommand):
+    """Write the data sources of an organization as YAML."""
+
+    help = (
+        "Write the data sources of an organization as YAML, without secrets, for "
+        "apply_data_sources. Example: manage.py export_data_sources --organization acme > acme.yaml"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--organization", required=True, metavar="SLUG", help="whose they are")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for part in export(find_organization(options["organization"])):
+            self.stdout.write(part, ending="")
