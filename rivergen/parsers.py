@@ -41,7 +41,7 @@ class StrictJSONParser(BaseParser):
             text = body.decode()
             data = json.loads(
                 text,
-                parse_float=_finite_number,
+                parse_float=finite_number,
                 parse_constant=refuse_constant,
                 object_pairs_hook=_object_of_unique_names,
             )
@@ -67,7 +67,8 @@ class MergePatchParser(StrictJSONParser):
     media_type = "application/merge-patch+json"
 
 
-def _finite_number(text: str) -> float | int:
+def finite_number(text: str) -> float | int:
+    """Read a number that has a fraction or an exponent. Raises ValueError if a double cannot."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)

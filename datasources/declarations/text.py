@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from datasources.declarations.problems import DeclarationError, Path, Problem, name_of
+from rivergen.parsers import finite_number
 
 NULL, BOOLEAN, INTEGER, FLOAT, TEXT = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")
@@ -68,7 +69,7 @@ class Document:
             line = error.problem_mark.line + 1 if error.problem_mark else None
             message = f"This is no YAML: {error.problem}."
             raise DeclarationError([Problem(line, "", message)]) from None
-        except (yaml.YAMLError, RecursionError, ValueError):
+        except (yaml.YAMLError, RecursionError):
             raise DeclarationError([Problem(None, "", "This is no YAML.")]) from None
 
     def line_of(self, path: Path) -> int | None:
@@ -97,6 +98,7 @@ class Document:
             key = key_node.value
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != TEXT:
                 raise self._refusal(key_node, path, "A key must be a text.")
+            self._checked(key_node, key, path)
             if key in values:
                 raise self._refusal(key_node, (*path, key), "It is there twice.")
             self._lines[(*path, key)] = key_node.start_mark.line + 1
@@ -106,14 +108,25 @@ class Document:
     def _read_scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         text: str = node.value
         if node.tag == TEXT:
-            return text
+            return self._checked(node, text, path)
         if node.tag == NULL:
             return None
         if node.tag == BOOLEAN:
             return text.lower() == "true"
-        if node.tag in (INTEGER, FLOAT):
-            return int(text) if node.tag == INTEGER else float(text)
-        raise self._refusal(node, path, "Tags are not taken.")
+        if node.tag not in (INTEGER, FLOAT):
+            raise self._refusal(node, path, "Tags are not taken.")
+        try:
+            return int(text) if node.tag == INTEGER else finite_number(text)
+        except ValueError:
+            raise self._refusal(node, path, "This number is too large.") from None
+
+    def _checked(self, node: yaml.Node, text: str, path: Path) -> str:
+        """Give a text back, unless it has half of a character, which an escape can bring."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise self._refusal(node, path, "This is no text.") from None
+        return text
 
     def _refusal(self, node: yaml.Node, path: Path, message: str) -> DeclarationError:
         line = node.start_mark.line + 1
