@@ -10,13 +10,15 @@ from datasources.connections.views import (
     SSHHostKeyViewSet,
 )
 from datasources.credentials.views import CredentialsViewSet
+from datasources.declarations.views import DeclarationViewSet
 from datasources.schemas.views import SchemaRefreshViewSet, SchemaViewSet
 
 router = SimpleRouter(trailing_slash=False)
 router.register("data-sources", views.DataSourceViewSet, basename="data-source")
 
 urlpatterns = [
-    # Before the router takes "test" for an id.
+    # Before the router takes these for ids.
+    path("data-sources/apply", DeclarationViewSet.as_view({"post": "apply"})),
     path("data-sources/test", ConnectionTestViewSet.as_view({"post": "test_draft"})),
     *router.urls,
     path(

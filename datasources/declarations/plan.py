@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from organizations.models import Organization, Role, Workspace
 from rivergen.exceptions import Conflict
 
 CREATE, CHANGE, DELETE, KEEP = "create", "change", "delete", "keep"
+KINDS = (CREATE, CHANGE, DELETE, KEEP)
 SIGNS = {CREATE: "+", CHANGE: "~", DELETE: "-"}
 
 
@@ -58,18 +59,26 @@ class Plan:
     def counts(self) -> dict[str, int]:
         """Give how many steps there are of each kind."""
         counts = Counter(step.kind for step in self.steps)
-        return {kind: counts[kind] for kind in (CREATE, CHANGE, DELETE, KEEP)}
+        return {kind: counts[kind] for kind in KINDS}
 
 
 class Applier:
     """Applies the declarations of one file, in a transaction of its own."""
 
     def __init__(
-        self, declarations: Declarations, organization: Organization, **recorded: Any
+        self,
+        declarations: Declarations,
+        organization: Organization,
+        resolve: Callable[[str], str],
+        **recorded: Any,
     ) -> None:
-        """Take what is declared; `recorded` are `user`, `origin` and `request_id` of revisions."""
+        """Take what is declared, and how references are resolved.
+
+        `recorded` are `user`, `origin` and `request_id` of the revisions.
+        """
         self.declarations = declarations
         self.organization = organization
+        self.resolve = resolve
         self.recorded = recorded
 
     def apply(self, *, prune: bool = False, dry_run: bool = False) -> Plan:
@@ -78,6 +87,7 @@ class Applier:
         With `dry_run` all of it is done, and undone. Raises DeclarationError with all that is
         wrong, as far as it can be found at once.
         """
+        self.declarations.resolve_secrets(self.resolve)
         with transaction.atomic():
             Organization.objects.lock(self.organization.pk)
             stored = self._stored()

@@ -1,15 +1,16 @@
 """The shape of a file of declarations: one organization's data sources, each by its name."""
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.validators import slug_re
 
 from datasources.connection_strings import validate_connection_string, without_secrets
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.declarations.problems import DeclarationError, Path, Problem
-from datasources.declarations.references import resolve
 from datasources.declarations.text import Document
 from datasources.models import UPDATABLE_FIELDS
 
@@ -50,13 +51,24 @@ class Declarations:
         if self.problems:
             raise DeclarationError(sorted(self.problems, key=lambda one: one.line or 0))
 
+    def resolve_secrets(self, resolve: Callable[[str], str]) -> None:
+        """Put the secrets in the place of the references, and note what leads nowhere."""
+        for one in self.all:
+            for field, text in one.credentials.items():
+                if field in SECRET_FIELDS and text is not None:
+                    try:
+                        one.credentials[field] = resolve(text if isinstance(text, str) else "")
+                    except ValueError as error:
+                        self.add_problem((*one.path, "credentials", field), str(error))
+
     def _read_file(self, value: Any) -> None:
         if not isinstance(value, dict):
             self.add_problem((), "There must be a list named data_sources.")
             return
         self._check_keys(value, (), FILE_KEYS)
         organization, entries = value.get("organization"), value.get("data_sources")
-        if organization is not None and not isinstance(organization, str):
+        is_slug = isinstance(organization, str) and slug_re.fullmatch(organization)
+        if organization is not None and not is_slug:
             self.add_problem(("organization",), "Must be the short name of an organization.")
         else:
             self.organization = organization
@@ -108,7 +120,7 @@ class Declarations:
             self.add_problem((*path, "connection_string"), message)
 
     def _read_credentials(self, value: Any, path: Path) -> dict[str, Any]:
-        """Give the credentials, those by reference resolved; null clears one."""
+        """Give the credentials, secrets by reference; null clears one."""
         path = (*path, "credentials")
         if value is None:
             return {}
@@ -116,13 +128,4 @@ class Declarations:
             self.add_problem(path, "Must have names of credentials, and references to them.")
             return {}
         self._check_keys(value, path, CREDENTIAL_FIELDS)
-        credentials = {}
-        for field, text in value.items():
-            if field in SECRET_FIELDS and text is not None:
-                try:
-                    credentials[field] = resolve(text if isinstance(text, str) else "")
-                except ValueError as error:
-                    self.add_problem((*path, field), str(error))
-            else:
-                credentials[field] = text
-        return credentials
+        return dict(value)

@@ -8,6 +8,7 @@ from django.conf import settings
 
 REFERENCE = re.compile(r"\$\{(?P<kind>env|file):(?P<name>[^${}\0]+)\}")
 HOW = "Say where it is: ${env:NAME}, or ${file:path} below SECRETS_ROOT."
+HOW_REMOTE = "Say where it is: ${file:path} below the organization's folder in SECRETS_ROOT."
 # They are the service's own, and not for whoever a data source leads to.
 OWN_VARIABLES = ("DATABASE_URL", "ENCRYPTION_KEYS", "SECRET_KEY")
 OWN_PREFIX = "AWS_"
@@ -15,12 +16,25 @@ FILE_BYTES_MAX = 65_536
 
 
 def resolve(text: str) -> str:
-    """Give the secret that a reference leads to. Raises ValueError that says what is wrong."""
+    """Give the secret that a reference of an operator leads to.
+
+    Raises ValueError that says what is wrong.
+    """
     match = REFERENCE.fullmatch(text)
     if match is None:
         raise ValueError(HOW)
-    read = read_variable if match["kind"] == "env" else read_file
-    return read(match["name"])
+    return read_variable(match["name"]) if match["kind"] == "env" else read_file(match["name"])
+
+
+def resolve_for(organization_id: int, text: str) -> str:
+    """Give the secret that a reference of a client leads to: a file of its own organization.
+
+    Raises ValueError that says what is wrong.
+    """
+    match = REFERENCE.fullmatch(text)
+    if match is None or match["kind"] == "env":
+        raise ValueError(HOW_REMOTE)
+    return read_file(match["name"], str(organization_id))
 
 
 def read_variable(name: str) -> str:
@@ -32,11 +46,11 @@ def read_variable(name: str) -> str:
     return os.environ[name]
 
 
-def read_file(name: str) -> str:
+def read_file(name: str, folder: str = "") -> str:
     """Give the text of a file, without a line break at its end. Raises ValueError."""
     if settings.SECRETS_ROOT is None:
         raise ValueError("SECRETS_ROOT is not set, below which files would be.")
-    root = Path(settings.SECRETS_ROOT).resolve()
+    root = Path(settings.SECRETS_ROOT, folder).resolve()
     path = (root / name).resolve()
     if not path.is_relative_to(root):
         raise ValueError(f"{name} is not below SECRETS_ROOT.")

@@ -72,6 +72,13 @@ class Document:
         except (yaml.YAMLError, RecursionError):
             raise DeclarationError([Problem(None, "", "This is no YAML.")]) from None
 
+    @classmethod
+    def of_json(cls, value: Any) -> "Document":
+        """Give a value that was no text, so that nothing of it has a line."""
+        document = cls("")
+        document.value, document._lines = value, {}
+        return document
+
     def line_of(self, path: Path) -> int | None:
         """Give the line of a value, or of what it would be in."""
         while path and path not in self._lines:

@@ -64,6 +64,7 @@ def read_schema(data_source: DataSource) -> None:
     refresh(data_source, table("orders", column("id")))
 
 
+DECLARATIONS = {"organization": "acme", "data_sources": [{"name": "New", "type": "csv"}]}
 PUBLIC = {("post", "/auth/token"), ("post", "/auth/token/refresh"), ("get", "/openapi.json")}
 OF_ANY_USER = {("get", "/me")}
 ROUTES = {
@@ -87,6 +88,7 @@ ROUTES = {
     ("delete", DATA_SOURCE): Route("admin", 204),
     ("post", f"{DATA_SOURCE}/test"): Route("editor", 202, prepare=enter_password),
     ("post", "/data-sources/test"): Route("editor", 202, {"type": "csv"}, stranger=202),
+    ("post", "/data-sources/apply"): Route("editor", 200, DECLARATIONS, stranger=400),
     ("get", "/connection-tests/{test_id}"): Route("viewer", 200),
     ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): Route("admin", 200, prepare=show_host_key),
     ("get", CREDENTIALS): Route("viewer", 200),

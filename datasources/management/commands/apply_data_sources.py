@@ -10,9 +10,11 @@ from django.core.management.base import BaseCommand, CommandError
 from datasources.declarations.plan import Applier, Plan
 from datasources.declarations.problems import DeclarationError
 from datasources.declarations.reading import Declarations
+from datasources.declarations.references import resolve
 from datasources.declarations.text import Document
 from datasources.management.table import printable
 from organizations.management.organizations import find_organization
+from organizations.models import Organization
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 DONE = "Created: {create}; changed: {change}; deleted: {delete}; left as they are: {keep}."
@@ -45,9 +47,8 @@ class Command(BaseCommand):
         name = options["file"]
         try:
             declarations = Declarations(Document(read_file(name)))
-            applier = Applier(
-                declarations, organization_of(declarations, options["organization"]), user=None
-            )
+            organization = organization_of(declarations, options["organization"])
+            applier = Applier(declarations, organization, resolve, user=None)
             plan = applier.apply(prune=options["prune"], dry_run=options["plan"])
         except DeclarationError as error:
             lines = "\n".join(f"{name}: {printable(str(one))}" for one in error.problems)
@@ -80,7 +81,7 @@ def read_file(name: str) -> str:
     return text
 
 
-def organization_of(declarations: Declarations, slug: str | None) -> Any:
+def organization_of(declarations: Declarations, slug: str | None) -> Organization:
     """Give the organization that the file or the argument names. Raises CommandError."""
     if declarations.organization is None and slug is None:
         raise CommandError("Say whose they are: --organization SLUG.")

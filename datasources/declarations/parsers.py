@@ -1,0 +1,37 @@
+"""How a body of YAML is read."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+
+from datasources.declarations.problems import DeclarationError
+from datasources.declarations.text import Document
+from rivergen.exceptions import PayloadTooLarge
+
+
+class YAMLParser(BaseParser):
+    """Parse `application/yaml` (RFC 9512) into a Document.
+
+    Raises PayloadTooLarge (413), and ParseError (400) for what is no YAML as it is read here.
+    """
+
+    media_type = "application/yaml"
+
+    def parse(  # type: ignore[override]
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Document:
+        body = stream.read(settings.REQUEST_BODY_MAX_BYTES + 1)
+        if len(body) > settings.REQUEST_BODY_MAX_BYTES:
+            raise PayloadTooLarge
+        try:
+            return Document(body.decode())
+        except UnicodeDecodeError:
+            raise ParseError("The body is not valid UTF-8 text.") from None
+        except DeclarationError as error:
+            raise ParseError(str(error)) from None

@@ -1,0 +1,73 @@
+"""What a client sends as declarations, and what it sees of the plan."""
+
+from rest_framework import serializers
+
+from datasources.declarations.plan import KINDS
+from datasources.declarations.reading import DATA_SOURCES_MAX
+from datasources.models import UPDATABLE_FIELDS, DataSource
+from datasources.serializers import DataSourceWriteSerializer
+from rivergen.serializers import StrictSerializer
+
+
+class DeclaredCredentialsSerializer(StrictSerializer):
+    """Credentials; each secret is a reference such as `${file:orders}`, and null clears it."""
+
+    username = serializers.CharField(required=False, allow_null=True)
+    password = serializers.CharField(required=False, allow_null=True)
+    ssh_password = serializers.CharField(required=False, allow_null=True)
+    ssh_private_key = serializers.CharField(required=False, allow_null=True)
+    ssh_private_key_passphrase = serializers.CharField(required=False, allow_null=True)
+    token = serializers.CharField(required=False, allow_null=True)
+    service_account_json = serializers.CharField(required=False, allow_null=True)
+
+
+class DeclaredSerializer(DataSourceWriteSerializer):
+    """A data source; what is not said of one that is there stays as it is."""
+
+    workspace = serializers.CharField(
+        required=False, allow_null=True, help_text="Its name. Default: the organization's first."
+    )
+    credentials = DeclaredCredentialsSerializer(required=False, allow_null=True)
+
+    class Meta:
+        model = DataSource
+        fields = ("name", "workspace", "type", *UPDATABLE_FIELDS[1:], "credentials")
+        extra_kwargs = {
+            "type": {"required": False, "help_text": "A new one needs it."},
+            "name": {"trim_whitespace": True},
+        }
+
+
+class DeclarationsSerializer(StrictSerializer):
+    """The data sources of an organization, each known by its workspace and name."""
+
+    organization = serializers.CharField(
+        required=False, allow_null=True, help_text="Its short name. Default: the caller's only one."
+    )
+    data_sources = serializers.ListField(child=DeclaredSerializer(), max_length=DATA_SOURCES_MAX)
+
+
+class StepSerializer(serializers.Serializer):
+    """What is done with a data source; of secrets `changes` have the state, never the value."""
+
+    action = serializers.ChoiceField(choices=KINDS, source="kind")
+    workspace = serializers.CharField()
+    name = serializers.CharField()
+    type = serializers.ChoiceField(choices=DataSource.Type.choices)
+    changes = serializers.DictField(help_text='`{field: {"from", "to"}}`')
+
+
+class SummarySerializer(serializers.Serializer):
+    """How many steps there are of each kind."""
+
+    create = serializers.IntegerField()  # type: ignore[assignment]
+    change = serializers.IntegerField()
+    delete = serializers.IntegerField()
+    keep = serializers.IntegerField()
+
+
+class PlanSerializer(serializers.Serializer):
+    """The steps from what there was to what is declared."""
+
+    steps = StepSerializer(many=True)
+    summary = SummarySerializer(source="counts")

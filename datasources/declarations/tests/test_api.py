@@ -1,0 +1,153 @@
+"""POST /data-sources/apply."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+from django.test import override_settings
+
+from datasources.models import DataSource, DataSourceRevision
+from datasources.testing import DataSourceTestCase
+from organizations.models import Organization, Role
+
+PATH = "/data-sources/apply"
+LAKE = {"name": "Lake", "type": "parquet", "file_path": "lake.parquet"}
+MOVED = {"name": "Production PostgreSQL", "port": 5433}
+
+
+class ApplyTests(DataSourceTestCase):
+    def setUp(self) -> None:
+        self.root = Path(self.enterContext(TemporaryDirectory()))
+        for organization in (self.acme, self.globex):
+            (self.root / str(organization.pk)).mkdir()
+            (self.root / str(organization.pk) / "shop").write_text(f"of {organization.slug}\n")
+        self.enterContext(override_settings(SECRETS_ROOT=str(self.root)))
+
+    def apply(self, *entries: Any, query: str = "", user: Any = None, **others: Any) -> Any:
+        body = {"data_sources": [*entries], **others}
+        return self.call("post", f"{PATH}{query}", body, user or self.editor)
+
+    def apply_yaml(self, text: str) -> Any:
+        data = text.encode()
+        return self.call("post", PATH, data, self.editor, content_type="application/yaml")
+
+    def everything(self) -> list[Any]:
+        models: Any = (DataSource, DataSourceRevision)
+        return [[*model._default_manager.order_by("pk").values()] for model in models]
+
+    def with_secret(self, text: str) -> dict[str, Any]:
+        return {"name": "Production PostgreSQL", "credentials": {"password": text}}
+
+    def test_creates_and_changes(self) -> None:
+        response = self.apply(LAKE, MOVED)
+        self.assertEqual(response.status_code, 200, response.content)
+        steps = [
+            {"action": "create", "workspace": "Default", "name": "Lake", "type": "parquet"},
+            {
+                "action": "change",
+                "workspace": "Default",
+                "name": "Production PostgreSQL",
+                "type": "postgresql",
+            },
+        ]
+        steps[0]["changes"] = {}
+        steps[1]["changes"] = {"port": {"from": 5432, "to": 5433}}
+        summary = {"create": 1, "change": 1, "delete": 0, "keep": 0}
+        self.assertEqual(response.json()["data"], {"steps": steps, "summary": summary})
+        revision = self.data_source.revisions.first()
+        assert revision is not None
+        self.assertEqual((revision.origin, revision.changed_by), ("api", self.editor))
+        self.assertEqual(revision.request_id, response["X-Request-ID"])
+        self.assertEqual(DataSource.objects.get(name="Lake").created_by, self.editor)
+
+    def test_a_dry_run_answers_the_same_and_stores_nothing(self) -> None:
+        before = self.everything()
+        planned = self.apply(LAKE, MOVED, query="?dry_run=true&prune=true", user=self.admin)
+        self.assertEqual(self.everything(), before)
+        applied = self.apply(LAKE, MOVED, query="?prune=true", user=self.admin)
+        self.assertEqual(applied.json()["data"], planned.json()["data"])
+
+    def test_to_delete_takes_an_admin(self) -> None:
+        before = self.everything()
+        for query in ("?prune=true", "?prune=true&dry_run=true"):
+            self.assert_error(self.apply(LAKE, query=query), 403, "FORBIDDEN")
+        self.assertEqual(self.everything(), before)
+        self.assertEqual(self.apply(LAKE, query="?prune=true", user=self.admin).status_code, 200)
+        self.assertEqual([one.name for one in DataSource.objects.all()], ["Lake"])
+
+    def test_names_what_is_wrong_by_field(self) -> None:
+        before = self.everything()
+        response = self.apply({**LAKE, "name": "x", "type": "oracel"}, {**MOVED, "port": 0})
+        fields = ("data_sources[0].type", "data_sources[1].port")
+        error = self.assert_error(response, 400, "BAD_REQUEST", *fields)
+        self.assertNotIn("Line", str(error["details"]))
+        self.assertEqual(self.everything(), before)
+
+    def test_takes_yaml_and_names_the_lines(self) -> None:
+        response = self.apply_yaml("data_sources:\n- name: Lake\n  type: csv\n")
+        self.assertEqual(response.json()["data"]["summary"]["create"], 1, response.content)
+        response = self.apply_yaml("data_sources:\n- name: Lake\n  prot: 1\n")
+        error = self.assert_error(response, 400, "BAD_REQUEST", "data_sources[0].prot")
+        self.assertIn("Line 3: ", error["details"]["data_sources[0].prot"][0])
+        for text, words in (("a: [", "This is no YAML"), ("a: &b 1", "line 1: Anchors")):
+            with self.subTest(text):
+                error = self.assert_error(self.apply_yaml(text), 400, "BAD_REQUEST")
+                self.assertIn(words, error["message"])
+
+    def test_a_secret_is_a_file_of_the_own_organization(self) -> None:
+        self.assertEqual(self.apply(self.with_secret("${file:shop}")).status_code, 200)
+        data_source = DataSource.objects.get(pk=self.data_source.pk)
+        self.assertEqual(data_source.credentials.open(), {"password": "of acme"})
+        self.assertNotIn("of acme", str(self.apply(self.with_secret("${file:shop}")).content))
+        for text in (
+            "hunter2",
+            "${env:SHOP_PASSWORD}",
+            f"${{file:../{self.globex.pk}/shop}}",
+            f"${{file:{self.root}/{self.globex.pk}/shop}}",
+            "${file:nowhere}",
+        ):
+            with self.subTest(text), mock.patch.dict(os.environ, {"SHOP_PASSWORD": "x"}):
+                response = self.apply(self.with_secret(text))
+                field = "data_sources[0].credentials.password"
+                self.assert_error(response, 400, "BAD_REQUEST", field)
+                self.assertNotContains(response, "hunter2", status_code=400)
+
+    def test_whoever_moves_it_decides_what_becomes_of_the_secrets(self) -> None:
+        for user, status in ((self.editor, "unconfirmed"), (self.admin, "set")):
+            with self.subTest(status):
+                self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
+                moved = {"name": "Production PostgreSQL", "host": f"{user.username}.example.com"}
+                self.assertEqual(self.apply(moved, user=user).status_code, 200)
+                self.assertEqual(self.shown()["credentials_status"], status)
+
+    def test_the_organization_must_be_clear_and_the_callers_own(self) -> None:
+        self.assert_error(
+            self.apply(LAKE, organization="globex"), 400, "BAD_REQUEST", "organization"
+        )
+        for slug in ("nowhere", "a\0b", "", 5):
+            with self.subTest(slug):
+                response = self.apply(LAKE, organization=slug)
+                self.assert_error(response, 400, "BAD_REQUEST", "organization")
+        other = Organization.objects.create(name="Other", slug="other")
+        other.add_member(self.editor, Role.VIEWER)
+        self.assert_error(self.apply(LAKE), 400, "BAD_REQUEST", "organization")
+        self.assert_error(self.apply(LAKE, organization="other"), 403, "FORBIDDEN")
+        self.assertEqual(self.apply(LAKE, organization="acme").status_code, 200)
+
+    def test_refuses_other_requests(self) -> None:
+        for query, field in (
+            ("?dry_run=1", "dry_run"),
+            ("?prune=", "prune"),
+            ("?plan=true", "plan"),
+        ):
+            with self.subTest(query):
+                self.assert_error(self.apply(LAKE, query=query), 400, "BAD_REQUEST", field)
+        response = self.call("post", PATH, b"a,b", self.editor, content_type="text/csv")
+        self.assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE")
+        large = b"# " + b"x" * (1 << 20)
+        response = self.call("post", PATH, large, self.editor, content_type="application/yaml")
+        self.assert_error(response, 413, "PAYLOAD_TOO_LARGE")
+        response = self.call("post", PATH, b"\xff", self.editor, content_type="application/yaml")
+        self.assert_error(response, 400, "BAD_REQUEST")
