@@ -25,7 +25,10 @@ class DeclaredSerializer(DataSourceWriteSerializer):
     """A data source; what is not said of one that is there stays as it is."""
 
     workspace = serializers.CharField(
-        required=False, allow_null=True, help_text="Its name. Default: the organization's first."
+        required=False,
+        allow_null=True,
+        max_length=255,
+        help_text="Its name. Default: the organization's first.",
     )
     credentials = DeclaredCredentialsSerializer(required=False, allow_null=True)
 
@@ -42,7 +45,10 @@ class DeclarationsSerializer(StrictSerializer):
     """The data sources of an organization, each known by its workspace and name."""
 
     organization = serializers.CharField(
-        required=False, allow_null=True, help_text="Its short name. Default: the caller's only one."
+        required=False,
+        allow_null=True,
+        max_length=63,
+        help_text="Its short name. Default: the caller's only one.",
     )
     data_sources = serializers.ListField(child=DeclaredSerializer(), max_length=DATA_SOURCES_MAX)
 
@@ -57,7 +63,7 @@ class StepSerializer(serializers.Serializer):
     changes = serializers.DictField(help_text='`{field: {"from", "to"}}`')
 
 
-class SummarySerializer(serializers.Serializer):
+class PlanSummarySerializer(serializers.Serializer):
     """How many steps there are of each kind."""
 
     create = serializers.IntegerField()  # type: ignore[assignment]
@@ -70,4 +76,4 @@ class PlanSerializer(serializers.Serializer):
     """The steps from what there was to what is declared."""
 
     steps = StepSerializer(many=True)
-    summary = SummarySerializer(source="counts")
+    summary = PlanSummarySerializer(source="counts")

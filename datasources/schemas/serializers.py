@@ -144,7 +144,7 @@ class ChangeSerializer(serializers.Serializer):
         return {**super().get_fields(), "from": serializers.DictField(allow_null=True)}
 
 
-class SummarySerializer(serializers.Serializer):
+class ChangesSummarySerializer(serializers.Serializer):
     """How many changes there are, on all pages."""
 
     added = serializers.IntegerField()
@@ -159,7 +159,7 @@ class SchemaChangesSerializer(serializers.Serializer):
     is_paged = True
 
     to = SchemaSnapshotSerializer()
-    summary = SummarySerializer()
+    summary = ChangesSummarySerializer()
     changes = ChangeSerializer(many=True)
 
     def get_fields(self) -> dict[str, serializers.Field]:

@@ -4,8 +4,10 @@ import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from io import StringIO
 from typing import Any
 
+from django.core.management import call_command
 from django.test import Client
 from rest_framework.exceptions import NotFound
 
@@ -74,6 +76,10 @@ class OpenAPITests(APITestCase):
             for method, operation in item.items():
                 if method in METHODS:
                     yield path, method, operation
+
+    def test_is_made_without_a_warning(self):
+        # Two components of one name would be one.
+        call_command("spectacular", "--fail-on-warn", stdout=StringIO())
 
     def test_names_every_code_of_a_failure(self):
         exact = (*Conflict.__subclasses__(), *NotFound.__subclasses__())

@@ -21,6 +21,7 @@ CONNECTION_STRING = "postgresql://reader@db.example.com:5432/orders?sslmode=requ
 NAME_MAX_LENGTH = 255
 WAITS = {str(seconds) for seconds in range(31)}
 USERNAME_MAX_LENGTH = 150
+SLUG_MAX_LENGTH = 63
 HOST_MAX_LENGTH = 253
 CONNECTION_STRING_MAX_LENGTH = 4096
 SECRET_MAX_LENGTH = 65_536
@@ -68,29 +69,20 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             case.query["wait"] = 0
         if str(case.query.get("verify")).lower() == "true":
             case.query["verify"] = "false"
+        # It would delete what all other requests are about.
+        if str(case.query.get("prune")).lower() == "true":
+            case.query["prune"] = "false"
     body = case.body
     if not isinstance(body, dict):
         return
-    for field, value in body.items():
-        # To JSON Schema 5.0 is an integer; to the contract it is not.
-        if isinstance(value, float) and value.is_integer():
-            body[field] = int(value)
-    if is_valid_name(body.get("name"), NAME_MAX_LENGTH):
-        body["name"] = f"{next(count)} {body['name']}"[:NAME_MAX_LENGTH].strip()
+    if path.endswith("/data-sources/apply"):
+        make_declarations_fit(body)
+        return
+    make_fields_fit(body)
     if path.endswith("/members") and is_text(body.get("username"), USERNAME_MAX_LENGTH):
         body["username"] = NEWCOMER.format(next(count))
-    if isinstance(body.get("metadata"), dict):
-        body["metadata"] = without_nul(body["metadata"])
-    for field in ("host", "ssh_host"):
-        if is_filler(body.get(field), HOST_MAX_LENGTH):
-            body[field] = (("a" * 60 + ".") * 5)[: len(body[field]) - 1] + "a"
     if type(body.get("workspace_id")) is int:
         body["workspace_id"] = 1
-    url = body.get("connection_string")
-    if url == CONNECTION_STRING or is_filler(url, CONNECTION_STRING_MAX_LENGTH):
-        body["connection_string"] = CONNECTION_STRING if body.get("type") == "postgresql" else None
-    if body.get("use_ssh_tunnel") is True:
-        body["use_ssh_tunnel"] = False
     if path.endswith("/credentials"):
         # There is one of each type, in their order; of those created meanwhile nothing is known.
         types_by_id = dict(enumerate(CONNECTORS, start=1))
@@ -103,6 +95,46 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         body.setdefault("type", "csv")
         if isinstance(body.get("credentials"), dict):
             leave_out_what_does_not_fit(body["credentials"], str(body["type"]))
+
+
+def make_declarations_fit(body: dict[str, Any]) -> None:
+    """Let each data source be a new one, without secrets, in the first workspace."""
+    if is_text(body.get("organization"), SLUG_MAX_LENGTH):
+        body["organization"] = "fuzz"
+    declared = body.get("data_sources")
+    for entry in declared if isinstance(declared, list) else ():
+        if not isinstance(entry, dict):
+            continue
+        if isinstance(entry.get("workspace"), str):
+            entry["workspace"] = None  # it may have been renamed
+        if isinstance(entry.get("credentials"), dict):
+            entry["credentials"] = {
+                field: value
+                for field, value in entry["credentials"].items()
+                if field not in CREDENTIAL_FIELDS or not (value is None or isinstance(value, str))
+            }
+        entry.setdefault("type", "csv")
+        make_fields_fit(entry)
+
+
+def make_fields_fit(body: dict[str, Any]) -> None:
+    """Make the valid fields of a data source, or of something else, fit each other."""
+    for field, value in body.items():
+        # To JSON Schema 5.0 is an integer; to the contract it is not.
+        if isinstance(value, float) and value.is_integer():
+            body[field] = int(value)
+    if is_valid_name(body.get("name"), NAME_MAX_LENGTH):
+        body["name"] = f"{next(count)} {body['name']}"[:NAME_MAX_LENGTH].strip()
+    if isinstance(body.get("metadata"), dict):
+        body["metadata"] = without_nul(body["metadata"])
+    for field in ("host", "ssh_host"):
+        if is_filler(body.get(field), HOST_MAX_LENGTH):
+            body[field] = (("a" * 60 + ".") * 5)[: len(body[field]) - 1] + "a"
+    url = body.get("connection_string")
+    if url == CONNECTION_STRING or is_filler(url, CONNECTION_STRING_MAX_LENGTH):
+        body["connection_string"] = CONNECTION_STRING if body.get("type") == "postgresql" else None
+    if body.get("use_ssh_tunnel") is True:
+        body["use_ssh_tunnel"] = False
 
 
 def leave_out_what_does_not_fit(credentials: dict[str, Any], type_name: str | None) -> None:

@@ -43,17 +43,10 @@ class ApplyTests(DataSourceTestCase):
     def test_creates_and_changes(self) -> None:
         response = self.apply(LAKE, MOVED)
         self.assertEqual(response.status_code, 200, response.content)
-        steps = [
-            {"action": "create", "workspace": "Default", "name": "Lake", "type": "parquet"},
-            {
-                "action": "change",
-                "workspace": "Default",
-                "name": "Production PostgreSQL",
-                "type": "postgresql",
-            },
-        ]
-        steps[0]["changes"] = {}
-        steps[1]["changes"] = {"port": {"from": 5432, "to": 5433}}
+        lake = {"action": "create", "workspace": "Default", "name": "Lake", "type": "parquet"}
+        moved = {"workspace": "Default", "name": "Production PostgreSQL", "type": "postgresql"}
+        changes = {"port": {"from": 5432, "to": 5433}}
+        steps = [{**lake, "changes": {}}, {"action": "change", **moved, "changes": changes}]
         summary = {"create": 1, "change": 1, "delete": 0, "keep": 0}
         self.assertEqual(response.json()["data"], {"steps": steps, "summary": summary})
         revision = self.data_source.revisions.first()
