@@ -16,7 +16,6 @@ from datasources.models import UPDATABLE_FIELDS
 
 FILE_KEYS = ("organization", "data_sources")
 KEYS = ("workspace", "type", *UPDATABLE_FIELDS, "credentials")
-DATA_SOURCES_MAX = 10_000
 
 
 @dataclass
@@ -74,8 +73,6 @@ class Declarations:
             self.organization = organization
         if not isinstance(entries, list):
             self.add_problem(("data_sources",), "Must be a list.")
-        elif len(entries) > DATA_SOURCES_MAX:
-            self.add_problem(("data_sources",), f"Must have at most {DATA_SOURCES_MAX:,} entries.")
         else:
             for number, entry in enumerate(entries):
                 self._read_entry(entry, ("data_sources", number))

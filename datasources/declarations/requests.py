@@ -19,6 +19,9 @@ from organizations.permissions import require_role
 from rivergen.middleware import request_id
 from rivergen.requests import read_body, read_switch
 
+# All of them in one transaction, in a request.
+DATA_SOURCES_MAX = 500
+
 
 def read_application(request: Request) -> Applier:
     """Give what is to be applied, and where. Raises 400, 401, 403 or DeclarationError.
@@ -31,6 +34,9 @@ def read_application(request: Request) -> Applier:
     needed = Role.ADMIN if read_switch(request, "prune") else Role.EDITOR
     read_switch(request, "dry_run")
     declarations = Declarations(body if isinstance(body, Document) else Document.of_json(body))
+    if len(declarations.all) > DATA_SOURCES_MAX:
+        sentence = f"Must have at most {DATA_SOURCES_MAX:,} entries; the command takes more."
+        raise ValidationError({"data_sources": [sentence]})
     organization = find_organization(declarations.organization, roles)
     require_role(roles[organization.pk], needed)
     return Applier(

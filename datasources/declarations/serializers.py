@@ -3,7 +3,7 @@
 from rest_framework import serializers
 
 from datasources.declarations.plan import KINDS
-from datasources.declarations.reading import DATA_SOURCES_MAX
+from datasources.declarations.requests import DATA_SOURCES_MAX
 from datasources.models import UPDATABLE_FIELDS, DataSource
 from datasources.serializers import DataSourceWriteSerializer
 from rivergen.serializers import StrictSerializer

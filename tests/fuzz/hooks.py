@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
+from datasources.validators import names_secret
 from tests.fuzz import NEWCOMER
 
 CURSOR = "a-cursor"
@@ -126,7 +127,7 @@ def make_fields_fit(body: dict[str, Any]) -> None:
     if is_valid_name(body.get("name"), NAME_MAX_LENGTH):
         body["name"] = f"{next(count)} {body['name']}"[:NAME_MAX_LENGTH].strip()
     if isinstance(body.get("metadata"), dict):
-        body["metadata"] = without_nul(body["metadata"])
+        body["metadata"] = acceptable(body["metadata"])
     for field in ("host", "ssh_host"):
         if is_filler(body.get(field), HOST_MAX_LENGTH):
             body[field] = (("a" * 60 + ".") * 5)[: len(body[field]) - 1] + "a"
@@ -159,14 +160,18 @@ def is_valid_name(value: Any, max_length: int) -> bool:
     return isinstance(value, str) and is_text(value.strip(), max_length)
 
 
-def without_nul(value: Any) -> Any:
-    """Leave out NUL at any depth: the schema of an object of anything cannot forbid it."""
+def acceptable(value: Any) -> Any:
+    """Leave out NUL and names of secrets at any depth, which no schema of an object can forbid."""
     if isinstance(value, str):
         return value.replace("\0", "")
     if isinstance(value, list):
-        return [without_nul(item) for item in value]
+        return [acceptable(item) for item in value]
     if isinstance(value, dict):
-        return {without_nul(key): without_nul(item) for key, item in value.items()}
+        return {
+            acceptable(key): acceptable(item)
+            for key, item in value.items()
+            if not names_secret(key)
+        }
     return value
 
 

@@ -8,6 +8,7 @@ from unittest import mock
 
 from django.test import override_settings
 
+from datasources.declarations import requests
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
 from organizations.models import Organization, Role
@@ -128,6 +129,11 @@ class ApplyTests(DataSourceTestCase):
         self.assert_error(self.apply(LAKE), 400, "BAD_REQUEST", "organization")
         self.assert_error(self.apply(LAKE, organization="other"), 403, "FORBIDDEN")
         self.assertEqual(self.apply(LAKE, organization="acme").status_code, 200)
+
+    def test_takes_so_many_at_once(self) -> None:
+        with mock.patch.object(requests, "DATA_SOURCES_MAX", 1):
+            self.assert_error(self.apply(LAKE, MOVED), 400, "BAD_REQUEST", "data_sources")
+            self.assertEqual(self.apply(LAKE).status_code, 200)
 
     def test_refuses_other_requests(self) -> None:
         for query, field in (
