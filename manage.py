@@ -6,6 +6,7 @@ import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import OperationalError
 
 from datasources.management.commands import generate_key
 
@@ -19,3 +20,6 @@ if __name__ == "__main__":
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Not configured: {error}")
+    except OperationalError as error:
+        reason = str(error).partition("\n")[0]
+        sys.exit(f"The database cannot be used: {reason}\nSee: python manage.py doctor")

@@ -11,7 +11,7 @@ from django.db import transaction
 from rest_framework.serializers import Serializer
 
 from datasources.credentials.serializers import CredentialsUpdateSerializer
-from datasources.declarations.problems import Path
+from datasources.declarations.problems import Path, name_of
 from datasources.declarations.reading import Declaration, Declarations
 from datasources.history import Changes, is_same_json
 from datasources.models import DataSource
@@ -22,7 +22,6 @@ from rivergen.exceptions import Conflict
 CREATE, CHANGE, DELETE, KEEP = "create", "change", "delete", "keep"
 KINDS = (CREATE, CHANGE, DELETE, KEEP)
 SIGNS = {CREATE: "+", CHANGE: "~", DELETE: "-"}
-
 
 Key = tuple[int, str]
 """The id of a workspace, and a name in lower case."""
@@ -125,8 +124,7 @@ class Applier:
                 continue
             key = key_of(workspace, one.name)
             if key in found:
-                line = self.declarations.document.line_of(found[key][0].path)
-                message = f"It is declared twice: see line {line}."
+                message = f"It is declared twice: see {name_of(found[key][0].path)}."
                 self.declarations.add_problem((*one.path, "name"), message)
             found[key] = one, stored.get(key) or DataSource(workspace=workspace)
         return [*found.values()]

@@ -11,7 +11,7 @@ from unittest import mock
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.test import TestCase, override_settings
+from django.test import SimpleTestCase, override_settings
 
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.failures import Code, ConnectionFailure
@@ -117,18 +117,28 @@ class DoctorTests(DataSourceTestCase):
                 self.assert_well("storage", "object store")
 
 
-class OutOfReachTests(TestCase):
-    def test_a_database_that_is_away(self):
+class OutOfReachTests(SimpleTestCase):
+    def manage(self, command):
         url = f"postgresql://reader:hunter2@127.0.0.1:{free_port()}/nowhere"
         process = subprocess.run(
-            [sys.executable, "manage.py", "doctor"],
+            [sys.executable, "manage.py", command],
             cwd=settings.BASE_DIR,
             env={**os.environ, "DATABASE_URL": url},
             capture_output=True,
             text=True,
         )
         self.assertEqual(process.returncode, 1)
-        first = process.stdout.splitlines()[0]
-        self.assertRegex(first, r"^mend +database +It cannot be reached\. Start it")
         self.assertNotIn("hunter2", process.stdout + process.stderr)
         self.assertNotIn("Traceback", process.stderr)
+        return process
+
+    def test_a_database_that_is_away(self):
+        first = self.manage("doctor").stdout.splitlines()[0]
+        self.assertRegex(first, r"^mend +database +It cannot be reached\. Start it")
+
+    def test_other_commands_say_it_in_a_sentence(self):
+        for command in ("migrate", "refresh_schemas", "demo"):
+            with self.subTest(command):
+                error = self.manage(command).stderr
+                self.assertTrue(error.startswith("The database cannot be used: "), error)
+                self.assertIn("manage.py doctor", error)
