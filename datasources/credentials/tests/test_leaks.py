@@ -8,6 +8,8 @@ import json
 from base64 import b64encode
 from collections import defaultdict
 from logging import getLogger
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 from urllib.parse import quote
@@ -86,6 +88,7 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
         self.enter_secrets_where_none_belong()
         self.test_connections()
         self.read_schemas()
+        self.apply_declarations()
         self.meet_a_bug()
         self.use_the_admin()
         self.call_the_rest()
@@ -202,6 +205,28 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
         refresh(DataSource.objects.get(pk=self.data_source.pk), table("orders", column("id")))
         for path in ("schema", "schema/snapshots", "schema/changes"):
             self.send_and_succeed("get", f"{self.path}/{path}")
+
+    def apply_declarations(self) -> None:
+        """Declare a secret by reference, which is right, and others as they are."""
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        file = folder / str(self.acme.pk) / "declared"
+        file.parent.mkdir()
+        file.write_text(self.canary("file that is referred to"))
+        declared = {"name": "Declared", "type": "mysql", "host": "db.example.com"}
+        right = {"credentials": {"password": "${file:declared}"}}
+        url = f"mysql://me:{quote(self.canary('string that is declared'), safe='')}@db/x"
+        with self.settings(SECRETS_ROOT=str(folder)):
+            body = {"data_sources": [{**declared, **right}]}
+            self.send_and_succeed("post", "/data-sources/apply", body)
+            for wrong in (
+                {"credentials": {"password": self.canary("declared as it is")}},
+                {"credentials": {"token": self.canary("declared, and unfit")}},
+                {"credentials": self.canary("declared as all credentials")},
+                {"connection_string": url},
+                {**right, "port": self.canary("no port")},
+            ):
+                body = {"data_sources": [{**declared, **wrong}]}
+                self.send("post", "/data-sources/apply", body)
 
     def meet_a_bug(self) -> None:
         """Have something fail with the secrets at hand: the traceback goes to the log."""
