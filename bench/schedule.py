@@ -6,10 +6,10 @@ a child process of its own). Exits with 1 if a source got no job or two.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,6 @@ WORKERS = 2
 INTERVAL_SECONDS = 86_400
 READING_SECONDS = 60
 PATIENCE_SECONDS = 120
-POLL_SECONDS = 0.1
 # Workers delete the jobs that are done.
 RECORD_JOBS = """
 CREATE TABLE bench_jobs (data_source_id integer, made_at timestamptz DEFAULT clock_timestamp());
@@ -49,11 +48,14 @@ def main() -> int:
     with ExitStack() as stack:
         storage = Path(stack.enter_context(TemporaryDirectory(prefix="bench-"))).resolve()
         prepare("rivergen_bench_schedule", STORAGE_ROOT=str(storage))
+        from datasources.connections.testing import wait_until
+
         make_sources(number, storage)
         for _ in range(WORKERS):
             stack.enter_context(work(log=subprocess.DEVNULL))
         make_due()
-        wait_until(lambda: count_jobs()[0] >= number)
+        enqueued = f"(SELECT count(*) FROM bench_jobs) >= {number}"
+        wait_until(os.environ["DATABASE_URL"], enqueued, PATIENCE_SECONDS)
         finished = count_finished()
         time.sleep(READING_SECONDS)
         read = count_finished() - finished
@@ -115,15 +117,6 @@ def count_finished() -> int:
     from datasources.models import DataSource
 
     return DataSource.objects.filter(schema_refreshed_at__isnull=False).count()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return when it is so; exit if that takes too long."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit("It took too long.")
-        time.sleep(POLL_SECONDS)
 
 
 if __name__ == "__main__":

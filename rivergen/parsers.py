@@ -12,6 +12,8 @@ from rest_framework.parsers import BaseParser
 
 from rivergen.exceptions import PayloadTooLarge
 
+NO_TEXT = "The body is not valid UTF-8 text."
+
 
 class DuplicateNameError(ValueError):
     """A JSON object names a member twice: one of the values would be lost."""
@@ -34,11 +36,8 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        body = stream.read(settings.REQUEST_BODY_MAX_BYTES + 1)
-        if len(body) > settings.REQUEST_BODY_MAX_BYTES:
-            raise PayloadTooLarge
+        text = read_text(stream)
         try:
-            text = body.decode()
             data = json.loads(
                 text,
                 parse_float=finite_number,
@@ -50,7 +49,7 @@ class StrictJSONParser(BaseParser):
         except RecursionError:
             raise ParseError("The JSON is nested too deeply.") from None
         except UnicodeError:
-            raise ParseError("The body is not valid UTF-8 text.") from None
+            raise ParseError(NO_TEXT) from None
         except DuplicateNameError as error:
             raise ParseError(str(error)) from None
         except ValueError as error:
@@ -65,6 +64,20 @@ class MergePatchParser(StrictJSONParser):
     """Parse `application/merge-patch+json` (RFC 7396)."""
 
     media_type = "application/merge-patch+json"
+
+
+def read_text(stream: IO[bytes]) -> str:
+    """Read a body of UTF-8.
+
+    Raises PayloadTooLarge (413) above `REQUEST_BODY_MAX_BYTES`, and ParseError (400).
+    """
+    body = stream.read(settings.REQUEST_BODY_MAX_BYTES + 1)
+    if len(body) > settings.REQUEST_BODY_MAX_BYTES:
+        raise PayloadTooLarge
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise ParseError(NO_TEXT) from None
 
 
 def finite_number(text: str) -> float | int:

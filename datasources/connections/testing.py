@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from django.test import TransactionTestCase
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 
+from datasources import jobs
 from datasources.testing import DataSourceTestMixin
 from organizations.models import User
 from rivergen.tests.services import url_of
@@ -100,6 +102,17 @@ def wait_until(database_url: str, condition: str, seconds: float = PATIENCE_SECO
             END $$
             """
         )
+
+
+def lose_job(task_name: str, attempts: int) -> None:
+    """Leave a job as that of a worker that was killed, and pruned, so many times before."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE procrastinate_jobs SET status = 'doing', attempts = %s, worker_id = NULL"
+            " WHERE task_name = %s",
+            [attempts, task_name],
+        )
+    jobs.retry_stalled_jobs.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
 
 
 class WorkerTestCase(DataSourceTestMixin, TransactionTestCase):

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import IO, Any
 
-from django.conf import settings
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
 from datasources.declarations.problems import DeclarationError
 from datasources.declarations.text import Document
-from rivergen.exceptions import PayloadTooLarge
+from rivergen.parsers import read_text
 
 
 class YAMLParser(BaseParser):
@@ -26,12 +25,7 @@ class YAMLParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Document:
-        body = stream.read(settings.REQUEST_BODY_MAX_BYTES + 1)
-        if len(body) > settings.REQUEST_BODY_MAX_BYTES:
-            raise PayloadTooLarge
         try:
-            return Document(body.decode())
-        except UnicodeDecodeError:
-            raise ParseError("The body is not valid UTF-8 text.") from None
+            return Document(read_text(stream))
         except DeclarationError as error:
             raise ParseError(str(error)) from None

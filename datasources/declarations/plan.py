@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -16,7 +16,7 @@ from datasources.declarations.reading import Declaration, Declarations
 from datasources.history import Changes, is_same_json
 from datasources.models import DataSource
 from datasources.serializers import DataSourceCreateSerializer, DataSourceUpdateSerializer
-from organizations.models import Organization, Role, Workspace
+from organizations.models import Organization, Role, User, Workspace
 from rivergen.exceptions import Conflict
 
 CREATE, CHANGE, DELETE, KEEP = "create", "change", "delete", "keep"
@@ -37,7 +37,7 @@ class Step:
     workspace: str
     name: str
     type: str
-    changes: Changes = field(default_factory=dict)
+    changes: Changes
 
     def lines(self) -> Iterator[str]:
         """Say it for people; of what stays as it is there is nothing to say."""
@@ -69,15 +69,18 @@ class Applier:
         declarations: Declarations,
         organization: Organization,
         resolve: Callable[[str], str],
+        *,
+        user: User | None,
         **recorded: Any,
     ) -> None:
-        """Take what is declared, and how references are resolved.
+        """Take what is declared, how references are resolved, and who changes it.
 
-        `recorded` are `user`, `origin` and `request_id` of the revisions.
+        `recorded` are `origin` and `request_id` of the revisions.
         """
         self.declarations = declarations
         self.organization = organization
         self.resolve = resolve
+        self.user = user
         self.recorded = recorded
 
     def apply(self, *, prune: bool = False, dry_run: bool = False) -> Plan:
@@ -178,9 +181,11 @@ class Applier:
                 for name, value in fields.items()
                 if not is_same_json(getattr(data_source, name), value)
             }
-            changes = data_source.apply_changes(anew, **self.recorded, is_locked=True)
+            changes = data_source.apply_changes(
+                anew, user=self.user, **self.recorded, is_locked=True
+            )
             entered = differing(data_source, credentials)
-            changes |= data_source.set_credentials(entered, **self.recorded, is_locked=True)
+            changes |= self._enter(data_source, entered)
         except ValidationError as error:
             self.declarations.add_problem(declaration.path, sentences(error.messages))
             self.declarations.raise_problems()
@@ -188,12 +193,15 @@ class Applier:
         return step_of(CHANGE if changes else KEEP, data_source, changes)
 
     def _create(self, fields: dict[str, Any], credentials: dict[str, Any]) -> Step:
-        user, recorded = self.recorded.get("user"), dict(self.recorded)
-        recorded.pop("user", None)
-        data_source = DataSource(**fields, created_by=user, updated_by=user)
-        data_source.save(**recorded)
-        data_source.set_credentials(credentials, user=user, **recorded, is_locked=True)
+        data_source = DataSource(**fields, created_by=self.user, updated_by=self.user)
+        data_source.save(**self.recorded)
+        self._enter(data_source, credentials)
         return step_of(CREATE, data_source, {})
+
+    def _enter(self, data_source: DataSource, credentials: dict[str, Any]) -> Changes:
+        return data_source.set_credentials(
+            credentials, user=self.user, **self.recorded, is_locked=True
+        )
 
 
 def key_of(workspace: Workspace, name: str) -> Key:

@@ -2,6 +2,7 @@
 
 from rest_framework import serializers
 
+from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.declarations.plan import KINDS
 from datasources.declarations.requests import DATA_SOURCES_MAX
 from datasources.models import UPDATABLE_FIELDS, DataSource
@@ -12,13 +13,11 @@ from rivergen.serializers import StrictSerializer
 class DeclaredCredentialsSerializer(StrictSerializer):
     """Credentials; each secret is a reference such as `${file:orders}`, and null clears it."""
 
-    username = serializers.CharField(required=False, allow_null=True)
-    password = serializers.CharField(required=False, allow_null=True)
-    ssh_password = serializers.CharField(required=False, allow_null=True)
-    ssh_private_key = serializers.CharField(required=False, allow_null=True)
-    ssh_private_key_passphrase = serializers.CharField(required=False, allow_null=True)
-    token = serializers.CharField(required=False, allow_null=True)
-    service_account_json = serializers.CharField(required=False, allow_null=True)
+    def get_fields(self) -> dict[str, serializers.Field]:
+        return {
+            name: serializers.CharField(required=False, allow_null=True)
+            for name in CREDENTIAL_FIELDS
+        }
 
 
 class DeclaredSerializer(DataSourceWriteSerializer):

@@ -23,7 +23,13 @@ from procrastinate import RetryStrategy
 from datasources import jobs
 from datasources.connections import requests, tasks
 from datasources.connections.models import KEPT_FOR, ConnectionTest
-from datasources.connections.testing import PATIENCE_SECONDS, Worker, run_jobs, wait_until
+from datasources.connections.testing import (
+    PATIENCE_SECONDS,
+    Worker,
+    lose_job,
+    run_jobs,
+    wait_until,
+)
 from datasources.connections.tests.postgresql import (
     DATABASE,
     PASSWORD,
@@ -99,14 +105,6 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
             " WHERE task_name = 'test_connection'"
         )
 
-    def lose_job(self, attempts):
-        """Leave the job as that of a worker that was killed, and pruned, so many times before."""
-        self.sql(
-            "UPDATE procrastinate_jobs SET status = 'doing', attempts = %s, worker_id = NULL",
-            attempts,
-        )
-        jobs.retry_stalled_jobs.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
-
     def test_the_job_of_a_killed_worker_is_done_once_by_another_one(self):
         with Worker() as killed:
             test = self.ask()
@@ -129,14 +127,14 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
 
     def test_a_lost_job_is_run_again(self):
         test = self.ask()
-        self.lose_job(attempts=jobs.ATTEMPTS_MAX - 2)
+        lose_job("test_connection", attempts=jobs.ATTEMPTS_MAX - 2)
         run_jobs()
         test.refresh_from_db()
         self.assertEqual(test.outcome["code"], "EGRESS_DENIED")
 
     def test_a_job_that_has_killed_its_workers_is_given_up(self):
         test = self.ask()
-        self.lose_job(attempts=jobs.ATTEMPTS_MAX - 1)
+        lose_job("test_connection", attempts=jobs.ATTEMPTS_MAX - 1)
         run_jobs()
         test.refresh_from_db()
         self.assertEqual(test.outcome["code"], "DRIVER_CRASHED")

@@ -35,8 +35,8 @@ class Command(BaseCommand):
 
     help = (
         "Look at all that the service needs, and say for each whether it is well, or how to mend "
-        "it. Changes nothing. Run it with the environment of the worker, and exits with 1 if "
-        "something is to be mended."
+        "it. Changes nothing. Run it with the environment of the worker. Exits with 1 if something "
+        "is to be mended."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,6 +1,5 @@
 """The whole way, live: the API, the jobs, a child process, the source, and what changed in it."""
 
-import uuid
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,13 @@ from django.test import TransactionTestCase, override_settings
 from psycopg.conninfo import make_conninfo
 
 from datasources import jobs
-from datasources.connections.testing import PATIENCE_SECONDS, Worker, run_jobs, wait_until
+from datasources.connections.testing import (
+    PATIENCE_SECONDS,
+    Worker,
+    lose_job,
+    run_jobs,
+    wait_until,
+)
 from datasources.connections.tests import mariadb, postgresql
 from datasources.connections.tests.test_mysql import make_connector
 from datasources.models import DataSource
@@ -203,17 +208,8 @@ class KilledWorkerTests(LiveTestCase):
             _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
             self.assertEqual(alive, [])
 
-    def lose_job(self, attempts):
-        """Leave the job as that of a worker that was killed, and pruned, so many times before."""
-        self.sql(
-            "UPDATE procrastinate_jobs SET status = 'doing', attempts = %s, worker_id = NULL"
-            " WHERE task_name = 'refresh_schema'",
-            attempts,
-        )
-        jobs.retry_stalled_jobs.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
-
     def finish_by_another_one(self):
-        self.lose_job(attempts=0)
+        lose_job("refresh_schema", attempts=0)
         run_jobs()
         result = self.last_refresh()
         self.assertEqual(
@@ -246,7 +242,7 @@ class KilledWorkerTests(LiveTestCase):
 
     def test_one_that_kills_each_worker_is_given_up(self):
         self.ask()
-        self.lose_job(attempts=jobs.ATTEMPTS_MAX - 1)
+        lose_job("refresh_schema", attempts=jobs.ATTEMPTS_MAX - 1)
         run_jobs()
         self.assertEqual(self.last_refresh()["code"], "DRIVER_CRASHED")
         self.assertEqual(self.shown()["schema_status"], "failed")
