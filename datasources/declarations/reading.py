@@ -1,6 +1,6 @@
 """The shape of a file of declarations: one organization's data sources, each by its name."""
 
-import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FI
 from datasources.declarations.problems import DeclarationError, Path, Problem
 from datasources.declarations.text import Document
 from datasources.models import UPDATABLE_FIELDS
+from rivergen.serializers import unknown_names
 
 FILE_KEYS = ("organization", "data_sources")
 KEYS = ("workspace", "type", *UPDATABLE_FIELDS, "credentials")
@@ -32,9 +33,10 @@ class Declaration:
 class Declarations:
     """What a file says, or all that is wrong with its shape."""
 
-    def __init__(self, document: Document) -> None:
-        """Read it. Raises DeclarationError."""
+    def __init__(self, document: Document, most: float = math.inf) -> None:
+        """Read it, if it has so many entries at most. Raises DeclarationError."""
         self.document = document
+        self.most = most
         self.problems: list[Problem] = []
         self.organization: str | None = None
         self.all: list[Declaration] = []
@@ -73,6 +75,9 @@ class Declarations:
             self.organization = organization
         if not isinstance(entries, list):
             self.add_problem(("data_sources",), "Must be a list.")
+        elif len(entries) > self.most:
+            sentence = f"Must have at most {self.most:,} entries; the command takes more."
+            self.add_problem(("data_sources",), sentence)
         else:
             for number, entry in enumerate(entries):
                 self._read_entry(entry, ("data_sources", number))
@@ -94,14 +99,10 @@ class Declarations:
         self.all.append(Declaration(path, name.strip(), workspace, fields, credentials))
 
     def _check_keys(self, value: dict[str, Any], path: Path, known: tuple[str, ...]) -> None:
-        for key in value:
-            if key in known:
-                continue
-            message = "There is no such field."
+        unknown = [key for key in value if key not in known]
+        for key, [message] in unknown_names(unknown, known).items():
             if key in CREDENTIAL_FIELDS:
                 message = "This belongs into credentials."
-            elif close := difflib.get_close_matches(key, known, n=1):
-                message = f"There is no such field; {close[0]} is meant?"
             self.add_problem((*path, key), message)
 
     def _check_connection_string(self, url: Any, path: Path) -> None:

@@ -33,10 +33,8 @@ def read_application(request: Request) -> Applier:
     body = read_body(request, parameters=["dry_run", "prune"])
     needed = Role.ADMIN if read_switch(request, "prune") else Role.EDITOR
     read_switch(request, "dry_run")
-    declarations = Declarations(body if isinstance(body, Document) else Document.of_json(body))
-    if len(declarations.all) > DATA_SOURCES_MAX:
-        sentence = f"Must have at most {DATA_SOURCES_MAX:,} entries; the command takes more."
-        raise ValidationError({"data_sources": [sentence]})
+    document = body if isinstance(body, Document) else Document.of_json(body)
+    declarations = Declarations(document, most=DATA_SOURCES_MAX)
     organization = find_organization(declarations.organization, roles)
     require_role(roles[organization.pk], needed)
     return Applier(

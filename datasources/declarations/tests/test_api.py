@@ -12,6 +12,7 @@ from datasources.declarations import requests
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
 from organizations.models import Organization, Role
+from rivergen.serializers import MOST_UNKNOWN_NAMES_REPORTED
 
 PATH = "/data-sources/apply"
 LAKE = {"name": "Lake", "type": "parquet", "file_path": "lake.parquet"}
@@ -129,6 +130,11 @@ class ApplyTests(DataSourceTestCase):
         self.assert_error(self.apply(LAKE), 400, "BAD_REQUEST", "organization")
         self.assert_error(self.apply(LAKE, organization="other"), 403, "FORBIDDEN")
         self.assertEqual(self.apply(LAKE, organization="acme").status_code, 200)
+
+    def test_names_so_many_unknown_fields_and_no_more(self) -> None:
+        unknown = {f"port{number}": 1 for number in range(MOST_UNKNOWN_NAMES_REPORTED + 1)}
+        error = self.apply(LAKE | unknown | {"x" * 100_000: 1}).json()["error"]
+        self.assertEqual(len(error["details"]), MOST_UNKNOWN_NAMES_REPORTED)
 
     def test_takes_so_many_at_once(self) -> None:
         with mock.patch.object(requests, "DATA_SOURCES_MAX", 1):
