@@ -91,6 +91,8 @@ SCHEMA_FIELDS = frozenset(DESTINATION_FIELDS) | {
     *("connection_string", "database_name", "schema_name", "file_path", "username"),
     *SECRET_FIELDS,
 }
+# The schedule looks every 10 seconds.
+OVERDUE_AFTER = timedelta(minutes=5)
 SEARCHED_FIELDS = ("name", "description", "host", "database_name")
 
 
@@ -159,6 +161,12 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         due = self.filter(schema_next_refresh_at__lte=timezone.now())
         return due.exclude(schema_status=DataSource.SchemaStatus.REFRESHING).order_by(
             "schema_next_refresh_at"
+        )
+
+    def overdue_for_refresh(self) -> Self:
+        """Restrict to those that are due for longer than a schedule that keeps up leaves them."""
+        return self.due_for_refresh().filter(
+            schema_next_refresh_at__lte=timezone.now() - OVERDUE_AFTER
         )
 
     def record_schema(self, **columns: Any) -> int:
@@ -476,7 +484,9 @@ class DataSource(models.Model):
             }
             differences |= self.credentials.enter(secrets, user)
             if old_destination is not None and self.destination != old_destination:
-                differences |= self.credentials.follow(old_destination, self._is_admin(user))
+                differences |= self.credentials.follow(
+                    old_destination, self.may_be_confirmed_by(user)
+                )
             self._record(differences, user=user, origin=origin, request_id=request_id)
             return differences
 
@@ -527,7 +537,7 @@ class DataSource(models.Model):
         admin or owner, and CredentialsUnreadable (409). Source: contract, section 4a.
         """
         with self._changing(is_locked):
-            if not self._is_admin(user):
+            if not self.may_be_confirmed_by(user):
                 raise PermissionDenied("Only an admin or owner may confirm secrets.")
             if differences := self.credentials.confirm():
                 self._record(differences, user=user, origin=origin, request_id=request_id)
@@ -550,16 +560,14 @@ class DataSource(models.Model):
         key waits, and it is not the confirmed one either.
         """
         with self._changing(is_locked):
-            if not self._is_admin(user):
+            if not self.may_be_confirmed_by(user):
                 raise PermissionDenied("Only an admin or owner may confirm a host key.")
-            test = self.last_test or {}
-            key = (test.get("ssh_host_key") or {}).get("key", self.ssh_host_key)
-            is_waiting = key != self.ssh_host_key and test["version"] == self.version
-            if key is None or (key != self.ssh_host_key and not is_waiting):
+            key = self.met_host_key
+            if key is None or (key != self.ssh_host_key and not self.has_waiting_host_key):
                 raise NoHostKey(self.pk)
             if fingerprint not in (None, host_key_fingerprint(key)):
                 raise NoHostKey(self.pk, fingerprint)
-            if not is_waiting:
+            if not self.has_waiting_host_key:
                 return {}
             old_destination = self.destination
             differences: Changes = {"ssh_host_key": {"from": self.ssh_host_key, "to": key}}
@@ -567,6 +575,19 @@ class DataSource(models.Model):
             differences |= self.credentials.follow(old_destination, carries_over=True)
             self._record(differences, user=user, origin=origin, request_id=request_id)
             return differences
+
+    @property
+    def met_host_key(self) -> str | None:
+        """The host key that the SSH server showed in the last test, else the confirmed one."""
+        met = (self.last_test or {}).get("ssh_host_key") or {}
+        key: str | None = met.get("key", self.ssh_host_key)
+        return key
+
+    @property
+    def has_waiting_host_key(self) -> bool:
+        """Whether the last test, of this version, met a host key that is not the confirmed one."""
+        is_new = self.met_host_key != self.ssh_host_key
+        return is_new and (self.last_test or {}).get("version") == self.version
 
     def has_later_test(self, result: Mapping[str, Any]) -> bool:
         """Whether the last test was asked for after the one with this result."""
@@ -726,7 +747,7 @@ class DataSource(models.Model):
         if self.credentials_status != before:
             differences["credentials_status"] = {"from": before, "to": self.credentials_status}
 
-    def _is_admin(self, user: User | None) -> bool:
+    def may_be_confirmed_by(self, user: User | None) -> bool:
         """Whether `user` may confirm secrets here: an admin or owner, whichever way in."""
         if user is None:
             return False

@@ -114,7 +114,7 @@ class DataSourceViewSet(ScopedViewSet):
         changes = self.read_changes(request, data_source)
         if not has_place:
             raise Throttled(wait=1, detail="Too many updates wait for their tests just now.")
-        return Verification.start(request, data_source, changes)
+        return Verification.start(data_source, changes, caller(request))
 
     @transaction.atomic
     def update(self, request: Request, verification: Verification | None = None) -> Response:

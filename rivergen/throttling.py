@@ -21,8 +21,10 @@ class WindowThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         caller = self.caller(request)
-        if caller is None:
-            return True
+        return caller is None or self.allow(caller)
+
+    def allow(self, caller: str) -> bool:
+        """Count one more request of the caller; say whether it is within the limit."""
         now = time.time()
         elapsed = now % self.seconds
         self.seconds_left = self.seconds - elapsed

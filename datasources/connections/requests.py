@@ -16,21 +16,21 @@ from datasources.models import DataSource
 from datasources.requests import creating_roles
 from datasources.serializers import DataSourceUpdateSerializer
 from organizations.authentication import caller
-from organizations.models import Role
+from organizations.models import Role, User
 from organizations.permissions import require_role
 from rivergen.requests import check_parameters, read_body
 from rivergen.serializers import StrictIntegerField
 
 
 def start_test(
-    request: Request, data_source: DataSource, configuration: Configuration, *, is_stored: bool
+    data_source: DataSource, configuration: Configuration, *, is_stored: bool, user: User
 ) -> ConnectionTest:
     """Store a test, and the job that runs it, with the transaction. Raises Throttled (429)."""
     organization_id = data_source.workspace.organization_id
-    count_test(request, organization_id)
+    count_test(organization_id)
     number = count_running(organization_id)
     test = ConnectionTest.objects.request(
-        configuration, of=data_source, is_stored=is_stored, user=caller(request)
+        configuration, of=data_source, is_stored=is_stored, user=user
     )
     # Who has fewer of them comes first, and to places that others do not get at all.
     queue = Queue.EXPRESS if number < EXPRESS_MAX else Queue.TESTS

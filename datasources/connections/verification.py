@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-from rest_framework.request import Request
-
 from datasources.connections.configuration import Configuration
 from datasources.connections.exceptions import (
     ChangedMeanwhile,
@@ -16,7 +14,7 @@ from datasources.connections.models import ConnectionTest, configuration_of
 from datasources.connections.requests import start_test
 from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for
 from datasources.models import DataSource
-from organizations.authentication import caller
+from organizations.models import User
 
 # It must be over before the waiting is.
 MAX_SECONDS = 25
@@ -38,15 +36,14 @@ class Verification:
         self._test = test
 
     @classmethod
-    def start(
-        cls, request: Request, data_source: DataSource, changes: dict[str, Any]
-    ) -> "Verification":
+    def start(cls, data_source: DataSource, changes: dict[str, Any], user: User) -> "Verification":
         """Ask for the test of a locked data source. Raises 400, 409 and 429."""
-        with data_source.proposed(changes, {}, user=caller(request), is_locked=True):
+        with data_source.proposed(changes, {}, user=user, is_locked=True):
             configuration = configuration_of(data_source)
         seconds = min(configuration.connection_timeout, MAX_SECONDS)
         tested = dataclasses.replace(configuration, connection_timeout=seconds)
-        return cls(configuration, start_test(request, data_source, tested, is_stored=False))
+        test = start_test(data_source, tested, is_stored=False, user=user)
+        return cls(configuration, test)
 
     def wait(self) -> None:
         """Return once the settings have connected.

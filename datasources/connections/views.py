@@ -44,7 +44,7 @@ class ConnectionTestViewSet(ScopedViewSet):
             read_no_body(request, parameters=["wait"])
             seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
             configuration = configuration_of(data_source)
-            test = start_test(request, data_source, configuration, is_stored=True)
+            test = start_test(data_source, configuration, is_stored=True, user=caller(request))
         return result_response(test, seconds)
 
     @describe(**openapi.TEST_DRAFT)
@@ -54,7 +54,7 @@ class ConnectionTestViewSet(ScopedViewSet):
         with transaction.atomic():
             data_source, configuration = read_draft(request)
             seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
-            test = start_test(request, data_source, configuration, is_stored=False)
+            test = start_test(data_source, configuration, is_stored=False, user=caller(request))
         return result_response(test, seconds)
 
     @describe(**openapi.RESULT)

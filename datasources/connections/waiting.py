@@ -1,13 +1,14 @@
-"""Waiting for a test, in a request, without starving the others."""
+"""Waiting for a worker, in a request, without starving the others."""
 
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from typing import Protocol
 
+from django.core.exceptions import ObjectDoesNotExist
 from rest_framework.exceptions import NotFound
-
-from datasources.connections.models import ConnectionTest
 
 WAIT_MAX_SECONDS = 30
 # Half of the threads of a web process: the other half goes on with all else.
@@ -30,17 +31,25 @@ def waiting_place() -> Iterator[bool]:
             _places.release()
 
 
-def wait_for(test: ConnectionTest, seconds: float) -> None:
-    """Return when the test has an outcome, or after so many seconds; not for a transaction.
+class Job(Protocol):
+    """A row that a worker finishes."""
 
-    Raises NotFound (404) if the test is deleted, with its data source or organization.
+    finished_at: datetime | None
+
+    def refresh_from_db(self) -> None: ...
+
+
+def wait_for(job: Job, seconds: float) -> None:
+    """Return when a worker has finished it, or after so many seconds; not for a transaction.
+
+    Raises NotFound (404) if it is deleted, with its data source or organization.
     """
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
-    while test.finished_at is None and time.monotonic() < deadline:
+    while job.finished_at is None and time.monotonic() < deadline:
         time.sleep(min(pause, max(deadline - time.monotonic(), 0)))
         pause = min(2 * pause, PAUSE_MAX_SECONDS)
         try:
-            test.refresh_from_db(fields=["finished_at", "outcome"])
-        except ConnectionTest.DoesNotExist:
-            raise NotFound("What is tested has been deleted meanwhile.") from None
+            job.refresh_from_db()
+        except ObjectDoesNotExist:
+            raise NotFound("The data source has been deleted meanwhile.") from None

@@ -169,6 +169,13 @@ class SchemaSnapshot(models.Model):
         lines = self.content.lines() if named is None else self.content.named(named)
         return islice(tables_with(words, lines), start, None)
 
+    def previous(self) -> "SchemaSnapshot | None":
+        """Give the snapshot before this one, of those that are kept."""
+        before = SchemaSnapshot.objects.filter(
+            data_source_id=self.data_source_id, number__lt=self.number
+        )
+        return before.select_related("content").first()
+
     def changes_since(self, before: "SchemaSnapshot") -> Iterator[Change]:
         """Give what has changed from another snapshot to this one."""
         if self.content_id == before.content_id:

@@ -10,13 +10,13 @@ from datasources.models import DataSource
 from datasources.schemas.exceptions import SchemaNotRead, SnapshotGone
 from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
 from datasources.schemas.tasks import enqueue
-from organizations.authentication import caller
+from organizations.models import User
 from rivergen.requests import read_id
 
 TABLE_MAX_LENGTH = 1_000
 
 
-def start_refresh(request: Request, data_source: DataSource) -> SchemaRefresh:
+def start_refresh(data_source: DataSource, user: User) -> SchemaRefresh:
     """Give the refresh of a locked data source that runs, or start one, with the transaction.
 
     Raises CredentialsUnconfirmed and CredentialsUnreadable (409), and Throttled (429).
@@ -25,8 +25,8 @@ def start_refresh(request: Request, data_source: DataSource) -> SchemaRefresh:
     if data_source.schema_status == DataSource.SchemaStatus.REFRESHING:
         running: SchemaRefresh = data_source.schema_refresh
         return running
-    count_test(request, data_source.organization_id)
-    [refresh] = SchemaRefresh.objects.start([data_source], caller(request))
+    count_test(data_source.organization_id)
+    [refresh] = SchemaRefresh.objects.start([data_source], user)
     enqueue([refresh], is_urgent=True)
     return refresh
 
@@ -58,8 +58,7 @@ def find_pair(
     to = find_snapshot(request, data_source, "to")
     if "from" in request.query_params:
         return find_snapshot(request, data_source, "from"), to
-    before = data_source.schema_snapshots.filter(number__lt=to.number)
-    return before.select_related("content").first(), to
+    return to.previous(), to
 
 
 def read_number(parameter: str, text: str) -> int:

@@ -43,7 +43,7 @@ class SchemaRefreshViewSet(ScopedViewSet):
         """Have the schema read (editor, admin, owner); a refresh that runs is the answer."""
         data_source = find_locked(self, Role.EDITOR)
         read_no_body(request)
-        data = self.get_serializer(start_refresh(request, data_source)).data
+        data = self.get_serializer(start_refresh(data_source, caller(request))).data
         headers = {"Location": f"/api/v1/data-sources/{data_source.pk}/schema/refresh"}
         message = "The schema is being refreshed"
         return SuccessResponse(data, message, HTTPStatus.ACCEPTED, headers)

@@ -41,8 +41,10 @@ class AdminTests(DataSourceTestCase):
     def test_creates_with_a_first_revision(self):
         values = {"name": "Lake", "type": "csv", "workspace": self.workspace.pk}
         page = f"{ADMIN_PAGES}add/"
-        self.assertRedirects(self.client.post(page, self.form(page, **values)), ADMIN_PAGES)
+        response = self.client.post(page, self.form(page, _save="Save", **values))
         data_source = DataSource.objects.get(name="Lake")
+        # There one goes on with its credentials.
+        self.assertRedirects(response, f"{ADMIN_PAGES}{data_source.pk}/change/")
         self.assertEqual(data_source.organization, self.acme)
         self.assertEqual(data_source.created_by, self.admin)
         (revision,) = data_source.revisions.all()

@@ -1,0 +1,161 @@
+"""What staff set going with a button, and what they are told of it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.http import HttpRequest
+from rest_framework.exceptions import APIException
+
+from datasources.admin.history import overtaken
+from datasources.connections.models import ConnectionTest, configuration_of
+from datasources.connections.requests import start_test
+from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
+from datasources.history import DataSourceRevision
+from datasources.jobs import has_worker
+from datasources.models import DataSource
+from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.requests import start_refresh
+from organizations.models import User
+from rivergen.middleware import request_id
+from rivergen.requests import read_id
+
+NO_WORKER = "No worker runs, so that nobody does it yet. Start one: manage.py worker."
+STILL_RUNNING = "It is still running. Open this page again for the result."
+
+
+class Told(NamedTuple):
+    """A sentence, and how good or bad it is: one of the levels of `django.contrib.messages`."""
+
+    level: int
+    sentence: str
+
+
+def press(request: HttpRequest, button: Callable[[HttpRequest, int], Told], pk: int) -> None:
+    """Do what the button does for a data source, and tell it on the next page."""
+    try:
+        told = button(request, pk)
+    except APIException as error:
+        told = Told(messages.ERROR, str(error.detail))
+    except ValidationError as error:
+        told = Told(messages.ERROR, " ".join(error.messages))
+    except PermissionDenied as error:
+        told = Told(messages.ERROR, str(error))
+    except DataSource.DoesNotExist:
+        told = Told(messages.ERROR, "The data source has been deleted meanwhile.")
+    messages.add_message(request, told.level, told.sentence)
+
+
+def test_connection(request: HttpRequest, pk: int) -> Told:
+    """Have a worker test the connection; give the result, if it comes in time."""
+    with transaction.atomic():
+        data_source = lock(pk)
+        test = start_test(
+            data_source, configuration_of(data_source), is_stored=True, user=staff(request)
+        )
+    wait_a_while(test)
+    if test.finished_at is None:
+        return told_to_wait()
+    result = test.result()
+    if not result["ok"]:
+        return Told(messages.ERROR, f"It does not connect: {result['message']} ({result['code']})")
+    version = result["server_version"]
+    return Told(messages.SUCCESS, f"It connects. {version}" if version else "It connects.")
+
+
+def refresh_schema(request: HttpRequest, pk: int) -> Told:
+    """Have a worker read the schema; give how it ended, if it does in time."""
+    with transaction.atomic():
+        refresh = start_refresh(lock(pk), staff(request))
+    wait_a_while(refresh)
+    if refresh.finished_at is None:
+        return told_to_wait()
+    if not refresh.ok:
+        sentence = f"The schema could not be read: {refresh.message} ({refresh.code})"
+        return Told(messages.ERROR, sentence)
+    return Told(messages.SUCCESS, f"{refresh.message} Tables: {refresh.tables_total}.")
+
+
+@transaction.atomic
+def confirm_credentials(request: HttpRequest, pk: int) -> Told:
+    """Let the secrets that wait be used where the page showed that the source leads."""
+    data_source = lock_shown(request, pk)
+    data_source.confirm_credentials(**recorded(request))
+    return Told(messages.SUCCESS, "The credentials may be used at this destination.")
+
+
+@transaction.atomic
+def confirm_host_key(request: HttpRequest, pk: int) -> Told:
+    """Trust the host key that the page showed."""
+    data_source = lock_shown(request, pk)
+    data_source.confirm_ssh_host_key(request.POST.get("fingerprint"), **recorded(request))
+    return Told(messages.SUCCESS, "The SSH server is trusted with this host key.")
+
+
+@transaction.atomic
+def restore(request: HttpRequest, pk: int) -> Told:
+    """Bring all fields back to what they were at a version."""
+    data_source = lock_shown(request, pk)
+    version = read_id(request.POST.get("to", ""))
+    try:
+        changes = data_source.restore(
+            version, user=staff(request), request_id=request_id.get(), is_locked=True
+        )
+    except DataSourceRevision.DoesNotExist:
+        raise ValidationError("There is no such version.") from None
+    except ValidationError as error:
+        sentence = f"This version cannot be restored: {' '.join(error.messages)}"
+        raise ValidationError(sentence) from None
+    if not changes:
+        return Told(messages.INFO, f"It is as it was at version {version} already.")
+    return Told(
+        messages.SUCCESS,
+        f"Version {version} is restored, as version {data_source.version}. "
+        "Credentials stayed as they are.",
+    )
+
+
+def lock(pk: int) -> DataSource:
+    """Fetch a data source for a change; it stays locked until the commit."""
+    return DataSource.objects.for_update().select_related("workspace").get(pk=pk)
+
+
+def lock_shown(request: HttpRequest, pk: int) -> DataSource:
+    """Do so if it still has the version that the page showed, else raise ValidationError."""
+    data_source = lock(pk)
+    shown_version = read_id(request.POST.get("version", ""))
+    if shown_version != data_source.version:
+        raise ValidationError(overtaken(data_source, shown_version))
+    return data_source
+
+
+def recorded(request: HttpRequest) -> dict[str, Any]:
+    """Say how the history records a change by a button; the row is locked already."""
+    return {
+        "user": staff(request),
+        "origin": DataSourceRevision.Origin.ADMIN,
+        "request_id": request_id.get(),
+        "is_locked": True,
+    }
+
+
+def staff(request: HttpRequest) -> User:
+    """Give who is signed in to the admin."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def wait_a_while(job: ConnectionTest | SchemaRefresh) -> None:
+    """Wait for the end, if a worker is there to bring it, and a place to wait at."""
+    with waiting_place() as has_place:
+        if has_place and has_worker():
+            wait_for(job, WAIT_MAX_SECONDS)
+
+
+def told_to_wait() -> Told:
+    """Say why there is no result yet."""
+    if has_worker():
+        return Told(messages.WARNING, STILL_RUNNING)
+    return Told(messages.WARNING, NO_WORKER)

@@ -1,0 +1,289 @@
+"""The admin of data sources: its list, its form, and the pages around these."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_POST
+
+from datasources.admin import buttons
+from datasources.admin.filters import OrganizationFilter, OverdueFilter
+from datasources.admin.forms import DataSourceForm
+from datasources.admin.history import differences, page_of_history
+from datasources.admin.overview import overview
+from datasources.admin.panels import panels
+from datasources.admin.schema import schema_page
+from datasources.connections.connectors.base import CREDENTIAL_FIELDS
+from datasources.models import SEARCHED_FIELDS, DataSource, DataSourceRevision
+from datasources.schemas.models import SchemaSnapshot
+from rivergen.middleware import request_id
+from rivergen.requests import read_id
+
+TEMPLATES = "admin/datasources/datasource"
+OBSERVED_FIELDS = (
+    "organization",
+    "status",
+    "credentials_status",
+    "schema_status",
+    "schema_refreshed_at",
+    "schema_next_refresh_at",
+    "version",
+    "created_at",
+    "created_by",
+    "updated_at",
+    "updated_by",
+)
+NEVER_CHANGED_FIELDS = ("workspace", "type")
+
+
+@admin.register(DataSource)
+class DataSourceAdmin(admin.ModelAdmin):
+    """Data sources of all organizations."""
+
+    form = DataSourceForm
+    list_display = (
+        "name",
+        "type",
+        "organization",
+        "workspace",
+        "status",
+        "credentials_status",
+        "updated_at",
+    )
+    list_filter = (
+        ("organization", OrganizationFilter),
+        "type",
+        "status",
+        "credentials_status",
+        OverdueFilter,
+    )
+    list_select_related = ("organization", "workspace")
+    search_fields = SEARCHED_FIELDS
+    search_help_text = "Words of the name, description, host or database."
+    autocomplete_fields = ("workspace",)
+    # Counting all for "12 results (100,000 total)" would be the slowest part of each page.
+    show_full_result_count = False
+    actions_selection_counter = False
+
+    @property
+    def media(self) -> forms.Media:
+        organization = DataSource._meta.get_field("organization")
+        css = forms.Media(css={"all": ["datasources/admin.css"]})
+        return super().media + AutocompleteSelect(organization, self.admin_site).media + css
+
+    # The form
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("organization", "workspace")
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        # Of two that save the same version, one has to wait, and then sees that it is overtaken.
+        if request.method == "POST":
+            DataSource.objects.for_update().filter(pk=read_id(object_id)).first()
+        return super().get_object(request, object_id, from_field)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return OBSERVED_FIELDS if obj is None else (*NEVER_CHANGED_FIELDS, *OBSERVED_FIELDS)
+
+    def get_fieldsets(self, request: HttpRequest, obj: DataSource | None = None) -> Any:
+        if obj is None:
+            return fieldsets()
+        credentials: tuple[str, ...] = ()
+        if self.has_change_permission(request, obj):
+            credentials = obj.connector.credential_fields
+            if obj.has_secrets:
+                credentials = (*credentials, "removed_secrets")
+        return fieldsets(obj, credentials)
+
+    def get_form(self, request: HttpRequest, *args: Any, fields: Any = (), **kwargs: Any) -> Any:
+        # The form declares the credentials; Django would look for an editable column of each.
+        columns = [field for field in fields or () if field not in CREDENTIAL_FIELDS]
+        return super().get_form(request, *args, fields=columns, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: DataSource, form: Any, change: bool) -> None:
+        user = buttons.staff(request)
+        recorded: dict[str, Any] = {
+            "origin": DataSourceRevision.Origin.ADMIN,
+            "request_id": request_id.get(),
+        }
+        if change:
+            obj.apply_changes(form.changes, user=user, **recorded)
+            obj.set_credentials(form.credentials, user=user, **recorded)
+        else:
+            obj.created_by = obj.updated_by = user
+            obj.save(**recorded)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except ValidationError as error:
+            # Of two that take the same name at once, the second one gets here.
+            messages.error(request, f"Nothing was saved. {' '.join(error.messages)}")
+            return HttpResponseRedirect(request.get_full_path())
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **options: Any
+    ) -> HttpResponse:
+        if options.get("obj") is not None:
+            context |= panels(options["obj"], buttons.staff(request))
+        return super().render_change_form(request, context, *args, **options)
+
+    def response_add(self, request: HttpRequest, obj: DataSource, *args: Any) -> HttpResponse:
+        response = super().response_add(request, obj, *args)
+        # As with new users: what it logs in with depends on what it is, and comes next.
+        is_last = "_save" in request.POST
+        return HttpResponseRedirect(change_page(obj.pk)) if is_last else response
+
+    # Deleting
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        # The stock page would list each revision.
+        pks = [data_source.pk for data_source in objs]
+        counts = {
+            "data sources": len(pks),
+            "revisions": DataSourceRevision.objects.filter(data_source__in=pks).count(),
+            "schema snapshots": SchemaSnapshot.objects.filter(data_source__in=pks).count(),
+        }
+        return [str(data_source) for data_source in objs], counts, set(), []
+
+    # The pages around the form
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(route: str, view: Any, name: str) -> URLPattern:
+            return path(route, self.admin_site.admin_view(view), name=f"datasources_{name}")
+
+        def button(name: str, press: Callable[[HttpRequest, int], buttons.Told]) -> URLPattern:
+            def view(request: HttpRequest, object_id: int) -> HttpResponse:
+                return self.button_view(request, object_id, press)
+
+            route = f"<int:object_id>/{name.replace('_', '-')}/"
+            return page(route, require_POST(view), name)
+
+        return [
+            page("overview/", self.overview_view, "overview"),
+            page("<int:object_id>/schema/", self.schema_view, "schema"),
+            button("test_connection", buttons.test_connection),
+            button("refresh_schema", buttons.refresh_schema),
+            button("confirm_credentials", buttons.confirm_credentials),
+            button("confirm_host_key", buttons.confirm_host_key),
+            button("restore", buttons.restore),
+            *super().get_urls(),
+        ]
+
+    def button_view(
+        self, request: HttpRequest, object_id: int, button: Callable[[HttpRequest, int], Any]
+    ) -> HttpResponse:
+        """Press a button, and go back to the page of the data source."""
+        if not self.has_change_permission(request, self.find(request, object_id)):
+            raise PermissionDenied
+        buttons.press(request, button, object_id)
+        return HttpResponseRedirect(change_page(object_id))
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """Show what was changed, when and by whom, and let it be undone."""
+        data_source = self.find(request, read_id(object_id))
+        before = read_id(request.GET.get("before", "")) or None
+        page, next_before = page_of_history(data_source, before)
+        revisions = [(revision, differences(revision.changes)) for revision in page]
+        context = {"title": "History", "revisions": revisions, "next_before": next_before}
+        return self.page(request, "history", data_source, context)
+
+    def schema_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Show the tables that the data source was found to have, and what has changed."""
+        data_source = self.find(request, object_id)
+        context = {"title": "Schema", **schema_page(data_source, request.GET)}
+        return self.page(request, "schema", data_source, context)
+
+    def overview_view(self, request: HttpRequest) -> HttpResponse:
+        """Show how all data sources are."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return self.page(request, "overview", None, {"title": "Overview", **overview()})
+
+    def page(
+        self,
+        request: HttpRequest,
+        template: str,
+        data_source: DataSource | None,
+        context: dict[str, Any],
+    ) -> HttpResponse:
+        """Give a page about one data source, or about all."""
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "data_source": data_source,
+            "has_change_permission": self.has_change_permission(request, data_source),
+            **context,
+        }
+        return TemplateResponse(request, f"{TEMPLATES}/{template}.html", context)
+
+    def find(self, request: HttpRequest, pk: int) -> DataSource:
+        """Give a data source that the staff may see. Raises Http404 and PermissionDenied."""
+        data_source: DataSource = get_object_or_404(self.get_queryset(request), pk=pk)
+        if not self.has_view_permission(request, data_source):
+            raise PermissionDenied
+        return data_source
+
+
+def change_page(pk: int) -> str:
+    """Give the path of the page with the form."""
+    return reverse("admin:datasources_datasource_change", args=[pk])
+
+
+def fieldsets(data_source: DataSource | None = None, credentials: tuple[str, ...] = ()) -> Any:
+    """Give the fields by what they mean; what a new one has not got is left out."""
+    has_tunnel = data_source is not None and data_source.use_ssh_tunnel
+    sets: list[tuple[str | None, dict[str, Any]]] = [
+        (None, {"fields": ("name", "type", "workspace", "description", "shown_version")}),
+        (
+            "Connection",
+            {
+                "fields": (
+                    ("host", "port"),
+                    ("database_name", "schema_name"),
+                    "connection_string",
+                    "file_path",
+                )
+            },
+        ),
+        ("Credentials", {"fields": credentials}),
+        (
+            "SSH tunnel",
+            {
+                # Not side by side: Django opens what is collapsed only for a field on a line of
+                # its own that is invalid.
+                "fields": (
+                    "use_ssh_tunnel",
+                    "ssh_host",
+                    "ssh_port",
+                    "ssh_username",
+                    "ssh_local_port",
+                ),
+                "classes": () if has_tunnel else ("collapse",),
+            },
+        ),
+        (
+            "Limits",
+            {
+                "fields": (
+                    ("connection_timeout", "query_timeout"),
+                    ("connection_pool_size", "max_retries"),
+                )
+            },
+        ),
+        ("Schema", {"fields": ("schema_auto_refresh", "schema_refresh_interval")}),
+        ("Tags and metadata", {"fields": ("tags", "metadata")}),
+    ]
+    if data_source is not None:
+        sets.append(("State", {"fields": OBSERVED_FIELDS}))
+    return [(title, options) for title, options in sets if options["fields"]]

@@ -1,0 +1,58 @@
+"""What the list of data sources can be restricted to, beside its own columns."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from datasources.models import DataSource, DataSourceQuerySet
+
+
+class OrganizationFilter(admin.RelatedFieldListFilter):
+    """Of one organization, which is found by typing: there may be thousands."""
+
+    template = "admin/datasources/datasource/organization_filter.html"
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
+        widget = AutocompleteSelect(field, model_admin.admin_site)
+        self._field = field.formfield(widget=widget, required=False)
+        return []
+
+    def has_output(self) -> bool:
+        return True
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Give the other filters, to be kept, and the form that finds the organization."""
+        others = [
+            (name, value)
+            for name, values in changelist.filter_params.items()
+            if name != self.lookup_kwarg
+            for value in values
+        ]
+        value = self.lookup_val[-1] if self.lookup_val else None
+        attributes = {"id": "organization-filter", "aria-label": "Organization"}
+        yield {
+            "is_set": value is not None,
+            "without": changelist.get_query_string(remove=[self.lookup_kwarg]),
+            "others": others,
+            "widget": self._field.widget.render(self.lookup_kwarg, value, attributes),
+        }
+
+
+class OverdueFilter(admin.SimpleListFilter):
+    """Whose schema should have been read some time ago."""
+
+    title = "schema refresh"
+    parameter_name = "refresh"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("overdue", "Overdue")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[DataSource]
+    ) -> QuerySet[DataSource]:
+        assert isinstance(queryset, DataSourceQuerySet)
+        return queryset.overdue_for_refresh() if self.value() == "overdue" else queryset

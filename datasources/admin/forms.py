@@ -1,0 +1,96 @@
+"""What staff may enter on the page of a data source, and of which version of it."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from datasources.admin.fields import ConnectionStringField, MetadataField, SecretField
+from datasources.admin.history import overtaken
+from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
+from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource
+from datasources.validators import validate_text
+
+STAYS = "Empty: what is stored stays. It is never shown."
+
+
+class DataSourceForm(forms.ModelForm):
+    """The fields and credentials that staff may write, of the version that the page showed."""
+
+    shown_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
+
+    username = forms.CharField(max_length=255, required=False, validators=[validate_text])
+    password = SecretField()
+    ssh_password = SecretField()
+    ssh_private_key = SecretField(has_lines=True)
+    ssh_private_key_passphrase = SecretField()
+    token = SecretField()
+    service_account_json = SecretField(has_lines=True)
+    removed_secrets = forms.MultipleChoiceField(
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Those ticked are deleted when you save.",
+    )
+
+    class Meta:
+        model = DataSource
+        fields = ("workspace", "type", *UPDATABLE_FIELDS)
+        field_classes = {"connection_string": ConnectionStringField, "metadata": MetadataField}
+        help_texts = {
+            "connection_string": "A URL whose scheme fits the type. A password in it goes to the "
+            "credentials and is not shown again, not after an error either.",
+            "metadata": "A JSON object; no secrets.",
+            "tags": "Separated by commas.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["shown_version"] = self.instance.version
+        self._fit_credentials()
+
+    def _fit_credentials(self) -> None:
+        """Keep the credentials that the data source can log in with; a new one has none yet."""
+        is_stored = self.instance.pk is not None
+        fitting = self.instance.connector.credential_fields if is_stored else ()
+        for field in CREDENTIAL_FIELDS:
+            if field not in fitting:
+                del self.fields[field]
+        self.initial["username"] = self.instance.username
+        stored = {one.field: one for one in self.instance.credentials.all()} if is_stored else {}
+        for field in SECRET_FIELDS:
+            if field in self.fields:
+                state = stored[field].state if field in stored else "not set"
+                self.fields[field].help_text = f"Now {state}. {STAYS}"
+        removable: Any = self.fields["removed_secrets"]
+        removable.choices = [(field, field) for field in stored]
+        if not stored:
+            del self.fields["removed_secrets"]
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Give the fields that differ from what the page showed."""
+        changed = [field for field in self.changed_data if field in UPDATABLE_FIELDS]
+        return {field: self.cleaned_data[field] for field in changed}
+
+    @property
+    def credentials(self) -> dict[str, str | None]:
+        """Give the credentials that were entered or, as null, removed."""
+        removed: list[str] = self.cleaned_data.get("removed_secrets", [])
+        changed = [field for field in self.changed_data if field in CREDENTIAL_FIELDS]
+        entered = {field: self.cleaned_data.get(field) or None for field in changed}
+        return dict.fromkeys(removed) | entered
+
+    def clean_name(self) -> str:
+        # Django checks the constraint only where the form has the workspace, too.
+        name: str = self.cleaned_data["name"]
+        if self.instance.pk and self.instance.is_name_taken(name):
+            raise ValidationError(NAME_TAKEN)
+        return name
+
+    def clean(self) -> None:
+        if self.instance.pk is None:
+            return
+        shown_version = self.cleaned_data.get("shown_version")
+        if shown_version != self.instance.version:
+            raise ValidationError(overtaken(self.instance, shown_version))
+        self.instance.credentials.validate(self.credentials)
