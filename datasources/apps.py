@@ -5,6 +5,7 @@ from django.apps import AppConfig
 
 class DataSourcesConfig(AppConfig):
     name = "datasources"
+    verbose_name = "Data sources"
 
     def import_models(self) -> None:
         """Load the models of the packages, too: `models` knows them by their managers only."""

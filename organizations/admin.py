@@ -94,6 +94,9 @@ class WorkspaceInline(admin.TabularInline):
     fields = ("name",)
     extra = 0
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("organization")
+
 
 @admin.register(Organization)
 class OrganizationAdmin(admin.ModelAdmin):
@@ -117,9 +120,43 @@ class OrganizationAdmin(admin.ModelAdmin):
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         formset.store(form.instance)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        # The stock page would list all that belongs to them, each revision included.
+        counts = {
+            "organizations": len(objs),
+            "members": Membership.objects.filter(organization__in=objs).count(),
+            "workspaces": Workspace.objects.filter(organization__in=objs).count(),
+            "data sources, with all that is known of them": sum(
+                organization.data_sources.count() for organization in objs
+            ),
+        }
+        return [str(organization) for organization in objs], counts, set(), []
+
     def delete_model(self, request: HttpRequest, obj: Organization) -> None:
         obj.remove()
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for organization in queryset:
             organization.remove()
+
+
+@admin.register(Workspace)
+class WorkspaceAdmin(admin.ModelAdmin):
+    """What forms find workspaces by; they are edited below their organizations."""
+
+    search_fields = ("name", "organization__name", "organization__slug")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("organization")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -132,7 +132,7 @@ class Workspace(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name} of {self.organization}"
 
     def save_unique(self) -> None:
         """Save.

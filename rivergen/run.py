@@ -46,7 +46,7 @@ def main() -> int:
     call_command("migrate", verbosity=0)
     with serve(settings.PORT) as web, work() as worker:
         try:
-            call_command("demo")
+            call_command("demo", staff=settings.IS_DATABASE_EMBEDDED)
         except CommandError as error:  # the service is of use without it
             print(f"No demo: {error}")
         print("\nCtrl-C stops everything.", flush=True)

@@ -7,6 +7,9 @@ from rivergen.docs import DocsView
 from rivergen.health import healthz, readyz
 from rivergen.openapi import OpenAPIView
 
+admin.site.site_header = admin.site.site_title = "rivergen"
+admin.site.site_url = "/api/docs"
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("organizations.urls")),

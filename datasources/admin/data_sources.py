@@ -52,7 +52,7 @@ class DataSourceAdmin(admin.ModelAdmin):
         "name",
         "type",
         "organization",
-        "workspace",
+        "workspace_name",
         "status",
         "credentials_status",
         "updated_at",
@@ -70,13 +70,18 @@ class DataSourceAdmin(admin.ModelAdmin):
     autocomplete_fields = ("workspace",)
     # Counting all for "12 results (100,000 total)" would be the slowest part of each page.
     show_full_result_count = False
-    actions_selection_counter = False
+    show_facets = admin.ShowFacets.NEVER
 
     @property
     def media(self) -> forms.Media:
         organization = DataSource._meta.get_field("organization")
         css = forms.Media(css={"all": ["datasources/admin.css"]})
         return super().media + AutocompleteSelect(organization, self.admin_site).media + css
+
+    @admin.display(description="workspace", ordering="workspace__name")
+    def workspace_name(self, data_source: DataSource) -> str:
+        """Give the name alone, beside the organization's."""
+        return data_source.workspace.name
 
     # The form
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from django.db.models import QuerySet
 from django.utils.text import Truncator
 
-from datasources.history import Changes, DataSourceRevision
+from datasources.history import Changes, DataSourceRevision, is_same_json
 from datasources.models import DataSource
 
 REVISIONS_ON_A_PAGE = 50
@@ -30,7 +30,7 @@ def differences(changes: Changes, max_length: int = VALUE_MAX_LENGTH) -> list[Di
     """Give what a revision changed; of objects the keys that differ."""
     return [
         Difference(field, as_text(before, max_length), as_text(after, max_length))
-        for name, change in changes.items()
+        for name, change in sorted(changes.items())
         for field, before, after in parts(name, change["from"], change["to"])
     ]
 
@@ -41,7 +41,8 @@ def parts(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
         yield name, before, after
         return
     for key in {**before, **after}:
-        if before.get(key) != after.get(key) or (key in before) != (key in after):
+        is_same = is_same_json(before.get(key), after.get(key))
+        if not is_same or (key in before) != (key in after):
             yield from parts(f"{name}.{key}", before.get(key), after.get(key))
 
 

@@ -1,14 +1,17 @@
-"""Data sources in the Django admin."""
+"""The form of a data source in the Django admin."""
 
 from typing import Any
+from unittest import mock
 
+from datasources.connections.connectors.base import SECRET_FIELDS
+from datasources.credentials.testing import PASSWORD, CredentialTestCase
 from datasources.models import DataSource
 from datasources.testing import ADMIN_PAGES, DataSourceTestCase, admin_client, filled_in
 
 URL = "postgresql://reader:hunter2@db/x"
 
 
-class AdminTests(DataSourceTestCase):
+class FormTests(DataSourceTestCase):
     def setUp(self) -> None:
         self.client = admin_client(self.admin)
         self.page = f"{ADMIN_PAGES}{self.data_source.pk}/change/"
@@ -65,11 +68,43 @@ class AdminTests(DataSourceTestCase):
         self.call("patch", self.path, {"host": "moved.example.com"}, self.editor)
         before = self.stored()
         response = self.client.post(self.page, stale)
-        self.assertContains(response, "changed this data source meanwhile")
+        self.assertContains(response, "Somebody else has changed this data source")
+        self.assertContains(response, "host: db.example.com → moved.example.com.")
+        self.assertContains(response, "edith, 20")
+        self.assertContains(response, "UTC, by Api")
+        self.assertNotContains(response, "There are earlier changes")
         self.assertEqual(self.stored(), before)
         fresh = self.form(self.page, description="Mine")
         self.assertRedirects(self.client.post(self.page, fresh), ADMIN_PAGES)
         self.assertEqual(self.stored()["host"], "moved.example.com")
+
+    def test_names_the_last_five_who_have_overtaken_a_form(self):
+        stale = self.form(self.page, description="Mine")
+        for port in range(1, 7):
+            self.data_source.apply_changes({"port": port}, user=self.editor)
+        response = self.client.post(self.page, stale)
+        self.assertContains(response, "port: 5 → 6")
+        self.assertContains(response, "port: 1 → 2")
+        self.assertNotContains(response, "port: 5432 → 1.")
+        self.assertContains(response, "There are earlier changes, too")
+
+    def test_of_two_who_take_a_name_at_once_the_second_is_told(self):
+        DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
+        before = self.stored()
+        with mock.patch.object(DataSource, "is_name_taken", return_value=False):
+            values = self.form(self.page, name="Taken")
+            response = self.client.post(self.page, values, follow=True)
+        self.assertContains(response, "Nothing was saved. The workspace has a data source of this")
+        self.assertEqual(self.stored(), before)
+
+    def test_tells_what_is_deleted_without_listing_it(self):
+        self.data_source.apply_changes({"port": 1}, user=self.editor)
+        page = f"{ADMIN_PAGES}{self.data_source.pk}/delete/"
+        response = self.client.get(page)
+        self.assertContains(response, "Revisions: 2")
+        self.assertNotContains(response, "version 2")
+        self.client.post(page, {"post": "yes"})
+        self.assertFalse(DataSource.objects.filter(pk=self.data_source.pk).exists())
 
     def test_shows_no_metadata_that_it_refuses(self):
         self.data_source.apply_changes({"metadata": {"team": "blue"}}, user=self.admin)
@@ -129,3 +164,82 @@ class AdminTests(DataSourceTestCase):
             DataSource.objects.filter(pk=data_source.pk).delete()
         self.assertEqual(revisions[1:], revisions[:1] * 2)
         self.assertNotIn("hunter2", str(revisions))
+
+
+class CredentialsTests(CredentialTestCase):
+    def setUp(self) -> None:
+        self.client = admin_client(self.admin)
+        self.page = f"{ADMIN_PAGES}{self.data_source.pk}/change/"
+
+    def save(self, **values: Any) -> Any:
+        values = filled_in(self.client, self.page, **values)
+        return self.client.post(self.page, values, follow=True)
+
+    def secrets(self) -> Any:
+        return self.fetch().credentials.open()
+
+    def test_offers_what_the_type_takes(self):
+        form: Any = self.client.get(self.page).context["adminform"].form
+        self.assertIn("password", form.fields)
+        self.assertNotIn("service_account_json", form.fields)
+        form = self.client.get(f"{ADMIN_PAGES}add/").context["adminform"].form
+        self.assertTrue(form.fields.keys().isdisjoint(SECRET_FIELDS))
+
+    def test_says_what_is_stored_and_never_shows_it(self):
+        response = self.client.get(self.page)
+        self.assertContains(response, "Credentials: set")
+        self.assertContains(response, "Now set. Empty: what is stored stays.")
+        self.assertContains(response, "Now not set.")
+        self.assertNotContains(response, PASSWORD)
+
+    def test_enters_them_with_a_revision_of_their_own(self):
+        version = self.stored()["version"]
+        key = "-----BEGIN KEY-----\r\nabc\r\n-----END KEY-----\r\n"
+        response = self.save(port=5433, username="reader", password="n3w", ssh_private_key=key)
+        self.assertNotContains(response, "n3w")
+        self.assertEqual(self.secrets()["password"], "n3w")
+        self.assertEqual(self.secrets()["ssh_private_key"], key.replace("\r\n", "\n"))
+        self.assertEqual(self.stored()["version"], version + 2)
+        self.assertEqual(
+            self.newest_changes(),
+            {
+                "username": {"from": None, "to": "reader"},
+                "password": {"from": "set", "to": "set"},
+                "ssh_private_key": {"from": "unset", "to": "set"},
+            },
+        )
+        revision = self.data_source.revisions.first()
+        self.assertEqual((revision.origin, revision.changed_by), ("admin", self.admin))
+
+    def test_removes_those_that_are_ticked(self):
+        self.save(removed_secrets=["ssh_password"])
+        self.assertEqual(self.secrets(), {"password": PASSWORD})
+        self.assertEqual(self.newest_changes(), {"ssh_password": {"from": "set", "to": "unset"}})
+
+    def test_clears_the_username(self):
+        self.save(username="reader")
+        self.assertEqual(self.stored()["username"], "reader")
+        self.save(username="")
+        self.assertIsNone(self.stored()["username"])
+
+    def test_seals_a_password_to_the_destination_it_is_entered_for(self):
+        self.save(host="moved.example.com", password="n3w")
+        self.assertEqual(self.secrets()["password"], "n3w")
+
+    def test_says_what_is_wrong_and_shows_nothing_of_it(self):
+        before = self.stored()
+        for values, sentence in (
+            ({"password": "********"}, "This is a mask."),
+            ({"password": "sup3r" * 20_000}, "Must not be larger"),
+            ({"ssh_private_key": "ssh-ed25519 sup3r"}, "This is a public key"),
+            ({"password": "sup3r", "port": 0}, "greater than or equal to 1"),
+            ({"password": "sup3r\0"}, "Null characters are not allowed"),
+            ({"username": "a" * 256}, "at most 255 characters"),
+            ({"removed_secrets": ["token"]}, "token is not one of the available choices"),
+        ):
+            with self.subTest(sentence=sentence):
+                response = self.save(**values)
+                self.assertContains(response, sentence)
+                self.assertNotContains(response, "sup3r")
+                self.assertEqual(self.stored(), before)
+                self.assertEqual(self.secrets()["password"], PASSWORD)

@@ -4,7 +4,7 @@ import secrets
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -30,6 +30,7 @@ PEOPLE = {
     "demo-globex": {"demo-stranger": Role.OWNER},
 }
 USERNAMES = [username for people in PEOPLE.values() for username in people]
+STAFF_USERNAME = "demo-staff"
 # The example of "Update Data Source", word for word but for host and token.
 CURL = """curl -X PATCH "http://127.0.0.1:{port}/api/v1/data-sources/{data_source_id}" \\
 -H "Authorization: Bearer {token}" \\
@@ -48,6 +49,14 @@ class Command(BaseCommand):
         "and print a curl that updates one. Safe to run again: what is there stays as it is."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--staff",
+            action="store_true",
+            help=f"also create {STAFF_USERNAME}, who may do everything in the admin with all "
+            "organizations: for a database that has nobody else's",
+        )
+
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         password = read_or_make_secret(
@@ -64,6 +73,8 @@ class Command(BaseCommand):
         self.set_password(password)
         self.write_csv(acme)
         self.say_what_to_try(acme, password)
+        if options["staff"]:
+            self.make_staff(password)
 
     def make_everything(self) -> None:
         """Create the organizations, their users and the data sources."""
@@ -83,6 +94,17 @@ class Command(BaseCommand):
             if not user.check_password(password):
                 user.set_password(password)
                 user.save(update_fields=["password"])
+
+    def make_staff(self, password: str) -> None:
+        """Create the one who may do everything in the admin, and say where."""
+        staff = User.objects.filter(username=STAFF_USERNAME).first()
+        if staff is None:
+            User.objects.create_superuser(STAFF_USERNAME, password=password)
+        elif staff.is_superuser and not staff.check_password(password):
+            staff.set_password(password)
+            staff.save(update_fields=["password"])
+        pages = f"http://127.0.0.1:{settings.PORT}/admin/"
+        self.stdout.write(f"Admin pages: {pages} for {STAFF_USERNAME}, with the same password")
 
     def make_data_sources(self, acme: Organization, owner: User) -> None:
         """Create the PostgreSQL source of the API document, and a CSV file's."""

@@ -1,0 +1,121 @@
+"""The list of data sources in the Django admin, however many there are."""
+
+from datetime import timedelta
+
+from django.db import connection
+from django.utils import timezone
+
+from datasources.models import DataSource
+from datasources.testing import ADMIN_PAGES, DataSourceTestCase, admin_client
+from organizations.testing import sql
+
+# A hundred copies of the one there is, in each of a thousand organizations.
+MANY = """
+    INSERT INTO organizations_organization (name, slug, created_at)
+    SELECT 'Organization ' || n, 'organization-' || n, now() FROM generate_series(1, 998) n;
+    INSERT INTO organizations_workspace (name, organization_id, created_at)
+    SELECT 'More', id, now() FROM organizations_organization;
+    INSERT INTO datasources_datasource
+    SELECT copy.*
+    FROM datasources_datasource source, organizations_workspace workspace,
+        generate_series(1, 100) n,
+        jsonb_populate_record(source, jsonb_build_object(
+            'id', workspace.id * 1000 + n, 'name', 'Source ' || n,
+            'workspace_id', workspace.id, 'organization_id', workspace.organization_id
+        )) copy
+    WHERE workspace.name = 'More';
+    ANALYZE datasources_datasource
+"""
+
+
+class ListTests(DataSourceTestCase):
+    def setUp(self) -> None:
+        self.client = admin_client(self.admin)
+
+    def names(self, query: str) -> set[str]:
+        response = self.client.get(f"{ADMIN_PAGES}?{query}")
+        self.assertEqual(response.status_code, 200, query)
+        return {data_source.name for data_source in response.context["cl"].result_list}
+
+    def make_source(self, name: str, **fields: object) -> DataSource:
+        return DataSource.objects.create(
+            **{"workspace": self.workspace, "name": name, "type": "csv", **fields}
+        )
+
+    def test_filters_by_what_an_operator_looks_for(self):
+        self.make_source("Lake", tags=["x"])
+        self.make_source("Theirs", workspace=self.globex.workspaces.get())
+        DataSource.objects.filter(name="Lake").record_test({"ok": False}, version=1)
+        for query, names in (
+            ("type__exact=csv", {"Lake", "Theirs"}),
+            ("status__exact=error", {"Lake"}),
+            ("credentials_status__exact=set", set()),
+            (f"organization__id__exact={self.globex.pk}", {"Theirs"}),
+            (f"organization__id__exact={self.acme.pk}&type__exact=csv", {"Lake"}),
+            ("q=lak", {"Lake"}),
+            ("q=prod+example", {"Production PostgreSQL"}),
+        ):
+            with self.subTest(query=query):
+                self.assertEqual(self.names(query), names)
+
+    def test_finds_what_is_overdue(self):
+        for name, minutes in (("late", 10), ("due", 1), ("early", -10)):
+            self.make_source(name, schema_auto_refresh=True)
+            DataSource.objects.filter(name=name).record_schema(
+                schema_next_refresh_at=timezone.now() - timedelta(minutes=minutes)
+            )
+        self.assertEqual(self.names("refresh=overdue"), {"late"})
+        DataSource.objects.filter(name="late").record_schema(schema_status="refreshing")
+        self.assertEqual(self.names("refresh=overdue"), set())
+
+    def test_keeps_the_other_filters_when_one_of_organizations_is_set(self):
+        response = self.client.get(f"{ADMIN_PAGES}?type__exact=csv&q=lake")
+        self.assertContains(response, '<input type="hidden" name="type__exact" value="csv">')
+        self.assertContains(response, '<input type="hidden" name="q" value="lake">')
+        self.assertNotContains(response, "All</a>\n  </form>")
+        acme = f"organization__id__exact={self.acme.pk}"
+        response = self.client.get(f"{ADMIN_PAGES}?{acme}&type__exact=csv")
+        self.assertContains(response, f'<option value="{self.acme.pk}" selected>Acme</option>')
+        self.assertContains(response, '<a href="?type__exact=csv">All</a>')
+
+    def test_an_organization_that_is_none_is_no_error(self):
+        for value in ("abc", "9" * 30):
+            with self.subTest(value=value):
+                page = f"{ADMIN_PAGES}?organization__id__exact={value}"
+                self.assertEqual(self.client.get(page, follow=True).status_code, 200)
+
+    def test_finds_organizations_and_workspaces_by_typing(self):
+        for field, text in (("organization", "Acme"), ("workspace", "Default of Acme")):
+            with self.subTest(field=field):
+                parameters = {
+                    "app_label": "datasources",
+                    "model_name": "datasource",
+                    "field_name": field,
+                    "term": "acme",
+                }
+                response = self.client.get("/admin/autocomplete/", parameters)
+                [found] = response.json()["results"]
+                self.assertEqual(found["text"], text)
+
+    def test_opens_with_as_many_queries_however_many_there_are(self):
+        # The session, its user, how many there are, and a page of them.
+        pages = {
+            "": 4,
+            "q=source": 4,
+            "status__exact=active&type__exact=postgresql": 4,
+            "refresh=overdue": 4,
+            "o=-7": 4,
+            f"organization__id__exact={self.acme.pk}": 5,  # and its name
+        }
+        self.assertEqual({query: self.count_queries(query) for query in pages}, pages)
+        with connection.cursor() as cursor:
+            cursor.execute(MANY)
+        self.assertEqual(DataSource.objects.count(), 100_001)
+        self.assertEqual(DataSource.objects.values("organization").distinct().count(), 1_000)
+        pages["p=900"] = 4
+        self.assertEqual({query: self.count_queries(query) for query in pages}, pages)
+
+    def count_queries(self, query: str) -> int:
+        with self.statements() as captured:
+            self.names(query)
+        return len(sql(captured))
