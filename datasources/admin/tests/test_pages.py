@@ -184,7 +184,7 @@ class OverviewTests(PageTestCase):
         failures = [(code, count) for code, _, count in context["failures"]]
         self.assertEqual(failures, [("LOGIN_FAILED", 2), ("DNS_FAILED", 1)])
         self.assertEqual(context["tests_chart"]["highest"], 4)
-        self.assertContains(response, "class=\"chart\"", count=2)
+        self.assertContains(response, 'class="chart"', count=2)
         self.assertContains(response, "due 2")
 
     def test_takes_as_many_queries_however_many_there_are(self):
