@@ -25,10 +25,9 @@ def filled_in(client: Client, page: str, **values: Any) -> dict[str, Any]:
     """Fill in the form of an admin page as it stands, with other values for some fields."""
     form: Any = client.get(page).context["adminform"].form
     shown = {name: form[name].value() for name in form.fields}
-    hidden = {form[name].html_initial_name: shown[name] for name in ("metadata", "tags")}
     return {
         name: value
-        for name, value in (shown | hidden | values).items()
+        for name, value in (shown | values).items()
         if value is not None and value is not False  # which a browser would not send
     }
 

@@ -3,13 +3,50 @@
 from typing import Any
 
 from django import forms
+from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import ValidationError
 
 from datasources.connection_strings import validate_connection_string, without_secrets
 from datasources.validators import TOO_DEEP, validate_metadata
 
 
-class ConnectionStringField(forms.CharField):
+class ShownTextField(forms.CharField):
+    """Text as it is, with the space around it; sent back as it was shown, it is no change.
+
+    For browsers send line breaks as CRLF from several lines, and drop them from a single one.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"strip": False, **options})
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        return text.replace("\r\n", "\n") if text else text
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return self._as_sent(initial) != self._as_sent(data)
+
+    def _as_sent(self, text: str | None) -> str:
+        has_lines = isinstance(self.widget, forms.Textarea)
+        return ("\n" if has_lines else "").join((text or "").replace("\r\n", "\n").split("\n"))
+
+
+class TagsField(SimpleArrayField):
+    """Tags, one on each line; some have commas."""
+
+    def __init__(self, base_field: forms.Field, **options: Any) -> None:
+        super().__init__(base_field, delimiter="\n", widget=forms.Textarea, **options)
+
+    def to_python(self, value: Any) -> Any:
+        lines = [line.strip() for line in (value or "").splitlines()]
+        return super().to_python("\n".join(filter(None, lines)))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        shown = str(self.prepare_value(initial) or "")
+        return shown.splitlines() != (data or "").splitlines()
+
+
+class ConnectionStringField(ShownTextField):
     """A URL whose password is taken but never shown, not on a page that tells of errors either."""
 
     def bound_data(self, data: Any, initial: Any) -> Any:
@@ -38,7 +75,7 @@ class MetadataField(forms.JSONField):
         return metadata
 
 
-class SecretField(forms.CharField):
+class SecretField(ShownTextField):
     """A secret on one line, or on several; left empty, what is stored stays."""
 
     def __init__(self, *, has_lines: bool = False) -> None:
@@ -46,11 +83,7 @@ class SecretField(forms.CharField):
         widget: forms.Widget = forms.PasswordInput(attrs=attributes)
         if has_lines:
             widget = forms.Textarea(attrs={"autocomplete": "off", "rows": 4, "spellcheck": "false"})
-        super().__init__(required=False, strip=False, widget=widget)
-
-    def to_python(self, value: Any) -> str:
-        # A browser sends the lines of a text area with CRLF, which not every key parser takes.
-        return (super().to_python(value) or "").replace("\r\n", "\n")
+        super().__init__(required=False, widget=widget)
 
     def bound_data(self, data: Any, initial: Any) -> str:
         return ""

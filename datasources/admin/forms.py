@@ -5,12 +5,28 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from datasources.admin.fields import ConnectionStringField, MetadataField, SecretField
+from datasources.admin.fields import (
+    ConnectionStringField,
+    MetadataField,
+    SecretField,
+    ShownTextField,
+    TagsField,
+)
 from datasources.admin.history import overtaken
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource
 from datasources.validators import validate_text
 
+TEXT_FIELDS = (
+    "name",
+    "description",
+    "host",
+    "database_name",
+    "schema_name",
+    "file_path",
+    "ssh_host",
+    "ssh_username",
+)
 STAYS = "Empty: what is stored stays. It is never shown."
 
 
@@ -19,7 +35,7 @@ class DataSourceForm(forms.ModelForm):
 
     shown_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
-    username = forms.CharField(max_length=255, required=False, validators=[validate_text])
+    username = ShownTextField(max_length=255, required=False, validators=[validate_text])
     password = SecretField()
     ssh_password = SecretField()
     ssh_private_key = SecretField(has_lines=True)
@@ -35,18 +51,28 @@ class DataSourceForm(forms.ModelForm):
     class Meta:
         model = DataSource
         fields = ("workspace", "type", *UPDATABLE_FIELDS)
-        field_classes = {"connection_string": ConnectionStringField, "metadata": MetadataField}
+        field_classes = {
+            **dict.fromkeys(TEXT_FIELDS, ShownTextField),
+            "connection_string": ConnectionStringField,
+            "metadata": MetadataField,
+            "tags": TagsField,
+        }
+        widgets = {"description": forms.Textarea(attrs={"rows": 2})}
         help_texts = {
             "connection_string": "A URL whose scheme fits the type. A password in it goes to the "
             "credentials and is not shown again, not after an error either.",
             "metadata": "A JSON object; no secrets.",
-            "tags": "Separated by commas.",
+            "tags": "One on each line.",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["shown_version"] = self.instance.version
         self._fit_credentials()
+        for name, field in self.fields.items():
+            field.show_hidden_initial = False  # the version says what was shown
+            if name.startswith("ssh_"):
+                field.label = name.replace("_", " ").replace("ssh", "SSH")
 
     def _fit_credentials(self) -> None:
         """Keep the credentials that the data source can log in with; a new one has none yet."""

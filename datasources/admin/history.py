@@ -90,4 +90,4 @@ def in_a_sentence(revision: DataSourceRevision) -> str:
         for one in differences(revision.changes, WORDS_MAX_LENGTH)
     )
     when = f"{revision.changed_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{who}, {when}, by {revision.get_origin_display()}: {what}."
+    return f"{who}, {when}, by {revision.origin}: {what}."

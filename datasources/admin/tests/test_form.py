@@ -25,7 +25,7 @@ class FormTests(DataSourceTestCase):
                 self.assertEqual(self.client.get(page).status_code, 200)
 
     def test_a_change_is_one_of_the_history(self):
-        response = self.client.post(self.page, self.form(self.page, port=5433, tags="a,b"))
+        response = self.client.post(self.page, self.form(self.page, port=5433, tags="a\r\nb\r\n"))
         self.assertRedirects(response, ADMIN_PAGES)
         self.assertEqual((self.stored()["port"], self.stored()["tags"]), (5433, ["a", "b"]))
         revision = self.data_source.revisions.first()
@@ -37,9 +37,35 @@ class FormTests(DataSourceTestCase):
         )
 
     def test_saving_what_is_shown_changes_nothing(self):
-        before = self.stored()
-        self.client.post(self.page, self.form(self.page))
-        self.assertEqual(self.stored(), before)
+        odd = {
+            "description": "two\nlines \r\nor three\n",
+            "database_name": " x ",
+            "schema_name": "a\nb",
+            "tags": ["a,b", "c d"],
+            "metadata": {"a": [1.0, None, {"b": "é"}]},
+        }
+        for changes in ({}, odd, {"tags": ["a\nb"]}):
+            with self.subTest(changes=changes):
+                self.data_source.apply_changes(changes, user=self.editor)
+                before = self.stored()
+                form = self.form(self.page)
+                # As a browser sends it.
+                for name, value in form.items():
+                    if name in ("description", "tags"):
+                        form[name] = "\r\n".join(value.splitlines(keepends=False))
+                    elif isinstance(value, str):
+                        form[name] = value.replace("\n", "")
+                if form.get("description"):
+                    form["description"] += "\r\n"
+                self.client.post(self.page, form)
+                self.assertEqual(self.stored(), before)
+
+    def test_takes_lines(self):
+        self.client.post(
+            self.page, self.form(self.page, description="a\r\nb", tags=" x \r\n\r\ny,z")
+        )
+        self.assertEqual(self.stored()["description"], "a\nb")
+        self.assertEqual(self.stored()["tags"], ["x", "y,z"])
 
     def test_creates_with_a_first_revision(self):
         values = {"name": "Lake", "type": "csv", "workspace": self.workspace.pk}
@@ -71,7 +97,7 @@ class FormTests(DataSourceTestCase):
         self.assertContains(response, "Somebody else has changed this data source")
         self.assertContains(response, "host: db.example.com → moved.example.com.")
         self.assertContains(response, "edith, 20")
-        self.assertContains(response, "UTC, by Api")
+        self.assertContains(response, "UTC, by api")
         self.assertNotContains(response, "There are earlier changes")
         self.assertEqual(self.stored(), before)
         fresh = self.form(self.page, description="Mine")

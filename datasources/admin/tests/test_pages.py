@@ -68,7 +68,7 @@ class HistoryTests(PageTestCase):
         self.data_source.apply_changes({"port": 5433}, user=self.editor, request_id="abc-1")
         response = self.get(f"{self.pages}history/")
         self.assertContains(response, "<del>5432</del> → <ins>5433</ins>")
-        self.assertContains(response, "edith, by Shell")
+        self.assertContains(response, "edith, by shell")
         self.assertContains(response, "Request abc-1")
         self.assertContains(response, "Restore this version", count=1)
         versions = [revision.version for revision, _ in response.context["revisions"]]
