@@ -102,7 +102,7 @@ class Declarations:
         unknown = [key for key in value if key not in known]
         for key, [message] in unknown_names(unknown, known).items():
             if key in CREDENTIAL_FIELDS:
-                message = "This belongs into credentials."
+                message = "This belongs in credentials."
             self.add_problem((*path, key), message)
 
     def _check_connection_string(self, url: Any, path: Path) -> None:
@@ -114,7 +114,7 @@ class Declarations:
         except ValidationError:
             return  # which is said of it later
         if without_secrets(url) != url:
-            message = "A password in it belongs into credentials, by reference."
+            message = "A password in it belongs in credentials, by reference."
             self.add_problem((*path, "connection_string"), message)
 
     def _read_credentials(self, value: Any, path: Path) -> dict[str, Any]:

@@ -8,6 +8,9 @@ import re
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
+from yaml.cyaml import CParser  # type: ignore[attr-defined]
+from yaml.resolver import Resolver
 
 from datasources.declarations.problems import DeclarationError, Path, Problem, name_of
 from rivergen.parsers import finite_number
@@ -25,14 +28,23 @@ RARE_LINE_BREAKS = re.compile(r"[\x85\u2028\u2029]")
 LINE_WIDTH = 100
 
 
-class Loader(yaml.SafeLoader):
-    """Composes nodes, and constructs nothing."""
+class Loader(Composer, CParser, Resolver):
+    """Composes nodes of what libyaml reads, and constructs nothing.
+
+    Its own way to compose is not taken: it follows anchors, and has no bound to its depth.
+    """
 
     yaml_implicit_resolvers: Any = {}
 
+    def __init__(self, text: str) -> None:
+        CParser.__init__(self, text)
+        Composer.__init__(self)
+        Resolver.__init__(self)
+
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent) or getattr(self.peek_event(), "anchor", None):
-            line = self.peek_event().start_mark.line + 1
+        event: Any = self.peek_event()
+        if getattr(event, "anchor", None):  # an alias has one, too
+            line = event.start_mark.line + 1
             problem = Problem(line, "", "Anchors and aliases are not taken; write it out.")
             raise DeclarationError([problem])
         return super().compose_node(parent, index)
@@ -63,10 +75,12 @@ class Document:
         """Read it. Raises DeclarationError for what is no YAML, or more than JSON can say."""
         self._lines: dict[Path, int] = {}
         try:
-            node = yaml.compose(text, Loader)
+            node = Loader(text).get_single_node()
             self.value: Any = None if node is None else self._read(node, ())
         except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else None
+            # One that is found missing is found after the end.
+            last = max(len(text.splitlines()), 1)
+            line = min(error.problem_mark.line + 1, last) if error.problem_mark else None
             message = f"This is no YAML: {error.problem}."
             raise DeclarationError([Problem(line, "", message)]) from None
         except (yaml.YAMLError, RecursionError):
@@ -105,7 +119,6 @@ class Document:
             key = key_node.value
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != TEXT:
                 raise self._refusal(key_node, path, "A key must be a text.")
-            self._checked(key_node, key, path)
             if key in values:
                 raise self._refusal(key_node, (*path, key), "It is there twice.")
             self._lines[(*path, key)] = key_node.start_mark.line + 1
@@ -115,7 +128,7 @@ class Document:
     def _read_scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         text: str = node.value
         if node.tag == TEXT:
-            return self._checked(node, text, path)
+            return text
         if node.tag == NULL:
             return None
         if node.tag == BOOLEAN:
@@ -126,14 +139,6 @@ class Document:
             return int(text) if node.tag == INTEGER else finite_number(text)
         except ValueError:
             raise self._refusal(node, path, "This number is too large.") from None
-
-    def _checked(self, node: yaml.Node, text: str, path: Path) -> str:
-        """Give a text back, unless it has half of a character, which an escape can bring."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise self._refusal(node, path, "This is no text.") from None
-        return text
 
     def _refusal(self, node: yaml.Node, path: Path, message: str) -> DeclarationError:
         line = node.start_mark.line + 1

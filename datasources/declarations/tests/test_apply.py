@@ -222,7 +222,7 @@ class ApplyTests(ApplyTestCase):
         shop = "- name: Production PostgreSQL\n  "
         for entries, words in (
             (f"{shop}type: mysql\n", "line 4: data_sources[0].type: This field is read-only"),
-            (f"{shop}password: x\n", "belongs into credentials"),
+            (f"{shop}password: x\n", "belongs in credentials"),
             (f"{shop}credentials: x\n", "references"),
             (f"{shop}credentials: {{password: hunter2}}\n", "Say where it is"),
             (f"{shop}credentials: {{pasword: x}}\n", "Unknown field. Did you mean password?"),

@@ -84,11 +84,11 @@ class TextTests(SimpleTestCase):
             ("a: 1\nb: [", "line 2: This is no YAML"),
             ("a: 1\n---\nb: 2", "line 2: This is no YAML"),
             ("a: \x01", "This is no YAML"),
-            ("[" * 5_000, "This is no YAML"),
+            ("[" * 500_000, "line 1: This is no YAML: exceeded maximum nesting depth."),
             ("a: " + "9" * 5_000, "line 1: a: This number is too large."),
             ("a: 1e999", "line 1: a: This number is too large."),
-            ('a: "\\ud800"', "line 1: a: This is no text."),
-            ('"\\ud800": 1', "line 1: This is no text."),
+            ('a: "\\ud800"', "line 1: This is no YAML"),
+            ('"\\ud800": 1', "line 1: This is no YAML"),
         ):
             with self.subTest(text[:40]), self.assertRaises(DeclarationError) as caught:
                 Document(text)
