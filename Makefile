@@ -9,8 +9,8 @@ BIN = .venv/bin
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.run
 
-test: .venv/installed ## run the tests
-	$(BIN)/pytest
+test: .venv/installed ## run the tests, two at a time, those of a class together
+	$(BIN)/pytest --numprocesses 2 --dist loadscope
 
 test-next: .venv-next/installed ## run the tests on Python 3.13 with Django 6.1
 	.venv-next/bin/pytest

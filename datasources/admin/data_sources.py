@@ -85,9 +85,6 @@ class DataSourceAdmin(admin.ModelAdmin):
 
     # The form
 
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).select_related("organization", "workspace")
-
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         # Of two that save the same version, one has to wait, and then sees that it is overtaken.
         if request.method == "POST":

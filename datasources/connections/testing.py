@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import connection
 from django.test import TransactionTestCase
+from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 
@@ -39,6 +40,7 @@ class Worker:
         self._ready = threading.Event()
 
     def __enter__(self) -> "Worker":
+        started_at = timezone.now().isoformat()
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "worker"],
             cwd=settings.BASE_DIR,
@@ -50,6 +52,9 @@ class Worker:
         self._reader.start()
         if not self._ready.wait(PATIENCE_SECONDS) or self.process.poll() is not None:
             raise RuntimeError("The worker does not start:\n" + "".join(self.log))
+        # It says so before it has shown itself to others.
+        registered = "EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat >= '{}')"
+        wait_until(self._environment["DATABASE_URL"], registered.format(started_at))
         return self
 
     def __exit__(self, *error: object) -> None:

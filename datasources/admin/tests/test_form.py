@@ -1,12 +1,22 @@
 """The form of a data source in the Django admin."""
 
+from threading import Thread
 from typing import Any
 from unittest import mock
+
+from django.db import connection, transaction
+from django.test import TransactionTestCase
 
 from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.testing import PASSWORD, CredentialTestCase
 from datasources.models import DataSource
-from datasources.testing import ADMIN_PAGES, DataSourceTestCase, admin_client, filled_in
+from datasources.testing import (
+    ADMIN_PAGES,
+    DataSourceTestCase,
+    DataSourceTestMixin,
+    admin_client,
+    filled_in,
+)
 
 URL = "postgresql://reader:hunter2@db/x"
 
@@ -269,3 +279,28 @@ class CredentialsTests(CredentialTestCase):
                 self.assertNotContains(response, "sup3r")
                 self.assertEqual(self.stored(), before)
                 self.assertEqual(self.secrets()["password"], PASSWORD)
+
+
+class ConcurrentFormTests(DataSourceTestMixin, TransactionTestCase):
+    def test_a_form_that_waits_for_another_writer_is_overtaken_by_it(self):
+        self.make_world()
+        page = f"{ADMIN_PAGES}{self.data_source.pk}/change/"
+        client = admin_client(self.admin)
+        form = filled_in(client, page, description="Mine")
+        responses = []
+
+        def save() -> None:
+            try:
+                responses.append(client.post(page, form))
+            finally:
+                connection.close()
+
+        thread = Thread(target=save)
+        with transaction.atomic():
+            self.data_source.apply_changes({"port": 1}, user=self.editor)
+            thread.start()
+            self.wait_for_lock(thread)
+        thread.join()
+        [response] = responses
+        self.assertContains(response, "port: 5432 → 1")
+        self.assertEqual((self.stored()["port"], self.stored()["description"]), (1, ""))
