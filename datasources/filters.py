@@ -8,7 +8,8 @@ import django_filters
 from django import forms
 from drf_spectacular.utils import extend_schema_field
 
-from datasources.models import DataSource, DataSourceQuerySet
+from datasources.models import DataSource
+from datasources.querysets import DataSourceQuerySet
 from datasources.validators import TAG_MAX_LENGTH
 
 NO_NULL = r"^[^\u0000]*$"

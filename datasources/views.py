@@ -15,7 +15,8 @@ from datasources import openapi
 from datasources.connections.verification import Verification
 from datasources.connections.waiting import waiting_place
 from datasources.filters import DataSourceFilter
-from datasources.models import DataSource, DataSourceQuerySet, DataSourceRevision
+from datasources.models import DataSource, DataSourceRevision
+from datasources.querysets import DataSourceQuerySet
 from datasources.requests import (
     check_precondition,
     creating_roles,

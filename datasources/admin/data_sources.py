@@ -21,7 +21,8 @@ from datasources.admin.overview import overview
 from datasources.admin.panels import panels
 from datasources.admin.schema import schema_page
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
-from datasources.models import SEARCHED_FIELDS, DataSource, DataSourceRevision
+from datasources.models import DataSource, DataSourceRevision
+from datasources.querysets import SEARCHED_FIELDS
 from datasources.schemas.models import SchemaSnapshot
 from rivergen.middleware import request_id
 from rivergen.requests import read_id

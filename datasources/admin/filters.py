@@ -8,7 +8,8 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from datasources.models import DataSource, DataSourceQuerySet
+from datasources.models import DataSource
+from datasources.querysets import DataSourceQuerySet
 
 
 class OrganizationFilter(admin.RelatedFieldListFilter):

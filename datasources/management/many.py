@@ -15,7 +15,8 @@ from tqdm import tqdm
 from datasources.connections.failures import Code
 from datasources.jobs import has_worker
 from datasources.management.table import lines_of
-from datasources.models import DataSource, DataSourceQuerySet
+from datasources.models import DataSource
+from datasources.querysets import DataSourceQuerySet
 from organizations.management.organizations import find_organization
 from rivergen.exceptions import Conflict
 

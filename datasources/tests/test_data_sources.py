@@ -2,7 +2,8 @@
 
 from django.db import transaction
 
-from datasources.models import DataSource, DataSourceRevision, UnrecordedChangeError
+from datasources.models import DataSource, DataSourceRevision
+from datasources.querysets import UnrecordedChangeError
 from datasources.testing import DataSourceTestCase
 from organizations.testing import sql
 

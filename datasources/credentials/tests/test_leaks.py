@@ -259,7 +259,21 @@ class Tour(DataSourceTestMixin, TransactionTestCase):
         is_broken = mock.patch.object(DataSource, "_record", side_effect=RuntimeError)
         with is_broken, self.settings(DEBUG=True):
             self.assertIn("RuntimeError", save(connection_string=url).content.decode())
-        for path in (ADMIN_PAGES, f"{ADMIN_PAGES}add/", page, page.replace("change", "history")):
+        for field in self.data_source.connector.credential_fields[1:]:
+            save(**{field: self.canary(f"{field} in the admin")})
+            save(**{field: self.canary(f"{field} beside an error"), "port": "0"})
+            is_broken = mock.patch.object(KeyRing, "seal", side_effect=RuntimeError)
+            with is_broken, self.settings(DEBUG=True):
+                response = save(**{field: self.canary(f"{field} and a bug in the admin")})
+            self.assertIn("RuntimeError", response.content.decode())
+        pages = page.removesuffix("change/")
+        for button in ("test-connection", "refresh-schema", "confirm-credentials", "restore"):
+            response = client.post(f"{pages}{button}/", {"version": 1, "to": 1}, follow=True)
+            self.answers.append(response.content.decode())
+        for path in (
+            *(ADMIN_PAGES, f"{ADMIN_PAGES}add/", f"{ADMIN_PAGES}overview/"),
+            *(page, f"{pages}history/", f"{pages}schema/", f"{pages}delete/"),
+        ):
             self.answers.append(client.get(path).content.decode())
 
     def call_the_rest(self) -> None:
