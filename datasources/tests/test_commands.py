@@ -23,9 +23,9 @@ class DemoTests(TestCase):
         self.storage = folder / "storage"
         self.enterContext(override_settings(LOCAL_DIR=folder, STORAGE_ROOT=self.storage))
 
-    def demo(self) -> str:
+    def demo(self, *arguments: str) -> str:
         output = StringIO()
-        call_command("demo", stdout=output)
+        call_command("demo", *arguments, stdout=output)
         return output.getvalue()
 
     def test_creates_two_organizations_with_users_of_every_role(self):
@@ -83,6 +83,27 @@ class DemoTests(TestCase):
         with self.assertRaisesMessage(CommandError, "There is a user demo-"):
             self.demo()
         self.assertEqual(User.objects.get(pk=mine.pk).password, mine.password)
+
+    def test_makes_staff_only_if_asked(self):
+        self.demo()
+        self.assertFalse(User.objects.filter(is_staff=True).exists())
+        for _ in range(2):
+            output = self.demo("--staff")
+            self.assertIn("/admin/ for demo-staff", output)
+            staff = User.objects.get(is_staff=True)
+            password = output.partition("password: ")[2].splitlines()[0]
+            self.assertTrue(staff.check_password(password))
+            self.assertTrue(self.client.login(username="demo-staff", password=password))
+            self.assertEqual(self.client.get("/admin/").status_code, 200)
+
+    def test_lets_no_other_user_of_that_name_in(self):
+        mine = User.objects.create_user("demo-staff", password="mine")
+        with self.assertRaisesMessage(CommandError, "There is a user demo-staff already"):
+            self.demo("--staff")
+        mine.refresh_from_db()
+        self.assertFalse(mine.is_staff)
+        self.assertTrue(mine.check_password("mine"))
+        self.assertFalse(Organization.objects.exists())
 
     def test_says_so_if_the_organization_has_been_removed(self):
         self.demo()

@@ -70,11 +70,14 @@ class Command(BaseCommand):
                 "The organization demo-acme has been removed. Remove demo-globex and the demo "
                 "users as well, and a new demo is made."
             )
+        if options["staff"]:
+            self.make_staff(acme)
         self.set_password(password)
         self.write_csv(acme)
         self.say_what_to_try(acme, password)
         if options["staff"]:
-            self.make_staff(password)
+            pages = f"http://127.0.0.1:{settings.PORT}/admin/"
+            self.stdout.write(f"Admin pages: {pages} for {STAFF_USERNAME}, with that password")
 
     def make_everything(self) -> None:
         """Create the organizations, their users and the data sources."""
@@ -89,22 +92,22 @@ class Command(BaseCommand):
 
     def set_password(self, password: str) -> None:
         """Let the demo's users sign in with the password that is printed."""
-        of_demo = {"username__in": USERNAMES, "memberships__organization__slug__in": PEOPLE}
+        usernames = (*USERNAMES, STAFF_USERNAME)
+        of_demo = {"username__in": usernames, "memberships__organization__slug__in": PEOPLE}
         for user in User.objects.filter(**of_demo):
             if not user.check_password(password):
                 user.set_password(password)
                 user.save(update_fields=["password"])
 
-    def make_staff(self, password: str) -> None:
-        """Create the one who may do everything in the admin, and say where."""
-        staff = User.objects.filter(username=STAFF_USERNAME).first()
-        if staff is None:
-            User.objects.create_superuser(STAFF_USERNAME, password=password)
-        elif staff.is_superuser and not staff.check_password(password):
-            staff.set_password(password)
-            staff.save(update_fields=["password"])
-        pages = f"http://127.0.0.1:{settings.PORT}/admin/"
-        self.stdout.write(f"Admin pages: {pages} for {STAFF_USERNAME}, with the same password")
+    def make_staff(self, acme: Organization) -> None:
+        """Create the one who may do everything in the admin, and confirm secrets of one."""
+        staff, is_new = User.objects.get_or_create(
+            username=STAFF_USERNAME, defaults={"is_staff": True, "is_superuser": True}
+        )
+        if is_new:
+            acme.add_member(staff, Role.ADMIN)
+        elif not acme.memberships.filter(user=staff).exists():
+            raise CommandError(f"There is a user {STAFF_USERNAME} already, who is not the demo's.")
 
     def make_data_sources(self, acme: Organization, owner: User) -> None:
         """Create the PostgreSQL source of the API document, and a CSV file's."""
