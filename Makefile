@@ -13,7 +13,7 @@ test: .venv/installed ## run the tests, two at a time, those of a class together
 	$(BIN)/pytest --numprocesses 2 --dist loadscope
 
 test-next: .venv-next/installed ## run the tests on Python 3.13 with Django 6.1
-	.venv-next/bin/pytest
+	.venv-next/bin/pytest --numprocesses 2 --dist loadscope
 
 fuzz: .venv/installed ## send generated requests to a running server, valid and invalid ones
 	$(BIN)/python -m tests.fuzz

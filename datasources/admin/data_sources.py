@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from datasources.admin import buttons
+from datasources.admin.fieldsets import OBSERVED_FIELDS, fieldsets
 from datasources.admin.filters import OrganizationFilter, OverdueFilter
 from datasources.admin.forms import DataSourceForm
 from datasources.admin.history import differences, page_of_history
@@ -28,19 +29,6 @@ from rivergen.middleware import request_id
 from rivergen.requests import read_id
 
 TEMPLATES = "admin/datasources/datasource"
-OBSERVED_FIELDS = (
-    "organization",
-    "status",
-    "credentials_status",
-    "schema_status",
-    "schema_refreshed_at",
-    "schema_next_refresh_at",
-    "version",
-    "created_at",
-    "created_by",
-    "updated_at",
-    "updated_by",
-)
 NEVER_CHANGED_FIELDS = ("workspace", "type")
 
 
@@ -241,52 +229,3 @@ class DataSourceAdmin(admin.ModelAdmin):
 def change_page(pk: int) -> str:
     """Give the path of the page with the form."""
     return reverse("admin:datasources_datasource_change", args=[pk])
-
-
-def fieldsets(data_source: DataSource | None = None, credentials: tuple[str, ...] = ()) -> Any:
-    """Give the fields by what they mean; what a new one has not got is left out."""
-    has_tunnel = data_source is not None and data_source.use_ssh_tunnel
-    sets: list[tuple[str | None, dict[str, Any]]] = [
-        (None, {"fields": ("name", "type", "workspace", "description", "shown_version")}),
-        (
-            "Connection",
-            {
-                "fields": (
-                    ("host", "port"),
-                    ("database_name", "schema_name"),
-                    "connection_string",
-                    "file_path",
-                )
-            },
-        ),
-        ("Credentials", {"fields": credentials}),
-        (
-            "SSH tunnel",
-            {
-                # Not side by side: Django opens what is collapsed only for a field on a line of
-                # its own that is invalid.
-                "fields": (
-                    "use_ssh_tunnel",
-                    "ssh_host",
-                    "ssh_port",
-                    "ssh_username",
-                    "ssh_local_port",
-                ),
-                "classes": () if has_tunnel else ("collapse",),
-            },
-        ),
-        (
-            "Limits",
-            {
-                "fields": (
-                    ("connection_timeout", "query_timeout"),
-                    ("connection_pool_size", "max_retries"),
-                )
-            },
-        ),
-        ("Schema", {"fields": ("schema_auto_refresh", "schema_refresh_interval")}),
-        ("Tags and metadata", {"fields": ("tags", "metadata")}),
-    ]
-    if data_source is not None:
-        sets.append(("State", {"fields": OBSERVED_FIELDS}))
-    return [(title, options) for title, options in sets if options["fields"]]

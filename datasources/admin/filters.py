@@ -20,10 +20,12 @@ class OrganizationFilter(admin.RelatedFieldListFilter):
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[Any]:
         widget = AutocompleteSelect(field, model_admin.admin_site)
         self._field = field.formfield(widget=widget, required=False)
+        organizations = model_admin.admin_site.get_model_admin(field.remote_field.model)
+        self._may_find: bool = organizations.has_view_permission(request)
         return []
 
     def has_output(self) -> bool:
-        return True
+        return self._may_find
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Give the other filters, to be kept, and the form that finds the organization."""

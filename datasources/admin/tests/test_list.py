@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.utils import timezone
 
 from datasources.models import DataSource
 from datasources.testing import ADMIN_PAGES, DataSourceTestCase, admin_client
+from organizations.models import User
 from organizations.testing import sql
 
 # A hundred copies of the one there is, in each of a thousand organizations.
@@ -77,6 +79,13 @@ class ListTests(DataSourceTestCase):
         response = self.client.get(f"{ADMIN_PAGES}?{acme}&type__exact=csv")
         self.assertContains(response, f'<option value="{self.acme.pk}" selected>Acme</option>')
         self.assertContains(response, '<a href="?type__exact=csv">All</a>')
+
+    def test_offers_organizations_to_those_who_may_see_them(self):
+        self.assertContains(self.client.get(ADMIN_PAGES), "organization-filter")
+        staff = User.objects.create_user("sam", is_staff=True)
+        staff.user_permissions.add(Permission.objects.get(codename="view_datasource"))
+        self.client.force_login(staff)
+        self.assertNotContains(self.client.get(ADMIN_PAGES), "organization-filter")
 
     def test_an_organization_that_is_none_is_no_error(self):
         for value in ("abc", "9" * 30):
