@@ -145,6 +145,26 @@ class OrganizationAdminTests(APITestCase):
         self.assertFalse(Organization.objects.filter(pk=self.acme.pk).exists())
         self.assertFalse(DataSource.objects.exists())
 
+    def test_tells_what_is_removed_without_listing_it(self) -> None:
+        DataSource.objects.create(workspace=self.workspace, name="Lake", type="csv")
+        response = self.client.get(f"{PAGES}{self.acme.pk}/delete/")
+        for text in ("Organizations: 1", "Members: 4", "Workspaces: 1", "Data sources, with"):
+            with self.subTest(text):
+                self.assertContains(response, text)
+        self.assertNotContains(response, "Lake")
+
+    def test_workspaces_are_edited_below_their_organizations_only(self) -> None:
+        self.assertNotContains(self.client.get("/admin/"), "/admin/organizations/workspace/")
+        page = f"/admin/organizations/workspace/{self.workspace.pk}/"
+        self.assertContains(self.client.get(f"{page}change/"), "Default of Acme")
+        for response in (
+            self.client.post(f"{page}change/", {"name": "New"}),
+            self.client.post(f"{page}delete/", {"post": "yes"}),
+            self.client.get("/admin/organizations/workspace/add/"),
+        ):
+            self.assertEqual(response.status_code, 403)
+        self.assertEqual((self.roles(), self.workspaces()), self.before)
+
     def test_who_may_only_look_changes_nothing(self) -> None:
         client = Client()
         client.force_login(User.objects.create_user("other", is_staff=True))
