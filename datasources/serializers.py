@@ -25,7 +25,12 @@ from datasources.validators import (
     validate_tags,
 )
 from organizations.models import Role, Workspace
-from rivergen.serializers import StrictIntegerField, StrictModelSerializer, unknown_name
+from rivergen.serializers import (
+    OutputSerializer,
+    StrictIntegerField,
+    StrictModelSerializer,
+    unknown_name,
+)
 
 
 @extend_schema_field(
@@ -66,7 +71,7 @@ def run_model_validator(validate: Any, value: Any) -> None:
         raise serializers.ValidationError(error.messages) from None
 
 
-class DataSourceSerializer(serializers.ModelSerializer):
+class DataSourceSerializer(OutputSerializer):
     """A data source as a client sees it: no secret, and no mask for one."""
 
     organization_id = serializers.IntegerField(read_only=True)
@@ -240,7 +245,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
-class DataSourceRevisionSerializer(serializers.ModelSerializer):
+class DataSourceRevisionSerializer(OutputSerializer):
     """One change of a data source."""
 
     changed_by_user_id = serializers.IntegerField(

@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from organizations.models import Membership, Organization, Role, User, Workspace
 from rivergen.serializers import (
+    OutputSerializer,
     StrictCharField,
     StrictChoiceField,
     StrictModelSerializer,
@@ -35,7 +36,7 @@ class TokenSerializer(serializers.Serializer):
     expires_in = serializers.IntegerField()
 
 
-class OwnMembershipSerializer(serializers.ModelSerializer):
+class OwnMembershipSerializer(OutputSerializer):
     """A membership as its user sees it."""
 
     organization_id = serializers.IntegerField(read_only=True)
@@ -48,7 +49,7 @@ class OwnMembershipSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class MeSerializer(serializers.ModelSerializer):
+class MeSerializer(OutputSerializer):
     """The caller and where it belongs."""
 
     # Not an EmailField: an empty one is no address, but is what a user without one has.
@@ -61,7 +62,7 @@ class MeSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class OrganizationSerializer(serializers.ModelSerializer):
+class OrganizationSerializer(OutputSerializer):
     """An organization; `role` is the caller's in it."""
 
     role = serializers.ChoiceField(choices=Role.choices, read_only=True)
@@ -82,7 +83,7 @@ class OrganizationUpdateSerializer(StrictModelSerializer):
         fields = ("name",)
 
 
-class MemberSerializer(serializers.ModelSerializer):
+class MemberSerializer(OutputSerializer):
     """A member of an organization."""
 
     user_id = serializers.IntegerField(read_only=True)
@@ -114,7 +115,7 @@ class MemberUpdateSerializer(StrictSerializer):
     role = StrictChoiceField(choices=Role.choices)
 
 
-class WorkspaceSerializer(serializers.ModelSerializer):
+class WorkspaceSerializer(OutputSerializer):
     """A workspace of an organization."""
 
     organization_id = serializers.IntegerField(read_only=True)

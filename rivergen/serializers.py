@@ -13,6 +13,23 @@ LONGEST_NAME_WORTH_A_SUGGESTION = 64
 MOST_UNKNOWN_NAMES_REPORTED = 50
 
 
+class OutputSerializer(serializers.ModelSerializer):
+    """A serializer that only shows; DRF would build its fields anew for each answer.
+
+    They are built once for the class, which nothing about a request may change, then.
+    """
+
+    @classmethod
+    @functools.cache
+    def shown_fields(cls) -> list[serializers.Field]:
+        """Give the fields, bound to a serializer that shows nothing."""
+        return [*cls().fields.values()]
+
+    @property
+    def _readable_fields(self) -> list[serializers.Field]:
+        return self.shown_fields()
+
+
 class StrictCharField(serializers.CharField):
     """A JSON string, kept to the letter; DRF's also takes numbers and trims."""
 

@@ -7,9 +7,10 @@ from datasources.schemas.catalogue import Kind
 from datasources.schemas.changes import ChangedObject, ChangeKind
 from datasources.schemas.common_types import CommonType
 from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
+from rivergen.serializers import OutputSerializer
 
 
-class SchemaRefreshSerializer(serializers.ModelSerializer):
+class SchemaRefreshSerializer(OutputSerializer):
     """A refresh; what is not known yet is null."""
 
     data_source_id = serializers.IntegerField(read_only=True)
@@ -37,7 +38,7 @@ class SchemaRefreshSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class SchemaSnapshotSerializer(serializers.ModelSerializer):
+class SchemaSnapshotSerializer(OutputSerializer):
     """A snapshot: what was read at `read_at`, and stayed so until the next one."""
 
     snapshot = serializers.IntegerField(

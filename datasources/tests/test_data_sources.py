@@ -1,6 +1,9 @@
 """Create, list, get, delete, history and restore of data sources, over HTTP."""
 
+from unittest import mock
+
 from django.db import transaction
+from rest_framework.serializers import ModelSerializer
 
 from datasources.models import DataSource, DataSourceRevision
 from datasources.querysets import UnrecordedChangeError
@@ -77,6 +80,20 @@ class DataSourceTests(DataSourceTestCase):
             with self.subTest(query=query):
                 response = self.call("get", f"/data-sources?{query}", user=self.viewer)
                 self.assert_error(response, 400, "BAD_REQUEST", query.partition("=")[0])
+
+    def test_builds_no_field_again_for_an_answer(self):
+        calls = (
+            ("get", self.path, None),
+            ("get", "/data-sources", None),
+            ("patch", self.path, {"port": 1}),
+            ("get", f"{self.path}/history", None),
+        )
+        for call in calls:
+            self.assertEqual(self.call(*call, self.editor).status_code, 200)
+        with mock.patch.object(ModelSerializer, "build_field") as build:
+            for call in calls:
+                self.assertEqual(self.call(*call, self.editor).status_code, 200)
+        build.assert_not_called()
 
     def test_deletes_for_admins_only(self):
         self.assert_error(self.call("delete", self.path, user=self.editor), 403, "FORBIDDEN")
