@@ -1,0 +1,29 @@
+"""What only the pages need that a browser shows: sessions, their users, and messages."""
+
+from typing import Any
+
+from django.contrib.auth import middleware as auth
+from django.contrib.messages import middleware as messages
+from django.contrib.sessions import middleware as sessions
+from django.http import HttpRequest
+from django.utils.deprecation import MiddlewareMixin
+
+
+class PagesOnly(MiddlewareMixin):
+    """Lets requests of the API pass by: they bring a token, and have no session."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        is_page = not request.path_info.startswith("/api/")
+        return super().__call__(request) if is_page else self.get_response(request)
+
+
+class SessionMiddleware(PagesOnly, sessions.SessionMiddleware):
+    """The session of a browser."""
+
+
+class AuthenticationMiddleware(PagesOnly, auth.AuthenticationMiddleware):
+    """The user of a session."""
+
+
+class MessageMiddleware(PagesOnly, messages.MessageMiddleware):
+    """What the last page had to say."""

@@ -1,0 +1,29 @@
+"""Sessions are for pages; the API has none."""
+
+from django.contrib.sessions.models import Session
+
+from organizations.testing import APITestCase, bearer, sql
+
+
+class SessionTests(APITestCase):
+    def test_of_a_browser_opens_no_door_of_the_API(self):
+        self.client.force_login(self.editor)
+        response = self.client.get("/api/v1/me")
+        self.assertEqual(response.status_code, 401)
+        self.assertNotIn("Cookie", response.headers.get("Vary", ""))
+
+    def test_of_a_browser_costs_the_API_nothing(self):
+        self.client.force_login(self.editor)
+        Session.objects.all().delete()
+        headers = {"Authorization": bearer(self.editor)}
+        with self.statements() as captured:
+            response = self.client.get("/api/v1/data-sources", headers=headers)
+        self.assertEqual(response.status_code, 200)
+        self.assertFalse([one for one in sql(captured) if "session" in one])
+        self.assertFalse(response.cookies)
+
+    def test_lets_staff_see_pages(self):
+        self.editor.is_staff = True
+        self.editor.save()
+        self.client.force_login(self.editor)
+        self.assertEqual(self.client.get("/admin/").status_code, 200)
