@@ -4,7 +4,7 @@ PYTHON ?= python3
 PYTHON_NEXT ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) python3.13)
 BIN = .venv/bin
 
-.PHONY: run test test-next lint fuzz
+.PHONY: run test test-next lint fuzz bench
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.run
@@ -17,6 +17,9 @@ test-next: .venv-next/installed ## run the tests on Python 3.13 with Django 6.1
 
 fuzz: .venv/installed ## send generated requests to a running server, valid and invalid ones
 	$(BIN)/python -m tests.fuzz
+
+bench: .venv/installed ## measure what a request costs, beside what others would write
+	$(BIN)/python -m bench
 
 lint: .venv/installed ## what CI checks beside the tests
 	$(BIN)/ruff check

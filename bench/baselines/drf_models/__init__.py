@@ -1,0 +1,1 @@
+"""The tables of rivergen as plain Django models."""
