@@ -48,6 +48,7 @@ from datasources.validators import (
     validate_text,
 )
 from organizations.models import Membership, Organization, Role, User, Workspace
+from rivergen.compiled import insert_row, update_row
 from rivergen.constraints import unique
 
 WORKSPACE_GONE = "The workspace has been removed."
@@ -620,9 +621,9 @@ class DataSource(models.Model):
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
         with self._unique_name():
-            super().save(update_fields=[*columns, "version", "updated_at", "updated_by"])
+            update_row(self, [*columns, "version", "updated_at", "updated_by"])
         if differences:
-            DataSourceRevision.objects.create(
+            revision = DataSourceRevision(
                 data_source=self,
                 version=self.version,
                 changed_at=self.updated_at,
@@ -631,6 +632,7 @@ class DataSource(models.Model):
                 request_id=request_id,
                 changes=differences,
             )
+            insert_row(revision)
 
     def _schedule_refresh(self, changed: AbstractSet[str]) -> bool:
         """Say when the schema is to be read next, after a change; give whether that moves.

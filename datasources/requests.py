@@ -1,18 +1,30 @@
 """What a request about one data source brings: which one, which version of it, and whose it is."""
 
+import functools
 from typing import Any
 
 from django.utils.http import parse_etags
 from rest_framework.request import Request
 
 from datasources.models import DataSource, DataSourceRevision
+from datasources.querysets import DataSourceQuerySet
 from organizations.authentication import caller
 from organizations.models import Membership, Role, User
 from organizations.permissions import require_membership, require_role, require_role_anywhere
 from organizations.viewsets import ScopedViewSet
+from rivergen.compiled import CompiledGet
 from rivergen.exceptions import PreconditionFailed
 from rivergen.middleware import request_id
 from rivergen.parsers import MergePatchParser
+
+
+def of_user(user_id: int, pk: int) -> DataSourceQuerySet:
+    """Give the data source, if the user may see it."""
+    return DataSource.objects.for_user(User(pk=user_id)).filter(pk=pk)
+
+
+READ = CompiledGet(DataSource, of_user)
+LOCK = CompiledGet(DataSource, lambda user_id, pk: of_user(user_id, pk).for_update())
 
 
 def find_locked(view: ScopedViewSet, role: Role) -> DataSource:
@@ -21,9 +33,20 @@ def find_locked(view: ScopedViewSet, role: Role) -> DataSource:
     Raises 401, 403 (also below `role`) or 404.
     """
     view.receive_body()
-    data_sources = DataSource.objects.for_user(caller(view.request)).for_update()
-    data_source: DataSource = view.find(data_sources, view.kwargs["data_source_id"])
+    data_source = fetch(view, LOCK)
     require_role(data_source.role, role)
+    return data_source
+
+
+def find_data_source(view: ScopedViewSet) -> DataSource:
+    """Fetch the data source in the path. Raises 401, 403 or 404."""
+    return fetch(view, READ)
+
+
+def fetch(view: ScopedViewSet, get: CompiledGet[DataSource]) -> DataSource:
+    """Fetch the data source in the path, if it is in an organization of the caller's."""
+    get_mine = functools.partial(get, caller(view.request).pk)
+    data_source: DataSource = view.find_by(get_mine, view.kwargs["data_source_id"])
     return data_source
 
 

@@ -20,6 +20,7 @@ from datasources.querysets import DataSourceQuerySet
 from datasources.requests import (
     check_precondition,
     creating_roles,
+    find_data_source,
     find_locked,
     is_merge_patch,
     is_version_meant,
@@ -90,7 +91,7 @@ class DataSourceViewSet(ScopedViewSet):
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
         """Give one data source; 304 if `If-None-Match` names its version."""
-        data_source = self.get_object()
+        data_source = find_data_source(self)
         check_parameters(request)
         if is_known(request, data_source.etag):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": data_source.etag})
@@ -170,9 +171,7 @@ class HistoryViewSet(ScopedViewSet):
     ordering = "-version"
 
     def get_queryset(self) -> QuerySet[DataSourceRevision]:
-        data_sources = DataSource.objects.for_user(caller(self.request))
-        data_source: DataSource = self.find(data_sources, self.kwargs["data_source_id"])
-        return data_source.revisions.all()
+        return find_data_source(self).revisions.all()
 
     @describe(**openapi.HISTORY)
     def list(self, request: Request, data_source_id: str) -> Response:

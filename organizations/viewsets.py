@@ -1,6 +1,7 @@
 """The base of every endpoint whose rows belong to an organization."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig
@@ -44,8 +45,12 @@ class ScopedViewSet(viewsets.GenericViewSet):
 
     def find(self, queryset: Any, text_id: str, field: str = "pk") -> Any:
         """Fetch one row of a scoped queryset by an id of the path; raises 401, 403 or 404."""
+        return self.find_by(lambda number: queryset.get(**{field: number}), text_id)
+
+    def find_by(self, get: Callable[[int], Any], text_id: str) -> Any:
+        """Do so with a function that gives the caller's row, or raises DoesNotExist."""
         try:
-            return queryset.get(**{field: read_id(text_id)})
+            return get(read_id(text_id))
         except ObjectDoesNotExist:
             require_membership(caller(self.request))
             raise NotFound from None

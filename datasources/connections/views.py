@@ -15,8 +15,7 @@ from datasources.connections.models import ConnectionTest, configuration_of
 from datasources.connections.requests import read_draft, read_fingerprint, start_test
 from datasources.connections.serializers import ConnectionTestSerializer, SourceTypeSerializer
 from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
-from datasources.models import DataSource
-from datasources.requests import check_precondition, find_locked, recorded
+from datasources.requests import check_precondition, find_data_source, find_locked, recorded
 from datasources.views import data_source_response
 from organizations.authentication import caller
 from organizations.models import Role
@@ -38,8 +37,7 @@ class ConnectionTestViewSet(ScopedViewSet):
         """Test a data source as it is stored (editor, admin, owner)."""
         self.receive_body()
         with transaction.atomic():
-            data_sources = DataSource.objects.for_user(caller(request))
-            data_source: DataSource = self.find(data_sources, data_source_id)
+            data_source = find_data_source(self)
             require_role(data_source.role, Role.EDITOR)
             read_no_body(request, parameters=["wait"])
             seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)

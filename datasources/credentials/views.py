@@ -10,8 +10,7 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.credentials import openapi
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.models import DataSource
-from datasources.requests import check_precondition, find_locked, recorded
-from organizations.authentication import caller
+from datasources.requests import check_precondition, find_data_source, find_locked, recorded
 from organizations.models import Role
 from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
@@ -30,8 +29,7 @@ class CredentialsViewSet(ScopedViewSet):
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
         """Tell which secrets are set, by whom and when; never a value."""
-        data_sources = DataSource.objects.for_user(caller(request))
-        data_source: DataSource = self.find(data_sources, data_source_id)
+        data_source = find_data_source(self)
         check_parameters(request)
         return credentials_response(data_source, "Credentials retrieved successfully")
 

@@ -8,8 +8,7 @@ from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from datasources.models import DataSource
-from datasources.requests import find_locked
+from datasources.requests import find_data_source, find_locked
 from datasources.schemas import openapi
 from datasources.schemas.exceptions import SchemaNotRead
 from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
@@ -118,10 +117,3 @@ class SchemaViewSet(ScopedViewSet):
             "Schema changes retrieved successfully",
             pagination=page.pagination(**ends),
         )
-
-
-def find_data_source(view: ScopedViewSet) -> DataSource:
-    """Give the data source in the path. Raises 401, 403 or 404."""
-    data_sources = DataSource.objects.for_user(caller(view.request))
-    data_source: DataSource = view.find(data_sources, view.kwargs["data_source_id"])
-    return data_source

@@ -1,0 +1,114 @@
+"""Queries that are compiled once.
+
+To build the query of one data source and to compile it takes Django several times as long as to
+have it run and to read its row. Only some ids differ from one time to the next.
+"""
+
+import functools
+from collections.abc import Callable, Collection
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import connection
+from django.db.models import Field, Model, QuerySet
+from django.db.models.sql.compiler import SQLCompiler
+
+Row = TypeVar("Row", bound=Model)
+
+# Stand for the ids while it is compiled; no id is negative.
+USER_ID, PK = PLACEHOLDERS = (-1_000_000_007, -1_000_000_009)
+
+
+class Compiled(NamedTuple):
+    """What a queryset comes to."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    compiler: SQLCompiler
+    converters: dict[int, Any]
+    names: list[str]
+
+
+class CompiledGet(Generic[Row]):
+    """`queryset.get()` for a queryset that depends on the ids of a user and of a row alone.
+
+    It has the columns of one model, and annotations.
+    """
+
+    def __init__(self, model: type[Row], build: Callable[[int, int], QuerySet[Row]]) -> None:
+        """`build` gives the queryset; it compares both ids, each once, as they are."""
+        self._model = model
+        self._build = build
+
+    def __call__(self, user_id: int, pk: int) -> Row:
+        """Fetch the row. Raises ObjectDoesNotExist."""
+        sql, parameters, compiler, converters, names = self._compiled
+        ids = {USER_ID: user_id, PK: pk}
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [ids.get(value, value) for value in parameters])
+            row = cursor.fetchone()
+        if row is None:
+            raise ObjectDoesNotExist
+        [values] = compiler.apply_converters([row], converters)
+        found = self._model.from_db(connection.alias, names, values[: len(names)])
+        for name, column in compiler.annotation_col_map.items():
+            setattr(found, name, values[column])
+        return found
+
+    @functools.cached_property
+    def _compiled(self) -> Compiled:
+        """Write the SQL; one with a lock wants to be in a transaction, as when it is run."""
+        query = self._build(USER_ID, PK).query
+        compiler = query.get_compiler(connection.alias)
+        sql, parameters = compiler.as_sql()
+        assert [*map(parameters.count, PLACEHOLDERS)] == [1, 1], "Each id must be compared once."
+        columns = compiler.klass_info["select_fields"]
+        assert columns == [*range(len(columns))], "The columns of the model come first."
+        names = [compiler.select[column][0].target.attname for column in columns]
+        converters = compiler.get_converters([expression for expression, *_ in compiler.select])
+        return Compiled(sql, tuple(parameters), compiler, converters, names)
+
+
+def update_row(row: Model, columns: Collection[str]) -> None:
+    """Do as `row.save(update_fields=columns)` does, for a row that is locked; without signals."""
+    sql, fields = _update(type(row), frozenset(columns))
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*_values(row, fields), row.pk])
+
+
+def insert_row(row: Model) -> None:
+    """Do as `row.save()` does for a new row, whose id nobody wants to know; without signals."""
+    sql, fields = _insert(type(row))
+    with connection.cursor() as cursor:
+        cursor.execute(sql, _values(row, fields))
+
+
+@functools.cache
+def _update(model: type[Model], columns: frozenset[str]) -> tuple[str, list[Field]]:
+    all_fields = model._meta.concrete_fields
+    fields = [field for field in all_fields if {field.name, field.attname} & columns]
+    assignments = ", ".join(f"{_quoted(field.column)} = {_placeholder(field)}" for field in fields)
+    where = f"{_quoted(model._meta.pk.column)} = %s"
+    return f"UPDATE {_quoted(model._meta.db_table)} SET {assignments} WHERE {where}", fields
+
+
+@functools.cache
+def _insert(model: type[Model]) -> tuple[str, list[Field]]:
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    names = ", ".join(_quoted(field.column) for field in fields)
+    values = ", ".join(map(_placeholder, fields))
+    return f"INSERT INTO {_quoted(model._meta.db_table)} ({names}) VALUES ({values})", fields
+
+
+def _placeholder(field: Field) -> str:
+    is_array = isinstance(field, ArrayField)
+    return f"%s::{field.db_type(connection)}" if is_array else "%s"
+
+
+def _quoted(name: str | None) -> str:
+    return connection.ops.quote_name(name or "")
+
+
+def _values(row: Model, fields: list[Field]) -> list[Any]:
+    return [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
