@@ -133,6 +133,17 @@ async def check_far_end(
         raise ConnectionFailure(code) from None
 
 
+async def readable(listener: socket.socket) -> None:
+    """Return when a client waits to be accepted."""
+    loop = asyncio.get_running_loop()
+    waits = asyncio.Event()
+    loop.add_reader(listener, waits.set)
+    try:
+        await waits.wait()
+    finally:
+        loop.remove_reader(listener)
+
+
 class LocalConnection(SSHLocalPortForwarder):
     """A connection to the forwarded port; its transport is noted in `opened`."""
 
@@ -158,7 +169,8 @@ async def forwarded(
 
     Gives the task that does so; it ends if it can accept no more. asyncssh's own listener asks the
     resolver for the name of loopback, and leaves connections open whose client does not read;
-    asyncio's server leaves those open that it has accepted in the moment in which it is closed.
+    asyncio's server, and its `sock_accept`, leave those open that they have accepted in the moment
+    in which they are stopped.
     """
     loop = asyncio.get_running_loop()
     opened: WeakSet[Any] = WeakSet()
@@ -168,7 +180,12 @@ async def forwarded(
 
     async def accept() -> None:
         while True:
-            client, _ = await loop.sock_accept(listener)
+            await readable(listener)
+            try:
+                client, _ = listener.accept()
+            except BlockingIOError:
+                continue  # it has thought better of it
+            client.setblocking(False)
             await loop.connect_accepted_socket(
                 lambda: LocalConnection(connection, open_channel, opened), client
             )
