@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
 from organizations.testing import bearer
+from rivergen.compiled import CompiledGet
 from rivergen.tests.outage import without_database
 
 JSON = "application/json"
@@ -118,7 +119,7 @@ class EnvelopeTests(DataSourceTestCase):
     def test_a_bug_is_500_without_internals_and_its_traceback_is_logged(self):
         bug = RuntimeError("SELECT secret FROM vault")
         with (
-            mock.patch.object(DataSource.objects, "for_user", side_effect=bug),
+            mock.patch.object(CompiledGet, "__call__", side_effect=bug),
             self.assertLogs("rivergen.errors", logging.ERROR) as logs,
         ):
             response = self.call("get", self.path, user=self.editor)
@@ -149,7 +150,7 @@ class EnvelopeTests(DataSourceTestCase):
         for failure in (OperationalError("server closed: db.internal"), InterfaceError("closed")):
             with (
                 self.subTest(failure=failure),
-                mock.patch.object(DataSource.objects, "for_user", side_effect=failure),
+                mock.patch.object(CompiledGet, "__call__", side_effect=failure),
             ):
                 response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
                 self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
@@ -189,7 +190,7 @@ class EnvelopeTests(DataSourceTestCase):
     def test_the_log_has_the_request_id(self):
         bug = RuntimeError("boom")
         headers = {"X-Request-ID": "abc.1"}
-        with mock.patch.object(DataSource.objects, "for_user", side_effect=bug):
+        with mock.patch.object(CompiledGet, "__call__", side_effect=bug):
             lines = self.logged("get", self.path, user=self.editor, headers=headers)
         error, request = lines  # and none of Django's own
         self.assertIn("ERROR rivergen.errors [abc.1]", error)
