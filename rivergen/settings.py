@@ -125,7 +125,7 @@ def read_database(name: str) -> dict[str, Any]:
         )
     # A server that accepts and then says nothing is out of reach as well.
     options = {"connect_timeout": DATABASE_CONNECT_TIMEOUT_SECONDS, **database.get("OPTIONS", {})}
-    return {**database, "OPTIONS": options}
+    return {**database, "ENGINE": "rivergen.postgresql", "OPTIONS": options}
 
 
 DEBUG = read_bool("DEBUG")

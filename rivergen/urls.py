@@ -12,8 +12,8 @@ admin.site.site_url = "/api/docs"
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("api/v1/", include("organizations.urls")),
     path("api/v1/", include("datasources.urls")),
+    path("api/v1/", include("organizations.urls")),
     path("api/v1/openapi.json", OpenAPIView.as_view(), name="openapi"),
     path("api/docs", DocsView.as_view(url_name="openapi")),
     path("healthz", healthz),
