@@ -64,12 +64,12 @@ def creating_roles(user: User) -> dict[int, str]:
 
 def recorded(request: Request) -> dict[str, Any]:
     """Say how the history records a change by this request; the row is locked already."""
-    return {
-        "user": caller(request),
-        "origin": DataSourceRevision.Origin.API,
-        "request_id": request_id.get(),
-        "is_locked": True,
-    }
+    return {**recorded_as(caller(request), DataSourceRevision.Origin.API), "is_locked": True}
+
+
+def recorded_as(user: User, origin: str) -> dict[str, Any]:
+    """Say how the history records a change by the request at hand, whichever way it came in."""
+    return {"user": user, "origin": origin, "request_id": request_id.get()}
 
 
 def is_version_meant(request: Request, data_source: DataSource) -> bool:

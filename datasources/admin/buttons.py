@@ -16,6 +16,7 @@ from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for, waiting_
 from datasources.history import DataSourceRevision
 from datasources.jobs import has_worker
 from datasources.models import DataSource
+from datasources.requests import recorded_as
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.requests import start_refresh
 from organizations.models import User
@@ -55,9 +56,8 @@ def test_connection(request: HttpRequest, pk: int) -> Told:
         test = start_test(
             data_source, configuration_of(data_source), is_stored=True, user=staff(request)
         )
-    wait_a_while(test)
-    if test.finished_at is None:
-        return told_to_wait()
+    if not_yet := wait_a_while(test):
+        return not_yet
     result = test.result()
     if not result["ok"]:
         return Told(messages.ERROR, f"It does not connect: {result['message']} ({result['code']})")
@@ -69,9 +69,8 @@ def refresh_schema(request: HttpRequest, pk: int) -> Told:
     """Have a worker read the schema; give how it ended, if it does in time."""
     with transaction.atomic():
         refresh = start_refresh(lock(pk), staff(request))
-    wait_a_while(refresh)
-    if refresh.finished_at is None:
-        return told_to_wait()
+    if not_yet := wait_a_while(refresh):
+        return not_yet
     if not refresh.ok:
         sentence = f"The schema could not be read: {refresh.message} ({refresh.code})"
         return Told(messages.ERROR, sentence)
@@ -133,12 +132,7 @@ def lock_shown(request: HttpRequest, pk: int) -> DataSource:
 
 def recorded(request: HttpRequest) -> dict[str, Any]:
     """Say how the history records a change by a button; the row is locked already."""
-    return {
-        "user": staff(request),
-        "origin": DataSourceRevision.Origin.ADMIN,
-        "request_id": request_id.get(),
-        "is_locked": True,
-    }
+    return {**recorded_as(staff(request), DataSourceRevision.Origin.ADMIN), "is_locked": True}
 
 
 def staff(request: HttpRequest) -> User:
@@ -147,15 +141,14 @@ def staff(request: HttpRequest) -> User:
     return request.user
 
 
-def wait_a_while(job: ConnectionTest | SchemaRefresh) -> None:
-    """Wait for the end, if a worker is there to bring it, and a place to wait at."""
+def wait_a_while(job: ConnectionTest | SchemaRefresh) -> Told | None:
+    """Wait for the end, if a worker is there to bring it, and a place to wait at.
+
+    Gives what to tell if it has not come.
+    """
+    if not has_worker():
+        return Told(messages.WARNING, NO_WORKER)
     with waiting_place() as has_place:
-        if has_place and has_worker():
+        if has_place:
             wait_for(job, WAIT_MAX_SECONDS)
-
-
-def told_to_wait() -> Told:
-    """Say why there is no result yet."""
-    if has_worker():
-        return Told(messages.WARNING, STILL_RUNNING)
-    return Told(messages.WARNING, NO_WORKER)
+    return Told(messages.WARNING, STILL_RUNNING) if job.finished_at is None else None

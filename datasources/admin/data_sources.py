@@ -24,8 +24,8 @@ from datasources.admin.schema import schema_page
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.models import DataSource, DataSourceRevision
 from datasources.querysets import SEARCHED_FIELDS
+from datasources.requests import recorded_as
 from datasources.schemas.models import SchemaSnapshot
-from rivergen.middleware import request_id
 from rivergen.requests import read_id
 
 TEMPLATES = "admin/datasources/datasource"
@@ -99,16 +99,12 @@ class DataSourceAdmin(admin.ModelAdmin):
         return super().get_form(request, *args, fields=columns, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: DataSource, form: Any, change: bool) -> None:
-        user = buttons.staff(request)
-        recorded: dict[str, Any] = {
-            "origin": DataSourceRevision.Origin.ADMIN,
-            "request_id": request_id.get(),
-        }
+        recorded = recorded_as(buttons.staff(request), DataSourceRevision.Origin.ADMIN)
         if change:
-            obj.apply_changes(form.changes, user=user, **recorded)
-            obj.set_credentials(form.credentials, user=user, **recorded)
+            obj.apply_changes(form.changes, **recorded)
+            obj.set_credentials(form.credentials, **recorded)
         else:
-            obj.created_by = obj.updated_by = user
+            obj.created_by = obj.updated_by = recorded.pop("user")
             obj.save(**recorded)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
