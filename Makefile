@@ -3,17 +3,19 @@
 PYTHON ?= python3
 PYTHON_NEXT ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) python3.13)
 BIN = .venv/bin
+# Two at a time, those of a class together.
+TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 
 .PHONY: run test test-next lint fuzz bench
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.run
 
-test: .venv/installed ## run the tests, two at a time, those of a class together
-	$(BIN)/pytest --numprocesses 2 --dist loadscope
+test: .venv/installed ## run the tests
+	$(BIN)/pytest $(TWO_AT_A_TIME)
 
 test-next: .venv-next/installed ## run the tests on Python 3.13 with Django 6.1
-	.venv-next/bin/pytest --numprocesses 2 --dist loadscope
+	.venv-next/bin/pytest $(TWO_AT_A_TIME)
 
 fuzz: .venv/installed ## send generated requests to a running server, valid and invalid ones
 	$(BIN)/python -m tests.fuzz
