@@ -71,7 +71,7 @@ def page_of_history(
 def overtaken(data_source: DataSource, shown_version: int | None) -> list[str]:
     """Say who has changed what since a page showed the data source, newest first."""
     revisions = data_source.revisions.select_related("changed_by")
-    later = revisions.filter(version__gt=shown_version or 0)[: REVISIONS_NAMED_MAX + 1]
+    later = [*revisions.filter(version__gt=shown_version or 0)[: REVISIONS_NAMED_MAX + 1]]
     sentences = [in_a_sentence(revision) for revision in later[:REVISIONS_NAMED_MAX]]
     if len(later) > REVISIONS_NAMED_MAX:
         sentences.append("There are earlier changes, too; the history has them.")

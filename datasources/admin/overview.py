@@ -23,11 +23,14 @@ def overview() -> dict[str, Any]:
     since = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS - 1)
     overdue = DataSource.objects.overdue_for_refresh()
     failed = failed_tests(since).select_related("data_source__organization")
-    by_status = dict(DataSource.objects.order_by().values_list("status").annotate(Count("pk")))
+    by_type = sources_by_type()
+    by_status = Counter[str]()
+    for bar in by_type:
+        by_status.update(dict(bar.parts))
     return {
-        "total": sum(by_status.values()),
-        "by_status": [(status, by_status.get(status, 0)) for status in DataSource.Status],
-        "sources_chart": stacked_bars(sources_by_type()),
+        "total": by_status.total(),
+        "by_status": [(status, by_status[status]) for status in DataSource.Status],
+        "sources_chart": stacked_bars(by_type),
         "tests_chart": columns(tests_by_hour(since)),
         "failures": failures_by_code(since),
         "failed_tests": failed.exclude(data_source=None).order_by("-requested_at")[:NAMED_MAX],

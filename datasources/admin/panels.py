@@ -22,5 +22,5 @@ def panels(data_source: DataSource, user: User) -> dict[str, Any]:
         "may_confirm": may_confirm,
         "last_test": data_source.last_test,
         "last_refresh": SchemaRefresh.objects.filter(data_source=data_source).first(),
-        "last_snapshot": data_source.schema_snapshots.select_related("content").first(),
+        "last_snapshot": data_source.schema_snapshots.summaries().first(),
     }

@@ -28,7 +28,7 @@ def schema_page(data_source: DataSource, parameters: QueryDict) -> dict[str, Any
     snapshot = snapshot or snapshots.first()
     context = {
         "last_refresh": SchemaRefresh.objects.filter(data_source=data_source).first(),
-        "snapshots": snapshots.defer("row_estimates", "content__names")[:SNAPSHOTS_MAX],
+        "snapshots": data_source.schema_snapshots.summaries()[:SNAPSHOTS_MAX],
         "snapshot": snapshot,
     }
     if snapshot is None:

@@ -112,6 +112,10 @@ class SchemaBlock(models.Model):
 class SchemaSnapshotQuerySet(models.QuerySet["SchemaSnapshot"]):
     """Snapshots of any data sources."""
 
+    def summaries(self) -> Self:
+        """Fetch how many tables and columns there are, and nothing that grows with their number."""
+        return self.select_related("content").defer("row_estimates", "content__names")
+
     def outdated(self, count: int, days: int) -> Self:
         """Restrict to those that are not to be kept: never the last one, as nothing replaced it."""
         ranked = SchemaSnapshot.objects.annotate(

@@ -67,8 +67,7 @@ class SchemaViewSet(ScopedViewSet):
     ordering = "-number"
 
     def get_queryset(self) -> QuerySet[SchemaSnapshot]:
-        snapshots = find_data_source(self).schema_snapshots.select_related("content")
-        return snapshots.defer("row_estimates", "content__names")
+        return find_data_source(self).schema_snapshots.summaries()
 
     @describe(**openapi.SNAPSHOTS)
     def list(self, request: Request, data_source_id: str) -> Response:

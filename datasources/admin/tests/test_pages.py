@@ -201,7 +201,7 @@ class OverviewTests(PageTestCase):
         )
         with self.statements() as captured:
             self.get(OVERVIEW)
-        self.assertEqual((few, len(sql(captured))), (9, 9), sql(captured))
+        self.assertEqual((few, len(sql(captured))), (8, 8), sql(captured))
 
     def make_test(self, code: str, days_ago: int = 0) -> None:
         """Have a test end so; the data source was not changed since."""
