@@ -12,11 +12,10 @@ from datasources.declarations.reading import Declarations
 from datasources.declarations.references import resolve_for
 from datasources.declarations.text import Document
 from datasources.history import DataSourceRevision
-from datasources.requests import creating_roles
+from datasources.requests import creating_roles, recorded_as
 from organizations.authentication import caller
 from organizations.models import Organization, Role
 from organizations.permissions import require_role
-from rivergen.middleware import request_id
 from rivergen.requests import read_body, read_switch
 
 # All of them in one transaction, in a request.
@@ -41,9 +40,7 @@ def read_application(request: Request) -> Applier:
         declarations,
         organization,
         partial(resolve_for, organization.pk),
-        user=user,
-        origin=DataSourceRevision.Origin.API,
-        request_id=request_id.get(),
+        **recorded_as(user, DataSourceRevision.Origin.API),
     )
 
 
