@@ -76,16 +76,18 @@ def content_length(head: bytes) -> int:
     return 0
 
 
-def measure(port: int, pid: int, make_request: MakeRequest, requests: int) -> Measurement:
-    """Send so many requests over 16 connections to the server whose main process is `pid`."""
+def measure(
+    port: int, pid: int, make_request: MakeRequest, requests: int, connections: int = CONNECTIONS
+) -> Measurement:
+    """Send so many requests to the server whose main process is `pid`."""
     selector = selectors.DefaultSelector()
-    connections = [Connection(port) for _ in range(CONNECTIONS)]
-    for connection in connections:
+    opened = [Connection(port) for _ in range(connections)]
+    for connection in opened:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     before, started_at = cpu_seconds(pid), time.perf_counter()
     latencies: list[float] = []
     sent = 0
-    for connection in connections:
+    for connection in opened:
         connection.send(make_request(sent))
         sent += 1
     while len(latencies) < requests:
@@ -99,7 +101,7 @@ def measure(port: int, pid: int, make_request: MakeRequest, requests: int) -> Me
                 sent += 1
     seconds = time.perf_counter() - started_at
     spent = cpu_seconds(pid) - before
-    for connection in connections:
+    for connection in opened:
         connection.socket.close()
     return Measurement(len(latencies), seconds, spent, latencies)
 

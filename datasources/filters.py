@@ -1,11 +1,13 @@
 """What `GET /data-sources` can be narrowed by (contract, section 5)."""
 
 import re
+from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
 from django import forms
+from django.http import QueryDict
 from drf_spectacular.utils import extend_schema_field
 
 from datasources.models import DataSource
@@ -134,6 +136,12 @@ class DataSourceFilter(django_filters.FilterSet):
     class Meta:
         model = DataSource
         fields: list[Any] = []
+
+    def __init__(self, data: QueryDict, *args: Any, **kwargs: Any) -> None:
+        # The base class copies each filter for each request, and makes a form of all.
+        filters = type(self).base_filters
+        self.base_filters = OrderedDict((name, filters[name]) for name in filters if name in data)
+        super().__init__(data, *args, **kwargs)
 
     def filter_search(
         self, queryset: DataSourceQuerySet, name: str, value: str

@@ -98,6 +98,18 @@ SCHEMA_FIELDS = frozenset(DESTINATION_FIELDS) | {
 }
 
 
+def list_indexes(field: str, suffix: str) -> list[models.Index]:
+    """Give the indexes that a list is read from in one `?ordering=`, page by page.
+
+    One is for a single organization. In the other, the caller's organizations are looked for among
+    all, which is less work than to sort what they have if that is much.
+    """
+    return [
+        models.Index(fields=["organization", field, "id"], name=f"data_source_by_{suffix}"),
+        models.Index(fields=[field, "id", "organization"], name=f"data_source_all_by_{suffix}"),
+    ]
+
+
 class DataSource(models.Model):
     """A configured connection to a database, warehouse or file of an organization."""
 
@@ -230,13 +242,18 @@ class DataSource(models.Model):
             )
         ]
         indexes = [
-            # `?organization_id=`, by each `?ordering=`.
-            models.Index(fields=["organization", "name", "id"], name="data_source_by_name"),
+            *list_indexes("name", "name"),
+            *list_indexes("created_at", "created"),
+            *list_indexes("updated_at", "updated"),
+            # Those that few have of many: `?workspace_id=`, `?type=` and so on.
+            models.Index(fields=["workspace", "name", "id"], name="data_source_of_workspace"),
+            models.Index(fields=["organization", "type", "name", "id"], name="data_source_type"),
             models.Index(
-                fields=["organization", "created_at", "id"], name="data_source_by_created"
+                fields=["organization", "status", "name", "id"], name="data_source_status"
             ),
             models.Index(
-                fields=["organization", "updated_at", "id"], name="data_source_by_updated"
+                fields=["organization", "credentials_status", "name", "id"],
+                name="data_source_credentials",
             ),
             models.Index(
                 "schema_next_refresh_at",

@@ -41,6 +41,15 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
             organization__memberships__user__is_active=True,
         ).annotate(role=models.F("organization__memberships__role"))
 
+    def in_organizations(self, ids: Iterable[int]) -> Self:
+        """Restrict to these organizations.
+
+        A list is read by this rather than by `for_user`: the database plans well for organizations
+        that it is told, and badly for those it finds on the way, some of which are a thousand times
+        as large as others.
+        """
+        return self.filter(organization_id__in=[*ids])
+
     def for_update(self) -> Self:
         """Lock the rows until the transaction ends, for `apply_changes(…, is_locked=True)`.
 

@@ -12,7 +12,7 @@ from organizations.authentication import caller
 from organizations.models import Membership, Role, User
 from organizations.permissions import require_membership, require_role, require_role_anywhere
 from organizations.viewsets import ScopedViewSet
-from rivergen.compiled import CompiledGet
+from rivergen.compiled import CompiledGet, CompiledQuery
 from rivergen.exceptions import PreconditionFailed
 from rivergen.middleware import request_id
 from rivergen.parsers import MergePatchParser
@@ -25,6 +25,9 @@ def of_user(user_id: int, pk: int) -> DataSourceQuerySet:
 
 READ = CompiledGet(DataSource, of_user)
 LOCK = CompiledGet(DataSource, lambda user_id, pk: of_user(user_id, pk).for_update())
+MEMBERSHIPS = CompiledQuery(
+    lambda user_id: Membership.objects.for_user(User(pk=user_id)).values_list("organization_id")
+)
 
 
 def find_locked(view: ScopedViewSet, role: Role) -> DataSource:
@@ -48,6 +51,11 @@ def fetch(view: ScopedViewSet, get: CompiledGet[DataSource]) -> DataSource:
     get_mine = functools.partial(get, caller(view.request).pk)
     data_source: DataSource = view.find_by(get_mine, view.kwargs["data_source_id"])
     return data_source
+
+
+def organizations_of(user: User) -> list[int]:
+    """Give the ids of the organizations that an active user belongs to."""
+    return [organization_id for (organization_id,) in MEMBERSHIPS.rows(user.pk)]
 
 
 def creating_roles(user: User) -> dict[int, str]:

@@ -24,6 +24,7 @@ from datasources.requests import (
     find_locked,
     is_merge_patch,
     is_version_meant,
+    organizations_of,
     recorded,
 )
 from datasources.serializers import (
@@ -65,7 +66,7 @@ class DataSourceViewSet(ScopedViewSet):
     ordering_fields = ("name", "created_at", "updated_at")
 
     def get_queryset(self) -> DataSourceQuerySet:
-        return DataSource.objects.for_user(caller(self.request))
+        return DataSource.objects.in_organizations(organizations_of(caller(self.request)))
 
     @describe(**openapi.LIST)
     def list(self, request: Request) -> Response:

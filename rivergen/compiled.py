@@ -5,6 +5,7 @@ have it run and to read its row. Only some ids differ from one time to the next.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Collection
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -16,8 +17,8 @@ from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row", bound=Model)
 
-# Stand for the ids while it is compiled; no id is negative.
-USER_ID, PK = PLACEHOLDERS = (-1_000_000_007, -1_000_000_009)
+# Stand for the ids while a query is compiled; no id is negative.
+PLACEHOLDERS = (-1_000_000_007, -1_000_000_009)
 
 
 class Compiled(NamedTuple):
@@ -27,47 +28,56 @@ class Compiled(NamedTuple):
     parameters: tuple[Any, ...]
     compiler: SQLCompiler
     converters: dict[int, Any]
-    names: list[str]
 
 
-class CompiledGet(Generic[Row]):
-    """`queryset.get()` for a queryset that depends on the ids of a user and of a row alone.
+class CompiledQuery:
+    """A queryset that depends on one or two ids alone."""
 
-    It has the columns of one model, and annotations.
-    """
-
-    def __init__(self, model: type[Row], build: Callable[[int, int], QuerySet[Row]]) -> None:
-        """`build` gives the queryset; it compares both ids, each once, as they are."""
-        self._model = model
+    def __init__(self, build: Callable[..., QuerySet[Any, Any]]) -> None:
+        """`build` gives the queryset for the ids; it compares each of them once, as it is."""
         self._build = build
 
-    def __call__(self, user_id: int, pk: int) -> Row:
-        """Fetch the row. Raises ObjectDoesNotExist."""
-        sql, parameters, compiler, converters, names = self._compiled
-        ids = {USER_ID: user_id, PK: pk}
+    def rows(self, *ids: int) -> list[Any]:
+        """Run it; give what is selected, row by row."""
+        sql, parameters, compiler, converters = self._compiled
+        values = dict(zip(PLACEHOLDERS, ids, strict=False))
         with connection.cursor() as cursor:
-            cursor.execute(sql, [ids.get(value, value) for value in parameters])
-            row = cursor.fetchone()
-        if row is None:
-            raise ObjectDoesNotExist
-        [values] = compiler.apply_converters([row], converters)
-        found = self._model.from_db(connection.alias, names, values[: len(names)])
-        for name, column in compiler.annotation_col_map.items():
-            setattr(found, name, values[column])
-        return found
+            cursor.execute(sql, [values.get(value, value) for value in parameters])
+            return [*compiler.apply_converters(cursor.fetchall(), converters)]
 
     @functools.cached_property
     def _compiled(self) -> Compiled:
         """Write the SQL; one with a lock wants to be in a transaction, as when it is run."""
-        query = self._build(USER_ID, PK).query
-        compiler = query.get_compiler(connection.alias)
+        placeholders = PLACEHOLDERS[: len(inspect.signature(self._build).parameters)]
+        compiler = self._build(*placeholders).query.get_compiler(connection.alias)
         sql, parameters = compiler.as_sql()
-        assert [*map(parameters.count, PLACEHOLDERS)] == [1, 1], "Each id must be compared once."
+        assert {*map(parameters.count, placeholders)} == {1}, "Each id must be compared once."
+        converters = compiler.get_converters([expression for expression, *_ in compiler.select])
+        return Compiled(sql, tuple(parameters), compiler, converters)
+
+
+class CompiledGet(CompiledQuery, Generic[Row]):
+    """`queryset.get()`, of a queryset with the columns of one model, and annotations."""
+
+    def __init__(self, model: type[Row], build: Callable[[int, int], QuerySet[Row]]) -> None:
+        super().__init__(build)
+        self._model = model
+
+    def __call__(self, *ids: int) -> Row:
+        """Fetch the row. Raises ObjectDoesNotExist."""
+        for values in self.rows(*ids):
+            found = self._model.from_db(connection.alias, self._names, values[: len(self._names)])
+            for name, column in self._compiled.compiler.annotation_col_map.items():
+                setattr(found, name, values[column])
+            return found
+        raise ObjectDoesNotExist
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        compiler = self._compiled.compiler
         columns = compiler.klass_info["select_fields"]
         assert columns == [*range(len(columns))], "The columns of the model come first."
-        names = [compiler.select[column][0].target.attname for column in columns]
-        converters = compiler.get_converters([expression for expression, *_ in compiler.select])
-        return Compiled(sql, tuple(parameters), compiler, converters, names)
+        return [compiler.select[column][0].target.attname for column in columns]
 
 
 def update_row(row: Model, columns: Collection[str]) -> None:

@@ -3,9 +3,11 @@
 import copy
 import functools
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from rest_framework import serializers
 
@@ -13,21 +15,60 @@ LONGEST_NAME_WORTH_A_SUGGESTION = 64
 MOST_UNKNOWN_NAMES_REPORTED = 50
 
 
+# What these fields show is what a model has: text, numbers and JSON.
+SHOWN_AS_STORED = (
+    *(serializers.BooleanField, serializers.CharField, serializers.ChoiceField),
+    *(serializers.DictField, serializers.IntegerField, serializers.ListField),
+)
+
+
+class ShownField(NamedTuple):
+    """How to show one field of a row."""
+
+    name: str
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any] | None  # None: as it is
+
+
+def writer(field: serializers.Field) -> Callable[[Any], Any] | None:
+    """Give how a field writes a value; None if it leaves it as it is."""
+    if isinstance(field, SHOWN_AS_STORED):
+        return None
+    return utc_text if isinstance(field, serializers.DateTimeField) else field.to_representation
+
+
+def utc_text(moment: datetime) -> str:
+    """Write a time as the contract has it: ISO 8601, in UTC, with a Z."""
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
 class OutputSerializer(serializers.ModelSerializer):
     """A serializer that only shows; DRF would build its fields anew for each answer.
 
-    They are built once for the class, which nothing about a request may change, then.
+    They are built once for the class, which nothing about a request may change, then. And DRF asks
+    each field anew, of each row, where its value is and how to write it, though most stay as they
+    are.
     """
 
     @classmethod
     @functools.cache
-    def shown_fields(cls) -> list[serializers.Field]:
-        """Give the fields, bound to a serializer that shows nothing."""
-        return [*cls().fields.values()]
+    def shown_fields(cls) -> list[ShownField]:
+        """Say how to show each field."""
+        return [
+            ShownField(
+                name,
+                attrgetter(field.source or name),
+                writer(field),
+            )
+            for name, field in cls().fields.items()
+        ]
 
-    @property
-    def _readable_fields(self) -> list[serializers.Field]:
-        return self.shown_fields()
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        shown = {}
+        for name, read, write in self.shown_fields():
+            value = read(instance)
+            shown[name] = value if write is None or value is None else write(value)
+        return shown
 
 
 class StrictCharField(serializers.CharField):

@@ -259,7 +259,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["organizations.permissions.IsOrganizationMember"],
     "DEFAULT_PARSER_CLASSES": ["rivergen.parsers.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["rivergen.renderers.FastJSONRenderer"],
     "DEFAULT_THROTTLE_CLASSES": ["rivergen.throttling.UserThrottle"],
     # How many proxies in front add their client's address to X-Forwarded-For.
     "NUM_PROXIES": read_number("NUM_PROXIES", default=0, low=0, high=10),

@@ -43,13 +43,13 @@ class DataSourceTests(DataSourceTestCase):
         )
         self.assertEqual((again.status_code, again.content), (304, b""))
 
-    def test_lists_in_one_statement_what_the_caller_may_see(self):
+    def test_lists_in_two_statements_what_the_caller_may_see(self):
         DataSource.objects.create(
             workspace=self.workspace, name="Orders", type="csv", tags=["a", "b"]
         )
         with self.statements() as captured:
             response = self.call("get", "/data-sources", user=self.viewer)
-        self.assertEqual(len(sql(captured)), 1)
+        self.assertEqual(len(sql(captured)), 2)
         names = [row["name"] for row in response.json()["data"]]
         self.assertEqual(names, ["Orders", "Production PostgreSQL"])
         self.assertEqual(self.call("get", "/data-sources", user=self.stranger).json()["data"], [])
