@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from datasources.history import DataSourceRevision
 from organizations.models import User
+from rivergen.lookups import AnyOf
 
 if TYPE_CHECKING:
     from datasources.models import DataSource
@@ -48,7 +49,7 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         that it is told, and badly for those it finds on the way, some of which are a thousand times
         as large as others.
         """
-        return self.filter(organization_id__in=[*ids])
+        return self.filter(AnyOf(models.F("organization_id"), [*ids]))
 
     def for_update(self) -> Self:
         """Lock the rows until the transaction ends, for `apply_changes(…, is_locked=True)`.

@@ -39,7 +39,7 @@ class PlanTests(DataSourceTestCase):
         )
         workspaces = [cls.workspace, *(other.workspaces.get() for other in others)]
         # As Django does: a history is not what this is about.
-        models.QuerySet(DataSource).bulk_create(
+        models.QuerySet[DataSource](DataSource).bulk_create(
             DataSource(
                 organization_id=workspace.organization_id,
                 workspace=workspace,
