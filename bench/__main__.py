@@ -2,8 +2,8 @@
 
 Serves each system in turn, two processes on the same database and the same rows, and sends it
 updates, reads and lists over 16 keep-alive connections, in alternating rounds. What counts is the
-CPU time of the server's processes; requests in a second and latencies stand beside it. Prints a
-table and writes `.bench/requests.json`.
+CPU time of the server's processes; requests in a second and latencies stand beside it, and what its
+processes take of time to start and of memory. Prints tables and writes `.bench/requests.json`.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from rivergen.run import BASE_DIR, wait_until_ready
 from rivergen.tests.services import free_port, prepare
 
 SOURCES = 1_000
+STARTS = 3
 WARM_UP_REQUESTS = 400
 GUNICORN = [sys.executable, "-m", "gunicorn", "--log-level", "warning", "--workers", "2"]
 PLAIN = [*GUNICORN, "--threads", "8", "--worker-class", "gthread", "--keep-alive", "75"]
@@ -50,7 +52,10 @@ def main() -> None:
     token, ids = make_sources()
     kinds = {kind: make(token, ids) for kind, make in KINDS.items()}
     found: dict[str, dict[str, list[Measurement]]] = {kind: {} for kind in kinds}
+    footprints = {system: {"start_seconds": start_seconds(system)} for system in options.only}
     with serving(options.only) as servers:
+        for system, (_, pid) in servers.items():
+            footprints[system]["idle_mb"] = memory_mb(pid)
         for round_number in range(options.rounds + 1):
             for kind, make_request in kinds.items():
                 for system, (port, pid) in servers.items():
@@ -58,8 +63,9 @@ def main() -> None:
                     one = measure(port, pid, make_request, count)
                     if round_number:
                         found[kind].setdefault(system, []).append(one)
-        memory = {system: round(memory_mb(pid), 1) for system, (_, pid) in servers.items()}
-    report(found, memory, options.requests, options.rounds)
+        for system, (_, pid) in servers.items():
+            footprints[system]["loaded_mb"] = memory_mb(pid)
+    report(found, footprints, options.requests, options.rounds)
 
 
 def make_sources() -> tuple[str, list[int]]:
@@ -129,18 +135,7 @@ def serving(systems: list[str]) -> Iterator[dict[str, tuple[int, int]]]:
     try:
         for system in systems:
             port = free_port()
-            address = ["--port", str(port)]
-            if "gunicorn" in SYSTEMS[system]:
-                address = ["--bind", f"127.0.0.1:{port}"]
-            environment = {**os.environ, "PORT": str(port)}
-            process = subprocess.Popen(
-                [*SYSTEMS[system], *address],
-                cwd=BASE_DIR,
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            process = start(system, port)
             processes.append(process)
             wait_until_ready(process, port)
             servers[system] = (port, process.pid)
@@ -152,9 +147,39 @@ def serving(systems: list[str]) -> Iterator[dict[str, tuple[int, int]]]:
             process.wait()
 
 
+def start(system: str, port: int) -> "subprocess.Popen[bytes]":
+    """Start to serve a system on a port; it may not answer yet."""
+    address = ["--port", str(port)]
+    if "gunicorn" in SYSTEMS[system]:
+        address = ["--bind", f"127.0.0.1:{port}"]
+    return subprocess.Popen(
+        [*SYSTEMS[system], *address],
+        cwd=BASE_DIR,
+        env={**os.environ, "PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def start_seconds(system: str) -> float:
+    """Give the median time from the command to the first answer."""
+    found = []
+    for _ in range(STARTS):
+        port, started_at = free_port(), time.perf_counter()
+        process = start(system, port)
+        try:
+            wait_until_ready(process, port)
+            found.append(time.perf_counter() - started_at)
+        finally:
+            process.terminate()
+            process.wait()
+    return statistics.median(found)
+
+
 def report(
     found: dict[str, dict[str, list[Measurement]]],
-    memory: dict[str, float],
+    footprints: dict[str, dict[str, float]],
     requests: int,
     rounds: int,
 ) -> None:
@@ -180,10 +205,13 @@ def report(
             ratio = f"{row['ratio']:8.2f}" if ours else f"{'':8}"
             print(f"{kind:12}{system:16}{ratio}{row['cpu_ms']:9.2f}{row['per_second']:8.0f}"
                   f"{row['p50_ms']:9.1f}{row['p95_ms']:9.1f}")  # fmt: skip
-    print("\nMemory (PSS, MB): " + ", ".join(f"{name} {mb:.0f}" for name, mb in memory.items()))
+    print(f"\n{'':28}{'start s':>8}{'idle MB':>9}{'loaded MB':>11}  (PSS of all processes)")
+    for system, footprint in footprints.items():
+        print(f"{'':12}{system:16}{footprint['start_seconds']:8.2f}{footprint['idle_mb']:9.0f}"
+              f"{footprint['loaded_mb']:11.0f}")  # fmt: skip
     folder = BASE_DIR / ".bench"
     folder.mkdir(exist_ok=True)
-    result = {"rounds": rounds, "requests": requests, "rows": rows, "memory_mb": memory}
+    result = {"rounds": rounds, "requests": requests, "rows": rows, "footprints": footprints}
     (folder / "requests.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
