@@ -1,7 +1,8 @@
 """What a request about one data source brings: which one, which version of it, and whose it is."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from django.utils.http import parse_etags
 from rest_framework.request import Request
@@ -12,10 +13,13 @@ from organizations.authentication import caller
 from organizations.models import Membership, Role, User
 from organizations.permissions import require_membership, require_role, require_role_anywhere
 from organizations.viewsets import ScopedViewSet
+from rivergen import replica
 from rivergen.compiled import CompiledGet, CompiledQuery
 from rivergen.exceptions import PreconditionFailed
 from rivergen.middleware import request_id
 from rivergen.parsers import MergePatchParser
+
+T = TypeVar("T")
 
 
 def of_user(user_id: int, pk: int) -> DataSourceQuerySet:
@@ -56,6 +60,31 @@ def fetch(view: ScopedViewSet, get: CompiledGet[DataSource]) -> DataSource:
 def organizations_of(user: User) -> list[int]:
     """Give the ids of the organizations that an active user belongs to."""
     return [organization_id for (organization_id,) in MEMBERSHIPS.rows(user.pk)]
+
+
+def read_about(data_source: DataSource, answer: Callable[[DataSource], T]) -> T:
+    """Answer from what the replica has of a data source, if that is no older than the row given.
+
+    `answer` gets the data source of one database or the other, and reads what belongs to it there.
+    """
+    return replica.read(lambda: answer(replicated(data_source)), lambda: answer(data_source))
+
+
+def replicated(data_source: DataSource) -> DataSource:
+    """Fetch the replica's row of a data source. Raises BehindError if it is another one yet.
+
+    With its version comes the history up to there, and with the time of the last reading its
+    schema, whoever wrote them: each is written in one transaction with the row.
+    """
+    rows = DataSource.objects.using(replica.REPLICA).only("version", "schema_refreshed_at")
+    found: DataSource | None = rows.filter(
+        pk=data_source.pk,
+        version=data_source.version,
+        schema_refreshed_at=data_source.schema_refreshed_at,
+    ).first()
+    if found is None:
+        raise replica.BehindError
+    return found
 
 
 def creating_roles(user: User) -> dict[int, str]:

@@ -5,7 +5,6 @@ from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import transaction
-from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
@@ -25,6 +24,7 @@ from datasources.requests import (
     is_merge_patch,
     is_version_meant,
     organizations_of,
+    read_about,
     recorded,
 )
 from datasources.serializers import (
@@ -167,17 +167,20 @@ class DataSourceViewSet(ScopedViewSet):
 class HistoryViewSet(ScopedViewSet):
     """The changes of a data source."""
 
+    queryset = DataSourceRevision.objects.none()  # names the model to openapi.json
     http_method_names = ["get", "head", "post"]
     serializer_class = DataSourceRevisionSerializer
     ordering = "-version"
 
-    def get_queryset(self) -> QuerySet[DataSourceRevision]:
-        return find_data_source(self).revisions.all()
-
     @describe(**openapi.HISTORY)
     def list(self, request: Request, data_source_id: str) -> Response:
         """List the changes of a data source, newest first."""
-        return self.list_page(request, "History retrieved successfully")
+        return read_about(
+            find_data_source(self),
+            lambda found: self.list_page(
+                request, "History retrieved successfully", found.revisions.all()
+            ),
+        )
 
     @describe(**openapi.RESTORE)
     @transaction.atomic

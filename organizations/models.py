@@ -7,18 +7,32 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
+from django.db.models.functions import Greatest
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from rivergen.constraints import unique
 from rivergen.exceptions import Conflict
+from rivergen.replica import LogPosition
 
 DEFAULT_WORKSPACE_NAME = "Default"
 
 
 class User(AbstractUser):
     """A person or a program that signs in."""
+
+    last_write_position = models.BigIntegerField(
+        default=0,
+        editable=False,
+        help_text="How far the primary's log went when the last change over HTTP was committed.",
+    )
+
+    @classmethod
+    def remember_write(cls, pk: int) -> None:
+        """Store that all a user has changed is before the present end of the primary's log."""
+        position = Greatest("last_write_position", LogPosition())
+        cls.objects.filter(pk=pk).update(last_write_position=position)
 
 
 class OrganizationQuerySet(models.QuerySet["Organization"]):

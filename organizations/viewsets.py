@@ -63,9 +63,9 @@ class ScopedViewSet(viewsets.GenericViewSet):
         with contextlib.suppress(RequestDataTooBig):
             _ = self.request.body
 
-    def list_page(self, request: Request, message: str) -> Response:
-        """Answer with one page of the filtered queryset."""
-        queryset = self.get_queryset()
+    def list_page(self, request: Request, message: str, rows: Any = None) -> Response:
+        """Answer with one page of the filtered queryset: `rows`, or else that of the view."""
+        queryset = self.get_queryset() if rows is None else rows
         try:
             check_parameters(request, self.list_parameters(), repeatable=self.repeatable_parameters)
             rows = self.paginate_queryset(self.filter_queryset(queryset))

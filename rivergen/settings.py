@@ -21,6 +21,15 @@ TEST_SECRET_KEY = "django-insecure-for-tests-only-and-refused-everywhere-else"
 SECRET_KEY_MIN_LENGTH = 50
 TEST_ENCRYPTION_KEY = bytes(range(32))
 DATABASE_CONNECT_TIMEOUT_SECONDS = 5
+# A replica is not waited for: the primary has all that it has.
+REPLICA_OPTIONS = {
+    "connect_timeout": 2,  # seconds, the least that libpq takes
+    # One that vanished without a word, from a query that it has not acknowledged, or has.
+    "tcp_user_timeout": 2_000,  # milliseconds
+    "keepalives_idle": 2,  # seconds
+    "keepalives_interval": 1,  # seconds
+    "keepalives_count": 2,
+}
 
 
 def read_bool(name: str) -> bool:
@@ -110,9 +119,22 @@ def read_encryption_keys() -> list[bytes]:
         raise ImproperlyConfigured(f"ENCRYPTION_KEYS is malformed: {error}.") from None
 
 
-def read_database(name: str) -> dict[str, Any]:
-    """Read a PostgreSQL URL; unset means the embedded server, which is started."""
+def read_databases(name: str, replica_name: str) -> dict[str, Any]:
+    """Read the URL of the database, and that of its replica, if there is one.
+
+    Without the first it is the embedded server, which is started.
+    """
     url = os.environ.get(name) or embedded_postgres.start(BASE_DIR / ".postgres")
+    options: dict[str, Any] = {"connect_timeout": DATABASE_CONNECT_TIMEOUT_SECONDS}
+    databases = {"default": parse_database(name, url, options)}
+    if replica_url := os.environ.get(replica_name):
+        databases["replica"] = parse_database(replica_name, replica_url, REPLICA_OPTIONS)
+        databases["replica"]["TEST"] = {"MIRROR": "default"}
+    return databases
+
+
+def parse_database(name: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Give the database at a PostgreSQL URL, the value of `name`; its own options come first."""
     try:
         # The parser warns of other schemes, repeating the URL: they are not shown to it.
         is_postgresql = url.startswith(("postgresql://", "postgres://"))
@@ -123,9 +145,15 @@ def read_database(name: str) -> dict[str, Any]:
         raise ImproperlyConfigured(
             f"{name} must look like postgresql://user:password@host:5432/database."
         )
-    # A server that accepts and then says nothing is out of reach as well.
-    options = {"connect_timeout": DATABASE_CONNECT_TIMEOUT_SECONDS, **database.get("OPTIONS", {})}
-    return {**database, "ENGINE": "rivergen.postgresql", "OPTIONS": options}
+    return {
+        **database,
+        "ENGINE": "rivergen.postgresql",
+        # A server that accepts and then says nothing is out of reach as well.
+        "OPTIONS": {**options, **database.get("OPTIONS", {})},
+        "CONN_MAX_AGE": 60,  # seconds
+        # After a database restart the first request must find out that its connection is gone.
+        "CONN_HEALTH_CHECKS": True,
+    }
 
 
 DEBUG = read_bool("DEBUG")
@@ -198,6 +226,7 @@ MIDDLEWARE = [
     "rivergen.pages.AuthenticationMiddleware",
     "rivergen.pages.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "organizations.middleware.WritePositionMiddleware",
 ]
 
 ROOT_URLCONF = "rivergen.urls"
@@ -219,14 +248,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {
-    "default": {
-        **read_database("DATABASE_URL"),
-        "CONN_MAX_AGE": 60,  # seconds
-        # After a database restart the first request must find out that its connection is gone.
-        "CONN_HEALTH_CHECKS": True,
-    }
-}
+DATABASES = read_databases("DATABASE_URL", "DATABASE_REPLICA_URL")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "organizations.User"

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from itertools import product, zip_longest
+from itertools import chain, product, zip_longest
 from typing import Any
 
 from django.conf import settings
@@ -168,11 +168,15 @@ def egress_policy() -> EgressPolicy:
 
 
 def own_database_addresses() -> Iterator[tuple[str, int]]:
-    """Give every (IP address, port) at which libpq looks for our own database.
+    """Give every (IP address, port) at which libpq looks for our own database, or its replica."""
+    return chain.from_iterable(map(addresses_of, settings.DATABASES.values()))
+
+
+def addresses_of(database: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Give those of one of the databases of the settings.
 
     One that is reached by a Unix socket listens on this machine as well, unless it is embedded.
     """
-    database = settings.DATABASES["default"]
     # What neither says comes from PGHOST, PGPORT, a service file, or is compiled in.
     defaults = {
         option.keyword.decode(): option.val.decode()

@@ -175,7 +175,7 @@ class SchemaSnapshot(models.Model):
 
     def previous(self) -> "SchemaSnapshot | None":
         """Give the snapshot before this one, of those that are kept."""
-        before = SchemaSnapshot.objects.filter(
+        before = SchemaSnapshot.objects.using(self._state.db).filter(
             data_source_id=self.data_source_id, number__lt=self.number
         )
         return before.select_related("content").first()

@@ -1,14 +1,15 @@
 """Schemas over HTTP: refreshing them, and looking into them."""
 
+from functools import partial
 from http import HTTPStatus
 from itertools import islice
 
 from django.db import transaction
-from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from datasources.requests import find_data_source, find_locked
+from datasources.models import DataSource
+from datasources.requests import find_data_source, find_locked, read_about
 from datasources.schemas import openapi
 from datasources.schemas.exceptions import SchemaNotRead
 from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
@@ -62,22 +63,28 @@ class SchemaRefreshViewSet(ScopedViewSet):
 class SchemaViewSet(ScopedViewSet):
     """What a data source was found to have."""
 
+    queryset = SchemaSnapshot.objects.none()  # names the model to openapi.json
     http_method_names = ["get", "head"]
     serializer_class = SchemaSnapshotSerializer
     ordering = "-number"
 
-    def get_queryset(self) -> QuerySet[SchemaSnapshot]:
-        return find_data_source(self).schema_snapshots.summaries()
-
     @describe(**openapi.SNAPSHOTS)
     def list(self, request: Request, data_source_id: str) -> Response:
         """List the snapshots of the schema, newest first."""
-        return self.list_page(request, "Snapshots retrieved successfully")
+        return read_about(
+            find_data_source(self),
+            lambda found: self.list_page(
+                request, "Snapshots retrieved successfully", found.schema_snapshots.summaries()
+            ),
+        )
 
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
         """Give the tables of the last snapshot, page by page; 304 if `If-None-Match` names it."""
-        data_source = find_data_source(self)
+        return read_about(find_data_source(self), partial(self.tables_of, request))
+
+    def tables_of(self, request: Request, data_source: DataSource) -> Response:
+        """Do so with what one database has of the data source."""
         page = Page(request, ("snapshot", "table", "search"))
         name, words = read_table_name(request), read_words(request)
         snapshot = find_snapshot(request, data_source, "snapshot")
@@ -100,7 +107,10 @@ class SchemaViewSet(ScopedViewSet):
     @describe(**openapi.CHANGES)
     def changes(self, request: Request, data_source_id: str) -> Response:
         """List what changed from one snapshot to another, page by page."""
-        data_source = find_data_source(self)
+        return read_about(find_data_source(self), partial(self.changes_of, request))
+
+    def changes_of(self, request: Request, data_source: DataSource) -> Response:
+        """Do so with what one database has of the data source."""
         page = Page(request, ("from", "to"))
         before, to = find_pair(request, data_source)
         summary = Summary(to.changes_since(before) if before else ())

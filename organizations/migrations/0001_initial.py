@@ -116,6 +116,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "last_write_position",
+                    models.BigIntegerField(
+                        default=0,
+                        editable=False,
+                        help_text="How far the primary's log went when the last change over HTTP was committed.",
+                    ),
+                ),
+                (
                     "groups",
                     models.ManyToManyField(
                         blank=True,
