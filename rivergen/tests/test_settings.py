@@ -136,6 +136,7 @@ class SettingsTests(SimpleTestCase):
             "http://x/x",
         )
         self.assert_refused("DATABASE_URL", urls)
+        self.assert_refused("DATABASE_REPLICA_URL", urls)
 
     def test_refuses_malformed_database_urls_and_keeps_the_password_to_itself(self):
         urls = (
@@ -149,6 +150,7 @@ class SettingsTests(SimpleTestCase):
             f"u:{PASSWORD}@127.0.0.1/x",
         )
         self.assert_refused("DATABASE_URL", urls, secret=PASSWORD)
+        self.assert_refused("DATABASE_REPLICA_URL", urls, secret=PASSWORD)
 
     def test_reads_a_database_url(self):
         expression = "[settings.DATABASES['default'][n] for n in ('HOST', 'PORT', 'NAME', 'USER')]"
@@ -156,6 +158,22 @@ class SettingsTests(SimpleTestCase):
         self.assertEqual(
             self.printed(expression, DATABASE_URL=url), "['db.example.com', 5433, 'x', 'u']"
         )
+
+    def test_has_a_replica_only_if_it_is_named(self):
+        self.assertEqual(self.printed("[*settings.DATABASES]"), "['default']")
+        self.assertEqual(
+            self.printed("[*settings.DATABASES]", DATABASE_REPLICA_URL=""), "['default']"
+        )
+        expression = "[settings.DATABASES['replica'][n] for n in ('HOST', 'ENGINE')]"
+        url = f"postgresql://u:{PASSWORD}@replica.example.com:5433/x"
+        self.assertEqual(
+            self.printed(expression, DATABASE_REPLICA_URL=url),
+            "['replica.example.com', 'rivergen.postgresql']",
+        )
+
+    def test_gives_a_replica_less_time_to_connect(self):
+        expression = "[one['OPTIONS']['connect_timeout'] for one in settings.DATABASES.values()]"
+        self.assertEqual(self.printed(expression, DATABASE_REPLICA_URL=DATABASE_URL), "[5, 2]")
 
     def test_reads_a_storage_url(self):
         self.assertEqual(self.printed("settings.STORAGE_URL"), "None")

@@ -311,9 +311,10 @@ class EgressSettingsTests(SimpleTestCase):
         self.addCleanup(stack.close)
         self.resolver = resolving(stack)
 
-    def own(self, **database):
+    def own(self, replica=None, **database):
         database = {"HOST": "", "PORT": "", **database}
-        with mock.patch.dict(settings.DATABASES, default=database):
+        databases = {"default": database} | ({"replica": replica} if replica else {})
+        with mock.patch.dict(settings.DATABASES, databases):
             return set(egress_policy().own)
 
     def test_a_database_on_a_unix_socket_listens_on_this_machine_unless_it_is_embedded(self):
@@ -329,6 +330,11 @@ class EgressSettingsTests(SimpleTestCase):
         names = {"HOST": "private.example.com", "PORT": 6432}
         self.assertEqual(self.own(**names), {("10.0.0.5", 6432), ("fd12::5", 6432)})
         self.assertEqual(self.own(HOST="10.0.0.9"), {("10.0.0.9", 5432)})
+
+    def test_the_replica_is_its_own_database_too(self):
+        replica = {"HOST": "10.0.0.9", "PORT": 6432}
+        expected = {("10.0.0.8", 5432), ("10.0.0.9", 6432)}
+        self.assertEqual(self.own(replica, HOST="10.0.0.8"), expected)
 
     def test_its_own_database_may_have_several_hosts_and_ports(self):
         expected = {(host, port) for host in ("10.0.0.8", "10.0.0.9") for port in (5432, 5433)}

