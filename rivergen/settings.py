@@ -153,6 +153,9 @@ def parse_database(name: str, url: str, options: dict[str, Any]) -> dict[str, An
         "CONN_MAX_AGE": 60,  # seconds
         # After a database restart the first request must find out that its connection is gone.
         "CONN_HEALTH_CHECKS": True,
+        # Behind PgBouncer in transaction mode the next statement may go to another connection,
+        # which has no such cursor.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
     }
 
 

@@ -159,6 +159,10 @@ class SettingsTests(SimpleTestCase):
             self.printed(expression, DATABASE_URL=url), "['db.example.com', 5433, 'x', 'u']"
         )
 
+    def test_nothing_stays_in_a_session_for_a_pooler_to_lose(self):
+        expression = "settings.DATABASES['default']['DISABLE_SERVER_SIDE_CURSORS']"
+        self.assertEqual(self.printed(expression), "True")
+
     def test_has_a_replica_only_if_it_is_named(self):
         self.assertEqual(self.printed("[*settings.DATABASES]"), "['default']")
         self.assertEqual(

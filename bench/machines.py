@@ -1,0 +1,232 @@
+"""`python -m bench.machines`: many machines on one, and the replica is killed under load.
+
+Starts a primary and a streaming replica (PostgreSQL 15, fsync on), PgBouncer in transaction mode,
+two web servers behind it and two workers, which connect directly. Clients change data sources on
+one web server and look for their change on the other, at once: in the list, the history and the
+schema. Others only read. The replica is killed, and started again. Prints what each period cost,
+which server was read, and how often the replica was behind just after a change. Exits with 1 if a
+client did not see its own change, or a request failed.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+import psutil
+import psycopg
+
+from bench.machines_clients import Load, Reader, Refresher, Request, Writer
+from bench.pgbouncer import pgbouncer
+from rivergen.run import serve, work
+from rivergen.tests import replication
+from rivergen.tests.replication import Server
+from rivergen.tests.services import free_port, prepare
+
+BINARIES = Path("/usr/lib/postgresql/15/bin")
+DATABASE = "rivergen_machines"
+SOURCES = 2_000
+WEB_SERVERS = 2
+WORKERS = 2
+POOL_SIZE = 16
+WARM_UP_SECONDS = 5
+SERVER_OPTIONS = {
+    "shared_preload_libraries": "pg_stat_statements",
+    # So that the primary does not remove what the replica still reads.
+    "hot_standby_feedback": "on",
+}
+# By kind of read, what its statement is known by on either server.
+STATEMENTS = {
+    "list": '"datasources_datasource" .*ORDER BY .*"id" (ASC|DESC) LIMIT',
+    "history": '"datasources_datasourcerevision" .*ORDER BY',
+    "schema": '"datasources_schemasnapshot" .*ORDER BY',
+}
+COUNT_STATEMENTS = (
+    "SELECT coalesce(sum(calls), 0)::integer FROM pg_stat_statements WHERE query ~ %s"
+)
+
+
+class Usage(Counter[str]):
+    """What a server has done so far: reads by kind, and `cpu` seconds."""
+
+    @classmethod
+    def of(cls, server: Server) -> "Usage":
+        """Ask a server that runs."""
+        main = psutil.Process(server.process.pid)
+        usage = cls(cpu=sum(main.cpu_times()[:4]))  # with its children that have ended
+        for child in main.children():
+            usage["cpu"] += sum(child.cpu_times()[:2])
+        with psycopg.connect(server.url(DATABASE)) as connection:
+            for kind, pattern in STATEMENTS.items():
+                row = connection.execute(COUNT_STATEMENTS, [f"FROM {pattern}"]).fetchone()
+                usage[kind] = row[0] if row else 0
+        return usage
+
+
+@dataclass
+class Period:
+    """What was seen for some time."""
+
+    name: str
+    requests: list[Request]
+    looks: Counter[str]
+    stale: Counter[str]
+    primary: Counter[str]
+    replica: Counter[str]
+
+
+@dataclass
+class Machines:
+    """The servers, and their clients."""
+
+    primary: Server
+    replica: Server
+    load: Load
+
+    def watch(self, name: str, seconds: float, *, has_replica: bool = True) -> Period:
+        """Let some time pass, and give what was seen meanwhile."""
+        servers = [self.primary, self.replica] if has_replica else [self.primary]
+        count = len(self.load.requests)
+        looks, stale = self.load.looks.copy(), self.load.stale.copy()
+        before = [Usage.of(server) for server in servers]
+        time.sleep(seconds)
+        used = [Usage.of(server) for server in servers]
+        for usage, earlier in zip(used, before, strict=True):
+            usage.subtract(earlier)
+        return Period(
+            name,
+            self.load.requests[count:],
+            self.load.looks - looks,
+            self.load.stale - stale,
+            used[0],
+            used[1] if has_replica else Counter(),
+        )
+
+
+def main() -> int:
+    """Start everything, kill the replica under load, and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20, help="of each period; default: 20")
+    parser.add_argument("--writers", type=int, default=4, help="default: 4")
+    parser.add_argument("--readers", type=int, default=4, help="default: 4")
+    parser.add_argument("--delay", default="0", help="of the replica, such as 100ms; default: 0")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with machines(options.writers, options.readers, options.delay) as running:
+        running.watch("warm-up", WARM_UP_SECONDS)
+        periods = [running.watch("both run", options.seconds)]
+        running.replica.kill()
+        periods.append(running.watch("replica killed", options.seconds, has_replica=False))
+        running.replica.start()
+        periods.append(running.watch("replica back", options.seconds))
+    return report(periods, running.load)
+
+
+@contextmanager
+def machines(writers: int, readers: int, delay: str) -> Iterator[Machines]:
+    """Start servers and clients, and stop all of them when the block ends."""
+    with ExitStack() as stack:
+        storage = Path(stack.enter_context(TemporaryDirectory(prefix="bench-"))).resolve()
+        primary = stack.enter_context(
+            replication.primary(BINARIES, "postgres", fsync="on", **SERVER_OPTIONS)
+        )
+        os.environ["DATABASE_URL"] = primary.url()
+        prepare(DATABASE, STORAGE_ROOT=str(storage), WEB_CONCURRENCY="1")
+        settings = {"fsync": "on", "recovery_min_apply_delay": delay, **SERVER_OPTIONS}
+        replica = stack.enter_context(replication.replica(primary, **settings))
+        ports = [free_port() for _ in range(WEB_SERVERS)]
+        load = Load(ports, replica.url(DATABASE))
+        clients = make_clients(load, writers, readers, storage)
+        for _ in range(WORKERS):
+            stack.enter_context(work(log=subprocess.DEVNULL))
+        pooled = stack.enter_context(pgbouncer(primary, DATABASE, POOL_SIZE))
+        for port in ports:
+            urls = {"DATABASE_URL": pooled, "DATABASE_REPLICA_URL": replica.url(DATABASE)}
+            with mock.patch.dict(os.environ, PORT=str(port), **urls):
+                stack.enter_context(serve(port, log=subprocess.DEVNULL))
+        stack.callback(load.stop)
+        for client in clients:
+            load.start(client.work)
+        yield Machines(primary, replica, load)
+
+
+def make_clients(
+    load: Load, writers: int, readers: int, storage: Path
+) -> list[Writer | Refresher | Reader]:
+    """Create an organization with data sources, and a user for each client."""
+    from django.db import connection
+    from rest_framework_simplejwt.tokens import AccessToken
+
+    from datasources.models import DataSource
+    from organizations.models import Organization, Role, User
+
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE EXTENSION pg_stat_statements")
+    organization = Organization.objects.create(name="Bench", slug="bench")
+    (storage / str(organization.pk)).mkdir()
+    file = storage / str(organization.pk) / "small.csv"
+    sources = DataSource.objects.bulk_create(
+        DataSource(organization=organization, name=f"{n}", type="csv", file_path=file.name)
+        for n in range(SOURCES)
+    )
+    ids = [data_source.pk for data_source in sources]
+
+    def token(name: str) -> str:
+        user = User.objects.create_user(name)
+        organization.add_member(user, Role.EDITOR)
+        return str(AccessToken.for_user(user))
+
+    return [
+        Refresher(load, token("refresher"), ids[0], file),
+        *(Writer(load, token(f"writer {n}"), ids[n]) for n in range(1, writers + 1)),
+        *(Reader(load, token(f"reader {n}"), ids, ids[0]) for n in range(readers)),
+    ]
+
+
+def report(periods: list[Period], load: Load) -> int:
+    """Print what was seen; give the exit status."""
+    for period in periods:
+        print(f"\n{period.name}: {len(period.requests):,} requests")
+        for kind in ("PATCH", *STATEMENTS, "refresh"):
+            print_kind(period, kind)
+        cpu = 1000 * period.primary["cpu"] / max(len(period.requests), 1)
+        print(f"  {cpu:.2f} ms of the primary's CPU time for a request of any kind")
+        for where, count in sorted(period.looks.items()):
+            missing = period.stale[where]
+            print(f"  own change looked for in the {where}: {count:,}, not there {missing:,}")
+    failed = Counter(one.status for period in periods for one in period.requests if not is_ok(one))
+    stale = sum(load.stale[kind] for kind in STATEMENTS)
+    print(f"\nstale: {stale}; failed, by status: {dict(failed) or 'none'}", *load.crashes)
+    return 1 if stale or failed or load.crashes else 0
+
+
+def print_kind(period: Period, kind: str) -> None:
+    """Print a line on the requests of a kind."""
+    milliseconds = [1000 * one.seconds for one in period.requests if one.kind == kind]
+    if len(milliseconds) < 2:
+        return
+    steps = quantiles(milliseconds, n=20)
+    line = f"  {kind:<8} {len(milliseconds):>6,}  p50 {steps[9]:5.0f}  p95 {steps[18]:5.0f}"
+    line += f"  max {max(milliseconds):6.0f} ms"
+    if kind in STATEMENTS:
+        line += f"   primary read {period.primary[kind]:>6,}, replica {period.replica[kind]:>6,}"
+    print(line)
+
+
+def is_ok(request: Request) -> bool:
+    """Whether a request was answered as it should be."""
+    return 200 <= request.status < 300
+
+
+if __name__ == "__main__":
+    sys.exit(main())

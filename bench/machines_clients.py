@@ -1,0 +1,180 @@
+"""The clients of `bench.machines`: what they change they look for at once, on another server."""
+
+import itertools
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+
+HTTP_TIMEOUT_SECONDS = 30
+REFRESH_PAUSE_SECONDS = 0.5
+POLL_SECONDS = 0.05
+AFTER_FAILURE_SECONDS = 0.2
+LIST_OF_LATEST = "?ordering=-updated_at&page_size=20"
+
+
+class Request(NamedTuple):
+    """A request that was sent: `status` is 0 if no answer came."""
+
+    kind: str
+    status: int
+    seconds: float
+
+
+class FailedError(Exception):
+    """A request failed; it has been counted."""
+
+
+class Load:
+    """Clients that work until they are told to stop, and all that they saw."""
+
+    def __init__(self, ports: Sequence[int], replica_url: str) -> None:
+        self.ports = ports
+        self.replica_url = replica_url
+        self.requests: list[Request] = []
+        # What a client changed, by where it looked: how often, and how often it was not there.
+        self.looks: Counter[str] = Counter()
+        self.stale: Counter[str] = Counter()
+        self.crashes: list[str] = []
+        self._is_over = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Repeat `work` in a thread of its own."""
+
+        def repeat() -> None:
+            while not self._is_over.is_set():
+                try:
+                    work()
+                except FailedError:
+                    time.sleep(AFTER_FAILURE_SECONDS)
+                except Exception as error:
+                    self.crashes.append(repr(error))
+                    raise
+
+        self._threads.append(threading.Thread(target=repeat))
+        self._threads[-1].start()
+
+    def stop(self) -> None:
+        """Let every client finish what it does."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def look(self, where: str, is_there: bool) -> None:
+        """Count whether a client saw what it had changed."""
+        self.looks[where] += 1
+        self.stale[where] += not is_there
+
+
+class Client:
+    """A user's connections to the web servers."""
+
+    def __init__(self, load: Load, token: str) -> None:
+        self.load = load
+        self.connections = [
+            HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT_SECONDS) for port in load.ports
+        ]
+        self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    def call(self, kind: str, method: str, path: str, body: Any = None, web: int = 1) -> Any:
+        """Send a request to one of the web servers, and give its `data`. Raises FailedError."""
+        connection, status, text = self.connections[web], 0, b""
+        data = None if body is None else json.dumps(body)
+        started_at = time.perf_counter()
+        try:
+            connection.request(method, f"/api/v1/data-sources{path}", data, self.headers)
+            response = connection.getresponse()
+            status, text = response.status, response.read()
+        except (OSError, HTTPException):
+            connection.close()
+        self.load.requests.append(Request(kind, status, time.perf_counter() - started_at))
+        if not 200 <= status < 300:
+            raise FailedError
+        return json.loads(text)["data"]
+
+
+class Writer(Client):
+    """Changes a data source on one web server, and looks for the change on the other one."""
+
+    def __init__(self, load: Load, token: str, pk: int) -> None:
+        super().__init__(load, token)
+        self.pk = pk
+        self._markers = (f"{pk} {number}" for number in itertools.count())
+        self._replica: psycopg.Connection | None = None
+
+    def work(self) -> None:
+        """Change it, and look through the API; the next time on the replica itself."""
+        marker = next(self._markers)
+        changed = self.call("PATCH", "PATCH", f"/{self.pk}", {"description": marker}, web=0)
+        if changed["version"] % 2:
+            self.look_past_the_api(changed["version"])
+            return
+        latest = self.call("list", "GET", LIST_OF_LATEST)
+        found = {one["id"]: one["description"] for one in latest}
+        self.load.look("list", found.get(self.pk) == marker)
+        changes = self.call("history", "GET", f"/{self.pk}/history?page_size=5")
+        self.load.look("history", changes[0]["version"] == changed["version"])
+
+    def look_past_the_api(self, version: int) -> None:
+        """Ask the replica as one would who does not ask first whether it is new enough."""
+        query = "SELECT version FROM datasources_datasource WHERE id = %s"
+        try:
+            if self._replica is None:
+                url = self.load.replica_url
+                self._replica = psycopg.connect(url, autocommit=True, connect_timeout=2)
+                return  # to connect took so long that it says nothing
+            row = self._replica.execute(query, [self.pk]).fetchone()
+        except psycopg.OperationalError:
+            self._replica = None  # it is down
+        else:
+            self.load.look("replica itself", row is not None and row[0] == version)
+
+
+class Refresher(Client):
+    """Changes a file, has it read by a worker, and looks for what was found."""
+
+    def __init__(self, load: Load, token: str, pk: int, file: Path) -> None:
+        super().__init__(load, token)
+        self.pk = pk
+        self.file = file
+        self._numbers = itertools.count()
+
+    def work(self) -> None:
+        """Add another column; with each other round only a row, which moves the estimate alone."""
+        path, number = f"/{self.pk}/schema", next(self._numbers)
+        column = f"column_{number // 2}"
+        self.file.write_text(f"id,{column}\n" + "1,2\n" * (1 + number % 2))
+        self.call("refresh", "POST", f"{path}/refresh", web=0)
+        while self.call("refresh", "GET", f"{path}/refresh", web=0)["finished_at"] is None:
+            time.sleep(POLL_SECONDS)
+        [table] = self.call("schema", "GET", path)["tables"]
+        is_there = column in [one["name"] for one in table["columns"]]
+        self.load.look("schema", is_there and table["row_estimate"] in (None, 1 + number % 2))
+        time.sleep(REFRESH_PAUSE_SECONDS)
+
+
+class Reader(Client):
+    """Reads what others change."""
+
+    def __init__(self, load: Load, token: str, ids: Sequence[int], read_pk: int) -> None:
+        super().__init__(load, token)
+        self.ids = ids
+        self.read_pk = read_pk
+
+    def work(self) -> None:
+        """Read one of each, from either web server."""
+        web = random.randrange(len(self.connections))
+        with suppress(FailedError):
+            self.call("list", "GET", "?page_size=50", web=web)
+        with suppress(FailedError):
+            self.call("history", "GET", f"/{random.choice(self.ids)}/history", web=web)
+        self.call("schema", "GET", f"/{self.read_pk}/schema", web=web)

@@ -1,0 +1,74 @@
+"""PgBouncer in transaction mode before a server, as docs/scaling.md has it."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import chown
+from tempfile import TemporaryDirectory
+
+import psycopg
+
+from rivergen.tests.replication import Server
+from rivergen.tests.services import free_port
+
+PROGRAM = "/usr/sbin/pgbouncer"
+SYSTEM_USER = "postgres"  # it refuses to run as root
+POLL_SECONDS = 0.02
+PATIENCE_SECONDS = 10
+CONFIGURATION = """
+[databases]
+* = host=127.0.0.1 port={server_port} user=postgres
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {pool_size}
+max_client_conn = 1000
+query_wait_timeout = 5
+server_login_retry = 1
+"""
+
+
+@contextmanager
+def pgbouncer(server: Server, database: str, pool_size: int) -> Iterator[str]:
+    """Start one that keeps so many connections to a server; give the URL of a database there."""
+    port = free_port()
+    url = f"postgresql://postgres@127.0.0.1:{port}/{database}"
+    with TemporaryDirectory(prefix="rivergen-") as folder:
+        path = Path(folder) / "pgbouncer.ini"
+        text = CONFIGURATION.format(server_port=server.port, port=port, pool_size=pool_size)
+        path.write_text(text)
+        is_root = os.geteuid() == 0
+        if is_root:
+            chown(folder, SYSTEM_USER)
+        process = subprocess.Popen(
+            [PROGRAM, "--quiet", str(path)],
+            user=SYSTEM_USER if is_root else None,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            wait_until_it_answers(url)
+            yield url
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_until_it_answers(url: str) -> None:
+    """Return once a client gets through to the server. Raises OperationalError if none does."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            psycopg.connect(url).close()
+            return
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_SECONDS)
