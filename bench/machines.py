@@ -47,9 +47,9 @@ SERVER_OPTIONS = {
 }
 # By kind of read, what its statement is known by on either server.
 STATEMENTS = {
-    "list": '"datasources_datasource" .*ORDER BY .*"id" (ASC|DESC) LIMIT',
-    "history": '"datasources_datasourcerevision" .*ORDER BY',
-    "schema": '"datasources_schemasnapshot" .*ORDER BY',
+    "list": 'FROM "datasources_datasource" .*ORDER BY .*"id" (ASC|DESC) LIMIT',
+    "history": 'FROM "datasources_datasourcerevision" .*ORDER BY',
+    "schema": 'FROM "datasources_schemasnapshot" .*ORDER BY',
 }
 COUNT_STATEMENTS = (
     "SELECT coalesce(sum(calls), 0)::integer FROM pg_stat_statements WHERE query ~ %s"
@@ -68,7 +68,7 @@ class Usage(Counter[str]):
             usage["cpu"] += sum(child.cpu_times()[:2])
         with psycopg.connect(server.url(DATABASE)) as connection:
             for kind, pattern in STATEMENTS.items():
-                row = connection.execute(COUNT_STATEMENTS, [f"FROM {pattern}"]).fetchone()
+                row = connection.execute(COUNT_STATEMENTS, [pattern]).fetchone()
                 usage[kind] = row[0] if row else 0
         return usage
 
