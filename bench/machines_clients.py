@@ -44,14 +44,14 @@ class Load:
         self.looks: Counter[str] = Counter()
         self.stale: Counter[str] = Counter()
         self.crashes: list[str] = []
-        self._is_over = threading.Event()
+        self.is_over = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self, work: Callable[[], None]) -> None:
         """Repeat `work` in a thread of its own."""
 
         def repeat() -> None:
-            while not self._is_over.is_set():
+            while not self.is_over.is_set():
                 try:
                     work()
                 except FailedError:
@@ -65,7 +65,7 @@ class Load:
 
     def stop(self) -> None:
         """Let every client finish what it does."""
-        self._is_over.set()
+        self.is_over.set()
         for thread in self._threads:
             thread.join()
 
@@ -118,9 +118,19 @@ class Writer(Client):
         if changed["version"] % 2:
             self.look_past_the_api(changed["version"])
             return
+        looks = [self.look_into_list, self.look_into_history]
+        random.shuffle(looks)
+        for look in looks:
+            look(changed)
+
+    def look_into_list(self, changed: Any) -> None:
+        """Look for the change where the latest come first."""
         latest = self.call("list", "GET", LIST_OF_LATEST)
         found = {one["id"]: one["description"] for one in latest}
-        self.load.look("list", found.get(self.pk) == marker)
+        self.load.look("list", found.get(self.pk) == changed["description"])
+
+    def look_into_history(self, changed: Any) -> None:
+        """Look for the change as the last one of all."""
         changes = self.call("history", "GET", f"/{self.pk}/history?page_size=5")
         self.load.look("history", changes[0]["version"] == changed["version"])
 
@@ -156,6 +166,8 @@ class Refresher(Client):
         self.call("refresh", "POST", f"{path}/refresh", web=0)
         while self.call("refresh", "GET", f"{path}/refresh", web=0)["finished_at"] is None:
             time.sleep(POLL_SECONDS)
+            if self.load.is_over.is_set():
+                return
         [table] = self.call("schema", "GET", path)["tables"]
         is_there = column in [one["name"] for one in table["columns"]]
         self.load.look("schema", is_there and table["row_estimate"] in (None, 1 + number % 2))
