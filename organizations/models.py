@@ -7,14 +7,12 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
-from django.db.models.functions import Greatest
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from rivergen.constraints import unique
 from rivergen.exceptions import Conflict
-from rivergen.replica import LogPosition
 
 DEFAULT_WORKSPACE_NAME = "Default"
 
@@ -31,8 +29,13 @@ class User(AbstractUser):
     @classmethod
     def remember_write(cls, pk: int) -> None:
         """Store that all a user has changed is before the present end of the primary's log."""
-        position = Greatest("last_write_position", LogPosition())
-        cls.objects.filter(pk=pk).update(last_write_position=position)
+        statement = f"""
+            UPDATE {cls._meta.db_table} SET last_write_position = greatest(
+                last_write_position, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint
+            ) WHERE id = %s
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [pk])
 
 
 class OrganizationQuerySet(models.QuerySet["Organization"]):

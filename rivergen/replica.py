@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from django.db import Error, connections
-from django.db.models import BigIntegerField, Func
 
 T = TypeVar("T")
 
@@ -27,13 +26,6 @@ _replayed: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 class BehindError(Exception):
     """The replica has not replayed yet what is to be read."""
-
-
-class LogPosition(Func):
-    """How far the primary's write-ahead log goes, in bytes; all that is committed is before it."""
-
-    template = "pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
-    output_field = BigIntegerField()
 
 
 def is_configured() -> bool:
