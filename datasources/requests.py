@@ -36,7 +36,9 @@ WHERE id = %s AND version = %s AND schema_refreshed_at IS NOT DISTINCT FROM %s
 READ = CompiledGet(DataSource, of_user)
 LOCK = CompiledGet(DataSource, lambda user_id, pk: of_user(user_id, pk).for_update())
 MEMBERSHIPS = CompiledQuery(
-    lambda user_id: Membership.objects.for_user(User(pk=user_id)).values_list("organization_id")
+    lambda user_id: Membership.objects.for_user(User(pk=user_id)).values_list(
+        "organization_id", "user__last_write_position"
+    )
 )
 
 
@@ -63,9 +65,20 @@ def fetch(view: ScopedViewSet, get: CompiledGet[DataSource]) -> DataSource:
     return data_source
 
 
-def organizations_of(user: User) -> list[int]:
-    """Give the ids of the organizations that an active user belongs to."""
-    return [organization_id for (organization_id,) in MEMBERSHIPS.rows(user.pk)]
+def read_among(user: User, answer: Callable[[DataSourceQuerySet], T]) -> T:
+    """Answer from the data sources of the organizations that an active user belongs to.
+
+    They are the replica's, if that has all that the user has changed.
+    """
+    memberships = MEMBERSHIPS.rows(user.pk)
+    ids = [organization_id for organization_id, _ in memberships]
+    position = max((position for _, position in memberships), default=0)
+
+    def on_replica() -> T:
+        replica.require_replayed(position)
+        return answer(DataSource.objects.using(replica.REPLICA).in_organizations(ids))
+
+    return replica.read(on_replica, lambda: answer(DataSource.objects.in_organizations(ids)))
 
 
 def read_about(data_source: DataSource, answer: Callable[[DataSource], T]) -> T:

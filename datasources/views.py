@@ -15,7 +15,6 @@ from datasources.connections.verification import Verification
 from datasources.connections.waiting import waiting_place
 from datasources.filters import DataSourceFilter
 from datasources.models import DataSource, DataSourceRevision
-from datasources.querysets import DataSourceQuerySet
 from datasources.requests import (
     check_precondition,
     creating_roles,
@@ -23,8 +22,8 @@ from datasources.requests import (
     find_locked,
     is_merge_patch,
     is_version_meant,
-    organizations_of,
     read_about,
+    read_among,
     recorded,
 )
 from datasources.serializers import (
@@ -54,7 +53,7 @@ from rivergen.responses import SuccessResponse
 class DataSourceViewSet(ScopedViewSet):
     """Data sources of the organizations the caller belongs to."""
 
-    queryset = DataSource.objects.none()  # names the model to openapi.json; rows: get_queryset
+    queryset = DataSource.objects.none()  # names the model to openapi.json
     http_method_names = ["get", "head", "post", "patch", "delete"]
     lookup_url_kwarg = "data_source_id"
     lookup_value_regex = "[^/]+"
@@ -65,13 +64,13 @@ class DataSourceViewSet(ScopedViewSet):
     ordering = "name"
     ordering_fields = ("name", "created_at", "updated_at")
 
-    def get_queryset(self) -> DataSourceQuerySet:
-        return DataSource.objects.in_organizations(organizations_of(caller(self.request)))
-
     @describe(**openapi.LIST)
     def list(self, request: Request) -> Response:
         """List the data sources of the caller's organizations, page by page."""
-        return self.list_page(request, "Data sources retrieved successfully")
+        return read_among(
+            caller(request),
+            lambda found: self.list_page(request, "Data sources retrieved successfully", found),
+        )
 
     @describe(**openapi.CREATE)
     def create(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from datasources.models import DataSource
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin
-from organizations.models import User
+from organizations.models import Role, User
 from rivergen import replica
 from rivergen.embedded_postgres import start as start_embedded
 from rivergen.settings import BASE_DIR, REPLICA_OPTIONS, parse_database
@@ -102,6 +102,11 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(response.status_code, 200, response.content)
         return [change["version"] for change in response.json()["data"]], asked
 
+    def list(self, user):
+        response, asked = self.get("/data-sources", user)
+        self.assertEqual(response.status_code, 200, response.content)
+        return [one["description"] for one in response.json()["data"]], asked
+
     def change(self, user=None):
         data = {"description": str(time.monotonic())}
         response = self.call("patch", self.path, data, user or self.editor)
@@ -119,6 +124,30 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(self.history(), ([2, 1], (2, 1)))
         self.catch_up()
         self.assertEqual(self.history(), ([2, 1], (1, 2)))
+
+    def test_reads_a_list_from_the_replica(self):
+        self.assertEqual(self.list(self.editor), ([""], (1, 1)))
+
+    def test_lists_a_change_for_who_made_it_before_the_replica_has_it(self):
+        with self.fallen_behind():
+            self.change()
+            [description], asked = self.list(self.editor)
+            self.assertTrue(description)
+            self.assertEqual(asked, (2, 1))
+            self.assertEqual(self.list(self.viewer), ([""], (1, 1)))
+        self.catch_up()
+        # It is asked how far it is, once.
+        self.assertEqual(self.list(self.editor), ([description], (1, 2)))
+        self.assertEqual(self.list(self.editor), ([description], (1, 1)))
+
+    def test_a_list_is_that_of_the_memberships_that_the_primary_has(self):
+        with self.fallen_behind():
+            self.acme.memberships.get(user=self.editor).delete()
+            response, (_, of_replica) = self.get("/data-sources")
+            self.assert_error(response, 403, "FORBIDDEN")
+            self.assertEqual(of_replica, 0)
+            self.acme.add_member(self.stranger, Role.VIEWER)
+            self.assertEqual(self.list(self.stranger), ([""], (1, 1)))
 
     def test_shows_a_change_that_somebody_else_made_another_way(self):
         with self.fallen_behind():
