@@ -139,7 +139,7 @@ class StrictFieldsMixin:
     def get_fields(self) -> dict[str, serializers.Field]:
         fields = self.class_fields()
         sent = getattr(self, "initial_data", fields)
-        return {name: copy.deepcopy(field) for name, field in fields.items() if name in sent}
+        return {name: copy.copy(field) for name, field in fields.items() if name in sent}
 
     def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -189,6 +189,10 @@ class StrictModelSerializer(StrictFieldsMixin, serializers.ModelSerializer):
         },
     }
     serializer_choice_field = StrictChoiceField
+
+    def get_validators(self) -> list[Any]:
+        # DRF looks through all fields, each time, for what is unique together: the database says.
+        return []
 
     def build_standard_field(self, field_name: str, model_field: Any) -> Any:
         field_class, kwargs = super().build_standard_field(field_name, model_field)

@@ -7,7 +7,6 @@ from typing import Any
 from unittest import mock
 
 import time_machine
-from django.core.cache import cache
 from django.db import connection
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from rest_framework.test import APIRequestFactory
@@ -102,7 +101,7 @@ class ManySignInsTests(APITestMixin, TransactionTestCase):
 
 class UserThrottleTests(APITestMixin, TestCase):
     def setUp(self) -> None:
-        cache.clear()
+        UserThrottle.counts.clear()
         self.make_world()
 
     def get(self, user: User) -> Any:
