@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from bench.load import MakeRequest, Measurement, measure, memory_mb
-from rivergen.run import BASE_DIR, wait_until_ready
+from rivergen.run import BASE_DIR, obey_signals, wait_until_ready
 from rivergen.tests.services import free_port, prepare
 
 SOURCES = 1_000
@@ -221,4 +221,5 @@ def median_of(measurements: list[Measurement], name: str) -> float:
 
 
 if __name__ == "__main__":
+    obey_signals()  # else the servers would outlive it
     main()

@@ -6,7 +6,7 @@ organization that has half of all data sources, by one of this and 999 others, a
 one. Prints the median time of each kind of request and how it grows, and writes
 `.bench/growth.json`.
 
-The largest database takes minutes to fill and 8 GB; `--keep` uses what an earlier run has left.
+The databases take minutes to fill, and 5 GB; `--keep` uses what an earlier run has left.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import psycopg
 from bench.__main__ import request
 from bench.growth_data import IN_LARGE, IN_MANY, IN_SMALL, LARGE, fill
 from bench.load import measure
-from rivergen.run import BASE_DIR, serve
+from rivergen.run import BASE_DIR, obey_signals, serve
 from rivergen.tests.services import free_port, make_database, prepare, url_of
 
 SIZES = (1_000, 100_000, 1_000_000)
@@ -45,6 +45,7 @@ FILTERS = {
     "organization_id": f"organization_id={LARGE}",
     "updated_after, by time": f"updated_after={LAST_DAY}&ordering=-updated_at&page_size=1",
     "updated_after, by name": f"updated_after={LAST_DAY}&page_size=1",
+    "updated_after, by name, 50 of it": f"updated_after={LAST_DAY}",
     "updated_before": f"updated_before={LAST_DAY}",
     "search, of many": "search=billing&page_size=20",
     "search, of one": "search=db501.",
@@ -192,4 +193,5 @@ def report(found: dict[str, dict[int, list[float]]], sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
+    obey_signals()
     main()
