@@ -48,7 +48,7 @@ from datasources.validators import (
     validate_text,
 )
 from organizations.models import Membership, Organization, Role, User, Workspace
-from rivergen.compiled import insert_row, update_row
+from rivergen.compiled import update_row
 from rivergen.constraints import unique
 
 WORKSPACE_GONE = "The workspace has been removed."
@@ -637,19 +637,18 @@ class DataSource(models.Model):
         columns = [field for field in differences if field not in SECRET_FIELDS]
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
+        revision = DataSourceRevision(
+            data_source=self,
+            version=self.version,
+            changed_at=self.updated_at,
+            changed_by=user,
+            origin=origin,
+            request_id=request_id,
+            changes=differences,
+        )
         with self._unique_name():
-            update_row(self, [*columns, "version", "updated_at", "updated_by"])
-        if differences:
-            revision = DataSourceRevision(
-                data_source=self,
-                version=self.version,
-                changed_at=self.updated_at,
-                changed_by=user,
-                origin=origin,
-                request_id=request_id,
-                changes=differences,
-            )
-            insert_row(revision)
+            columns += ["version", "updated_at", "updated_by"]
+            update_row(self, columns, revision if differences else None)
 
     def _schedule_refresh(self, changed: AbstractSet[str]) -> bool:
         """Say when the schema is to be read next, after a change; give whether that moves.

@@ -80,18 +80,19 @@ class CompiledGet(CompiledQuery, Generic[Row]):
         return [compiler.select[column][0].target.attname for column in columns]
 
 
-def update_row(row: Model, columns: Collection[str]) -> None:
-    """Do as `row.save(update_fields=columns)` does, for a row that is locked; without signals."""
+def update_row(row: Model, columns: Collection[str], record: Model | None = None) -> None:
+    """Do as `row.save(update_fields=columns)` and `record.save()` do, in one statement.
+
+    The row is locked, `record` new, and nobody wants to know its id; there are no signals.
+    """
     sql, fields = _update(type(row), frozenset(columns))
+    values = [*_values(row, fields), row.pk]
+    if record is not None:
+        insert, fields = _insert(type(record))
+        # What is in WITH is carried out whether or not it is referred to.
+        sql, values = f"WITH updated AS ({sql}) {insert}", [*values, *_values(record, fields)]
     with connection.cursor() as cursor:
-        cursor.execute(sql, [*_values(row, fields), row.pk])
-
-
-def insert_row(row: Model) -> None:
-    """Do as `row.save()` does for a new row, whose id nobody wants to know; without signals."""
-    sql, fields = _insert(type(row))
-    with connection.cursor() as cursor:
-        cursor.execute(sql, _values(row, fields))
+        cursor.execute(sql, values)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from datasources.models import UPDATABLE_FIELDS, DataSource
 from datasources.requests import LOCK, READ
 from datasources.testing import DataSourceTestCase
 from organizations.models import User
-from rivergen.compiled import CompiledGet, insert_row, update_row
+from rivergen.compiled import CompiledGet, update_row
 
 ODD_VALUES = {
     "description": "100 % of \\ 'quotes' \" and %s",
@@ -58,13 +58,12 @@ class CompiledTests(DataSourceTestCase):
         for name, value in ODD_VALUES.items():
             setattr(other, name, value)
         other.updated_by = self.admin
-        update_row(other, [*ODD_VALUES, "updated_by"])
+        user = User(username="new", password="x")
+        update_row(other, [*ODD_VALUES, "updated_by"], user)
         stored = self.stored()
         self.assertEqual({name: stored[name] for name in ODD_VALUES}, ODD_VALUES)
         self.assertEqual(stored["updated_by_id"], self.admin.pk)
         self.assertEqual(stored["name"], "Production PostgreSQL")
-        user = User(username="new", password="x")
-        insert_row(user)
         stored_user = User.objects.get(username="new")
         for field in User._meta.concrete_fields[1:]:
             self.assertEqual(getattr(stored_user, field.attname), getattr(user, field.attname))
