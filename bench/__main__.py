@@ -44,7 +44,7 @@ SYSTEMS = {
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=2_000, help="in a round; default: 2000")
+    parser.add_argument("--requests", type=int, default=1_000, help="in a round; default: 1000")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--only", nargs="*", choices=SYSTEMS, default=[*SYSTEMS])
     options = parser.parse_args()
