@@ -635,6 +635,7 @@ class DataSource(models.Model):
         self.version += bool(differences)
         # Secrets have rows of their own, and all else that differs is a column of this one.
         columns = [field for field in differences if field not in SECRET_FIELDS]
+        columns += ["version", "updated_at", "updated_by"]
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
         revision = DataSourceRevision(
@@ -647,7 +648,6 @@ class DataSource(models.Model):
             changes=differences,
         )
         with self._unique_name():
-            columns += ["version", "updated_at", "updated_by"]
             update_row(self, columns, revision if differences else None)
 
     def _schedule_refresh(self, changed: AbstractSet[str]) -> bool:

@@ -20,10 +20,11 @@ from rivergen.requests import check_parameters, read_id
 
 
 class ScopedViewSet(viewsets.GenericViewSet):
-    """Rows of the organizations the caller belongs to, found by one query.
+    """Rows of the organizations the caller belongs to.
 
-    `get_queryset` must scope with a `for_user`. Only when it finds nothing does a second query
-    tell a deactivated user (401) and a member of nothing (403) from a row that is not there (404).
+    `get_queryset`, or what `list_page` is given, is scoped. Only when that finds nothing does
+    another query tell a deactivated user (401) and a member of nothing (403) from a row that is
+    not there (404).
     """
 
     permission_classes = [IsAuthenticated]
