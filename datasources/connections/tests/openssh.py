@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -103,7 +103,8 @@ class OpenSSH:
     def kill_sessions(self):
         """End the connections of all clients, as if the machine had gone."""
         for session in self.sessions():
-            session.kill()
+            with suppress(psutil.NoSuchProcess):  # it may end by itself just now
+                session.kill()
 
     def read(self, name):
         """Give the text of a file in its folder."""
