@@ -16,22 +16,31 @@ FILE_URL = f"{PROTOCOL}://file"
 
 
 class Reader:
-    """A position in the file; DuckDB's threads share one, and each seeks before it reads."""
+    """A position in the file, which DuckDB's threads share.
+
+    Either each of them seeks before it reads, while others do as well; or they take turns to read
+    on from where the last one ended, once one of them has gone back to the start for all.
+    """
 
     def __init__(self, file: StoredFile) -> None:
         self._file = file
         self._position = 0
+        self._turns = 0  # how often a thread has read on
         self._sought = threading.local()
 
     def seek(self, position: int, whence: int = 0) -> int:
-        """Move to a position from the start, for this thread's next read."""
+        """Move to a position from the start."""
         assert whence == 0
-        self._position = self._sought.position = position
+        self._position = position
+        self._sought.move = (position, self._turns)
         return position
 
     def read(self, count: int) -> bytes:
-        """Read on; after a seek of this thread from there, wherever others went since."""
-        position = vars(self._sought).pop("position", self._position)
+        """Read from where this thread has moved to, unless others have read on since; else on."""
+        position, turns = vars(self._sought).pop("move", (0, None))
+        if turns != self._turns:
+            position = self._position
+            self._turns += 1
         data = self._file.read_at(position, count)
         self._position = position + len(data)
         return data

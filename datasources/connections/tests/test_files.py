@@ -344,6 +344,15 @@ class ReaderTests(FilesTestCase):
         with ThreadPoolExecutor(1) as other:
             self.assertEqual(other.submit(reader.read, 2).result(), bytes((15, 16)))
 
+    def test_what_another_thread_has_read_since_the_start_is_not_read_again(self):
+        (self.root / "file").write_bytes(bytes(range(20)))
+        reader = Reader(open_file("file", 5))
+        with ThreadPoolExecutor(1) as other:
+            reader.seek(0)
+            self.assertEqual(other.submit(reader.read, 15).result(), bytes(range(15)))
+            self.assertEqual(reader.read(15), bytes(range(15, 20)))
+            self.assertEqual(other.submit(reader.read, 15).result(), b"")
+
 
 class OneFileTests(FilesTestCase):
     def test_has_one_file_to_read_and_nothing_else(self):
