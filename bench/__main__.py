@@ -135,7 +135,17 @@ def serving(systems: list[str]) -> Iterator[dict[str, tuple[int, int]]]:
     try:
         for system in systems:
             port = free_port()
-            process = start(system, port)
+            address = ["--port", str(port)]
+            if "gunicorn" in SYSTEMS[system]:
+                address = ["--bind", f"127.0.0.1:{port}"]
+            process = subprocess.Popen(
+                [*SYSTEMS[system], *address],
+                cwd=BASE_DIR,
+                env={**os.environ, "PORT": str(port)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
             processes.append(process)
             wait_until_ready(process, port)
             servers[system] = (port, process.pid)
@@ -147,33 +157,13 @@ def serving(systems: list[str]) -> Iterator[dict[str, tuple[int, int]]]:
             process.wait()
 
 
-def start(system: str, port: int) -> "subprocess.Popen[bytes]":
-    """Start to serve a system on a port; it may not answer yet."""
-    address = ["--port", str(port)]
-    if "gunicorn" in SYSTEMS[system]:
-        address = ["--bind", f"127.0.0.1:{port}"]
-    return subprocess.Popen(
-        [*SYSTEMS[system], *address],
-        cwd=BASE_DIR,
-        env={**os.environ, "PORT": str(port)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
 def start_seconds(system: str) -> float:
     """Give the median time from the command to the first answer."""
     found = []
     for _ in range(STARTS):
-        port, started_at = free_port(), time.perf_counter()
-        process = start(system, port)
-        try:
-            wait_until_ready(process, port)
+        started_at = time.perf_counter()
+        with serving([system]):
             found.append(time.perf_counter() - started_at)
-        finally:
-            process.terminate()
-            process.wait()
     return statistics.median(found)
 
 
@@ -209,10 +199,15 @@ def report(
     for system, footprint in footprints.items():
         print(f"{'':12}{system:16}{footprint['start_seconds']:8.2f}{footprint['idle_mb']:9.0f}"
               f"{footprint['loaded_mb']:11.0f}")  # fmt: skip
+    result = {"rounds": rounds, "requests": requests, "rows": rows, "footprints": footprints}
+    write_result("requests", result)
+
+
+def write_result(name: str, result: Any) -> None:
+    """Write what was measured to a file that Git ignores."""
     folder = BASE_DIR / ".bench"
     folder.mkdir(exist_ok=True)
-    result = {"rounds": rounds, "requests": requests, "rows": rows, "footprints": footprints}
-    (folder / "requests.json").write_text(json.dumps(result, indent=2) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 def median_of(measurements: list[Measurement], name: str) -> float:

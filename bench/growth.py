@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from bench.__main__ import request
+from bench.__main__ import request, write_result
 from bench.growth_data import IN_LARGE, IN_MANY, IN_SMALL, LARGE, fill
 from bench.load import measure
 from rivergen.run import BASE_DIR, obey_signals, serve
@@ -187,9 +187,7 @@ def report(found: dict[str, dict[int, list[float]]], sizes: list[int]) -> None:
         rows.append({"kind": name, "ms": dict(zip(sizes, medians, strict=True)), "ratio": ratio})
         mark = "" if ratio <= FLAT else " *"
         print(f"{name:44}" + "".join(f"{ms:11.2f}" for ms in medians) + f"{ratio:8.2f}{mark}")
-    folder = BASE_DIR / ".bench"
-    folder.mkdir(exist_ok=True)
-    (folder / "growth.json").write_text(json.dumps(rows, indent=2) + "\n")
+    write_result("growth", rows)
 
 
 if __name__ == "__main__":
