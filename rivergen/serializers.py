@@ -55,11 +55,7 @@ class OutputSerializer(serializers.ModelSerializer):
     def shown_fields(cls) -> list[ShownField]:
         """Say how to show each field."""
         return [
-            ShownField(
-                name,
-                attrgetter(field.source or name),
-                writer(field),
-            )
+            ShownField(name, attrgetter(field.source or name), writer(field))
             for name, field in cls().fields.items()
         ]
 
