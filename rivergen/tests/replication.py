@@ -83,10 +83,7 @@ class Server:
 @contextmanager
 def primary(binaries: Path, system_user: str, **options: str) -> Iterator[Server]:
     """Start a new server, run by `system_user` if it would be by root; remove it in the end."""
-    with tempfile.TemporaryDirectory(prefix="rivergen-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        server = Server(binaries, folder / "data", system_user if os.geteuid() == 0 else None)
+    with in_folder(binaries, system_user if os.geteuid() == 0 else None) as server:
         server.run(
             "initdb",
             *(f"--pgdata={server.data}", "--no-sync", "--username=postgres", "--auth=trust"),
@@ -99,10 +96,7 @@ def primary(binaries: Path, system_user: str, **options: str) -> Iterator[Server
 @contextmanager
 def replica(of: Server, **options: str) -> Iterator[Server]:
     """Start a new streaming replica of a server that runs, and remove it in the end."""
-    with tempfile.TemporaryDirectory(prefix="rivergen-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        server = Server(of.binaries, folder / "data", of.system_user)
+    with in_folder(of.binaries, of.system_user) as server:
         server.run(
             "pg_basebackup",
             *(f"--pgdata={server.data}", "--no-sync", f"--dbname={of.url()}"),
@@ -110,6 +104,15 @@ def replica(of: Server, **options: str) -> Iterator[Server]:
         )
         with running(server, **options):
             yield server
+
+
+@contextmanager
+def in_folder(binaries: Path, system_user: str | None) -> Iterator[Server]:
+    """Give a server that has no data yet, in a folder that is removed in the end."""
+    with tempfile.TemporaryDirectory(prefix="rivergen-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield Server(binaries, folder / "data", system_user)
 
 
 @contextmanager
