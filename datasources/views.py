@@ -48,6 +48,7 @@ from rivergen.requests import (
     read_switch,
 )
 from rivergen.responses import SuccessResponse
+from rivergen.retries import retried
 
 
 class DataSourceViewSet(ScopedViewSet):
@@ -73,6 +74,7 @@ class DataSourceViewSet(ScopedViewSet):
         )
 
     @describe(**openapi.CREATE)
+    @retried
     def create(self, request: Request) -> Response:
         """Create a data source (editor, admin, owner)."""
         user = caller(request)
@@ -109,6 +111,7 @@ class DataSourceViewSet(ScopedViewSet):
             verification.wait()
         return self.update(request, verification)
 
+    @retried
     @transaction.atomic
     def start_verification(self, request: Request, has_place: bool) -> Verification:
         """Ask for a test of what the update would make of the data source."""
@@ -118,6 +121,7 @@ class DataSourceViewSet(ScopedViewSet):
             raise Throttled(wait=1, detail="Too many updates wait for their tests just now.")
         return Verification.start(data_source, changes, caller(request))
 
+    @retried
     @transaction.atomic
     def update(self, request: Request, verification: Verification | None = None) -> Response:
         """Store the update, if it is (still) what was tested."""
@@ -153,6 +157,7 @@ class DataSourceViewSet(ScopedViewSet):
         return changes
 
     @describe(**openapi.DESTROY)
+    @retried
     @transaction.atomic
     def destroy(self, request: Request, data_source_id: str) -> Response:
         """Delete a data source and its history (admin, owner)."""
@@ -182,6 +187,7 @@ class HistoryViewSet(ScopedViewSet):
         )
 
     @describe(**openapi.RESTORE)
+    @retried
     @transaction.atomic
     def restore(self, request: Request, data_source_id: str, version: str) -> Response:
         """Bring all fields back to what they were at a version (admin, owner); a new version."""

@@ -33,6 +33,7 @@ from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
 from rivergen.requests import read_body, read_no_body
 from rivergen.responses import SuccessResponse
+from rivergen.retries import retried
 
 
 class SignInView(APIView):
@@ -51,6 +52,7 @@ class TokenView(SignInView):
     """Sign in."""
 
     @describe("Sign in", request=TokenRequestSerializer, response=TokenSerializer, errors=(401,))
+    @retried
     def post(self, request: Request) -> Response:
         """Exchange a username and password for an access and a refresh token."""
         serializer = TokenRequestSerializer(data=read_body(request))
@@ -70,6 +72,7 @@ class TokenRefreshView(SignInView):
         response=TokenSerializer,
         errors=(401,),
     )
+    @retried
     def post(self, request: Request) -> Response:
         """Exchange a refresh token, which is used up by it, for new tokens."""
         serializer = TokenRefreshRequestSerializer(data=read_body(request))
@@ -128,6 +131,7 @@ class OrganizationViewSet(ScopedViewSet):
         response=OrganizationSerializer,
         errors=(401, 403, 404),
     )
+    @retried
     def partial_update(self, request: Request, organization_id: str) -> Response:
         """Change the name of an organization (admin, owner)."""
         organization = self.get_object()
@@ -140,6 +144,7 @@ class OrganizationViewSet(ScopedViewSet):
         return SuccessResponse(data, "Organization updated successfully")
 
     @describe("Remove an organization", status=204, errors=(401, 403, 404, 413, 415))
+    @retried
     def destroy(self, request: Request, organization_id: str) -> Response:
         """Remove an organization and all that is in it (owner)."""
         organization = self.get_object()
@@ -198,6 +203,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         status=201,
         errors=(401, 403, 404),
     )
+    @retried
     def create(self, request: Request, organization_id: str) -> Response:
         """Make an existing user a member (admin, owner; only owners name owners)."""
         organization = self.get_organization(Role.ADMIN)
@@ -214,6 +220,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         response=MemberSerializer,
         errors=(401, 403, 404, 409),
     )
+    @retried
     @transaction.atomic
     def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Give a member another role (admin, owner; only owners name or demote owners)."""
@@ -227,6 +234,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         return SuccessResponse(MemberSerializer(member).data, "Member updated successfully")
 
     @describe("Remove a member", status=204, errors=(401, 403, 404, 409, 413, 415))
+    @retried
     @transaction.atomic
     def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
         """End a membership (admin, owner; only owners remove owners; the last owner stays)."""
@@ -270,6 +278,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         status=201,
         errors=(401, 403, 404),
     )
+    @retried
     def create(self, request: Request, organization_id: str) -> Response:
         """Add a workspace to an organization (admin, owner)."""
         organization = self.get_organization(Role.ADMIN)
@@ -284,6 +293,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         response=WorkspaceSerializer,
         errors=(401, 403, 404),
     )
+    @retried
     def partial_update(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Change the name of a workspace (admin, owner)."""
         workspace = self.get_workspace()
@@ -294,6 +304,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         return SuccessResponse(data, "Workspace updated successfully")
 
     @describe("Remove a workspace", status=204, errors=(401, 403, 404, 409, 413, 415))
+    @retried
     def destroy(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Remove an empty workspace (admin, owner); an organization keeps at least one."""
         workspace = self.get_workspace()

@@ -24,6 +24,7 @@ from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
 from rivergen.requests import check_parameters, read_no_body, read_seconds
 from rivergen.responses import SuccessResponse
+from rivergen.retries import retried
 
 
 class ConnectionTestViewSet(ScopedViewSet):
@@ -33,6 +34,7 @@ class ConnectionTestViewSet(ScopedViewSet):
     serializer_class = ConnectionTestSerializer
 
     @describe(**openapi.TEST)
+    @retried
     def test(self, request: Request, data_source_id: str) -> Response:
         """Test a data source as it is stored (editor, admin, owner)."""
         self.receive_body()
@@ -46,6 +48,7 @@ class ConnectionTestViewSet(ScopedViewSet):
         return result_response(test, seconds)
 
     @describe(**openapi.TEST_DRAFT)
+    @retried
     def test_draft(self, request: Request) -> Response:
         """Test a configuration that is not stored (editor, admin, owner)."""
         self.receive_body()
@@ -74,6 +77,7 @@ class SSHHostKeyViewSet(ScopedViewSet):
     http_method_names = ["post"]
 
     @describe(**openapi.CONFIRM_HOST_KEY)
+    @retried
     @transaction.atomic
     def confirm(self, request: Request, data_source_id: str) -> Response:
         """Trust the host key that the last test has met (admin, owner)."""

@@ -16,6 +16,7 @@ from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
 from rivergen.requests import check_parameters, read_body, read_no_body
 from rivergen.responses import SuccessResponse
+from rivergen.retries import retried
 
 ALL_CLEARED: dict[str, str | None] = dict.fromkeys(CREDENTIAL_FIELDS)
 
@@ -34,6 +35,7 @@ class CredentialsViewSet(ScopedViewSet):
         return credentials_response(data_source, "Credentials retrieved successfully")
 
     @describe(**openapi.REPLACE)
+    @retried
     @transaction.atomic
     def update(self, request: Request, data_source_id: str) -> Response:
         """Enter the given credentials, and clear all others (editor, admin, owner)."""
@@ -43,6 +45,7 @@ class CredentialsViewSet(ScopedViewSet):
         return credentials_response(data_source, "Credentials replaced successfully")
 
     @describe(**openapi.UPDATE)
+    @retried
     @transaction.atomic
     def partial_update(self, request: Request, data_source_id: str) -> Response:
         """Enter the given credentials, and only those; null clears one (editor, admin, owner)."""
@@ -52,6 +55,7 @@ class CredentialsViewSet(ScopedViewSet):
         return credentials_response(data_source, "Credentials updated successfully")
 
     @describe(**openapi.CLEAR)
+    @retried
     @transaction.atomic
     def destroy(self, request: Request, data_source_id: str) -> Response:
         """Clear all credentials (editor, admin, owner)."""
@@ -62,6 +66,7 @@ class CredentialsViewSet(ScopedViewSet):
         return Response(status=HTTPStatus.NO_CONTENT, headers={"ETag": data_source.etag})
 
     @describe(**openapi.CONFIRM)
+    @retried
     @transaction.atomic
     def confirm(self, request: Request, data_source_id: str) -> Response:
         """Let all secrets be sent to the destination as it is now (admin, owner)."""

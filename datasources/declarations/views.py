@@ -15,6 +15,7 @@ from rivergen.openapi import describe
 from rivergen.parsers import StrictJSONParser
 from rivergen.requests import read_switch
 from rivergen.responses import SuccessResponse
+from rivergen.retries import retried
 
 
 class DeclarationViewSet(ScopedViewSet):
@@ -27,6 +28,7 @@ class DeclarationViewSet(ScopedViewSet):
         return [StrictJSONParser(), YAMLParser()]
 
     @describe(**openapi.APPLY)
+    @retried
     def apply(self, request: Request) -> Response:
         """Create and change what is declared, all or nothing (editor; with `prune`: admin).
 

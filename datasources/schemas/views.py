@@ -29,6 +29,7 @@ from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
 from rivergen.requests import check_parameters, is_known, read_no_body
 from rivergen.responses import SuccessResponse
+from rivergen.retries import retried
 
 
 class SchemaRefreshViewSet(ScopedViewSet):
@@ -38,6 +39,7 @@ class SchemaRefreshViewSet(ScopedViewSet):
     serializer_class = SchemaRefreshSerializer
 
     @describe(**openapi.REFRESH)
+    @retried
     @transaction.atomic
     def refresh(self, request: Request, data_source_id: str) -> Response:
         """Have the schema read (editor, admin, owner); a refresh that runs is the answer."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.db import transaction
+from django.test import TestCase
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.models import ConnectionTest
@@ -14,7 +15,7 @@ from datasources.credentials.models import Credential
 from datasources.models import DataSource, DataSourceRevision
 from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
 from datasources.schemas.testing import column, refresh, table
-from datasources.testing import DataSourceTestCase
+from datasources.testing import DataSourceTestMixin
 from organizations.models import Membership, Organization, User, Workspace
 from rivergen.tests.routes import routes
 
@@ -106,12 +107,14 @@ ROUTES = {
 }
 
 
-class RouteTests(DataSourceTestCase):
+class RoutesMixin(DataSourceTestMixin):
+    """What the table's paths and bodies name."""
+
     ids: ClassVar[dict[str, Any]]
 
     @classmethod
-    def setUpTestData(cls) -> None:
-        super().setUpTestData()
+    def make_world(cls) -> None:
+        super().make_world()
         # There is something to restore, to clear and to confirm.
         cls.data_source.set_credentials({"password": "hunter2"}, user=cls.owner)
         cls.data_source.apply_changes({"host": "moved.example.com"}, user=cls.editor)
@@ -125,6 +128,12 @@ class RouteTests(DataSourceTestCase):
                 Configuration("csv"), of=cls.data_source, is_stored=True, user=cls.editor
             ).pk,
         }
+
+
+class RouteTests(RoutesMixin, TestCase):
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.make_world()
 
     def everything(self) -> list[Any]:
         models: Any = (Organization, Workspace, Membership, DataSource, DataSourceRevision)
