@@ -7,10 +7,26 @@ from typing import Any
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
 
+# A client waits for an answer; what somebody else keeps locked for longer is refused with 503.
+# Workers and commands wait as long as it takes.
+LOCK_TIMEOUT_MILLISECONDS = 2_000
+
 django_application = get_wsgi_application()
+
+
+def limit_lock_waits() -> None:
+    """Have each connection of this process give up waiting for a lock after a while."""
+    options = connections.settings["default"]["OPTIONS"]
+    # First: what DATABASE_URL says comes after it, and counts.
+    limit = f"-c lock_timeout={LOCK_TIMEOUT_MILLISECONDS}"
+    options["options"] = " ".join([limit, *filter(None, [options.get("options")])])
+
+
+limit_lock_waits()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
