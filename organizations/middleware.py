@@ -1,15 +1,13 @@
 """What a request leaves behind for the next one of the same user."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 
 from organizations.models import User
 from rivergen import replica
-from rivergen.exceptions import ServiceUnavailable
-from rivergen.responses import error_body
+from rivergen.responses import unavailable
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -34,12 +32,5 @@ class WritePositionMiddleware:
             User.remember_write(user.pk)
         except (InterfaceError, OperationalError):
             # As if the commit had not been acknowledged: what is, the user will see.
-            return unavailable()
+            return unavailable(request)
         return response
-
-
-def unavailable() -> JsonResponse:
-    """Answer 503: the database is out of reach."""
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    body = error_body(status, ServiceUnavailable.default_detail)
-    return JsonResponse(body, status=status, headers={"Retry-After": ServiceUnavailable.wait})

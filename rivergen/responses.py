@@ -1,6 +1,7 @@
 """The whole response envelope: what success and failure look like under /api/ (contract, 1)."""
 
 import logging
+import sys
 from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +15,7 @@ from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
-from psycopg.errors import ForeignKeyViolation
+from psycopg.errors import ForeignKeyViolation, LockNotAvailable
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -25,6 +26,7 @@ from rivergen.middleware import request_id
 logger = logging.getLogger("rivergen.errors")
 
 BUG = "Something went wrong on our side."
+LOCKED = "Somebody else is changing this just now. Try again shortly."
 ERROR_CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHORIZED",
@@ -140,7 +142,8 @@ def _translate(exc: Exception) -> Exception:
         return exceptions.ParseError("The request body ended too early.")
     if isinstance(exc, OperationalError | InterfaceError):
         logger.warning("The database is out of reach: %s", type(exc.__cause__ or exc).__name__)
-        return ServiceUnavailable()
+        is_locked = isinstance(exc.__cause__, LockNotAvailable)
+        return ServiceUnavailable(LOCKED if is_locked else None)
     return exc
 
 
@@ -186,7 +189,21 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500 to a bug outside of the views; Django has logged it."""
+    """Answer 500 to a bug outside of the API's views, 503 if the database is out of reach there.
+
+    Django has logged it, and calls this while it handles the exception.
+    """
+    if isinstance(sys.exception(), OperationalError | InterfaceError):
+        return unavailable(request)
     if not request.path.startswith("/api/"):
         return defaults.server_error(request)
     return JsonResponse(error_body(500, BUG), status=500)
+
+
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """Answer 503: the database is out of reach."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    message, headers = ServiceUnavailable.default_detail, {"Retry-After": ServiceUnavailable.wait}
+    if not request.path.startswith("/api/"):
+        return HttpResponse(message, status=status, headers=headers, content_type="text/plain")
+    return JsonResponse(error_body(status, message), status=status, headers=headers)

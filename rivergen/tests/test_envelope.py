@@ -7,10 +7,11 @@ from unittest import mock
 
 from django.db import InterfaceError, OperationalError
 from django.test import Client
+from psycopg.errors import LockNotAvailable
 from rest_framework.test import APIClient
 
 from datasources.models import DataSource
-from datasources.testing import DataSourceTestCase
+from datasources.testing import DataSourceTestCase, admin_client
 from organizations.testing import bearer
 from rivergen.compiled import CompiledGet
 from rivergen.tests.outage import without_database
@@ -145,6 +146,21 @@ class EnvelopeTests(DataSourceTestCase):
                 self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
                 self.assertGreater(int(response["Retry-After"]), 0)
                 self.assertNotIn("127.0.0.1", response.content.decode())
+
+    def test_a_database_out_of_reach_is_503_on_a_page(self):
+        client = admin_client(self.owner, raise_request_exception=False)
+        response = without_database(lambda: client.get("/admin/"))
+        self.assertEqual(response.status_code, 503)
+        self.assertGreater(int(response["Retry-After"]), 0)
+        self.assertNotIn("127.0.0.1", response.content.decode())
+
+    def test_a_row_that_stays_locked_is_503_and_says_so(self):
+        failure = OperationalError("canceling statement due to lock timeout")
+        failure.__cause__ = LockNotAvailable()
+        with mock.patch.object(CompiledGet, "__call__", side_effect=failure):
+            response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
+        error = self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
+        self.assertIn("Somebody else", error["message"])
 
     def test_a_database_that_goes_away_is_503(self):
         for failure in (OperationalError("server closed: db.internal"), InterfaceError("closed")):
