@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import socket
+import time
 import uuid
 from http import HTTPStatus
 from importlib import import_module
@@ -11,18 +12,52 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.http.errors import ParseException
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from rivergen import settings
 
+# To read what is left of a body that nobody wanted, so that its sender gets to read the answer.
+LEAVE_SECONDS = 2
+
 
 class EnvelopeWorker(ThreadWorker):
-    """Refuse what is no HTTP in the envelope, where gunicorn would answer in HTML.
+    """Answer everybody, in the envelope: also what is no HTTP, and who came just before the end."""
 
-    Such a request never reaches Django; its connection is closed.
-    """
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Begin or stop to accept connections; before the end, accept those that wait for it.
+
+        gunicorn would reset them, although their requests may have been sent. Who comes later is
+        refused, or accepted by another worker.
+        """
+        super().set_accept_enabled(enabled)
+        if self.alive:
+            return
+        for listener in self.sockets:
+            accepted = -1
+            while accepted < self.nr_conns:
+                accepted = self.nr_conns
+                self.accept(listener)
+            listener.close()
+
+    def handle(self, conn: TConn) -> Any:
+        """Answer a request; if its connection ends with it, take leave of the client here.
+
+        gunicorn would have the thread that accepts connections wait until the client has closed its
+        side, for two seconds, and all other clients with it.
+        """
+        keeps_alive = super().handle(conn)
+        if keeps_alive is False:
+            with contextlib.suppress(OSError, ParseException):
+                if conn.parser is not None:
+                    conn.parser.finish_body(deadline=time.monotonic() + LEAVE_SECONDS)
+                conn.sock.shutdown(socket.SHUT_RDWR)
+        return keeps_alive
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Refuse what is no HTTP, where gunicorn would answer in HTML.
+
+        Such a request never reaches Django; its connection is closed.
+        """
         # This file is read before Django is set up.
         from rivergen.middleware import request_id
         from rivergen.responses import BUG, error_body
