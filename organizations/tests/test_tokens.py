@@ -48,9 +48,18 @@ class TokenTests(APITestCase):
         self.assert_signs_in(self.sign_in("leo").json()["data"], self.loner)
 
     def test_expires_in_is_true(self):
-        access_token = self.sign_in().json()["data"]["access_token"]
-        claims = jwt.decode(access_token, settings.SECRET_KEY, algorithms=["HS256"])
-        self.assertEqual(claims["exp"] - claims["iat"], 900)
+        now = datetime.now(UTC).replace(microsecond=0)
+        with time_machine.travel(now, tick=False):
+            access_token = self.sign_in().json()["data"]["access_token"]
+            claims = jwt.decode(access_token, settings.SECRET_KEY, algorithms=["HS256"])
+        self.assertEqual(claims["exp"] - now.timestamp(), 900)
+
+    def test_a_machine_whose_clock_is_behind_takes_them(self):
+        for minutes in (5, -5):
+            with time_machine.travel(datetime.now(UTC) + timedelta(minutes=minutes)):
+                tokens = self.sign_in().json()["data"]
+            self.assert_signs_in(tokens, self.editor)
+            self.assertEqual(self.refresh(tokens["refresh_token"]).status_code, 200)
 
     def test_sign_in_ignores_an_authorization_header(self):
         data = {"username": "edith", "password": PASSWORD}
