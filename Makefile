@@ -6,7 +6,7 @@ BIN = .venv/bin
 # Two at a time, those of a class together.
 TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 
-.PHONY: run test test-next lint fuzz bench
+.PHONY: run test test-next lint fuzz faults bench
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.run
@@ -19,6 +19,9 @@ test-next: .venv-next/installed ## run the tests on Python 3.13 with Django 6.1
 
 fuzz: .venv/installed ## send generated requests to a running server, valid and invalid ones
 	$(BIN)/python -m tests.fuzz
+
+faults: .venv/installed ## break database, locks, disks and processes under load, and count what is lost
+	$(BIN)/python -m tests.faults
 
 bench: .venv/installed ## measure what a request costs, beside what others would write
 	$(BIN)/python -m bench

@@ -27,6 +27,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
+ignore_startup_parameters = options
 pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 1000

@@ -1,6 +1,8 @@
 """Doing again what the database gave up in favor of somebody else."""
 
 import functools
+import random
+import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -11,6 +13,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ATTEMPTS = 3
+PAUSE_SECONDS = (0.01, 0.1)
 
 
 def retried(function: Callable[P, T]) -> Callable[P, T]:
@@ -32,6 +35,8 @@ def retried(function: Callable[P, T]) -> Callable[P, T]:
                 has_lost = isinstance(error.__cause__, DeadlockDetected | SerializationFailure)
                 if not has_lost or connection.in_atomic_block:
                     raise
+            # At once, it would be back before the one that won has woken up, and meet it again.
+            time.sleep(random.uniform(*PAUSE_SECONDS))
         return function(*args, **kwargs)
 
     return attempt

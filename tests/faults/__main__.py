@@ -1,0 +1,69 @@
+"""Break what the service stands on, fault by fault, and print what its clients saw.
+
+Exits with 1 if an acknowledged change was lost, a request was answered with anything but 200, or
+503 in the envelope while the fault lasted, or the service was not back 2 seconds after it.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from tests.faults import database, disks, locks, processes
+from tests.faults.outcomes import HEADINGS, Outcome
+from tests.faults.service import Service, service
+
+FAULTS: dict[str, Callable[[Service], Outcome]] = {
+    "database stopped": database.stop,
+    "database restarted": database.restart,
+    "all connections ended": database.end_backends,
+    "one connection killed": database.kill_backend,
+    "database killed (kill -9)": database.kill,
+    "no connection left": database.take_connections,
+    "PgBouncer's connections taken": database.take_pool,
+    "disk full": disks.fill_data,
+    "disk of the database's log full": disks.fill_log,
+    "row locked by somebody else": locks.hold,
+    "deadlock": locks.deadlock,
+    "serialization failure": locks.conflict,
+    "web told to stop (SIGTERM)": processes.terminate,
+    "web process killed (SIGKILL)": processes.kill,
+    "clients that do not hang up": processes.linger,
+    "log that nobody reads any more": processes.break_output,
+    "clocks 5 minutes fast and slow": processes.shift_clocks,
+}
+
+
+def main() -> int:
+    """Run the faults that are asked for; give the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("only", nargs="*", help="words of the faults to try; default: all")
+    only = parser.parse_args().only
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcomes = []
+    print(HEADINGS, flush=True)
+    with service(max_connections="40") as running:
+        for name, fault in FAULTS.items():
+            if only and not any(word in name for word in only):
+                continue
+            if name.startswith("disk") and os.geteuid() != 0:
+                print(f"{name}: not tried, because only root can mount a small disk")
+                continue
+            outcome = fault(running)
+            outcomes.append(outcome)
+            print(outcome.line(name), *outcome.problems, sep="\n    ", flush=True)
+    print(total(outcomes))
+    return 1 if any(outcome.problems for outcome in outcomes) else 0
+
+
+def total(outcomes: list[Outcome]) -> str:
+    """Sum up."""
+    requests = sum(outcome.answers.total() for outcome in outcomes)
+    cycles = sum(outcome.cycles for outcome in outcomes)
+    lost = sum(outcome.lost for outcome in outcomes)
+    return f"{len(outcomes)} kinds of fault, {cycles} cycles, {requests:,} requests, losses: {lost}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

