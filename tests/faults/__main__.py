@@ -14,24 +14,27 @@ from tests.faults import database, disks, locks, processes
 from tests.faults.outcomes import HEADINGS, Outcome
 from tests.faults.service import Service, service
 
-FAULTS: dict[str, Callable[[Service], Outcome]] = {
-    "database stopped": database.stop,
-    "database restarted": database.restart,
-    "all connections ended": database.end_backends,
-    "one connection killed": database.kill_backend,
-    "database killed (kill -9)": database.kill,
-    "no connection left": database.take_connections,
-    "PgBouncer's connections taken": database.take_pool,
-    "disk full": disks.fill_data,
-    "disk of the database's log full": disks.fill_log,
-    "row locked by somebody else": locks.hold,
-    "deadlock": locks.deadlock,
-    "serialization failure": locks.conflict,
-    "web told to stop (SIGTERM)": processes.terminate,
-    "web process killed (SIGKILL)": processes.kill,
-    "clients that do not hang up": processes.linger,
-    "log that nobody reads any more": processes.break_output,
-    "clocks 5 minutes fast and slow": processes.shift_clocks,
+Fault = Callable[[Service, int], Outcome]
+
+# By what happens: how it is made to happen, and how often.
+FAULTS: dict[str, tuple[Fault, int]] = {
+    "database stopped": (database.stop, 5),
+    "database restarted": (database.restart, 10),
+    "all connections ended": (database.end_backends, 30),
+    "one connection killed": (database.kill_backend, 5),
+    "database killed (kill -9)": (database.kill, 30),
+    "no connection left": (database.take_connections, 5),
+    "PgBouncer's connections taken": (database.take_pool, 3),
+    "disk full": (disks.fill_data, 3),
+    "disk of the database's log full": (disks.fill_log, 3),
+    "row locked by somebody else": (locks.hold, 3),
+    "deadlock": (locks.deadlock, 10),
+    "serialization failure": (locks.conflict, 20),
+    "web told to stop (SIGTERM)": (processes.terminate, 12),
+    "web process killed (SIGKILL)": (processes.kill, 20),
+    "clients that do not hang up": (processes.linger, 3),
+    "log that nobody reads any more": (processes.break_output, 3),
+    "clocks 5 minutes fast and slow": (processes.shift_clocks, 3),
 }
 
 
@@ -39,18 +42,19 @@ def main() -> int:
     """Run the faults that are asked for; give the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("only", nargs="*", help="words of the faults to try; default: all")
-    only = parser.parse_args().only
+    parser.add_argument("--cycles", type=int, help="how often, instead of what is usual for each")
+    options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcomes = []
     print(HEADINGS, flush=True)
     with service(max_connections="40") as running:
-        for name, fault in FAULTS.items():
-            if only and not any(word in name for word in only):
+        for name, (fault, usual) in FAULTS.items():
+            if options.only and not any(word in name for word in options.only):
                 continue
             if name.startswith("disk") and os.geteuid() != 0:
                 print(f"{name}: not tried, because only root can mount a small disk")
                 continue
-            outcome = fault(running)
+            outcome = fault(running, options.cycles or usual)
             outcomes.append(outcome)
             print(outcome.line(name), *outcome.problems, sep="\n    ", flush=True)
     print(total(outcomes))

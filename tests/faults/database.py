@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 import psutil
@@ -30,16 +30,16 @@ def repeat(
     service: Service,
     cycles: int,
     fault: Callable[[Service, Ledger], None],
-    **environment: str,
+    environment: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Let something happen to the database so often; `fault` returns once it is over.
 
     The same web processes, with these environment variables, must live through all of it.
     """
-    recovered = []
-    with web(service, **environment) as server:
+    ledger, recovered = Ledger(), []
+    with web(service, environment) as server:
         workers = psutil.Process(server.pid).children()
-        with service.under_load() as ledger:
+        with service.under_load(ledger):
             for _ in range(cycles):
                 ledger.wait_for_answers(200, ACKNOWLEDGED)
                 fault(service, ledger)
@@ -52,7 +52,7 @@ def repeat(
     return outcome
 
 
-def stop(service: Service) -> Outcome:
+def stop(service: Service, cycles: int) -> Outcome:
     """Stop the database for some time, and start it again."""
 
     def fault(service: Service, ledger: Ledger) -> None:
@@ -60,30 +60,30 @@ def stop(service: Service) -> Outcome:
         ledger.wait_for_answers(503, REFUSED)
         service.database.start()
 
-    return repeat(service, 5, fault)
+    return repeat(service, cycles, fault)
 
 
-def restart(service: Service) -> Outcome:
+def restart(service: Service, cycles: int) -> Outcome:
     """Stop the database, and start it at once."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         service.stop_database()
         service.database.start()
 
-    return repeat(service, 10, fault)
+    return repeat(service, cycles, fault)
 
 
-def end_backends(service: Service) -> Outcome:
+def end_backends(service: Service, cycles: int) -> Outcome:
     """End all connections, as an operator does."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         with service.connect() as connection:
             connection.execute(END_OTHERS)
 
-    return repeat(service, 30, fault)
+    return repeat(service, cycles, fault)
 
 
-def kill_backend(service: Service) -> Outcome:
+def kill_backend(service: Service, cycles: int) -> Outcome:
     """Kill the process of one connection, after which the database ends all others."""
 
     def fault(service: Service, ledger: Ledger) -> None:
@@ -99,20 +99,20 @@ def kill_backend(service: Service) -> Outcome:
         while not service.database.answers():
             pass
 
-    return repeat(service, 5, fault)
+    return repeat(service, cycles, fault)
 
 
-def kill(service: Service) -> Outcome:
+def kill(service: Service, cycles: int) -> Outcome:
     """Kill the database with all its processes, and start it again."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         service.kill_database()
         service.database.start()
 
-    return repeat(service, 30, fault)
+    return repeat(service, cycles, fault)
 
 
-def take_connections(service: Service) -> Outcome:
+def take_connections(service: Service, cycles: int) -> Outcome:
     """Take all connections that the database has to give, and give them back."""
 
     def fault(service: Service, ledger: Ledger) -> None:
@@ -124,10 +124,10 @@ def take_connections(service: Service) -> Outcome:
                     taken.enter_context(service.connect())
             ledger.wait_for_answers(503, REFUSED)
 
-    return repeat(service, 5, fault)
+    return repeat(service, cycles, fault)
 
 
-def take_pool(service: Service) -> Outcome:
+def take_pool(service: Service, cycles: int) -> Outcome:
     """Keep all connections of PgBouncer busy, and let go of them."""
     with pgbouncer(service.database, DATABASE, POOL_SIZE) as url:
 
@@ -138,4 +138,4 @@ def take_pool(service: Service) -> Outcome:
                     taken.enter_context(psycopg.connect(url)).execute("SELECT 1")
                 ledger.wait_for_answers(503, POOL_SIZE)
 
-        return repeat(service, 3, fault, DATABASE_URL=url)
+        return repeat(service, cycles, fault, {"DATABASE_URL": url})

@@ -20,7 +20,7 @@ FILL_FILE_OF_LOG = "SELECT pg_logical_emit_message(true, '', ''), pg_switch_wal(
 ENDS_WITHIN_SECONDS = 3
 
 
-def fill_data(service: Service) -> Outcome:
+def fill_data(service: Service, cycles: int) -> Outcome:
     """Leave no room for the rows of the history, and make room again."""
     with small_disk(service) as disk, service.connect() as connection:
         connection.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
@@ -31,13 +31,13 @@ def fill_data(service: Service) -> Outcome:
                 ledger.wait_for_answers(503, REFUSED)
 
         try:
-            return repeat(service, 3, fault)
+            return repeat(service, cycles, fault)
         finally:
             connection.execute(f"ALTER TABLE {HISTORY} SET TABLESPACE pg_default")
             connection.execute("DROP TABLESPACE small")
 
 
-def fill_log(service: Service) -> Outcome:
+def fill_log(service: Service, cycles: int) -> Outcome:
     """Leave no room for the database's log, without which it ends; make room, and start it."""
 
     def fault(service: Service, ledger: Ledger) -> None:
@@ -56,7 +56,7 @@ def fill_log(service: Service) -> Outcome:
         move(log, disk / log.name)
         log.symlink_to(disk / log.name)
         service.database.start()
-        outcome = repeat(service, 3, fault)
+        outcome = repeat(service, cycles, fault)
         service.stop_database()
         log.unlink()
         move(disk / log.name, log)

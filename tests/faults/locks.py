@@ -16,13 +16,13 @@ IS_WAITING = """
 """
 
 
-def hold(service: Service) -> Outcome:
+def hold(service: Service, cycles: int) -> Outcome:
     """Keep a row locked for longer than anybody waits."""
     ledger, recovered = Ledger(), []
     with web(service), service.connect() as holder:
         client = service.client(ledger, service.pks[0], "description")
         other = service.client(ledger, service.pks[1], "description")
-        for _ in range(cycles := 3):
+        for _ in range(cycles):
             with holder.transaction():
                 holder.execute(LOCK_SOURCE, [service.pks[0]])
                 client.work()
@@ -38,7 +38,7 @@ def hold(service: Service) -> Outcome:
     return outcome
 
 
-def deadlock(service: Service) -> Outcome:
+def deadlock(service: Service, cycles: int) -> Outcome:
     """Wait for what the web has, while it waits for what we have; it is the one to lose."""
     ledger = Ledger()
     with web(service), service.connect() as other, ThreadPoolExecutor(1) as pool:
@@ -46,7 +46,7 @@ def deadlock(service: Service) -> Outcome:
         other.execute("SET deadlock_timeout = '1h'")
         before = count_deadlocks(service)
         client = service.client(ledger, service.pks[0], "description")
-        for _ in range(cycles := 10):
+        for _ in range(cycles):
             with other.transaction():
                 # The history refers to the user, and looks at the row when it commits.
                 other.execute("SELECT 1 FROM organizations_user FOR UPDATE")
@@ -61,13 +61,13 @@ def deadlock(service: Service) -> Outcome:
     return outcome
 
 
-def conflict(service: Service) -> Outcome:
+def conflict(service: Service, cycles: int) -> Outcome:
     """Change a row under the web, in a database that is configured to see to such conflicts."""
     ledger = Ledger()
     set_isolation(service, "repeatable read")
     with web(service), service.connect() as other, ThreadPoolExecutor(1) as pool:
         client = service.client(ledger, service.pks[0], "description")
-        for _ in range(cycles := 20):
+        for _ in range(cycles):
             with other.transaction():
                 other.execute(
                     "UPDATE datasources_datasource SET status = status WHERE id = %s",

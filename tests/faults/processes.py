@@ -35,10 +35,10 @@ run()
 """
 
 
-def terminate(service: Service) -> Outcome:
+def terminate(service: Service, cycles: int) -> Outcome:
     """Stop the server (SIGTERM) as soon as many requests have been sent to it."""
     ledger = Ledger()
-    for _ in range(cycles := 12):
+    for _ in range(cycles):
         clients = [
             service.client(ledger, pk, "description")
             for pk in service.pks * (IN_FLIGHT // len(service.pks))
@@ -57,12 +57,12 @@ def terminate(service: Service) -> Outcome:
     return outcome
 
 
-def kill(service: Service) -> Outcome:
+def kill(service: Service, cycles: int) -> Outcome:
     """Kill a web process, while each client changes some fields at once to one value."""
     ledger, recovered, mixed = Ledger(), [], 0
     clients = [service.client(ledger, pk, *FIELDS) for pk in service.pks * CLIENTS_OF_EACH]
     with web(service) as server, load(clients), service.connect() as connection:
-        for _ in range(cycles := 20):
+        for _ in range(cycles):
             ledger.wait_for_good(time.monotonic())
             victim = random.choice(psutil.Process(server.pid).children())
             victim.kill()
@@ -82,11 +82,11 @@ def kill(service: Service) -> Outcome:
     return outcome
 
 
-def linger(service: Service) -> Outcome:
+def linger(service: Service, cycles: int) -> Outcome:
     """Do not hang up after an answer that ends the connection, while others want to be served."""
     ledger = Ledger()
-    with web(service, WEB_CONCURRENCY="1"), ExitStack() as held:
-        for _ in range(cycles := 3):
+    with web(service, {"WEB_CONCURRENCY": "1"}), ExitStack() as held:
+        for _ in range(cycles):
             lazy = [
                 service.client(ledger, service.pks[0], "description") for _ in range(LAZY_CLIENTS)
             ]
@@ -102,17 +102,19 @@ def linger(service: Service) -> Outcome:
     return Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
 
 
-def break_output(service: Service) -> Outcome:
+def break_output(service: Service, cycles: int) -> Outcome:
     """Close the other end of the pipe that the server writes its log to."""
-    reading, writing = os.pipe()
-    with web(service, log=writing), service.under_load() as ledger:
-        os.close(writing)
-        os.close(reading)
-        ledger.wait_for_answers(200, ENOUGH)
-    return Outcome.of(ledger, cycles=1, recovered=[], lost=service.count_lost(ledger))
+    ledger = Ledger()
+    for _ in range(cycles):
+        reading, writing = os.pipe()
+        with web(service, log=writing), service.under_load(ledger):
+            os.close(writing)
+            os.close(reading)
+            ledger.wait_for_answers(200, ENOUGH)
+    return Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
 
 
-def shift_clocks(service: Service) -> Outcome:
+def shift_clocks(service: Service, cycles: int) -> Outcome:
     """Serve from two machines, the clock of one 5 minutes fast, that of the other slow.
 
     Clients sign in to one, and make their changes on the other.
@@ -120,15 +122,16 @@ def shift_clocks(service: Service) -> Outcome:
     ledger = Ledger()
     ports = (free_port(), free_port())
     with shifted(ports[0], 300), shifted(ports[1], -300):
-        clients = []
-        for here, there in itertools.permutations(ports):
-            token = sign_in(here)
-            for pk in service.pks:
-                name = FIELDS[len(clients) % len(FIELDS)]
-                clients.append(Client(ledger, there, token, pk, [name]))
-        with load(clients):
-            ledger.wait_for_answers(200, ENOUGH)
-    return Outcome.of(ledger, cycles=1, recovered=[], lost=service.count_lost(ledger))
+        for _ in range(cycles):
+            clients: list[Client] = []
+            for here, there in itertools.permutations(ports):
+                token = sign_in(here)
+                for pk in service.pks:
+                    name = FIELDS[len(clients) % len(FIELDS)]
+                    clients.append(Client(ledger, there, token, pk, [name]))
+            with load(clients):
+                ledger.wait_for_answers(200, ENOUGH)
+    return Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
 
 
 @contextmanager

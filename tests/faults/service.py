@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +49,11 @@ class Service:
         return Client(ledger, self.port, self.token, pk, fields)
 
     @contextmanager
-    def under_load(self) -> Iterator[Ledger]:
+    def under_load(self, ledger: Ledger) -> Iterator[None]:
         """Have clients change each data source, each another field, and the block in between."""
-        ledger = Ledger()
         with load([self.client(ledger, pk, name) for pk in self.pks for name in FIELDS]):
             ledger.wait_for_good(time.monotonic())
-            yield ledger
+            yield
             ledger.wait_for_good(time.monotonic())
 
     def stop_database(self) -> None:
@@ -112,11 +111,11 @@ def service(**options: str) -> Iterator[Service]:
 
 @contextmanager
 def web(
-    service: Service, log: int = subprocess.DEVNULL, **environment: str
+    service: Service, environment: Mapping[str, str] | None = None, log: int = subprocess.DEVNULL
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Serve, with these environment variables, until the block ends."""
     with ExitStack() as stack:
-        with mock.patch.dict(os.environ, environment, PORT=str(service.port)):
+        with mock.patch.dict(os.environ, environment or {}, PORT=str(service.port)):
             process = stack.enter_context(serve(service.port, log=log))
         yield process
 

@@ -1,0 +1,28 @@
+"""`make faults`, the ones that take little time, once each."""
+
+import os
+import subprocess
+import sys
+
+from django.conf import settings
+from django.test import SimpleTestCase
+
+FAULTS = ("row locked", "deadlock", "serialization", "told to stop", "hang up", "connections ended")
+
+
+class FaultTests(SimpleTestCase):
+    def test_nothing_is_lost(self):
+        environment = {
+            name: text
+            for name, text in os.environ.items()
+            if name not in ("DATABASE_URL", "PYTEST_VERSION", "SECRET_KEY")
+        }
+        run = subprocess.run(
+            [sys.executable, "-m", "tests.faults", "--cycles", "1", *FAULTS],
+            cwd=settings.BASE_DIR,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        self.assertIn("losses: 0", run.stdout)
