@@ -17,7 +17,7 @@ from organizations.viewsets import ScopedViewSet
 from rivergen import replica
 from rivergen.compiled import CompiledGet, CompiledQuery
 from rivergen.exceptions import PreconditionFailed
-from rivergen.middleware import request_id
+from rivergen.logs import request_id
 from rivergen.parsers import MergePatchParser
 
 T = TypeVar("T")

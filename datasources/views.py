@@ -37,7 +37,7 @@ from organizations.models import Role
 from organizations.permissions import require_role
 from organizations.viewsets import ScopedViewSet
 from rivergen.exceptions import Conflict, PreconditionFailed
-from rivergen.middleware import request_id
+from rivergen.logs import request_id
 from rivergen.openapi import describe
 from rivergen.requests import (
     check_parameters,

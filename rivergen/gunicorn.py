@@ -59,7 +59,7 @@ class EnvelopeWorker(ThreadWorker):
         Such a request never reaches Django; its connection is closed.
         """
         # This file is read before Django is set up.
-        from rivergen.middleware import request_id
+        from rivergen.logs import request_id
         from rivergen.responses import BUG, error_body
 
         current = uuid.uuid4().hex

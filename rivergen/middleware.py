@@ -5,23 +5,15 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from contextvars import ContextVar
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from rivergen.logs import request_id
+
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
 logger = logging.getLogger("rivergen.request")
-
-
-class RequestIDFilter(logging.Filter):
-    """Put the id of the request at hand on every log record; `-` outside of one."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get()
-        return True
 
 
 class RequestMiddleware:

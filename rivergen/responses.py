@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from rivergen.exceptions import Conflict, PayloadTooLarge, PreconditionFailed, ServiceUnavailable
-from rivergen.middleware import request_id
+from rivergen.logs import request_id
 
 logger = logging.getLogger("rivergen.errors")
 

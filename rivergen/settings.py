@@ -344,7 +344,7 @@ SILENCED_SYSTEM_CHECKS = [
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "rivergen.middleware.RequestIDFilter"}},
+    "filters": {"request_id": {"()": "rivergen.logs.RequestIDFilter"}},
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
     },

@@ -20,7 +20,7 @@ from datasources.requests import recorded_as
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.requests import start_refresh
 from organizations.models import User
-from rivergen.middleware import request_id
+from rivergen.logs import request_id
 from rivergen.requests import read_id
 
 NO_WORKER = "No worker runs, so that nobody does it yet. Start one: manage.py worker."
