@@ -1,11 +1,13 @@
 """What all jobs have in common: where they wait, and that none is lost with its worker."""
 
+import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
@@ -23,6 +25,8 @@ class Queue(StrEnum):
 
 # Of a job whose worker was killed or stopped; one that kills each worker it meets must end.
 ATTEMPTS_MAX = 3
+# Parts of a worker process with places of their own: management/commands/worker.py.
+LANES = 3
 STALLED_AFTER_SECONDS = 4 * settings.WORKER_HEARTBEAT_SECONDS
 RETRY_SECONDS = 2
 FAILED_JOBS_KEPT_HOURS = 7 * 24
@@ -61,8 +65,18 @@ def lasting_task(name: str, queue: Queue, give_up: Coroutine) -> Callable[[Corou
 
 def has_worker() -> bool:
     """Whether a worker has shown lately that it is alive."""
+    return lanes_alive().exists()
+
+
+def count_workers() -> int:
+    """Count the worker processes that have shown lately that they are alive."""
+    return math.ceil(lanes_alive().count() / LANES)
+
+
+def lanes_alive() -> "QuerySet[ProcrastinateWorker]":
+    """Give what has shown lately that it is alive; procrastinate has each lane for a worker."""
     since = timezone.now() - timedelta(seconds=STALLED_AFTER_SECONDS)
-    return ProcrastinateWorker.objects.filter(last_heartbeat__gt=since).exists()
+    return ProcrastinateWorker.objects.filter(last_heartbeat__gt=since)
 
 
 def is_last_attempt(job: Job) -> bool:

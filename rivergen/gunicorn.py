@@ -1,9 +1,13 @@
 """How gunicorn serves: `gunicorn -c python:rivergen.gunicorn rivergen.wsgi`."""
 
+import atexit
 import contextlib
 import gc
 import json
+import os
+import shutil
 import socket
+import tempfile
 import time
 import uuid
 from http import HTTPStatus
@@ -83,6 +87,22 @@ class EnvelopeWorker(ThreadWorker):
             util.write(client, head.encode() + body)
 
 
+def make_metrics_folder() -> None:
+    """Make the folder where the web processes count their requests, for as long as they live.
+
+    It must be known before the application is loaded, which is before any hook is called.
+    """
+    folder = tempfile.mkdtemp(prefix="rivergen-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    atexit.register(_remove, folder, os.getpid())
+
+
+def _remove(folder: str, pid: int) -> None:
+    if os.getpid() == pid:  # a fork inherits the duty
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+make_metrics_folder()
 forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
 bind = f"{settings.BIND_ADDRESS}:{settings.PORT}"
 workers = settings.WEB_CONCURRENCY
@@ -110,3 +130,11 @@ def when_ready(server: Any) -> None:
     # Each request leaves its rows in cycles, those of a list of 50 are 0.3 MB. By default a full
     # collection comes after 70,000 objects, when there are 100 of them.
     gc.set_threshold(2_000, 2, 2)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget the requests that a web process had in hand; what it has counted stays."""
+    # When it is imported, it looks whether there is a folder.
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)

@@ -1,4 +1,4 @@
-"""What every request gets, in one pass: an id, its log line, and the content security policy."""
+"""What every request gets, in one pass: an id, a log line, a count, and a security policy."""
 
 import logging
 import re
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from rivergen import metrics
 from rivergen.logs import request_id
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -17,7 +18,7 @@ logger = logging.getLogger("rivergen.request")
 
 
 class RequestMiddleware:
-    """Name the request and log how it ended.
+    """Name the request, log how it ended and count it.
 
     The caller's `X-Request-ID` is kept if it is sane (contract, section 1), and is found again in
     the response, the log, the error body and the history.
@@ -31,17 +32,20 @@ class RequestMiddleware:
         sent = request.headers.get("X-Request-ID", "")
         current = sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         token = request_id.set(current)
+        metrics.IN_PROGRESS.inc()
         try:
             response = self.get_response(request)
             if request.method == "HEAD" and not response.streaming:
                 response.content = b""  # its length stays in Content-Length
-            milliseconds = (time.perf_counter() - started_at) * 1000
+            seconds = time.perf_counter() - started_at
+            metrics.count(request, response.status_code, seconds)
             # %r keeps a path with line breaks on one line.
             logger.info(
                 "%s %r %d %.1f ms",
-                request.method, request.path, response.status_code, milliseconds,
+                request.method, request.path, response.status_code, seconds * 1000,
             )  # fmt: skip
         finally:
+            metrics.IN_PROGRESS.dec()
             request_id.reset(token)
         response["X-Request-ID"] = current
         response.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)

@@ -10,7 +10,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from rivergen import embedded_postgres
-from rivergen.egress_rules import Rule, parse_rules
+from rivergen.egress_rules import Network, Rule, parse_network, parse_rules
 from rivergen.encryption_keys import parse_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -71,6 +71,23 @@ def read_egress_rules(name: str) -> list[Rule]:
         return parse_rules(os.environ.get(name, ""))
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} is malformed: {error}.") from None
+
+
+def read_networks(name: str, default: str) -> list[Network]:
+    """Read a comma-separated list of networks and IP addresses."""
+    items = read_list(name, default.split(","))
+    try:
+        return [parse_network(item) for item in items]
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be networks and IP addresses.") from None
+
+
+def read_token(name: str) -> str | None:
+    """Read what some caller has to bring; refuse what can be guessed."""
+    token = os.environ.get(name) or None
+    if token is not None and re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,}", token) is None:
+        raise ImproperlyConfigured(f"{name} must be 16 letters and digits or more.")
+    return token
 
 
 def read_storage_url(name: str) -> tuple[str, str] | None:
@@ -178,6 +195,12 @@ FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::
 # What data sources may be connected to, besides what is by default; datasources.connections.policy.
 EGRESS_ALLOW = read_egress_rules("EGRESS_ALLOW")
 EGRESS_DENY = read_egress_rules("EGRESS_DENY")
+
+# Who may read /metrics: each of the two that is set must be met; rivergen.metrics.
+METRICS_TOKEN = read_token("METRICS_TOKEN")
+METRICS_ALLOW = read_networks(
+    "METRICS_ALLOW", default="0.0.0.0/0,::/0" if METRICS_TOKEN else "127.0.0.0/8,::1"
+)
 
 RATE_LIMIT_USER = read_rate("RATE_LIMIT_USER", default="6000/min")
 RATE_LIMIT_TOKEN = read_rate("RATE_LIMIT_TOKEN", default="60/min")

@@ -3,8 +3,10 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from datasources.metrics import collect
 from rivergen.docs import DocsView
 from rivergen.health import healthz, readyz
+from rivergen.metrics import metrics
 from rivergen.openapi import OpenAPIView
 
 admin.site.site_header = admin.site.site_title = "rivergen"
@@ -18,6 +20,7 @@ urlpatterns = [
     path("api/docs", DocsView.as_view(url_name="openapi")),
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics, {"collect": collect}),
 ]
 
 handler400 = "rivergen.responses.bad_request"

@@ -1,11 +1,11 @@
 """The routes of the API, as the URL configuration has them."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
-from django.contrib.admindocs.views import simplify_regex
 from django.urls import URLResolver, get_resolver
+
+from rivergen.metrics import path_template
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -22,4 +22,4 @@ def routes(
             view: Any = entry.callback
             handlers = getattr(view, "actions", None) or dir(view.cls)
             methods = METHODS & {*handlers} & {*view.cls.http_method_names}
-            yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", simplify_regex(path)), methods
+            yield path_template(path), methods

@@ -255,5 +255,21 @@ class SettingsTests(SimpleTestCase):
         process = self.read(EGRESS_DENY="10.0.0.0/8,a b,127.1")
         self.assertIn("EGRESS_DENY is malformed: 'a b' is no network", process.stderr)
 
+    def test_who_may_read_metrics_is_this_machine_or_who_has_the_token(self):
+        networks = "*settings.METRICS_ALLOW"
+        token = "a-token-for-prometheus"
+        self.assertEqual(self.printed(networks), "127.0.0.0/8 ::1/128")
+        self.assertEqual(self.printed(networks, METRICS_TOKEN=token), "0.0.0.0/0 ::/0")
+        both = {"METRICS_TOKEN": token, "METRICS_ALLOW": "10.0.0.7, fd00::/8"}
+        self.assertEqual(self.printed(networks, **both), "10.0.0.7/32 fd00::/8")
+        self.assertEqual(self.printed("settings.METRICS_TOKEN", **both), token)
+
+    def test_refuses_metrics_tokens_that_can_be_guessed_or_not_be_sent(self):
+        for token in ("secret", "a" * 15, "with a space in it", "schlüssel-schlüssel"):
+            self.assert_refused("METRICS_TOKEN", (token,), secret=token)
+
+    def test_refuses_networks_of_metrics_that_are_none(self):
+        self.assert_refused("METRICS_ALLOW", ("localhost", "10.0.0.1/8", "10.0.0.0/33", "*", "x/y"))
+
     def test_outside_of_tests_passwords_are_hashed_slowly(self):
         self.assertEqual(self.printed("hasattr(settings, 'PASSWORD_HASHERS')"), "False")

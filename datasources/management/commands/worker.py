@@ -12,7 +12,7 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 
 from datasources.connections.child import start_forkserver
-from datasources.jobs import Queue
+from datasources.jobs import LANES, Queue
 
 logger = logging.getLogger("rivergen.worker")
 
@@ -68,6 +68,7 @@ async def run_worker() -> None:
         ([Queue.SCHEMAS], schema_places),
         ([Queue.EXPRESS, Queue.TESTS], other_places),
     )
+    assert len(lanes) == LANES
     with app.replace_connector(app.connector.get_worker_connector()) as worker_app:
         async with worker_app.open_async():
             logger.info("Ready, for %s jobs at a time.", settings.WORKER_CONCURRENCY)

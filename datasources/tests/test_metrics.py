@@ -1,0 +1,106 @@
+"""What /metrics tells of jobs, connection tests, schemas and workers."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.failures import Code
+from datasources.connections.models import ConnectionTest
+from datasources.models import DataSource
+from datasources.testing import DataSourceTestCase
+from rivergen.tests.test_metrics import read
+
+
+class MetricsTests(DataSourceTestCase):
+    def scrape(self) -> dict[str, float]:
+        return read(self.client.get("/metrics").content.decode())
+
+    def make_job(self, task: str, status: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, status) VALUES "
+                "('express', %s, %s::procrastinate_job_status)",
+                [task, status],
+            )
+
+    def make_lanes(self, number: int, age: timedelta) -> None:
+        with connection.cursor() as cursor:
+            for _ in range(number):
+                cursor.execute(
+                    "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (%s)",
+                    [timezone.now() - age],
+                )
+
+    def make_test(self, code: Code | None, **columns: Any) -> None:
+        test = ConnectionTest.objects.request(
+            Configuration("csv"), of=self.data_source, is_stored=True
+        )
+        if code is not None:
+            columns |= {"finished_at": timezone.now(), "outcome": {"code": code}}
+        ConnectionTest.objects.filter(pk=test.pk).update(**columns)
+
+    def schedule(self, name: str, late: timedelta, status: str = "ready") -> None:
+        data_source = DataSource.objects.create(workspace=self.workspace, name=name, type="csv")
+        DataSource.objects.filter(pk=data_source.pk).record_schema(
+            schema_status=status, schema_next_refresh_at=timezone.now() - late
+        )
+
+    def test_counts_jobs_by_task_and_state(self):
+        for status in ("todo", "todo", "doing", "failed", "succeeded", "cancelled"):
+            self.make_job("read_schema", status)
+        self.make_job("of_another_release", "todo")
+        metrics = self.scrape()
+        for task, state, expected in (
+            ("read_schema", "waiting", 2),
+            ("read_schema", "running", 1),
+            ("read_schema", "failed", 1),
+            ("of_another_release", "waiting", 1),
+            ("of_another_release", "failed", 0),
+            ("test_connection", "failed", 0),
+        ):
+            with self.subTest(task=task, state=state):
+                series = f'rivergen_jobs{{state="{state}",task="{task}"}}'
+                self.assertEqual(metrics[series], expected)
+
+    def test_counts_the_tests_of_the_last_hour_by_code(self):
+        self.make_test(Code.OK)
+        self.make_test(Code.OK, requested_at=timezone.now() - timedelta(minutes=61))
+        self.make_test(Code.DNS_FAILED)
+        self.make_test(Code.DNS_FAILED)
+        self.make_test(None)
+        metrics = self.scrape()
+        for code, expected in (("OK", 1), ("DNS_FAILED", 2), ("LOGIN_FAILED", 0)):
+            with self.subTest(code):
+                self.assertEqual(metrics[f'rivergen_connection_tests{{code="{code}"}}'], expected)
+
+    def test_says_how_late_schemas_are_read(self):
+        self.assertEqual(self.scrape()["rivergen_schema_refresh_lag_seconds"], 0)
+        self.schedule("in time", -timedelta(hours=1))
+        self.schedule("just due", timedelta(minutes=4))
+        self.schedule("late", timedelta(minutes=10))
+        self.schedule("being read", timedelta(hours=1), "refreshing")
+        metrics = self.scrape()
+        self.assertEqual(metrics["rivergen_schema_refreshes_overdue"], 1)
+        self.assertAlmostEqual(metrics["rivergen_schema_refresh_lag_seconds"], 600, delta=60)
+
+    def test_counts_workers_that_are_alive(self):
+        for lanes, age, expected in (
+            (0, timedelta(), 0),
+            (3, timedelta(minutes=1), 0),
+            (3, timedelta(), 1),
+            (3, timedelta(seconds=10), 2),
+            (1, timedelta(), 3),  # one that is starting
+        ):
+            with self.subTest(expected=expected):
+                self.make_lanes(lanes, age)
+                self.assertEqual(self.scrape()["rivergen_workers"], expected)
+
+    def test_reads_in_few_statements(self):
+        self.make_test(Code.OK)
+        with self.statements() as captured:
+            self.scrape()
+        selects = [q for q in captured.captured_queries if q["sql"].startswith("SELECT")]
+        self.assertEqual(len(selects), 5)
