@@ -36,7 +36,8 @@ def jobs() -> Metric:
     metric = GaugeMetricFamily("rivergen_jobs", help_text, labels=["task", "state"])
     rows = ProcrastinateJob.objects.filter(status__in=STATES).values_list("task_name", "status")
     counts = Counter({(task, status): n for task, status, n in rows.annotate(Count("pk"))})
-    tasks = {name for name in app.tasks if ":" not in name} | {task for task, _ in counts}
+    own = {task.name for task in app.tasks.values() if not task.name.startswith("builtin:")}
+    tasks = own | {task for task, _ in counts}
     for task in sorted(tasks):
         for status, state in STATES.items():
             metric.add_metric([task, state], counts[task, status])

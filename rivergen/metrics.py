@@ -46,7 +46,7 @@ REQUESTS = Counter(
 )
 DURATION = Histogram(
     "rivergen_http_request_duration_seconds",
-    "What it took to answer a request, from its first line to the last of the answer's head.",
+    "What it took to answer a request, without the wait for a thread of the web.",
     ["method", "route"],
     registry=registry,
     buckets=BUCKETS,
