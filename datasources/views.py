@@ -37,7 +37,7 @@ from organizations.models import Role
 from organizations.permissions import require_role
 from organizations.viewsets import ScopedViewSet
 from rivergen.exceptions import Conflict, PreconditionFailed
-from rivergen.logs import request_id
+from rivergen.logs import note, request_id
 from rivergen.openapi import describe
 from rivergen.requests import (
     check_parameters,
@@ -82,6 +82,7 @@ class DataSourceViewSet(ScopedViewSet):
         serializer = DataSourceCreateSerializer(data=read_body(request), context={"roles": roles})
         serializer.is_valid(raise_exception=True)
         data_source = DataSource(**serializer.validated_data, created_by=user, updated_by=user)
+        note(organization_id=data_source.workspace.organization_id)
         require_role(roles[data_source.workspace.organization_id], Role.EDITOR)
         data_source.save(origin=DataSourceRevision.Origin.API, request_id=request_id.get())
         response = data_source_response(

@@ -13,7 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.authentication import caller
+from organizations.models import Organization
 from organizations.permissions import IsAuthenticated, require_membership
+from rivergen.logs import note
 from rivergen.pagination import CursorPagination
 from rivergen.parsers import MergePatchParser, StrictJSONParser
 from rivergen.requests import check_parameters, read_id
@@ -51,10 +53,12 @@ class ScopedViewSet(viewsets.GenericViewSet):
     def find_by(self, get: Callable[[int], Any], text_id: str) -> Any:
         """Do so with a function that gives the caller's row, or raises DoesNotExist."""
         try:
-            return get(read_id(text_id))
+            row = get(read_id(text_id))
         except ObjectDoesNotExist:
             require_membership(caller(self.request))
             raise NotFound from None
+        note(organization_id=row.pk if isinstance(row, Organization) else row.organization_id)
+        return row
 
     def receive_body(self) -> None:
         """Read the body before a lock is taken: a slow client must not keep it.

@@ -15,10 +15,12 @@ from importlib import import_module
 from typing import Any
 
 from gunicorn import util
+from gunicorn.glogging import Logger
 from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from rivergen import settings
+from rivergen.logs import JSONFormatter, request_id
 
 # To read what is left of a body that nobody wanted, so that its sender gets to read the answer.
 LEAVE_SECONDS = 2
@@ -63,7 +65,6 @@ class EnvelopeWorker(ThreadWorker):
         Such a request never reaches Django; its connection is closed.
         """
         # This file is read before Django is set up.
-        from rivergen.logs import request_id
         from rivergen.responses import BUG, error_body
 
         current = uuid.uuid4().hex
@@ -87,6 +88,15 @@ class EnvelopeWorker(ThreadWorker):
             util.write(client, head.encode() + body)
 
 
+class JSONLogger(Logger):
+    """gunicorn's own log, in the form of all the others."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(JSONFormatter())
+
+
 def make_metrics_folder() -> None:
     """Make the folder where the web processes count their requests, for as long as they live.
 
@@ -107,6 +117,8 @@ forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
 bind = f"{settings.BIND_ADDRESS}:{settings.PORT}"
 workers = settings.WEB_CONCURRENCY
 worker_class = EnvelopeWorker
+if settings.LOG_FORMAT == "json":
+    logger_class = JSONLogger
 threads = 8
 # Load once and fork: the workers share the memory of the code.
 preload_app = True

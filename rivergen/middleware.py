@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from rivergen import metrics
-from rivergen.logs import request_id
+from rivergen.logs import about, request_id
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -31,7 +31,7 @@ class RequestMiddleware:
         started_at = time.perf_counter()
         sent = request.headers.get("X-Request-ID", "")
         current = sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
-        token = request_id.set(current)
+        token, about_token = request_id.set(current), about.set({})
         metrics.IN_PROGRESS.inc()
         try:
             response = self.get_response(request)
@@ -40,12 +40,16 @@ class RequestMiddleware:
             seconds = time.perf_counter() - started_at
             metrics.count(request, response.status_code, seconds)
             # %r keeps a path with line breaks on one line.
-            logger.info(
-                "%s %r %d %.1f ms",
-                request.method, request.path, response.status_code, seconds * 1000,
-            )  # fmt: skip
+            ended = {
+                "method": request.method,
+                "path": request.path,
+                "status": response.status_code,
+                "ms": round(seconds * 1000, 1),
+            }
+            logger.info("%s %r %d %.1f ms", *ended.values(), extra=ended)
         finally:
             metrics.IN_PROGRESS.dec()
+            about.reset(about_token)
             request_id.reset(token)
         response["X-Request-ID"] = current
         response.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)

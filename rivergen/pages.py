@@ -5,8 +5,10 @@ from typing import Any
 from django.contrib.auth import middleware as auth
 from django.contrib.messages import middleware as messages
 from django.contrib.sessions import middleware as sessions
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
+
+from rivergen.logs import note
 
 
 class PagesOnly(MiddlewareMixin):
@@ -23,6 +25,13 @@ class SessionMiddleware(PagesOnly, sessions.SessionMiddleware):
 
 class AuthenticationMiddleware(PagesOnly, auth.AuthenticationMiddleware):
     """The user of a session."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        # It is there if somebody has asked for it, which may cost a query.
+        user = getattr(request, "_cached_user", None)
+        if user is not None and user.pk:
+            note(user_id=user.pk)
+        return response
 
 
 class MessageMiddleware(PagesOnly, messages.MessageMiddleware):

@@ -60,6 +60,14 @@ def read_rate(name: str, default: str) -> tuple[int, int]:
     return int(number), seconds
 
 
+def read_choice(name: str, choices: tuple[str, ...]) -> str:
+    """Read one of a few words, the first by default."""
+    word = os.environ.get(name) or choices[0]
+    if word not in choices:
+        raise ImproperlyConfigured(f"{name} must be {' or '.join(choices)}, not {word!r}.")
+    return word
+
+
 def read_list(name: str, default: list[str]) -> list[str]:
     """Read a comma-separated list."""
     return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()] or default
@@ -364,18 +372,20 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W021",  # HSTS preload: likewise
 ]
 
+LOG_FORMAT = read_choice("LOG_FORMAT", ("text", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {"request_id": {"()": "rivergen.logs.RequestIDFilter"}},
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+        "text": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
+        "json": {"()": "rivergen.logs.JSONFormatter"},
     },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
             "filters": ["request_id"],
-            "formatter": "line",
+            "formatter": LOG_FORMAT,
         }
     },
     "root": {"handlers": ["console"], "level": "WARNING"},

@@ -1,29 +1,22 @@
 """/metrics: what is counted, and who may read it."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
 import psutil
-from django.conf import settings
 from django.db import connection
 from django.test import Client, TestCase, override_settings
 from rest_framework.settings import api_settings
 
 from organizations.testing import APITestCase
 from rivergen.egress_rules import parse_network
-from rivergen.run import wait_until_ready
+from rivergen.tests.gunicorn import ask, gunicorn
 from rivergen.tests.outage import without_database
-from rivergen.tests.services import free_port, url_of
 
 TOKEN = "a-token-for-prometheus"
 
@@ -198,41 +191,11 @@ class AccessTests(TestCase):
         self.assertEqual(self.status("192.0.2.1", Authorization=f"Bearer {TOKEN}"), 403)
 
 
-@contextmanager
-def gunicorn(database: str, folder: str, **environment: str) -> Iterator[Any]:
-    """Serve with two web processes; give the process, its port, and `TMPDIR` is `folder`."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "python:rivergen.gunicorn", "rivergen.wsgi"],
-        cwd=settings.BASE_DIR,
-        env=os.environ
-        | {"DATABASE_URL": url_of(database), "PORT": str(port), "TMPDIR": folder}
-        | {"WEB_CONCURRENCY": "2", **environment},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until_ready(process, port)
-        yield process, port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def ask(port: int, path: str, **headers: str) -> str:
-    """Send one request over a connection of its own, which any web process may get."""
-    with_port = HTTPConnection("127.0.0.1", port, timeout=30)
-    with_port.request("GET", path, headers=headers)
-    text = with_port.getresponse().read().decode()
-    with_port.close()
-    return text
-
-
 class GunicornTests(TestCase):
     def test_adds_up_what_all_web_processes_count_also_those_that_died(self):
         series = 'rivergen_http_requests_total{method="GET",route="/healthz",status="200"}'
-        database = str(connection.settings_dict["NAME"])
         with TemporaryDirectory() as folder:
-            with gunicorn(database, folder) as (master, port):
+            with gunicorn(TMPDIR=folder) as (master, port):
                 for _ in range(40):
                     ask(port, "/healthz")
                 self.assertEqual(read(ask(port, "/metrics"))[series], 40)

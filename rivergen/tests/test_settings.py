@@ -121,6 +121,13 @@ class SettingsTests(SimpleTestCase):
     def test_refuses_a_switch_that_is_none(self):
         self.assert_refused("DEBUG", ("maybe", "2", "-1", "True!", "None"))
 
+    def test_logs_text_unless_json_is_wanted(self):
+        expression = "settings.LOGGING['handlers']['console']['formatter']"
+        for value, expected in ((None, "text"), ("", "text"), ("text", "text"), ("json", "json")):
+            with self.subTest(value=value):
+                self.assertEqual(self.printed(expression, LOG_FORMAT=value), expected)
+        self.assert_refused("LOG_FORMAT", ("JSON", "logfmt", "0"))
+
     def test_refuses_ports_that_are_none(self):
         self.assert_refused("PORT", ("abc", "0", "-1", "65536", "80.0", "８０", "80 ", "9" * 30))
 

