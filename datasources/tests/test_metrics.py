@@ -1,8 +1,10 @@
 """What /metrics tells of jobs, connection tests, schemas and workers."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -97,6 +99,16 @@ class MetricsTests(DataSourceTestCase):
             with self.subTest(expected=expected):
                 self.make_lanes(lanes, age)
                 self.assertEqual(self.scrape()["rivergen_workers"], expected)
+
+    def test_the_documentation_names_all_that_there_is_and_nothing_else(self):
+        self.client.get("/healthz")  # else nothing has been counted
+        text = self.client.get("/metrics").content.decode()
+        told = {*re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)}
+        page = (settings.BASE_DIR / "docs" / "operating.md").read_text()
+        documented = {
+            name.removesuffix("_bucket") for name in re.findall(r"\brivergen_[a-z_]+", page)
+        }
+        self.assertEqual(documented - {"rivergen_restored", "rivergen_web"}, told)
 
     def test_reads_in_few_statements(self):
         self.make_test(Code.OK)
