@@ -5,6 +5,7 @@ what is stored is counted when somebody asks. So each web server tells of its ow
 tell the same of the database.
 """
 
+import contextlib
 import functools
 import os
 import re
@@ -59,6 +60,23 @@ IN_PROGRESS = Gauge(
 )
 
 
+# A disk that is full, a folder that somebody has cleaned up, and what the library makes of either:
+# a request is worth more than its count.
+uncounted = contextlib.suppress(Exception)
+
+
+def begin() -> None:
+    """Count a request among those that are being answered."""
+    with uncounted:
+        IN_PROGRESS.inc()
+
+
+def end() -> None:
+    """Count it there no more."""
+    with uncounted:
+        IN_PROGRESS.dec()
+
+
 def count(request: HttpRequest, status: int, seconds: float) -> None:
     """Count a request that was answered."""
     match = request.resolver_match
@@ -69,9 +87,10 @@ def count(request: HttpRequest, status: int, seconds: float) -> None:
         is_file = request.path_info.startswith(settings.STATIC_URL) and status < 400
         route = settings.STATIC_URL if is_file else "unknown"
     method = request.method if request.method in METHODS else "other"
-    requests, duration = _series(method, route, status)
-    requests.inc()
-    duration.observe(seconds)
+    with uncounted:
+        requests, duration = _series(method, route, status)
+        requests.inc()
+        duration.observe(seconds)
 
 
 @functools.cache

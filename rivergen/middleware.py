@@ -32,7 +32,7 @@ class RequestMiddleware:
         sent = request.headers.get("X-Request-ID", "")
         current = sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         token, about_token = request_id.set(current), about.set({})
-        metrics.IN_PROGRESS.inc()
+        metrics.begin()
         try:
             response = self.get_response(request)
             if request.method == "HEAD" and not response.streaming:
@@ -48,7 +48,7 @@ class RequestMiddleware:
             }
             logger.info("%s %r %d %.1f ms", *ended.values(), extra=ended)
         finally:
-            metrics.IN_PROGRESS.dec()
+            metrics.end()
             about.reset(about_token)
             request_id.reset(token)
         response["X-Request-ID"] = current
