@@ -108,7 +108,7 @@ def make_metrics_folder() -> None:
 
 
 def _remove(folder: str, pid: int) -> None:
-    if os.getpid() == pid:  # a fork inherits the duty
+    if os.getpid() == pid:  # a fork inherits the handler, not the duty
         shutil.rmtree(folder, ignore_errors=True)
 
 

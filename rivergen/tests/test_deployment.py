@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import unittest
+from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 from secrets import token_urlsafe
@@ -157,7 +158,9 @@ class DeploymentTests(SimpleTestCase):
         cls.web = cls.start(*instruction("CMD"), **web)
         worker = {"DATABASE_URL": cls.direct, "EGRESS_ALLOW": "127.0.0.0/8"}
         cls.worker = cls.start(*SERVICES["worker"]["command"], **worker)
-        cls.wait_until_healthy(web)
+        health_check = cls.confined(*instruction("HEALTHCHECK .*? CMD"), **web)
+        wait_until(lambda: subprocess.run(**health_check).returncode == 0)
+        wait_until(lambda: "Ready" in cls.worker.read_log())
 
     @classmethod
     def build(cls) -> None:
@@ -241,15 +244,6 @@ class DeploymentTests(SimpleTestCase):
         cls.addClassCleanup(service.stop)
         return service
 
-    @classmethod
-    def wait_until_healthy(cls, variables: dict[str, str]) -> None:
-        """Return once HEALTHCHECK says so."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        check = cls.confined(*instruction("HEALTHCHECK .*? CMD"), **variables)
-        while subprocess.run(**check).returncode:
-            assert time.monotonic() < deadline, cls.web.read_log()
-            time.sleep(POLL_SECONDS)
-
     def request(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
         client = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         headers = {"Host": "api.example", "Content-Type": "application/json"}
@@ -313,6 +307,14 @@ class DeploymentTests(SimpleTestCase):
         process = subprocess.run(**command, capture_output=True, text=True)
         self.assertEqual(process.returncode, 1)
         self.assertIn("Not configured: DATABASE_URL", process.stderr)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once the condition holds; fail if it does not in a minute."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(POLL_SECONDS)
 
 
 class Service:
