@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -13,6 +14,8 @@ from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateWorker
 from procrastinate.jobs import Job, Status
+
+from organizations.models import KeptAnswer
 
 
 class Queue(StrEnum):
@@ -102,6 +105,13 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
             await jobs.finish_job(job, Status.FAILED, delete_job=False)
         else:
             await jobs.retry_job(job)
+
+
+@app.periodic(cron="45 * * * *")
+@app.task(name="delete_kept_answers", queueing_lock="delete_kept_answers", queue=Queue.EXPRESS)
+async def delete_kept_answers(timestamp: int) -> None:
+    """Every hour, delete the answers to requests with a key that were kept long enough."""
+    await sync_to_async(KeptAnswer.delete_outdated)()
 
 
 @app.periodic(cron="0 * * * *")

@@ -62,6 +62,7 @@ def fetch(view: ScopedViewSet, get: CompiledGet[DataSource]) -> DataSource:
     """Fetch the data source in the path, if it is in an organization of the caller's."""
     get_mine = functools.partial(get, caller(view.request).pk)
     data_source: DataSource = view.find_by(get_mine, view.kwargs["data_source_id"])
+    view.organization_id = data_source.organization_id
     return data_source
 
 

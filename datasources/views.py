@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import transaction
+from django.http import HttpResponse
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
@@ -33,6 +34,7 @@ from datasources.serializers import (
     DataSourceUpdateSerializer,
 )
 from organizations.authentication import caller
+from organizations.idempotency import IdempotentRequest, idempotent
 from organizations.models import Role
 from organizations.permissions import require_role
 from organizations.viewsets import ScopedViewSet
@@ -75,6 +77,7 @@ class DataSourceViewSet(ScopedViewSet):
 
     @describe(**openapi.CREATE)
     @retried
+    @idempotent
     def create(self, request: Request) -> Response:
         """Create a data source (editor, admin, owner)."""
         user = caller(request)
@@ -84,6 +87,7 @@ class DataSourceViewSet(ScopedViewSet):
         data_source = DataSource(**serializer.validated_data, created_by=user, updated_by=user)
         note(organization_id=data_source.workspace.organization_id)
         require_role(roles[data_source.workspace.organization_id], Role.EDITOR)
+        self.organization_id = data_source.workspace.organization_id
         data_source.save(origin=DataSourceRevision.Origin.API, request_id=request_id.get())
         response = data_source_response(
             data_source, "Data source created successfully", HTTPStatus.CREATED
@@ -101,29 +105,35 @@ class DataSourceViewSet(ScopedViewSet):
         return data_source_response(data_source, "Data source retrieved successfully")
 
     @describe(**openapi.UPDATE)
-    def partial_update(self, request: Request, data_source_id: str) -> Response:
+    def partial_update(self, request: Request, data_source_id: str) -> HttpResponse:
         """Change the given fields of a data source, and only those (editor, admin, owner)."""
         # Any other value is refused when the request is read.
         if request.query_params.get("verify") != "true":
             return self.update(request)
         self.receive_body()
+        keyed = IdempotentRequest.of(self)
+        if keyed is not None and (answer := keyed.kept_answer()):
+            return answer
         with waiting_place() as has_place:
-            verification = self.start_verification(request, has_place)
+            verification = self.start_verification(request, has_place, keyed)
             verification.wait()
         return self.update(request, verification)
 
     @retried
     @transaction.atomic
-    def start_verification(self, request: Request, has_place: bool) -> Verification:
+    def start_verification(
+        self, request: Request, has_place: bool, keyed: IdempotentRequest | None
+    ) -> Verification:
         """Ask for a test of what the update would make of the data source."""
         data_source = find_locked(self, Role.EDITOR)
         changes = self.read_changes(request, data_source)
         if not has_place:
             raise Throttled(wait=1, detail="Too many updates wait for their tests just now.")
-        return Verification.start(data_source, changes, caller(request))
+        return Verification.start(data_source, changes, caller(request), keyed)
 
     @retried
     @transaction.atomic
+    @idempotent
     def update(self, request: Request, verification: Verification | None = None) -> Response:
         """Store the update, if it is (still) what was tested."""
         data_source = find_locked(self, Role.EDITOR)
@@ -190,6 +200,7 @@ class HistoryViewSet(ScopedViewSet):
     @describe(**openapi.RESTORE)
     @retried
     @transaction.atomic
+    @idempotent
     def restore(self, request: Request, data_source_id: str, version: str) -> Response:
         """Bring all fields back to what they were at a version (admin, owner); a new version."""
         data_source = find_locked(self, Role.VIEWER)

@@ -1,6 +1,7 @@
 """Who is asking: users, the organizations they belong to, and the workspaces below them."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from rivergen.constraints import unique
 from rivergen.exceptions import Conflict
 
 DEFAULT_WORKSPACE_NAME = "Default"
+ANSWERS_KEPT_FOR = timedelta(days=1)
 
 
 class User(AbstractUser):
@@ -294,6 +296,43 @@ class RequestCount(models.Model):
         with connection.cursor() as cursor:
             cursor.execute(statement, [kind, caller, window])
             return int(cursor.fetchone()[0])
+
+
+class KeptAnswer(models.Model):
+    """What a request with an `Idempotency-Key` was answered, to be answered again.
+
+    Of the request itself there is a keyed digest only: its body may have secrets.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,  # the constraint below starts with it
+    )
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    status = models.SmallIntegerField()
+    headers = models.JSONField()
+    body = models.BinaryField()
+    kept_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="kept_answer_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.status} to {self.user_id} for {self.key}"
+
+    @classmethod
+    def kept_since(cls) -> datetime:
+        """Give when the oldest answers came to be that count."""
+        return timezone.now() - ANSWERS_KEPT_FOR
+
+    @classmethod
+    def delete_outdated(cls) -> None:
+        """Delete those that were kept long enough."""
+        cls.objects.filter(kept_at__lte=cls.kept_since()).delete()
 
 
 class UsedRefreshToken(models.Model):

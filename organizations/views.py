@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from organizations.authentication import caller, exchange_refresh_token, issue_tokens
+from organizations.idempotency import idempotent
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -113,6 +114,11 @@ class OrganizationViewSet(ScopedViewSet):
     def get_queryset(self) -> QuerySet[Organization]:
         return Organization.objects.for_user(caller(self.request))
 
+    def get_object(self) -> Organization:
+        organization: Organization = super().get_object()
+        self.organization_id = organization.pk
+        return organization
+
     @describe("List organizations", response=OrganizationSerializer, many=True, errors=(401, 403))
     def list(self, request: Request) -> Response:
         """List the organizations the caller belongs to."""
@@ -132,6 +138,7 @@ class OrganizationViewSet(ScopedViewSet):
         errors=(401, 403, 404),
     )
     @retried
+    @idempotent
     def partial_update(self, request: Request, organization_id: str) -> Response:
         """Change the name of an organization (admin, owner)."""
         organization = self.get_object()
@@ -162,7 +169,8 @@ class BelowOrganizationViewSet(ScopedViewSet):
     def get_organization(self, role: Role = Role.VIEWER) -> Organization:
         """Fetch the organization in the path; raises 401, 403 (also below `role`) or 404."""
         organizations = Organization.objects.for_user(caller(self.request))
-        organization = self.find(organizations, self.kwargs["organization_id"])
+        organization: Organization = self.find(organizations, self.kwargs["organization_id"])
+        self.organization_id = organization.pk
         require_role(organization.role, role)
         return organization
 
@@ -204,6 +212,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         errors=(401, 403, 404),
     )
     @retried
+    @idempotent
     def create(self, request: Request, organization_id: str) -> Response:
         """Make an existing user a member (admin, owner; only owners name owners)."""
         organization = self.get_organization(Role.ADMIN)
@@ -222,6 +231,7 @@ class MemberViewSet(BelowOrganizationViewSet):
     )
     @retried
     @transaction.atomic
+    @idempotent
     def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Give a member another role (admin, owner; only owners name or demote owners)."""
         organization = self.get_locked_organization(Role.ADMIN)
@@ -279,6 +289,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         errors=(401, 403, 404),
     )
     @retried
+    @idempotent
     def create(self, request: Request, organization_id: str) -> Response:
         """Add a workspace to an organization (admin, owner)."""
         organization = self.get_organization(Role.ADMIN)
@@ -294,6 +305,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         errors=(401, 403, 404),
     )
     @retried
+    @idempotent
     def partial_update(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Change the name of a workspace (admin, owner)."""
         workspace = self.get_workspace()

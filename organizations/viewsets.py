@@ -29,6 +29,8 @@ class ScopedViewSet(viewsets.GenericViewSet):
     not there (404).
     """
 
+    organization_id: int  # of what the request is about, once that is found
+
     permission_classes = [IsAuthenticated]
     pagination_class: type[CursorPagination] = CursorPagination
     paginator: CursorPagination

@@ -25,11 +25,13 @@ FAILURES = {
     404: "There is no such thing in the caller's organizations.",
     405: "This path does not take this method.",
     406: "Only JSON is spoken here.",
-    409: "The state of the resource forbids this.",
+    409: "The state of the resource forbids this, or a request with this `Idempotency-Key` is "
+    "still under way.",
     412: "`If-Match` names another version.",
     413: "The body is larger than 1 MiB.",
     415: "The body is not of a JSON type.",
-    422: "The new settings do not connect; nothing was stored.",
+    422: "The new settings do not connect, or another request has come with this "
+    "`Idempotency-Key`; nothing was stored.",
     429: "Too many requests.",
     500: "A bug on the server's side.",
     503: "The database is out of reach.",
@@ -37,6 +39,23 @@ FAILURES = {
 # What any route may answer, whatever it does.
 COMMON_FAILURES = (400, 405, 406, 429, 500, 503)
 BODY_FAILURES = (413, 415)
+# What is not idempotent by itself (RFC 9110, section 9.2.2).
+KEYED_METHODS = ("POST", "PATCH")
+KEYED_FAILURES = (409, 422)
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
+KEY_PARAMETER = {
+    "in": "header",
+    "name": IDEMPOTENCY_KEY,
+    "schema": {"type": "string", "format": "idempotency-key"},
+    "description": "1 to 255 printable ASCII characters, as they are or in double quotes. Sent "
+    "again with the same key within 24 hours, the same request changes nothing and gets the same "
+    "answer, so that it can be sent until there is one. A key belongs to its user and one request.",
+}
+REPLAYED_HEADER = {
+    "description": "`true`: this is what the request was answered when it came the first time.",
+    "schema": {"const": "true"},
+}
 HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Always `Bearer`."},
     405: {"Allow": "The methods this path takes."},
@@ -120,6 +139,25 @@ def describe(
 
 class EnvelopeSchema(AutoSchema):
     """Wrap each success in the envelope, name the headers, and state every limit of a field."""
+
+    def _is_keyed(self) -> bool:
+        return self.method in KEYED_METHODS and any(self.get_auth())
+
+    def _get_parameters(self) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super()._get_parameters()
+        return [*parameters, KEY_PARAMETER] if self._is_keyed() else parameters
+
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        responses: dict[str, Any] = super()._get_response_bodies(direction)
+        if not self._is_keyed():
+            return responses
+        for status in KEYED_FAILURES:
+            failure = OpenApiResponse(ErrorSerializer, FAILURES[status])
+            responses[str(status)] = self._get_response_for_code(failure, str(status))
+        for code, response in responses.items():
+            if code.startswith("2"):
+                response["headers"][IDEMPOTENCY_REPLAYED] = REPLAYED_HEADER
+        return dict(sorted(responses.items()))
 
     def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
         integer = {"type": "integer", "format": "int64", "minimum": 1}

@@ -46,6 +46,7 @@ ERROR_CODES = {
 # More exact than the status: the `error_code` of an exception.
 EXACT_CODES = (
     *("CREDENTIALS_UNCONFIRMED", "CREDENTIALS_UNREADABLE"),
+    *("IDEMPOTENCY_KEY_IN_USE", "IDEMPOTENCY_KEY_REUSED"),
     *("SCHEMA_NOT_READ", "SNAPSHOT_NOT_FOUND"),
 )
 

@@ -48,12 +48,14 @@ class ConnectionTestQuerySet(models.QuerySet["ConnectionTest"]):
         of: DataSource,
         is_stored: bool,
         user: User | None = None,
+        test_id: uuid.UUID | None = None,
     ) -> "ConnectionTest":
         """Store a test to be run: of a data source as it is stored, or of what it might become.
 
-        `user` is None if an operator asks.
+        `user` is None if an operator asks; without `test_id` it has a random id.
         """
         test = ConnectionTest(
+            id=test_id or uuid.uuid4(),
             organization_id=of.workspace.organization_id,
             data_source=of if is_stored else None,
             version=of.version if is_stored else None,
@@ -152,6 +154,11 @@ class ConnectionTest(models.Model):
             result = self.result()
             if data_source is not None and not data_source.has_later_test(result):
                 data_sources.record_test(result, version=self.version)
+
+    def may_be_waited_for(self, seconds: float) -> bool:
+        """Whether there may be somebody who has waited for it since it was asked for."""
+        since = timezone.now() - timedelta(seconds=seconds)
+        return self.finished_at is None and self.requested_at > since
 
     def result(self) -> dict[str, Any]:
         """Give what a client may see, as JSON; what is not known yet is null."""

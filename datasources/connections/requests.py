@@ -1,6 +1,7 @@
 """What a request for a test brings, and what it sets going."""
 
 from typing import Any
+from uuid import UUID
 
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -23,14 +24,19 @@ from rivergen.serializers import StrictIntegerField
 
 
 def start_test(
-    data_source: DataSource, configuration: Configuration, *, is_stored: bool, user: User
+    data_source: DataSource,
+    configuration: Configuration,
+    *,
+    is_stored: bool,
+    user: User,
+    test_id: UUID | None = None,
 ) -> ConnectionTest:
     """Store a test, and the job that runs it, with the transaction. Raises Throttled (429)."""
     organization_id = data_source.workspace.organization_id
     count_test(organization_id)
     number = count_running(organization_id)
     test = ConnectionTest.objects.request(
-        configuration, of=data_source, is_stored=is_stored, user=user
+        configuration, of=data_source, is_stored=is_stored, user=user, test_id=test_id
     )
     # Who has fewer of them comes first, and to places that others do not get at all.
     queue = Queue.EXPRESS if number < EXPRESS_MAX else Queue.TESTS

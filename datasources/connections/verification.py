@@ -14,6 +14,7 @@ from datasources.connections.models import ConnectionTest, configuration_of
 from datasources.connections.requests import start_test
 from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for
 from datasources.models import DataSource
+from organizations.idempotency import IdempotentRequest, KeyInUse
 from organizations.models import User
 
 # It must be over before the waiting is.
@@ -36,13 +37,29 @@ class Verification:
         self._test = test
 
     @classmethod
-    def start(cls, data_source: DataSource, changes: dict[str, Any], user: User) -> "Verification":
-        """Ask for the test of a locked data source. Raises 400, 409 and 429."""
+    def start(
+        cls,
+        data_source: DataSource,
+        changes: dict[str, Any],
+        user: User,
+        keyed: IdempotentRequest | None,
+    ) -> "Verification":
+        """Ask for the test of a locked data source. Raises 400, 409 and 429.
+
+        A request that is sent again with its `Idempotency-Key` gets the test that it has asked for
+        already, if the settings would still be the same. Raises KeyInUse (409) while that runs.
+        """
         with data_source.proposed(changes, {}, user=user, is_locked=True):
             configuration = configuration_of(data_source)
         seconds = min(configuration.connection_timeout, MAX_SECONDS)
         tested = dataclasses.replace(configuration, connection_timeout=seconds)
-        test = start_test(data_source, tested, is_stored=False, user=user)
+        test_id, test = None, None
+        if keyed is not None:
+            test_id = keyed.uuid_for([tested.without_secrets(), dict(tested.secrets)])
+            test = ConnectionTest.objects.filter(pk=test_id).first()
+        if test is not None and test.may_be_waited_for(WAIT_MAX_SECONDS):
+            raise KeyInUse
+        test = test or start_test(data_source, tested, is_stored=False, user=user, test_id=test_id)
         return cls(configuration, test)
 
     def wait(self) -> None:

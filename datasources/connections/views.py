@@ -4,6 +4,7 @@ from http import HTTPStatus
 from uuid import UUID
 
 from django.db import transaction
+from django.http import HttpResponse
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,10 +19,11 @@ from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for, waiting_
 from datasources.requests import check_precondition, find_data_source, find_locked, recorded
 from datasources.views import data_source_response
 from organizations.authentication import caller
+from organizations.idempotency import idempotent
 from organizations.models import Role
 from organizations.permissions import require_membership, require_role
 from organizations.viewsets import ScopedViewSet
-from rivergen.openapi import describe
+from rivergen.openapi import IDEMPOTENCY_REPLAYED, describe
 from rivergen.requests import check_parameters, read_no_body, read_seconds
 from rivergen.responses import SuccessResponse
 from rivergen.retries import retried
@@ -34,29 +36,40 @@ class ConnectionTestViewSet(ScopedViewSet):
     serializer_class = ConnectionTestSerializer
 
     @describe(**openapi.TEST)
-    @retried
-    def test(self, request: Request, data_source_id: str) -> Response:
+    def test(self, request: Request, data_source_id: str) -> HttpResponse:
         """Test a data source as it is stored (editor, admin, owner)."""
         self.receive_body()
-        with transaction.atomic():
-            data_source = find_data_source(self)
-            require_role(data_source.role, Role.EDITOR)
-            read_no_body(request, parameters=["wait"])
-            seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
-            configuration = configuration_of(data_source)
-            test = start_test(data_source, configuration, is_stored=True, user=caller(request))
-        return result_response(test, seconds)
+        return with_result(request, self.start(request))
+
+    @retried
+    @transaction.atomic
+    @idempotent
+    def start(self, request: Request) -> Response:
+        """Ask for the test of a stored data source."""
+        data_source = find_data_source(self)
+        require_role(data_source.role, Role.EDITOR)
+        read_no_body(request, parameters=["wait"])
+        read_seconds(request, "wait", WAIT_MAX_SECONDS)
+        configuration = configuration_of(data_source)
+        test = start_test(data_source, configuration, is_stored=True, user=caller(request))
+        return started_response(test)
 
     @describe(**openapi.TEST_DRAFT)
-    @retried
-    def test_draft(self, request: Request) -> Response:
+    def test_draft(self, request: Request) -> HttpResponse:
         """Test a configuration that is not stored (editor, admin, owner)."""
         self.receive_body()
-        with transaction.atomic():
-            data_source, configuration = read_draft(request)
-            seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
-            test = start_test(data_source, configuration, is_stored=False, user=caller(request))
-        return result_response(test, seconds)
+        return with_result(request, self.start_draft(request))
+
+    @retried
+    @transaction.atomic
+    @idempotent
+    def start_draft(self, request: Request) -> Response:
+        """Ask for the test of what the body describes."""
+        data_source, configuration = read_draft(request)
+        read_seconds(request, "wait", WAIT_MAX_SECONDS)
+        self.organization_id = data_source.workspace.organization_id
+        test = start_test(data_source, configuration, is_stored=False, user=caller(request))
+        return started_response(test)
 
     @describe(**openapi.RESULT)
     def retrieve(self, request: Request, test_id: str) -> Response:
@@ -79,6 +92,7 @@ class SSHHostKeyViewSet(ScopedViewSet):
     @describe(**openapi.CONFIRM_HOST_KEY)
     @retried
     @transaction.atomic
+    @idempotent
     def confirm(self, request: Request, data_source_id: str) -> Response:
         """Trust the host key that the last test has met (admin, owner)."""
         data_source = find_locked(self, Role.ADMIN)
@@ -114,20 +128,33 @@ def read_uuid(text: str) -> UUID | None:
     return uuid if str(uuid) == text else None
 
 
-def result_response(test: ConnectionTest, seconds: int = 0) -> SuccessResponse:
-    """Answer with the result, if there is one within so many seconds; else with where it will be.
-
-    There are few places for those who wait; whoever finds none is answered at once.
-    """
-    if seconds:
-        with waiting_place() as has_place:
-            if has_place:
-                wait_for(test, seconds)
+def started_response(test: ConnectionTest) -> SuccessResponse:
+    """Answer with where the result will be."""
     data = ConnectionTestSerializer(test.result()).data
-    if test.finished_at is not None:
-        return SuccessResponse(data, message(test))
     headers = {"Location": f"/api/v1/connection-tests/{test.pk}"}
     return SuccessResponse(data, message(test), HTTPStatus.ACCEPTED, headers)
+
+
+def with_result(request: Request, started: HttpResponse) -> HttpResponse:
+    """Answer with the result of the test that was started, if it is there within `?wait=` seconds.
+
+    There are few places for those who wait; whoever finds none is answered at once. Raises NotFound
+    (404) if the test is deleted meanwhile.
+    """
+    seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
+    if not seconds:
+        return started
+    test = ConnectionTest.objects.filter(pk=started["Location"].rpartition("/")[2]).first()
+    if test is None:
+        raise NotFound("The data source has been deleted meanwhile.")
+    with waiting_place() as has_place:
+        if has_place:
+            wait_for(test, seconds)
+    if test.finished_at is None:
+        return started
+    is_replayed = {name: started[name] for name in (IDEMPOTENCY_REPLAYED,) if name in started}
+    data = ConnectionTestSerializer(test.result()).data
+    return SuccessResponse(data, message(test), headers=is_replayed)
 
 
 def message(test: ConnectionTest) -> str:

@@ -11,6 +11,7 @@ from datasources.credentials import openapi
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.models import DataSource
 from datasources.requests import check_precondition, find_data_source, find_locked, recorded
+from organizations.idempotency import idempotent
 from organizations.models import Role
 from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
@@ -47,6 +48,7 @@ class CredentialsViewSet(ScopedViewSet):
     @describe(**openapi.UPDATE)
     @retried
     @transaction.atomic
+    @idempotent
     def partial_update(self, request: Request, data_source_id: str) -> Response:
         """Enter the given credentials, and only those; null clears one (editor, admin, owner)."""
         data_source = find_locked(self, Role.EDITOR)
@@ -68,6 +70,7 @@ class CredentialsViewSet(ScopedViewSet):
     @describe(**openapi.CONFIRM)
     @retried
     @transaction.atomic
+    @idempotent
     def confirm(self, request: Request, data_source_id: str) -> Response:
         """Let all secrets be sent to the destination as it is now (admin, owner)."""
         data_source = find_locked(self, Role.ADMIN)

@@ -10,6 +10,7 @@ from datasources.declarations.parsers import YAMLParser
 from datasources.declarations.problems import DeclarationError
 from datasources.declarations.requests import details_of, read_application
 from datasources.declarations.serializers import PlanSerializer
+from organizations.idempotency import idempotent
 from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
 from rivergen.parsers import StrictJSONParser
@@ -29,6 +30,7 @@ class DeclarationViewSet(ScopedViewSet):
 
     @describe(**openapi.APPLY)
     @retried
+    @idempotent
     def apply(self, request: Request) -> Response:
         """Create and change what is declared, all or nothing (editor; with `prune`: admin).
 
@@ -36,6 +38,7 @@ class DeclarationViewSet(ScopedViewSet):
         """
         try:
             applier = read_application(request)
+            self.organization_id = applier.organization.pk
             prune, dry_run = (read_switch(request, name) for name in ("prune", "dry_run"))
             plan = applier.apply(prune=prune, dry_run=dry_run)
         except DeclarationError as error:

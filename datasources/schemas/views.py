@@ -24,6 +24,7 @@ from datasources.schemas.requests import (
 from datasources.schemas.serializers import SchemaRefreshSerializer, SchemaSnapshotSerializer
 from datasources.schemas.summary import Summary
 from organizations.authentication import caller
+from organizations.idempotency import idempotent
 from organizations.models import Role
 from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
@@ -41,6 +42,7 @@ class SchemaRefreshViewSet(ScopedViewSet):
     @describe(**openapi.REFRESH)
     @retried
     @transaction.atomic
+    @idempotent
     def refresh(self, request: Request, data_source_id: str) -> Response:
         """Have the schema read (editor, admin, owner); a refresh that runs is the answer."""
         data_source = find_locked(self, Role.EDITOR)

@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 from rest_framework.exceptions import NotFound
 
+from organizations.idempotency import KeyReused
 from organizations.testing import APITestCase
 from rivergen.exceptions import Conflict
 from rivergen.responses import ERROR_CODES
@@ -82,7 +83,7 @@ class OpenAPITests(APITestCase):
         call_command("spectacular", "--fail-on-warn", stdout=StringIO())
 
     def test_names_every_code_of_a_failure(self):
-        exact = (*Conflict.__subclasses__(), *NotFound.__subclasses__())
+        exact = (*Conflict.__subclasses__(), *NotFound.__subclasses__(), KeyReused)
         codes = {*ERROR_CODES.values(), *(error.error_code for error in exact)}
         self.assertEqual(
             {*self.document["components"]["schemas"]["ErrorDetailCodeEnum"]["enum"]}, codes
@@ -162,6 +163,18 @@ class OpenAPITests(APITestCase):
             with self.subTest(path=path, method=method):
                 names = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
                 self.assertEqual(names, {*re.findall(r"{(\w+)}", path)})
+
+    def test_what_takes_a_key_says_so(self):
+        for path, method, operation in self.operations():
+            with self.subTest(path=path, method=method):
+                names = [parameter["name"] for parameter in operation.get("parameters", [])]
+                is_keyed = method in ("post", "patch") and path not in PUBLIC_PATHS
+                self.assertEqual(names.count("Idempotency-Key"), int(is_keyed))
+                if is_keyed:
+                    self.assertLessEqual({"409", "422"}, {*operation["responses"]})
+                    for status, response in operation["responses"].items():
+                        is_success = status.startswith("2")
+                        self.assertEqual("Idempotency-Replayed" in response["headers"], is_success)
 
     def test_an_update_has_the_lengths_of_the_contract(self):
         properties = self.update_schema()["properties"]
