@@ -1,0 +1,130 @@
+"""Web processes that are killed under load: with a key, each request is carried out once."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
+from threading import Lock
+from typing import Any
+from unittest import mock
+
+import psutil
+from django.db import connection
+from django.test import TransactionTestCase
+
+from datasources.models import DataSource
+from datasources.testing import DataSourceTestMixin
+from organizations.models import KeptAnswer
+from organizations.testing import bearer
+from rivergen.run import serve
+from rivergen.tests.services import free_port, url_of
+
+CLIENTS = 6
+# Of each client: so many updates, and as many data sources to create.
+REQUESTS = 40
+KILLS = 12
+TIMEOUT_SECONDS = 30
+PAUSE_SECONDS = 0.02
+
+
+class Killer:
+    """Kills all web processes, again and again, each time when some more answers have come."""
+
+    def __init__(self, master: int) -> None:
+        self._master = psutil.Process(master)
+        self._answers = 0
+        self._lock = Lock()
+        self.kills = 0
+        self.interrupted = 0
+
+    def count_answer(self) -> None:
+        """Count one more answer; kill if it is time."""
+        with self._lock:
+            self._answers += 1
+            if self._answers % (2 * CLIENTS * REQUESTS // KILLS) == 0:
+                for worker in self._master.children():
+                    os.kill(worker.pid, signal.SIGKILL)
+                self.kills += 1
+
+    def count_interruption(self) -> None:
+        """Count a request whose connection has ended without an answer."""
+        with self._lock:
+            self.interrupted += 1
+
+
+class KilledWebTests(DataSourceTestMixin, TransactionTestCase):
+    def setUp(self) -> None:
+        self.make_world()
+        self.port = free_port()
+        environment = {
+            "BIND_ADDRESS": "127.0.0.1",
+            "DATABASE_URL": url_of(connection.settings_dict["NAME"]),
+            "PORT": str(self.port),
+            "RATE_LIMIT_USER": "1000000/min",
+        }
+        self.enterContext(mock.patch.dict(os.environ, environment))
+        self.token = bearer(self.editor)
+
+    def test_each_request_with_a_key_is_carried_out_once(self):
+        with serve(self.port, log=subprocess.DEVNULL) as web:
+            self.killer = Killer(web.pid)
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                answers = [one for client in pool.map(self.work, range(CLIENTS)) for one in client]
+        number = CLIENTS * REQUESTS
+        self.assertGreaterEqual(self.killer.kills, KILLS)
+        self.assertGreater(self.killer.interrupted, 0)
+        statuses = [status for status, _ in answers]
+        self.assertEqual(
+            (statuses.count(200), statuses.count(201)), (number, number), set(statuses)
+        )
+        # What was answered is what is stored: each version once, and each data source.
+        changed = [body["data"]["version"] for status, body in answers if status == 200]
+        self.assertEqual(sorted(changed), [*range(2, number + 2)])
+        self.assertEqual(self.data_source.revisions.count(), number + 1)
+        created = {body["data"]["id"] for status, body in answers if status == 201}
+        stored = DataSource.objects.exclude(pk=self.data_source.pk).values_list("pk", flat=True)
+        self.assertEqual((len(created), created), (number, {*stored}))
+        self.assertEqual(KeptAnswer.objects.count(), 2 * number)
+
+    def work(self, client: int) -> list[tuple[int, Any]]:
+        """Send the requests of one client, one after another; give their answers."""
+        answers = []
+        for number in range(REQUESTS):
+            name = f"{client} {number}"
+            for method, path, body in (
+                ("PATCH", self.path, {"description": name}),
+                ("POST", "/data-sources", {"name": name, "type": "csv"}),
+            ):
+                answers.append(self.insist(method, path, body, key=f"{method} {name}"))
+        return answers
+
+    def insist(self, method: str, path: str, body: Any, key: str) -> tuple[int, Any]:
+        """Send a request until it is answered."""
+        while True:
+            try:
+                status, answer = self.send(method, path, body, key)
+            except (OSError, HTTPException):
+                self.killer.count_interruption()
+                continue
+            if answer.get("error", {}).get("code") != "IDEMPOTENCY_KEY_IN_USE":
+                self.killer.count_answer()
+                return status, answer
+            time.sleep(PAUSE_SECONDS)  # as `Retry-After` asks for
+
+    def send(self, method: str, path: str, body: Any, key: str) -> tuple[int, Any]:
+        """Send a request once, by a connection of its own."""
+        http = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
+        headers = {
+            "Authorization": self.token,
+            "Content-Type": "application/json",
+            "Idempotency-Key": key,
+        }
+        try:
+            http.request(method, f"/api/v1{path}", json.dumps(body), headers)
+            response = http.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            http.close()
