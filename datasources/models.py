@@ -138,6 +138,7 @@ class DataSource(models.Model):
         FAILED = "failed"
 
     role: str  # set by `for_user`
+    requires_if_match: bool  # set by `with_policy`
 
     organization = models.ForeignKey(
         Organization,

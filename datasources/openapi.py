@@ -15,7 +15,8 @@ IF_MATCH = OpenApiParameter(
     "If-Match",
     {"type": "string", "format": "entity-tag"},
     OpenApiParameter.HEADER,
-    description='`"<version>"`: change only this version, else 412.',
+    description='`"<version>"`: change only this version, else 412. Where the organization '
+    "requires it, nothing is changed without, or by `*`: 428.",
 )
 LIST: dict[str, Any] = {
     "summary": "List data sources",
@@ -67,7 +68,7 @@ UPDATE: dict[str, Any] = {
         "application/merge-patch+json": DataSourceUpdateSerializer,
     },
     "response": DataSourceSerializer,
-    "errors": (401, 403, 404, 409, 412, 422),
+    "errors": (401, 403, 404, 409, 412, 422, 428),
     "headers": ("ETag",),
     "parameters": (
         OpenApiParameter(
@@ -94,7 +95,7 @@ UPDATE: dict[str, Any] = {
 DESTROY: dict[str, Any] = {
     "summary": "Delete a data source",
     "status": 204,
-    "errors": (401, 403, 404, 412, 413, 415),
+    "errors": (401, 403, 404, 412, 413, 415, 428),
     "parameters": (IF_MATCH,),
 }
 HISTORY: dict[str, Any] = {
@@ -106,7 +107,7 @@ HISTORY: dict[str, Any] = {
 RESTORE: dict[str, Any] = {
     "summary": "Restore a version",
     "response": DataSourceSerializer,
-    "errors": (401, 403, 404, 409, 412, 413, 415),
+    "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
 }

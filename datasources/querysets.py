@@ -42,6 +42,10 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
             organization__memberships__user__is_active=True,
         ).annotate(role=models.F("organization__memberships__role"))
 
+    def with_policy(self) -> Self:
+        """Annotate each with what its organization requires of those who change it over HTTP."""
+        return self.annotate(requires_if_match=models.F("organization__requires_if_match"))
+
     def in_organizations(self, ids: Iterable[int]) -> Self:
         """Restrict to these organizations.
 

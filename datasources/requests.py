@@ -16,11 +16,13 @@ from organizations.permissions import require_membership, require_role, require_
 from organizations.viewsets import ScopedViewSet
 from rivergen import replica
 from rivergen.compiled import CompiledGet, CompiledQuery
-from rivergen.exceptions import PreconditionFailed
+from rivergen.exceptions import PreconditionFailed, PreconditionRequired
 from rivergen.logs import request_id
 from rivergen.parsers import MergePatchParser
 
 T = TypeVar("T")
+
+ANY_VERSION = "*"
 
 
 def of_user(user_id: int, pk: int) -> DataSourceQuerySet:
@@ -34,7 +36,7 @@ WHERE id = %s AND version = %s AND schema_refreshed_at IS NOT DISTINCT FROM %s
 """
 
 READ = CompiledGet(DataSource, of_user)
-LOCK = CompiledGet(DataSource, lambda user_id, pk: of_user(user_id, pk).for_update())
+LOCK = CompiledGet(DataSource, lambda user_id, pk: of_user(user_id, pk).with_policy().for_update())
 MEMBERSHIPS = CompiledQuery(
     lambda user_id: Membership.objects.for_user(User(pk=user_id)).values_list(
         "organization_id", "user__last_write_position"
@@ -129,15 +131,25 @@ def recorded_as(user: User, origin: str) -> dict[str, Any]:
 
 
 def is_version_meant(request: Request, data_source: DataSource) -> bool:
-    """Whether `If-Match` names this version, or is absent (RFC 9110, section 13.1.1)."""
-    tags = parse_etags(request.headers.get("If-Match", "*"))
-    return "*" in tags or data_source.etag in tags
+    """Whether `If-Match` names the version of this locked row (RFC 9110, section 13.1.1).
+
+    Where none is required, its absence will do, as does `*`.
+    """
+    tags = parse_etags(request.headers.get("If-Match", ANY_VERSION))
+    is_any = ANY_VERSION in tags and not data_source.requires_if_match
+    return is_any or data_source.etag in tags
 
 
 def check_precondition(request: Request, data_source: DataSource) -> None:
-    """Raise PreconditionFailed (412) if `If-Match` names other versions only."""
-    if not is_version_meant(request, data_source):
-        raise PreconditionFailed(data_source.etag)
+    """Raise PreconditionFailed (412) if `If-Match` names other versions only.
+
+    Raises PreconditionRequired (428) if it names none, and the organization requires one.
+    """
+    if is_version_meant(request, data_source):
+        return
+    if request.headers.get("If-Match", ANY_VERSION).strip() == ANY_VERSION:
+        raise PreconditionRequired
+    raise PreconditionFailed(data_source.etag)
 
 
 def is_merge_patch(request: Request) -> bool:

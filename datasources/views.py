@@ -38,7 +38,7 @@ from organizations.idempotency import IdempotentRequest, idempotent
 from organizations.models import Role
 from organizations.permissions import require_role
 from organizations.viewsets import ScopedViewSet
-from rivergen.exceptions import Conflict, PreconditionFailed
+from rivergen.exceptions import Conflict
 from rivergen.logs import note, request_id
 from rivergen.openapi import describe
 from rivergen.requests import (
@@ -150,7 +150,7 @@ class DataSourceViewSet(ScopedViewSet):
         return data_source_response(data_source, "Data source updated successfully")
 
     def read_changes(self, request: Request, data_source: DataSource) -> dict[str, Any]:
-        """Give the valid changes that the body asks for. Raises 400, 412 or 415."""
+        """Give the valid changes that the body asks for. Raises 400, 412, 415 or 428."""
         data = read_body(request, parameters=["dry_run", "verify"])
         for switch in ("dry_run", "verify"):
             read_switch(request, switch)
@@ -162,8 +162,7 @@ class DataSourceViewSet(ScopedViewSet):
             context={"is_merge_patch": is_merge_patch(request), "will_be_stored": is_current},
         )
         serializer.is_valid(raise_exception=True)
-        if not is_current:
-            raise PreconditionFailed(data_source.etag)
+        check_precondition(request, data_source)
         changes: dict[str, Any] = serializer.validated_data
         return changes
 

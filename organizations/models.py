@@ -78,6 +78,11 @@ class Organization(models.Model):
 
     name = models.CharField(max_length=255)
     slug = models.SlugField(max_length=63, unique=True)
+    requires_if_match = models.BooleanField(
+        "requires If-Match",
+        default=False,
+        help_text="Changes of data sources over HTTP must say which version they are about.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = OrganizationQuerySet.as_manager()
@@ -115,10 +120,11 @@ class Organization(models.Model):
             list(self.data_sources.select_for_update().values_list("pk"))
             self.delete()
 
-    def rename(self, name: str) -> None:
-        """Store another name. Raises Http404 if the organization was removed meanwhile."""
-        self.name = name
-        if not Organization.objects.filter(pk=self.pk).update(name=name):
+    def change(self, values: dict[str, Any]) -> None:
+        """Store another name or policy. Raises Http404 if it was removed meanwhile."""
+        for field, value in values.items():
+            setattr(self, field, value)
+        if not Organization.objects.filter(pk=self.pk).update(**values):
             raise Http404
 
 

@@ -7,6 +7,7 @@ from rest_framework import serializers
 from organizations.models import Membership, Organization, Role, User, Workspace
 from rivergen.serializers import (
     OutputSerializer,
+    StrictBooleanField,
     StrictCharField,
     StrictChoiceField,
     StrictModelSerializer,
@@ -69,7 +70,7 @@ class OrganizationSerializer(OutputSerializer):
 
     class Meta:
         model = Organization
-        fields = ("id", "name", "slug", "role", "created_at")
+        fields = ("id", "name", "slug", "role", "requires_if_match", "created_at")
         read_only_fields = fields
 
 
@@ -77,10 +78,11 @@ class OrganizationUpdateSerializer(StrictModelSerializer):
     """The body of `PATCH /organizations/{id}`."""
 
     name = StrictCharField(max_length=255, trim_whitespace=True)
+    requires_if_match = StrictBooleanField()
 
     class Meta:
         model = Organization
-        fields = ("name",)
+        fields = ("name", "requires_if_match")
 
 
 class MemberSerializer(OutputSerializer):

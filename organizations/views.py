@@ -132,7 +132,7 @@ class OrganizationViewSet(ScopedViewSet):
         return SuccessResponse(data, "Organization retrieved successfully")
 
     @describe(
-        "Rename an organization",
+        "Update an organization",
         request=OrganizationUpdateSerializer,
         response=OrganizationSerializer,
         errors=(401, 403, 404),
@@ -140,13 +140,13 @@ class OrganizationViewSet(ScopedViewSet):
     @retried
     @idempotent
     def partial_update(self, request: Request, organization_id: str) -> Response:
-        """Change the name of an organization (admin, owner)."""
+        """Change the name or the policy of an organization (admin, owner)."""
         organization = self.get_object()
         require_role(organization.role, Role.ADMIN)
         serializer = OrganizationUpdateSerializer(data=read_body(request), partial=True)
         serializer.is_valid(raise_exception=True)
-        if name := serializer.validated_data.get("name"):
-            organization.rename(name)
+        if serializer.validated_data:
+            organization.change(serializer.validated_data)
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization updated successfully")
 

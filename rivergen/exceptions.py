@@ -33,6 +33,16 @@ class PreconditionFailed(APIException):
         self.etag = etag
 
 
+class PreconditionRequired(APIException):
+    """The organization wants `If-Match` (RFC 6585, section 3)."""
+
+    status_code = HTTPStatus.PRECONDITION_REQUIRED
+    default_detail = (
+        "This organization wants to know which version is to be changed: send the ETag that you "
+        'have read as If-Match. "*" names none.'
+    )
+
+
 class ServiceUnavailable(APIException):
     """The database is out of reach."""
 

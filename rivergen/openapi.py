@@ -32,6 +32,7 @@ FAILURES = {
     415: "The body is not of a JSON type.",
     422: "The new settings do not connect, or another request has come with this "
     "`Idempotency-Key`; nothing was stored.",
+    428: "The organization requires `If-Match`, and no version was named; nothing was stored.",
     429: "Too many requests.",
     500: "A bug on the server's side.",
     503: "The database is out of reach.",

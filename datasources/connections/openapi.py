@@ -44,7 +44,7 @@ CONFIRM_HOST_KEY: dict[str, Any] = {
     "summary": "Confirm the SSH host key",
     "request": HostKeyConfirmationSerializer,
     "response": DataSourceSerializer,
-    "errors": (401, 403, 404, 409, 412, 413, 415),
+    "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
 }

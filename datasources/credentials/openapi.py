@@ -17,7 +17,7 @@ REPLACE: dict[str, Any] = {
     "summary": "Replace the credentials",
     "request": CredentialsUpdateSerializer,
     "response": CredentialsSerializer,
-    "errors": (401, 403, 404, 412),
+    "errors": (401, 403, 404, 412, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
     "examples": (OpenApiExample("A username", {"username": "reader"}, request_only=True),),
@@ -33,14 +33,14 @@ UPDATE: dict[str, Any] = {
 CLEAR: dict[str, Any] = {
     "summary": "Clear the credentials",
     "status": 204,
-    "errors": (401, 403, 404, 412, 413, 415),
+    "errors": (401, 403, 404, 412, 413, 415, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
 }
 CONFIRM: dict[str, Any] = {
     "summary": "Confirm the credentials",
     "response": CredentialsSerializer,
-    "errors": (401, 403, 404, 409, 412, 413, 415),
+    "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
 }

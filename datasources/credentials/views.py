@@ -81,7 +81,7 @@ class CredentialsViewSet(ScopedViewSet):
 
 
 def read_credentials(request: Request, data_source: DataSource) -> dict[str, str | None]:
-    """Give the valid credentials that the body names. Raises 400, 412 or 415."""
+    """Give the valid credentials that the body names. Raises 400, 412, 415 or 428."""
     serializer = CredentialsUpdateSerializer(data_source, data=read_body(request), partial=True)
     serializer.is_valid(raise_exception=True)
     check_precondition(request, data_source)

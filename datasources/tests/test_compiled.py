@@ -29,9 +29,10 @@ class CompiledTests(DataSourceTestCase):
     def test_fetches_what_the_queryset_does(self):
         for user in (self.editor, self.owner):
             expected = DataSource.objects.for_user(user).get(pk=self.data_source.pk)
-            for get in (READ, LOCK):
+            for get, policy in ((READ, {}), (LOCK, {"requires_if_match": False})):
                 found = get(user.pk, self.data_source.pk)
-                self.assertEqual(found.__dict__ | {"_state": 0}, expected.__dict__ | {"_state": 0})
+                values = expected.__dict__ | {"_state": 0, **policy}
+                self.assertEqual(found.__dict__ | {"_state": 0}, values)
                 self.assertFalse(found._state.adding)
         for user_id, pk in (
             (self.stranger.pk, self.data_source.pk),

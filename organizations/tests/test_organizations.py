@@ -66,7 +66,8 @@ class OrganizationTests(APITestCase):
                 response = self.call("get", self.path, user=user)
                 self.assertEqual(response.status_code, 200)
                 data = response.json()["data"]
-                self.assertEqual(list(data), ["id", "name", "slug", "role", "created_at"])
+                names = ["id", "name", "slug", "role", "requires_if_match", "created_at"]
+                self.assertEqual(list(data), names)
                 self.assertEqual((data["id"], data["name"]), (self.acme.pk, "Acme"))
                 self.assertEqual(data["role"], Membership.objects.get(user=user).role)
                 self.assertRegex(data["created_at"], r"^\d{4}-\d\d-\d\dT[\d:.]+Z$")
@@ -98,6 +99,23 @@ class OrganizationTests(APITestCase):
                 self.assertEqual(response.json()["data"]["name"], f"{user.username} & Co")
                 self.acme.refresh_from_db()
                 self.assertEqual(self.acme.name, f"{user.username} & Co")
+
+    def test_admins_and_owners_change_the_policy(self):
+        for user, policy in ((self.admin, True), (self.owner, False), (self.owner, True)):
+            with self.subTest(user=user.username, policy=policy):
+                response = self.patch({"requires_if_match": policy}, user)
+                self.assertEqual(response.status_code, 200)
+                self.assertIs(response.json()["data"]["requires_if_match"], policy)
+                self.acme.refresh_from_db()
+                self.assertEqual((self.acme.requires_if_match, self.acme.name), (policy, "Acme"))
+        for value in ("true", 1, None, {}):
+            response = self.patch({"requires_if_match": value, "name": "New"})
+            self.assert_error(response, 400, "BAD_REQUEST", "requires_if_match")
+        response = self.patch({"requires_if_match": False}, self.editor)
+        self.assert_error(response, 403, "FORBIDDEN")
+        self.acme.refresh_from_db()
+        self.assertTrue(self.acme.requires_if_match)
+        self.assert_unchanged()
 
     def test_a_role_in_another_organization_counts_for_nothing(self):
         Membership.objects.create(user=self.stranger, organization=self.acme, role=Role.VIEWER)

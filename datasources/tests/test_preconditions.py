@@ -1,0 +1,128 @@
+"""428: an organization may require that changes say which version they are about."""
+
+from typing import Any, ClassVar
+
+from datasources.models import DataSource
+from datasources.testing import DataSourceTestCase, admin_client
+from organizations.models import Organization
+from organizations.testing import sql
+from rivergen.tests.test_routes import ROUTES, enter_password, show_host_key
+
+UPDATE = ("patch", "", {"port": 5433})
+NOT_NAMED: tuple[dict[str, str], ...] = ({}, {"If-Match": "*"}, {"If-Match": " * "})
+
+
+class PreconditionTests(DataSourceTestCase):
+    writes: ClassVar[tuple[tuple[str, str, Any], ...]]
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        super().setUpTestData()
+        enter_password(cls.data_source)
+        show_host_key(cls.data_source)
+        cls.data_source.refresh_from_db()
+        cls.writes = (
+            UPDATE,
+            ("patch", "?dry_run=true", {"port": 5433}),
+            ("patch", "?verify=true", {"port": 5433}),
+            ("put", "/credentials", {"username": "reader"}),
+            ("patch", "/credentials", {"username": "reader"}),
+            ("delete", "/credentials", None),
+            ("post", "/credentials/confirm", None),
+            ("post", "/ssh-host-key/confirm", None),
+            ("post", "/history/1/restore", None),
+            ("delete", "", None),
+        )
+
+    def require(self) -> None:
+        Organization.objects.filter(pk=self.acme.pk).update(requires_if_match=True)
+
+    def write(self, method: str, path: str, body: Any, user: Any = None, **headers: str) -> Any:
+        target = f"{self.path}{path}"
+        return self.call(method, target, body, user or self.admin, headers=headers)
+
+    def test_no_write_is_carried_out_without_a_version(self):
+        self.require()
+        before = self.stored()
+        for write in self.writes:
+            for headers in NOT_NAMED:
+                with self.subTest(write=write, headers=headers):
+                    response = self.write(*write, **headers)
+                    self.assert_error(response, 428, "PRECONDITION_REQUIRED")
+                    self.assertNotIn("ETag", response)
+        self.assertEqual(self.stored(), before)
+
+    def test_the_writes_are_those_that_take_a_version(self):
+        document = self.call("get", "/openapi.json").json()
+        described = {
+            (method, path)
+            for path, item in document["paths"].items()
+            for method, operation in item.items()
+            if "If-Match" in [one["name"] for one in operation.get("parameters", ())]
+        }
+        prefix = "/api/v1/data-sources/{data_source_id}"
+        written = {
+            (method, prefix + path.partition("?")[0].replace("/1/", "/{version}/"))
+            for method, path, _ in self.writes
+        }
+        self.assertEqual(described, written)
+        for method, path in described:
+            self.assertIn("428", document["paths"][path][method]["responses"])
+
+    def test_each_is_carried_out_with_one(self):
+        self.require()
+        for write in self.writes:
+            if "verify" in write[1]:
+                continue  # it would take a worker
+            with self.subTest(write=write):
+                etag = DataSource.objects.get(pk=self.data_source.pk).etag
+                stale = self.write(*write, **{"If-Match": '"99"'})
+                self.assert_error(stale, 412, "PRECONDITION_FAILED")
+                response = self.write(*write, **{"If-Match": f'"99", {etag}'})
+                if write[1] == "/ssh-host-key/confirm":  # a change since has ended what was met
+                    self.assert_error(response, 409, "CONFLICT")
+                else:
+                    self.assertLess(response.status_code, 300, response.content)
+
+    def test_comes_after_all_other_refusals(self):
+        self.require()
+        refused = self.write("patch", "", {"port": 0}, **{"If-Match": "*"})
+        self.assert_error(refused, 400, "BAD_REQUEST", "port")
+        self.assert_error(self.write("patch", "?x=1", {}), 400, "BAD_REQUEST", "x")
+        self.assert_error(self.write(*UPDATE, user=self.viewer), 403, "FORBIDDEN")
+        self.assert_error(self.write(*UPDATE, user=self.stranger), 404, "NOT_FOUND")
+        text = self.call("patch", self.path, b"{}", self.admin, content_type="text/plain")
+        self.assert_error(text, 415, "UNSUPPORTED_MEDIA_TYPE")
+        DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
+        taken = self.write("patch", "", {"name": "Taken"})
+        self.assert_error(taken, 400, "BAD_REQUEST", "name")
+
+    def test_what_changes_no_version_needs_none(self):
+        self.require()
+        for method, path, body, status in (
+            ("post", "/data-sources", {"name": "New", "type": "csv"}, 201),
+            ("post", f"{self.path}/test", None, 202),
+            ("post", f"{self.path}/schema/refresh", None, 202),
+            ("post", "/data-sources/apply", ROUTES["post", "/data-sources/apply"].body, 200),
+        ):
+            with self.subTest(path=path):
+                response = self.call(method, path, body, self.admin)
+                self.assertEqual(response.status_code, status, response.content)
+
+    def test_other_organizations_are_as_before(self):
+        Organization.objects.filter(pk=self.globex.pk).update(requires_if_match=True)
+        for headers in NOT_NAMED:
+            with self.subTest(headers=headers):
+                self.assertEqual(self.write(*UPDATE, **headers).status_code, 200)
+
+    def test_it_costs_no_statement(self):
+        self.require()
+        with self.statements() as captured:
+            headers = {"If-Match": self.data_source.etag}
+            response = self.write("patch", "", {"description": "New"}, **headers)
+        self.assertEqual(response.status_code, 200, response.content)
+        self.assertEqual(len(sql(captured)), 2, captured.captured_queries)
+
+    def test_the_admin_shows_the_policy(self):
+        page = f"/admin/organizations/organization/{self.acme.pk}/change/"
+        self.assertContains(admin_client(self.admin).get(page), "Requires If-Match")
