@@ -304,6 +304,27 @@ class RequestCount(models.Model):
             return int(cursor.fetchone()[0])
 
 
+class SignInCount(models.Model):
+    """How often in a row it was tried to sign in: by a username, from an address, or both.
+
+    What does not matter is empty. See `organizations.sign_in`, which keeps the counts.
+    """
+
+    username = models.CharField(max_length=64, help_text="A keyed digest of it.")
+    address = models.CharField(max_length=64)
+    attempts = models.IntegerField(help_text="That have failed, or are under way.")
+    counted_at = models.DateTimeField(db_index=True, help_text="When the last one was counted.")
+    failed_at = models.DateTimeField(null=True, help_text="When the last one failed.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["username", "address"], name="sign_in_count_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.username[:8]} from {self.address}: {self.attempts}"
+
+
 class KeptAnswer(models.Model):
     """What a request with an `Idempotency-Key` was answered, to be answered again.
 

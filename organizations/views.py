@@ -3,7 +3,6 @@
 from http import HTTPStatus
 from typing import Any
 
-from django.contrib.auth import authenticate
 from django.db import transaction
 from django.db.models import QuerySet
 from rest_framework.exceptions import AuthenticationFailed
@@ -29,6 +28,7 @@ from organizations.serializers import (
     WorkspaceSerializer,
     WorkspaceWriteSerializer,
 )
+from organizations.sign_in import sign_in
 from organizations.throttling import SignInThrottle
 from organizations.viewsets import ScopedViewSet
 from rivergen.openapi import describe
@@ -58,8 +58,9 @@ class TokenView(SignInView):
         """Exchange a username and password for an access and a refresh token."""
         serializer = TokenRequestSerializer(data=read_body(request))
         serializer.is_valid(raise_exception=True)
-        user = authenticate(request, **serializer.validated_data)
-        if not isinstance(user, User):
+        address = SignInThrottle().address_of(request)
+        user = sign_in(**serializer.validated_data, address=address)
+        if user is None:
             raise AuthenticationFailed("The username or the password is wrong.")
         return SuccessResponse(issue_tokens(user), "Signed in successfully")
 

@@ -5,6 +5,7 @@ from rest_framework.exceptions import Throttled
 
 from datasources.connections.models import ConnectionTest
 from organizations.models import RequestCount
+from organizations.throttling import count
 from rivergen.throttling import WindowThrottle
 
 # Of the 64 places that a worker has by default.
@@ -25,9 +26,7 @@ class ConnectionTestThrottle(WindowThrottle):
 
 def count_test(organization_id: int) -> None:
     """Count a test that an organization asks for. Raises Throttled (429) if it is one too many."""
-    throttle = ConnectionTestThrottle()
-    if not throttle.allow(str(organization_id)):
-        raise Throttled(wait=throttle.wait())
+    count(ConnectionTestThrottle(), str(organization_id))
 
 
 def count_running(organization_id: int) -> int:

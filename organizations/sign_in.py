@@ -1,0 +1,138 @@
+"""Signing in with a password, and how many wrong ones somebody may try.
+
+Failures are counted three times: of a username from an address, of the username from anywhere, and
+of the address for any username. After some in a row each further attempt waits for longer, also one
+with the right password, which would tell itself apart else. The first of the three ends guessing
+early, and keeps nobody out but where the guesses come from; the others end it when they come from
+many addresses, or are about many users.
+
+An attempt is counted before the password is checked, so that many at once are no more than one
+after another. A username is kept as a keyed digest: people enter their passwords there, too.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.contrib.auth import authenticate
+from django.db import connection, transaction
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Coalesce, Greatest
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+from rest_framework.exceptions import Throttled
+
+from organizations.models import SignInCount, User
+from organizations.throttling import UsernameThrottle, count
+
+# Failures in a row that nobody waits after: of a username from one address, and of either alone.
+FREE_OF_BOTH = 5
+FREE_OF_ONE = 20
+# Doubled by each further failure.
+FIRST_WAIT_SECONDS = 30
+LONGEST_WAIT_SECONDS = 15 * 60
+FORGOTTEN_AFTER = timedelta(hours=1)
+UNDER_WAY_WAIT_SECONDS = 1
+ANY = ""
+
+TOO_MANY_FAILURES = "Too many attempts to sign in have failed."
+UNDER_WAY = "Other attempts to sign in are still under way."
+
+COUNT = f"""
+INSERT INTO {SignInCount._meta.db_table} AS counted (username, address, attempts, counted_at)
+VALUES (%(username)s, %(address)s, 1, %(now)s)
+ON CONFLICT (username, address) DO UPDATE
+SET attempts = counted.attempts + 1, counted_at = %(now)s
+WHERE counted.attempts < %(free)s OR counted.counted_at <= %(now)s - make_interval(
+    secs => least({FIRST_WAIT_SECONDS} * 2 ^ least(counted.attempts - %(free)s, 10),
+                  {LONGEST_WAIT_SECONDS})
+)
+RETURNING attempts
+"""
+
+
+def sign_in(username: str, password: str, address: str) -> User | None:
+    """Give the user of this name and password; None if one of them is wrong.
+
+    Raises Throttled (429) if that is not to be found out now. Whether there is such a user makes no
+    difference, also to how long it takes.
+    """
+    attempt = Attempt(digest(username), address, timezone.now())
+    attempt.begin()
+    user = authenticate(username=username, password=password)
+    if not isinstance(user, User):
+        attempt.fail()
+        return None
+    attempt.succeed()
+    return user
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt: of whom, by the digest of the username, from where and when."""
+
+    username: str
+    address: str
+    began_at: datetime
+
+    def begin(self) -> None:
+        """Count it, in all three ways or in none. Raises Throttled (429).
+
+        Each locks the rows in the same order: nobody waits in a circle.
+        """
+        SignInCount.objects.filter(counted_at__lt=self.began_at - FORGOTTEN_AFTER).delete()
+        with transaction.atomic():
+            self._count(ANY, self.address, FREE_OF_ONE)
+            self._count(self.username, ANY, FREE_OF_ONE)
+            self._count(self.username, self.address, FREE_OF_BOTH)
+            count(UsernameThrottle(), self.username)
+
+    def fail(self) -> None:
+        """Remember that it was wrong; whoever comes next waits from now on."""
+        now = timezone.now()
+        for username, address in (
+            (ANY, self.address), (self.username, ANY), (self.username, self.address)
+        ):  # fmt: skip
+            counts = SignInCount.objects.filter(username=username, address=address)
+            counts.update(counted_at=now, failed_at=now)
+
+    def succeed(self) -> None:
+        """Forget the failures of the username. Those of the address stay.
+
+        Else whoever has an account could guess the passwords of others between two successes.
+        """
+        SignInCount.objects.filter(username=self.username, address=self.address).delete()
+        SignInCount.objects.filter(username=self.username, address=ANY).delete()
+        is_last = When(counted_at=self.began_at, then=Coalesce("failed_at", "counted_at"))
+        SignInCount.objects.filter(username=ANY, address=self.address).update(
+            attempts=Greatest(F("attempts") - 1, Value(0)),
+            counted_at=Case(is_last, default="counted_at"),
+        )
+
+    def _count(self, username: str, address: str, free: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                COUNT,
+                {"username": username, "address": address, "now": self.began_at, "free": free},
+            )
+            if cursor.fetchone() is not None:
+                return
+        found = SignInCount.objects.filter(username=username, address=address).first()
+        if found is None or found.failed_at != found.counted_at:
+            raise Throttled(UNDER_WAY_WAIT_SECONDS, UNDER_WAY)
+        seconds = min(FIRST_WAIT_SECONDS * 2 ** (found.attempts - free), LONGEST_WAIT_SECONDS)
+        waited = (self.began_at - found.counted_at).total_seconds()
+        raise Throttled(max(seconds - waited, UNDER_WAY_WAIT_SECONDS), TOO_MANY_FAILURES)
+
+
+def unlock(username: str | None, address: str | None) -> bool:
+    """Forget the failures of a username, or of an address; say whether there were any."""
+    if address is None:
+        counts = SignInCount.objects.filter(username=digest(username or ANY))
+    else:
+        counts = SignInCount.objects.filter(address=address)
+    return bool(counts.delete()[0])
+
+
+def digest(username: str) -> str:
+    """Give what a username is counted by, exactly as it was entered."""
+    return salted_hmac(__name__, username, algorithm="sha256").hexdigest()
