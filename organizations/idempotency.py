@@ -18,8 +18,8 @@ from uuid import UUID
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import connection, transaction
+from django.db.models.functions import Now
 from django.http import HttpResponse
-from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.request import Request
@@ -127,7 +127,7 @@ class IdempotentRequest:
             "status": response.status_code,
             "headers": {name: response[name] for name in KEPT_HEADERS if name in response},
             "body": response.content,
-            "kept_at": timezone.now(),
+            "kept_at": Now(),
         }
         KeptAnswer.objects.bulk_create(
             [KeptAnswer(user_id=self._user.pk, key=self._key, **values)],

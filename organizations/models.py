@@ -1,13 +1,15 @@
 """Who is asking: users, the organizations they belong to, and the workspaces below them."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -343,7 +345,7 @@ class KeptAnswer(models.Model):
     status = models.SmallIntegerField()
     headers = models.JSONField()
     body = models.BinaryField()
-    kept_at = models.DateTimeField(default=timezone.now, db_index=True)
+    kept_at = models.DateTimeField(db_index=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "key"], name="kept_answer_unique")]
@@ -352,9 +354,9 @@ class KeptAnswer(models.Model):
         return f"{self.status} to {self.user_id} for {self.key}"
 
     @classmethod
-    def kept_since(cls) -> datetime:
-        """Give when the oldest answers came to be that count."""
-        return timezone.now() - ANSWERS_KEPT_FOR
+    def kept_since(cls) -> CombinedExpression:
+        """Give when the oldest answers came to be that count, by the clock of the database."""
+        return Now() - ANSWERS_KEPT_FOR
 
     @classmethod
     def delete_outdated(cls) -> None:

@@ -10,14 +10,13 @@ An attempt is counted before the password is checked, so that many at once are n
 after another. A username is kept as a keyed digest: people enter their passwords there, too.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 from django.contrib.auth import authenticate
 from django.db import connection, transaction
-from django.db.models import Case, F, Value, When
-from django.db.models.functions import Coalesce, Greatest
-from django.utils import timezone
+from django.db.models import Case, F, QuerySet, Value, When
+from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils.crypto import salted_hmac
 from rest_framework.exceptions import Throttled
 
@@ -39,14 +38,14 @@ UNDER_WAY = "Other attempts to sign in are still under way."
 
 COUNT = f"""
 INSERT INTO {SignInCount._meta.db_table} AS counted (username, address, attempts, counted_at)
-VALUES (%(username)s, %(address)s, 1, %(now)s)
+VALUES (%(username)s, %(address)s, 1, statement_timestamp())
 ON CONFLICT (username, address) DO UPDATE
-SET attempts = counted.attempts + 1, counted_at = %(now)s
-WHERE counted.attempts < %(free)s OR counted.counted_at <= %(now)s - make_interval(
+SET attempts = counted.attempts + 1, counted_at = statement_timestamp()
+WHERE counted.attempts < %(free)s OR counted.counted_at <= statement_timestamp() - make_interval(
     secs => least({FIRST_WAIT_SECONDS} * 2 ^ least(counted.attempts - %(free)s, 10),
                   {LONGEST_WAIT_SECONDS})
 )
-RETURNING attempts
+RETURNING counted_at
 """
 
 
@@ -56,7 +55,7 @@ def sign_in(username: str, password: str, address: str) -> User | None:
     Raises Throttled (429) if that is not to be found out now. Whether there is such a user makes no
     difference, also to how long it takes.
     """
-    attempt = Attempt(digest(username), address, timezone.now())
+    attempt = Attempt(digest(username), address)
     attempt.begin()
     user = authenticate(username=username, password=password)
     if not isinstance(user, User):
@@ -66,62 +65,65 @@ def sign_in(username: str, password: str, address: str) -> User | None:
     return user
 
 
-@dataclass(frozen=True)
 class Attempt:
-    """One attempt: of whom, by the digest of the username, from where and when."""
+    """One attempt, of a username, by its digest, from an address; the clock is the database's."""
 
-    username: str
-    address: str
-    began_at: datetime
+    def __init__(self, username: str, address: str) -> None:
+        self._of_address = (ANY, address)
+        self._of_username = (username, ANY)
+        self._of_both = (username, address)
 
     def begin(self) -> None:
         """Count it, in all three ways or in none. Raises Throttled (429).
 
         Each locks the rows in the same order: nobody waits in a circle.
         """
-        SignInCount.objects.filter(counted_at__lt=self.began_at - FORGOTTEN_AFTER).delete()
+        SignInCount.objects.filter(counted_at__lt=Now() - FORGOTTEN_AFTER).delete()
         with transaction.atomic():
-            self._count(ANY, self.address, FREE_OF_ONE)
-            self._count(self.username, ANY, FREE_OF_ONE)
-            self._count(self.username, self.address, FREE_OF_BOTH)
-            count(UsernameThrottle(), self.username)
+            self._counted_at = count_attempt(*self._of_address, FREE_OF_ONE)
+            count_attempt(*self._of_username, FREE_OF_ONE)
+            count_attempt(*self._of_both, FREE_OF_BOTH)
+            count(UsernameThrottle(), self._of_username[0])
 
     def fail(self) -> None:
         """Remember that it was wrong; whoever comes next waits from now on."""
-        now = timezone.now()
-        for username, address in (
-            (ANY, self.address), (self.username, ANY), (self.username, self.address)
-        ):  # fmt: skip
-            counts = SignInCount.objects.filter(username=username, address=address)
-            counts.update(counted_at=now, failed_at=now)
+        for counted in (self._of_address, self._of_username, self._of_both):
+            rows_of(*counted).update(counted_at=Now(), failed_at=Now())
 
     def succeed(self) -> None:
         """Forget the failures of the username. Those of the address stay.
 
         Else whoever has an account could guess the passwords of others between two successes.
         """
-        SignInCount.objects.filter(username=self.username, address=self.address).delete()
-        SignInCount.objects.filter(username=self.username, address=ANY).delete()
-        is_last = When(counted_at=self.began_at, then=Coalesce("failed_at", "counted_at"))
-        SignInCount.objects.filter(username=ANY, address=self.address).update(
+        rows_of(*self._of_both).delete()
+        rows_of(*self._of_username).delete()
+        is_last = When(counted_at=self._counted_at, then=Coalesce("failed_at", "counted_at"))
+        rows_of(*self._of_address).update(
             attempts=Greatest(F("attempts") - 1, Value(0)),
             counted_at=Case(is_last, default="counted_at"),
         )
 
-    def _count(self, username: str, address: str, free: int) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                COUNT,
-                {"username": username, "address": address, "now": self.began_at, "free": free},
-            )
-            if cursor.fetchone() is not None:
-                return
-        found = SignInCount.objects.filter(username=username, address=address).first()
-        if found is None or found.failed_at != found.counted_at:
-            raise Throttled(UNDER_WAY_WAIT_SECONDS, UNDER_WAY)
-        seconds = min(FIRST_WAIT_SECONDS * 2 ** (found.attempts - free), LONGEST_WAIT_SECONDS)
-        waited = (self.began_at - found.counted_at).total_seconds()
-        raise Throttled(max(seconds - waited, UNDER_WAY_WAIT_SECONDS), TOO_MANY_FAILURES)
+
+def count_attempt(username: str, address: str, free: int) -> datetime:
+    """Count an attempt, and give when; `free` is how many in a row nobody waits after.
+
+    Raises Throttled (429), and counts nothing, if there is still to be waited.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT, {"username": username, "address": address, "free": free})
+        for (counted_at,) in cursor.fetchall():
+            return cast(datetime, counted_at)
+    found = rows_of(username, address).annotate(waited=Now() - F("counted_at")).first()
+    if found is None or found.failed_at != found.counted_at:
+        raise Throttled(UNDER_WAY_WAIT_SECONDS, UNDER_WAY)
+    seconds = min(FIRST_WAIT_SECONDS * 2 ** (found.attempts - free), LONGEST_WAIT_SECONDS)
+    left = seconds - found.waited.total_seconds()
+    raise Throttled(max(left, UNDER_WAY_WAIT_SECONDS), TOO_MANY_FAILURES)
+
+
+def rows_of(username: str, address: str) -> QuerySet[SignInCount]:
+    """Give the one count of a username, from an address, or of both, if there is one."""
+    return SignInCount.objects.filter(username=username, address=address)
 
 
 def unlock(username: str | None, address: str | None) -> bool:
