@@ -23,6 +23,7 @@ from tests.faults.service import PASSWORD, USERNAME, Service, web
 IN_FLIGHT = 100
 LAZY_CLIENTS = 40
 CLIENTS_OF_EACH = 2
+ACKNOWLEDGED = 50
 ENOUGH = 500
 # gunicorn, in whose processes the clock (of time and datetime) is so many seconds fast.
 SHIFTED = """
@@ -63,7 +64,7 @@ def kill(service: Service, cycles: int) -> Outcome:
     clients = [service.client(ledger, pk, *FIELDS) for pk in service.pks * CLIENTS_OF_EACH]
     with web(service) as server, load(clients), service.connect() as connection:
         for _ in range(cycles):
-            ledger.wait_for_good(time.monotonic())
+            ledger.wait_for_answers(200, ACKNOWLEDGED)
             victim = random.choice(psutil.Process(server.pid).children())
             victim.kill()
             psutil.wait_procs([victim])
