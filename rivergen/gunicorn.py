@@ -1,91 +1,19 @@
 """How gunicorn serves: `gunicorn -c python:rivergen.gunicorn rivergen.wsgi`."""
 
 import atexit
-import contextlib
 import gc
-import json
 import os
 import shutil
-import socket
 import tempfile
-import time
-import uuid
-from http import HTTPStatus
 from importlib import import_module
 from typing import Any
 
-from gunicorn import util
 from gunicorn.glogging import Logger
-from gunicorn.http.errors import ParseException
-from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from rivergen import settings
-from rivergen.logs import JSONFormatter, request_id
-
-# To read what is left of a body that nobody wanted, so that its sender gets to read the answer.
-LEAVE_SECONDS = 2
-
-
-class EnvelopeWorker(ThreadWorker):
-    """Answer everybody, in the envelope: also what is no HTTP, and who came just before the end."""
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Begin or stop to accept connections; before the end, accept those that wait for it.
-
-        gunicorn would reset them, although their requests may have been sent. Who comes later is
-        refused, or accepted by another worker.
-        """
-        super().set_accept_enabled(enabled)
-        if self.alive:
-            return
-        for listener in self.sockets:
-            accepted = -1
-            while accepted < self.nr_conns:
-                accepted = self.nr_conns
-                self.accept(listener)
-            listener.close()
-
-    def handle(self, conn: TConn) -> Any:
-        """Answer a request; if its connection ends with it, take leave of the client here.
-
-        gunicorn would have the thread that accepts connections wait until the client has closed its
-        side, for two seconds, and all other clients with it.
-        """
-        keeps_alive = super().handle(conn)
-        if keeps_alive is False:
-            with contextlib.suppress(OSError, ParseException):
-                if conn.parser is not None:
-                    conn.parser.finish_body(deadline=time.monotonic() + LEAVE_SECONDS)
-                conn.sock.shutdown(socket.SHUT_RDWR)
-        return keeps_alive
-
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Refuse what is no HTTP, where gunicorn would answer in HTML.
-
-        Such a request never reaches Django; its connection is closed.
-        """
-        # This file is read before Django is set up.
-        from rivergen.responses import BUG, error_body
-
-        current = uuid.uuid4().hex
-        token = request_id.set(current)
-        if isinstance(exc, ParseException):
-            self.log.warning("[%s] Not a valid request, from %s: %r", current, addr, str(exc))
-            status = HTTPStatus.BAD_REQUEST
-            message = "This is not valid HTTP, or its first line or its headers are too long."
-        else:
-            self.log.error("[%s] Unexpected error", current, exc_info=exc)
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-            message = BUG
-        body = json.dumps(error_body(status, message)).encode()
-        request_id.reset(token)
-        head = (
-            f"HTTP/1.1 {status:d} {status.phrase}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            f"X-Request-ID: {current}\r\n\r\n"
-        )
-        with contextlib.suppress(OSError):  # whoever sent nonsense may not wait for an answer
-            util.write(client, head.encode() + body)
+from rivergen.arrival import FIELDS_MAX, LINE_MAX_BYTES
+from rivergen.logs import JSONFormatter
+from rivergen.web_worker import EnvelopeWorker
 
 
 class JSONLogger(Logger):
@@ -125,7 +53,9 @@ preload_app = True
 keepalive = 75  # seconds; longer than a proxy keeps its side open
 graceful_timeout = 30
 control_socket_disable = True  # nobody steers it, and it would be in a home directory
-limit_request_line = 8190  # bytes; the most there is, for lists with many filters
+limit_request_line = LINE_MAX_BYTES  # the most there is, for lists with many filters
+limit_request_fields = FIELDS_MAX
+sendfile = False  # it would wait for ever for a client that takes nothing of a file
 
 
 def when_ready(server: Any) -> None:

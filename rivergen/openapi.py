@@ -25,6 +25,7 @@ FAILURES = {
     404: "There is no such thing in the caller's organizations.",
     405: "This path does not take this method.",
     406: "Only JSON is spoken here.",
+    408: "The request took too long to arrive.",
     409: "The state of the resource forbids this, or a request with this `Idempotency-Key` is "
     "still under way.",
     412: "`If-Match` names another version.",
@@ -38,7 +39,7 @@ FAILURES = {
     503: "The database is out of reach.",
 }
 # What any route may answer, whatever it does.
-COMMON_FAILURES = (400, 405, 406, 429, 500, 503)
+COMMON_FAILURES = (400, 405, 406, 408, 429, 500, 503)
 BODY_FAILURES = (413, 415)
 # What is not idempotent by itself (RFC 9110, section 9.2.2).
 KEYED_METHODS = ("POST", "PATCH")

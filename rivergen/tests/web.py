@@ -1,0 +1,71 @@
+"""The web server as it is deployed, on the database of the tests, and raw sockets to it."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPResponse
+
+from django.conf import settings
+from django.db import connection
+
+from rivergen.run import wait_until_ready
+from rivergen.tests.services import free_port, url_of
+
+PATIENCE_SECONDS = 20
+
+
+class Web:
+    """A running server."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def connect(self) -> socket.socket:
+        """Open a connection that fails a test rather than wait for ever."""
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS)
+
+    def get(self, path: str = "/healthz") -> HTTPResponse:
+        """Send a request that nothing is wrong with, on a connection of its own."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        connection.close()
+        return response
+
+
+@contextmanager
+def serving(config: str = "rivergen.gunicorn", **environment: str) -> Iterator[Web]:
+    """Serve with a module as gunicorn's configuration, until the block ends."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--log-level", "critical"]
+    process = subprocess.Popen(
+        [*command, "-c", f"python:{config}", "rivergen.wsgi"],
+        cwd=settings.BASE_DIR,
+        env={
+            **os.environ,
+            "BIND_ADDRESS": "127.0.0.1",
+            "DATABASE_URL": url_of(connection.settings_dict["NAME"]),
+            "PORT": str(port),
+            "RATE_LIMIT_TOKEN": "1000000/min",
+            **environment,
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_ready(process, port)
+        yield Web(port)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+def read_response(peer: socket.socket, method: str = "GET") -> tuple[HTTPResponse, bytes]:
+    """Read one response and its body."""
+    response = HTTPResponse(peer, method=method)
+    response.begin()
+    return response, response.read()
