@@ -1,4 +1,4 @@
-"""The routes of the API, as the URL configuration has them."""
+"""The routes of the API, and all others, as the URL configuration has them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,3 +23,13 @@ def routes(
             handlers = getattr(view, "actions", None) or dir(view.cls)
             methods = METHODS & {*handlers} & {*view.cls.http_method_names}
             yield path_template(path), methods
+
+
+def pages(resolver: URLResolver | None = None, prefix: str = "/") -> Iterator[str]:
+    """Give each path that is none of the API's, with `{names}` of what varies in it."""
+    for entry in (resolver or get_resolver()).url_patterns:
+        path = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from pages(entry, path)
+        elif not path.startswith("/api/v1/"):
+            yield path_template(path)

@@ -79,7 +79,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield method, path.removeprefix("/api/v1"), operation
 
 
-def put(body: Any, place: Place, text: str) -> None:
+def put(body: Any, place: tuple[Any, ...], text: str) -> None:
     """Write text at a place of a body."""
     *steps, last = place
     for step, following in zip(steps, place[1:], strict=True):
@@ -118,6 +118,7 @@ def named(place: Place) -> str:
 class NaughtyStringTests(DataSourceTestCase):
     client: Client
     ids: ClassVar[dict[str, Any]]
+    tables: ClassVar[list[str]]
 
     @classmethod
     def setUpTestData(cls) -> None:
@@ -147,7 +148,7 @@ class NaughtyStringTests(DataSourceTestCase):
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """Send a request; anything but a success or a refusal in the envelope fails."""
         content = b"" if body is None else as_json(body)
-        options = {} if body is None else {"content_type": "application/json"}
+        options: dict[str, Any] = {} if body is None else {"content_type": "application/json"}
         response = self.client.generic(
             method.upper(), f"/api/v1{path}", content, headers=headers, **options
         )

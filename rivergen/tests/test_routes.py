@@ -130,7 +130,9 @@ class RoutesMixin(DataSourceTestMixin):
         }
 
 
-class RouteTests(RoutesMixin, TestCase):
+class RouteTestCase(RoutesMixin, TestCase):
+    """Requests of the table, each of which is undone."""
+
     @classmethod
     def setUpTestData(cls) -> None:
         cls.make_world()
@@ -163,6 +165,8 @@ class RouteTests(RoutesMixin, TestCase):
         route = ROUTES[method, path]
         return self.attempt(user, method, path.format(**self.ids), route.body, route.prepare)
 
+
+class RouteTests(RouteTestCase):
     def test_every_route_is_in_the_table(self):
         found = {
             (method, path.removeprefix("/api/v1"))
