@@ -125,6 +125,11 @@ class EnvelopeWorker(ThreadWorker):
             raise InvalidHeader("HOST", req=req)  # RFC 9112, section 3.2; two are refused earlier
         return super().handle_request(req, conn)
 
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        # gunicorn reads a part of what nobody has read of the body, and closes the connection if
+        # there is more, though the answer has said otherwise. Here, all of it is at hand.
+        return keepalive and bool(conn.parser.finish_body())
+
     def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
         """Wait for the next request, or end the connection.
 
