@@ -4,8 +4,6 @@ Where there is text to send is found in the description of the API: a new field 
 as it is described.
 """
 
-import copy
-import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,6 +27,7 @@ from rivergen.tests.fingerprint import business_tables, fingerprint
 from rivergen.tests.naughty_strings import STRINGS
 from rivergen.tests.test_routes import CREDENTIALS, DATA_SOURCE, ORGANIZATION, PUBLIC, ROUTES
 from rivergen.throttling import UserThrottle
+from tests.fuzz.values import Schemas, as_json, put
 
 Place = tuple[str | int, ...]
 # A valid body, where the table of routes has none, or one without room for text.
@@ -43,33 +42,10 @@ BODIES: dict[tuple[str, str], Any] = {
 }
 # Trimmed, by the contract.
 TRIMMED = ("name", "tags")
-# These get all strings; each other one its share, which differs. `make fuzz` leaves nothing out.
+# It gets all strings; each other one its share, which differs. The rest is sent by `make fuzz`.
 CENTRAL = {("patch", DATA_SOURCE)}
-SHARE = 8
+SHARE = 12
 OK = {200, 201, 202}
-
-
-def resolve(schema: dict[str, Any]) -> dict[str, Any]:
-    """Follow a reference, however it is wrapped."""
-    while "$ref" in schema or "allOf" in schema:
-        schema = schema["allOf"][0] if "allOf" in schema else schema
-        schema = document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    return schema
-
-
-def places(schema: dict[str, Any]) -> Iterator[Place]:
-    """Give the places of a body that take text, as keys and indexes; `*` is any key."""
-    schema = resolve(schema)
-    types = schema.get("type")
-    if types == "string" or "string" in (types or ()):
-        yield ()
-    elif types == "array":
-        yield from ((0, *place) for place in places(schema["items"]))
-    elif "properties" in schema:
-        for name, member in schema["properties"].items():
-            yield from ((name, *place) for place in places(member))
-    elif types == "object":
-        yield ("*",)
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -79,35 +55,9 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield method, path.removeprefix("/api/v1"), operation
 
 
-def put(body: Any, place: tuple[Any, ...], text: str) -> None:
-    """Write text at a place of a body."""
-    *steps, last = place
-    for step, following in zip(steps, place[1:], strict=True):
-        default: Any = [] if isinstance(following, int) else {}
-        if isinstance(body, list):
-            body.extend([default][len(body) :])
-            body = body[step]
-        else:
-            body = body.setdefault(step, default)
-    if last == "*":
-        body[text] = text
-    elif isinstance(body, list):
-        body[:] = [text]
-    else:
-        body[last] = text
-
-
 def strings_for(number: int, method: str, path: str) -> list[str]:
     """Give the strings for the route of a number."""
     return STRINGS if (method, path) in CENTRAL else STRINGS[number % SHARE :: SHARE]
-
-
-def as_json(body: Any) -> bytes:
-    """Write a body: lone surrogates go as escapes, all else as it is."""
-    try:
-        return json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(body).encode()
 
 
 def named(place: Place) -> str:
@@ -165,9 +115,9 @@ class NaughtyStringTests(DataSourceTestCase):
         left = [*where]
         while left:
             key = method, path
-            body = copy.deepcopy(BODIES[key] if key in BODIES else ROUTES[key].body)
+            body = BODIES[key] if key in BODIES else ROUTES[key].body
             for place in left:
-                put(body, place, text)
+                body = put(body, place, text)
             with transaction.atomic():
                 response = self.send(method, path.format(**self.ids), body)
                 if response.status_code in OK:
@@ -220,11 +170,12 @@ class NaughtyStringTests(DataSourceTestCase):
         return without_secrets(sent) if name == "connection_string" else sent
 
     def test_bodies(self):
+        schemas = Schemas(document())
         for number, (method, path, operation) in enumerate(operations()):
             if "requestBody" not in operation:
                 continue
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
-            where = [place for place in places(schema) if place]
+            where = [place for place in schemas.texts(schema) if place]
             before = self.fingerprint()
             for text in strings_for(number, method, path):
                 with self.subTest(method=method, path=path, text=text[:40]):

@@ -1,58 +1,86 @@
-"""Start a server on a database of its own, fuzz it, and stop it."""
+"""Start servers on databases of their own, fuzz them, stop them, and print the figures."""
 
+import argparse
 import os
 import subprocess
 import sys
-from datetime import timedelta
+import tempfile
 from pathlib import Path
 
 from rivergen.run import BASE_DIR, serve
-from rivergen.tests.services import prepare
-from tests.fuzz import NEWCOMER
+from rivergen.tests.services import prepare, server_url
+from tests.fuzz.tally import Tally
 
-TOKEN_LIFETIME = timedelta(hours=6)
+PARTS = 2
+ENDPOINTS = 40
+REQUESTS = 100_000
+SENDING = [sys.executable, "-m", "tests.fuzz.sending", "--parts", str(PARTS)]
 
 
 def main() -> int:
-    """Run schemathesis with the arguments of the command line; return its exit status."""
+    """Fuzz by `tests.fuzz.sending`, and then by schemathesis; return 1 if anything is wrong.
+
+    What other arguments there are is meant for schemathesis.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("-n", type=int, help="requests for each endpoint, from either generator")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments, for_schemathesis = parser.parse_known_args()
+    requests = arguments.n * ENDPOINTS if arguments.n else REQUESTS
+    os.environ["DATABASE_URL"] = server_url()  # of those that are made beside it
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        status = fuzz_by_seed(requests // PARTS, arguments.seed, folder)
+        status |= fuzz_by_schema(
+            [*(["-n", str(arguments.n)] if arguments.n else []), *for_schemathesis],
+            arguments.seed,
+            folder / "schemathesis",
+        )
+        for figures in folder.iterdir():
+            tally.add(figures)
+    tally.print()
+    print(f"seed: {arguments.seed}. To send the same again: python -m tests.fuzz", end="")
+    print(f" --seed {arguments.seed}{f' -n {arguments.n}' if arguments.n else ''}; one part, and")
+    print(f"no further than a number N: python -m {' '.join(SENDING[2:])} --part 0", end="")
+    print(f" --seed {arguments.seed} --requests N")
+    return int(bool(status or tally.failures))
+
+
+def fuzz_by_seed(requests: int, seed: int, folder: Path) -> int:
+    """Run our own generator, in so many processes; give the worst exit status."""
+    senders = [
+        subprocess.Popen(
+            [*SENDING, "--part", str(part), "--seed", str(seed), "--requests", str(requests)]
+            + ["--database", f"rivergen_fuzz_{part}", "--figures", str(folder / str(part))],
+            cwd=BASE_DIR,
+        )
+        for part in range(PARTS)
+    ]
+    return max(abs(sender.wait()) for sender in senders)
+
+
+def fuzz_by_schema(options: list[str], seed: int, figures: Path) -> int:
+    """Run schemathesis; give its exit status."""
     port = prepare("rivergen_fuzz")
-    os.environ["FUZZ_TOKEN"] = make_admin()
-    folder = Path(__file__).parent
+    from tests.fuzz.world import make_world  # Django is set up by now
+
+    os.environ["FUZZ_TOKEN"] = make_world()["admin"]
+    os.environ["FUZZ_FIGURES"] = str(figures)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml"]
-    location = f"http://127.0.0.1:{port}/api/v1/openapi.json"
+    command += [
+        "run",
+        f"http://127.0.0.1:{port}/api/v1/openapi.json",
+        "--seed",
+        str(seed),
+        *options,
+    ]
     with serve(port, log=subprocess.DEVNULL):
         return subprocess.run(
-            [*command, "run", location, *sys.argv[1:]],
-            cwd=folder,
+            command,
+            cwd=Path(__file__).parent,
             env={**os.environ, "PYTHONPATH": str(BASE_DIR)},
         ).returncode
-
-
-def make_admin() -> str:
-    """Create an organization with data sources, whose schemas were read; give a token of its admin.
-
-    An admin's, because an owner would sooner or later remove the organization.
-    """
-    from rest_framework_simplejwt.tokens import AccessToken
-
-    from datasources.models import DataSource
-    from datasources.schemas.testing import column, refresh, table
-    from organizations.models import Membership, Organization, Role, User
-
-    organization = Organization.objects.create(name="Fuzz", slug="fuzz")
-    for role in Role.values:
-        user = User.objects.create_user(f"fuzz-{role}")
-        Membership.objects.create(user=user, organization=organization, role=role)
-    User.objects.bulk_create(User(username=NEWCOMER.format(n)) for n in range(20_000))
-    for number, type_name in enumerate(DataSource.Type.values):
-        data_source = DataSource.objects.create(
-            organization=organization, name=f"{number}", type=type_name
-        )
-        for column_name in ("id", "number"):
-            refresh(data_source, table("orders", column(column_name)))
-    token = AccessToken.for_user(User.objects.get(username="fuzz-admin"))
-    token.set_exp(lifetime=TOKEN_LIFETIME)
-    return str(token)
 
 
 if __name__ == "__main__":

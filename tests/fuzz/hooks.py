@@ -4,11 +4,15 @@ Whether a name is taken, a cursor is of this list, or a URL fits a stored type d
 the request. Where generated data are valid but for that, they are made to fit; invalid data stay.
 """
 
+import atexit
 import base64
 import itertools
 import json
+import os
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import schemathesis
 from hypothesis import strategies as st
 
@@ -16,6 +20,8 @@ from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.validators import names_secret
 from tests.fuzz import NEWCOMER
+from tests.fuzz.changes import changes
+from tests.fuzz.tally import Tally
 
 CURSOR = "a-cursor"
 KEY = "a-key"
@@ -36,6 +42,11 @@ HOST = st.one_of(
     st.just("bücher.example"),
 )
 count = itertools.count(1)
+
+TALLY = Tally()
+atexit.register(lambda: TALLY.save(Path(os.environ["FUZZ_FIGURES"])))
+DATABASE = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True).cursor()
+changes_before = changes(DATABASE)
 
 schemathesis.openapi.format("connection-string", st.just(CONNECTION_STRING))
 schemathesis.openapi.format("cursor", st.just(CURSOR))
@@ -58,6 +69,24 @@ def filter_case(context: Any, case: Any) -> bool:
         and case.operation.path.endswith("/members/{user_id}")
         and str((case.path_parameters or {}).get("user_id")) == "3"
     )
+
+
+@schemathesis.hook
+def after_call(context: Any, case: Any, response: Any) -> None:
+    """Count the response, and see that a refusal has changed nothing."""
+    global changes_before
+    number = changes(DATABASE)
+    path = case.operation.path
+    TALLY.check(
+        f"{case.method.upper()} {path}",
+        response.status_code,
+        {name.title(): values[0] for name, values in response.headers.items()}
+        | {"X-Request-ID": response.headers.get("x-request-id", [""])[0]},
+        response.content,
+        number != changes_before,
+        case.as_curl_command(),
+    )
+    changes_before = number
 
 
 @schemathesis.hook
