@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import select
 import selectors
 import socket
 import struct
@@ -23,6 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from rivergen import settings
 from rivergen.arrival import Arrival
+from rivergen.logs import request_id
 
 RECEIVE_BYTES = 65_536
 PIECE_BYTES = 8_192
@@ -51,6 +53,20 @@ class EnvelopeWorker(ThreadWorker):
         self.arriving: dict[Any, Arrival] = {}
         self.leaving: dict[Any, float] = {}
         self.arriving_bytes = 0
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Begin or stop to accept connections; before the end, accept those that wait for it.
+
+        gunicorn would reset them, although their requests may have been sent. Who comes later is
+        refused, or accepted by another worker.
+        """
+        super().set_accept_enabled(enabled)
+        if self.alive:
+            return
+        for listener in self.sockets:
+            while select.select([listener], [], [], 0)[0]:
+                self.accept(listener)
+            listener.close()
 
     def enqueue_req(self, conn: Any) -> None:
         """Let a request arrive, and then have a thread answer it."""
@@ -184,13 +200,21 @@ class EnvelopeWorker(ThreadWorker):
         for conn in due(self.leaving.items(), now):
             self.end(conn)
         deadlines = ((conn, arrival.deadline) for conn, arrival in self.arriving.items())
-        for conn in due(deadlines, now if self.alive else float("inf")):
-            arrival = self.arriving[conn]
-            if not arrival.data:
-                self.end(conn)
-            elif arrival.deadline <= now:
+        for conn in due(deadlines, now):
+            if self.arriving[conn].data:
                 message = "The request took too long to arrive."
-                self.refuse(arrival, HTTPStatus.REQUEST_TIMEOUT, message)
+                self.refuse(self.arriving[conn], HTTPStatus.REQUEST_TIMEOUT, message)
+            else:
+                self.end(conn)
+        if not self.alive:
+            self.leave_silent_clients(now)
+
+    def leave_silent_clients(self, now: float) -> None:
+        """Before the end, do not wait for requests of which nothing has come for a while."""
+        for conn, arrival in [*self.arriving.items()]:
+            began_at = arrival.deadline - self.request_seconds
+            if not arrival.data and began_at + CLOSE_TIMEOUT_SECONDS <= now:
+                self.end(conn)
 
     def refuse(self, arrival: Arrival, status: HTTPStatus, message: str) -> None:
         """Answer a request that is not all there, and close its connection."""
@@ -201,7 +225,6 @@ class EnvelopeWorker(ThreadWorker):
         self.let_go(arrival.connection)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        # This file is read before Django is set up.
         from rivergen.responses import BUG
 
         current = uuid.uuid4().hex
@@ -221,7 +244,7 @@ def due(deadlines: Iterable[tuple[Any, float]], now: float) -> list[Any]:
 
 def answer(client: socket.socket, status: HTTPStatus, message: str, current: str) -> None:
     """Send a failure in the envelope, of the request id `current`, that ends the connection."""
-    from rivergen.middleware import request_id
+    # This file is read before Django is set up.
     from rivergen.responses import error_body
 
     token = request_id.set(current)

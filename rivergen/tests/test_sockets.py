@@ -10,7 +10,7 @@ from django.test import SimpleTestCase, TransactionTestCase
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
 from organizations.testing import bearer
-from rivergen.tests.web import Web, read_response, serving
+from rivergen.tests.web import PATIENCE_SECONDS, Web, read_response, serving
 
 HOST = b"Host: 127.0.0.1\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST
@@ -248,6 +248,22 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
             peers.append(peer)
         for _ in range(2 * THREADS):
             self.assertEqual(self.web.get("/readyz").status, 200)
+
+
+class StoppingTests(SimpleTestCase):
+    def test_answers_what_was_sent_before_it_was_told_to_stop(self):
+        with serving(WEB_CONCURRENCY="1") as web:
+            silent = self.enterContext(web.connect())
+            peers = [self.enterContext(web.connect()) for _ in range(60)]
+            for peer in peers:
+                peer.sendall(GET + b"\r\n")
+            web.process.terminate()
+            for peer in peers:
+                response, _ = read_response(peer)
+                self.assertEqual(response.status, 200)
+            # It does not wait for those who have said nothing.
+            self.assertEqual(silent.recv(1), b"")
+            self.assertEqual(web.process.wait(PATIENCE_SECONDS), 0)
 
 
 class ImpatientSocketTests(SimpleTestCase):

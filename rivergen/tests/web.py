@@ -1,6 +1,5 @@
-"""The web server as it is deployed, on the database of the tests, and raw sockets to it."""
+"""Raw sockets to the web server as it is deployed."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -9,10 +8,10 @@ from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 
 from django.conf import settings
-from django.db import connection
 
 from rivergen.run import wait_until_ready
-from rivergen.tests.services import free_port, url_of
+from rivergen.tests.gunicorn import environment
+from rivergen.tests.services import free_port
 
 PATIENCE_SECONDS = 20
 
@@ -20,7 +19,8 @@ PATIENCE_SECONDS = 20
 class Web:
     """A running server."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
+        self.process = process
         self.port = port
 
     def connect(self) -> socket.socket:
@@ -38,27 +38,20 @@ class Web:
 
 
 @contextmanager
-def serving(config: str = "rivergen.gunicorn", **environment: str) -> Iterator[Web]:
+def serving(config: str = "rivergen.gunicorn", **variables: str) -> Iterator[Web]:
     """Serve with a module as gunicorn's configuration, until the block ends."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--log-level", "critical"]
     process = subprocess.Popen(
         [*command, "-c", f"python:{config}", "rivergen.wsgi"],
         cwd=settings.BASE_DIR,
-        env={
-            **os.environ,
-            "BIND_ADDRESS": "127.0.0.1",
-            "DATABASE_URL": url_of(connection.settings_dict["NAME"]),
-            "PORT": str(port),
-            "RATE_LIMIT_TOKEN": "1000000/min",
-            **environment,
-        },
+        env=environment(PORT=str(port), RATE_LIMIT_TOKEN="1000000/min", **variables),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         wait_until_ready(process, port)
-        yield Web(port)
+        yield Web(process, port)
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
