@@ -6,8 +6,11 @@ from typing import Any
 from django.apps import apps
 
 OWN_APPS = ("organizations", "datasources")
-# They count requests, and remember tokens: refused ones, too.
-BOOKKEEPING = ("organizations_requestcount", "organizations_usedrefreshtoken")
+# They count requests, and remember answers and tokens: of what was refused, too.
+BOOKKEEPING = tuple(
+    f"organizations_{name}"
+    for name in ("keptanswer", "requestcount", "signincount", "usedrefreshtoken")
+)
 
 
 def business_tables() -> list[str]:
