@@ -16,6 +16,7 @@ from rest_framework_simplejwt.utils import get_md5_hash_password
 
 from organizations.models import UsedRefreshToken, User
 from rivergen.logs import note
+from rivergen.postgresql.entrance import see_as
 from rivergen.requests import read_id
 
 TOKENS_REMEMBERED = 1_024
@@ -46,6 +47,7 @@ class BearerAuthentication(JWTAuthentication):
     def get_user(self, validated_token: Token) -> User:  # type: ignore[override]
         user_id = read_user_id(validated_token)
         note(user_id=user_id)
+        see_as(user_id)
         return User.from_db(None, ["id"], [user_id])
 
 

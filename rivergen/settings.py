@@ -259,6 +259,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "rivergen.pages.AuthenticationMiddleware",
     "rivergen.pages.MessageMiddleware",
+    "rivergen.postgresql.entrance.EntranceMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "organizations.middleware.WritePositionMiddleware",
 ]
@@ -283,6 +284,8 @@ TEMPLATES = [
 ]
 
 DATABASES = read_databases("DATABASE_URL", "DATABASE_REPLICA_URL")
+# Whether the web says who is asking, to a server that shows nobody what is not theirs.
+DATABASE_ROW_LEVEL_SECURITY = read_bool("DATABASE_ROW_LEVEL_SECURITY")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "organizations.User"

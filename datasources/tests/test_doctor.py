@@ -22,7 +22,7 @@ from rivergen.egress_rules import parse_rules
 from rivergen.encryption_keys import generate_key, parse_keys
 from rivergen.tests.services import free_port
 
-NAMES = ["database", "migrations", "keys", "worker", "drivers", "egress", "storage"]
+NAMES = ["database", "migrations", "keys", "worker", "drivers", "isolation", "egress", "storage"]
 
 
 class DoctorTests(DataSourceTestCase):

@@ -1,12 +1,24 @@
 """The database backend: `ENGINE = "rivergen.postgresql"`."""
 
 import select
+from typing import Any, Self
 
+from django.conf import settings
 from django.db.backends.postgresql import base
+from psycopg import ClientCursor
+from psycopg.pq import TransactionStatus
+
+from rivergen.postgresql.entrance import entrance
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """Asks the server whether a connection is alive only if there is reason to doubt it."""
+
+    def get_connection_params(self) -> dict[str, Any]:
+        parameters: dict[str, Any] = super().get_connection_params()
+        if settings.DATABASE_ROW_LEVEL_SECURITY:
+            parameters["cursor_factory"] = EnteringCursor
+        return parameters
 
     def is_usable(self) -> bool:
         """Whether the connection can be used for another request.
@@ -20,3 +32,21 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poll.register(self.connection.pgconn.socket, select.POLLIN | select.POLLRDHUP)
         has_something = bool(poll.poll(0))
         return super().is_usable() if has_something else True
+
+
+class EnteringCursor(base.CursorMixin, ClientCursor[Any]):
+    """Says who is asking, to a server with row-level security.
+
+    It does so before the first statement of each transaction, and in the same message: no round
+    trip is added, and where there is no transaction, one message is one. A statement that gets by,
+    as with `executemany`, finds no rows.
+    """
+
+    def execute(self, query: Any, *args: Any, **options: Any) -> Self:
+        prefix = entrance.get()
+        if not prefix or self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            return super().execute(query, *args, **options)
+        text = query if isinstance(query, str) else query.as_string(self)
+        super().execute(prefix + text, *args, **options)
+        self.nextset()
+        return self

@@ -17,6 +17,7 @@ from datasources.jobs import has_worker
 from datasources.models import DataSource
 from rivergen.egress_rules import Network
 from rivergen.health import is_migrated
+from rivergen.row_level_security import PROTECTED, tables_in_sight
 
 POSTGRESQL_MIN = 150_000
 ANY_PORT = 80
@@ -129,6 +130,23 @@ def look_at_drivers() -> Finding:
     return Finding("drivers", True, f"All are installed{rest}.")
 
 
+def look_at_isolation() -> Finding:
+    """Whether the database keeps organizations apart, where it is meant to."""
+    in_sight = tables_in_sight()
+    if not settings.DATABASE_ROW_LEVEL_SECURITY:
+        if len(in_sight) < len(PROTECTED):
+            mend = "This role is shown no rows until DATABASE_ROW_LEVEL_SECURITY is set to 1."
+            return Finding("isolation", False, mend)
+        return Finding("isolation", True, "This role sees all rows; workers and commands must.")
+    if in_sight:
+        mend = (
+            f"This role sees all rows of {', '.join(sorted(in_sight))}. Let the web sign in as one "
+            "that owns nothing, and run, as the owner: python manage.py protect_rows ROLE"
+        )
+        return Finding("isolation", False, mend)
+    return Finding("isolation", True, "This role is shown what whoever is asking may see.")
+
+
 def look_at_egress() -> Finding:
     """Whether data sources can lead to what nobody should reach."""
     try:
@@ -165,5 +183,6 @@ OF_THE_DATABASE: tuple[Callable[[], Finding], ...] = (
     look_at_keys,
     look_at_workers,
     look_at_drivers,
+    look_at_isolation,
 )
 OF_THIS_MACHINE: tuple[Callable[[], Finding], ...] = (look_at_egress, look_at_storage)
