@@ -85,7 +85,8 @@ def main() -> None:
         if not options.keep:
             make(size)
     with ExitStack() as stack:
-        servers = {size: start(stack, size) for size in options.sizes}
+        urls = {size: url_of(database_of(size)) for size in options.sizes}
+        servers = {size: start(stack, url, kinds_of(url)) for size, url in urls.items()}
         found = compare(servers, options.requests, options.rounds)
     report(found, options.sizes)
 
@@ -105,12 +106,12 @@ def database_of(size: int) -> str:
     return f"rivergen_growth_{size}"
 
 
-def start(stack: ExitStack, size: int) -> Server:
-    """Serve the database of this size until the stack is closed."""
-    port, url = free_port(), url_of(database_of(size))
+def start(stack: ExitStack, url: str, kinds: list[Kind]) -> Server:
+    """Serve a database until the stack is closed, to be sent these kinds of requests."""
+    port = free_port()
     with mock.patch.dict(os.environ, {"DATABASE_URL": url, "PORT": str(port)}):
         web = stack.enter_context(serve(port, log=subprocess.DEVNULL))
-    return Server(port, web.pid, kinds_of(url))
+    return Server(port, web.pid, kinds)
 
 
 def kinds_of(url: str) -> list[Kind]:

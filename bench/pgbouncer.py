@@ -20,7 +20,7 @@ POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 10
 CONFIGURATION = """
 [databases]
-* = host=127.0.0.1 port={server_port} user=postgres
+* = host=127.0.0.1 port={server_port} user={user}
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -37,13 +37,17 @@ server_login_retry = 1
 
 
 @contextmanager
-def pgbouncer(server: Server, database: str, pool_size: int) -> Iterator[str]:
+def pgbouncer(
+    server: Server, database: str, pool_size: int, user: str = "postgres"
+) -> Iterator[str]:
     """Start one that keeps so many connections to a server; give the URL of a database there."""
     port = free_port()
     url = f"postgresql://postgres@127.0.0.1:{port}/{database}"
     with TemporaryDirectory(prefix="rivergen-") as folder:
         path = Path(folder) / "pgbouncer.ini"
-        text = CONFIGURATION.format(server_port=server.port, port=port, pool_size=pool_size)
+        text = CONFIGURATION.format(
+            server_port=server.port, port=port, pool_size=pool_size, user=user
+        )
         path.write_text(text)
         is_root = os.geteuid() == 0
         if is_root:

@@ -1,0 +1,128 @@
+"""`python -m bench.isolation`: what row-level security costs, as docs/isolation.md has it.
+
+Serves one database of `bench.growth` twice: to the owner of its tables, and to a role that is shown
+only what the organizations of the caller have. Sends the requests of `bench.growth`, one after the
+other, to the two in turn, so that what else the machine does meets both alike. Prints the CPU time
+that web and database together spend on a request of each kind, and the median time that the client
+sees, and writes `.bench/isolation.json`.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from unittest import mock
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+
+from bench import growth
+from bench.__main__ import write_result
+from bench.load import cpu_seconds, measure
+from rivergen.run import BASE_DIR, obey_signals
+from rivergen.tests.services import prepare, url_of
+
+ROLE = "rivergen_bench_web"
+OWNER, HELD = "without", "with"
+
+
+@dataclass
+class Cost:
+    """What a request cost, of web and database together, and the seconds that each took."""
+
+    cpu_ms: float
+    latencies: list[float]
+
+
+def main() -> None:
+    """Make the database and the role, measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=100_000, help="data sources; default: 100000")
+    parser.add_argument("--requests", type=int, default=20, help="in a round; default: 20")
+    parser.add_argument("--rounds", type=int, default=15, help="default: 15")
+    parser.add_argument("--keep", action="store_true", help="use the database of an earlier run")
+    parser.add_argument("--only", default="", help="kinds of requests with this in their names")
+    parser.add_argument("--leakproof", action="store_true", help="as that of protect_rows")
+    options = parser.parse_args()
+    prepare("rivergen_growth", WEB_CONCURRENCY="1")
+    if not options.keep:
+        growth.make(options.size)
+    url = url_of(growth.database_of(options.size))
+    kinds = [kind for kind in growth.kinds_of(url) if options.only in kind.name]
+    with ExitStack() as stack:
+        servers = {OWNER: growth.start(stack, url, kinds)}
+        with mock.patch.dict(os.environ, DATABASE_ROW_LEVEL_SECURITY="1"):
+            servers[HELD] = growth.start(stack, make_role(url, options.leakproof), kinds)
+        found = {
+            kind.name: compare(kind, servers, postmaster(url), options.requests, options.rounds)
+            for kind in kinds
+        }
+    report(found)
+
+
+def make_role(url: str, is_leakproof: bool) -> str:
+    """Make the role of the web, and the policies that hold it; give the URL that it uses."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone()
+        if found is None:
+            connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'")
+    command = [sys.executable, "manage.py", "protect_rows", ROLE]
+    command += ["--leakproof"] if is_leakproof else []
+    environment = {**os.environ, "DATABASE_URL": url}
+    subprocess.run(command, cwd=BASE_DIR, env=environment, check=True)
+    parts = urlsplit(url)
+    netloc = f"{ROLE}:{ROLE}@{parts.netloc.rpartition('@')[2]}"
+    return parts._replace(netloc=netloc).geturl()
+
+
+def postmaster(url: str) -> int:
+    """Give the process that all connections to the server are below; it runs on this machine."""
+    with psycopg.connect(url) as connection:
+        parent = psutil.Process(connection.info.backend_pid).parent()
+        assert parent is not None
+        return int(parent.pid)
+
+
+def compare(
+    kind: growth.Kind,
+    servers: dict[str, growth.Server],
+    postgresql: int,
+    requests: int,
+    rounds: int,
+) -> dict[str, Cost]:
+    """Send requests of a kind to all servers; give what one cost, by server."""
+    costs = {name: Cost(0, []) for name in servers}
+    make_request = growth.requests_of(kind)
+    for round_number in range(rounds + 1):
+        for name, server in servers.items():
+            before = cpu_seconds(postgresql)
+            one = measure(server.port, server.pid, make_request, requests, connections=1)
+            if round_number:  # the first one is to warm up
+                spent = one.cpu_seconds + cpu_seconds(postgresql) - before
+                costs[name].cpu_ms += 1000 * spent / requests / rounds
+                costs[name].latencies += one.latencies
+    return costs
+
+
+def report(found: dict[str, dict[str, Cost]]) -> None:
+    """Print what was found, and write it to a file."""
+    print(f"{'':34}{'CPU ms':>20}{'ratio':>8}{'median ms':>22}{'ratio':>8}")
+    print(f"{'':34}{OWNER:>10}{HELD:>10}{'':8}{OWNER:>12}{HELD:>10}")
+    rows = []
+    for name, costs in found.items():
+        cpu_ms = {server: cost.cpu_ms for server, cost in costs.items()}
+        ms = {server: 1000 * statistics.median(one.latencies) for server, one in costs.items()}
+        rows.append({"kind": name, "cpu_ms": cpu_ms, "ms": ms})
+        by_cpu, by_clock = (of[HELD] / of[OWNER] for of in (cpu_ms, ms))
+        print(f"{name:34}{cpu_ms[OWNER]:10.2f}{cpu_ms[HELD]:10.2f}{by_cpu:8.2f}"
+              f"{ms[OWNER]:12.2f}{ms[HELD]:10.2f}{by_clock:8.2f}")  # fmt: skip
+    write_result("isolation", rows)
+
+
+if __name__ == "__main__":
+    obey_signals()  # else the servers would outlive it
+    main()
