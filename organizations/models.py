@@ -264,6 +264,10 @@ class Membership(models.Model):
         with transaction.atomic():
             Organization.objects.lock(self.organization_id)
             self._keep_an_owner()
+            # They are not shown any more, and would keep their keys from being used again.
+            KeptAnswer.objects.filter(
+                user_id=self.user_id, organization_id=self.organization_id
+            ).delete()
             self.delete()
 
     def _keep_an_owner(self) -> None:

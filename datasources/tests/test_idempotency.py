@@ -220,6 +220,11 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         User.objects.filter(pk=self.editor.pk).update(is_active=False)
         self.assert_error(self.keyed({"port": 5433}), 401, "UNAUTHORIZED")
 
+    def test_the_keys_of_who_was_removed_are_free_again(self):
+        self.keyed({"port": 5433})
+        Membership.objects.get(user=self.editor).remove()
+        self.assertFalse(KeptAnswer.objects.exists())
+
     def test_nothing_is_left_of_an_organization_and_of_a_user(self):
         self.keyed({"port": 5433})
         self.keyed({"port": 5434}, user=self.admin)
