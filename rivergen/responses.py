@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
-from psycopg.errors import ForeignKeyViolation, LockNotAvailable
+from psycopg.errors import ForeignKeyViolation, LockNotAvailable, ReadOnlySqlTransaction
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -143,7 +143,9 @@ def _translate(exc: Exception) -> Exception:
         return Conflict("Something that this refers to has been removed meanwhile.")
     if isinstance(exc, UnreadablePostError):
         return exceptions.ParseError("The request body ended too early.")
-    if isinstance(exc, OperationalError | InterfaceError):
+    # A database that takes no writes is one that is being replaced, or has no room left.
+    is_read_only = isinstance(exc.__cause__, ReadOnlySqlTransaction)
+    if is_read_only or isinstance(exc, OperationalError | InterfaceError):
         logger.warning("The database is out of reach: %s", type(exc.__cause__ or exc).__name__)
         is_locked = isinstance(exc.__cause__, LockNotAvailable)
         return ServiceUnavailable(LOCKED if is_locked else None)

@@ -5,7 +5,7 @@ import logging
 from typing import Any
 from unittest import mock
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.test import Client
 from psycopg.errors import LockNotAvailable
 from rest_framework.test import APIClient
@@ -161,6 +161,14 @@ class EnvelopeTests(DataSourceTestCase):
             response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
         error = self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
         self.assertIn("Somebody else", error["message"])
+
+    def test_a_database_that_takes_no_writes_is_503(self):
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION READ ONLY")
+            response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
+            transaction.set_rollback(True)
+        self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
 
     def test_a_database_that_goes_away_is_503(self):
         for failure in (OperationalError("server closed: db.internal"), InterfaceError("closed")):
