@@ -83,6 +83,7 @@ class Organization(models.Model):
     requires_if_match = models.BooleanField(
         "requires If-Match",
         default=False,
+        db_default=False,
         help_text="Changes of data sources over HTTP must say which version they are about.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -13,9 +13,9 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from rest_framework_simplejwt.tokens import AccessToken
 
+from datasources.connections import tasks
 from datasources.connections.configuration import Configuration
 from datasources.connections.models import ConnectionTest
-from datasources.connections.tasks import test_connection
 from datasources.models import DataSource
 from organizations.models import Membership, Role, User
 from organizations.testing import bearer
@@ -208,7 +208,7 @@ class PageIsolationTests(RouteTestCase):
         super().setUpTestData()
         # The admin has pages of these as well.
         Group.objects.create(name="Readers")
-        test_connection.defer(test_id=str(cls.ids["test_id"]))
+        tasks.test_connection.defer(test_id=str(cls.ids["test_id"]))
 
     def addresses(self) -> dict[str, str]:
         """Give each path, and one with something that there is in it."""
