@@ -23,14 +23,15 @@ def environment(**variables: str) -> dict[str, str]:
 
 @contextmanager
 def gunicorn(
-    log: IO[Any] | int = subprocess.DEVNULL, **variables: str
+    log: IO[Any] | int = subprocess.DEVNULL, config: str = "rivergen.gunicorn", **variables: str
 ) -> "Iterator[tuple[subprocess.Popen[bytes], int]]":
-    """Serve with two web processes; give the first of all, and its port."""
+    """Serve with a module as configuration; give the first of all processes, and its port."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "python:rivergen.gunicorn", "rivergen.wsgi"],
+        [sys.executable, "-m", "gunicorn", "-c", f"python:{config}", "rivergen.wsgi"],
         cwd=settings.BASE_DIR,
-        env=environment(PORT=str(port), WEB_CONCURRENCY="2", **variables),
+        env=environment(PORT=str(port), **variables),
+        stdout=log,
         stderr=log,
     )
     try:

@@ -2,16 +2,11 @@
 
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 
-from django.conf import settings
-
-from rivergen.run import wait_until_ready
-from rivergen.tests.gunicorn import environment
-from rivergen.tests.services import free_port
+from rivergen.tests.gunicorn import gunicorn
 
 PATIENCE_SECONDS = 20
 
@@ -40,21 +35,9 @@ class Web:
 @contextmanager
 def serving(config: str = "rivergen.gunicorn", **variables: str) -> Iterator[Web]:
     """Serve with a module as gunicorn's configuration, until the block ends."""
-    port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--log-level", "critical"]
-    process = subprocess.Popen(
-        [*command, "-c", f"python:{config}", "rivergen.wsgi"],
-        cwd=settings.BASE_DIR,
-        env=environment(PORT=str(port), RATE_LIMIT_TOKEN="1000000/min", **variables),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until_ready(process, port)
+    variables = {"RATE_LIMIT_TOKEN": "1000000/min", **variables}
+    with gunicorn(config=config, **variables) as (process, port):  # type: ignore[arg-type]
         yield Web(process, port)
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_SECONDS)
 
 
 def read_response(peer: socket.socket, method: str = "GET") -> tuple[HTTPResponse, bytes]:
