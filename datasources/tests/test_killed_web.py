@@ -3,24 +3,20 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from threading import Lock
 from typing import Any
-from unittest import mock
 
 import psutil
-from django.db import connection
 from django.test import TransactionTestCase
 
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
 from organizations.models import KeptAnswer
 from organizations.testing import bearer
-from rivergen.run import serve
-from rivergen.tests.services import free_port, url_of
+from rivergen.tests.gunicorn import gunicorn
 
 CLIENTS = 6
 # Of each client: so many updates, and as many data sources to create.
@@ -58,18 +54,10 @@ class Killer:
 class KilledWebTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
-        self.port = free_port()
-        environment = {
-            "BIND_ADDRESS": "127.0.0.1",
-            "DATABASE_URL": url_of(connection.settings_dict["NAME"]),
-            "PORT": str(self.port),
-            "RATE_LIMIT_USER": "1000000/min",
-        }
-        self.enterContext(mock.patch.dict(os.environ, environment))
         self.token = bearer(self.editor)
 
     def test_each_request_with_a_key_is_carried_out_once(self):
-        with serve(self.port, log=subprocess.DEVNULL) as web:
+        with gunicorn(RATE_LIMIT_USER="1000000/min") as (web, self.port):
             self.killer = Killer(web.pid)
             with ThreadPoolExecutor(CLIENTS) as pool:
                 answers = [one for client in pool.map(self.work, range(CLIENTS)) for one in client]

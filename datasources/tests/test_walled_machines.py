@@ -9,11 +9,9 @@ from bench.pgbouncer import pgbouncer
 from datasources.connections.tests.servers import require_program
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
-from datasources.tests.test_replica import BINARIES, databases
+from datasources.tests.test_replica import databases
 from rivergen import replica
-from rivergen.embedded_postgres import start as start_embedded
 from rivergen.postgresql.entrance import entrance, see_as
-from rivergen.settings import BASE_DIR
 from rivergen.tests import replication
 from rivergen.tests.web_role import web_role
 
@@ -34,9 +32,7 @@ class WalledMachinesTests(DataSourceTestMixin, TransactionTestCase):
     def setUpClass(cls):
         super().setUpClass()
         require_program("pgbouncer", "pgbouncer")
-        start_embedded(BASE_DIR / ".postgres")
-        server = replication.primary(BINARIES, "embedded_postgres", fsync="off")
-        cls.primary = cls.enterClassContext(server)
+        cls.primary = cls.enterClassContext(replication.embedded_primary(fsync="off"))
         cls.server = cls.enterClassContext(replication.replica(cls.primary))
         cls.enterClassContext(databases(cls.primary.url(), cls.server.url()))
         cls.databases = {"default", replica.REPLICA}

@@ -1,7 +1,5 @@
 """Wrong passwords: how many somebody may try, over the API, on the pages, and from anywhere."""
 
-import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -21,8 +19,7 @@ from organizations.models import SignInCount, User
 from organizations.sign_in import FORGOTTEN_AFTER, FREE_OF_BOTH, FREE_OF_ONE
 from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from organizations.throttling import SignInThrottle, UsernameThrottle
-from rivergen.run import serve
-from rivergen.tests.services import free_port, url_of
+from rivergen.tests.gunicorn import gunicorn
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 # How long a test may take where a wait is measured, which is of at least 30.
@@ -276,13 +273,6 @@ class ManyGuessesTests(SignInMixin, TransactionTestCase):
         self.assert_as_many_as_one_after_another([answer.status_code for answer in answers])
 
     def test_many_guesses_at_once_by_many_processes_are_no_more(self):
-        port = free_port()
-        environment = {
-            "BIND_ADDRESS": "127.0.0.1",
-            "DATABASE_URL": url_of(connection.settings_dict["NAME"]),
-            "PORT": str(port),
-        }
-
         def send(number: int) -> int:
             http = HTTPConnection("127.0.0.1", port, timeout=BARRIER_TIMEOUT)
             body = f'{{"username": "edith", "password": "guess {number}"}}'
@@ -292,7 +282,7 @@ class ManyGuessesTests(SignInMixin, TransactionTestCase):
             http.close()
             return status
 
-        with mock.patch.dict(os.environ, environment), serve(port, log=subprocess.DEVNULL):
+        with gunicorn() as (_, port):
             self.assert_as_many_as_one_after_another(self.at_once(send))
 
     def test_many_who_know_the_password_are_not_locked_out(self):

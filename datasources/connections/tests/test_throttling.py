@@ -1,13 +1,10 @@
 """429: how often an organization may have things tested and read, by all processes together."""
 
-import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
 from threading import Barrier
 from unittest import mock
 
-from django.db import connection
 from django.test import TransactionTestCase
 from procrastinate.contrib.django.models import ProcrastinateJob
 
@@ -18,8 +15,7 @@ from datasources.schemas.models import SchemaRefresh
 from datasources.testing import DataSourceTestMixin
 from organizations.models import Organization, RequestCount, User
 from organizations.testing import bearer
-from rivergen.run import serve
-from rivergen.tests.services import free_port, url_of
+from rivergen.tests.gunicorn import gunicorn
 
 LIMIT = 10
 # Of each, one is to be tested and one to be read.
@@ -31,14 +27,6 @@ ACTIONS = ("test", "schema/refresh")
 class ManyProcessesTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
-        self.port = free_port()
-        environment = {
-            "BIND_ADDRESS": "127.0.0.1",
-            "DATABASE_URL": url_of(connection.settings_dict["NAME"]),
-            "PORT": str(self.port),
-            "RATE_LIMIT_TEST": f"{LIMIT}/day",  # so that no window ends while the test runs
-        }
-        self.enterContext(mock.patch.dict(os.environ, environment))
 
     def make_sources(self, organization: Organization) -> list[int]:
         workspace = organization.workspaces.get()
@@ -71,7 +59,8 @@ class ManyProcessesTests(DataSourceTestMixin, TransactionTestCase):
 
     def test_lets_exactly_the_limit_through_to_both_together(self):
         of_acme, of_globex = self.make_sources(self.acme), self.make_sources(self.globex)
-        with serve(self.port, log=subprocess.DEVNULL):
+        # For a day, so that no window ends while the test runs.
+        with gunicorn(RATE_LIMIT_TEST=f"{LIMIT}/day") as (_, self.port):
             answers = self.post_all(self.editor, of_acme)
             other = self.post(self.stranger, of_globex[0], "test")
         statuses = [answer.status for answer in answers]

