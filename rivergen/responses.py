@@ -15,7 +15,12 @@ from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
-from psycopg.errors import ForeignKeyViolation, LockNotAvailable, ReadOnlySqlTransaction
+from psycopg.errors import (
+    ForeignKeyViolation,
+    IdleInTransactionSessionTimeout,
+    LockNotAvailable,
+    ReadOnlySqlTransaction,
+)
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -143,13 +148,21 @@ def _translate(exc: Exception) -> Exception:
         return Conflict("Something that this refers to has been removed meanwhile.")
     if isinstance(exc, UnreadablePostError):
         return exceptions.ParseError("The request body ended too early.")
-    # A database that takes no writes is one that is being replaced, or has no room left.
-    is_read_only = isinstance(exc.__cause__, ReadOnlySqlTransaction)
-    if is_read_only or isinstance(exc, OperationalError | InterfaceError):
+    if _is_out_of_reach(exc):
         logger.warning("The database is out of reach: %s", type(exc.__cause__ or exc).__name__)
         is_locked = isinstance(exc.__cause__, LockNotAvailable)
         return ServiceUnavailable(LOCKED if is_locked else None)
     return exc
+
+
+def _is_out_of_reach(exc: BaseException | None) -> bool:
+    """Whether the database will do later what it does not do now."""
+    if isinstance(exc, OperationalError | InterfaceError):
+        return True
+    # It takes no writes, because it is being replaced, or has no room left; or it has heard nothing
+    # in a transaction for so long that it has taken the web for gone (see `wsgi`).
+    causes = ReadOnlySqlTransaction | IdleInTransactionSessionTimeout
+    return exc is not None and isinstance(exc.__cause__, causes)
 
 
 def _sentences(detail: Any) -> list[str]:
@@ -198,7 +211,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
     Django has logged it, and calls this while it handles the exception.
     """
-    if isinstance(sys.exception(), OperationalError | InterfaceError):
+    if _is_out_of_reach(sys.exception()):
         return unavailable(request)
     if not request.path.startswith("/api/"):
         return defaults.server_error(request)
