@@ -5,20 +5,27 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db.backends.postgresql import base
-from psycopg import ClientCursor
+from psycopg import ClientCursor, Connection
 from psycopg.pq import TransactionStatus
 
 from rivergen.postgresql.entrance import entrance
+from rivergen.postgresql.reach import reach
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Asks the server whether a connection is alive only if there is reason to doubt it."""
+    """Asks the server for little: neither to live, nor to be there for every thread."""
 
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()
         if settings.DATABASE_ROW_LEVEL_SECURITY:
             parameters["cursor_factory"] = EnteringCursor
         return parameters
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Connection[Any]:
+        """Connect; see `Reach`."""
+        with reach[self.alias].attempt():
+            connection: Connection[Any] = super().get_new_connection(conn_params)
+            return connection
 
     def is_usable(self) -> bool:
         """Whether the connection can be used for another request.
