@@ -5,11 +5,13 @@ umask 077
 folder=$(mktemp -d)
 quoted=$(printf %s "$DATABASE_PASSWORD" | sed 's/"/""/g')
 printf '"%s" "%s"\n' "${DATABASE_USER:-rivergen}" "$quoted" > "$folder/users"
+limits='SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 10000'
 cat > "$folder/pgbouncer.ini" <<END
 [databases]
-; A lock that the web waits for longer is answered with 503. It asks for the same by itself, where
-; nobody is between: a pooler shares its connections, and so what they were started with.
-* = host=${DATABASE_HOST:-db} port=${DATABASE_PORT:-5432} connect_query='SET lock_timeout = 2000'
+; A lock that the web waits for longer is answered with 503, and a web process that vanished with
+; its machine leaves nothing locked. The web asks for both by itself, where nobody is between: a
+; pooler shares its connections, and so what they were started with.
+* = host=${DATABASE_HOST:-db} port=${DATABASE_PORT:-5432} connect_query='$limits'
 
 [pgbouncer]
 listen_addr = ${LISTEN_ADDRESS:-0.0.0.0}
@@ -23,5 +25,9 @@ default_pool_size = ${POOL_SIZE:-16}
 max_client_conn = 1000
 query_wait_timeout = 5
 server_login_retry = 1
+tcp_user_timeout = 5000
+tcp_keepidle = 5
+tcp_keepintvl = 1
+tcp_keepcnt = 5
 END
 exec pgbouncer "$folder/pgbouncer.ini"

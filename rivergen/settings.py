@@ -20,16 +20,10 @@ TESTING = "PYTEST_VERSION" in os.environ
 TEST_SECRET_KEY = "django-insecure-for-tests-only-and-refused-everywhere-else"
 SECRET_KEY_MIN_LENGTH = 50
 TEST_ENCRYPTION_KEY = bytes(range(32))
-DATABASE_CONNECT_TIMEOUT_SECONDS = 5
-# A replica is not waited for: the primary has all that it has.
-REPLICA_OPTIONS = {
-    "connect_timeout": 2,  # seconds, the least that libpq takes
-    # One that vanished without a word, from a query that it has not acknowledged, or has.
-    "tcp_user_timeout": 2_000,  # milliseconds
-    "keepalives_idle": 2,  # seconds
-    "keepalives_interval": 1,  # seconds
-    "keepalives_count": 2,
-}
+# A machine that keeps silent for so long is out of reach.
+DATABASE_SILENCE_SECONDS = 5
+# A replica is hardly waited for: the primary has all that it has. libpq takes no less.
+REPLICA_SILENCE_SECONDS = 2
 
 
 def read_bool(name: str) -> bool:
@@ -150,16 +144,16 @@ def read_databases(name: str, replica_name: str) -> dict[str, Any]:
     Without the first it is the embedded server, which is started.
     """
     url = os.environ.get(name) or embedded_postgres.start(BASE_DIR / ".postgres")
-    options: dict[str, Any] = {"connect_timeout": DATABASE_CONNECT_TIMEOUT_SECONDS}
-    databases = {"default": parse_database(name, url, options)}
+    databases = {"default": parse_database(name, url, DATABASE_SILENCE_SECONDS)}
     if replica_url := os.environ.get(replica_name):
-        databases["replica"] = parse_database(replica_name, replica_url, REPLICA_OPTIONS)
+        databases["replica"] = parse_database(replica_name, replica_url, REPLICA_SILENCE_SECONDS)
         databases["replica"]["TEST"] = {"MIRROR": "default"}
     return databases
 
 
-def parse_database(name: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
+def parse_database(name: str, url: str, silence_seconds: int) -> dict[str, Any]:
     """Give the database at a PostgreSQL URL, the value of `name`; its own options come first."""
+    options = out_of_reach_after(silence_seconds)
     try:
         # The parser warns of other schemes, repeating the URL: they are not shown to it.
         is_postgresql = url.startswith(("postgresql://", "postgres://"))
@@ -173,7 +167,6 @@ def parse_database(name: str, url: str, options: dict[str, Any]) -> dict[str, An
     return {
         **database,
         "ENGINE": "rivergen.postgresql",
-        # A server that accepts and then says nothing is out of reach as well.
         "OPTIONS": {**options, **database.get("OPTIONS", {})},
         "CONN_MAX_AGE": 60,  # seconds
         # After a database restart the first request must find out that its connection is gone.
@@ -181,6 +174,18 @@ def parse_database(name: str, url: str, options: dict[str, Any]) -> dict[str, An
         # Behind PgBouncer in transaction mode the next statement may go to another connection,
         # which has no such cursor.
         "DISABLE_SERVER_SIDE_CURSORS": True,
+    }
+
+
+def out_of_reach_after(seconds: int) -> dict[str, int]:
+    """Give libpq's options for a server that nobody waits for if its machine keeps silent."""
+    return {
+        "connect_timeout": seconds,  # one that accepts and then says nothing, as well
+        # It vanished without a word: from a query that it has not acknowledged, or has.
+        "tcp_user_timeout": 1_000 * seconds,  # milliseconds
+        "keepalives_idle": seconds,
+        "keepalives_interval": 1,  # seconds
+        "keepalives_count": seconds,
     }
 
 

@@ -11,22 +11,26 @@ from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
 
-# A client waits for an answer; what somebody else keeps locked for longer is refused with 503.
-# Workers and commands wait as long as it takes.
-LOCK_TIMEOUT_MILLISECONDS = 2_000
+# Of the sessions of the web, in milliseconds. Workers and commands wait as long as it takes.
+SESSION_LIMITS = {
+    # A client waits for an answer; what somebody else keeps locked for longer is refused with 503.
+    "lock_timeout": 2_000,
+    # A web process that vanished with its machine leaves nothing locked.
+    "idle_in_transaction_session_timeout": 10_000,
+}
 
 django_application = get_wsgi_application()
 
 
-def limit_lock_waits() -> None:
-    """Have each connection of this process give up waiting for a lock after a while."""
+def limit_sessions() -> None:
+    """Have the database end what takes too long in the connections of this process."""
     options = connections.settings["default"]["OPTIONS"]
-    # First: what DATABASE_URL says comes after it, and counts.
-    limit = f"-c lock_timeout={LOCK_TIMEOUT_MILLISECONDS}"
-    options["options"] = " ".join([limit, *filter(None, [options.get("options")])])
+    limits = [f"-c {name}={value}" for name, value in SESSION_LIMITS.items()]
+    # First: what DATABASE_URL says comes after them, and counts.
+    options["options"] = " ".join([*limits, *filter(None, [options.get("options")])])
 
 
-limit_lock_waits()
+limit_sessions()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

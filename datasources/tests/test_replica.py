@@ -14,7 +14,7 @@ from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin
 from organizations.models import Role, User
 from rivergen import replica
-from rivergen.settings import REPLICA_OPTIONS, parse_database
+from rivergen.settings import REPLICA_SILENCE_SECONDS, parse_database
 from rivergen.tests import replication
 
 PATIENCE_SECONDS = 10
@@ -24,7 +24,9 @@ PATIENCE_SECONDS = 10
 def databases(default, replica_url):
     """Let the aliases stand for databases at other URLs, in this thread, until the block ends."""
     urls = {"default": default, replica.REPLICA: replica_url}
-    parsed = {alias: parse_database(alias, url, REPLICA_OPTIONS) for alias, url in urls.items()}
+    parsed = {
+        alias: parse_database(alias, url, REPLICA_SILENCE_SECONDS) for alias, url in urls.items()
+    }
     parsed[replica.REPLICA]["TEST"] = {"MIRROR": "default"}
     before = connections["default"]
     with mock.patch.dict(connections.settings, connections.configure_settings(parsed)):

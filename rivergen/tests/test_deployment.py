@@ -280,12 +280,15 @@ class DeploymentTests(SimpleTestCase):
             for line in lines:
                 self.assertIn("logger", json.loads(line), line)
 
-    def test_the_pooler_gives_every_connection_a_lock_timeout(self):
+    def test_the_pooler_limits_every_session_as_the_web_does(self):
+        limits = "SHOW lock_timeout", "SHOW idle_in_transaction_session_timeout"
         with psycopg.connect(self.pooled, options="-c lock_timeout=7") as client:
-            self.assertEqual(client.execute("SHOW lock_timeout").fetchone(), ("2s",))
+            shown = [client.execute(limit).fetchone() for limit in limits]
+            self.assertEqual(shown, [("2s",), ("10s",)])
             self.assertEqual(client.execute("SELECT current_user").fetchone(), ("rivergen",))
         with psycopg.connect(self.direct) as client:
-            self.assertEqual(client.execute("SHOW lock_timeout").fetchone(), ("0",))
+            shown = [client.execute(limit).fetchone() for limit in limits]
+            self.assertEqual(shown, [("0",), ("0",)])
 
     def test_writes_nowhere_but_to_its_own_folder(self):
         script = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"

@@ -217,10 +217,11 @@ class SettingsTests(SimpleTestCase):
         self.assertEqual(hosts, "['a.example', 'b.example']")
 
     def test_gives_up_on_a_database_that_does_not_answer(self):
-        expression = "settings.DATABASES['default']['OPTIONS']['connect_timeout']"
-        self.assertEqual(self.printed(expression), "5")
-        url = f"{DATABASE_URL}?connect_timeout=3"
-        self.assertEqual(self.printed(expression, DATABASE_URL=url), "3")
+        options = "connect_timeout", "tcp_user_timeout", "keepalives_idle"
+        expression = f"[settings.DATABASES['default']['OPTIONS'][n] for n in {options}]"
+        self.assertEqual(self.printed(expression), "[5, 5000, 5]")
+        url = f"{DATABASE_URL}?connect_timeout=3&keepalives_idle=60"
+        self.assertEqual(self.printed(expression, DATABASE_URL=url), "[3, 5000, 60]")
 
     def test_believes_the_proxies_it_is_told(self):
         expression = "settings.FORWARDED_ALLOW_IPS"
