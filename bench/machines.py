@@ -180,7 +180,7 @@ def machines(options: argparse.Namespace) -> Iterator[Machines]:
         clients = make_clients(load, options, storage)
         for _ in range(WORKERS):
             stack.enter_context(work(log=subprocess.DEVNULL))
-        pooled = stack.enter_context(pgbouncer(primary, DATABASE, POOL_SIZE))
+        pooled = stack.enter_context(pgbouncer(primary.port, DATABASE, POOL_SIZE))
         webs: list[int] = []
         for port in ports:
             replica_url = "" if options.alone else replica.url(DATABASE)

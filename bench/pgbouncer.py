@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 
-from rivergen.tests.replication import Server
 from rivergen.tests.services import free_port
 
 PROGRAM = "/usr/sbin/pgbouncer"
@@ -20,7 +19,7 @@ POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 10
 CONFIGURATION = """
 [databases]
-* = host=127.0.0.1 port={server_port} user={user}
+* = host=127.0.0.1 port={server_port} user={user} connect_query='{limits}'
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -33,12 +32,17 @@ default_pool_size = {pool_size}
 max_client_conn = 1000
 query_wait_timeout = 5
 server_login_retry = 1
+tcp_user_timeout = 5000
+tcp_keepidle = 5
+tcp_keepintvl = 1
+tcp_keepcnt = 5
 """
+LIMITS = "SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 10000"
 
 
 @contextmanager
 def pgbouncer(
-    server: Server, database: str, pool_size: int, user: str = "postgres"
+    server_port: int, database: str, pool_size: int, user: str = "postgres"
 ) -> Iterator[str]:
     """Start one that keeps so many connections to a server; give the URL of a database there."""
     port = free_port()
@@ -46,7 +50,7 @@ def pgbouncer(
     with TemporaryDirectory(prefix="rivergen-") as folder:
         path = Path(folder) / "pgbouncer.ini"
         text = CONFIGURATION.format(
-            server_port=server.port, port=port, pool_size=pool_size, user=user
+            server_port=server_port, port=port, pool_size=pool_size, user=user, limits=LIMITS
         )
         path.write_text(text)
         is_root = os.geteuid() == 0

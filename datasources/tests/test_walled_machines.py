@@ -47,7 +47,7 @@ class WalledMachinesTests(DataSourceTestMixin, TransactionTestCase):
         self.addCleanup(entrance.reset, token)
 
     def test_clients_of_a_pooler_see_nothing_of_each_other(self):
-        pooled = self.enterContext(pgbouncer(self.primary, "postgres", 1, self.role.name))
+        pooled = self.enterContext(pgbouncer(self.primary.port, "postgres", 1, self.role.name))
         port = pooled.rpartition(":")[2].partition("/")[0]
         clients = [self.role.connect_to("default", PORT=port) for _ in range(3)]
         askers = (self.viewer, ["Production PostgreSQL"]), (self.stranger, ["Theirs"]), (None, [])

@@ -1,7 +1,8 @@
 """Break what the service stands on, fault by fault, and print what its clients saw.
 
 Exits with 1 if an acknowledged change was lost, a request was answered with anything but 200, or
-503 in the envelope while the fault lasted, or the service was not back 2 seconds after it.
+503 in the envelope while the fault lasted, an answer took more than 8 seconds, or the service was
+not back 2 seconds after the fault.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from tests.faults import database, disks, locks, processes
+from tests.faults import database, disks, locks, network, processes
 from tests.faults.outcomes import HEADINGS, Outcome
 from tests.faults.service import Service, service
 
@@ -25,6 +26,8 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "database killed (kill -9)": (database.kill, 30),
     "no connection left": (database.take_connections, 5),
     "PgBouncer's connections taken": (database.take_pool, 3),
+    "cable to the database pulled out": (network.cut, 3),
+    "PgBouncer's cable pulled out": (network.cut_pooler, 3),
     "disk full": (disks.fill_data, 3),
     "disk of the database's log full": (disks.fill_log, 3),
     "row locked by somebody else": (locks.hold, 3),

@@ -43,6 +43,8 @@ class Ledger:
     wrong: Counter[str] = field(default_factory=Counter)
     # When changes were acknowledged (`time.monotonic`).
     good_at: list[float] = field(default_factory=list)
+    # How long the slowest answer took, in seconds.
+    slowest: float = 0
 
     def wait_for_answers(self, status: int, count: int) -> None:
         """Return once so many more answers have come with a status."""
@@ -82,6 +84,7 @@ class Client:
 
     def send(self) -> None:
         """Send one change. Raises OSError."""
+        self.sent_at = time.monotonic()
         self.value = f"number {next(numbers)}"
         body = json.dumps(dict.fromkeys(self.fields, self.value))
         path = f"/api/v1/data-sources/{self.pk}"
@@ -96,6 +99,7 @@ class Client:
             self.connection.close()
             status, headers, text = 0, None, b""
         self.ledger.answers[status] += 1
+        self.ledger.slowest = max(self.ledger.slowest, time.monotonic() - self.sent_at)
         if status == 200:
             self.ledger.good_at.append(time.monotonic())
             version = json.loads(text)["data"]["version"]

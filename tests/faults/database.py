@@ -129,7 +129,7 @@ def take_connections(service: Service, cycles: int) -> Outcome:
 
 def take_pool(service: Service, cycles: int) -> Outcome:
     """Keep all connections of PgBouncer busy, and let go of them."""
-    with pgbouncer(service.database, DATABASE, POOL_SIZE) as url:
+    with pgbouncer(service.database.port, DATABASE, POOL_SIZE) as url:
 
         def fault(service: Service, ledger: Ledger) -> None:
             with ExitStack() as taken:
