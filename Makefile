@@ -20,7 +20,7 @@ test-next: .venv-next/installed ## run the tests on Python 3.13 with Django 6.1
 fuzz: .venv/installed ## send generated requests to a running server, valid and invalid ones
 	$(BIN)/python -m tests.fuzz
 
-faults: .venv/installed ## break database, locks, disks and processes under load, and count what is lost
+faults: .venv/installed ## break database, network, locks, disks and processes under load, and count what is lost
 	$(BIN)/python -m tests.faults
 
 bench: .venv/installed ## measure what a request costs, beside what others would write

@@ -37,7 +37,7 @@ tcp_keepidle = 5
 tcp_keepintvl = 1
 tcp_keepcnt = 5
 """
-LIMITS = "SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 10000"
+LIMITS = "SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 20000"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ umask 077
 folder=$(mktemp -d)
 quoted=$(printf %s "$DATABASE_PASSWORD" | sed 's/"/""/g')
 printf '"%s" "%s"\n' "${DATABASE_USER:-rivergen}" "$quoted" > "$folder/users"
-limits='SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 10000'
+limits='SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 20000'
 cat > "$folder/pgbouncer.ini" <<END
 [databases]
 ; A lock that the web waits for longer is answered with 503, and a web process that vanished with

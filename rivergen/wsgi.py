@@ -11,12 +11,14 @@ from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
 
-# Of the sessions of the web, in milliseconds. Workers and commands wait as long as it takes.
+# Of the database's sessions with the web, in milliseconds.
 SESSION_LIMITS = {
     # A client waits for an answer; what somebody else keeps locked for longer is refused with 503.
+    # Workers and commands wait as long as it takes.
     "lock_timeout": 2_000,
-    # A web process that vanished with its machine leaves nothing locked.
-    "idle_in_transaction_session_timeout": 10_000,
+    # A web process that vanished with its machine leaves nothing locked. No other one says nothing
+    # for so long in a transaction.
+    "idle_in_transaction_session_timeout": 20_000,
 }
 
 django_application = get_wsgi_application()

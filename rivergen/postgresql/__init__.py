@@ -1,1 +1,1 @@
-"""Django's backend for PostgreSQL, with a cheaper look at connections that are used again."""
+"""Django's backend for PostgreSQL, which knows how to live with one that is out of reach."""

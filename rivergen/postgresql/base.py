@@ -1,6 +1,7 @@
 """The database backend: `ENGINE = "rivergen.postgresql"`."""
 
 import select
+from collections import defaultdict
 from typing import Any, Self
 
 from django.conf import settings
@@ -9,11 +10,14 @@ from psycopg import ClientCursor, Connection
 from psycopg.pq import TransactionStatus
 
 from rivergen.postgresql.entrance import entrance
-from rivergen.postgresql.reach import reach
+from rivergen.postgresql.reach import Reach
+
+# By alias.
+REACH: defaultdict[str, Reach] = defaultdict(Reach)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Asks the server for little: neither to live, nor to be there for every thread."""
+    """Asks the server whether it is there, or still is, only if there is reason to doubt it."""
 
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()
@@ -22,8 +26,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection[Any]:
-        """Connect; see `Reach`."""
-        with reach[self.alias].attempt():
+        with REACH[self.alias].attempt():
             connection: Connection[Any] = super().get_new_connection(conn_params)
             return connection
 

@@ -284,7 +284,7 @@ class DeploymentTests(SimpleTestCase):
         limits = "SHOW lock_timeout", "SHOW idle_in_transaction_session_timeout"
         with psycopg.connect(self.pooled, options="-c lock_timeout=7") as client:
             shown = [client.execute(limit).fetchone() for limit in limits]
-            self.assertEqual(shown, [("2s",), ("10s",)])
+            self.assertEqual(shown, [("2s",), ("20s",)])
             self.assertEqual(client.execute("SELECT current_user").fetchone(), ("rivergen",))
         with psycopg.connect(self.direct) as client:
             shown = [client.execute(limit).fetchone() for limit in limits]

@@ -4,7 +4,7 @@ import select
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
+from threading import Barrier, Event
 from unittest import mock
 
 from django.db import connection
@@ -12,8 +12,8 @@ from django.db.backends.postgresql import base
 from django.test import SimpleTestCase, TransactionTestCase
 from psycopg import OperationalError
 
-from rivergen.postgresql.base import DatabaseWrapper
-from rivergen.postgresql.reach import reach
+from rivergen.postgresql.base import REACH, DatabaseWrapper
+from rivergen.postgresql.reach import Reach
 
 
 class ReusedConnectionTests(TransactionTestCase):
@@ -49,18 +49,23 @@ class ReusedConnectionTests(TransactionTestCase):
 
 class ReachTests(SimpleTestCase):
     def setUp(self) -> None:
-        self.enterContext(mock.patch.dict(reach, clear=True))
-        self.enterContext(mock.patch("rivergen.postgresql.reach.PATIENCE_SECONDS", 0))
+        self.reach = Reach()
+        self.enterContext(mock.patch.dict(REACH, away=self.reach))
         settings = {**connection.settings_dict, "HOST": "127.0.0.1", "PORT": "1"}
         self.away = DatabaseWrapper(settings, "away")
 
+    def assert_refused(self) -> None:
+        """Check that it is tried to connect."""
+        with self.assertRaisesMessage(OperationalError, "refused"):
+            self.away.connect()
+
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Have another thread try to connect while the block lasts."""
+        """Have another thread try to connect while the block lasts; it gets through."""
         has_begun, may_end = Event(), Event()
 
         def attempt() -> None:
-            with reach["away"].attempt():
+            with self.reach.attempt():
                 has_begun.set()
                 may_end.wait()
 
@@ -73,20 +78,32 @@ class ReachTests(SimpleTestCase):
                 may_end.set()
                 attempted.result()
 
-    def test_one_thread_tries_for_all_once_the_server_was_out_of_reach(self) -> None:
-        with self.assertRaisesMessage(OperationalError, "refused"):
-            self.away.connect()
+    def test_each_thread_tries_by_itself_at_first(self) -> None:
+        with self.trying():
+            self.assert_refused()
+
+    @mock.patch.multiple("rivergen.postgresql.reach", PATIENCE_SECONDS=0, INTERVAL_SECONDS=60)
+    def test_one_thread_tries_for_all_once_the_server_is_out_of_reach(self) -> None:
+        self.assert_refused()
         with self.trying(), self.assertRaisesMessage(OperationalError, "not been heard of"):
             self.away.connect()
 
-    def test_each_thread_tries_by_itself_before(self) -> None:
-        with self.trying(), self.assertRaisesMessage(OperationalError, "refused"):
-            self.away.connect()
-
-    def test_each_thread_tries_by_itself_once_one_has_got_through(self) -> None:
-        with self.assertRaises(OperationalError):
-            self.away.connect()
+    @mock.patch.multiple("rivergen.postgresql.reach", INTERVAL_SECONDS=0)
+    def test_one_more_tries_after_a_while(self) -> None:
+        self.assert_refused()
         with self.trying():
-            pass
-        with self.trying(), self.assertRaisesMessage(OperationalError, "refused"):
-            self.away.connect()
+            self.assert_refused()
+
+    @mock.patch.multiple("rivergen.postgresql.reach", PATIENCE_SECONDS=60, INTERVAL_SECONDS=60)
+    def test_all_that_wait_may_try_once_one_has_got_through(self) -> None:
+        self.assert_refused()
+        together = Barrier(3, timeout=60)
+
+        def attempt() -> None:
+            with self.reach.attempt():
+                together.wait()
+
+        with ThreadPoolExecutor(3) as pool, self.trying():
+            waiting = [pool.submit(attempt) for _ in range(3)]
+        for one in waiting:
+            one.result()

@@ -1,8 +1,8 @@
 """Break what the service stands on, fault by fault, and print what its clients saw.
 
 Exits with 1 if an acknowledged change was lost, a request was answered with anything but 200, or
-503 in the envelope while the fault lasted, an answer took more than 8 seconds, or the service was
-not back 2 seconds after the fault.
+503 in the envelope, an answer took more than 14 seconds, or the service was not back 2 seconds
+after the fault.
 """
 
 import argparse

@@ -6,8 +6,10 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import psycopg
 
 from bench.pgbouncer import pgbouncer
 from tests.faults.clients import POLL_SECONDS, TIMEOUT_SECONDS, Ledger
@@ -21,7 +23,7 @@ DROP_ALL = struct.pack("HBBI", 6, 0, 0, 0)
 SO_ATTACH_FILTER = 26
 SO_DETACH_FILTER = 27
 RECEIVED_AT_ONCE = 65_536
-# One request of each client.
+# As many as there are clients.
 REFUSED = 16
 ABANDONED = """
     SELECT 1 FROM pg_stat_activity
@@ -52,7 +54,8 @@ class Cable:
     def put_in(self) -> None:
         """Let pass what is sent from now on, or sent again."""
         for end in self._ends:
-            end.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+            with contextlib.suppress(FileNotFoundError):  # accepted while the cable was pulled
+                end.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
         self._is_in.set()
 
     def close(self) -> None:
@@ -117,18 +120,26 @@ def cut_off(service: Service, cable: Cable, url: str, cycles: int) -> Outcome:
 
     def fault(service: Service, ledger: Ledger) -> None:
         cable.pull_out()
-        ledger.wait_for_answers(503, REFUSED)
-        wait_until_nothing_is_abandoned(service)
+        with service.connect() as connection:
+            ledger.wait_for_answers(503, 1)
+            if not is_abandoned(connection):
+                raise RuntimeError("Nothing was left locked that could be let go of.")
+            ledger.wait_for_answers(503, REFUSED)
+            wait_until(lambda: not is_abandoned(connection))
         cable.put_in()
 
     return repeat(service, cycles, fault, {"DATABASE_URL": url})
 
 
-def wait_until_nothing_is_abandoned(service: Service) -> None:
-    """Return once the database waits in no transaction for what comes next."""
+def is_abandoned(connection: psycopg.Connection) -> bool:
+    """Whether the database waits in a transaction for what comes next."""
+    return connection.execute(ABANDONED).fetchone() is not None
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return once the condition is true."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    with service.connect() as connection:
-        while connection.execute(ABANDONED).fetchone() is not None:
-            if time.monotonic() > deadline:
-                raise RuntimeError("A transaction still waits for a client that has gone.")
-            time.sleep(POLL_SECONDS)
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError("A transaction still waits for a client that has gone.")
+        time.sleep(POLL_SECONDS)
