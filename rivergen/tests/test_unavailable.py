@@ -1,6 +1,9 @@
 """What the database may refuse in the middle of a request, to be tried again later."""
 
+import os
 import select
+import subprocess
+import sys
 from contextlib import contextmanager
 from unittest import mock
 
@@ -9,6 +12,18 @@ from django.test import TransactionTestCase
 
 from datasources.models import DataSource
 from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client, filled_in
+from rivergen.run import BASE_DIR
+from rivergen.tests.services import url_of
+
+# In a web process.
+SHOW_LIMITS = """
+from rivergen import wsgi
+from django.db import connection
+with connection.cursor() as cursor:
+    for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
+        cursor.execute(f"SHOW {name}")
+        print(*cursor.fetchone())
+"""
 
 
 @contextmanager
@@ -62,3 +77,14 @@ class UnavailableTests(DataSourceTestMixin, TransactionTestCase):
                 self.assertEqual(response.status_code, 503)
                 self.assertEqual(response["Retry-After"], "2")
                 self.assert_nothing_is_stored()
+
+    def test_the_web_has_the_database_end_what_takes_too_long(self):
+        database = url_of(str(connection.settings_dict["NAME"]))
+        web = subprocess.run(
+            [sys.executable, "-c", SHOW_LIMITS],
+            cwd=BASE_DIR,
+            env={**os.environ, "DATABASE_URL": database},
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(web.stdout.split(), ["2s", "20s"], web.stderr)
