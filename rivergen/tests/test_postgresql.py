@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Barrier, Event
 from unittest import mock
 
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 from django.db.backends.postgresql import base
 from django.test import SimpleTestCase, TransactionTestCase
 from psycopg import OperationalError
@@ -45,6 +45,22 @@ class ReusedConnectionTests(TransactionTestCase):
     def test_finds_one_that_was_closed_here(self):
         self.other.connection.close()
         self.assertFalse(self.other.is_usable())
+
+
+class LostConnectionTests(TransactionTestCase):
+    def test_a_transaction_that_lost_its_connection_makes_no_other(self) -> None:
+        connection.ensure_connection()
+        with (
+            mock.patch.object(connection, "get_new_connection") as connect,
+            self.assertRaises(DatabaseError),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        connect.assert_not_called()
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        self.assertTrue(connection.get_autocommit())
 
 
 class ReachTests(SimpleTestCase):
