@@ -660,6 +660,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("refresh_id", models.UUIDField(default=uuid.uuid4)),
+                (
+                    "version",
+                    models.BigIntegerField(help_text="Of the data source, when it was asked for."),
+                ),
                 ("requested_at", models.DateTimeField()),
                 ("finished_at", models.DateTimeField(default=None, null=True)),
                 ("code", models.CharField(default=None, max_length=32, null=True)),

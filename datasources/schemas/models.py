@@ -216,7 +216,12 @@ class SchemaRefreshQuerySet(models.QuerySet["SchemaRefresh"]):
         """
         now = timezone.now()
         refreshes: Any = [
-            SchemaRefresh(data_source=data_source, requested_at=now, requested_by=user)
+            SchemaRefresh(
+                data_source=data_source,
+                version=data_source.version,
+                requested_at=now,
+                requested_by=user,
+            )
             for data_source in data_sources
         ]
         self.bulk_create(
@@ -235,14 +240,15 @@ class SchemaRefresh(models.Model):
 
     # What is another refresh's at the next.
     OF_ONE = (
-        *("refresh_id", "requested_at", "requested_by", "finished_at", "code"),
-        *("tables_read", "tables_total"),
+        *("refresh_id", "version", "requested_at", "requested_by"),
+        *("finished_at", "code", "tables_read", "tables_total"),
     )
 
     data_source = models.OneToOneField(
         DataSource, on_delete=models.CASCADE, primary_key=True, related_name="schema_refresh"
     )
     refresh_id = models.UUIDField(default=uuid.uuid4)
+    version = models.BigIntegerField(help_text="Of the data source, when it was asked for.")
     requested_at = models.DateTimeField()
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -262,11 +268,15 @@ class SchemaRefresh(models.Model):
     def __str__(self) -> str:
         return str(self.refresh_id)
 
-    def finish(self, code: Code, of: DataSource, content: Content | None = None) -> None:
+    def finish(
+        self, code: Code, of: DataSource | None = None, content: Content | None = None
+    ) -> None:
         """Store how it ended and what was read, in one: all of it or nothing.
 
         `of` is the data source as it was when the reading began; what was read is dropped if it is
-        found elsewhere by now. Does nothing if this refresh has ended, or is not the last one.
+        found elsewhere by now. Without it nothing was read, and any change since the refresh was
+        asked for is one to read again for. Does nothing if this refresh has ended, or is not the
+        last one.
         """
         with transaction.atomic():
             # The data source first, as a deletion does it: nobody waits in a circle.
@@ -275,7 +285,7 @@ class SchemaRefresh(models.Model):
             if data_source is None or refresh is None:
                 return
             now = timezone.now()
-            if content is not None and place_of(data_source) != place_of(of):
+            if content is not None and of is not None and place_of(data_source) != place_of(of):
                 code = Code.SOURCE_CHANGED
             elif content is not None:
                 store_snapshot(data_source, content)
@@ -284,7 +294,7 @@ class SchemaRefresh(models.Model):
             refresh.failures = 0 if code == Code.OK else refresh.failures + 1
             refresh.save()
             status = DataSource.SchemaStatus
-            has_changed = of.version != data_source.version
+            has_changed = (refresh if of is None else of).version != data_source.version
             DataSource.objects.filter(pk=data_source.pk).record_schema(
                 schema_status=status.READY if code == Code.OK else status.FAILED,
                 schema_refreshed_at=now if code == Code.OK else data_source.schema_refreshed_at,

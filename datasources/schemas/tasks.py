@@ -24,7 +24,7 @@ ENQUEUED_AT_ONCE = 1_000
 async def give_up(data_source_id: int, refresh_id: str) -> None:
     """Tell whoever waits for a refresh that there will be no outcome."""
     if refresh := await find_running(data_source_id, refresh_id):
-        await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED, refresh.data_source)
+        await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED)
 
 
 @lasting_task("refresh_schema", Queue.SCHEMAS, give_up)
@@ -74,7 +74,7 @@ def enqueue_due() -> int:
             due = DataSource.objects.due_for_refresh()
             # As for a change: nobody can change, start or delete them meanwhile.
             locked = due.select_for_update(skip_locked=True, no_key=True, of=("self",))
-            locked = locked.only("organization_id")
+            locked = locked.only("organization_id", "version")
             data_sources = [*locked[:ENQUEUED_AT_ONCE]]
             if not data_sources:
                 return number_by_organization.total()
@@ -117,8 +117,8 @@ def enqueue(
 @app.task(name="end_lost_refreshes", queueing_lock="end_lost_refreshes", queue=Queue.EXPRESS)
 async def end_lost_refreshes(timestamp: int) -> None:
     """Every hour, end the refreshes whose jobs are gone, as by an operator who emptied a table."""
-    async for refresh in SchemaRefresh.objects.lost().select_related("data_source__workspace"):
-        await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED, refresh.data_source)
+    async for refresh in SchemaRefresh.objects.lost():
+        await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED)
 
 
 @app.periodic(cron="30 3 * * *")

@@ -209,8 +209,10 @@ class JobTests(DataSourceTestMixin, TransactionTestCase):
                 "DELETE FROM procrastinate_jobs WHERE args ->> 'data_source_id' = %s",
                 [str(self.data_source.pk)],
             )
+        self.schedule(host="moved.example.com")
         async_to_sync(end_lost_refreshes.func)(timestamp=0)
         self.assertEqual(self.result()["code"], "DRIVER_CRASHED")
+        self.assertEqual([*DataSource.objects.due_for_refresh()], [self.data_source])
         self.assertEqual(self.shown()["schema_status"], "failed")
         self.assertIsNone(SchemaRefresh.objects.get(data_source=other).finished_at)
 

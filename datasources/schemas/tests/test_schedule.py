@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import time_machine
+from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test import SimpleTestCase
 from django.utils import timezone
@@ -17,7 +18,7 @@ from datasources.schemas.schedule import (
     JITTER,
     backoff,
 )
-from datasources.schemas.tasks import enqueue_due
+from datasources.schemas.tasks import enqueue_due, give_up
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
 
@@ -182,6 +183,18 @@ class ScheduleTests(DataSourceTestCase):
         now = self.pass_time(5)
         running.finish(Code.TCP_REFUSED, data_source)
         self.assertEqual(self.next_refresh_at(), now)
+
+    def test_one_that_is_given_up_is_due_at_once_only_if_it_was_changed_meanwhile(self):
+        for changes in ({"host": "other.example.com"}, {}):
+            self.patch(**ON)
+            enqueue_due()
+            [(arguments, _)] = self.jobs()[-1:]
+            self.patch(**changes)
+            now = self.pass_time(5)
+            async_to_sync(give_up)(**arguments)
+            with self.subTest(changes):
+                self.assertEqual(self.shown()["schema_status"], "failed")
+                self.assertEqual(self.next_refresh_at() == now, bool(changes))
 
     def test_enqueues_what_is_due_once(self):
         self.patch(**ON)
