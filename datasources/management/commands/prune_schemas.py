@@ -7,6 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from datasources.schemas.models import SchemaSnapshot
 from datasources.schemas.pruning import KEPT_COUNT, KEPT_DAYS, prune
 
+# A hundred years: far more days ago there is no date.
+DAYS_MAX = 36_500
+
 
 class Command(BaseCommand):
     """Delete what is not to be kept; the worker does it every night, too."""
@@ -35,8 +38,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         count, days = options["count"], options["days"]
-        if count < 1 or days < 0:
-            raise CommandError("--count must be 1 or more, and --days 0 or more.")
+        if count < 1 or not 0 <= days <= DAYS_MAX:
+            raise CommandError(f"--count must be 1 or more, and --days 0 to {DAYS_MAX:,}.")
         if options["dry_run"]:
             number = SchemaSnapshot.objects.outdated(count, days).count()
             self.stdout.write(f"Snapshots to delete: {number}.")

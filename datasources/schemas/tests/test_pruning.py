@@ -11,6 +11,7 @@ from django.test import TransactionTestCase
 from django.utils import timezone
 
 from datasources.connections.testing import run_jobs
+from datasources.management.commands.prune_schemas import DAYS_MAX
 from datasources.models import DataSource
 from datasources.schemas import pruning, tasks
 from datasources.schemas.models import SchemaBlock, SchemaContent
@@ -85,6 +86,8 @@ class PruneTests(DataSourceTestCase):
             (["--count=2", "--dry-run"], "Snapshots to delete: 1.\n"),
             (["--count=2"], "Snapshots deleted: 1; contents deleted: 1.\n"),
             (["--days=0", "--dry-run"], "Snapshots to delete: 1.\n"),
+            ([f"--days={DAYS_MAX}"], "Snapshots deleted: 0; contents deleted: 0.\n"),
+            ([f"--count={10**20}"], "Snapshots deleted: 0; contents deleted: 0.\n"),
             ([], "Snapshots deleted: 0; contents deleted: 0.\n"),
         ):
             with self.subTest(arguments):
@@ -95,9 +98,12 @@ class PruneTests(DataSourceTestCase):
 
     def test_the_command_refuses_what_makes_no_sense(self) -> None:
         self.read("a", "b")
-        for arguments in (["--count=0"], ["--count=-1"], ["--days=-1"], ["--count=x"]):
-            with self.subTest(arguments), self.assertRaises(CommandError):
-                call_command("prune_schemas", *arguments)
+        for argument in (
+            *("--count=0", "--count=-1", "--count=x"),
+            *("--days=-1", f"--days={DAYS_MAX + 1}", "--days=800000", f"--days={10**20}"),
+        ):
+            with self.subTest(argument), self.assertRaises(CommandError):
+                call_command("prune_schemas", argument)
         self.assertEqual(self.kept(), [2, 1])
 
 
