@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from datasources.schemas.content import BLOCK_TABLES, Content, lines_of, read_li
 from datasources.schemas.schedule import next_refresh_at
 from datasources.schemas.search import tables_with
 from organizations.models import Organization, User
+from rivergen.pagination import PAGE_SIZE_MAX
 
 # Some megabytes at a time, for a search through all.
 BLOCKS_AT_ONCE = 20
@@ -60,7 +62,8 @@ class SchemaContent(models.Model):
 
     def lines(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """Give each table as JSON, with its position, from one on."""
-        for number, lines in self._blocks(start // BLOCK_TABLES):
+        block_count = -(-self.table_count // BLOCK_TABLES)
+        for number, lines in self._blocks(range(start // BLOCK_TABLES, block_count)):
             first = number * BLOCK_TABLES
             skipped = max(start - first, 0)
             yield from enumerate(lines[skipped:], first + skipped)
@@ -69,24 +72,34 @@ class SchemaContent(models.Model):
         """Give each table as JSON, with its schema and name."""
         return zip(self.keys(), (line for _, line in self.lines()), strict=True)
 
-    def named(self, name: str) -> Iterator[tuple[int, bytes]]:
-        """Give the tables of a name, which may be of the form `schema.table`, likewise."""
-        for position, (schema, table) in enumerate(self.keys()):
-            if name in (table, f"{schema}.{table}"):
-                yield next(self.lines(position))
+    def named(self, name: str, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Give the tables of a name, which may be of the form `schema.table`, likewise.
 
-    def _blocks(self, start: int, end: int | None = None) -> Iterator[tuple[int, list[bytes]]]:
-        """Give the blocks from one to another: their number, and the lines in each.
-
-        One is fetched at first, which is enough for a page, and then more at a time.
+        `start` counts these tables alone.
         """
-        end = -(-self.table_count // BLOCK_TABLES) if end is None else end
-        count = 1
-        while start < end:
-            blocks = self.blocks.filter(number__gte=start, number__lt=min(start + count, end))
+        found = (
+            position
+            for position, (schema, table) in enumerate(self.keys())
+            if name in (table, f"{schema}.{table}")
+        )
+        positions: dict[int, list[int]] = {}
+        for position in islice(found, start, None):
+            positions.setdefault(position // BLOCK_TABLES, []).append(position)
+        # They may be in as many blocks: those of a page at once.
+        for number, lines in self._blocks([*positions], PAGE_SIZE_MAX + 1):
+            for position in positions[number]:
+                yield position, lines[position % BLOCK_TABLES]
+
+    def _blocks(self, numbers: Sequence[int], count: int = 1) -> Iterator[tuple[int, list[bytes]]]:
+        """Give blocks by their numbers, which are in order: the number, and the lines in it.
+
+        `count` are fetched at first, one being enough for most pages, and then more at a time.
+        """
+        while numbers:
+            blocks = self.blocks.filter(number__in=numbers[:count])
             for number, data in blocks.values_list("number", "data"):
                 yield number, lines_of(bytes(data))
-            start, count = start + count, min(2 * count, BLOCKS_AT_ONCE)
+            numbers, count = numbers[count:], max(count, min(2 * count, BLOCKS_AT_ONCE))
 
 
 class SchemaBlock(models.Model):
@@ -168,10 +181,10 @@ class SchemaSnapshot(models.Model):
     def _find(
         self, named: str | None, words: Sequence[str], start: int
     ) -> Iterator[tuple[int, bytes]]:
-        if named is None and not words:
-            return self.content.lines(start)
-        lines = self.content.lines() if named is None else self.content.named(named)
-        return islice(tables_with(words, lines), start, None)
+        find = self.content.lines if named is None else partial(self.content.named, named)
+        if not words:
+            return find(start)
+        return islice(tables_with(words, find()), start, None)
 
     def previous(self) -> "SchemaSnapshot | None":
         """Give the snapshot before this one, of those that are kept."""

@@ -2,7 +2,8 @@
 
 from unittest import mock
 
-from datasources.schemas.content import BLOCK_TABLES
+from datasources.schemas import models
+from datasources.schemas.content import BLOCK_TABLES, lines_of
 from datasources.schemas.models import SchemaBlock, SchemaContent, SchemaSnapshot
 from datasources.schemas.search import has_words
 from datasources.schemas.testing import column, refresh, table
@@ -89,6 +90,29 @@ class GetSchemaTests(DataSourceTestCase):
         for query in ("", link[link.index("?") :], "?table=t2999"):
             with self.subTest(query), self.assertNumQueries(3):
                 self.get(query)
+
+    def test_a_page_of_a_name_takes_few_statements_however_many_have_it(self):
+        tenants = [
+            table(name, column("id"), schema=f"tenant_{number:03}")
+            for number in range(250)
+            for name in ("orders", "orders_old", *(f"t{other:02}" for other in range(58)))
+        ]
+        refresh(self.data_source, *tenants)
+        self.assertEqual(SchemaBlock.objects.count(), 150)
+        link = self.get("?table=orders&page_size=200").json()["pagination"]["next"]
+        for query, schemas, block_count in (
+            ("?table=orders&page_size=200", range(200), 121),
+            (link[link.index("?") :], range(200, 250), 30),
+            ("?table=orders&search=tenant_249", [249], 150),
+        ):
+            with (
+                self.subTest(query),
+                self.assertNumQueries(3),
+                mock.patch.object(models, "lines_of", wraps=lines_of) as read,
+            ):
+                names = [f"tenant_{number:03}.orders" for number in schemas]
+                self.assertEqual(self.names(query), names)
+            self.assertEqual(read.call_count, block_count)
 
     def test_later_pages_are_of_the_snapshot_that_the_first_was_of(self):
         refresh(self.data_source, table("a"), table("c"))
