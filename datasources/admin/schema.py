@@ -1,6 +1,5 @@
 """What a data source was found to have, for a page."""
 
-from itertools import islice
 from typing import Any
 
 from django.http import QueryDict
@@ -9,6 +8,7 @@ from datasources.admin.history import differences
 from datasources.models import DataSource
 from datasources.schemas.changes import Change
 from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
+from datasources.schemas.pages import take_page
 from datasources.schemas.summary import Summary
 from rivergen.requests import read_id
 
@@ -36,11 +36,11 @@ def schema_page(data_source: DataSource, parameters: QueryDict) -> dict[str, Any
     search = parameters.get("search", "").strip()
     start = read_id(parameters.get("from", ""))
     tables = snapshot.tables(words=search.split(), start=start)
-    page = [*islice(tables, TABLES_ON_A_PAGE + 1)]
+    page, has_more = take_page(tables, TABLES_ON_A_PAGE)
     return context | {
         "search": search,
-        "tables": page[:TABLES_ON_A_PAGE],
-        "next_from": start + TABLES_ON_A_PAGE if len(page) > TABLES_ON_A_PAGE else None,
+        "tables": page,
+        "next_from": start + len(page) if has_more else None,
         "start": start,
         **changes_of(snapshot),
     }
@@ -50,7 +50,7 @@ def changes_of(snapshot: SchemaSnapshot) -> dict[str, Any]:
     """Give the first changes since the snapshot before, and how many there are of each kind."""
     before = snapshot.previous()
     summary = Summary(snapshot.changes_since(before) if before else ())
-    changes = [in_words(change) for change in islice(summary, CHANGES_MAX)]
+    changes = [in_words(change) for change in take_page(summary, CHANGES_MAX)[0]]
     return {"before": before, "changes": changes, "summary": summary.complete()}
 
 

@@ -98,7 +98,8 @@ class Code(TextChoices):
     )
     SCHEMA_TOO_LARGE = (
         "SCHEMA_TOO_LARGE",
-        "There are more tables or columns than can be kept. Name one schema in schema_name.",
+        "There are more tables or columns than can be kept, or larger ones. Name one schema in "
+        "schema_name.",
     )
     SCHEMA_DEADLINE = (
         "SCHEMA_DEADLINE",

@@ -15,10 +15,12 @@ from datasources.connections.failures import Code, ConnectionFailure
 from datasources.schemas.catalogue import Key, Table
 
 BLOCK_TABLES = 100
-# A hostile server must fill up neither the memory of the child nor the database.
+# A hostile server must fill up neither the memory of the child nor the database, nor the memory of
+# those who read it there: they inflate a block at a time, and the names.
 TABLES_MAX = 100_000
 BYTES_MAX = 256 * 1024 * 1024
-BLOCK_BYTES_MAX = 64 * 1024 * 1024
+TABLE_BYTES_MAX = 4 * 1024 * 1024
+BLOCK_BYTES_MAX = 32 * 1024 * 1024
 COMPRESSED_BYTES_MAX = 32 * 1024 * 1024
 COMPRESSION_LEVEL = 4
 
@@ -44,7 +46,10 @@ class Content:
 
 
 def pack(tables: Iterable[tuple[Table, int | None]]) -> Content:
-    """Put tables, in any order, into a content. Raises ConnectionFailure if they are too many."""
+    """Put tables, in any order, into a content.
+
+    Raises ConnectionFailure if they are too many or too large.
+    """
     content = Content()
     packed: list[tuple[Key, bytes, int | None]] = []
     size = 0
@@ -53,14 +58,12 @@ def pack(tables: Iterable[tuple[Table, int | None]]) -> Content:
         packed.append(((table["schema"], table["name"]), line, row_estimate))
         content.column_count += len(table["columns"])
         size += len(line)
-        if size > BYTES_MAX or len(packed) > TABLES_MAX:
+        if size > BYTES_MAX or len(line) > TABLE_BYTES_MAX or len(packed) > TABLES_MAX:
             raise ConnectionFailure(Code.SCHEMA_TOO_LARGE)
     packed.sort(key=lambda one: one[0])
     digest = hashlib.sha256()
     for start in range(0, len(packed), BLOCK_TABLES):
         block = b"".join(line for _, line, _ in packed[start : start + BLOCK_TABLES])
-        if len(block) > BLOCK_BYTES_MAX:
-            raise ConnectionFailure(Code.SCHEMA_TOO_LARGE)
         digest.update(block)
         content.blocks.append(compress(block))
     content.digest = digest.hexdigest()
@@ -89,7 +92,9 @@ def dump(value: Any) -> bytes:
 
 
 def compress(data: bytes) -> bytes:
-    """Compress a part of a content."""
+    """Compress a part of a content. Raises ConnectionFailure if `decompress` would refuse it."""
+    if len(data) > BLOCK_BYTES_MAX:
+        raise ConnectionFailure(Code.SCHEMA_TOO_LARGE)
     return zlib.compress(data, COMPRESSION_LEVEL)
 
 

@@ -5,24 +5,28 @@ The links name the snapshots, so that a new one does not come between the pages.
 
 import base64
 from collections.abc import Collection, Iterable
-from itertools import islice
 from typing import Any
 
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from datasources.schemas.content import TABLES_MAX
+from datasources.schemas.content import TABLES_MAX, dump
 from rivergen.pagination import read_page_size
 from rivergen.requests import check_parameters
 
 CURSOR_MAX_LENGTH = 24
 # A table may have some changes.
 OFFSET_MAX = 1_000 * TABLES_MAX
+# As JSON. As objects it is some times as much, in each thread that makes a page.
+PAGE_BYTES_MAX = 8 * 1024 * 1024
 
 
 class Page:
-    """The page that a request asks for: rows from `offset` on, `size` at most."""
+    """The page that a request asks for: rows from `offset` on, `size` at most.
+
+    One that ends early, at `PAGE_BYTES_MAX`, is followed by the rows that were left out.
+    """
 
     def __init__(self, request: Request, parameters: Collection[str]) -> None:
         """Read the request, which may have `parameters`, too. Raises ValidationError (400)."""
@@ -30,19 +34,19 @@ class Page:
         self.size = read_page_size(request)
         self.offset = read_cursor(request.query_params.get("cursor"))
         self._url = request.build_absolute_uri()
-        self._has_more = False
+        self._next: int | None = None
 
     def take(self, rows: Iterable[Any]) -> list[Any]:
         """Take the rows of the page from those that start with its first."""
-        taken = [*islice(rows, self.size + 1)]
-        self._has_more = len(taken) > self.size
-        return taken[: self.size]
+        taken, has_more = take_page(rows, self.size)
+        self._next = self.offset + len(taken) if has_more else None
+        return taken
 
     def pagination(self, **snapshots: int) -> dict[str, Any]:
         """Give the links to the pages beside this one, of the same `snapshots`."""
         before = max(self.offset - self.size, 0)
         return {
-            "next": self._link(self.offset + self.size, snapshots) if self._has_more else None,
+            "next": self._link(self._next, snapshots) if self._next else None,
             "previous": self._link(before, snapshots) if self.offset else None,
             "page_size": self.size,
         }
@@ -52,6 +56,18 @@ class Page:
         for name, number in snapshots.items():
             url = replace_query_param(url, name, number)
         return replace_query_param(url, "cursor", write_cursor(offset)) if offset else url
+
+
+def take_page(rows: Iterable[Any], size: int) -> tuple[list[Any], bool]:
+    """Take so many rows, or fewer if these are long, but one; and give whether there are more."""
+    taken: list[Any] = []
+    byte_count = 0
+    for row in rows:
+        byte_count += len(dump(row))
+        if len(taken) == size or (taken and byte_count > PAGE_BYTES_MAX):
+            return taken, True
+        taken.append(row)
+    return taken, False
 
 
 def write_cursor(offset: int) -> str:

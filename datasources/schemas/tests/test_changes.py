@@ -1,9 +1,12 @@
 """What changed between two readings, and GET …/schema/changes."""
 
+from unittest import mock
+
 from django.test import SimpleTestCase
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasources.schemas import pages
 from datasources.schemas.changes import changes_between
 from datasources.schemas.content import dump
 from datasources.schemas.testing import column, refresh, table
@@ -205,6 +208,21 @@ class GetChangesTests(DataSourceTestCase):
         self.assertIsNone(second["pagination"]["next"])
         link = second["pagination"]["previous"]
         self.assertEqual(self.get(link[link.index("?") :])["data"], first["data"])
+
+    def test_a_page_ends_early_before_it_is_too_long_and_sums_up_all(self):
+        refresh(self.data_source)
+        refresh(self.data_source, *map(table, "abc"))
+        whole = self.get()["data"]
+        found, query = [], "?page_size=3"
+        limit = 2 * len(dump(whole["changes"][0]))
+        with mock.patch.object(pages, "PAGE_BYTES_MAX", limit):
+            while query is not None:
+                response = self.get(query)
+                self.assertEqual(response["data"]["summary"], whole["summary"])
+                found.append([one["table"] for one in response["data"]["changes"]])
+                link = response["pagination"]["next"]
+                query = link and link[link.index("?") :]
+        self.assertEqual(found, [["a", "b"], ["c"]])
 
     def test_refuses_snapshots_that_are_none(self):
         refresh(self.data_source, table("a"))

@@ -123,6 +123,7 @@ class ContentTests(SimpleTestCase):
         for limit, value in (
             ("TABLES_MAX", 249),
             ("BYTES_MAX", 10_000),
+            ("TABLE_BYTES_MAX", 100),
             ("BLOCK_BYTES_MAX", 10_000),
             ("COMPRESSED_BYTES_MAX", 1_000),
         ):
@@ -132,6 +133,25 @@ class ContentTests(SimpleTestCase):
                 self.assertRaises(ConnectionFailure) as caught,
             ):
                 pack(TABLES)
+            self.assertEqual(caught.exception.code, Code.SCHEMA_TOO_LARGE)
+
+    def test_has_no_more_names_than_can_be_read_again(self) -> None:
+        tables = [(table(f"t{number}"), None) for number in range(3_000)]
+        names = content.decompress(pack(tables).names)
+        for size, expected in ((len(names), 3_000), (len(names) - 1, None)):
+            with self.subTest(size), mock.patch.object(content, "BLOCK_BYTES_MAX", size):
+                if expected is None:
+                    self.assertRaises(ConnectionFailure, pack, tables)
+                else:
+                    self.assertEqual(len(content.read_list(pack(tables).names)), expected)
+
+    def test_has_room_for_wide_tables_but_not_for_any(self) -> None:
+        wide = [column(f"measurement_{n:05}", comment="x" * 100) for n in range(10_000)]
+        self.assertEqual(pack([(table("wide", *wide), None)]).column_count, 10_000)
+        long = "x" * 5_000_000
+        for hostile in (column(long), column("id", type=long)):
+            with self.assertRaises(ConnectionFailure) as caught:
+                pack([(table("hostile", hostile), None)])
             self.assertEqual(caught.exception.code, Code.SCHEMA_TOO_LARGE)
 
     def test_inflates_no_further_than_to_a_limit(self) -> None:

@@ -2,8 +2,8 @@
 
 from unittest import mock
 
-from datasources.schemas import models
-from datasources.schemas.content import BLOCK_TABLES, lines_of
+from datasources.schemas import models, pages
+from datasources.schemas.content import BLOCK_TABLES, dump, lines_of
 from datasources.schemas.models import SchemaBlock, SchemaContent, SchemaSnapshot
 from datasources.schemas.search import has_words
 from datasources.schemas.testing import column, refresh, table
@@ -32,16 +32,20 @@ class GetSchemaTests(DataSourceTestCase):
         tables = self.get(query).json()["data"]["tables"]
         return [f"{table['schema']}.{table['name']}" for table in tables]
 
+    def forwards(self, query):
+        """Give the pages from the first to the last."""
+        found = []
+        while query is not None:
+            self.response = self.get(query).json()
+            found.append([table["name"] for table in self.response["data"]["tables"]])
+            link = self.response["pagination"]["next"]
+            query = link and link[link.index("?") :]
+        return found
+
     def pages(self, query):
         """Give the pages from the first to the last, and back to the first."""
-        found, backwards = [], []
-        response = self.get(query).json()
-        while True:
-            found.append([table["name"] for table in response["data"]["tables"]])
-            link = response["pagination"]["next"]
-            if link is None:
-                break
-            response = self.get(link[link.index("?") :]).json()
+        found, backwards = self.forwards(query), []
+        response = self.response
         while (link := response["pagination"]["previous"]) is not None:
             query = link[link.index("?") :] if "?" in link else ""
             response = self.get(query).json()
@@ -155,6 +159,19 @@ class GetSchemaTests(DataSourceTestCase):
         refresh(self.data_source, *tables)
         pages = self.pages("?search=even&page_size=3")
         self.assertEqual(pages, [["even 0", "even 2", "even 4"], ["even 6"]])
+
+    def test_a_page_ends_early_before_it_is_too_long(self):
+        wide = [column(f"c{number}") for number in range(20)]
+        refresh(self.data_source, *(table(name, *wide) for name in "abcde"))
+        [one] = self.get("?table=a").json()["data"]["tables"]
+        for tables, expected in (
+            (2, [["a", "b"], ["c", "d"], ["e"]]),
+            (0.5, [["a"], ["b"], ["c"], ["d"], ["e"]]),
+        ):
+            limit = int(tables * len(dump(one)))
+            with self.subTest(tables), mock.patch.object(pages, "PAGE_BYTES_MAX", limit):
+                for query in ("?page_size=3", "?page_size=3&search=c1"):
+                    self.assertEqual(self.forwards(query), expected)
 
     def test_shows_an_older_snapshot(self):
         refresh(self.data_source, PEOPLE, row_estimate=3)
