@@ -1,6 +1,7 @@
 """The collections of MongoDB, and what their documents are like."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from datasources.connections.configuration import Configuration
@@ -41,13 +42,17 @@ NUMBERS = {
     frozenset(("long", "double")): CommonType.FLOAT,
     frozenset(("int", "long", "double")): CommonType.FLOAT,
 }
+# The numbers of errors that are of the server, and may be over the next time: hosts out of reach,
+# time-outs, locks, killed cursors.
+PASSING = frozenset((6, 7, 24, 43, 50, 89, 133, 134, 202, 237, 262, 9001, 11601))
 
 
 class MongoDBReader(Reader):
     """MongoDB: the fields are those of a sample.
 
     What a collection has nobody knows but its documents: it takes some statements for each one. A
-    type such as `int|string` says that values of both were found.
+    type such as `int|string` says that values of both were found. What cannot be asked of one, such
+    as a view of what is gone, or one that the user may not read, is left out.
     """
 
     types = ("mongodb",)
@@ -77,8 +82,10 @@ class MongoDBReader(Reader):
             name, kind = entry["name"], entry.get("type", "collection")
             if not name.startswith("system."):
                 self._types[name] = kind
-                is_view = kind == "view"
-                count = None if is_view else self._database[name].estimated_document_count()
+                is_view, count = kind == "view", None
+                if not is_view:
+                    with refusal_suppressed():
+                        count = self._database[name].estimated_document_count()
                 yield self._schema, name, Kind.VIEW if is_view else Kind.COLLECTION, None, count
 
     def primary_keys(self) -> Iterator[Sequence[Any]]:
@@ -86,7 +93,10 @@ class MongoDBReader(Reader):
 
     def indexes(self) -> Iterator[Sequence[Any]]:
         for name in self._plain_collections():
-            for index in self._database[name].list_indexes():
+            indexes: list[Mapping[str, Any]] = []
+            with refusal_suppressed():
+                indexes = [*self._database[name].list_indexes()]
+            for index in indexes:
                 if index["name"] != "_id_":
                     is_unique = bool(index.get("unique"))
                     for field in index["key"]:
@@ -94,7 +104,9 @@ class MongoDBReader(Reader):
 
     def columns(self) -> Iterator[Sequence[Any]]:
         for name in self._types:
-            fields = Fields(self._sample(name))
+            fields = Fields(())
+            with refusal_suppressed():
+                fields = Fields(self._sample(name))
             for field in fields.names():
                 nullable, source_type = fields.is_nullable(field), fields.type_of(field)
                 yield self._schema, name, field, source_type, nullable, False, None
@@ -124,6 +136,21 @@ class MongoDBReader(Reader):
     def common_type(self, source_type: str) -> CommonType:
         kinds = frozenset(source_type.split("|"))
         return NUMBERS.get(kinds) or super().common_type(source_type)
+
+
+@contextmanager
+def refusal_suppressed() -> Iterator[None]:
+    """Leave out what the server refuses of a collection, now and always: the others are read.
+
+    What may be over the next time passes through: else its fields would be gone until then.
+    """
+    from pymongo.errors import OperationFailure
+
+    try:
+        yield
+    except OperationFailure as error:
+        if error.code in PASSING:
+            raise
 
 
 class Fields:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from bson import Int64, ObjectId
 from bson.datetime_ms import DatetimeMS
 from django.test import SimpleTestCase
+from pymongo.errors import PyMongoError
 
 from datasources.connections.tests.listeners import Listener, connector_to
 from datasources.connections.tests.test_mongodb import serve_mongo
@@ -25,24 +26,30 @@ INDEXES = [
 ]
 
 
+def refusal(number):
+    return {"ok": 0, "code": number, "errmsg": "words"}
+
+
 def batch(rows):
     return {"ok": 1, "cursor": {"id": Int64(0), "ns": "sales.orders", "firstBatch": rows}}
 
 
 class MongoDBReaderTests(SimpleTestCase):
-    def read(self, find):
-        """Read from a fake of a server; `find` gives the documents of a `find`."""
+    def read(self, find, **answers):
+        """Read from a fake of a server; `find` gives the documents of a `find`, or refuses it."""
         self.commands = []
 
         def found(command):
             self.commands.append(command)
-            return batch(find(command))
+            answer = find(command)
+            return answer if isinstance(answer, dict) else batch(answer)
 
         answers = {
             "listCollections": batch(COLLECTIONS),
             "listIndexes": batch(INDEXES),
             "count": {"ok": 1, "n": 12},
             "find": found,
+            **answers,
         }
         with Listener(serve_mongo(answers)) as server:
             connector = connector_to("mongodb", server.port, username=None, secrets={})
@@ -93,6 +100,38 @@ class MongoDBReaderTests(SimpleTestCase):
         strange = {"_id": 1, "at": DatetimeMS(2**62)}
         tables = self.read(lambda command: [strange])
         self.assertEqual(columns_of(tables["orders"])["at"][0], "date")
+
+    def test_a_view_that_cannot_be_read_has_no_columns(self):
+        for number in (13, 167, 16608):  # Unauthorized, OptionNotSupportedOnView, of an expression
+            with self.subTest(number):
+                tables = self.read(
+                    lambda command, number=number: (
+                        refusal(number) if command["find"] == "recent" else [OLD]
+                    )
+                )
+                self.assertEqual(tables["recent"]["columns"], [])
+                self.assertIn("home.city", columns_of(tables["orders"]))
+
+    def test_a_collection_of_which_half_is_read_has_no_columns(self):
+        tables = self.read(
+            lambda command: [OLD] if command.get("sort") != {"_id": -1} else refusal(13)
+        )
+        self.assertEqual(tables["orders"]["columns"], [])
+        self.assertIn("home.city", columns_of(tables["recent"]))
+
+    def test_what_nobody_may_count_or_whose_indexes_nobody_may_see_is_read(self):
+        tables = self.read(lambda command: [OLD], count=refusal(13), listIndexes=refusal(13))
+        orders = tables["orders"]
+        self.assertEqual((orders["row_estimate"], orders["indexes"]), (None, []))
+        self.assertIn("home.city", columns_of(orders))
+
+    def test_what_may_be_over_next_time_stops_the_reading(self):
+        # Else the fields would be gone, to be there again the next time.
+        for answers in ({}, {"count": refusal(50)}, {"listIndexes": refusal(11601)}):
+            with self.subTest(answers), self.assertRaises(PyMongoError):
+                self.read(
+                    lambda command: [OLD] if command["find"] == "orders" else refusal(50), **answers
+                )
 
     def test_of_different_types_there_is_a_mixture(self):
         fields = Fields([{"a": 1, "b": "x"}, {"a": 1.5, "b": 2}, {"a": None, "b": True}])
