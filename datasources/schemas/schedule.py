@@ -9,9 +9,9 @@ from datasources.models import DataSource
 
 # Of the interval: what started together does not stay together.
 JITTER = 0.1
-# After failures: twice as long each time, from the interval or this on, up to a day.
+# After failures: twice as long each time, from the interval or this on, a day at most with jitter.
 BACKOFF_BASE_MAX_SECONDS = 3_600
-BACKOFF_MAX_SECONDS = 86_400
+BACKOFF_MAX_SECONDS = 86_400 / (1 + JITTER)
 DOUBLINGS_MAX = 11
 
 

@@ -14,7 +14,6 @@ from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.schedule import (
     BACKOFF_BASE_MAX_SECONDS,
-    BACKOFF_MAX_SECONDS,
     JITTER,
     backoff,
 )
@@ -27,9 +26,10 @@ ON = {"schema_auto_refresh": True}
 
 
 class BackoffTests(SimpleTestCase):
-    def test_doubles_up_to_a_day(self):
+    def test_doubles_up_to_a_limit(self):
         waits = [backoff(60, failures) for failures in (1, 2, 3, 11, 99)]
-        self.assertEqual(waits, [120, 240, 480, BACKOFF_MAX_SECONDS, BACKOFF_MAX_SECONDS])
+        self.assertEqual(waits[:3], [120, 240, 480])
+        self.assertEqual(waits[3], waits[4])
 
     def test_starts_with_hours_however_long_the_interval_is(self):
         self.assertEqual(backoff(30 * 86_400, 1), 2 * BACKOFF_BASE_MAX_SECONDS)
@@ -155,6 +155,18 @@ class ScheduleTests(DataSourceTestCase):
         refresh(self.data_source, ORDERS)
         self.refresh_and_fail()
         self.assertLess((self.next_refresh_at() - timezone.now()).total_seconds(), 150)
+
+    def test_waits_a_day_at_most_and_not_all_as_long(self):
+        self.patch(**ON)
+        self.refresh_and_fail()
+        SchemaRefresh.objects.update(failures=99)
+        waits = set()
+        for _ in range(20):
+            self.refresh_and_fail()
+            waits.add(self.next_refresh_at() - timezone.now())
+        self.assertLessEqual(max(waits), timedelta(days=1))
+        self.assertGreater(min(waits), timedelta(hours=21))
+        self.assertEqual(len(waits), 20)
 
     def test_a_failure_keeps_the_last_snapshot_and_its_time(self):
         refresh(self.data_source, ORDERS)
