@@ -18,6 +18,7 @@ BLOCK_TABLES = 100
 # A hostile server must fill up neither the memory of the child nor the database, nor the memory of
 # those who read it there: they inflate a block at a time, and the names.
 TABLES_MAX = 100_000
+BLOCKS_MAX = TABLES_MAX // BLOCK_TABLES
 BYTES_MAX = 256 * 1024 * 1024
 TABLE_BYTES_MAX = 4 * 1024 * 1024
 BLOCK_BYTES_MAX = 32 * 1024 * 1024

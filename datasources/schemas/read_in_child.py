@@ -11,7 +11,7 @@ from datasources.connections.child import run_in_child
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.connections.policy import egress_policy
-from datasources.schemas.content import COMPRESSED_BYTES_MAX, TABLES_MAX, Content
+from datasources.schemas.content import BLOCKS_MAX, COMPRESSED_BYTES_MAX, TABLES_MAX, Content
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.reading import read_and_tell
 
@@ -75,6 +75,9 @@ class Reading:
         elif part == "row_estimates":
             self._content.row_estimates += piece
         elif part == "new block":
+            # Empty ones take memory, too.
+            if len(self._content.blocks) == BLOCKS_MAX:
+                raise ValueError("There are no tables for so many.")
             self._content.blocks.append(piece)
         elif part == "block":
             self._content.blocks[-1] += piece

@@ -97,6 +97,13 @@ class ReadingTests(SimpleTestCase):
                 with self.subTest(part), self.assertRaises(ValueError):
                     self.take({"part": part, "data": data})
 
+    def test_refuses_more_blocks_than_there_can_be_tables_for(self) -> None:
+        with mock.patch.object(read_in_child, "BLOCKS_MAX", 3):
+            empty = {"part": "new block", "data": ""}
+            self.take(empty, empty, empty)
+            with self.assertRaises(ValueError):
+                self.take(empty)
+
 
 class ContentTests(SimpleTestCase):
     def test_is_the_same_in_any_order_and_for_any_number_of_rows(self) -> None:
