@@ -119,7 +119,8 @@ class DataSourceAdmin(admin.ModelAdmin):
         self, request: HttpRequest, context: Any, *args: Any, **options: Any
     ) -> HttpResponse:
         if options.get("obj") is not None:
-            context |= panels(options["obj"], buttons.staff(request))
+            is_refused = bool(context["errors"])
+            context |= panels(options["obj"], buttons.staff(request), is_refused)
         return super().render_change_form(request, context, *args, **options)
 
     def response_add(self, request: HttpRequest, obj: DataSource, *args: Any) -> HttpResponse:

@@ -13,7 +13,7 @@ from datasources.connections.tests.test_honeypot import HOST_KEY
 from datasources.credentials.testing import CredentialTestCase
 from datasources.models import DataSource
 from datasources.schemas.testing import column, refresh, table
-from datasources.testing import ADMIN_PAGES, admin_client
+from datasources.testing import ADMIN_PAGES, admin_client, filled_in
 from organizations.models import User
 
 BUTTONS = (
@@ -195,6 +195,27 @@ class ConfirmationTests(ButtonTestCase):
         response = self.client.get(self.page)
         self.assertContains(response, "Host key of the SSH server:")
         self.assertNotContains(response, "Confirm host key")
+
+    def test_beside_a_form_that_was_refused_there_is_nothing_to_confirm(self):
+        self.data_source.apply_changes({"use_ssh_tunnel": True}, user=self.admin)
+        overtaken = filled_in(self.client, self.page)
+        self.move()
+        version = self.stored()["version"]
+        DataSource.objects.filter(pk=self.data_source.pk).record_test(
+            {"ok": False, "version": version, "code": "X", "ssh_host_key": {"key": HOST_KEY}},
+            version=version,
+        )
+        invalid = filled_in(self.client, self.page, host="other.example.com", port=0)
+        for form, shown_host in ((overtaken, "db.example.com"), (invalid, "other.example.com")):
+            with self.subTest(shown_host):
+                response = self.client.post(self.page, form)
+                self.assertContains(response, f'name="host" value="{shown_host}"')
+                self.assertNotContains(response, "Confirm ")
+                self.assertNotContains(response, 'name="version"')
+                self.assertContains(response, "Open it again")
+        response = self.client.get(self.page)
+        self.assertContains(response, "Confirm credentials")
+        self.assertContains(response, "Confirm host key")
 
 
 class RestoreTests(ButtonTestCase):
