@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.fields.json import KT
 from django.utils import timezone
 from procrastinate.contrib.django import app
@@ -15,6 +16,8 @@ from datasources.connections.failures import Code
 from datasources.connections.models import ConnectionTest
 from datasources.jobs import count_workers
 from datasources.models import DataSource
+from datasources.querysets import OVERDUE_AFTER
+from datasources.schemas.models import SchemaRefresh
 
 # What procrastinate calls the states of a job; one that has succeeded is deleted.
 STATES = {"todo": "waiting", "doing": "running", "failed": "failed"}
@@ -59,12 +62,30 @@ def connection_tests() -> Metric:
 
 
 def schema_refreshes() -> Iterator[Metric]:
-    """Say how late the schedule is that reads schemas; it looks every 10 seconds."""
-    data_sources = DataSource.objects
-    due_since = data_sources.due_for_refresh().aggregate(at=Min("schema_next_refresh_at"))["at"]
-    lag = timedelta() if due_since is None else timezone.now() - due_since
-    help_text = "How long the refresh of a schema that is due for longest has been due."
-    yield GaugeMetricFamily("rivergen_schema_refresh_lag_seconds", help_text, lag.total_seconds())
-    help_text = "Data sources whose schema should have been read more than 5 minutes ago."
-    count = data_sources.overdue_for_refresh().count()
+    """Say how late schemas are read, be it that the schedule or that the workers do not keep up."""
+    now = timezone.now()
+    waiting = [
+        waits(DataSource.objects.due_for_refresh(), "schema_next_refresh_at", now),
+        waits(SchemaRefresh.objects.waiting(), "requested_at", now),
+    ]
+    help_text = "How long the schema that waits to be read for longest has waited."
+    lag = max(one.longest for one in waiting).total_seconds()
+    yield GaugeMetricFamily("rivergen_schema_refresh_lag_seconds", help_text, lag)
+    help_text = "Data sources whose schema has waited to be read for more than 5 minutes."
+    count = sum(one.overdue for one in waiting)
     yield GaugeMetricFamily("rivergen_schema_refreshes_overdue", help_text, count)
+
+
+class Waiting(NamedTuple):
+    """How long the one that waits for longest has waited, and how many do so for too long."""
+
+    longest: timedelta
+    overdue: int
+
+
+def waits(rows: QuerySet[Any], since: str, now: datetime) -> Waiting:
+    """Read how long rows wait that have waited since the time in a column."""
+    is_overdue = Q((f"{since}__lte", now - OVERDUE_AFTER))
+    found = rows.aggregate(since=Min(since), overdue=Count("pk", filter=is_overdue))
+    longest = timedelta() if found["since"] is None else now - found["since"]
+    return Waiting(longest, found["overdue"])

@@ -103,10 +103,27 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         )
 
     def overdue_for_refresh(self) -> Self:
-        """Restrict to those that are due for longer than a schedule that keeps up leaves them."""
-        return self.due_for_refresh().filter(
-            schema_next_refresh_at__lte=timezone.now() - OVERDUE_AFTER
+        """Restrict to those that have waited for longer than a schedule that keeps up leaves them.
+
+        That is to be enqueued, or then for a worker to reach the source. Annotates `waits_since`;
+        the longest come first.
+        """
+        latest = timezone.now() - OVERDUE_AFTER
+        pks = self.model.objects.order_by().values("pk")
+        is_refreshing = models.Q(schema_status=self.model.SchemaStatus.REFRESHING)
+        due = pks.filter(~is_refreshing, schema_next_refresh_at__lte=latest)
+        enqueued = pks.filter(
+            schema_refresh__finished_at=None,
+            schema_refresh__tables_total=None,
+            schema_refresh__requested_at__lte=latest,
         )
+        waits_since = models.Case(
+            models.When(is_refreshing, then="schema_refresh__requested_at"),
+            default="schema_next_refresh_at",
+        )
+        # As a union, each is found by its index; as one condition, neither would be.
+        overdue = self.filter(pk__in=due.union(enqueued))
+        return overdue.annotate(waits_since=waits_since).order_by("waits_since")
 
     def record_schema(self, **columns: Any) -> int:
         """Store what became of reading the schema; an observation, as with `record_test`.

@@ -46,7 +46,7 @@ class OrganizationFilter(admin.RelatedFieldListFilter):
 
 
 class OverdueFilter(admin.SimpleListFilter):
-    """Whose schema should have been read some time ago."""
+    """Whose schema has waited to be read for some time."""
 
     title = "schema refresh"
     parameter_name = "refresh"

@@ -681,6 +681,17 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "indexes": [
+                    models.Index(
+                        models.F("requested_at"),
+                        condition=models.Q(
+                            ("finished_at__isnull", True), ("tables_total__isnull", True)
+                        ),
+                        name="schema_refresh_waiting",
+                    )
+                ],
+            },
         ),
         migrations.AddIndex(
             model_name="datasource",

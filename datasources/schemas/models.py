@@ -212,6 +212,10 @@ class SchemaRefreshQuerySet(models.QuerySet["SchemaRefresh"]):
         """Restrict to those that have not ended."""
         return self.filter(finished_at=None)
 
+    def waiting(self) -> Self:
+        """Restrict to those of which no worker has reached the source yet."""
+        return self.running().filter(tables_total=None)
+
     def lost(self) -> Self:
         """Restrict to those that nobody runs, or will: both come and end with their jobs."""
         jobs = ProcrastinateJob.objects.filter(
@@ -225,14 +229,15 @@ class SchemaRefreshQuerySet(models.QuerySet["SchemaRefresh"]):
     ) -> list["SchemaRefresh"]:
         """Store that these are to be refreshed; they are locked, and not being refreshed.
 
-        `user` is None if the schedule asks.
+        `user` is None if the schedule asks, which it does as of the time that one is due: it may
+        itself be late.
         """
         now = timezone.now()
         refreshes: Any = [
             SchemaRefresh(
                 data_source=data_source,
                 version=data_source.version,
-                requested_at=now,
+                requested_at=now if user else min(data_source.schema_next_refresh_at or now, now),
                 requested_by=user,
             )
             for data_source in data_sources
@@ -277,6 +282,16 @@ class SchemaRefresh(models.Model):
     failures = models.IntegerField(default=0, help_text="In a row.")
 
     objects = SchemaRefreshQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # How long they wait, however many have ended.
+            models.Index(
+                "requested_at",
+                condition=models.Q(finished_at__isnull=True, tables_total__isnull=True),
+                name="schema_refresh_waiting",
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.refresh_id)

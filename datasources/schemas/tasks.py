@@ -74,7 +74,7 @@ def enqueue_due() -> int:
             due = DataSource.objects.due_for_refresh()
             # As for a change: nobody can change, start or delete them meanwhile.
             locked = due.select_for_update(skip_locked=True, no_key=True, of=("self",))
-            locked = locked.only("organization_id", "version")
+            locked = locked.only("organization_id", "version", "schema_next_refresh_at")
             data_sources = [*locked[:ENQUEUED_AT_ONCE]]
             if not data_sources:
                 return number_by_organization.total()

@@ -12,6 +12,8 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.connections.models import ConnectionTest
 from datasources.models import DataSource
+from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.tasks import enqueue_due
 from datasources.testing import DataSourceTestCase
 from rivergen.tests.test_metrics import read
 
@@ -44,10 +46,10 @@ class MetricsTests(DataSourceTestCase):
             columns |= {"finished_at": timezone.now(), "outcome": {"code": code}}
         ConnectionTest.objects.filter(pk=test.pk).update(**columns)
 
-    def schedule(self, name: str, late: timedelta, status: str = "ready") -> None:
+    def schedule(self, name: str, late: timedelta) -> None:
         data_source = DataSource.objects.create(workspace=self.workspace, name=name, type="csv")
         DataSource.objects.filter(pk=data_source.pk).record_schema(
-            schema_status=status, schema_next_refresh_at=timezone.now() - late
+            schema_next_refresh_at=timezone.now() - late
         )
 
     def test_counts_jobs_by_task_and_state(self):
@@ -83,10 +85,24 @@ class MetricsTests(DataSourceTestCase):
         self.schedule("in time", -timedelta(hours=1))
         self.schedule("just due", timedelta(minutes=4))
         self.schedule("late", timedelta(minutes=10))
-        self.schedule("being read", timedelta(hours=1), "refreshing")
+        for is_enqueued in (False, True):
+            with self.subTest(is_enqueued=is_enqueued):
+                metrics = self.scrape()
+                self.assertEqual(metrics["rivergen_schema_refreshes_overdue"], 1)
+                lag = metrics["rivergen_schema_refresh_lag_seconds"]
+                self.assertAlmostEqual(lag, 600, delta=60)
+                self.assertEqual(enqueue_due(), 0 if is_enqueued else 2)
+        [asked_for] = SchemaRefresh.objects.start([self.data_source])
+        hour_ago = timezone.now() - timedelta(hours=1)
+        SchemaRefresh.objects.filter(pk=asked_for.pk).update(requested_at=hour_ago)
         metrics = self.scrape()
-        self.assertEqual(metrics["rivergen_schema_refreshes_overdue"], 1)
-        self.assertAlmostEqual(metrics["rivergen_schema_refresh_lag_seconds"], 600, delta=60)
+        self.assertEqual(metrics["rivergen_schema_refreshes_overdue"], 2)
+        self.assertAlmostEqual(metrics["rivergen_schema_refresh_lag_seconds"], 3600, delta=60)
+        for refresh in SchemaRefresh.objects.all():
+            refresh.advance(0, 5)
+        metrics = self.scrape()
+        self.assertEqual(metrics["rivergen_schema_refreshes_overdue"], 0)
+        self.assertEqual(metrics["rivergen_schema_refresh_lag_seconds"], 0)
 
     def test_counts_workers_that_are_alive(self):
         for lanes, age, expected in (

@@ -240,6 +240,16 @@ class ScheduleTests(DataSourceTestCase):
         [(arguments, _)] = self.jobs()
         self.assertEqual(response.json()["data"]["refresh_id"], arguments["refresh_id"])
 
+    def test_the_schedule_asks_as_of_when_it_is_due_and_a_user_now(self):
+        due = self.patch(**ON)
+        self.pass_time(3600)
+        enqueue_due()
+        self.assertEqual(SchemaRefresh.objects.get().requested_at, due)
+        refresh(self.data_source, ORDERS)
+        now = self.pass_time(2 * self.data_source.schema_refresh_interval)
+        self.call("post", f"{self.path}/schema/refresh", user=self.editor)
+        self.assertEqual(SchemaRefresh.objects.get().requested_at, now)
+
     def test_whoever_has_fewer_comes_first(self):
         for number in range(3):
             body = {"name": f"New {number}", "type": "csv", "file_path": "a.csv", **ON}
@@ -259,3 +269,10 @@ class ScheduleTests(DataSourceTestCase):
             cursor.execute("SET LOCAL enable_seqscan = off")
             plan = DataSource.objects.due_for_refresh().explain()
         self.assertIn("data_source_due_for_refresh", plan)
+
+    def test_finds_what_waits_by_the_indexes(self):
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            plan = DataSource.objects.overdue_for_refresh().explain()
+        self.assertIn("data_source_due_for_refresh", plan)
+        self.assertIn("schema_refresh_waiting", plan)
