@@ -110,6 +110,17 @@ class ListTests(DataSourceTestCase):
                 [found] = response.json()["results"]
                 self.assertEqual(found["text"], text)
 
+    def test_workspaces_are_found_by_those_who_may_see_them(self):
+        staff = User.objects.create_user("sam", is_staff=True)
+        may = ("view_datasource", "add_datasource")
+        staff.user_permissions.set(Permission.objects.filter(codename__in=may))
+        self.client.force_login(staff)
+        field = "app_label=datasources&model_name=datasource&field_name=workspace"
+        found = f"/admin/autocomplete/?{field}"
+        self.assertEqual(self.client.get(found).status_code, 403)
+        staff.user_permissions.add(Permission.objects.get(codename="view_workspace"))
+        self.assertEqual(self.client.get(found).status_code, 200)
+
     def test_opens_with_as_many_queries_however_many_there_are(self):
         # The session, its user, how many there are, and a page of them.
         pages = {
