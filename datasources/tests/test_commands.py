@@ -120,15 +120,30 @@ class DemoTests(TestCase):
 
 
 class HelpTests(SimpleTestCase):
+    def setUp(self) -> None:
+        apps = get_commands()
+        ours = [name for name, app in apps.items() if app in OUR_APPS]
+        self.assertIn("create_organization", ours)
+        self.commands = {name: load_command_class(apps[name], name) for name in ours}
+
     def test_every_command_says_what_it_does_and_is_in_README(self):
         readme = (settings.BASE_DIR / "README.md").read_text()
-        ours = [name for name, app in get_commands().items() if app in OUR_APPS]
-        self.assertIn("create_organization", ours)
-        for name in ours:
+        for name, command in self.commands.items():
             with self.subTest(name):
-                command = load_command_class(get_commands()[name], name)
                 self.assertGreater(len(command.help.split()), 7)
                 self.assertRegex(readme, rf"[|,] `{name}[ `]")
+
+    def test_every_argument_says_what_it_is_for(self):
+        for name, command in self.commands.items():
+            with self.subTest(name):
+                parser = command.create_parser("manage.py", name)
+                self.assertIn(f"usage: manage.py {name} ", parser.format_help())
+                silent = [action.dest for action in parser._actions if not action.help]
+                self.assertEqual(silent, [])
+
+    def test_the_worker_says_what_it_is_set_by(self):
+        parser = self.commands["worker"].create_parser("manage.py", "worker")
+        self.assertIn("WORKER_CONCURRENCY", parser.format_help())
 
 
 class GenerateKeyTests(SimpleTestCase):

@@ -18,7 +18,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("role", metavar="ROLE")
+        parser.add_argument("role", metavar="ROLE", help="as whom the web signs in to PostgreSQL")
         parser.add_argument(
             "--remove", action="store_true", help="take all of it back, from this role"
         )

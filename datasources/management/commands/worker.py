@@ -31,7 +31,8 @@ class Command(BaseCommand):
     help = (
         "Test connections, and do whatever else touches a data source. Start as many as you like, "
         "on any machines that reach the database and the sources; stop them with SIGTERM or "
-        "Ctrl-C. They wait for a database that is away."
+        "Ctrl-C. They wait for a database that is away. Each runs as many jobs at a time as "
+        "WORKER_CONCURRENCY in its environment says."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

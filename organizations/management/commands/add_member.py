@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("organization", metavar="SLUG", help="the organization's short name")
-        parser.add_argument("username")
+        parser.add_argument("username", help="who is let in")
         parser.add_argument(
             "role",
             choices=Role.values,
