@@ -24,7 +24,8 @@ from rivergen.exceptions import Conflict
 AT_ONCE = 25
 POLL_SECONDS = 0.2
 NO_WORKER = "No worker is there to do it. Start one: python manage.py worker"
-GONE = "It was deleted, or done once more, meanwhile."
+STOPPED = "Stopped. What was started goes on."
+TITLES = ("ID", "ORGANIZATION", "NAME", "TYPE", "RESULT", "")
 
 
 class Result(NamedTuple):
@@ -34,9 +35,12 @@ class Result(NamedTuple):
     message: str
 
     @property
-    def ok(self) -> bool:
-        """Whether it ended well."""
-        return self.code == Code.OK
+    def has_failed(self) -> bool:
+        """Whether it ended badly; nobody's fault is what is gone."""
+        return self.code != Code.OK and self != GONE
+
+
+GONE = Result("GONE", "It was deleted, or done once more, meanwhile.")
 
 
 class ManyDataSourcesCommand(BaseCommand):
@@ -75,7 +79,6 @@ class ManyDataSourcesCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         ids = [*selected(options).order_by("organization", "name").values_list("pk", flat=True)]
-        titles = ("ID", "ORGANIZATION", "NAME", "TYPE", "RESULT", "")
         rows: dict[int, tuple[Any, ...]] = {}
         failures = 0
         try:
@@ -84,12 +87,12 @@ class ManyDataSourcesCommand(BaseCommand):
                 for data_source, result in self.work_through(ids):
                     names = (data_source.organization.slug, data_source.name, data_source.type)
                     rows[data_source.pk] = (data_source.pk, *names, result.code, result.message)
-                    failures += not result.ok
+                    failures += result.has_failed
                     progress.update()
         except KeyboardInterrupt:
-            raise CommandError("Stopped. What was started goes on.") from None
+            raise CommandError(STOPPED) from None
         if rows:
-            for line in lines_of([titles, *(rows[pk] for pk in ids if pk in rows)]):
+            for line in lines_of([TITLES, *(rows[pk] for pk in ids if pk in rows)]):
                 self.stdout.write(line)
         if failures:
             raise CommandError(f"{self.failed}: {failures} of {len(rows)} data sources.")
@@ -117,7 +120,7 @@ class ManyDataSourcesCommand(BaseCommand):
             ended = waiting.keys() - self.running(waiting.keys())
             results = self.results(ended)
             for key in ended:
-                yield waiting.pop(key), results.get(key, Result("GONE", GONE))
+                yield waiting.pop(key), results.get(key, GONE)
             if not ended:
                 if not has_worker():
                     raise CommandError(NO_WORKER)

@@ -151,7 +151,7 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
             mock.patch.object(many, "has_worker", return_value=True),
         ):
             _, error = self.manage("test_data_sources")
-        self.assertEqual(error, "Stopped. What was started goes on.")
+        self.assertEqual(error, many.STOPPED)
 
     def test_what_is_deleted_meanwhile_is_no_failure_of_the_command(self):
         def delete(seconds):
@@ -161,8 +161,9 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
             mock.patch("time.sleep", side_effect=delete),
             mock.patch.object(many, "has_worker", return_value=True),
         ):
-            output, _ = self.manage("test_data_sources")
+            output, error = self.manage("test_data_sources")
         self.assertIn("GONE", output)
+        self.assertIsNone(error)
 
 
 class TableTests(SimpleTestCase):
