@@ -91,9 +91,11 @@ class ManyDataSourcesCommand(BaseCommand):
                     progress.update()
         except KeyboardInterrupt:
             raise CommandError(STOPPED) from None
-        if rows:
-            for line in lines_of([TITLES, *(rows[pk] for pk in ids if pk in rows)]):
-                self.stdout.write(line)
+        finally:
+            # Of what is done, too, if the rest cannot be.
+            if rows:
+                for line in lines_of([TITLES, *(rows[pk] for pk in ids if pk in rows)]):
+                    self.stdout.write(line)
         if failures:
             raise CommandError(f"{self.failed}: {failures} of {len(rows)} data sources.")
         self.stdout.write(f"{self.failed}: none of {len(rows)} data sources.")

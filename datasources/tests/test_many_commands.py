@@ -153,6 +153,21 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
             _, error = self.manage("test_data_sources")
         self.assertEqual(error, many.STOPPED)
 
+    def test_what_is_done_is_printed_whatever_comes_then(self):
+        other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
+        self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
+        self.data_source.apply_changes({"host": "moved.example.com"}, user=self.editor)
+        for has_worker, error in ((False, many.NO_WORKER), (True, many.STOPPED)):
+            with (
+                self.subTest(error),
+                mock.patch("time.sleep", side_effect=KeyboardInterrupt),
+                mock.patch.object(many, "has_worker", return_value=has_worker),
+            ):
+                output, told = self.manage("test_data_sources")
+                self.assertEqual(told, error)
+                self.assertIn("CREDENTIALS_UNCONFIRMED", output)
+                self.assertNotIn(other.name, output)
+
     def test_what_is_deleted_meanwhile_is_no_failure_of_the_command(self):
         def delete(seconds):
             self.data_source.delete()
