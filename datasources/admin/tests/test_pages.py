@@ -11,6 +11,7 @@ from datasources.admin.history import Difference, differences
 from datasources.connections.models import ConnectionTest, configuration_of
 from datasources.connections.outcome import no_outcome
 from datasources.models import DataSource
+from datasources.schemas.tasks import enqueue_due
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import ADMIN_PAGES, DataSourceTestCase, admin_client
 from organizations.testing import sql
@@ -186,6 +187,10 @@ class OverviewTests(PageTestCase):
         self.assertEqual(context["tests_chart"]["highest"], 4)
         self.assertContains(response, 'class="chart"', count=2)
         self.assertContains(response, "due 2")
+        enqueue_due()
+        response = self.get(OVERVIEW)
+        self.assertEqual(response.context["overdue_count"], 2)
+        self.assertContains(response, "due 2", count=2)
 
     def test_takes_as_many_queries_however_many_there_are(self):
         with self.statements() as captured:
