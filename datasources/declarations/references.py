@@ -10,7 +10,14 @@ REFERENCE = re.compile(r"\$\{(?P<kind>env|file):(?P<name>[^${}\0]+)\}")
 HOW = "Say where it is: ${env:NAME}, or ${file:path} below SECRETS_ROOT."
 HOW_REMOTE = "Say where it is: ${file:path} below the organization's folder in SECRETS_ROOT."
 # They are the service's own, and not for whoever a data source leads to.
-OWN_VARIABLES = ("DATABASE_URL", "ENCRYPTION_KEYS", "SECRET_KEY")
+OWN_VARIABLES = (
+    "DATABASE_REPLICA_URL",
+    "DATABASE_URL",
+    "ENCRYPTION_KEYS",
+    "METRICS_TOKEN",
+    "PGPASSWORD",  # which libpq takes where those URLs have none
+    "SECRET_KEY",
+)
 OWN_PREFIX = "AWS_"
 FILE_BYTES_MAX = 65_536
 
