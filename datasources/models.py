@@ -139,6 +139,7 @@ class DataSource(models.Model):
 
     role: str  # set by `for_user`
     requires_if_match: bool  # set by `with_policy`
+    name_key: str  # set by `named`
 
     organization = models.ForeignKey(
         Organization,

@@ -1,6 +1,6 @@
 """Many data sources at once: every rule about more than one row."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
@@ -8,11 +8,12 @@ from operator import or_
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from django.db import models, transaction
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from datasources.history import DataSourceRevision
 from organizations.models import User
-from rivergen.lookups import AnyOf
+from rivergen.lookups import AnyOf, AnyOfPairs
 
 if TYPE_CHECKING:
     from datasources.models import DataSource
@@ -54,6 +55,15 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         as large as others.
         """
         return self.filter(AnyOf(models.F("organization_id"), [*ids]))
+
+    def named(self, names: Collection[tuple[int, str]]) -> Self:
+        """Restrict to these names, each in a workspace: pairs of its id and `lower_case` of a name.
+
+        `name_key` is that of each.
+        """
+        return self.annotate(name_key=Lower("name")).filter(
+            AnyOfPairs("workspace_id", "name_key", pairs=names)
+        )
 
     def for_update(self) -> Self:
         """Lock the rows until the transaction ends, for `apply_changes(…, is_locked=True)`.

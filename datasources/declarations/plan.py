@@ -2,31 +2,38 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import models, transaction
 from rest_framework.serializers import Serializer
 
+from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.serializers import CredentialsUpdateSerializer
 from datasources.declarations.problems import Path, name_of
 from datasources.declarations.reading import Declaration, Declarations
 from datasources.history import Changes, is_same_json
 from datasources.models import DataSource
+from datasources.querysets import DataSourceQuerySet
 from datasources.serializers import DataSourceCreateSerializer, DataSourceUpdateSerializer
 from organizations.models import Organization, Role, User, Workspace
 from rivergen.exceptions import Conflict
+from rivergen.lookups import AnyOf, lower_case
 
 CREATE, CHANGE, DELETE, KEEP = "create", "change", "delete", "keep"
 KINDS = (CREATE, CHANGE, DELETE, KEEP)
 SIGNS = {CREATE: "+", CHANGE: "~", DELETE: "-"}
 
 Key = tuple[int, str]
-"""The id of a workspace, and a name in lower case."""
+"""The id of a workspace, and a name in lower case: names differ by more than case."""
+Secrets = dict[str, Any]
+"""The secrets of a data source, by field."""
 Valid = tuple[dict[str, Any], dict[str, Any]]
 """Fields and credentials."""
+# Stands for a secret that cannot be used as it is, and equals none.
+UNUSABLE = object()
 
 
 @dataclass
@@ -92,45 +99,57 @@ class Applier:
         self.declarations.resolve_secrets(self.resolve)
         with transaction.atomic():
             Organization.objects.lock(self.organization.pk)
-            stored = self._stored()
-            declared = self._find(stored)
+            # Before others are, so that all of them are locked in one order.
+            there = self._lock_all() if prune else []
+            declared = self._find()
             self.declarations.raise_problems()
             valid = [(one, found, self._validate(one, found)) for one, found in declared]
             self.declarations.raise_problems()
             plan = Plan()
             if prune:  # first, so that the names are free
                 kept = {found.pk for _, found in declared}
-                plan.steps += [self._delete(one) for one in stored.values() if one.pk not in kept]
-            plan.steps += [self._write(*one) for one in valid]
+                plan.steps += self._delete([one for one in there if one.pk not in kept])
+            entering = [found for _, found, (_, entered) in valid if has_secret(entered)]
+            opened = open_secrets(entering)
+            plan.steps += [self._write(*one, opened.get(one[1].pk, {})) for one in valid]
             transaction.set_rollback(dry_run)
         return plan
 
-    def _stored(self) -> dict[Key, DataSource]:
-        """Give what there is, locked, by workspace and name."""
-        data_sources = DataSource.objects.for_update().select_related("workspace").order_by("pk")
-        return {
-            key_of(data_source.workspace, data_source.name): data_source
-            for data_source in data_sources.filter(organization=self.organization)
-        }
+    def _lock_all(self) -> list[DataSource]:
+        """Give what there is, locked, with what is said of one that is deleted."""
+        data_sources = self._locked().filter(organization=self.organization)
+        return [*data_sources.only("name", "type", "workspace__name")]
 
-    def _find(self, stored: dict[Key, DataSource]) -> list[tuple[Declaration, DataSource]]:
+    def _stored(self, keys: Collection[Key]) -> dict[Key, DataSource]:
+        """Give what there is of these, locked, by workspace and name."""
+        return {(one.workspace_id, one.name_key): one for one in self._locked().named(keys)}
+
+    def _locked(self) -> DataSourceQuerySet:
+        return DataSource.objects.for_update().select_related("workspace").order_by("pk")
+
+    def _find(self) -> list[tuple[Declaration, DataSource]]:
         """Give each declaration with the data source that it is about, a new one if need be."""
         workspaces = {one.name: one for one in self.organization.workspaces.all()}
         default = next(iter(workspaces.values()))
-        found: dict[Key, tuple[Declaration, DataSource]] = {}
-        for one in self.declarations.all:
+        placed: dict[Key, tuple[Declaration, Workspace]] = {}
+        names = lower_case([one.name for one in self.declarations.all])
+        for one, name in zip(self.declarations.all, names, strict=True):
             workspace = default if one.workspace is None else workspaces.get(one.workspace)
             if workspace is None:
-                names = ", ".join(workspaces)
-                message = f"The organization has no such workspace; it has: {names}."
+                there = ", ".join(workspaces)
+                message = f"The organization has no such workspace; it has: {there}."
                 self.declarations.add_problem((*one.path, "workspace"), message)
                 continue
-            key = key_of(workspace, one.name)
-            if key in found:
-                message = f"It is declared twice: see {name_of(found[key][0].path)}."
+            key = workspace.pk, name
+            if key in placed:
+                message = f"It is declared twice: see {name_of(placed[key][0].path)}."
                 self.declarations.add_problem((*one.path, "name"), message)
-            found[key] = one, stored.get(key) or DataSource(workspace=workspace)
-        return [*found.values()]
+            placed[key] = one, workspace
+        stored = self._stored(placed)
+        return [
+            (one, stored.get(key) or DataSource(workspace=workspace))
+            for key, (one, workspace) in placed.items()
+        ]
 
     def _validate(self, declaration: Declaration, data_source: DataSource) -> Valid:
         """Give the valid fields and credentials; note what is wrong with them."""
@@ -164,13 +183,18 @@ class Applier:
             self.declarations.add_problem((*path, name), sentences(messages))
         return {}
 
-    def _delete(self, data_source: DataSource) -> Step:
-        step = step_of(DELETE, data_source, {})
-        data_source.delete()
-        return step
+    def _delete(self, data_sources: list[DataSource]) -> list[Step]:
+        ids = [data_source.pk for data_source in data_sources]
+        DataSource.objects.filter(AnyOf(models.F("pk"), ids)).only("pk").delete()
+        return [step_of(DELETE, data_source, {}) for data_source in data_sources]
 
-    def _write(self, declaration: Declaration, data_source: DataSource, valid: Valid) -> Step:
-        """Create or change it. Raises DeclarationError for what only the database can say."""
+    def _write(
+        self, declaration: Declaration, data_source: DataSource, valid: Valid, secrets: Secrets
+    ) -> Step:
+        """Create or change it, whose stored secrets are given if any are entered.
+
+        Raises DeclarationError for what only the database can say.
+        """
         fields, credentials = valid
         try:
             if data_source.pk is None:
@@ -184,7 +208,10 @@ class Applier:
             changes = data_source.apply_changes(
                 anew, user=self.user, **self.recorded, is_locked=True
             )
-            entered = differing(data_source, credentials)
+            if has_secret(changes):  # which followed to where it was moved, or did not
+                secrets = secrets_of(data_source)
+            stored = {**secrets, "username": data_source.username}
+            entered = {name: text for name, text in credentials.items() if text != stored.get(name)}
             changes |= self._enter(data_source, entered)
         except ValidationError as error:
             self.declarations.add_problem(declaration.path, sentences(error.messages))
@@ -204,23 +231,32 @@ class Applier:
         )
 
 
-def key_of(workspace: Workspace, name: str) -> Key:
-    """Give what a data source is known by: names differ by more than case."""
-    return workspace.pk, name.lower()
-
-
 def step_of(kind: str, data_source: DataSource, changes: Changes) -> Step:
     """Give the step of a data source."""
     return Step(kind, data_source.workspace.name, data_source.name, data_source.type, changes)
 
 
-def differing(data_source: DataSource, credentials: dict[str, Any]) -> dict[str, Any]:
-    """Give the credentials that are not stored as they are, or wait to be confirmed."""
+def has_secret(fields: Collection[str]) -> bool:
+    """Whether any of these fields is a secret."""
+    return any(field in SECRET_FIELDS for field in fields)
+
+
+def open_secrets(data_sources: list[DataSource]) -> dict[int, Secrets]:
+    """Give the stored secrets of each, by its id; all are fetched at once."""
+    data_sources = [data_source for data_source in data_sources if data_source.pk is not None]
+    models.prefetch_related_objects(data_sources, "credentials")
+    opened = {data_source.pk: secrets_of(data_source) for data_source in data_sources}
+    for data_source in data_sources:
+        data_source.refresh_from_db(fields=["credentials"])  # forgets them, as they will change
+    return opened
+
+
+def secrets_of(data_source: DataSource) -> Secrets:
+    """Give the stored secrets; if any of them waits or cannot be opened, none is usable."""
     try:
-        stored = {**data_source.credentials.open(), "username": data_source.username}
+        return {**data_source.credentials.open()}
     except Conflict:
-        stored = {"username": data_source.username}
-    return {name: text for name, text in credentials.items() if text != stored.get(name)}
+        return {credential.field: UNUSABLE for credential in data_source.credentials.all()}
 
 
 def sentences(messages: Any) -> str:

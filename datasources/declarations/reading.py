@@ -13,6 +13,7 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FI
 from datasources.declarations.problems import DeclarationError, Path, Problem
 from datasources.declarations.text import Document
 from datasources.models import UPDATABLE_FIELDS
+from datasources.validators import validate_name
 from rivergen.serializers import unknown_names
 
 FILE_KEYS = ("organization", "data_sources")
@@ -88,8 +89,12 @@ class Declarations:
             return
         self._check_keys(entry, path, KEYS)
         name, workspace = entry.get("name"), entry.get("workspace")
-        if not isinstance(name, str) or not name.strip():
-            self.add_problem((*path, "name"), "Must be a text.")
+        try:
+            if not isinstance(name, str):
+                raise ValidationError("Must be a text.")
+            validate_name(name)  # before the database is asked for it
+        except ValidationError as error:
+            self.add_problem((*path, "name"), str(error.message))
             return
         if workspace is not None and not isinstance(workspace, str):
             self.add_problem((*path, "workspace"), "Must be the name of a workspace.")

@@ -100,6 +100,10 @@ class PlanTests(DataSourceTestCase):
         found = DataSource.objects.search("needle").order_by()
         self.assertIn("data_source_search", found.explain())
 
+    def test_finds_those_that_are_named_by_their_names(self):
+        names = [(self.workspace.pk, f"orders {number}") for number in range(5)]
+        self.assertIn("data_source_name_unique", DataSource.objects.named(names).explain())
+
     def test_a_later_page_starts_where_the_last_one_ended(self):
         for query in ("", "ordering=-updated_at"):
             page = self.call("get", f"/data-sources?{query}", user=self.viewer).json()

@@ -12,8 +12,10 @@ from django.core.management import CommandError, call_command
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
 from organizations.models import Workspace
+from organizations.testing import sql
 
 SECRETS = {"SHOP_PASSWORD": "hunter2", "OTHER_PASSWORD": "hunter3"}
+CREDENTIALS = '"datasources_credential"'
 NEW = """
 - name: Lake
   type: parquet
@@ -45,6 +47,19 @@ class ApplyTestCase(DataSourceTestCase):
     def everything(self) -> list[Any]:
         models: Any = (DataSource, DataSourceRevision)
         return [[*model._default_manager.order_by("pk").values()] for model in models]
+
+    def make_many(self, prefix: str, count: int) -> None:
+        """Create sources named by a letter and a number, each with a secret."""
+        for number in range(count):
+            data_source = DataSource.objects.create(
+                workspace=self.workspace, name=f"{prefix}{number}", type="mysql", port=3306
+            )
+            data_source.set_credentials({"password": "hunter2"}, user=None)
+
+    def statements_of(self, entries: str, *arguments: str) -> list[str]:
+        with self.statements() as captured:
+            self.apply_entries(entries, *arguments)
+        return sql(captured)
 
     def current(self) -> DataSource:
         return DataSource.objects.get(pk=self.data_source.pk)
@@ -138,6 +153,42 @@ class ApplyTests(ApplyTestCase):
         self.assertIn("- Default/Production PostgreSQL (postgresql)\n", output)
         self.assertEqual([one.name for one in DataSource.objects.all()], ["Lake"])
 
+    def test_reads_as_often_for_many_as_for_one(self) -> None:
+        entry = "- name: a{}\n  port: 3306\n  credentials: {{password: '${{env:SHOP_PASSWORD}}'}}\n"
+        self.make_many("a", 3)
+        one = self.statements_of(entry.format(0))
+        self.make_many("b", 3)
+        many = self.statements_of("".join(map(entry.format, range(3))))
+        self.assertEqual(len(many), len(one), many)
+        self.assertEqual(sum(CREDENTIALS in statement for statement in many), 1)
+        without = self.statements_of("- name: a0\n  credentials: {username: null}\n")
+        self.assertFalse([statement for statement in without if CREDENTIALS in statement])
+
+    def test_deletes_many_by_as_few_statements_as_one(self) -> None:
+        counts = []
+        for number in (1, 4):
+            self.apply_entries(NEW, "--prune")
+            self.make_many("a", number)
+            statements = self.statements_of(NEW, "--prune")
+            counts.append(len(statements))
+            self.assertEqual(DataSource.objects.get().name, "Lake")
+        self.assertEqual(counts[0], counts[1], statements)
+
+    def test_tells_names_apart_as_the_database_does(self) -> None:
+        for stored, declared in (("ΟΔΟΣ", "οδος"), ("ΟΔΟΣ", "οδοσ"), ("İ", "i"), ("ẞ", "ß")):
+            with self.subTest(f"{stored}, {declared}"):
+                DataSource.objects.all().delete()
+                DataSource.objects.create(workspace=self.workspace, name=stored, type="csv")
+                is_same = DataSource(workspace=self.workspace).is_name_taken(declared)
+                output = self.apply_entries(f"- name: {declared}\n  type: csv\n")
+                self.assertIn(f"Created: {int(not is_same)};", output)
+                twice = f"- name: {declared}\n  type: csv\n- name: {stored}\n  type: csv\n"
+                if is_same:
+                    with self.assertRaisesMessage(CommandError, "declared twice"):
+                        self.apply_entries(twice)
+                else:
+                    self.assertIn("left as they are: 2", self.apply_entries(twice))
+
     def test_deletes_nothing_of_others(self) -> None:
         theirs = self.globex.workspaces.get()
         DataSource.objects.create(workspace=theirs, name="Theirs", type="csv")
@@ -167,6 +218,19 @@ class ApplyTests(ApplyTestCase):
         self.assertEqual(self.current().credentials_status, "unconfirmed")
         self.apply_entries(f"{entry}  credentials: {{password: '${{env:SHOP_PASSWORD}}'}}\n")
         self.assertEqual(self.current().credentials_status, "set")
+
+    def test_secrets_that_wait_are_entered_anew_or_cleared(self) -> None:
+        self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
+        self.data_source.apply_changes({"host": "a.example.com"}, user=self.editor)
+        entry = "- name: Production PostgreSQL\n  credentials: {password: "
+        self.apply_entries(f"{entry}'${{env:SHOP_PASSWORD}}'}}\n")
+        self.assertEqual(self.current().credentials_status, "set")
+        self.apply_entries(f"{entry}'${{env:SHOP_PASSWORD}}'}}\n  host: moved.example.com\n")
+        self.assertEqual(self.current().credentials_status, "set")
+        self.data_source.apply_changes({"host": "b.example.com"}, user=self.editor)
+        self.assertEqual(self.current().credentials_status, "unconfirmed")
+        self.apply_entries(f"{entry}null}}\n")
+        self.assertEqual(self.current().credentials_status, "unset")
 
     def test_a_new_one_has_its_secrets_at_once(self) -> None:
         self.apply_entries(
@@ -236,6 +300,8 @@ class ApplyTests(ApplyTestCase):
             ("- name: 5\n", "Must be a text"),
             ("- type: csv\n", "Must be a text"),
             ("- just text\n", "Must have a name"),
+            ("- name: ' '\n", "may not be blank"),
+            ('- name: "a\\0b"\n', "Null characters"),
         ):
             with self.subTest(entries), self.assertRaises(CommandError) as caught:
                 self.apply_entries(entries)

@@ -41,7 +41,7 @@ def variables_of_settings() -> set[str]:
     tree = ast.parse((settings.BASE_DIR / "rivergen" / "settings.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return {
-        argument.value
+        str(argument.value)
         for call in calls
         if re.fullmatch(r"os\.environ\.get|read_\w+", ast.unparse(call.func))
         for argument in call.args
