@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from datasources.connections.connectors.base import one_line
 from datasources.declarations.text import write_yaml
 from datasources.models import UPDATABLE_FIELDS, DataSource
 from organizations.models import Organization
@@ -17,7 +18,7 @@ ROWS_AT_ONCE = 500
 
 def export(organization: Organization) -> Iterator[str]:
     """Give the file, a part for each data source."""
-    yield HEAD.format(name=" ".join(organization.name.split()))
+    yield HEAD.format(name=one_line(organization.name))
     yield write_yaml({"organization": organization.slug})
     data_sources = organization.data_sources.select_related("workspace").order_by(
         "workspace_id", "name", "id"

@@ -15,6 +15,21 @@ from organizations.models import Workspace
 from organizations.testing import sql
 
 SECRETS = {"SHOP_PASSWORD": "hunter2", "OTHER_PASSWORD": "hunter3"}
+# Some have what YAML takes nowhere, be it in a comment, and some what ends one.
+NAUGHTY_NAMES = (
+    *(
+        "\x01",
+        "\x07 bell",
+        "a\x1b[31m",
+        "\x7f",
+        "\x80",
+        "\ufffe",
+        "\uffff",
+        "\U000e0001",
+        "\U0010ffff",
+    ),
+    *("a\nb: [", "\r- c", "a\x85b", "\u2028", "\ufeff", "{name}", "ü" * 255),
+)
 CREDENTIALS = '"datasources_credential"'
 NEW = """
 - name: Lake
@@ -91,6 +106,15 @@ class ExportTests(ApplyTestCase):
         summary = "Created: 0; changed: 0; deleted: 0; left as they are: 5.\n"
         self.assertEqual(self.apply(text, "--prune"), summary)
         self.assertEqual(self.everything(), before)
+
+    def test_applied_it_changes_nothing_whatever_the_names_are(self) -> None:
+        for name in NAUGHTY_NAMES:
+            with self.subTest(ascii(name)):
+                self.acme.change({"name": name})
+                self.workspace.name = name
+                self.workspace.save_unique()
+                self.data_source.apply_changes({"name": f"x{name[:250]}x"}, user=self.owner)
+                self.assertIn("left as they are: 1.", self.apply(self.export(), "--prune"))
 
     def test_makes_the_same_in_an_organization_that_has_none(self) -> None:
         self.data_source.apply_changes({"port": 5433, "tags": ["a"]}, user=self.owner)
