@@ -9,6 +9,7 @@ from unittest import mock
 
 from django.core.management import CommandError, call_command
 
+from datasources.management.commands import apply_data_sources
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
 from organizations.models import Workspace
@@ -133,6 +134,8 @@ class ExportTests(ApplyTestCase):
     def test_an_organization_that_is_not_there(self) -> None:
         with self.assertRaisesMessage(CommandError, "There is no organization nowhere."):
             call_command("export_data_sources", "--organization=nowhere")
+        with self.assertRaisesMessage(CommandError, "--organization"):
+            call_command("export_data_sources")
 
 
 class ApplyTests(ApplyTestCase):
@@ -355,3 +358,19 @@ class ApplyTests(ApplyTestCase):
         (self.folder / "binary").write_bytes(b"\xff")
         with self.assertRaisesMessage(CommandError, "is no UTF-8 text"):
             call_command("apply_data_sources", str(self.folder / "binary"))
+
+    def test_refuses_a_file_that_is_too_large(self) -> None:
+        file = self.folder / "large.yaml"
+        file.write_text("#ü#")
+        for limit in (1, 2, 3):  # in bytes; the second letter has two of them
+            with (
+                self.subTest(limit),
+                mock.patch.object(apply_data_sources, "FILE_BYTES_MAX", limit),
+                self.assertRaisesMessage(CommandError, f"is larger than {limit} bytes."),
+            ):
+                call_command("apply_data_sources", str(file), "--organization=acme")
+        with (
+            mock.patch.object(apply_data_sources, "FILE_BYTES_MAX", 4),
+            self.assertRaisesMessage(CommandError, "a list named data_sources"),
+        ):
+            call_command("apply_data_sources", str(file), "--organization=acme")

@@ -71,14 +71,13 @@ def read_file(name: str) -> str:
         else:
             with Path(name).open("rb") as file:
                 data = file.read(FILE_BYTES_MAX + 1)
-        text = data.decode()
+        if len(data) > FILE_BYTES_MAX:  # and cut, inside of a character maybe
+            raise CommandError(f"{name} is larger than {FILE_BYTES_MAX:,} bytes.")
+        return data.decode()
     except OSError as error:
         raise CommandError(f"{name} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise CommandError(f"{name} is no UTF-8 text.") from None
-    if len(data) > FILE_BYTES_MAX:
-        raise CommandError(f"{name} is larger than {FILE_BYTES_MAX:,} bytes.")
-    return text
 
 
 def organization_of(declarations: Declarations, slug: str | None) -> Organization:
