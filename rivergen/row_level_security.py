@@ -84,9 +84,14 @@ BEGIN
     PERFORM set_config('{SEES_ALL}', 'on', true), set_config('transaction_read_only', 'on', true);
 END $$
 """
-# What searches are made of. PostgreSQL asks no index for them beside a policy, as they might tell
-# of rows that are not shown, unless a superuser says that they do not.
-SEARCHING = ("textlike(text, text)", "upper(text)", "arraycontains(anyarray, anyarray)")
+# What searches, and names, are found by. PostgreSQL asks no index for them beside a policy, as they
+# might tell of rows that are not shown, unless a superuser says that they do not.
+SEARCHING = (
+    "textlike(text, text)",
+    "lower(text)",
+    "upper(text)",
+    "arraycontains(anyarray, anyarray)",
+)
 SIGNATURES = (
     "rivergen_see_as(bigint)",
     "rivergen_see_all_as(bigint)",
