@@ -116,5 +116,7 @@ class MariaDBServer:
 
 def common_options(folder: Path) -> list[str]:
     """Give the options of installation and server; as root, the server wants to be told so."""
-    options = ["--no-defaults", f"--datadir={folder / 'data'}", *SMALL]
+    # In the folder of temporary files, each server that starts deletes what another one has open.
+    folders = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
+    options = ["--no-defaults", *folders, *SMALL]
     return [*options, "--user=root"] if os.geteuid() == 0 else options
