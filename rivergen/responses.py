@@ -156,7 +156,7 @@ def _translate(exc: Exception) -> Exception:
 
 
 def _is_out_of_reach(exc: BaseException | None) -> bool:
-    """Whether the database will do later what it does not do now."""
+    """Whether the database may do later what it does not do now."""
     if isinstance(exc, OperationalError | InterfaceError):
         return True
     # It takes no writes, because it is being replaced, or has no room left; or it has heard nothing
