@@ -119,20 +119,22 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         the longest come first.
         """
         latest = timezone.now() - OVERDUE_AFTER
-        pks = self.model.objects.order_by().values("pk")
-        is_refreshing = models.Q(schema_status=self.model.SchemaStatus.REFRESHING)
-        due = pks.filter(~is_refreshing, schema_next_refresh_at__lte=latest)
-        enqueued = pks.filter(
+        due = self.model.objects.due_for_refresh().filter(schema_next_refresh_at__lte=latest)
+        enqueued = self.model.objects.filter(
             schema_refresh__finished_at=None,
             schema_refresh__tables_total=None,
             schema_refresh__requested_at__lte=latest,
         )
         waits_since = models.Case(
-            models.When(is_refreshing, then="schema_refresh__requested_at"),
+            models.When(
+                schema_status=self.model.SchemaStatus.REFRESHING,
+                then="schema_refresh__requested_at",
+            ),
             default="schema_next_refresh_at",
         )
         # As a union, each is found by its index; as one condition, neither would be.
-        overdue = self.filter(pk__in=due.union(enqueued))
+        pks = due.order_by().values("pk").union(enqueued.order_by().values("pk"))
+        overdue = self.filter(pk__in=pks)
         return overdue.annotate(waits_since=waits_since).order_by("waits_since")
 
     def record_schema(self, **columns: Any) -> int:

@@ -151,7 +151,7 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
             mock.patch.object(many, "has_worker", return_value=True),
         ):
             _, error = self.manage("test_data_sources")
-        self.assertEqual(error, many.STOPPED)
+        self.assertEqual(error, "Stopped. What was started goes on.")
 
     def test_what_is_done_is_printed_whatever_comes_then(self):
         other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")

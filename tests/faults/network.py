@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -125,7 +125,7 @@ def cut_off(service: Service, cable: Cable, url: str, cycles: int) -> Outcome:
             if not is_abandoned(connection):
                 raise RuntimeError("Nothing was left locked that could be let go of.")
             ledger.wait_for_answers(503, REFUSED)
-            wait_until(lambda: not is_abandoned(connection))
+            wait_until_let_go(connection)
         cable.put_in()
 
     return repeat(service, cycles, fault, {"DATABASE_URL": url})
@@ -136,10 +136,10 @@ def is_abandoned(connection: psycopg.Connection) -> bool:
     return connection.execute(ABANDONED).fetchone() is not None
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once the condition is true."""
+def wait_until_let_go(connection: psycopg.Connection) -> None:
+    """Return once it does not any more."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
+    while is_abandoned(connection):
         if time.monotonic() > deadline:
             raise RuntimeError("A transaction still waits for a client that has gone.")
         time.sleep(POLL_SECONDS)
