@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 
 from bench.load import MakeRequest, Measurement, measure, memory_mb
-from rivergen.run import BASE_DIR, obey_signals, wait_until_ready
-from rivergen.tests.services import free_port, prepare
+from rivergen.local.run import BASE_DIR, obey_signals, wait_until_ready
+from rivergen.testing.services import free_port, prepare
 
 SOURCES = 1_000
 STARTS = 3

@@ -26,8 +26,8 @@ import psycopg
 from bench.__main__ import request, write_result
 from bench.growth_data import IN_LARGE, IN_MANY, IN_SMALL, LARGE, fill
 from bench.load import measure
-from rivergen.run import BASE_DIR, obey_signals, serve
-from rivergen.tests.services import free_port, make_database, prepare, url_of
+from rivergen.local.run import BASE_DIR, obey_signals, serve
+from rivergen.testing.services import free_port, make_database, prepare, url_of
 
 SIZES = (1_000, 100_000, 1_000_000)
 WARM_UP_REQUESTS = 20
@@ -131,7 +131,7 @@ def kinds_of(url: str) -> list[Kind]:
 
 def cursor_in_the_middle(url: str) -> str:
     """Give the cursor that half of the large organization comes before."""
-    from rivergen.pagination import Cursor
+    from rivergen.http.pagination import Cursor
 
     half = """
         SELECT name, id FROM datasources_datasource WHERE organization_id = %(id)s

@@ -23,8 +23,8 @@ import psycopg
 from bench import growth
 from bench.__main__ import write_result
 from bench.load import cpu_seconds, measure
-from rivergen.run import BASE_DIR, obey_signals
-from rivergen.tests.services import prepare, url_of
+from rivergen.local.run import BASE_DIR, obey_signals
+from rivergen.testing.services import prepare, url_of
 
 ROLE = "rivergen_bench_web"
 OWNER, HELD = "without", "with"

@@ -30,10 +30,10 @@ import psycopg
 from bench.load import cpu_seconds
 from bench.machines_clients import Load, Reader, Refresher, Request, Writer
 from bench.pgbouncer import pgbouncer
-from rivergen.run import serve, work
-from rivergen.tests import replication
-from rivergen.tests.replication import Server
-from rivergen.tests.services import free_port, prepare
+from rivergen.local.run import serve, work
+from rivergen.testing import replication
+from rivergen.testing.replication import Server
+from rivergen.testing.services import free_port, prepare
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 DATABASE = "rivergen_machines"

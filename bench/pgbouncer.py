@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 
-from rivergen.tests.services import free_port
+from rivergen.testing.services import free_port
 
 PROGRAM = "/usr/sbin/pgbouncer"
 SYSTEM_USER = "postgres"  # it refuses to run as root

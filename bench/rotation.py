@@ -20,8 +20,8 @@ from http.client import HTTPConnection
 from typing import Any
 
 from rivergen.encryption_keys import generate_key, parse_keys
-from rivergen.run import BASE_DIR, serve
-from rivergen.tests.services import prepare
+from rivergen.local.run import BASE_DIR, serve
+from rivergen.testing.services import prepare
 
 FIELDS = ("password", "ssh_password")
 KILLS = 5

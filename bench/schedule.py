@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rivergen.run import work
-from rivergen.tests.services import prepare
+from rivergen.local.run import work
+from rivergen.testing.services import prepare
 
 SOURCES = 10_000
 ORGANIZATIONS = 100
@@ -48,7 +48,7 @@ def main() -> int:
     with ExitStack() as stack:
         storage = Path(stack.enter_context(TemporaryDirectory(prefix="bench-"))).resolve()
         prepare("rivergen_bench_schedule", STORAGE_ROOT=str(storage))
-        from datasources.connections.testing import wait_until
+        from datasources.connection_tests.testing import wait_until
 
         make_sources(number, storage)
         for _ in range(WORKERS):

@@ -21,8 +21,8 @@ from statistics import median
 from typing import Any
 
 from bench.rotation import Client
-from rivergen.run import serve
-from rivergen.tests.services import prepare
+from rivergen.local.run import serve
+from rivergen.testing.services import prepare
 
 TABLES = {"postgresql": (200, 2_000, 20_000), "mariadb": (100, 1_000)}
 ROUNDS = 5
@@ -85,7 +85,7 @@ def start_postgresql(stack: ExitStack) -> Server:
     """Start a PostgreSQL."""
     import psycopg
 
-    from datasources.connections.tests import postgresql as its
+    from datasources.connections.testing import postgresql as its
 
     server = stack.enter_context(its.PostgreSQLServer())
     secrets = {"username": its.USERNAME, "password": its.PASSWORD}
@@ -109,7 +109,7 @@ def start_mariadb(stack: ExitStack) -> Server:
     """Start a MariaDB."""
     import pymysql
 
-    from datasources.connections.tests import mariadb as its
+    from datasources.connections.testing import mariadb as its
 
     server = stack.enter_context(its.MariaDBServer())
     secrets = {"username": its.USERNAME, "password": its.PASSWORD}
@@ -132,7 +132,7 @@ class Bench:
     """One server, a data source that leads to it, and a client of the API."""
 
     def __init__(self, server: Server, port: int) -> None:
-        from datasources.connections.models import configuration_of
+        from datasources.connection_tests.models import configuration_of
         from datasources.models import DataSource
         from organizations.models import Organization, Role, User
 
@@ -195,7 +195,7 @@ class Bench:
 
     def ask(self) -> None:
         """Do what a plain client does who wants the same facts."""
-        from datasources.schemas.readers import READERS
+        from datasources.schemas.reading.readers import READERS
 
         reader: Any = READERS[self.server.type](self.connection, self.configuration)
         parameters = {"schema": reader.schema}
@@ -206,9 +206,9 @@ class Bench:
 
     def read(self) -> int:
         """Read as the worker does; give how many bytes the child took at most."""
-        from datasources.connections.child import run_in_child
-        from datasources.connections.policy import egress_policy
-        from datasources.schemas.read_in_child import Reading
+        from datasources.connections.sandbox.process import run_in_child
+        from datasources.schemas.reading.sandbox import Reading
+        from rivergen.egress.policy import egress_policy
 
         class MeasuredReading(Reading):
             memory = 0
@@ -244,7 +244,7 @@ class Bench:
         """Give the seconds of each kind of answer: a page has 50 tables, each with all it has."""
         from rest_framework_simplejwt.tokens import AccessToken
 
-        from datasources.schemas.pages import write_cursor
+        from datasources.schemas.snapshots.pages import write_cursor
 
         client = Client(self.port, str(AccessToken.for_user(self.user)))
 
@@ -263,7 +263,7 @@ class Bench:
 
 def read_and_measure(configuration: Any, policy: Any, tell: Callable[..., None]) -> None:
     """Be the child, and tell in the end how much memory it took."""
-    from datasources.schemas.reading import read_and_tell
+    from datasources.schemas.reading.read import read_and_tell
 
     def tell_more(**message: Any) -> None:
         if "code" in message:

@@ -24,8 +24,8 @@ from statistics import quantiles
 import psutil
 
 from bench.rotation import Client, Load
-from rivergen.run import serve, work
-from rivergen.tests.services import prepare
+from rivergen.local.run import serve, work
+from rivergen.testing.services import prepare
 
 TESTS = 50
 TYPES = ("postgresql", "mysql", "mssql", "oracle", "mongodb", "clickhouse")
@@ -172,7 +172,7 @@ def run_tests(port: int, token: str, ids: list[int]) -> tuple[list[float], Count
 
     Gives how many seconds each took from the request to its end, and how often each code came.
     """
-    from datasources.connections.models import ConnectionTest
+    from datasources.connection_tests.models import ConnectionTest
 
     barrier = threading.Barrier(len(ids))
 

@@ -11,5 +11,5 @@ class DataSourcesConfig(AppConfig):
         """Load the models of the packages, too: `models` knows them by their managers only."""
         super().import_models()
         import_module("datasources.credentials.models")
-        import_module("datasources.connections.models")
+        import_module("datasources.connection_tests.models")
         import_module("datasources.schemas.models")

@@ -11,8 +11,8 @@ from django.http import QueryDict
 from drf_spectacular.utils import extend_schema_field
 
 from datasources.models import DataSource
-from datasources.querysets import DataSourceQuerySet
-from datasources.validators import TAG_MAX_LENGTH
+from datasources.models.querysets import DataSourceQuerySet
+from datasources.models.validators import TAG_MAX_LENGTH
 
 NO_NULL = r"^[^\u0000]*$"
 # Each word costs a comparison with every row that has those before it.

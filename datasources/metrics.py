@@ -12,11 +12,11 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connections.failures import Code
-from datasources.connections.models import ConnectionTest
 from datasources.jobs import count_workers
 from datasources.models import DataSource
-from datasources.querysets import OVERDUE_AFTER
+from datasources.models.querysets import OVERDUE_AFTER
 from datasources.schemas.models import SchemaRefresh
 
 # What procrastinate calls the states of a job; one that has succeeded is deleted.

@@ -6,9 +6,9 @@ Only drivers that start no thread when they are imported: a fork would lose it.
 from contextlib import suppress
 from importlib import import_module
 
-from datasources.connections.child import forget_environment
+from datasources.connections.sandbox.process import forget_environment
 
-MODULES = ("datasources.connections.attempt_in_child", "datasources.schemas.reading")
+MODULES = ("datasources.connections.sandbox.attempt", "datasources.schemas.reading.read")
 DRIVERS = ("clickhouse_connect", "duckdb", "oracledb", "psycopg", "pymongo", "pymssql", "pymysql")
 
 forget_environment()  # some look into it as soon as they are imported

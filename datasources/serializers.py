@@ -16,7 +16,7 @@ from datasources.models import (
     DataSource,
     DataSourceRevision,
 )
-from datasources.validators import (
+from datasources.models.validators import (
     TAG_MAX_LENGTH,
     TAGS_MAX_COUNT,
     is_too_deep,
@@ -25,7 +25,7 @@ from datasources.validators import (
     validate_tags,
 )
 from organizations.models import Role, Workspace
-from rivergen.serializers import (
+from rivergen.http.serializers import (
     OutputSerializer,
     StrictIntegerField,
     StrictModelSerializer,

@@ -4,7 +4,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from datasources import views
-from datasources.connections.views import (
+from datasources.connection_tests.views import (
     ConnectionTestViewSet,
     SourceTypeView,
     SSHHostKeyViewSet,

@@ -12,11 +12,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources import openapi
-from datasources.connections.verification import Verification
-from datasources.connections.waiting import waiting_place
+from datasources.connection_tests.verification import Verification
+from datasources.connection_tests.waiting import waiting_place
 from datasources.filters import DataSourceFilter
 from datasources.models import DataSource, DataSourceRevision
-from datasources.requests import (
+from datasources.serializers import (
+    DataSourceCreateSerializer,
+    DataSourceRevisionSerializer,
+    DataSourceSerializer,
+    DataSourceUpdateSerializer,
+)
+from datasources.viewsets import (
     check_precondition,
     creating_roles,
     find_data_source,
@@ -27,21 +33,13 @@ from datasources.requests import (
     read_among,
     recorded,
 )
-from datasources.serializers import (
-    DataSourceCreateSerializer,
-    DataSourceRevisionSerializer,
-    DataSourceSerializer,
-    DataSourceUpdateSerializer,
-)
 from organizations.authentication import caller
-from organizations.idempotency import IdempotentRequest, idempotent
+from organizations.idempotency.requests import IdempotentRequest, idempotent
 from organizations.models import Role
 from organizations.permissions import require_role
 from organizations.viewsets import ScopedViewSet
-from rivergen.exceptions import Conflict
-from rivergen.logs import note, request_id
-from rivergen.openapi import describe
-from rivergen.requests import (
+from rivergen.http.exceptions import Conflict
+from rivergen.http.input import (
     check_parameters,
     is_known,
     read_body,
@@ -49,8 +47,10 @@ from rivergen.requests import (
     read_no_body,
     read_switch,
 )
-from rivergen.responses import SuccessResponse
-from rivergen.retries import retried
+from rivergen.http.openapi import describe
+from rivergen.http.responses import SuccessResponse
+from rivergen.observability.logs import note, request_id
+from rivergen.postgresql.retries import retried
 
 
 class DataSourceViewSet(ScopedViewSet):

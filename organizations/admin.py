@@ -11,9 +11,9 @@ from django.http import HttpRequest
 from rest_framework.exceptions import Throttled
 
 from organizations.models import Membership, Organization, Role, User, Workspace
-from organizations.sign_in import sign_in
-from organizations.throttling import SignInThrottle, count
-from rivergen.requests import read_id
+from organizations.sign_in.attempts import sign_in
+from organizations.sign_in.throttling import SignInThrottle, count
+from rivergen.http.input import read_id
 
 NO_OWNER = "An organization keeps at least one owner."
 NO_WORKSPACE = "An organization keeps at least one workspace."

@@ -15,9 +15,9 @@ from rest_framework_simplejwt.tokens import RefreshToken, Token
 from rest_framework_simplejwt.utils import get_md5_hash_password
 
 from organizations.models import UsedRefreshToken, User
-from rivergen.logs import note
-from rivergen.postgresql.entrance import see_as
-from rivergen.requests import read_id
+from rivergen.http.input import read_id
+from rivergen.observability.logs import note
+from rivergen.postgresql.acting_user import see_as
 
 TOKENS_REMEMBERED = 1_024
 

@@ -6,8 +6,8 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
 from organizations.models import User
-from rivergen import replica
-from rivergen.responses import unavailable
+from rivergen.http.responses import unavailable
+from rivergen.postgresql import replica
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 

@@ -14,8 +14,8 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from rivergen.constraints import unique
-from rivergen.exceptions import Conflict
+from rivergen.http.exceptions import Conflict
+from rivergen.postgresql.constraints import unique
 
 DEFAULT_WORKSPACE_NAME = "Default"
 ANSWERS_KEPT_FOR = timedelta(days=1)
@@ -314,7 +314,7 @@ class RequestCount(models.Model):
 class SignInCount(models.Model):
     """How often in a row it was tried to sign in: by a username, from an address, or both.
 
-    What does not matter is empty. See `organizations.sign_in`, which keeps the counts.
+    What does not matter is empty. See `organizations.sign_in.attempts`, which keeps the counts.
     """
 
     username = models.CharField(max_length=64, help_text="A keyed digest of it.")

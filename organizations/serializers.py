@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from organizations.models import Membership, Organization, Role, User, Workspace
-from rivergen.serializers import (
+from rivergen.http.serializers import (
     OutputSerializer,
     StrictBooleanField,
     StrictCharField,

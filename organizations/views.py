@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from organizations.authentication import caller, exchange_refresh_token, issue_tokens
-from organizations.idempotency import idempotent
+from organizations.idempotency.requests import idempotent
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -28,13 +28,13 @@ from organizations.serializers import (
     WorkspaceSerializer,
     WorkspaceWriteSerializer,
 )
-from organizations.sign_in import sign_in
-from organizations.throttling import SignInThrottle
+from organizations.sign_in.attempts import sign_in
+from organizations.sign_in.throttling import SignInThrottle
 from organizations.viewsets import ScopedViewSet
-from rivergen.openapi import describe
-from rivergen.requests import read_body, read_no_body
-from rivergen.responses import SuccessResponse
-from rivergen.retries import retried
+from rivergen.http.input import read_body, read_no_body
+from rivergen.http.openapi import describe
+from rivergen.http.responses import SuccessResponse
+from rivergen.postgresql.retries import retried
 
 
 class SignInView(APIView):

@@ -15,10 +15,10 @@ from rest_framework.response import Response
 from organizations.authentication import caller
 from organizations.models import Organization
 from organizations.permissions import IsAuthenticated, require_membership
-from rivergen.logs import note
-from rivergen.pagination import CursorPagination
-from rivergen.parsers import MergePatchParser, StrictJSONParser
-from rivergen.requests import check_parameters, read_id
+from rivergen.http.input import check_parameters, read_id
+from rivergen.http.pagination import CursorPagination
+from rivergen.http.parsers import MergePatchParser, StrictJSONParser
+from rivergen.observability.logs import note
 
 
 class ScopedViewSet(viewsets.GenericViewSet):

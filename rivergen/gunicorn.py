@@ -12,7 +12,7 @@ from gunicorn.glogging import Logger
 
 from rivergen import settings
 from rivergen.arrival import FIELDS_MAX, LINE_MAX_BYTES
-from rivergen.logs import JSONFormatter
+from rivergen.observability.logs import JSONFormatter
 from rivergen.web_worker import EnvelopeWorker
 
 

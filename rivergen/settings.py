@@ -9,9 +9,9 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from rivergen import embedded_postgres
-from rivergen.egress_rules import Network, Rule, parse_network, parse_rules
+from rivergen.egress.rules import Network, Rule, parse_network, parse_rules
 from rivergen.encryption_keys import parse_keys
+from rivergen.local import embedded_postgres
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -190,7 +190,7 @@ def out_of_reach_after(seconds: int) -> dict[str, int]:
 
 
 DEBUG = read_bool("DEBUG")
-DEFAULT_EXCEPTION_REPORTER_FILTER = "rivergen.error_pages.SilentReporterFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "rivergen.observability.error_pages.SilentReporterFilter"
 SECRET_KEY = read_secret_key()
 ENCRYPTION_KEYS = read_encryption_keys()
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
@@ -205,11 +205,11 @@ WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)
 # The proxies whose X-Forwarded-Proto is believed.
 FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::1"])
 
-# What data sources may be connected to, besides what is by default; datasources.connections.policy.
+# What data sources may be connected to, besides what is by default; rivergen.egress.policy.
 EGRESS_ALLOW = read_egress_rules("EGRESS_ALLOW")
 EGRESS_DENY = read_egress_rules("EGRESS_DENY")
 
-# Who may read /metrics: each of the two that is set must be met; rivergen.metrics.
+# Who may read /metrics: each of the two that is set must be met; rivergen.observability.metrics.
 METRICS_TOKEN = read_token("METRICS_TOKEN")
 METRICS_ALLOW = read_networks(
     "METRICS_ALLOW", default="0.0.0.0/0,::/0" if METRICS_TOKEN else "127.0.0.0/8,::1"
@@ -226,7 +226,7 @@ WORKER_HEARTBEAT_SECONDS = 5
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
 PROCRASTINATE_IMPORT_PATHS = [
     "datasources.jobs",
-    "datasources.connections.tasks",
+    "datasources.connection_tests.tasks",
     "datasources.schemas.tasks",
 ]
 
@@ -256,15 +256,15 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "rivergen.middleware.RequestMiddleware",
+    "rivergen.http.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "rivergen.pages.SessionMiddleware",
+    "rivergen.http.page_middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "rivergen.pages.AuthenticationMiddleware",
-    "rivergen.pages.MessageMiddleware",
-    "rivergen.postgresql.entrance.EntranceMiddleware",
+    "rivergen.http.page_middleware.AuthenticationMiddleware",
+    "rivergen.http.page_middleware.MessageMiddleware",
+    "rivergen.postgresql.acting_user.EntranceMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "organizations.middleware.WritePositionMiddleware",
 ]
@@ -322,15 +322,15 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["organizations.permissions.IsOrganizationMember"],
-    "DEFAULT_PARSER_CLASSES": ["rivergen.parsers.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rivergen.renderers.FastJSONRenderer"],
-    "DEFAULT_THROTTLE_CLASSES": ["rivergen.throttling.UserThrottle"],
+    "DEFAULT_PARSER_CLASSES": ["rivergen.http.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rivergen.http.renderers.FastJSONRenderer"],
+    "DEFAULT_THROTTLE_CLASSES": ["rivergen.http.throttling.UserThrottle"],
     # How many proxies in front add their client's address to X-Forwarded-For.
     "NUM_PROXIES": read_number("NUM_PROXIES", default=0, low=0, high=10),
-    "DEFAULT_SCHEMA_CLASS": "rivergen.openapi.EnvelopeSchema",
+    "DEFAULT_SCHEMA_CLASS": "rivergen.http.openapi.EnvelopeSchema",
     # OPTIONS would answer outside the envelope, with what openapi.json says better.
     "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "rivergen.responses.exception_handler",
+    "EXCEPTION_HANDLER": "rivergen.http.responses.exception_handler",
     "URL_FORMAT_OVERRIDE": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -384,10 +384,10 @@ LOG_FORMAT = read_choice("LOG_FORMAT", ("text", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "rivergen.logs.RequestIDFilter"}},
+    "filters": {"request_id": {"()": "rivergen.observability.logs.RequestIDFilter"}},
     "formatters": {
         "text": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
-        "json": {"()": "rivergen.logs.JSONFormatter"},
+        "json": {"()": "rivergen.observability.logs.JSONFormatter"},
     },
     "handlers": {
         "console": {

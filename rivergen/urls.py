@@ -4,10 +4,10 @@ from django.contrib import admin
 from django.urls import include, path
 
 from datasources.metrics import collect
-from rivergen.docs import DocsView
-from rivergen.health import healthz, readyz
-from rivergen.metrics import metrics
-from rivergen.openapi import OpenAPIView
+from rivergen.http.docs import DocsView
+from rivergen.http.openapi import OpenAPIView
+from rivergen.observability.health import healthz, readyz
+from rivergen.observability.metrics import metrics
 
 admin.site.site_header = admin.site.site_title = "rivergen"
 admin.site.site_url = "/api/docs"
@@ -23,7 +23,7 @@ urlpatterns = [
     path("metrics", metrics, {"collect": collect}),
 ]
 
-handler400 = "rivergen.responses.bad_request"
-handler403 = "rivergen.responses.permission_denied"
-handler404 = "rivergen.responses.page_not_found"
-handler500 = "rivergen.responses.server_error"
+handler400 = "rivergen.http.responses.bad_request"
+handler403 = "rivergen.http.responses.permission_denied"
+handler404 = "rivergen.http.responses.page_not_found"
+handler500 = "rivergen.http.responses.server_error"

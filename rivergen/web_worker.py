@@ -24,7 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from rivergen import settings
 from rivergen.arrival import Arrival
-from rivergen.logs import request_id
+from rivergen.observability.logs import request_id
 
 RECEIVE_BYTES = 65_536
 PIECE_BYTES = 8_192
@@ -225,7 +225,7 @@ class EnvelopeWorker(ThreadWorker):
         self.let_go(arrival.connection)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        from rivergen.responses import BUG
+        from rivergen.http.responses import BUG
 
         current = uuid.uuid4().hex
         if isinstance(exc, ParseException):
@@ -245,7 +245,7 @@ def due(deadlines: Iterable[tuple[Any, float]], now: float) -> list[Any]:
 def answer(client: socket.socket, status: HTTPStatus, message: str, current: str) -> None:
     """Send a failure in the envelope, of the request id `current`, that ends the connection."""
     # This file is read before Django is set up.
-    from rivergen.responses import error_body
+    from rivergen.http.responses import error_body
 
     token = request_id.set(current)
     body = json.dumps(error_body(status, message)).encode()

@@ -10,18 +10,18 @@ from django.http import HttpRequest
 from rest_framework.exceptions import APIException
 
 from datasources.admin.history import overtaken
-from datasources.connections.models import ConnectionTest, configuration_of
-from datasources.connections.requests import start_test
-from datasources.connections.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
-from datasources.history import DataSourceRevision
+from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.starting import start_test
+from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
 from datasources.jobs import has_worker
 from datasources.models import DataSource
-from datasources.requests import recorded_as
+from datasources.models.revision import DataSourceRevision
+from datasources.schemas.lookups import start_refresh
 from datasources.schemas.models import SchemaRefresh
-from datasources.schemas.requests import start_refresh
+from datasources.viewsets import recorded_as
 from organizations.models import User
-from rivergen.logs import request_id
-from rivergen.requests import read_id
+from rivergen.http.input import read_id
+from rivergen.observability.logs import request_id
 
 NO_WORKER = "No worker runs, so that nobody does it yet. Start one: manage.py worker."
 STILL_RUNNING = "It is still running. Open this page again for the result."

@@ -23,10 +23,10 @@ from datasources.admin.panels import panels
 from datasources.admin.schema import schema_page
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.models import DataSource, DataSourceRevision
-from datasources.querysets import SEARCHED_FIELDS
-from datasources.requests import recorded_as
+from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.schemas.models import SchemaSnapshot
-from rivergen.requests import read_id
+from datasources.viewsets import recorded_as
+from rivergen.http.input import read_id
 
 TEMPLATES = "admin/datasources/datasource"
 NEVER_CHANGED_FIELDS = ("workspace", "type")

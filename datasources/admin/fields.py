@@ -6,8 +6,8 @@ from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import ValidationError
 
-from datasources.connection_strings import validate_connection_string, without_secrets
-from datasources.validators import TOO_DEEP, validate_metadata
+from datasources.models.connection_strings import validate_connection_string, without_secrets
+from datasources.models.validators import TOO_DEEP, validate_metadata
 
 
 class ShownTextField(forms.CharField):

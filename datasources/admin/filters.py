@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from datasources.models import DataSource
-from datasources.querysets import DataSourceQuerySet
+from datasources.models.querysets import DataSourceQuerySet
 
 
 class OrganizationFilter(admin.RelatedFieldListFilter):

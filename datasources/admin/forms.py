@@ -15,7 +15,7 @@ from datasources.admin.fields import (
 from datasources.admin.history import overtaken
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource
-from datasources.validators import validate_text
+from datasources.models.validators import validate_text
 
 TEXT_FIELDS = (
     "name",

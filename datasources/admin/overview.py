@@ -10,8 +10,8 @@ from django.db.models.functions import TruncHour
 from django.utils import timezone
 
 from datasources.admin.charts import Bar, columns, stacked_bars
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connections.failures import Code
-from datasources.connections.models import ConnectionTest
 from datasources.models import DataSource
 
 HOURS = 24

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from datasources.connections.host_keys import fingerprint
+from datasources.connections.ssh.host_keys import fingerprint
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from organizations.models import User

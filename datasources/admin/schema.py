@@ -6,11 +6,11 @@ from django.http import QueryDict
 
 from datasources.admin.history import differences
 from datasources.models import DataSource
-from datasources.schemas.changes import Change
 from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
-from datasources.schemas.pages import take_page
-from datasources.schemas.summary import Summary
-from rivergen.requests import read_id
+from datasources.schemas.snapshots.changes import Change
+from datasources.schemas.snapshots.pages import take_page
+from datasources.schemas.snapshots.summary import Summary
+from rivergen.http.input import read_id
 
 TABLES_ON_A_PAGE = 50
 CHANGES_MAX = 200

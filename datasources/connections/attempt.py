@@ -9,9 +9,9 @@ from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import Connector
 from datasources.connections.failures import Code, ConnectionFailure, SSHHostKeyRefused
 from datasources.connections.outcome import Outcome
-from datasources.connections.policy import EgressPolicy
 from datasources.connections.route import reach
 from datasources.connections.stages import Stages
+from rivergen.egress.policy import EgressPolicy
 
 
 @contextmanager

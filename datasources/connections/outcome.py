@@ -3,7 +3,7 @@
 from typing import Any, TypedDict
 
 from datasources.connections.failures import Code
-from datasources.connections.host_keys import is_host_key
+from datasources.connections.ssh.host_keys import is_host_key
 from datasources.connections.stages import STAGE_NAMES, Stage, stage
 
 

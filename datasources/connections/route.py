@@ -8,10 +8,10 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.endpoint import LOOPBACK, Endpoint
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.guard import guarded
-from datasources.connections.policy import EgressPolicy, look_up
+from datasources.connections.ssh.tunnel import tunnel
 from datasources.connections.stages import Stages
-from datasources.connections.tunnel import tunnel
+from rivergen.egress.policy import EgressPolicy, look_up
+from rivergen.egress.python_sockets import guarded
 
 SSH_PORT = 22
 FIRST_PAUSE_SECONDS = 0.1

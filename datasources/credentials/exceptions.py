@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rivergen.exceptions import Conflict
+from rivergen.http.exceptions import Conflict
 
 
 class CredentialsUnconfirmed(Conflict):

@@ -19,8 +19,8 @@ from datasources.credentials.cipher import (
 )
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.credentials.validators import validate_field, validate_secret
-from datasources.history import Changes
 from datasources.models import DataSource
+from datasources.models.revision import Changes
 from organizations.models import User
 
 Status = DataSource.CredentialsStatus

@@ -9,9 +9,9 @@ from rest_framework import serializers
 from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.validators import SECRET_MAX_BYTES, validate_field, validate_secret
 from datasources.models import DataSource
+from datasources.models.validators import validate_text
 from datasources.serializers import run_model_validator
-from datasources.validators import validate_text
-from rivergen.serializers import StrictCharField, StrictSerializer
+from rivergen.http.serializers import StrictCharField, StrictSerializer
 
 
 @extend_schema_field(

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from datasources.models import DataSource
-from datasources.validators import is_mask, validate_text
-from rivergen.parsers import refuse_constant
+from datasources.models.validators import is_mask, validate_text
+from rivergen.http.parsers import refuse_constant
 
 SECRET_MAX_BYTES = 64 * 1024
 PUBLIC_KEY_STARTS = (

@@ -10,14 +10,14 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.credentials import openapi
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.models import DataSource
-from datasources.requests import check_precondition, find_data_source, find_locked, recorded
-from organizations.idempotency import idempotent
+from datasources.viewsets import check_precondition, find_data_source, find_locked, recorded
+from organizations.idempotency.requests import idempotent
 from organizations.models import Role
 from organizations.viewsets import ScopedViewSet
-from rivergen.openapi import describe
-from rivergen.requests import check_parameters, read_body, read_no_body
-from rivergen.responses import SuccessResponse
-from rivergen.retries import retried
+from rivergen.http.input import check_parameters, read_body, read_no_body
+from rivergen.http.openapi import describe
+from rivergen.http.responses import SuccessResponse
+from rivergen.postgresql.retries import retried
 
 ALL_CLEARED: dict[str, str | None] = dict.fromkeys(CREDENTIAL_FIELDS)
 

@@ -8,7 +8,7 @@ from rest_framework.parsers import BaseParser
 
 from datasources.declarations.problems import DeclarationError
 from datasources.declarations.text import Document
-from rivergen.parsers import read_text
+from rivergen.http.parsers import read_text
 
 
 class YAMLParser(BaseParser):

@@ -14,13 +14,13 @@ from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.serializers import CredentialsUpdateSerializer
 from datasources.declarations.problems import Path, name_of
 from datasources.declarations.reading import Declaration, Declarations
-from datasources.history import Changes, is_same_json
 from datasources.models import DataSource
-from datasources.querysets import DataSourceQuerySet
+from datasources.models.querysets import DataSourceQuerySet
+from datasources.models.revision import Changes, is_same_json
 from datasources.serializers import DataSourceCreateSerializer, DataSourceUpdateSerializer
 from organizations.models import Organization, Role, User, Workspace
-from rivergen.exceptions import Conflict
-from rivergen.lookups import AnyOf, lower_case
+from rivergen.http.exceptions import Conflict
+from rivergen.postgresql.lookups import AnyOf, lower_case
 
 CREATE, CHANGE, DELETE, KEEP = "create", "change", "delete", "keep"
 KINDS = (CREATE, CHANGE, DELETE, KEEP)

@@ -8,13 +8,13 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.validators import slug_re
 
-from datasources.connection_strings import validate_connection_string, without_secrets
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.declarations.problems import DeclarationError, Path, Problem
 from datasources.declarations.text import Document
 from datasources.models import UPDATABLE_FIELDS
-from datasources.validators import validate_name
-from rivergen.serializers import unknown_names
+from datasources.models.connection_strings import validate_connection_string, without_secrets
+from datasources.models.validators import validate_name
+from rivergen.http.serializers import unknown_names
 
 FILE_KEYS = ("organization", "data_sources")
 KEYS = ("workspace", "type", *UPDATABLE_FIELDS, "credentials")

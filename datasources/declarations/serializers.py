@@ -3,11 +3,11 @@
 from rest_framework import serializers
 
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
+from datasources.declarations.input import DATA_SOURCES_MAX
 from datasources.declarations.plan import KINDS
-from datasources.declarations.requests import DATA_SOURCES_MAX
 from datasources.models import UPDATABLE_FIELDS, DataSource
 from datasources.serializers import DataSourceWriteSerializer
-from rivergen.serializers import StrictSerializer
+from rivergen.http.serializers import StrictSerializer
 
 
 class DeclaredCredentialsSerializer(StrictSerializer):

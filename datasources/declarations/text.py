@@ -13,7 +13,7 @@ from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.resolver import Resolver
 
 from datasources.declarations.problems import DeclarationError, Path, Problem, name_of
-from rivergen.parsers import finite_number
+from rivergen.http.parsers import finite_number
 
 NULL, BOOLEAN, INTEGER, FLOAT, TEXT = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")

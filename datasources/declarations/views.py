@@ -6,17 +6,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources.declarations import openapi
+from datasources.declarations.input import details_of, read_application
 from datasources.declarations.parsers import YAMLParser
 from datasources.declarations.problems import DeclarationError
-from datasources.declarations.requests import details_of, read_application
 from datasources.declarations.serializers import PlanSerializer
-from organizations.idempotency import idempotent
+from organizations.idempotency.requests import idempotent
 from organizations.viewsets import ScopedViewSet
-from rivergen.openapi import describe
-from rivergen.parsers import StrictJSONParser
-from rivergen.requests import read_switch
-from rivergen.responses import SuccessResponse
-from rivergen.retries import retried
+from rivergen.http.input import read_switch
+from rivergen.http.openapi import describe
+from rivergen.http.parsers import StrictJSONParser
+from rivergen.http.responses import SuccessResponse
+from rivergen.postgresql.retries import retried
 
 
 class DeclarationViewSet(ScopedViewSet):

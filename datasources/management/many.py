@@ -16,9 +16,9 @@ from datasources.connections.failures import Code
 from datasources.jobs import has_worker
 from datasources.management.table import lines_of
 from datasources.models import DataSource
-from datasources.querysets import DataSourceQuerySet
+from datasources.models.querysets import DataSourceQuerySet
 from organizations.management.organizations import find_organization
-from rivergen.exceptions import Conflict
+from rivergen.http.exceptions import Conflict
 
 # The places of a worker are for others, too.
 AT_ONCE = 25

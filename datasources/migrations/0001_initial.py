@@ -12,10 +12,10 @@ from django.conf import settings
 from django.contrib.postgres.operations import TrigramExtension
 from django.db import migrations, models
 
-import datasources.connection_strings
 import datasources.connections.connectors
-import datasources.fields
-import datasources.validators
+import datasources.models.connection_strings
+import datasources.models.fields
+import datasources.models.validators
 
 
 class Migration(migrations.Migration):
@@ -39,8 +39,8 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "name",
-                    datasources.fields.TrimmedCharField(
-                        max_length=255, validators=[datasources.validators.validate_name]
+                    datasources.models.fields.TrimmedCharField(
+                        max_length=255, validators=[datasources.models.validators.validate_name]
                     ),
                 ),
                 (
@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         default="",
                         max_length=10000,
-                        validators=[datasources.validators.validate_text],
+                        validators=[datasources.models.validators.validate_text],
                     ),
                 ),
                 (
@@ -67,8 +67,8 @@ class Migration(migrations.Migration):
                         max_length=253,
                         null=True,
                         validators=[
-                            datasources.validators.validate_text,
-                            datasources.validators.validate_host,
+                            datasources.models.validators.validate_text,
+                            datasources.models.validators.validate_host,
                         ],
                     ),
                 ),
@@ -92,7 +92,7 @@ class Migration(migrations.Migration):
                         default=None,
                         max_length=255,
                         null=True,
-                        validators=[datasources.validators.validate_text],
+                        validators=[datasources.models.validators.validate_text],
                     ),
                 ),
                 (
@@ -102,7 +102,7 @@ class Migration(migrations.Migration):
                         default=None,
                         max_length=255,
                         null=True,
-                        validators=[datasources.validators.validate_text],
+                        validators=[datasources.models.validators.validate_text],
                     ),
                 ),
                 (
@@ -114,8 +114,8 @@ class Migration(migrations.Migration):
                         max_length=4096,
                         null=True,
                         validators=[
-                            datasources.validators.validate_text,
-                            datasources.connection_strings.validate_connection_string,
+                            datasources.models.validators.validate_text,
+                            datasources.models.connection_strings.validate_connection_string,
                         ],
                     ),
                 ),
@@ -128,8 +128,8 @@ class Migration(migrations.Migration):
                         max_length=1000,
                         null=True,
                         validators=[
-                            datasources.validators.validate_text,
-                            datasources.validators.validate_file_path,
+                            datasources.models.validators.validate_text,
+                            datasources.models.validators.validate_file_path,
                         ],
                     ),
                 ),
@@ -148,8 +148,8 @@ class Migration(migrations.Migration):
                         max_length=253,
                         null=True,
                         validators=[
-                            datasources.validators.validate_text,
-                            datasources.validators.validate_host,
+                            datasources.models.validators.validate_text,
+                            datasources.models.validators.validate_host,
                         ],
                     ),
                 ),
@@ -172,7 +172,7 @@ class Migration(migrations.Migration):
                         default=None,
                         max_length=255,
                         null=True,
-                        validators=[datasources.validators.validate_text],
+                        validators=[datasources.models.validators.validate_text],
                     ),
                 ),
                 (
@@ -196,7 +196,7 @@ class Migration(migrations.Migration):
                         editable=False,
                         max_length=4096,
                         null=True,
-                        validators=[datasources.validators.validate_text],
+                        validators=[datasources.models.validators.validate_text],
                     ),
                 ),
                 (
@@ -283,7 +283,7 @@ class Migration(migrations.Migration):
                         editable=False,
                         max_length=255,
                         null=True,
-                        validators=[datasources.validators.validate_text],
+                        validators=[datasources.models.validators.validate_text],
                     ),
                 ),
                 (
@@ -291,7 +291,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        validators=[datasources.validators.validate_metadata],
+                        validators=[datasources.models.validators.validate_metadata],
                     ),
                 ),
                 (
@@ -301,7 +301,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         default=list,
                         size=None,
-                        validators=[datasources.validators.validate_tags],
+                        validators=[datasources.models.validators.validate_tags],
                     ),
                 ),
                 (

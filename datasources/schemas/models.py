@@ -17,16 +17,16 @@ from django.db.models.functions import Cast, Lag, RowNumber
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
+from datasources.connection_tests.models import configuration_of
 from datasources.connections.failures import Code
-from datasources.connections.models import configuration_of
 from datasources.models import DataSource
-from datasources.schemas.catalogue import Key
-from datasources.schemas.changes import Change, changes_between
-from datasources.schemas.content import BLOCK_TABLES, Content, lines_of, read_list
+from datasources.schemas.reading.catalogue import Key
 from datasources.schemas.schedule import next_refresh_at
-from datasources.schemas.search import tables_with
+from datasources.schemas.snapshots.changes import Change, changes_between
+from datasources.schemas.snapshots.content import BLOCK_TABLES, Content, lines_of, read_list
+from datasources.schemas.snapshots.search import tables_with
 from organizations.models import Organization, User
-from rivergen.pagination import PAGE_SIZE_MAX
+from rivergen.http.pagination import PAGE_SIZE_MAX
 
 # Some megabytes at a time, for a search through all.
 BLOCKS_AT_ONCE = 20

@@ -5,14 +5,14 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter
 
 from datasources.filters import SEARCH_MAX_LENGTH
-from datasources.schemas.requests import TABLE_MAX_LENGTH
+from datasources.schemas.lookups import TABLE_MAX_LENGTH
 from datasources.schemas.serializers import (
     SchemaChangesSerializer,
     SchemaRefreshSerializer,
     SchemaSnapshotSerializer,
     SnapshotContentSerializer,
 )
-from rivergen.pagination import page_parameters
+from rivergen.http.pagination import page_parameters
 
 NUMBER = {"type": "integer", "format": "int64", "minimum": 1}
 PAGES = tuple(OpenApiParameter(name, schema) for name, schema in page_parameters().items())

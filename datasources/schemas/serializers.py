@@ -3,11 +3,11 @@
 from rest_framework import serializers
 
 from datasources.connections.failures import Code
-from datasources.schemas.catalogue import Kind
-from datasources.schemas.changes import ChangedObject, ChangeKind
-from datasources.schemas.common_types import CommonType
 from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
-from rivergen.serializers import OutputSerializer
+from datasources.schemas.reading.catalogue import Kind
+from datasources.schemas.reading.common_types import CommonType
+from datasources.schemas.snapshots.changes import ChangedObject, ChangeKind
+from rivergen.http.serializers import OutputSerializer
 
 
 class SchemaRefreshSerializer(OutputSerializer):

@@ -9,13 +9,13 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 
+from datasources.connection_tests.models import configuration_of
 from datasources.connections.failures import Code
-from datasources.connections.models import configuration_of
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.jobs import Queue, lasting_task
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
-from datasources.schemas.pruning import prune
+from datasources.schemas.snapshots.pruning import prune
 
 # Locked together, for as long as it takes to enqueue them.
 ENQUEUED_AT_ONCE = 1_000
@@ -31,7 +31,7 @@ async def give_up(data_source_id: int, refresh_id: str) -> None:
 async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
     """Read the schema of a data source in a child process, unless this refresh has ended."""
     # The web process must not load what only the worker needs.
-    from datasources.schemas.read_in_child import read_in_child
+    from datasources.schemas.reading.sandbox import read_in_child
 
     refresh = await find_running(data_source_id, refresh_id)
     if refresh is None:

@@ -9,28 +9,28 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources.models import DataSource
-from datasources.requests import find_data_source, find_locked, read_about
 from datasources.schemas import openapi
 from datasources.schemas.exceptions import SchemaNotRead
-from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
-from datasources.schemas.pages import Page
-from datasources.schemas.requests import (
+from datasources.schemas.lookups import (
     find_pair,
     find_snapshot,
     read_table_name,
     read_words,
     start_refresh,
 )
+from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
 from datasources.schemas.serializers import SchemaRefreshSerializer, SchemaSnapshotSerializer
-from datasources.schemas.summary import Summary
+from datasources.schemas.snapshots.pages import Page
+from datasources.schemas.snapshots.summary import Summary
+from datasources.viewsets import find_data_source, find_locked, read_about
 from organizations.authentication import caller
-from organizations.idempotency import idempotent
+from organizations.idempotency.requests import idempotent
 from organizations.models import Role
 from organizations.viewsets import ScopedViewSet
-from rivergen.openapi import describe
-from rivergen.requests import check_parameters, is_known, read_no_body
-from rivergen.responses import SuccessResponse
-from rivergen.retries import retried
+from rivergen.http.input import check_parameters, is_known, read_no_body
+from rivergen.http.openapi import describe
+from rivergen.http.responses import SuccessResponse
+from rivergen.postgresql.retries import retried
 
 
 class SchemaRefreshViewSet(ScopedViewSet):

@@ -16,8 +16,8 @@ from psycopg import sql
 from datasources.testing import DataSourceTestMixin
 from organizations.testing import PASSWORD, bearer
 from rivergen.encryption_keys import generate_key
-from rivergen.tests.replication import BINARIES
-from rivergen.tests.services import make_database, server_url, url_of
+from rivergen.testing.replication import BINARIES
+from rivergen.testing.services import make_database, server_url, url_of
 
 # One process of the service on the restored database: it sends what it reads, and prints what it
 # was answered.

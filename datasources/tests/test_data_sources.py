@@ -6,7 +6,7 @@ from django.db import transaction
 from rest_framework.serializers import ModelSerializer
 
 from datasources.models import DataSource, DataSourceRevision
-from datasources.querysets import UnrecordedChangeError
+from datasources.models.querysets import UnrecordedChangeError
 from datasources.testing import DataSourceTestCase
 from organizations.testing import sql
 

@@ -18,9 +18,9 @@ from datasources.connections.failures import Code, ConnectionFailure
 from datasources.management.commands import doctor
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
-from rivergen.egress_rules import parse_rules
+from rivergen.egress.rules import parse_rules
 from rivergen.encryption_keys import generate_key, parse_keys
-from rivergen.tests.services import free_port
+from rivergen.testing.services import free_port
 
 NAMES = ["database", "migrations", "keys", "worker", "drivers", "isolation", "egress", "storage"]
 

@@ -16,7 +16,7 @@ from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
 from organizations.models import KeptAnswer
 from organizations.testing import bearer
-from rivergen.tests.gunicorn import gunicorn
+from rivergen.testing.gunicorn import gunicorn
 
 CLIENTS = 6
 # Of each client: so many updates, and as many data sources to create.

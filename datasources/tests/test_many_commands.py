@@ -9,13 +9,13 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import SimpleTestCase, TransactionTestCase
 
-from datasources.connections.testing import Worker
+from datasources.connection_tests.testing import Worker
 from datasources.management import many
 from datasources.management.table import lines_of
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.testing import DataSourceTestMixin
-from rivergen.tests.services import free_port
+from rivergen.testing.services import free_port
 
 
 class ManyDataSourcesTestCase(DataSourceTestMixin, TransactionTestCase):

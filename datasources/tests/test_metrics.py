@@ -8,14 +8,14 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
-from datasources.connections.models import ConnectionTest
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.tasks import enqueue_due
 from datasources.testing import DataSourceTestCase
-from rivergen.tests.test_metrics import read
+from rivergen.observability.tests.test_metrics import read
 
 
 class MetricsTests(DataSourceTestCase):

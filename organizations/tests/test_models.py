@@ -9,7 +9,7 @@ from django.utils import timezone
 from datasources.models import DataSource
 from organizations.models import Membership, Organization, Role, UsedRefreshToken, User, Workspace
 from organizations.testing import APITestCase
-from rivergen.exceptions import Conflict
+from rivergen.http.exceptions import Conflict
 
 
 class ModelTests(APITestCase):

@@ -9,8 +9,8 @@ from django.db.backends.postgresql import base
 from psycopg import ClientCursor, Connection
 from psycopg.pq import TransactionStatus
 
-from rivergen.postgresql.entrance import entrance
-from rivergen.postgresql.reach import Reach
+from rivergen.postgresql.acting_user import entrance
+from rivergen.postgresql.circuit_breaker import Reach
 
 # By alias.
 REACH: defaultdict[str, Reach] = defaultdict(Reach)

@@ -26,10 +26,10 @@ import yaml
 from django.conf import settings
 from django.test import SimpleTestCase
 
-from datasources.connections.tests.postgresql import PostgreSQLServer
+from datasources.connections.testing.postgresql import PostgreSQLServer
 from rivergen.encryption_keys import generate_key
-from rivergen.tests.replication import BINARIES
-from rivergen.tests.services import free_port
+from rivergen.testing.replication import BINARIES
+from rivergen.testing.services import free_port
 
 DOCKERFILE = (settings.BASE_DIR / "Dockerfile").read_text()
 PATIENCE_SECONDS = 60
@@ -175,7 +175,7 @@ class DeploymentTests(SimpleTestCase):
         subprocess.run([*pip, "--disable-pip-version-check", "-r", runtime], check=True)
         (cls.folder / "python").mkdir()
         app = cls.folder / "app"
-        ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "tests")
+        ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "tests", "testing", "testing.py")
         for name in ("datasources", "organizations", "rivergen"):
             shutil.copytree(settings.BASE_DIR / name, app / name, ignore=ignored)
         shutil.copy(settings.BASE_DIR / "manage.py", app)

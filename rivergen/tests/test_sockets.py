@@ -10,7 +10,7 @@ from django.test import SimpleTestCase, TransactionTestCase
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
 from organizations.testing import bearer
-from rivergen.tests.web import PATIENCE_SECONDS, Web, read_response, serving
+from rivergen.testing.web import PATIENCE_SECONDS, Web, read_response, serving
 
 HOST = b"Host: 127.0.0.1\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST
@@ -274,7 +274,7 @@ class ImpatientSocketTests(SimpleTestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        config = "rivergen.tests.impatient"
+        config = "rivergen.testing.impatient"
         cls.web = cls.enterClassContext(serving(config, WEB_CONCURRENCY="1"))
 
     def test_ends_a_request_that_does_not_come(self):

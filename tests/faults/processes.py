@@ -14,8 +14,8 @@ from http.client import HTTPConnection
 
 import psutil
 
-from rivergen.run import BASE_DIR, wait_until_ready
-from rivergen.tests.services import free_port
+from rivergen.local.run import BASE_DIR, wait_until_ready
+from rivergen.testing.services import free_port
 from tests.faults.clients import FIELDS, TIMEOUT_SECONDS, Client, Ledger, load
 from tests.faults.outcomes import Outcome
 from tests.faults.service import PASSWORD, USERNAME, Service, web

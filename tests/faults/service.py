@@ -13,10 +13,10 @@ from unittest import mock
 import psutil
 import psycopg
 
-from rivergen.run import serve
-from rivergen.tests import replication
-from rivergen.tests.replication import Server
-from rivergen.tests.services import prepare
+from rivergen.local.run import serve
+from rivergen.testing import replication
+from rivergen.testing.replication import Server
+from rivergen.testing.services import prepare
 from tests.faults.clients import FIELDS, Client, Ledger, load
 
 DATABASE = "rivergen_faults"

@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rivergen.run import BASE_DIR, serve
-from rivergen.tests.services import prepare, server_url
+from rivergen.local.run import BASE_DIR, serve
+from rivergen.testing.services import prepare, server_url
 from tests.fuzz.tally import Tally
 
 PARTS = 2

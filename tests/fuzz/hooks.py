@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
-from datasources.validators import names_secret
+from datasources.models.validators import names_secret
 from tests.fuzz import NEWCOMER
 from tests.fuzz.changes import changes
 from tests.fuzz.tally import Tally

@@ -15,9 +15,9 @@ from random import Random
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from rivergen.run import serve
-from rivergen.tests.naughty_strings import STRINGS
-from rivergen.tests.services import prepare
+from rivergen.local.run import serve
+from rivergen.testing.naughty_strings import STRINGS
+from rivergen.testing.services import prepare
 from tests.fuzz.changes import changes
 from tests.fuzz.tally import Tally
 from tests.fuzz.values import RAW, WRONG, Schemas, as_json, put, spoil
@@ -246,7 +246,7 @@ def run(arguments: argparse.Namespace) -> Tally:
     # Django is set up by now.
     from django.db import connection
 
-    from rivergen.openapi import document
+    from rivergen.http.openapi import document
     from tests.fuzz.world import make_world
 
     sender = Sender(port, make_world())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from rivergen.tests.naughty_strings import STRINGS
+from rivergen.testing.naughty_strings import STRINGS
 
 WORDS = ("orders", "db", "a", "x1", "Bücher", "日本", "report-2024", "k", "zz top", "É")
 HOSTS = ("db.example.com", "10.1.2.3", "2001:db8::1", "bücher.example", "a_b.internal")

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import connection
 
-from rivergen.tests.fingerprint import business_tables
+from rivergen.testing.fingerprint import business_tables
 from tests.fuzz import NEWCOMER
 
 TOKEN_LIFETIME = timedelta(hours=6)

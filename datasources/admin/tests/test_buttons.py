@@ -7,9 +7,9 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from datasources.connections.models import ConnectionTest
+from datasources.connection_tests.models import ConnectionTest
+from datasources.connection_tests.tests.test_honeypot import HOST_KEY
 from datasources.connections.outcome import no_outcome
-from datasources.connections.tests.test_honeypot import HOST_KEY
 from datasources.credentials.testing import CredentialTestCase
 from datasources.models import DataSource
 from datasources.schemas.testing import column, refresh, table

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from datasources.admin.charts import Bar, columns, stacked_bars
 from datasources.admin.history import Difference, differences
-from datasources.connections.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest, configuration_of
 from datasources.connections.outcome import no_outcome
 from datasources.models import DataSource
 from datasources.schemas.tasks import enqueue_due

@@ -6,9 +6,9 @@ from typing import Any
 from django.test import SimpleTestCase
 from playwright.sync_api import Page, expect
 
-from datasources.admin.tests.browser import watched_page
+from datasources.admin.testing import watched_page
 from datasources.testing import ADMIN_PAGES
-from rivergen.tests.run import Run, fresh_copy, running
+from rivergen.testing.run import Run, fresh_copy, running
 
 WORKER_TIMEOUT_MS = 30_000
 

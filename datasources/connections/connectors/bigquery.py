@@ -7,8 +7,8 @@ from typing import Any
 
 from datasources.connections.causes import network_cause
 from datasources.connections.connectors.base import Connector, one_line
-from datasources.connections.environment import ignore_environment
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.sandbox.environment import ignore_environment
 
 API = "https://bigquery.googleapis.com"
 TOKEN_URI = "https://oauth2.googleapis.com/token"

@@ -5,8 +5,8 @@ from typing import Any
 
 from datasources.connections.causes import network_cause
 from datasources.connections.connectors.base import SSH_SECRETS, ServerConnector, one_line
-from datasources.connections.environment import ignore_environment
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.sandbox.environment import ignore_environment
 
 
 class Databricks(ServerConnector):

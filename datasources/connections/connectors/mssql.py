@@ -6,10 +6,10 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from datasources.connections.confinement import confined
 from datasources.connections.connectors.base import ServerConnector, one_line
-from datasources.connections.environment import ignore_environment
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.sandbox.confinement import confined
+from datasources.connections.sandbox.environment import ignore_environment
 
 # The server's number, if the server said anything: else pymssql gives one of an earlier login.
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")

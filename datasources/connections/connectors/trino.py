@@ -6,8 +6,8 @@ from typing import Any
 
 from datasources.connections.causes import network_cause
 from datasources.connections.connectors.base import ServerConnector, one_line
-from datasources.connections.environment import ignore_environment
 from datasources.connections.failures import Code
+from datasources.connections.sandbox.environment import ignore_environment
 
 TLS_PORTS = (443, 8443)
 MISSING = ("CATALOG_NOT_FOUND", "MISSING_CATALOG_NAME")

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from django.test import SimpleTestCase
 
 from datasources.connections.failures import Code
-from datasources.connections.tests.listeners import (
+from datasources.connections.testing.listeners import (
     PASSWORD,
     Listener,
     close_at_once,
@@ -28,7 +28,7 @@ from datasources.connections.tests.listeners import (
     say_garbage,
 )
 from datasources.connections.tests.test_connectors import failure_of
-from rivergen.tests.services import free_port
+from rivergen.testing.services import free_port
 
 BASIC = b64encode(f"reader:{PASSWORD}".encode())
 

@@ -16,15 +16,15 @@ from django.test import override_settings
 from sqlalchemy import text
 
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.tests import mariadb, postgresql
-from datasources.connections.tests.listeners import Listener, close_at_once
-from datasources.connections.tests.openssh import OpenSSH, account
-from datasources.connections.tests.test_files import ROWS, write_files
+from datasources.connections.files.tests.test_files import ROWS, write_files
+from datasources.connections.testing import mariadb, postgresql
+from datasources.connections.testing.listeners import Listener, close_at_once
+from datasources.connections.testing.openssh import OpenSSH, account
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
-from rivergen.egress_rules import parse_rules
-from rivergen.tests.services import free_port
+from rivergen.egress.rules import parse_rules
+from rivergen.testing.services import free_port
 
 ADDRESS = "127.0.0.1"
 

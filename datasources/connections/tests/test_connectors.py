@@ -18,7 +18,7 @@ from datasources.connections.connectors.base import (
     one_line,
 )
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.tests.listeners import (
+from datasources.connections.testing.listeners import (
     PASSWORD,
     Listener,
     close_at_once,
@@ -28,7 +28,7 @@ from datasources.connections.tests.listeners import (
     say_first,
     say_garbage,
 )
-from rivergen.tests.services import free_port
+from rivergen.testing.services import free_port
 
 # Against a port that stays silent oracledb waits for good: what ends that is the deadline of the
 # process that a source is reached in.

@@ -11,7 +11,7 @@ from django.test import SimpleTestCase
 from dns.resolver import NXDOMAIN, LifetimeTimeout, NoAnswer
 
 from datasources.connections.failures import Code
-from datasources.connections.tests.listeners import (
+from datasources.connections.testing.listeners import (
     PASSWORD,
     Listener,
     connector_to,

@@ -9,14 +9,14 @@ from django.test import SimpleTestCase
 from pymssql import OperationalError
 
 from datasources.connections.failures import Code
-from datasources.connections.tests.listeners import (
+from datasources.connections.testing.listeners import (
     PASSWORD,
     Listener,
     connector_to,
     keep_silent,
 )
 from datasources.connections.tests.test_connectors import failure_of
-from rivergen.tests.services import free_port
+from rivergen.testing.services import free_port
 
 BATCH, LOGIN, PRELOGIN = 0x01, 0x10, 0x12
 NO_TLS = 2

@@ -18,9 +18,9 @@ from datasources.connections.connectors import mysql
 from datasources.connections.endpoint import Endpoint
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.stages import Stages
-from datasources.connections.tests import fake_mysql, mariadb
-from datasources.connections.tests.certificates import make_certificates
-from rivergen.tests.services import free_port
+from datasources.connections.testing import fake_mysql, mariadb
+from datasources.connections.testing.certificates import make_certificates
+from rivergen.testing.services import free_port
 
 CANARY = secrets.token_hex(16)
 

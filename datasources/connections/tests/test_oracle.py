@@ -7,7 +7,7 @@ from django.test import SimpleTestCase
 from oracledb import DatabaseError
 
 from datasources.connections.failures import Code
-from datasources.connections.tests.listeners import (
+from datasources.connections.testing.listeners import (
     Listener,
     connector_to,
     keep_silent,

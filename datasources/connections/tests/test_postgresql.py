@@ -14,17 +14,16 @@ from django.test import SimpleTestCase
 from datasources.connections.attempt import attempt, connector_for
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import ConnectionFailure
-from datasources.connections.policy import EgressPolicy
 from datasources.connections.stages import Stages
-from datasources.connections.tests.fake_postgresql import refuse
-from datasources.connections.tests.listeners import (
+from datasources.connections.testing.fake_postgresql import refuse
+from datasources.connections.testing.listeners import (
     Listener,
     close_at_once,
     reset_at_once,
     say_first,
     say_garbage,
 )
-from datasources.connections.tests.postgresql import (
+from datasources.connections.testing.postgresql import (
     DATABASE,
     HOST,
     PASSWORD,
@@ -32,7 +31,8 @@ from datasources.connections.tests.postgresql import (
     PostgreSQLServer,
     TLSFront,
 )
-from rivergen.egress_rules import parse_rules
+from rivergen.egress.policy import EgressPolicy
+from rivergen.egress.rules import parse_rules
 
 POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
 

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from django.test import SimpleTestCase
 
 from datasources.connections.connectors import CONNECTORS
-from datasources.connections.environment import ignore_environment
 from datasources.connections.failures import Code
-from datasources.connections.tests.listeners import (
+from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.testing.listeners import (
     PASSWORD,
     Listener,
     connector_to,
@@ -21,7 +21,7 @@ from datasources.connections.tests.listeners import (
 )
 from datasources.connections.tests.test_clickhouse import serve_http
 from datasources.connections.tests.test_connectors import failure_of
-from rivergen.tests.services import free_port
+from rivergen.testing.services import free_port
 
 
 def needs(name: str):

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from datasources.connection_strings import (
+from datasources.connections.connectors import CONNECTORS
+from datasources.models import DataSource
+from datasources.models.connection_strings import (
     split_secrets,
     url_destination,
     validate_connection_string,
     validate_fit,
     without_secrets,
 )
-from datasources.connections.connectors import CONNECTORS
-from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
 
 SECRET = "hunter2"

@@ -8,11 +8,11 @@ from unittest import mock
 
 from django.test import override_settings
 
-from datasources.declarations import requests
+from datasources.declarations import input as requests
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
 from organizations.models import Organization, Role
-from rivergen.serializers import MOST_UNKNOWN_NAMES_REPORTED
+from rivergen.http.serializers import MOST_UNKNOWN_NAMES_REPORTED
 
 PATH = "/data-sources/apply"
 LAKE = {"name": "Lake", "type": "parquet", "file_path": "lake.parquet"}

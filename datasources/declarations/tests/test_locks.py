@@ -10,7 +10,7 @@ from datasources.declarations.reading import Declarations
 from datasources.declarations.references import resolve
 from datasources.declarations.text import Document
 from datasources.models import DataSource
-from datasources.querysets import DataSourceQuerySet
+from datasources.models.querysets import DataSourceQuerySet
 from datasources.testing import DataSourceTestMixin
 
 

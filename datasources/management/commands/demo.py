@@ -8,10 +8,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from rest_framework_simplejwt.tokens import AccessToken
 
-from datasources.connections.storage import path_in_storage
+from datasources.connections.files.storage import path_in_storage
 from datasources.models import DataSource
 from organizations.models import Organization, Role, User
-from rivergen.private_files import read_or_make_secret
+from rivergen.local.private_files import read_or_make_secret
 
 CSV_PATH = "demo/orders.csv"
 CSV_TEXT = """order_id,customer,amount,ordered_at

@@ -10,14 +10,14 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.failures import ConnectionFailure
-from datasources.connections.policy import DENIED_BY_DEFAULT, EgressPolicy, egress_policy
 from datasources.credentials.cipher import key_ring
 from datasources.credentials.models import Credential
 from datasources.jobs import has_worker
 from datasources.models import DataSource
-from rivergen.egress_rules import Network
-from rivergen.health import is_migrated
-from rivergen.row_level_security import PROTECTED, tables_in_sight
+from rivergen.egress.policy import DENIED_BY_DEFAULT, EgressPolicy, egress_policy
+from rivergen.egress.rules import Network
+from rivergen.observability.health import is_migrated
+from rivergen.postgresql.row_level_security import PROTECTED, tables_in_sight
 
 POSTGRESQL_MIN = 150_000
 ANY_PORT = 80

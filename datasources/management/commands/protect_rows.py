@@ -5,7 +5,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection, transaction
 
-from rivergen.row_level_security import PROTECTED, leakproof, protection, removal, why_not_held
+from rivergen.postgresql.row_level_security import (
+    PROTECTED,
+    leakproof,
+    protection,
+    removal,
+    why_not_held,
+)
 
 
 class Command(BaseCommand):

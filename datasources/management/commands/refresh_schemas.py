@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from datasources.connections.models import configuration_of
+from datasources.connection_tests.models import configuration_of
 from datasources.management.many import ManyDataSourcesCommand, Result
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from datasources.connections.models import ConnectionTest, configuration_of
-from datasources.connections.tasks import test_connection
+from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.tasks import test_connection
 from datasources.jobs import Queue
 from datasources.management.many import ManyDataSourcesCommand, Result
 from datasources.models import DataSource

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 
-from datasources.connections.child import start_forkserver
+from datasources.connections.sandbox.process import start_forkserver
 from datasources.jobs import LANES, Queue
 
 logger = logging.getLogger("rivergen.worker")

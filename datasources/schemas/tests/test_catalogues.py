@@ -7,10 +7,15 @@ from django.test import SimpleTestCase
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import CONNECTORS
-from datasources.connections.tests.postgresql import DATABASE, PASSWORD, USERNAME, PostgreSQLServer
-from datasources.schemas.assembly import Assembly
-from datasources.schemas.readers import READERS
-from datasources.schemas.readers.base import Relation, SQLReader
+from datasources.connections.testing.postgresql import (
+    DATABASE,
+    PASSWORD,
+    USERNAME,
+    PostgreSQLServer,
+)
+from datasources.schemas.reading.assembly import Assembly
+from datasources.schemas.reading.readers import READERS
+from datasources.schemas.reading.readers.base import Relation, SQLReader
 
 # How a type is spelled there, and what it is.
 COMMON_TYPES = {

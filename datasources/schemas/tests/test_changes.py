@@ -6,9 +6,9 @@ from django.test import SimpleTestCase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasources.schemas import pages
-from datasources.schemas.changes import changes_between
-from datasources.schemas.content import dump
+from datasources.schemas.snapshots import pages
+from datasources.schemas.snapshots.changes import changes_between
+from datasources.schemas.snapshots.content import dump
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
 

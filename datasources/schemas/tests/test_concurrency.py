@@ -10,18 +10,18 @@ from django.db import connection, connections, transaction
 from django.test import TransactionTestCase
 from django.utils import timezone
 
+from datasources.connection_tests.testing import PATIENCE_SECONDS
 from datasources.connections.failures import Code
-from datasources.connections.testing import PATIENCE_SECONDS
 from datasources.models import DataSource
 from datasources.schemas import tasks
-from datasources.schemas.content import pack
 from datasources.schemas.models import (
     SchemaContent,
     SchemaRefresh,
     SchemaSnapshot,
     store_content,
 )
-from datasources.schemas.pruning import prune
+from datasources.schemas.snapshots.content import pack
+from datasources.schemas.snapshots.pruning import prune
 from datasources.schemas.tasks import enqueue_due
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin

@@ -10,8 +10,8 @@ from django.test import SimpleTestCase, override_settings
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.stages import Stages
-from datasources.schemas.readers import READERS
-from datasources.schemas.tests.tables import columns_of, tables_of
+from datasources.schemas.reading.readers import READERS
+from datasources.schemas.testing import columns_of, tables_of
 
 SQLITE = """
 CREATE TABLE people (

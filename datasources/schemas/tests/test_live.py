@@ -12,20 +12,20 @@ from django.test import TransactionTestCase, override_settings
 from psycopg.conninfo import make_conninfo
 
 from datasources import jobs
-from datasources.connections.testing import (
+from datasources.connection_tests.testing import (
     PATIENCE_SECONDS,
     Worker,
     lose_job,
     run_jobs,
     wait_until,
 )
-from datasources.connections.tests import mariadb, postgresql
+from datasources.connections.testing import mariadb, postgresql
 from datasources.connections.tests.test_mysql import make_connector
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaBlock, SchemaContent, SchemaSnapshot
 from datasources.testing import DataSourceTestMixin
-from rivergen.egress_rules import parse_rules
-from rivergen.tests.services import url_of
+from rivergen.egress.rules import parse_rules
+from rivergen.testing.services import url_of
 
 BEFORE = (
     "CREATE TABLE orders (id int PRIMARY KEY, total numeric(10,2), note varchar(10) NOT NULL)",

@@ -8,10 +8,10 @@ from bson.datetime_ms import DatetimeMS
 from django.test import SimpleTestCase
 from pymongo.errors import PyMongoError
 
-from datasources.connections.tests.listeners import Listener, connector_to
+from datasources.connections.testing.listeners import Listener, connector_to
 from datasources.connections.tests.test_mongodb import serve_mongo
-from datasources.schemas.readers.mongodb import FIELDS_MAX, SAMPLE_SIZE, Fields
-from datasources.schemas.tests.tables import columns_of, tables_of
+from datasources.schemas.reading.readers.mongodb import FIELDS_MAX, SAMPLE_SIZE, Fields
+from datasources.schemas.testing import columns_of, tables_of
 
 OLD = {"_id": ObjectId(), "name": "a", "n": 1, "home": {"city": "x", "at": {"x": {"y": 1}}}}
 NEW = {"_id": ObjectId(), "name": None, "n": Int64(2), "tags": ["a"], "at": datetime.now(UTC)}

@@ -4,10 +4,10 @@ from contextlib import closing
 
 from django.test import SimpleTestCase
 
-from datasources.connections.tests import mariadb
+from datasources.connections.testing import mariadb
 from datasources.connections.tests.test_mysql import make_connector
-from datasources.schemas.readers.mysql import MySQLReader
-from datasources.schemas.tests.tables import columns_of, tables_of
+from datasources.schemas.reading.readers.mysql import MySQLReader
+from datasources.schemas.testing import columns_of, tables_of
 
 STATEMENTS = (
     """CREATE TABLE people (

@@ -6,15 +6,15 @@ import psycopg
 from django.test import SimpleTestCase
 
 from datasources.connections.configuration import Configuration
-from datasources.connections.tests.postgresql import (
+from datasources.connections.testing.postgresql import (
     DATABASE,
     PASSWORD,
     USERNAME,
     PostgreSQLServer,
 )
-from datasources.schemas.assembly import Assembly
-from datasources.schemas.readers.postgresql import PostgreSQLReader
-from datasources.schemas.tests.tables import columns_of, tables_of
+from datasources.schemas.reading.assembly import Assembly
+from datasources.schemas.reading.readers.postgresql import PostgreSQLReader
+from datasources.schemas.testing import columns_of, tables_of
 
 SCRIPT = '''
 CREATE DOMAIN amount AS numeric(10,2);

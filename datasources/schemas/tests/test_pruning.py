@@ -10,12 +10,13 @@ from django.core.management import CommandError, call_command
 from django.test import TransactionTestCase
 from django.utils import timezone
 
-from datasources.connections.testing import run_jobs
+from datasources.connection_tests.testing import run_jobs
 from datasources.management.commands.prune_schemas import DAYS_MAX
 from datasources.models import DataSource
-from datasources.schemas import pruning, tasks
+from datasources.schemas import tasks
 from datasources.schemas.models import SchemaBlock, SchemaContent
-from datasources.schemas.pruning import KEPT_DAYS, prune
+from datasources.schemas.snapshots import pruning
+from datasources.schemas.snapshots.pruning import KEPT_DAYS, prune
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
 

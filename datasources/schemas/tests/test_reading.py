@@ -9,12 +9,14 @@ from django.test import SimpleTestCase
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.policy import EgressPolicy
-from datasources.schemas import content, read_in_child, reading
-from datasources.schemas.content import Content, pack
-from datasources.schemas.read_in_child import READING_SECONDS_MAX, Reading
-from datasources.schemas.reading import read_and_tell
+from datasources.schemas.reading import read as reading
+from datasources.schemas.reading import sandbox as read_in_child
+from datasources.schemas.reading.read import read_and_tell
+from datasources.schemas.reading.sandbox import READING_SECONDS_MAX, Reading
+from datasources.schemas.snapshots import content
+from datasources.schemas.snapshots.content import Content, pack
 from datasources.schemas.testing import column, table
+from rivergen.egress.policy import EgressPolicy
 
 CONFIGURATION = Configuration(type="postgresql", connection_timeout=7)
 TABLES = [(table(f"t{number}", column("id")), number) for number in range(250)]

@@ -7,17 +7,17 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection
 from django.test import TransactionTestCase, override_settings
 
+from datasources.connection_tests.testing import PATIENCE_SECONDS, run_jobs
+from datasources.connection_tests.throttling import ConnectionTestThrottle
 from datasources.connections.failures import Code
-from datasources.connections.testing import PATIENCE_SECONDS, run_jobs
-from datasources.connections.throttling import ConnectionTestThrottle
 from datasources.models import DataSource
-from datasources.schemas.content import pack
 from datasources.schemas.models import SchemaContent, SchemaRefresh, SchemaSnapshot
-from datasources.schemas.read_in_child import Reading, show_progress
+from datasources.schemas.reading.sandbox import Reading, show_progress
+from datasources.schemas.snapshots.content import pack
 from datasources.schemas.tasks import end_lost_refreshes, enqueue_due
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
-from rivergen.egress_rules import parse_rules
+from rivergen.egress.rules import parse_rules
 
 ORDERS = table("orders", column("id"))
 GONE = table("gone", column("id"))

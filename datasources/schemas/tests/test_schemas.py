@@ -2,10 +2,11 @@
 
 from unittest import mock
 
-from datasources.schemas import models, pages
-from datasources.schemas.content import BLOCK_TABLES, dump, lines_of
+from datasources.schemas import models
 from datasources.schemas.models import SchemaBlock, SchemaContent, SchemaSnapshot
-from datasources.schemas.search import has_words
+from datasources.schemas.snapshots import pages
+from datasources.schemas.snapshots.content import BLOCK_TABLES, dump, lines_of
+from datasources.schemas.snapshots.search import has_words
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
 
@@ -281,6 +282,6 @@ class GetSchemaTests(DataSourceTestCase):
 
     def test_a_search_parses_only_what_may_match(self):
         refresh(self.data_source, *(table(f"t{number}") for number in range(50)), ORDERS)
-        with mock.patch("datasources.schemas.search.has_words", wraps=has_words) as look:
+        with mock.patch("datasources.schemas.snapshots.search.has_words", wraps=has_words) as look:
             self.assertEqual(self.names("?search=orders"), ["public.orders"])
         self.assertEqual(look.call_count, 1)

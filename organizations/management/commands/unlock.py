@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from organizations.sign_in import unlock
+from organizations.sign_in.attempts import unlock
 
 
 class Command(BaseCommand):

@@ -1,0 +1,219 @@
+"""Connection tests: asked for by the web, run by a worker, answered once."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from django.conf import settings
+from django.db import models, transaction
+from django.utils import timezone
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.failures import Code
+from datasources.connections.files.storage import path_in_storage
+from datasources.connections.outcome import Outcome
+from datasources.connections.ssh.host_keys import fingerprint
+from datasources.credentials.cipher import KEY_ID_LENGTH, Sealed, key_ring
+from datasources.models import DataSource
+from datasources.models.connection_strings import read_connection_string
+from organizations.models import Organization, User
+
+# Long enough to read a result; the last one of a data source stays with it.
+KEPT_FOR = timedelta(days=1)
+
+
+class ConnectionTestQuerySet(models.QuerySet["ConnectionTest"]):
+    """Tests of any data sources."""
+
+    def for_user(self, user: User) -> Self:
+        """Restrict to the organizations of an active user."""
+        return self.filter(organization__in=Organization.objects.for_user(user))
+
+    def running(self) -> Self:
+        """Restrict to those that are asked for, and not answered yet."""
+        return self.filter(finished_at=None)
+
+    def outdated(self) -> Self:
+        """Restrict to those that were kept long enough."""
+        return self.filter(requested_at__lt=timezone.now() - KEPT_FOR)
+
+    def request(
+        self,
+        configuration: Configuration,
+        *,
+        of: DataSource,
+        is_stored: bool,
+        user: User | None = None,
+        test_id: uuid.UUID | None = None,
+    ) -> "ConnectionTest":
+        """Store a test to be run: of a data source as it is stored, or of what it might become.
+
+        `user` is None if an operator asks; without `test_id` it has a random id.
+        """
+        test = ConnectionTest(
+            id=test_id or uuid.uuid4(),
+            organization_id=of.workspace.organization_id,
+            data_source=of if is_stored else None,
+            version=of.version if is_stored else None,
+            requested_by=user,
+        )
+        test.seal(configuration)
+        test.save()
+        return test
+
+
+class ConnectionTest(models.Model):
+    """A live test of one configuration.
+
+    It has the whole configuration as it was when the test was asked for, so that an update
+    meanwhile changes nothing about what is tested; secrets are sealed to it, and removed when the
+    test has run.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(
+        Organization, on_delete=models.CASCADE, related_name="+", editable=False
+    )
+    data_source = models.ForeignKey(
+        DataSource,
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="connection_tests",
+        help_text="Null: a configuration that is not stored.",
+    )
+    version = models.BigIntegerField(null=True, help_text="Of the data source.")
+    configuration = models.JSONField()
+    key_id = models.CharField(max_length=KEY_ID_LENGTH)
+    ciphertext = models.BinaryField()
+    requested_at = models.DateTimeField(default=timezone.now, db_index=True)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    finished_at = models.DateTimeField(null=True)
+    outcome = models.JSONField(null=True)
+
+    objects = ConnectionTestQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-requested_at"]
+        indexes = [
+            models.Index(
+                "organization", condition=models.Q(finished_at=None), name="running_connection_test"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def seal(self, configuration: Configuration) -> None:
+        """Hold a configuration, its secrets encrypted."""
+        self.configuration = configuration.without_secrets()
+        text = json.dumps(dict(configuration.secrets))
+        sealed = key_ring().seal(text, self._context())
+        self.key_id, self.ciphertext = sealed.key_id, sealed.ciphertext
+
+    def open(self) -> Configuration:
+        """Give the configuration with its secrets in clear.
+
+        Raises UnreadableError if the key is gone, or the row is not as it was written.
+        """
+        sealed = Sealed(self.key_id, bytes(self.ciphertext))
+        secrets: dict[str, str] = json.loads(key_ring().open(sealed, self._context()))
+        return Configuration(**self.configuration, secrets=secrets)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Store the outcome, unless there is one, and show it on the data source.
+
+        There it is dropped if the data source has another version by now, or the result of a test
+        that was asked for later.
+        """
+        with transaction.atomic():
+            data_source = None
+            if self.data_source_id is not None:
+                # Before the test itself, as a deletion does it: nobody waits in a circle.
+                data_sources = DataSource.objects.filter(pk=self.data_source_id)
+                data_source = data_sources.for_update().first()
+            is_first = (
+                ConnectionTest.objects.running()
+                .filter(pk=self.pk)
+                .update(
+                    finished_at=(finished_at := timezone.now()),
+                    outcome=outcome,
+                    configuration={},
+                    key_id="",
+                    ciphertext=b"",
+                )
+            )
+            if not is_first:
+                return
+            self.finished_at, self.outcome = finished_at, outcome
+            result = self.result()
+            if data_source is not None and not data_source.has_later_test(result):
+                data_sources.record_test(result, version=self.version)
+
+    def may_be_waited_for(self, seconds: float) -> bool:
+        """Whether there may be somebody who has waited for it since it was asked for."""
+        since = timezone.now() - timedelta(seconds=seconds)
+        return self.finished_at is None and self.requested_at > since
+
+    def result(self) -> dict[str, Any]:
+        """Give what a client may see, as JSON; what is not known yet is null."""
+        outcome = self.outcome or {}
+        code, key = outcome.get("code"), outcome.get("ssh_host_key")
+        return {
+            "test_id": str(self.pk),
+            "data_source_id": self.data_source_id,
+            "version": self.version,
+            "requested_at": _time(self.requested_at),
+            "finished_at": _time(self.finished_at),
+            "ok": None if code is None else code == Code.OK,
+            "code": code,
+            "message": None if code is None else Code(code).label,
+            "stages": outcome.get("stages", []),
+            "server_version": outcome.get("server_version"),
+            "ssh_host_key": key and {"key": key, "fingerprint": fingerprint(key)},
+        }
+
+    def _context(self) -> bytes:
+        """Give the associated data: the secrets open for this configuration and no other."""
+        configuration = json.dumps(self.configuration, sort_keys=True).encode()
+        digest = hashlib.sha256(configuration).hexdigest()
+        return json.dumps(["test", self.organization_id, str(self.pk), digest]).encode()
+
+
+def _time(value: datetime | None) -> str | None:
+    """Give a time as the API shows it."""
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
+
+
+def configuration_of(
+    data_source: DataSource, secrets: Mapping[str, str] | None = None
+) -> Configuration:
+    """Give the configuration of a data source as it is in memory, with the given secrets.
+
+    None are those that are stored: raises CredentialsUnconfirmed and CredentialsUnreadable (409).
+
+    What its connection string says goes before what the fields say. A port that nobody says is the
+    type's.
+    """
+    if secrets is None:
+        secrets = data_source.credentials.open()
+    values = {
+        name: getattr(data_source, name)
+        for name in Configuration.field_names()
+        if hasattr(data_source, name)
+    }
+    if data_source.connection_string is not None:
+        url = read_connection_string(data_source.connection_string)
+        values |= {name: value for name, value in url.items() if value is not None}
+    if data_source.file_path is not None:
+        organization_id = data_source.workspace.organization_id
+        values["file_path"] = path_in_storage(organization_id, data_source.file_path)
+    configuration = Configuration(**values, secrets=secrets)
+    if configuration.port is not None:
+        return configuration
+    return replace(configuration, port=data_source.connector.usual_port(configuration))

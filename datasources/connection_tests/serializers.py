@@ -1,0 +1,162 @@
+"""What a client sees of the catalogue and of connection tests."""
+
+from typing import Any
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from rest_framework import serializers
+
+from datasources.connections.connectors import DataSourceType
+from datasources.connections.connectors.base import ConnectorClass
+from datasources.connections.failures import Code
+from datasources.connections.stages import STAGE_NAMES
+from datasources.credentials.serializers import CredentialsUpdateSerializer
+from datasources.models import DataSource
+from datasources.serializers import DataSourceCreateSerializer
+from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
+
+JSON_TYPES: dict[type[models.Field], str] = {
+    models.BooleanField: "boolean",
+    models.IntegerField: "integer",
+}
+# Of all types, and of all that are reached by host and port.
+LIMITS = ("connection_pool_size", "connection_timeout", "query_timeout", "max_retries")
+TUNNEL_FIELDS = ("use_ssh_tunnel", "ssh_host", "ssh_port", "ssh_username", "ssh_local_port")
+CATALOGUE_ENTRY = (
+    "name",
+    "label",
+    "default_port",
+    "url_schemes",
+    "url_options",
+    "credential_fields",
+    "driver",
+    "is_verified",
+)
+
+
+class FieldDescriptionSerializer(serializers.Serializer):
+    """A field that the sources of a type use, and its limits."""
+
+    name = serializers.CharField()
+    required = serializers.BooleanField(  # type: ignore[assignment]
+        help_text="Whether a connection needs it, be it from here or from the connection string."
+    )
+    type = serializers.ChoiceField(choices=("string", "integer", "boolean"))
+    max_length = serializers.IntegerField(allow_null=True, help_text="Characters.")
+    minimum = serializers.IntegerField(allow_null=True)
+    maximum = serializers.IntegerField(allow_null=True)
+
+
+class SourceTypeSerializer(serializers.Serializer):
+    """An entry of the catalogue."""
+
+    type = serializers.ChoiceField(choices=DataSourceType.choices, source="name")
+    name = serializers.CharField(source="label")
+    default_port = serializers.IntegerField(allow_null=True)
+    url_schemes = serializers.ListField(child=serializers.CharField())
+    url_options = serializers.ListField(child=serializers.CharField())
+    fields = FieldDescriptionSerializer(many=True)  # type: ignore[assignment]
+    credential_fields = serializers.ListField(child=serializers.CharField())
+    driver = serializers.CharField()
+    driver_installed = serializers.BooleanField(source="is_driver_installed")
+    verified = serializers.BooleanField(
+        source="is_verified", help_text="Whether our tests log in to a live server of this type."
+    )
+
+    def to_representation(self, instance: ConnectorClass) -> dict[str, Any]:
+        entry = {name: getattr(instance, name) for name in CATALOGUE_ENTRY}
+        entry |= {"is_driver_installed": instance.is_driver_installed()}
+        return super().to_representation(entry | {"fields": describe_fields(instance)})
+
+
+def describe_fields(connector: ConnectorClass) -> list[dict[str, Any]]:
+    """Describe the fields that the sources of a type use, the needed ones first."""
+    tunnel_fields = TUNNEL_FIELDS if connector.has_endpoint else ()
+    names = (*connector.required_fields, *connector.optional_fields, *tunnel_fields, *LIMITS)
+    return [describe_field(name, name in connector.required_fields) for name in names]
+
+
+def describe_field(name: str, is_required: bool) -> dict[str, Any]:
+    """Describe a field by its name."""
+    field = DataSource._meta.get_field(name)
+    assert isinstance(field, models.Field)
+    bounds = {
+        type(validator): validator.limit_value
+        for validator in field.validators
+        if isinstance(validator, MinValueValidator | MaxValueValidator)
+    }
+    return {
+        "name": name,
+        "required": is_required,
+        "type": JSON_TYPES.get(type(field), "string"),
+        "max_length": field.max_length,
+        "minimum": bounds.get(MinValueValidator),
+        "maximum": bounds.get(MaxValueValidator),
+    }
+
+
+class StageSerializer(serializers.Serializer):
+    """A stage of reaching a source."""
+
+    stage = serializers.ChoiceField(choices=STAGE_NAMES)
+    ok = serializers.BooleanField()
+    milliseconds = serializers.FloatField()
+
+
+class SSHHostKeySerializer(serializers.Serializer):
+    """A host key that waits to be confirmed."""
+
+    key = serializers.CharField()
+    fingerprint = serializers.CharField()
+
+
+class ConnectionTestSerializer(serializers.Serializer):
+    """A connection test; `ok`, `code`, `message` are null until it has ended."""
+
+    test_id = serializers.UUIDField()
+    data_source_id = serializers.IntegerField(
+        allow_null=True, help_text="Null: a configuration that is not stored."
+    )
+    version = serializers.IntegerField(allow_null=True, help_text="Of the data source.")
+    requested_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    ok = serializers.BooleanField(allow_null=True)
+    code = serializers.ChoiceField(choices=Code.choices, allow_null=True)
+    message = serializers.CharField(allow_null=True, help_text="What to do about it.")
+    stages = StageSerializer(many=True)
+    server_version = serializers.CharField(allow_null=True)
+    ssh_host_key = SSHHostKeySerializer(
+        allow_null=True, help_text="The one that was refused, because nobody has confirmed it."
+    )
+
+
+class HostKeyConfirmationSerializer(StrictSerializer):
+    """Which host key is confirmed."""
+
+    fingerprint = StrictCharField(
+        required=False,
+        max_length=100,
+        help_text="That of the key that was looked at, in case that another test has met another.",
+    )
+
+
+class DraftSerializer(DataSourceCreateSerializer):
+    """A configuration to be tested, and not stored: it needs no name.
+
+    `based_on` and `credentials` stand here for openapi.json; they are read before the rest.
+    """
+
+    based_on = StrictIntegerField(
+        required=False,
+        help_text="The id of a data source: its fields and secrets are taken where none are given, "
+        "the secrets only if the caller may send them to the given destination.",
+    )
+    credentials = CredentialsUpdateSerializer(required=False)
+
+    class Meta(DataSourceCreateSerializer.Meta):
+        fields: tuple[str, ...] = (
+            *DataSourceCreateSerializer.Meta.fields,
+            "based_on",
+            "credentials",
+        )
+        extra_kwargs = {"name": {"required": False}}

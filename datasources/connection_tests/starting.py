@@ -1,0 +1,118 @@
+"""What a request for a test brings, and what it sets going."""
+
+from typing import Any
+from uuid import UUID
+
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.serializers import DraftSerializer, HostKeyConfirmationSerializer
+from datasources.connection_tests.tasks import test_connection
+from datasources.connection_tests.throttling import EXPRESS_MAX, count_running, count_test
+from datasources.connections.configuration import Configuration
+from datasources.credentials.serializers import CredentialsUpdateSerializer
+from datasources.jobs import Queue
+from datasources.models import DataSource
+from datasources.serializers import DataSourceUpdateSerializer
+from datasources.viewsets import creating_roles
+from organizations.authentication import caller
+from organizations.models import Role, User
+from organizations.permissions import require_role
+from rivergen.http.input import check_parameters, read_body
+from rivergen.http.serializers import StrictIntegerField
+
+
+def start_test(
+    data_source: DataSource,
+    configuration: Configuration,
+    *,
+    is_stored: bool,
+    user: User,
+    test_id: UUID | None = None,
+) -> ConnectionTest:
+    """Store a test, and the job that runs it, with the transaction. Raises Throttled (429)."""
+    organization_id = data_source.workspace.organization_id
+    count_test(organization_id)
+    number = count_running(organization_id)
+    test = ConnectionTest.objects.request(
+        configuration, of=data_source, is_stored=is_stored, user=user, test_id=test_id
+    )
+    # Who has fewer of them comes first, and to places that others do not get at all.
+    queue = Queue.EXPRESS if number < EXPRESS_MAX else Queue.TESTS
+    test_connection.configure(queue=queue, priority=-number).defer(test_id=str(test.pk))
+    return test
+
+
+def read_fingerprint(request: Request) -> str | None:
+    """Give the fingerprint of the host key to confirm; without a body there is none to compare."""
+    check_parameters(request)
+    if not request.body:
+        return None
+    serializer = HostKeyConfirmationSerializer(data=read_body(request))
+    serializer.is_valid(raise_exception=True)
+    fingerprint: str | None = serializer.validated_data.get("fingerprint")
+    return fingerprint
+
+
+def read_draft(request: Request) -> tuple[DataSource, Configuration]:
+    """Give the configuration that the body describes, and a data source that is like it.
+
+    Raises 400, 403, and CredentialsUnconfirmed (409) if it would send the stored secrets of
+    `based_on` to another destination and the caller may not confirm them.
+    """
+    roles = creating_roles(caller(request))
+    body = dict(read_body(request, parameters=["wait"]))
+    credentials = body.pop("credentials", {})
+    if "based_on" not in body:
+        return read_new_draft(body, credentials, roles)
+    data_source = find_basis(request, body.pop("based_on"))
+    serializer = DataSourceUpdateSerializer(data_source, data=body, partial=True)
+    serializer.is_valid(raise_exception=True)
+    entered = read_credentials(data_source, credentials)
+    changes = serializer.validated_data
+    changes.pop("name", None)  # nothing comes to have it: another source may
+    with data_source.proposed(changes, entered, user=caller(request), is_locked=True):
+        return data_source, configuration_of(data_source)
+
+
+def read_new_draft(
+    body: dict[str, Any], credentials: Any, roles: dict[int, str]
+) -> tuple[DataSource, Configuration]:
+    """Give what a body describes that is based on nothing."""
+    serializer = DraftSerializer(data=body, context={"roles": roles})
+    serializer.is_valid(raise_exception=True)
+    data_source = DataSource(**serializer.validated_data)
+    require_role(roles[data_source.workspace.organization_id], Role.EDITOR)
+    secrets = data_source.take_secrets()
+    entered = read_credentials(data_source, credentials)
+    data_source.username = entered.pop("username", None)
+    secrets |= {field: text for field, text in entered.items() if text is not None}
+    return data_source, configuration_of(data_source, secrets)
+
+
+def find_basis(request: Request, data_source_id: Any) -> DataSource:
+    """Give the data source that a draft starts from, locked. Raises 400 or 403."""
+    try:
+        pk = StrictIntegerField().run_validation(data_source_id)
+        data_sources = DataSource.objects.for_user(caller(request)).for_update()
+        data_source = data_sources.get(pk=pk)
+    except ValidationError as error:
+        raise ValidationError({"based_on": error.detail}) from None
+    except (DataSource.DoesNotExist, OverflowError):
+        sentence = "There is no such data source in your organizations."
+        raise ValidationError({"based_on": [sentence]}) from None
+    require_role(data_source.role, Role.EDITOR)
+    return data_source
+
+
+def read_credentials(data_source: DataSource, credentials: Any) -> dict[str, str | None]:
+    """Give the valid credentials of a draft. Raises ValidationError (400)."""
+    if not isinstance(credentials, dict):
+        raise ValidationError({"credentials": ["Must be a JSON object."]})
+    serializer = CredentialsUpdateSerializer(data_source, data=credentials, partial=True)
+    if not serializer.is_valid():
+        errors = {f"credentials.{field}": error for field, error in serializer.errors.items()}
+        raise ValidationError(errors)
+    entered: dict[str, str | None] = serializer.validated_data
+    return entered

@@ -1,0 +1,164 @@
+"""Reaching data sources, over HTTP: tests, host keys, the catalogue of types."""
+
+from http import HTTPStatus
+from uuid import UUID
+
+from django.db import transaction
+from django.http import HttpResponse
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from datasources.connection_tests import openapi
+from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.serializers import ConnectionTestSerializer, SourceTypeSerializer
+from datasources.connection_tests.starting import read_draft, read_fingerprint, start_test
+from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
+from datasources.connections.connectors import CONNECTORS
+from datasources.views import data_source_response
+from datasources.viewsets import check_precondition, find_data_source, find_locked, recorded
+from organizations.authentication import caller
+from organizations.idempotency.requests import idempotent
+from organizations.models import Role
+from organizations.permissions import require_membership, require_role
+from organizations.viewsets import ScopedViewSet
+from rivergen.http.input import check_parameters, read_no_body, read_seconds
+from rivergen.http.openapi import IDEMPOTENCY_REPLAYED, describe
+from rivergen.http.responses import SuccessResponse
+from rivergen.postgresql.retries import retried
+
+
+class ConnectionTestViewSet(ScopedViewSet):
+    """Live tests: asked for here, run by a worker."""
+
+    http_method_names = ["get", "head", "post"]
+    serializer_class = ConnectionTestSerializer
+
+    @describe(**openapi.TEST)
+    def test(self, request: Request, data_source_id: str) -> HttpResponse:
+        """Test a data source as it is stored (editor, admin, owner)."""
+        self.receive_body()
+        return with_result(request, self.start(request))
+
+    @retried
+    @transaction.atomic
+    @idempotent
+    def start(self, request: Request) -> Response:
+        """Ask for the test of a stored data source."""
+        data_source = find_data_source(self)
+        require_role(data_source.role, Role.EDITOR)
+        read_no_body(request, parameters=["wait"])
+        read_seconds(request, "wait", WAIT_MAX_SECONDS)
+        configuration = configuration_of(data_source)
+        test = start_test(data_source, configuration, is_stored=True, user=caller(request))
+        return started_response(test)
+
+    @describe(**openapi.TEST_DRAFT)
+    def test_draft(self, request: Request) -> HttpResponse:
+        """Test a configuration that is not stored (editor, admin, owner)."""
+        self.receive_body()
+        return with_result(request, self.start_draft(request))
+
+    @retried
+    @transaction.atomic
+    @idempotent
+    def start_draft(self, request: Request) -> Response:
+        """Ask for the test of what the body describes."""
+        data_source, configuration = read_draft(request)
+        read_seconds(request, "wait", WAIT_MAX_SECONDS)
+        self.organization_id = data_source.workspace.organization_id
+        test = start_test(data_source, configuration, is_stored=False, user=caller(request))
+        return started_response(test)
+
+    @describe(**openapi.RESULT)
+    def retrieve(self, request: Request, test_id: str) -> Response:
+        """Give what is known of a test, for a day."""
+        tests = ConnectionTest.objects.for_user(caller(request))
+        uuid = read_uuid(test_id)
+        test = None if uuid is None else tests.filter(pk=uuid).first()
+        if test is None:
+            require_membership(caller(request))
+            raise NotFound
+        check_parameters(request)
+        return SuccessResponse(self.get_serializer(test.result()).data, message(test))
+
+
+class SSHHostKeyViewSet(ScopedViewSet):
+    """The host key of the SSH server that a data source is reached through."""
+
+    http_method_names = ["post"]
+
+    @describe(**openapi.CONFIRM_HOST_KEY)
+    @retried
+    @transaction.atomic
+    @idempotent
+    def confirm(self, request: Request, data_source_id: str) -> Response:
+        """Trust the host key that the last test has met (admin, owner)."""
+        data_source = find_locked(self, Role.ADMIN)
+        fingerprint = read_fingerprint(request)
+        check_precondition(request, data_source)
+        data_source.confirm_ssh_host_key(fingerprint, **recorded(request))
+        return data_source_response(data_source, "SSH host key confirmed successfully")
+
+
+class SourceTypeView(APIView):
+    """The catalogue of data source types."""
+
+    http_method_names = ["get", "head"]
+
+    @describe(**openapi.TYPES)
+    def get(self, request: Request) -> Response:
+        """List the types, the fields they need, and whether their driver is installed."""
+        check_parameters(request)
+        data = SourceTypeSerializer(CONNECTORS.values(), many=True).data
+        return SuccessResponse(
+            data,
+            "Data source types retrieved successfully",
+            pagination={"next": None, "previous": None, "page_size": len(data)},
+        )
+
+
+def read_uuid(text: str) -> UUID | None:
+    """Read an id of a test; None is that of no test."""
+    try:
+        uuid = UUID(text)
+    except ValueError:
+        return None
+    return uuid if str(uuid) == text else None
+
+
+def started_response(test: ConnectionTest) -> SuccessResponse:
+    """Answer with where the result will be."""
+    data = ConnectionTestSerializer(test.result()).data
+    headers = {"Location": f"/api/v1/connection-tests/{test.pk}"}
+    return SuccessResponse(data, message(test), HTTPStatus.ACCEPTED, headers)
+
+
+def with_result(request: Request, started: HttpResponse) -> HttpResponse:
+    """Answer with the result of the test that was started, if it is there within `?wait=` seconds.
+
+    There are few places for those who wait; whoever finds none is answered at once. Raises NotFound
+    (404) if the test is deleted meanwhile.
+    """
+    seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
+    if not seconds:
+        return started
+    test = ConnectionTest.objects.filter(pk=started["Location"].rpartition("/")[2]).first()
+    if test is None:
+        raise NotFound("The data source has been deleted meanwhile.")
+    with waiting_place() as has_place:
+        if has_place:
+            wait_for(test, seconds)
+    if test.finished_at is None:
+        return started
+    is_replayed = {name: started[name] for name in (IDEMPOTENCY_REPLAYED,) if name in started}
+    data = ConnectionTestSerializer(test.result()).data
+    return SuccessResponse(data, message(test), headers=is_replayed)
+
+
+def message(test: ConnectionTest) -> str:
+    """Say how far a test is."""
+    if test.finished_at is None:
+        return "The connection test is under way"
+    return "The connection test has ended"

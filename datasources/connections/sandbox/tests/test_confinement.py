@@ -1,0 +1,117 @@
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from unittest import mock
+
+import psutil
+from django.test import SimpleTestCase
+
+from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.sandbox.confinement import confined
+from datasources.connections.testing.openssh import PATIENCE_SECONDS
+
+
+class ConfinementTests(SimpleTestCase):
+    def setUp(self):
+        stack = self.enterContext(ExitStack())
+        self.allowed, self.other = (
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()
+            for _ in range(2)
+        )
+
+    def confine(self, function):
+        return confined(function, *self.allowed)
+
+    def assert_refused(self, function):
+        with self.assertRaises(ConnectionFailure) as raised:
+            self.confine(function)
+        self.assertEqual(raised.exception.code, Code.EGRESS_DENIED)
+
+    def test_connects_to_the_address(self):
+        with self.confine(lambda: socket.create_connection(self.allowed)) as connection:
+            self.assertEqual(connection.getpeername(), self.allowed)
+
+    def test_connects_to_an_ipv6_address_but_no_other(self):
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+            address, port, *_ = server.getsockname()
+            confined(lambda: socket.create_connection((address, port)), address, port).close()
+            with self.assertRaises(ConnectionFailure):
+                confined(lambda: socket.create_connection(("::2", port)), address, port)
+
+    def test_connects_to_nothing_else(self):
+        allowed_address, allowed_port = self.allowed
+        for target in (self.other, ("127.0.0.2", allowed_port), (allowed_address, 1)):
+            with self.subTest(target):
+                self.assert_refused(lambda target=target: socket.create_connection(target))
+
+    def test_connects_to_nothing_else_after_the_address_either(self):
+        def go_on():
+            with socket.create_connection(self.allowed):
+                return socket.create_connection(self.other)
+
+        self.assert_refused(go_on)
+
+    def test_asks_no_name_server(self):
+        def send():
+            with socket.socket(type=socket.SOCK_DGRAM) as resolver:
+                resolver.connect(("127.0.0.53", 53))
+
+        self.assert_refused(send)
+
+    def test_what_comes_of_a_refusal_is_the_function_s_business(self):
+        def try_both():
+            with self.assertRaises(PermissionError):
+                socket.create_connection(self.other)
+            return socket.create_connection(self.allowed)
+
+        self.confine(try_both).close()
+
+    def test_a_refused_socket_of_this_machine_is_no_attempt_to_get_elsewhere(self):
+        def ask_name_service():
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect("/nowhere")
+
+        with self.assertRaises(PermissionError):
+            self.confine(ask_name_service)
+
+    def test_raises_what_the_function_raises(self):
+        with self.assertRaises(ZeroDivisionError):
+            self.confine(lambda: 1 / 0)
+
+    def test_confines_the_threads_that_the_function_starts(self):
+        def have_a_thread_connect():
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(socket.create_connection, self.other).result()
+
+        self.assert_refused(have_a_thread_connect)
+
+    def test_other_threads_connect_where_they_like(self):
+        def connect_meanwhile():
+            ask.set()
+            self.assertTrue(done.wait(PATIENCE_SECONDS))
+
+        ask, done = threading.Event(), threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            confining = pool.submit(self.confine, connect_meanwhile)
+            self.assertTrue(ask.wait(PATIENCE_SECONDS))
+            socket.create_connection(self.other).close()
+            done.set()
+            confining.result()
+
+    def test_leaves_nothing_behind(self):
+        before = self.traces()
+        self.confine(lambda: None)
+        self.assert_refused(lambda: socket.create_connection(self.other))
+        self.assertEqual(self.traces(), before)
+
+    def traces(self):
+        return threading.enumerate(), psutil.Process().num_fds()
+
+    @mock.patch("platform.machine", return_value="of another kind")
+    def test_calls_nothing_where_the_kernel_cannot_do_this(self, machine):
+        function = mock.Mock()
+        with self.assertRaises(ConnectionFailure) as raised:
+            self.confine(function)
+        self.assertEqual(raised.exception.code, Code.DRIVER_MISSING)
+        function.assert_not_called()

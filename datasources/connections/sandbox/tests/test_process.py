@@ -1,0 +1,244 @@
+"""The child process of an attempt: its deadline, its death, and what it leaves behind."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from unittest import mock
+
+import psutil
+from django.conf import settings
+from django.test import SimpleTestCase
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.failures import Code
+from datasources.connections.outcome import no_outcome
+from datasources.connections.sandbox.attempt import Progress, attempt_in_child
+from datasources.connections.sandbox.process import (
+    CONTEXT,
+    MEMORY_MAX_BYTES,
+    MESSAGE_MAX_BYTES,
+    Messages,
+    forget_environment,
+    start_forkserver,
+)
+from rivergen.egress.policy import EgressPolicy
+from rivergen.egress.rules import parse_rules
+from rivergen.testing.services import free_port
+
+PATIENCE_SECONDS = 30
+POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
+
+# A worker of few words: it is killed while its child waits.
+WORKER = """
+import asyncio, sys
+from datasources.connections.sandbox.attempt import attempt_in_child
+from datasources.connections.sandbox.tests.test_process import POLICY, configuration
+from rivergen.testing.services import free_port
+
+if __name__ == "__main__":
+    asyncio.run(attempt_in_child(configuration("oracle", int(sys.argv[1]), 2), POLICY))
+"""
+
+
+def configuration(type_name, port, connection_timeout=1):
+    return Configuration(
+        type_name,
+        host="127.0.0.1",
+        port=port,
+        database_name="shop",
+        username="reader",
+        connection_timeout=connection_timeout,
+        secrets={"password": "hunter22-correct-horse"},
+    )
+
+
+class SilentServer:
+    """Accepts and says nothing; whoever waits for `accept` knows that a child has come."""
+
+    def __enter__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._clients = []
+        return self
+
+    def __exit__(self, *error):
+        for one in [self._listener, *self._clients]:
+            one.close()
+
+    async def accept(self):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            client, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+        self._clients.append(client)
+
+
+def open_descriptors():
+    """Give what this process has open, by number."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return found
+
+
+def children():
+    """Give the processes that attempts run in: children of the fork server."""
+    descendants = psutil.Process().children(recursive=True)
+    return [process for process in descendants if process.parent().ppid() == os.getpid()]
+
+
+class ChildTests(SimpleTestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        start_forkserver()
+
+    def setUp(self):
+        self.server = self.enterContext(SilentServer())
+
+    def test_a_silent_server_fails_the_stage_that_waited_for_it(self):
+        waiting = {
+            "clickhouse": "login",
+            "mongodb": "login",
+            "mssql": "login",
+            "mysql": "login",
+            "oracle": "login",
+            "postgresql": "tls",
+        }
+        for type_name, stage in waiting.items():
+            with self.subTest(type_name):
+                outcome = asyncio.run(
+                    attempt_in_child(configuration(type_name, self.server.port), POLICY)
+                )
+                self.assertEqual(outcome["code"], "DEADLINE")
+                passed = [(stage["stage"], stage["ok"]) for stage in outcome["stages"]]
+                self.assertEqual(
+                    passed, [("policy", True), ("dns", True), ("tcp", True), (stage, False)]
+                )
+
+    def test_a_driver_that_ignores_its_own_time_out_is_killed_soon_after_it(self):
+        outcome = asyncio.run(attempt_in_child(configuration("oracle", self.server.port), POLICY))
+        self.assertEqual(outcome["code"], "DEADLINE")
+        self.assertGreater(outcome["stages"][-1]["milliseconds"], 1200)
+
+    def test_what_it_may_take_of_the_machine_is_limited(self):
+        async def look():
+            attempt = asyncio.create_task(
+                attempt_in_child(configuration("oracle", self.server.port, 30), POLICY)
+            )
+            await self.server.accept()
+            [child] = children()
+            limits = [child.rlimit(kind) for kind in (psutil.RLIMIT_DATA, psutil.RLIMIT_CORE)]
+            attempt.cancel()
+            await asyncio.wait([attempt])
+            return limits
+
+        self.assertEqual(asyncio.run(look()), [(MEMORY_MAX_BYTES, MEMORY_MAX_BYTES), (0, 0)])
+
+    def test_nothing_is_left_of_an_attempt(self):
+        async def attempt_twice():
+            before = open_descriptors()
+            await asyncio.gather(
+                attempt_in_child(configuration("oracle", self.server.port), POLICY),
+                attempt_in_child(configuration("postgresql", free_port()), POLICY),
+            )
+            self.assertEqual(children(), [])
+            self.assertEqual(open_descriptors(), before)
+
+        threads = threading.active_count()
+        asyncio.run(attempt_twice())
+        self.assertEqual(threading.active_count(), threads)
+
+    def test_a_child_that_dies_is_a_crash_of_the_driver(self):
+        async def kill_it():
+            attempt = asyncio.create_task(
+                attempt_in_child(configuration("mysql", self.server.port, 30), POLICY)
+            )
+            await self.server.accept()
+            [child] = children()
+            child.send_signal(signal.SIGKILL)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await attempt
+
+        outcome = asyncio.run(kill_it())
+        self.assertEqual(outcome["code"], "DRIVER_CRASHED")
+        self.assertFalse(outcome["stages"][-1]["ok"])
+
+    def test_a_child_that_stops_in_the_middle_of_a_message_holds_up_nobody(self):
+        is_over, outcome = self.tell(b'{"running": "tcp", "passed": []}\n{"outc')
+        self.assertFalse(is_over)
+        self.assertEqual(outcome["stages"][0]["stage"], "tcp")
+
+    def test_a_child_that_talks_nonsense_is_over(self):
+        outcome = no_outcome("SSH_HOST_KEY_UNCONFIRMED")
+        nonsense = (b"words\n", b"{}\n", b"[]\n", b'{"outcome": 1}\n', b"[" * 9999 + b"\n")
+        host_key = json.dumps({"outcome": outcome | {"ssh_host_key": f"ssh-rsa {'A' * 9999}"}})
+        nonsense += (bytes(MESSAGE_MAX_BYTES), host_key.encode() + b"\n")
+        for message in nonsense:
+            with self.subTest(message[:20]):
+                self.assertEqual(self.tell(message), (True, no_outcome("DEADLINE")))
+
+    def tell(self, message):
+        """Be a child that tells this; give whether it is over by that, and the outcome."""
+
+        async def listen():
+            receiver, sender = CONTEXT.Pipe(duplex=False)
+            with receiver, sender:
+                progress = Progress(1)
+                messages = Messages(receiver, progress)
+                os.write(sender.fileno(), message)
+                await asyncio.wait_for(messages.more(), PATIENCE_SECONDS)
+                messages.close()
+                return messages.is_over, progress.outcome(Code.DEADLINE)
+
+        return asyncio.run(listen())
+
+    def test_an_attempt_that_is_cancelled_ends_its_child(self):
+        async def cancel_it():
+            attempt = asyncio.create_task(
+                attempt_in_child(configuration("oracle", self.server.port, 30), POLICY)
+            )
+            await self.server.accept()
+            found = children()
+            attempt.cancel()
+            with self.assertRaises(asyncio.CancelledError):
+                await attempt
+            return found
+
+        [child] = asyncio.run(cancel_it())
+        self.assertFalse(child.is_running())
+        self.assertEqual(children(), [])
+
+    def test_a_child_ends_in_time_without_its_parent(self):
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(self.server.port)],
+            cwd=settings.BASE_DIR,
+            stderr=subprocess.DEVNULL,
+        )
+        asyncio.run(self.server.accept())
+        left = psutil.Process(worker.pid).children(recursive=True)
+        worker.kill()
+        worker.wait()
+        self.assertGreaterEqual(len(left), 2)
+        _, alive = psutil.wait_procs(left, timeout=PATIENCE_SECONDS)
+        self.assertEqual(alive, [])
+
+    def test_drivers_know_of_the_environment_what_is_harmless(self):
+        harmful = ("DATABASE_URL", "SECRET_KEY", "ENCRYPTION_KEYS", "PGHOST", "PGPASSWORD")
+        harmful += ("HTTP_PROXY", "https_proxy", "HOME", "TNS_ADMIN", "SSH_AUTH_SOCK")
+        harmless = {"PATH": "/bin", "TZ": "UTC", "AWS_REGION": "eu-1"}
+        environment = dict.fromkeys(harmful, "x") | harmless
+        with mock.patch.dict(os.environ, environment, clear=True):
+            forget_environment()
+            self.assertEqual(dict(os.environ), harmless)
+            # Libraries in C read what a program that is started would be given.
+            shown = subprocess.run(["/usr/bin/env"], capture_output=True, text=True, check=True)
+        names = {line.partition("=")[0] for line in shown.stdout.splitlines()}
+        self.assertLessEqual(harmless.keys(), names)
+        self.assertTrue(names.isdisjoint(harmful), names)

@@ -1,0 +1,122 @@
+"""A real MariaDB for the tests, which may be logged in to with TLS and without."""
+
+import os
+import subprocess
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+from datasources.connections.testing.certificates import Certificates, make_certificates
+from datasources.connections.testing.servers import require_program
+from rivergen.testing.services import free_port
+
+HOST = "db.example.test"
+"""The name in its certificate; it resolves nowhere."""
+ADDRESS = "127.0.0.1"
+DATABASE = "shop"
+USERNAME = "reader"
+# Its letters tell UTF-8 from Latin-1, and need care in a statement.
+PASSWORD = "p/ä €'\"\\"
+START_SECONDS = 60
+
+SMALL = ("--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M", "--skip-name-resolve")
+
+
+class MariaDBServer:
+    """A server of its own on a free port, in a folder of its own, for as long as the block lasts.
+
+    `reader` may do all in `shop`, and nothing anywhere else; `root` has no password.
+    """
+
+    port: int
+    certificates: Certificates
+
+    def __init__(self) -> None:
+        self._install = require_program("mariadb-install-db", "mariadb-server")
+        self._program = require_program("mariadbd", "mariadb-server")
+        self._cleanup = ExitStack()
+        self._log: list[str] = []
+        self._is_ready_or_over = threading.Event()
+
+    def __enter__(self) -> "MariaDBServer":
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="mariadb-")))
+            self.certificates = make_certificates(folder, HOST)
+            self._make_data(folder)
+            self.port = free_port()
+            self._start(folder, stack)
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._cleanup.close()
+
+    def _make_data(self, folder: Path) -> None:
+        """Make the data folder, and the statements that the server starts with."""
+        subprocess.run(
+            [
+                self._install,
+                *common_options(folder),
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ],
+            check=True,
+            capture_output=True,
+            timeout=START_SECONDS,
+        )
+        password = PASSWORD.replace("\\", "\\\\").replace("'", "\\'")
+        (folder / "init.sql").write_text(
+            "SET NAMES utf8mb4;\n"
+            f"CREATE DATABASE {DATABASE};\n"
+            f"CREATE USER {USERNAME} IDENTIFIED BY '{password}';\n"
+            f"GRANT ALL ON {DATABASE}.* TO {USERNAME};\n",
+            encoding="utf-8",
+        )
+
+    def _start(self, folder: Path, stack: ExitStack) -> None:
+        """Start it, and wait until it says that it is ready."""
+        process = subprocess.Popen(
+            [
+                self._program,
+                *common_options(folder),
+                f"--socket={folder / 'mariadb.sock'}",
+                f"--bind-address={ADDRESS}",
+                f"--port={self.port}",
+                f"--init-file={folder / 'init.sql'}",
+                f"--ssl-ca={self.certificates.authority}",
+                f"--ssl-cert={self.certificates.certificate}",
+                f"--ssl-key={self.certificates.key}",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        log = process.stderr
+        assert log is not None
+        reader = threading.Thread(target=self._read_log, args=(log,), daemon=True)
+        reader.start()
+        # Killed, not shut down: nobody needs its data any more. The last one is called first.
+        for step in (log.close, reader.join, process.wait, process.kill):
+            stack.callback(step)
+        self._is_ready_or_over.wait(START_SECONDS)
+        if not any("ready for connections" in line for line in self._log):
+            raise RuntimeError("MariaDB does not start:\n" + "".join(self._log))
+
+    def _read_log(self, log: IO[str]) -> None:
+        """Read what the server logs, to its end, so that it never waits for that."""
+        for line in log:
+            self._log.append(line)
+            if "ready for connections" in line:
+                self._is_ready_or_over.set()
+        self._is_ready_or_over.set()
+
+
+def common_options(folder: Path) -> list[str]:
+    """Give the options of installation and server; as root, the server wants to be told so."""
+    # In the folder of temporary files, each server that starts deletes what another one has open.
+    folders = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
+    options = ["--no-defaults", *folders, *SMALL]
+    return [*options, "--user=root"] if os.geteuid() == 0 else options

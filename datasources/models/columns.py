@@ -1,0 +1,233 @@
+"""The columns of a data source, and what can be read from one row alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.db import models
+from django.db.models.functions import Lower, Upper
+from django.utils import timezone
+
+from datasources.connections.connectors import CONNECTORS, DataSourceType, type_choices
+from datasources.connections.connectors.base import ConnectorClass
+from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
+from datasources.models.connection_strings import validate_connection_string
+from datasources.models.field_names import SEARCHED_FIELDS
+from datasources.models.fields import TrimmedCharField, number_field, text_field
+from datasources.models.validators import (
+    HOST_MAX_LENGTH,
+    TAG_MAX_LENGTH,
+    validate_file_path,
+    validate_host,
+    validate_metadata,
+    validate_name,
+    validate_tags,
+    validate_text,
+)
+from organizations.models import Organization, Workspace
+
+NAME_TAKEN = "The workspace has a data source of this name."
+
+
+def list_indexes(field: str, suffix: str) -> list[models.Index]:
+    """Give the indexes that a list is read from in one `?ordering=`, page by page.
+
+    One is for a single organization. In the other, the caller's organizations are looked for among
+    all, which is less work than to sort what they have if that is much.
+    """
+    return [
+        models.Index(fields=["organization", field, "id"], name=f"data_source_by_{suffix}"),
+        models.Index(fields=[field, "id", "organization"], name=f"data_source_all_by_{suffix}"),
+    ]
+
+
+class DataSourceColumns(models.Model):
+    """The columns, constraints and indexes; `DataSource` is the model of this table."""
+
+    Type = DataSourceType
+
+    class Status(models.TextChoices):
+        """What the last use of the source showed."""
+
+        ACTIVE = "active"
+        INACTIVE = "inactive"
+        ERROR = "error"
+
+    class CredentialsStatus(models.TextChoices):
+        """Whether secrets are stored, and may be used (contract, section 4a)."""
+
+        UNSET = "unset"
+        SET = "set"
+        UNCONFIRMED = "unconfirmed"
+
+    class SchemaStatus(models.TextChoices):
+        """Whether the schema was read, and is being read."""
+
+        UNREAD = "unread"
+        REFRESHING = "refreshing"
+        READY = "ready"
+        FAILED = "failed"
+
+    role: str  # set by `for_user`
+    requires_if_match: bool  # set by `with_policy`
+    name_key: str  # set by `named`
+
+    organization = models.ForeignKey(
+        Organization,
+        on_delete=models.CASCADE,
+        related_name="data_sources",
+        db_index=False,  # the list indexes below start with it
+        editable=False,
+    )
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.RESTRICT, related_name="data_sources", db_index=False
+    )
+    name = TrimmedCharField(max_length=255, validators=[validate_name])
+    type = models.CharField(max_length=32, choices=type_choices)
+    description = models.CharField(
+        max_length=10_000, blank=True, default="", validators=[validate_text]
+    )
+
+    host = text_field(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
+    port = number_field(1, 65_535, null=True, help_text="At creation the default is the type's.")
+    database_name = text_field(255)
+    schema_name = text_field(255)
+    connection_string = text_field(
+        4_096,
+        validate_connection_string,
+        help_text="A URL whose scheme fits the type. A password in it goes to the credentials.",
+    )
+    file_path = text_field(1_000, validate_file_path, help_text="Relative object path in storage.")
+
+    use_ssh_tunnel = models.BooleanField(
+        default=False, help_text="True needs `ssh_host` and `ssh_username`."
+    )
+    ssh_host = text_field(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
+    ssh_port = number_field(1, 65_535, 22, null=True)
+    ssh_username = text_field(255)
+    ssh_local_port = number_field(1, 65_535, null=True, help_text="Null: any free port.")
+
+    # Of the SSH server, in OpenSSH's form; nothing is sent to one that shows another.
+    ssh_host_key = text_field(HOST_KEY_MAX_LENGTH, editable=False)
+
+    connection_pool_size = number_field(1, 100, 5)
+    connection_timeout = number_field(1, 300, 30, help_text="Seconds.")
+    query_timeout = number_field(1, 86_400, 300, help_text="Seconds.")
+    max_retries = number_field(0, 10, 3)
+
+    schema_auto_refresh = models.BooleanField(default=False)
+    schema_refresh_interval = number_field(60, 2_592_000, 3_600, help_text="Seconds.")
+
+    schema_status = models.CharField(
+        max_length=16, choices=SchemaStatus.choices, default=SchemaStatus.UNREAD, editable=False
+    )
+    schema_refreshed_at = models.DateTimeField(null=True, default=None, editable=False)
+    schema_next_refresh_at = models.DateTimeField(null=True, default=None, editable=False)
+
+    # Set with the secrets, shown with them, and, unlike them, in clear.
+    username = text_field(255, editable=False)
+    metadata = models.JSONField(default=dict, blank=True, validators=[validate_metadata])
+    tags = ArrayField(
+        models.CharField(max_length=TAG_MAX_LENGTH),
+        default=list,
+        blank=True,
+        validators=[validate_tags],
+    )
+
+    status = models.CharField(
+        max_length=16, choices=Status.choices, default=Status.ACTIVE, editable=False
+    )
+    last_test = models.JSONField(null=True, default=None, editable=False)
+    credentials_status = models.CharField(
+        max_length=16,
+        choices=CredentialsStatus.choices,
+        default=CredentialsStatus.UNSET,
+        editable=False,
+    )
+    version = models.BigIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
+    )
+    updated_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
+    )
+
+    class Meta:
+        abstract = True
+        ordering = ["name", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                "workspace",
+                Lower("name"),
+                name="data_source_name_unique",
+                violation_error_message=NAME_TAKEN,
+            )
+        ]
+        indexes = [
+            *list_indexes("name", "name"),
+            *list_indexes("created_at", "created"),
+            *list_indexes("updated_at", "updated"),
+            # Those that few have of many: `?workspace_id=`, `?type=` and so on.
+            models.Index(fields=["workspace", "name", "id"], name="data_source_of_workspace"),
+            models.Index(fields=["organization", "type", "name", "id"], name="data_source_type"),
+            models.Index(
+                fields=["organization", "status", "name", "id"], name="data_source_status"
+            ),
+            models.Index(
+                fields=["organization", "credentials_status", "name", "id"],
+                name="data_source_credentials",
+            ),
+            models.Index(
+                "schema_next_refresh_at",
+                condition=models.Q(schema_next_refresh_at__isnull=False),
+                name="data_source_due_for_refresh",
+            ),
+            GinIndex("tags", name="data_source_tags"),  # `?tag=`
+            # `?search=`: icontains compares upper case.
+            GinIndex(
+                *(OpClass(Upper(field), "gin_trgm_ops") for field in SEARCHED_FIELDS),
+                name="data_source_search",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def connector(self) -> ConnectorClass:
+        """What all sources of this type have in common."""
+        return CONNECTORS[self.type]
+
+    @property
+    def met_host_key(self) -> str | None:
+        """The host key that the SSH server showed in the last test, else the confirmed one."""
+        met = (self.last_test or {}).get("ssh_host_key") or {}
+        key: str | None = met.get("key", self.ssh_host_key)
+        return key
+
+    @property
+    def has_waiting_host_key(self) -> bool:
+        """Whether the last test, of this version, met a host key that is not the confirmed one."""
+        is_new = self.met_host_key != self.ssh_host_key
+        return is_new and (self.last_test or {}).get("version") == self.version
+
+    def has_later_test(self, result: Mapping[str, Any]) -> bool:
+        """Whether the last test was asked for after the one with this result."""
+        asked_at: str = (self.last_test or {}).get("requested_at", "")
+        return asked_at > result["requested_at"]
+
+    def has_version(self, version: int) -> bool:
+        """Whether this data source was once at `version`, or is."""
+        return 1 <= version <= self.version

@@ -1,0 +1,41 @@
+"""The columns of a data source, by what they may hold."""
+
+from typing import Any
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from datasources.models.validators import validate_text
+
+
+class TrimmedCharField(models.CharField):
+    """Text without space around it."""
+
+    def to_python(self, value: Any) -> Any:
+        value = super().to_python(value)
+        return value.strip() if isinstance(value, str) else value
+
+
+def text_field(max_length: int, *validators: Any, **options: Any) -> models.CharField:
+    """Optional text: null when there is none, never empty."""
+    return models.CharField(
+        max_length=max_length,
+        null=True,
+        blank=True,
+        default=None,
+        validators=[validate_text, *validators],
+        **options,
+    )
+
+
+def number_field(
+    low: int, high: int, default: int | None = None, *, null: bool = False, help_text: str = ""
+) -> models.IntegerField:
+    """A whole number from `low` to `high`."""
+    return models.IntegerField(
+        null=null,
+        blank=null,
+        default=default,
+        help_text=help_text,
+        validators=[MinValueValidator(low), MaxValueValidator(high)],
+    )

@@ -1,0 +1,174 @@
+"""Many data sources at once: every rule about more than one row."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from django.db import models, transaction
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from datasources.models.field_names import SEARCHED_FIELDS
+from datasources.models.revision import DataSourceRevision
+from organizations.models import User
+from rivergen.postgresql.lookups import AnyOf, AnyOfPairs
+
+if TYPE_CHECKING:
+    from datasources.models import DataSource
+
+# The schedule looks every 10 seconds.
+OVERDUE_AFTER = timedelta(minutes=5)
+
+
+class UnrecordedChangeError(TypeError):
+    """A data source changes by `apply_changes` only, which records the change in its history."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+class DataSourceQuerySet(models.QuerySet["DataSource"]):
+    """Many data sources: who may see them, which match, and that none changes unrecorded."""
+
+    def for_user(self, user: User) -> Self:
+        """Restrict to the organizations of an active user; `role` is the user's in each.
+
+        Joins the user, so that a deactivated one finds nothing, without a query of its own.
+        """
+        return self.filter(
+            organization__memberships__user_id=user.pk,
+            organization__memberships__user__is_active=True,
+        ).annotate(role=models.F("organization__memberships__role"))
+
+    def with_policy(self) -> Self:
+        """Annotate each with what its organization requires of those who change it over HTTP."""
+        return self.annotate(requires_if_match=models.F("organization__requires_if_match"))
+
+    def in_organizations(self, ids: Iterable[int]) -> Self:
+        """Restrict to these organizations.
+
+        A list is read by this rather than by `for_user`: the database plans well for organizations
+        that it is told, and badly for those it finds on the way, some of which are a thousand times
+        as large as others.
+        """
+        return self.filter(AnyOf(models.F("organization_id"), [*ids]))
+
+    def named(self, names: Collection[tuple[int, str]]) -> Self:
+        """Restrict to these names, each in a workspace: pairs of its id and `lower_case` of a name.
+
+        `name_key` is that of each.
+        """
+        return self.annotate(name_key=Lower("name")).filter(
+            AnyOfPairs("workspace_id", "name_key", pairs=names)
+        )
+
+    def for_update(self) -> Self:
+        """Lock the rows until the transaction ends, for `apply_changes(…, is_locked=True)`.
+
+        Rows that refer to a data source can still be inserted meanwhile (FOR NO KEY UPDATE).
+        """
+        return self.select_for_update(no_key=True, of=("self",))
+
+    def tagged(self, tags: Iterable[str]) -> Self:
+        """Restrict to the data sources that have all these tags."""
+        return self.filter(tags__contains=list(tags))
+
+    def search(self, text: str) -> Self:
+        """Restrict to those that have each word of `text` in one of `SEARCHED_FIELDS`."""
+        conditions = [
+            reduce(or_, (models.Q((f"{field}__icontains", word)) for field in SEARCHED_FIELDS))
+            for word in dict.fromkeys(text.split())
+        ]
+        return self.filter(*conditions)
+
+    def bulk_create(self, objs: Iterable["DataSource"], *args: Any, **options: Any) -> Any:
+        """Create many, each with the first revision of its history."""
+        if options.get("update_conflicts") or options.get("ignore_conflicts"):
+            raise UnrecordedChangeError
+        objs = list(objs)
+        for data_source in objs:
+            data_source.complete()
+        with secrets_apart(objs) as secrets, transaction.atomic():
+            created = super().bulk_create(objs, *args, **options)  # type: ignore[arg-type]
+            revisions = []
+            for data_source, of_one in zip(created, secrets, strict=True):
+                entered = data_source.credentials.enter(of_one, data_source.created_by)
+                revision = data_source.first_revision(entered, DataSourceRevision.Origin.SHELL)
+                revisions.append(revision)
+            DataSourceRevision.objects.bulk_create(revisions)
+        return created
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        """Refuse: the change would pass the history by."""
+        raise UnrecordedChangeError
+
+    def due_for_refresh(self) -> Self:
+        """Restrict to those whose schema is to be read by now, the longest due first."""
+        due = self.filter(schema_next_refresh_at__lte=timezone.now())
+        return due.exclude(schema_status=self.model.SchemaStatus.REFRESHING).order_by(
+            "schema_next_refresh_at"
+        )
+
+    def overdue_for_refresh(self) -> Self:
+        """Restrict to those that have waited for longer than a schedule that keeps up leaves them.
+
+        That is to be enqueued, or then for a worker to reach the source. Annotates `waits_since`;
+        the longest come first.
+        """
+        latest = timezone.now() - OVERDUE_AFTER
+        due = self.model.objects.due_for_refresh().filter(schema_next_refresh_at__lte=latest)
+        enqueued = self.model.objects.filter(
+            schema_refresh__finished_at=None,
+            schema_refresh__tables_total=None,
+            schema_refresh__requested_at__lte=latest,
+        )
+        waits_since = models.Case(
+            models.When(
+                schema_status=self.model.SchemaStatus.REFRESHING,
+                then="schema_refresh__requested_at",
+            ),
+            default="schema_next_refresh_at",
+        )
+        # As a union, each is found by its index; as one condition, neither would be.
+        pks = due.order_by().values("pk").union(enqueued.order_by().values("pk"))
+        overdue = self.filter(pk__in=pks)
+        return overdue.annotate(waits_since=waits_since).order_by("waits_since")
+
+    def record_schema(self, **columns: Any) -> int:
+        """Store what became of reading the schema; an observation, as with `record_test`.
+
+        `columns` are some of `schema_status`, `schema_refreshed_at`, `schema_next_refresh_at`.
+        """
+        return super().update(**columns)
+
+    def record_test(self, result: dict[str, Any], *, version: int | None) -> int:
+        """Show the result of a connection test; not on those that have another version by now.
+
+        It is an observation, not a change: neither `version` nor the history moves.
+        """
+        status = self.model.Status.ACTIVE if result["ok"] else self.model.Status.ERROR
+        return super(DataSourceQuerySet, self.filter(version=version)).update(
+            status=status, last_test=result
+        )
+
+
+@contextmanager
+def secrets_apart(data_sources: Sequence["DataSource"]) -> Iterator[list[dict[str, str]]]:
+    """Take the secrets out of the connection strings of new data sources, to store both.
+
+    They are put back if the block fails, so that another attempt has them.
+    """
+    urls = [data_source.connection_string for data_source in data_sources]
+    try:
+        secrets = [data_source.take_secrets() for data_source in data_sources]
+        for data_source, of_one in zip(data_sources, secrets, strict=True):
+            status = data_source.CredentialsStatus
+            data_source.credentials_status = status.SET if of_one else status.UNSET
+        yield secrets
+    except BaseException:
+        for data_source, url in zip(data_sources, urls, strict=True):
+            data_source.connection_string = url
+        raise

@@ -1,0 +1,67 @@
+"""The catalogue of BigQuery, where a schema is a dataset."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from datasources.schemas.reading.common_types import CommonType
+from datasources.schemas.reading.readers.base import SQLReader
+
+# Of a name that is put into a statement, in backticks.
+DATASET = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class BigQueryReader(SQLReader):
+    """BigQuery: the `INFORMATION_SCHEMA` of each dataset, in whatever region it is.
+
+    The number of statements depends on that of datasets. It has no indexes but for searching.
+    """
+
+    types = ("bigquery",)
+    common_types = {
+        "timestamp": CommonType.TIMESTAMP_TZ,
+        "geography": CommonType.OTHER,
+        "range": CommonType.OBJECT,
+    }
+    relations_sql = """
+SELECT t.table_schema, t.table_name, CASE t.table_type WHEN 'VIEW' THEN 'view'
+    WHEN 'MATERIALIZED VIEW' THEN 'materialized_view'
+    WHEN 'EXTERNAL' THEN 'foreign_table' ELSE 'table' END,
+    trim(o.option_value, '"'), r.row_count
+FROM {dataset}.INFORMATION_SCHEMA.TABLES t
+LEFT JOIN {dataset}.INFORMATION_SCHEMA.TABLE_OPTIONS o
+    ON o.table_name = t.table_name AND o.option_name = 'description'
+LEFT JOIN {dataset}.__TABLES__ r ON r.table_id = t.table_name AND r.type = 1"""
+    columns_sql = """
+SELECT c.table_schema, c.table_name, c.column_name, c.data_type, c.is_nullable = 'YES',
+    coalesce(c.column_default, 'NULL') <> 'NULL', f.description
+FROM {dataset}.INFORMATION_SCHEMA.COLUMNS c
+LEFT JOIN {dataset}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS f
+    ON f.table_name = c.table_name AND f.field_path = c.column_name
+ORDER BY c.table_name, c.ordinal_position"""
+    primary_keys_sql = """
+SELECT k.table_schema, k.table_name, NULL, k.column_name
+FROM {dataset}.INFORMATION_SCHEMA.KEY_COLUMN_USAGE k
+WHERE k.position_in_unique_constraint IS NULL
+ORDER BY k.table_name, k.ordinal_position"""
+
+    def rows(self, statement: str | None, *cursor_type: Any) -> Iterator[Sequence[Any]]:
+        """Run a statement for each dataset."""
+        if statement is not None:
+            for dataset in self.datasets():
+                yield from super().rows(statement.replace("{dataset}", f"`{dataset}`"))
+
+    def datasets(self) -> list[str]:
+        """Name the datasets to read."""
+        if self.schema is not None:
+            return [self.schema] if DATASET.fullmatch(self.schema) else []
+        client = self.connection._client
+        names = [dataset.dataset_id for dataset in client.list_datasets()]
+        return [name for name in names if DATASET.fullmatch(name)]
+
+    def has_schema(self) -> bool:
+        """Whether the one that is named could be; of one that is not there no statement works."""
+        return self.schema is None or bool(self.datasets())
+
+    def execute(self, cursor: Any, statement: str) -> None:
+        cursor.execute(statement)

@@ -1,0 +1,120 @@
+"""Having the schema of a source read by a child process, and hearing from it."""
+
+import asyncio
+import base64
+import contextlib
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from datasources.connections.configuration import Configuration
+from datasources.connections.failures import Code
+from datasources.connections.sandbox.process import run_in_child
+from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.reading.read import read_and_tell
+from datasources.schemas.snapshots.content import (
+    BLOCKS_MAX,
+    COMPRESSED_BYTES_MAX,
+    TABLES_MAX,
+    Content,
+)
+from rivergen.egress.policy import egress_policy
+
+# For all statements together, once the source is reached; each is bounded by `query_timeout`.
+READING_SECONDS_MAX = 900
+PROGRESS_SECONDS = 1
+
+
+class Reading:
+    """What is known so far of a schema that a child reads: how many tables, and in the end all.
+
+    The digest is the child's word: whatever got hold of it can only deceive its own organization.
+    """
+
+    is_over = False
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.seconds: float = configuration.connection_timeout
+        self.seconds_max: float = self.seconds + READING_SECONDS_MAX
+        self.code: Code | None = None
+        self.tables_read: int | None = None
+        self.tables_total: int | None = None
+        self.has_moved = asyncio.Event()
+        self._content = Content()
+
+    @property
+    def content(self) -> Content | None:
+        """What was read, if all was."""
+        return self._content if self.code == Code.OK else None
+
+    def end(self, is_over: bool) -> None:
+        """Say what happened, if the child has not: it died, or its time was over."""
+        if self.code is None and is_over:
+            self.code = Code.DRIVER_CRASHED
+        elif self.code is None:
+            self.code = Code.DEADLINE if self.tables_total is None else Code.SCHEMA_DEADLINE
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Take note of a message. Raises LookupError, TypeError or ValueError for nonsense."""
+        if "code" in message:
+            self.code = Code(message["code"])
+            self.is_over = True
+        elif "tables_total" in message:
+            self.seconds = self.seconds_max
+            self.tables_read = read_count(message["tables_read"])
+            self.tables_total = read_count(message["tables_total"])
+            self.has_moved.set()
+        elif "digest" in message:
+            self._content.digest = str(message["digest"])[:64]
+            self._content.table_count = read_count(message["table_count"])
+            self._content.column_count = read_count(message["column_count"], 2**31 - 1)
+        else:
+            self._take_piece(message["part"], base64.b64decode(message["data"], validate=True))
+
+    def _take_piece(self, part: str, piece: bytes) -> None:
+        """Add to the names, to the row estimates, to the last block, or to a new one."""
+        if self._content.size + len(piece) > COMPRESSED_BYTES_MAX:
+            raise ValueError("This is too much.")
+        if part == "names":
+            self._content.names += piece
+        elif part == "row_estimates":
+            self._content.row_estimates += piece
+        elif part == "new block":
+            # Empty ones take memory, too.
+            if len(self._content.blocks) == BLOCKS_MAX:
+                raise ValueError("There are no tables for so many.")
+            self._content.blocks.append(piece)
+        elif part == "block":
+            self._content.blocks[-1] += piece
+        else:
+            raise ValueError("There is no such part.")
+
+
+async def read_in_child(configuration: Configuration, refresh: SchemaRefresh) -> Reading:
+    """Read a schema, and show meanwhile how far it is."""
+    policy = await sync_to_async(egress_policy)()
+    reading = Reading(configuration)
+    progress = asyncio.create_task(show_progress(reading, refresh))
+    try:
+        reading.end(await run_in_child(read_and_tell, configuration, policy, reading))
+    finally:
+        progress.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await progress
+    return reading
+
+
+async def show_progress(reading: Reading, refresh: SchemaRefresh) -> None:
+    """Store how far a reading is, once a second at most."""
+    while True:
+        await reading.has_moved.wait()
+        reading.has_moved.clear()
+        await sync_to_async(refresh.advance)(reading.tables_read, reading.tables_total)
+        await asyncio.sleep(PROGRESS_SECONDS)
+
+
+def read_count(told: Any, most: int = TABLES_MAX) -> int:
+    """Give a number that a child told. Raises ValueError if it is none, or cannot be."""
+    if type(told) is not int or not 0 <= told <= most:
+        raise ValueError("This is no count.")
+    return told

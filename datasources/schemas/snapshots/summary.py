@@ -1,0 +1,26 @@
+"""How many changes there are."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from datasources.schemas.snapshots.changes import Change, ChangeKind
+
+
+class Summary:
+    """Counts changes while they are looked at, which is once; there may be too many to hold."""
+
+    def __init__(self, changes: Iterable[Change]) -> None:
+        self._changes = iter(changes)
+        self._counts: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Change]:
+        for change in self._changes:
+            self._counts[change["change"]] += 1
+            self._counts["breaks_readers"] += change["breaks_readers"]
+            yield change
+
+    def complete(self) -> dict[str, int]:
+        """Look at the rest of them, and give the numbers by kind of change."""
+        for _ in self:
+            pass
+        return {name: self._counts[name] for name in (*ChangeKind.values, "breaks_readers")}

@@ -1,0 +1,88 @@
+"""What is compiled once is the same as what Django would compile anew."""
+
+from unittest import mock
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import transaction
+from django.db.models.sql.compiler import SQLCompiler, SQLInsertCompiler, SQLUpdateCompiler
+from django.utils import timezone
+
+from datasources.models import UPDATABLE_FIELDS, DataSource
+from datasources.testing import DataSourceTestCase
+from datasources.viewsets import LOCK, READ
+from organizations.models import User
+from rivergen.postgresql.prepared import CompiledGet, update_row
+
+ODD_VALUES = {
+    "description": "100 % of \\ 'quotes' \" and %s",
+    "host": None,
+    "tags": ["a", "b'c", "{d}", "%s"],
+    "metadata": {"a": [1.5, None, {"b": "%s"}], "c": True},
+    "schema_auto_refresh": True,
+    "schema_next_refresh_at": timezone.now(),
+    "last_test": {"ok": None},
+    "version": 2**40,
+}
+
+
+class CompiledTests(DataSourceTestCase):
+    def test_fetches_what_the_queryset_does(self):
+        for user in (self.editor, self.owner):
+            expected = DataSource.objects.for_user(user).get(pk=self.data_source.pk)
+            for get, policy in ((READ, {}), (LOCK, {"requires_if_match": False})):
+                found = get(user.pk, self.data_source.pk)
+                values = expected.__dict__ | {"_state": 0, **policy}
+                self.assertEqual(found.__dict__ | {"_state": 0}, values)
+                self.assertFalse(found._state.adding)
+        for user_id, pk in (
+            (self.stranger.pk, self.data_source.pk),
+            (self.editor.pk, self.data_source.pk + 1),
+            (0, 0),
+        ):
+            with self.subTest(user_id=user_id, pk=pk), self.assertRaises(ObjectDoesNotExist):
+                READ(user_id, pk)
+
+    def test_locks(self):
+        with self.statements() as captured, transaction.atomic():
+            LOCK(self.editor.pk, self.data_source.pk)
+        self.assertTrue(
+            captured[1]["sql"].endswith('FOR NO KEY UPDATE OF "datasources_datasource"')
+        )
+
+    def test_refuses_a_query_of_other_values(self):
+        get = CompiledGet(DataSource, lambda user_id, pk: DataSource.objects.filter(pk=pk))
+        with self.assertRaises(AssertionError):
+            get(self.editor.pk, self.data_source.pk)
+
+    def test_writes_what_save_does(self):
+        other = DataSource.objects.get(pk=self.data_source.pk)
+        for name, value in ODD_VALUES.items():
+            setattr(other, name, value)
+        other.updated_by = self.admin
+        user = User(username="new", password="x")
+        update_row(other, [*ODD_VALUES, "updated_by"], user)
+        stored = self.stored()
+        self.assertEqual({name: stored[name] for name in ODD_VALUES}, ODD_VALUES)
+        self.assertEqual(stored["updated_by_id"], self.admin.pk)
+        self.assertEqual(stored["name"], "Production PostgreSQL")
+        stored_user = User.objects.get(username="new")
+        for field in User._meta.concrete_fields[1:]:
+            self.assertEqual(getattr(stored_user, field.attname), getattr(user, field.attname))
+
+    def test_an_update_and_a_read_compile_nothing(self):
+        self.call("patch", self.path, {"description": "0"}, self.editor)
+        self.shown()
+        compilers = (SQLCompiler, SQLUpdateCompiler, SQLInsertCompiler)
+        spies = [self.enterContext(mock.patch.object(one, "as_sql")) for one in compilers]
+        response = self.call("patch", self.path, {"description": "1"}, self.editor)
+        self.assertEqual(response.status_code, 200)
+        self.assertEqual(self.call("get", self.path, user=self.viewer).status_code, 200)
+        for spy in spies:
+            spy.assert_not_called()
+
+    def test_every_field_is_stored(self):
+        for field in UPDATABLE_FIELDS:
+            with self.subTest(field):
+                value = self.stored()[field]
+                update_row(self.data_source, [field])
+                self.assertEqual(self.stored()[field], value)

@@ -1,0 +1,233 @@
+"""The API's description: drf-spectacular, taught the response envelope and every failure."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.core.validators import ProhibitNullCharactersValidator
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from rivergen.http.pagination import pagination_schema
+from rivergen.http.responses import ERROR_CODES, EXACT_CODES, envelope_schema
+from rivergen.http.serializers import StrictFieldsMixin
+
+FAILURES = {
+    400: "Malformed HTTP or JSON, or an unknown, read-only or invalid field.",
+    401: "A missing, malformed, expired or forged token, or a deactivated user.",
+    403: "The caller is a member of no organization, or its role does not allow this.",
+    404: "There is no such thing in the caller's organizations.",
+    405: "This path does not take this method.",
+    406: "Only JSON is spoken here.",
+    408: "The request took too long to arrive.",
+    409: "The state of the resource forbids this, or a request with this `Idempotency-Key` is "
+    "still under way.",
+    412: "`If-Match` names another version.",
+    413: "The body is larger than 1 MiB.",
+    415: "The body is not of a JSON type.",
+    422: "The new settings do not connect, or another request has come with this "
+    "`Idempotency-Key`; nothing was stored.",
+    428: "The organization requires `If-Match`, and no version was named; nothing was stored.",
+    429: "Too many requests.",
+    500: "A bug on the server's side.",
+    503: "The database is out of reach.",
+}
+# What any route may answer, whatever it does.
+COMMON_FAILURES = (400, 405, 406, 408, 429, 500, 503)
+BODY_FAILURES = (413, 415)
+# What is not idempotent by itself (RFC 9110, section 9.2.2).
+KEYED_METHODS = ("POST", "PATCH")
+KEYED_FAILURES = (409, 422)
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
+KEY_PARAMETER = {
+    "in": "header",
+    "name": IDEMPOTENCY_KEY,
+    "schema": {"type": "string", "format": "idempotency-key"},
+    "description": "1 to 255 printable ASCII characters, as they are or in double quotes. Sent "
+    "again with the same key within 24 hours, the same request changes nothing and gets the same "
+    "answer, so that it can be sent until there is one. A key belongs to its user and one request.",
+}
+REPLAYED_HEADER = {
+    "description": "`true`: this is what the request was answered when it came the first time.",
+    "schema": {"const": "true"},
+}
+HEADERS: dict[int, dict[str, str]] = {
+    401: {"WWW-Authenticate": "Always `Bearer`."},
+    405: {"Allow": "The methods this path takes."},
+    412: {"ETag": "The current version."},
+    429: {"Retry-After": "Seconds to wait."},
+    503: {"Retry-After": "Seconds to wait."},
+}
+
+
+class ErrorDetailSerializer(serializers.Serializer):
+    """What went wrong."""
+
+    code = serializers.ChoiceField(choices=sorted([*ERROR_CODES.values(), *EXACT_CODES]))
+    message = serializers.CharField(help_text="One sentence for a person.")
+    details = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        help_text="Sentences by field; empty when no field is at fault.",
+    )
+    request_id = serializers.CharField()
+
+
+class ErrorSerializer(serializers.Serializer):
+    """The envelope of every failure."""
+
+    success = serializers.BooleanField()
+    error = ErrorDetailSerializer()
+
+
+class BearerScheme(OpenApiAuthenticationExtension):
+    """How a request authenticates (RFC 6750)."""
+
+    target_class = "organizations.authentication.BearerAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+def describe(
+    summary: str,
+    *,
+    request: Any = None,
+    response: Any = None,
+    many: bool = False,
+    status: int = 200,
+    errors: Sequence[int] = (),
+    headers: Sequence[str] = (),
+    parameters: Sequence[OpenApiParameter] = (),
+    examples: Sequence[OpenApiExample] = (),
+    not_modified: bool = False,
+    ok: bool = False,
+    operation_id: str | None = None,
+) -> Callable[[Any], Any]:
+    """Describe a view method: `response` is what its `data` holds, `errors` its own failures.
+
+    `headers` names what a success carries of `ETag` and `Location`; with `ok` a 200 may come in the
+    place of `status`. Failures any route may have
+    are added here.
+    """
+    body_failures = BODY_FAILURES if request else ()
+    failures = sorted({*errors, *COMMON_FAILURES, *body_failures})
+    body: Any = response(many=True) if many else response
+    header_parameters = [
+        OpenApiParameter(name, str, OpenApiParameter.HEADER, response=[status], required=True)
+        for name in headers
+    ]
+    return extend_schema(
+        operation_id=operation_id,
+        summary=summary,
+        request=request,
+        parameters=[*parameters, *header_parameters],
+        examples=list(examples),
+        responses={
+            status: OpenApiResponse(body, description="Success."),
+            **({200: OpenApiResponse(body, description="Success, at once.")} if ok else {}),
+            **({304: OpenApiResponse(None, "Not modified.")} if not_modified else {}),
+            **{code: OpenApiResponse(ErrorSerializer, FAILURES[code]) for code in failures},
+        },
+    )
+
+
+class EnvelopeSchema(AutoSchema):
+    """Wrap each success in the envelope, name the headers, and state every limit of a field."""
+
+    def _is_keyed(self) -> bool:
+        return self.method in KEYED_METHODS and any(self.get_auth())
+
+    def _get_parameters(self) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super()._get_parameters()
+        return [*parameters, KEY_PARAMETER] if self._is_keyed() else parameters
+
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        responses: dict[str, Any] = super()._get_response_bodies(direction)
+        if not self._is_keyed():
+            return responses
+        for status in KEYED_FAILURES:
+            failure = OpenApiResponse(ErrorSerializer, FAILURES[status])
+            responses[str(status)] = self._get_response_for_code(failure, str(status))
+        for code, response in responses.items():
+            if code.startswith("2"):
+                response["headers"][IDEMPOTENCY_REPLAYED] = REPLAYED_HEADER
+        return dict(sorted(responses.items()))
+
+    def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
+        integer = {"type": "integer", "format": "int64", "minimum": 1}
+        return [
+            {"in": "path", "name": name, "schema": integer, "required": True} for name in variables
+        ]
+
+    def _map_serializer_field(self, field: Any, direction: Any, *args: Any, **kwargs: Any) -> Any:
+        schema = super()._map_serializer_field(field, direction, *args, **kwargs)
+        if direction == "request":
+            for validator in getattr(field, "validators", ()):
+                if isinstance(validator, ProhibitNullCharactersValidator):
+                    schema["pattern"] = r"^[^\u0000]*$"
+                schema.update(getattr(validator, "json_schema", {}))
+        return schema
+
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        body = super()._get_request_body(direction)
+        return body and {**body, "required": True}
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
+        schema = super()._map_basic_serializer(serializer, direction)
+        if isinstance(serializer, StrictFieldsMixin):
+            schema["additionalProperties"] = False
+        for name, field_schema in schema.get("properties", {}).items():
+            # How drf-spectacular says that "" is allowed beside a pattern; ours allow it anyway.
+            pattern_or_blank = field_schema.get("oneOf", ())
+            if {"type": "string", "maxLength": 0} in pattern_or_blank:
+                schema["properties"][name] = pattern_or_blank[0]
+        return schema
+
+    def _get_response_for_code(
+        self,
+        serializer: Any,
+        status_code: str,
+        media_types: Any = None,
+        direction: Any = "response",
+    ) -> Any:
+        response = super()._get_response_for_code(serializer, status_code, media_types, direction)
+        is_page = self._is_list_view() and self.method == "GET"
+        for media in response.get("content", {}).values():
+            if status_code.startswith("2") and not is_page:
+                is_list = media["schema"].get("type") == "array"
+                is_paged = is_list or getattr(serializer.response, "is_paged", False)
+                extra = {"pagination": pagination_schema()} if is_paged else {}
+                media["schema"] = envelope_schema(media["schema"], **extra)
+        names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
+        response["headers"] = {
+            name: {"description": text, "required": True, "schema": {"type": "string"}}
+            for name, text in names.items()
+        } | response.get("headers", {})
+        return response
+
+
+class OpenAPIView(APIView):
+    """`GET /api/v1/openapi.json`: OpenAPI 3.1, not wrapped in the envelope."""
+
+    http_method_names = ["get", "head"]
+    authentication_classes = ()
+    permission_classes = ()
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> Response:
+        """Give the description of the API."""
+        return Response(document())
+
+
+@functools.cache
+def document() -> Any:
+    """Build the description once per process: the routes do not change."""
+    return SchemaGenerator().get_schema(request=None, public=True)

@@ -1,0 +1,232 @@
+"""The whole response envelope: what success and failure look like under /api/ (contract, 1)."""
+
+import logging
+import sys
+from collections.abc import Collection
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import IntegrityError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.views import defaults
+from psycopg.errors import (
+    ForeignKeyViolation,
+    IdleInTransactionSessionTimeout,
+    LockNotAvailable,
+    ReadOnlySqlTransaction,
+)
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from rivergen.http.exceptions import (
+    Conflict,
+    PayloadTooLarge,
+    PreconditionFailed,
+    ServiceUnavailable,
+)
+from rivergen.observability.logs import request_id
+
+logger = logging.getLogger("rivergen.errors")
+
+BUG = "Something went wrong on our side."
+LOCKED = "Somebody else is changing this just now. Try again shortly."
+ERROR_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    406: "NOT_ACCEPTABLE",
+    408: "REQUEST_TIMEOUT",
+    409: "CONFLICT",
+    412: "PRECONDITION_FAILED",
+    413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    422: "CONNECTION_FAILED",
+    428: "PRECONDITION_REQUIRED",
+    429: "TOO_MANY_REQUESTS",
+    500: "INTERNAL_ERROR",
+    503: "SERVICE_UNAVAILABLE",
+}
+# More exact than the status: the `error_code` of an exception.
+EXACT_CODES = (
+    *("CREDENTIALS_UNCONFIRMED", "CREDENTIALS_UNREADABLE"),
+    *("IDEMPOTENCY_KEY_IN_USE", "IDEMPOTENCY_KEY_REUSED"),
+    *("SCHEMA_NOT_READ", "SNAPSHOT_NOT_FOUND"),
+)
+
+
+class SuccessResponse(Response):
+    """`{"success": true, "data": …, "message": …}`; `extra` adds members beside `data`."""
+
+    def __init__(
+        self,
+        data: Any,
+        message: str,
+        status: int = HTTPStatus.OK,
+        headers: dict[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        body = {"success": True, "data": data, "message": message, **extra}
+        super().__init__(body, status=status, headers=headers)
+
+
+def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
+    """Give the JSON schema of a success whose `data` is of `schema`; `extra` members beside it."""
+    members = {"success": {"const": True}, "data": schema, "message": {"type": "string"}, **extra}
+    return {
+        "type": "object",
+        "properties": members,
+        "required": ["success", "data", "message", *extra],
+    }
+
+
+def error_body(
+    status: int,
+    message: str,
+    details: dict[str, list[str]] | None = None,
+    code: str | None = None,
+) -> Any:
+    """Build the body of a failure: `details` maps field names to sentences."""
+    return {
+        "success": False,
+        "error": {
+            "code": code or ERROR_CODES.get(status, ERROR_CODES[400 if status < 500 else 500]),
+            "message": message,
+            "details": details or {},
+            "request_id": request_id.get(),
+        },
+    }
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
+    """Turn whatever a view raises into a failure of the envelope.
+
+    An unknown exception becomes 500; its traceback goes to the log, never into the answer.
+    """
+    translated = _translate(exc)
+    response = drf_exception_handler(translated, context)
+    if response is None or not isinstance(translated, exceptions.APIException):
+        logger.error("Unexpected error", exc_info=exc)
+        response = Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
+        response.data = error_body(500, BUG)
+    elif isinstance(translated, exceptions.ValidationError):
+        detail: Any = translated.detail
+        fields = detail if isinstance(detail, dict) else {}
+        # Once each: a rule may be one of the field, and of the model.
+        details = {field: [*dict.fromkeys(_sentences(value))] for field, value in fields.items()}
+        message = _summary(details) if details else " ".join(_sentences(detail))
+        response.data = error_body(response.status_code, message, details)
+    else:
+        code = getattr(translated, "error_code", None)
+        sentence = _sentence(translated.detail)
+        details = getattr(translated, "details", {})
+        response.data = error_body(response.status_code, sentence, details, code)
+    if isinstance(translated, PreconditionFailed):
+        response["ETag"] = translated.etag
+    # Django would log each 5xx once more, after the request and without its id.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
+
+
+def _translate(exc: Exception) -> Exception:
+    if isinstance(exc, Http404):
+        return exceptions.NotFound()
+    if isinstance(exc, PermissionDenied):
+        return exceptions.PermissionDenied()
+    if isinstance(exc, ModelValidationError):
+        if hasattr(exc, "error_dict"):
+            return exceptions.ValidationError(exc.message_dict)
+        return exceptions.ValidationError(exc.messages)
+    if isinstance(exc, RequestDataTooBig):
+        return PayloadTooLarge()
+    if isinstance(exc, SuspiciousOperation):
+        return exceptions.ParseError("The request is malformed.")
+    if isinstance(exc, IntegrityError) and isinstance(exc.__cause__, ForeignKeyViolation):
+        return Conflict("Something that this refers to has been removed meanwhile.")
+    if isinstance(exc, UnreadablePostError):
+        return exceptions.ParseError("The request body ended too early.")
+    if _is_out_of_reach(exc):
+        logger.warning("The database is out of reach: %s", type(exc.__cause__ or exc).__name__)
+        is_locked = isinstance(exc.__cause__, LockNotAvailable)
+        return ServiceUnavailable(LOCKED if is_locked else None)
+    return exc
+
+
+def _is_out_of_reach(exc: BaseException | None) -> bool:
+    """Whether the database may do later what it does not do now."""
+    if isinstance(exc, OperationalError | InterfaceError):
+        return True
+    # It takes no writes, because it is being replaced, or has no room left; or it has heard nothing
+    # in a transaction for so long that it has taken the web for gone (see `wsgi`).
+    causes = ReadOnlySqlTransaction | IdleInTransactionSessionTimeout
+    return exc is not None and isinstance(exc.__cause__, causes)
+
+
+def _sentences(detail: Any) -> list[str]:
+    """Flatten nested error details into one list."""
+    if isinstance(detail, dict):
+        detail = [*detail.values()]
+    if isinstance(detail, list):
+        return [sentence for item in detail for sentence in _sentences(item)]
+    return [str(detail)]
+
+
+def _summary(fields: Collection[str]) -> str:
+    names = ", ".join([field or '""' for field in fields][:5])
+    return f"Invalid value for {names}{' and more' if len(fields) > 5 else ''}."
+
+
+def _sentence(detail: Any) -> str:
+    if isinstance(detail, dict):  # simplejwt's errors
+        detail = detail.get("detail", "")
+    return " ".join(_sentences(detail))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400 to what Django refuses before a view runs, such as an unknown host name."""
+    if not request.path.startswith("/api/"):
+        return defaults.bad_request(request, exception)
+    return JsonResponse(error_body(400, "The request is malformed."), status=400)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 403 where Django refuses, for instance without a CSRF token."""
+    if not request.path.startswith("/api/"):
+        return defaults.permission_denied(request, exception)
+    return JsonResponse(error_body(403, "This is not allowed."), status=403)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 404 to a path that no route knows."""
+    if not request.path.startswith("/api/"):
+        return defaults.page_not_found(request, exception)
+    return JsonResponse(error_body(404, "There is nothing at this path."), status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer 500 to a bug outside of the API's views, 503 if the database is out of reach there.
+
+    Django has logged it, and calls this while it handles the exception.
+    """
+    if _is_out_of_reach(sys.exception()):
+        return unavailable(request)
+    if not request.path.startswith("/api/"):
+        return defaults.server_error(request)
+    return JsonResponse(error_body(500, BUG), status=500)
+
+
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """Answer 503: the database is out of reach."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    message, headers = ServiceUnavailable.default_detail, {"Retry-After": ServiceUnavailable.wait}
+    if not request.path.startswith("/api/"):
+        return HttpResponse(message, status=status, headers=headers, content_type="text/plain")
+    return JsonResponse(error_body(status, message), status=status, headers=headers)

@@ -1,0 +1,40 @@
+"""Answers are written as DRF's own renderer does, but for the time it takes."""
+
+import json
+from unittest import mock
+
+from django.test import SimpleTestCase
+from rest_framework.renderers import JSONRenderer
+
+from rivergen.http.renderers import FastJSONRenderer
+
+DATA = {
+    "numbers": [0, -1, 2**53, 2**63, 1.5, 1e-7, -0.0, 1e15],
+    "text": 'grün \u2028 \U0001f600 " \\ / \x7f',
+    "none": None,
+    "nested": {"a": [{}, [], True, False]},
+}
+
+
+class RendererTests(SimpleTestCase):
+    def test_says_what_drf_says(self):
+        written = FastJSONRenderer().render(DATA)
+        self.assertEqual(json.loads(written), json.loads(JSONRenderer().render(DATA)))
+        self.assertNotIn(b": ", written)
+
+    def test_is_not_drf_for_what_is_usual(self):
+        with mock.patch.object(JSONRenderer, "render") as render:
+            FastJSONRenderer().render(DATA, "application/json", {})
+        render.assert_not_called()
+
+    def test_writes_whole_numbers_of_any_length(self):
+        for number in (2**64, -(2**63) - 1, 10**300):
+            written = FastJSONRenderer().render({"metadata": {"number": number}})
+            self.assertEqual(json.loads(written), {"metadata": {"number": number}})
+
+    def test_writes_nothing_for_no_content(self):
+        self.assertEqual(FastJSONRenderer().render(None), b"")
+
+    def test_indents_if_asked_to(self):
+        written = FastJSONRenderer().render({"a": 1}, "application/json; indent=2")
+        self.assertEqual(written, b'{\n  "a": 1\n}')

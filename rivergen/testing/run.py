@@ -1,0 +1,114 @@
+"""`make run` in a fresh copy of the project, for tests that want the whole service."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+from django.conf import settings
+
+from rivergen.testing.services import free_port
+
+START_TIMEOUT_SECONDS = 120
+# What a machine may have set for other purposes.
+HOSTILE_ENVIRONMENT = {
+    "BIND_ADDRESS": "127.0.0.2",
+    "SECRET_KEY": "",
+    "ENCRYPTION_KEYS": "",
+    "http_proxy": "http://127.0.0.1:1",
+}
+
+
+class Run:
+    """One `python -m rivergen.local.run`, and requests to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        unset = ("DATABASE_URL", "PYTEST_VERSION", "SECRET_KEY", "STORAGE_ROOT")
+        environment = {name: text for name, text in os.environ.items() if name not in unset}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rivergen.local.run"],
+            cwd=folder,
+            env=environment | HOSTILE_ENVIRONMENT | {"PORT": str(self.port)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    @property
+    def output_pipe(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def read_output(self) -> None:
+        """Read what it prints until it serves; a start that hangs is killed."""
+        lines: list[str] = []
+        with killed_after(START_TIMEOUT_SECONDS, self.process):
+            for line in self.output_pipe:
+                if line.startswith("Ctrl-C"):
+                    break
+                lines.append(line)
+        self.output = "".join(lines)
+        self.token = self.output.partition("Bearer ")[2].partition('"')[0]
+        self.password = self.output.partition("password: ")[2].splitlines()[0]
+
+    def children(self) -> list[psutil.Process]:
+        """Give the processes it started, the database's aside: that one leaves the tree."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self) -> int:
+        """Press Ctrl-C, which a terminal sends to the whole group; give the exit status."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        with killed_after(START_TIMEOUT_SECONDS, self.process):
+            return self.process.wait()
+
+    def request(self, method: str = "GET", body: Any = None, **options: Any) -> HTTPResponse:
+        """Send a request for data source 1 with the printed token."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=START_TIMEOUT_SECONDS)
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        connection.request(method, "/api/v1/data-sources/1", body, headers, **options)
+        return connection.getresponse()
+
+
+@contextmanager
+def killed_after(seconds: float, process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Kill the process if the block takes longer, so that a test fails rather than waits."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def fresh_copy() -> Iterator[Path]:
+    """Give a folder with the project in it, as it is in git, and remove it in the end."""
+    with tempfile.TemporaryDirectory(prefix="rivergen-") as name:
+        hidden = shutil.ignore_patterns(".*", "__pycache__")
+        shutil.copytree(settings.BASE_DIR, name, ignore=hidden, dirs_exist_ok=True)
+        yield Path(name)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Run]:
+    """Run the project in this folder until the block ends."""
+    run = Run(folder)
+    try:
+        run.read_output()
+        assert run.process.poll() is None, run.output
+        yield run
+    finally:
+        if run.process.poll() is None:
+            run.stop()
+        run.output_pipe.close()

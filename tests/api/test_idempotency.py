@@ -1,0 +1,356 @@
+"""Idempotency-Key: a request that is sent again changes nothing, and is answered as before."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier, Thread
+from typing import Any
+from unittest import mock
+
+import time_machine
+from django.db import OperationalError, connection, transaction
+from django.test import TransactionTestCase
+from django.utils import timezone
+
+from datasources.connection_tests.testing import run_jobs
+from datasources.jobs import delete_kept_answers
+from datasources.models import DataSource
+from datasources.testing import DataSourceTestCase, DataSourceTestMixin
+from organizations.idempotency.requests import IdempotentRequest
+from organizations.models import (
+    ANSWERS_KEPT_FOR,
+    KeptAnswer,
+    Membership,
+    Organization,
+    Role,
+    User,
+    Workspace,
+)
+from organizations.testing import PASSWORD, sql
+from rivergen.postgresql.tests.test_retries import losing_once
+from tests.api.test_routes import ROUTES, Route, enter_password
+
+THREADS = 20
+BARRIER_TIMEOUT = 60
+KEYED = {name: route for name, route in ROUTES.items() if name[0] in ("post", "patch")}
+NEW = {"name": "New", "type": "csv"}
+
+
+class KeyedMixin(DataSourceTestMixin):
+    """Sends requests with keys."""
+
+    def keyed(
+        self,
+        body: Any = None,
+        key: str = "k",
+        *,
+        method: str = "patch",
+        path: str | None = None,
+        user: User | None = None,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Any:
+        sent = {"Idempotency-Key": key, **(headers or {})}
+        target = path or self.path
+        return self.call(method, target, body, user or self.editor, headers=sent, **options)
+
+    def assert_replayed(self, response: Any, first: Any) -> None:
+        """Check that this is the first answer once more, and says so."""
+        assert response.status_code == first.status_code, response.content
+        assert response.content == first.content
+        for name in ("ETag", "Location", "Content-Type", "Allow", "Vary"):
+            assert response.headers.get(name) == first.headers.get(name), name
+        assert response["Idempotency-Replayed"] == "true"
+        assert "Idempotency-Replayed" not in first
+
+
+class IdempotencyTests(KeyedMixin, DataSourceTestCase):
+    def test_an_update_is_done_once_whatever_came_after_it(self):
+        first = self.keyed({"port": 5433}, headers={"If-Match": '"1"'})
+        self.assertEqual((first.status_code, first["ETag"]), (200, '"2"'))
+        self.call("patch", self.path, {"port": 5434}, self.admin)
+        again = self.keyed({"port": 5433}, headers={"If-Match": '"1"'})
+        self.assert_replayed(again, first)
+        self.assertEqual((self.stored()["port"], self.stored()["version"]), (5434, 3))
+
+    def test_a_data_source_is_created_once(self):
+        first = self.keyed(NEW, method="post", path="/data-sources")
+        self.assertEqual(first.status_code, 201)
+        again = self.keyed(NEW, method="post", path="/data-sources")
+        self.assert_replayed(again, first)
+        self.assertIn("Location", again)
+        DataSource.objects.get(name="New").delete()
+        self.assert_replayed(self.keyed(NEW, method="post", path="/data-sources"), first)
+        self.assertFalse(DataSource.objects.filter(name="New").exists())
+
+    def test_the_same_key_with_another_request_is_refused(self):
+        self.keyed({"port": 5433})
+        other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
+        before = self.stored()
+        for options in (
+            {"body": {"port": 5434}},
+            {"body": b'{"port":  5433}'},
+            {"path": f"/data-sources/{other.pk}"},
+            {"path": f"{self.path}?dry_run=true"},
+            {"path": f"{self.path}?verify=true"},
+            {"method": "post", "path": f"{self.path}/test?wait=30"},
+            {"headers": {"If-Match": '"2"'}},
+            {"body": b'{"port":5433}', "content_type": "application/merge-patch+json"},
+        ):
+            with self.subTest(options):
+                response = self.keyed(**{"body": {"port": 5433}, **options})
+                self.assert_error(response, 422, "IDEMPOTENCY_KEY_REUSED")
+        self.assertEqual(self.stored(), before)
+        self.assertEqual(self.keyed({"port": 5433}).status_code, 200)
+
+    def test_a_key_belongs_to_its_user(self):
+        self.assertEqual(self.keyed({"port": 1}).status_code, 200)
+        other = self.keyed({"port": 2}, user=self.admin)
+        self.assertEqual((other.status_code, other["ETag"]), (200, '"3"'))
+        self.assertNotIn("Idempotency-Replayed", other)
+
+    def test_a_refusal_is_not_kept(self):
+        self.assert_error(self.keyed({"port": 0}), 400, "BAD_REQUEST", "port")
+        self.assert_error(self.keyed({}, user=self.viewer), 403, "FORBIDDEN")
+        stale = {"If-Match": '"7"'}
+        self.assert_error(self.keyed({}, headers=stale), 412, "PRECONDITION_FAILED")
+        self.assertFalse(KeptAnswer.objects.exists())
+        self.assertEqual(self.keyed({"port": 5433}).status_code, 200)
+        self.assertEqual(self.stored()["port"], 5433)
+
+    def test_a_taken_name_is_refused_and_may_be_corrected(self):
+        DataSource.objects.create(workspace=self.workspace, **NEW)
+        sent = {"method": "post", "path": "/data-sources"}
+        self.assert_error(self.keyed(NEW, **sent), 400, "BAD_REQUEST", "name")
+        self.assertEqual(self.keyed({**NEW, "name": "Newer"}, **sent).status_code, 201)
+
+    def test_a_dry_run_is_answered_as_before(self):
+        path = f"{self.path}?dry_run=true"
+        first = self.keyed({"port": 5433}, path=path)
+        self.call("patch", self.path, {"port": 5434}, self.editor)
+        self.assert_replayed(self.keyed({"port": 5433}, path=path), first)
+        self.assertEqual(self.stored()["port"], 5434)
+
+    def test_every_answer_is_kept_and_given_again(self):
+        enter_password(self.data_source)
+        for (method, path), route in KEYED.items():
+            with self.subTest(method=method, path=path):
+                self.visit(method, path, route)
+
+    def visit(self, method: str, path: str, route: Route) -> None:
+        """Send the request of a route twice, and undo it."""
+        ids = {
+            "organization_id": self.acme.pk,
+            "workspace_id": self.workspace.pk,
+            "user_id": self.viewer.pk,
+            "data_source_id": self.data_source.pk,
+            "version": 1,
+        }
+        sent: dict[str, Any] = {
+            "method": method, "path": path.format(**ids), "body": route.body, "user": self.owner
+        }  # fmt: skip
+        with transaction.atomic():
+            route.prepare(DataSource.objects.get(pk=self.data_source.pk))
+            first = self.keyed(**sent)
+            self.assertEqual(first.status_code, route.success, first.content)
+            self.assertEqual(KeptAnswer.objects.get().organization, self.acme)
+            self.assert_replayed(self.keyed(**sent), first)
+            transaction.set_rollback(True)
+
+    def test_methods_that_are_idempotent_by_themselves_ignore_it(self):
+        path = f"{self.path}/credentials"
+        for username in ("a", "b"):
+            response = self.keyed({"username": username}, method="put", path=path)
+            self.assertEqual(response.json()["data"]["username"], username)
+        self.assertEqual(self.keyed(method="get", key="").status_code, 200)
+        self.assertEqual(self.keyed(method="delete", key="", user=self.admin).status_code, 204)
+        self.assertFalse(KeptAnswer.objects.exists())
+
+    def test_the_answers_with_tokens_are_not_kept(self):
+        body = {"username": "edith", "password": PASSWORD}
+        answers = [self.keyed(body, method="post", path="/auth/token") for _ in range(2)]
+        self.assertEqual([answer.status_code for answer in answers], [200, 200])
+        tokens = {"refresh_token": answers[0].json()["data"]["refresh_token"]}
+        sent = {"body": tokens, "method": "post", "path": "/auth/token/refresh"}
+        self.assertEqual([self.keyed(**sent).status_code for _ in range(2)], [200, 401])
+        self.assertFalse(KeptAnswer.objects.exists())
+
+    def test_a_key_is_the_same_in_quotes_and_without(self):
+        first = self.keyed({"port": 5433}, key='a "b" \\')
+        for key in ('"a \\"b\\" \\\\"', '  a "b" \\ '):
+            self.assert_replayed(self.keyed({"port": 5433}, key=key), first)
+
+    def test_a_key_has_1_to_255_printable_characters(self):
+        for key in ("a" * 255, '"' + "a" * 255 + '"', "~!", '"a,b"', "a,b", '"\\"" '):
+            with self.subTest(key=key):
+                self.assertEqual(self.keyed({}, key=key).status_code, 200)
+        for key in (
+            *("", " ", '""', '"', '"a', '"a"b"', '"a";x=1', '"a", "b"', '"\\a"', "a\tb", "ключ"),
+            *("é", "a\x7f", "a" * 256, '"' + "a" * 256 + '"'),
+        ):
+            with self.subTest(key=key):
+                response = self.keyed({"port": 5433}, key=key)
+                self.assert_error(response, 400, "BAD_REQUEST", "Idempotency-Key")
+                response = self.keyed({"port": 5433}, key=key, user=self.loner)
+                self.assert_error(response, 403, "FORBIDDEN")
+        self.assertEqual(self.stored()["port"], 5432)
+
+    def test_a_key_is_forgotten_after_a_day(self):
+        self.keyed({"port": 5433})
+        KeptAnswer.objects.update(kept_at=timezone.now() - ANSWERS_KEPT_FOR + timedelta(minutes=1))
+        self.assertIn("Idempotency-Replayed", self.keyed({"port": 5433}))
+        KeptAnswer.objects.update(kept_at=timezone.now() - ANSWERS_KEPT_FOR)
+        first = self.keyed({"port": 5434})
+        self.assertEqual((first.status_code, self.stored()["port"]), (200, 5434))
+        self.assert_replayed(self.keyed({"port": 5434}), first)
+        # The clock of one machine does not decide that.
+        with time_machine.travel(timezone.now() + 2 * ANSWERS_KEPT_FOR):
+            again = self.keyed({"port": 5434})
+        self.assert_replayed(again, first)
+
+    def test_who_was_removed_is_not_answered(self):
+        self.keyed({"port": 5433})
+        Membership.objects.filter(user=self.editor).delete()
+        self.assert_error(self.keyed({"port": 5433}), 403, "FORBIDDEN")
+        self.assert_error(self.keyed({"port": 1}), 403, "FORBIDDEN")
+        Membership.objects.create(user=self.editor, organization=self.globex)
+        self.assert_error(self.keyed({"port": 5433}), 404, "NOT_FOUND")
+        membership = Membership.objects.create(user=self.editor, organization=self.acme)
+        self.assertIn("Idempotency-Replayed", self.keyed({"port": 5433}))
+        self.assertEqual(membership.role, Role.VIEWER)
+        User.objects.filter(pk=self.editor.pk).update(is_active=False)
+        self.assert_error(self.keyed({"port": 5433}), 401, "UNAUTHORIZED")
+
+    def test_the_keys_of_who_was_removed_are_free_again(self):
+        self.keyed({"port": 5433})
+        Membership.objects.get(user=self.editor).remove()
+        self.assertFalse(KeptAnswer.objects.exists())
+
+    def test_nothing_is_left_of_an_organization_and_of_a_user(self):
+        self.keyed({"port": 5433})
+        self.keyed({"port": 5434}, user=self.admin)
+        User.objects.get(pk=self.admin.pk).delete()
+        self.assertEqual(KeptAnswer.objects.count(), 1)
+        Organization.objects.get(pk=self.acme.pk).remove()
+        self.assertFalse(KeptAnswer.objects.exists())
+
+    def test_no_secret_of_a_body_is_stored(self):
+        secret = "correct horse"
+        sent = {"body": {"password": secret}, "path": f"{self.path}/credentials"}
+        first = self.keyed(**sent)
+        self.assertEqual(first.status_code, 200)
+        self.assertIn("Idempotency-Replayed", self.keyed(**sent))
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT kept::text FROM organizations_keptanswer AS kept")
+            [[text]] = cursor.fetchall()
+        for form in (secret, secret.encode().hex()):
+            self.assertNotIn(form, text)
+        [kept] = KeptAnswer.objects.all()
+        with self.settings(SECRET_KEY="another"):
+            self.assert_error(self.keyed(**sent), 422, "IDEMPOTENCY_KEY_REUSED")
+        self.assertEqual(len(kept.fingerprint), 64)
+
+    def test_without_a_key_it_costs_nothing(self):
+        with self.statements() as captured:
+            self.call("patch", self.path, {"port": 5433}, self.editor)
+        self.assertEqual(len(sql(captured)), 2, captured.captured_queries)
+        with self.statements() as captured:
+            self.keyed({"port": 5434})
+        self.assertEqual(len(sql(captured)), 5, captured.captured_queries)
+
+    def test_a_change_whose_answer_cannot_be_kept_is_not_made(self):
+        with mock.patch.object(IdempotentRequest, "keep", side_effect=OperationalError):
+            response = self.keyed({"port": 5433})
+            self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
+            response = self.keyed(NEW, method="post", path="/data-sources")
+            self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
+        self.assertEqual(self.stored()["port"], 5432)
+        self.assertFalse(DataSource.objects.filter(name="New").exists())
+
+    def test_a_body_that_is_too_large_is_refused_as_without_a_key(self):
+        body = b'{"description": "' + b"a" * 1024 * 1024 + b'"}'
+        self.assert_error(self.keyed(body), 413, "PAYLOAD_TOO_LARGE")
+
+
+class ManyAtOnceTests(KeyedMixin, TransactionTestCase):
+    def setUp(self) -> None:
+        self.make_world()
+
+    def at_once(self, **sent: Any) -> list[Any]:
+        """Send a request from many clients at the same time; give the answers."""
+        start = Barrier(THREADS, timeout=BARRIER_TIMEOUT)
+
+        def send(_: int) -> Any:
+            start.wait()
+            try:
+                return self.keyed(**sent)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            return [*pool.map(send, range(THREADS))]
+
+    def assert_done_once(self, answers: list[Any], status: int) -> None:
+        done = [answer for answer in answers if answer.status_code == status]
+        for answer in answers:
+            if answer.status_code != status:
+                self.assert_error(answer, 409, "IDEMPOTENCY_KEY_IN_USE")
+                self.assertEqual(answer["Retry-After"], "1")
+        self.assertEqual(len({answer.content for answer in done}), 1)
+        self.assertEqual(sum("Idempotency-Replayed" not in answer for answer in done), 1)
+
+    def test_a_workspace_is_created_once(self):
+        path = f"/organizations/{self.acme.pk}/workspaces"
+        body = {"name": "Lake"}
+        answers = self.at_once(method="post", path=path, body=body, user=self.admin)
+        self.assert_done_once(answers, 201)
+        self.assertEqual(Workspace.objects.filter(name="Lake").count(), 1)
+
+    def test_a_data_source_is_created_once(self):
+        self.assert_done_once(self.at_once(method="post", path="/data-sources", body=NEW), 201)
+        self.assertEqual(DataSource.objects.filter(name="New").count(), 1)
+
+    def test_an_update_is_made_once(self):
+        self.assert_done_once(self.at_once(body={"port": 5433}), 200)
+        self.assertEqual(self.stored()["version"], 2)
+
+    def test_a_test_is_started_once(self):
+        enter_password(self.data_source)
+        path = f"{self.path}/test"
+        self.assert_done_once(self.at_once(method="post", path=path), 202)
+        self.assertEqual(self.data_source.connection_tests.count(), 1)
+
+    def test_is_in_use_for_as_long_as_the_first_is_under_way(self):
+        first = Thread(target=self.send_and_keep, args=[{"port": 5433}])
+        with transaction.atomic():
+            DataSource.objects.for_update().get(pk=self.data_source.pk)
+            first.start()
+            self.wait_for_lock(first)
+            response = self.keyed({"port": 5433})
+            self.assert_error(response, 409, "IDEMPOTENCY_KEY_IN_USE")
+            self.assertEqual(self.keyed({}, key="other", path="/none").status_code, 404)
+        first.join()
+        self.assert_replayed(self.keyed({"port": 5433}), self.response)
+
+    def send_and_keep(self, body: Any) -> None:
+        self.response = self.keyed(body)
+        connection.close()
+
+    def test_what_lost_against_another_transaction_is_begun_anew(self):
+        for sent in (
+            {"body": {"port": 5433}},
+            {"method": "post", "path": "/data-sources", "body": NEW},
+        ):
+            with self.subTest(sent), losing_once() as lost:
+                first = self.keyed(key=str(sent), **sent)
+                self.assertTrue(lost)
+                self.assertLess(first.status_code, 300, first.content)
+                self.assert_replayed(self.keyed(key=str(sent), **sent), first)
+        self.assertEqual(self.stored()["version"], 2)
+
+    def test_the_worker_deletes_what_was_kept_long_enough(self):
+        self.keyed({"port": 5433}, key="old")
+        KeptAnswer.objects.update(kept_at=timezone.now() - ANSWERS_KEPT_FOR - timedelta(seconds=1))
+        self.keyed({"port": 5434}, key="new")
+        delete_kept_answers.defer(timestamp=0)
+        run_jobs()
+        self.assertEqual(KeptAnswer.objects.get().key, "new")

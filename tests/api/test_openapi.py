@@ -1,0 +1,238 @@
+"""GET /api/v1/openapi.json and /api/docs: the description of the API."""
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from io import StringIO
+from typing import Any
+
+from django.core.management import call_command
+from django.test import Client
+from rest_framework.exceptions import NotFound
+
+from organizations.idempotency.requests import KeyReused
+from organizations.testing import APITestCase
+from rivergen.http.exceptions import Conflict
+from rivergen.http.responses import ERROR_CODES
+from rivergen.testing.routes import METHODS, routes
+
+PUBLIC_PATHS = ("/api/v1/auth/token", "/api/v1/auth/token/refresh")
+# Section 3 of the contract: the longest, or the least and the greatest.
+MAX_LENGTHS = {
+    "name": 255,
+    "description": 10_000,
+    "host": 253,
+    "database_name": 255,
+    "schema_name": 255,
+    "connection_string": 4_096,
+    "file_path": 1_000,
+    "ssh_host": 253,
+    "ssh_username": 255,
+}
+BOUNDS = {
+    "port": (1, 65_535),
+    "ssh_port": (1, 65_535),
+    "ssh_local_port": (1, 65_535),
+    "connection_pool_size": (1, 100),
+    "connection_timeout": (1, 300),
+    "query_timeout": (1, 86_400),
+    "max_retries": (0, 10),
+    "schema_refresh_interval": (60, 2_592_000),
+}
+NULLABLE = {
+    *("host", "port", "database_name", "schema_name", "connection_string", "file_path"),
+    *("ssh_host", "ssh_port", "ssh_username", "ssh_local_port"),
+}
+
+
+class PageParser(HTMLParser):
+    """Collect what a page has inline, and the addresses it names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tag = ""
+        self.inline: dict[str, str] = {"script": "", "style": ""}
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tag = tag
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        self.tag = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.tag in self.inline:
+            self.inline[self.tag] += data.strip()
+
+
+class OpenAPITests(APITestCase):
+    def setUp(self) -> None:
+        self.response = self.call("get", "/openapi.json")
+        self.document: Any = json.loads(self.response.content)
+
+    def operations(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        for path, item in self.document["paths"].items():
+            for method, operation in item.items():
+                if method in METHODS:
+                    yield path, method, operation
+
+    def test_is_made_without_a_warning(self):
+        # Two components of one name would be one.
+        call_command("spectacular", "--fail-on-warn", stdout=StringIO())
+
+    def test_names_every_code_of_a_failure(self):
+        exact = (*Conflict.__subclasses__(), *NotFound.__subclasses__(), KeyReused)
+        codes = {*ERROR_CODES.values(), *(error.error_code for error in exact)}
+        self.assertEqual(
+            {*self.document["components"]["schemas"]["ErrorDetailCodeEnum"]["enum"]}, codes
+        )
+
+    def resolve(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Follow a reference, however often it is wrapped."""
+        while "$ref" in schema or "allOf" in schema:
+            schema = schema["allOf"][0] if "allOf" in schema else schema
+            schema = self.document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        return schema
+
+    def update_schema(self) -> dict[str, Any]:
+        operation = self.document["paths"]["/api/v1/data-sources/{data_source_id}"]["patch"]
+        content = operation["requestBody"]["content"]
+        return self.resolve(content["application/json"]["schema"])
+
+    def test_is_openapi_3_1_and_needs_no_token(self):
+        self.assertEqual(self.response.status_code, 200)
+        self.assertEqual(self.response["Content-Type"], "application/json")
+        self.assertRegex(self.document["openapi"], r"^3\.1\.\d+$")
+
+    def test_is_the_same_for_everybody(self):
+        response = self.call("get", "/openapi.json", user=self.editor)
+        self.assertEqual(response.json(), self.document)
+        headers = {"Authorization": "Bearer forged"}
+        self.assertEqual(self.call("get", "/openapi.json", headers=headers).status_code, 200)
+
+    def test_describes_every_route_and_method(self):
+        found = dict(routes())
+        del found["/api/v1/openapi.json"]
+        self.assertIn("/api/v1/data-sources/{data_source_id}", found)
+        described: dict[str, set[str]] = {}
+        for path, method, _ in self.operations():
+            described.setdefault(path, set()).add(method)
+        self.assertEqual(described, found)
+
+    def test_each_operation_has_a_success_and_a_name(self):
+        identifiers = []
+        for path, method, operation in self.operations():
+            with self.subTest(path=path, method=method):
+                self.assertTrue([code for code in operation["responses"] if code[0] == "2"])
+                self.assertTrue(operation["summary"])
+                identifiers.append(operation["operationId"])
+        self.assertEqual(len(identifiers), len({*identifiers}))
+
+    def test_each_operation_that_needs_a_token_says_so(self):
+        for path, method, operation in self.operations():
+            with self.subTest(path=path, method=method):
+                if path in PUBLIC_PATHS:
+                    self.assertIn(operation.get("security"), ([], [{}]))
+                else:
+                    self.assertEqual(operation["security"], [{"bearer": []}])
+                    headers = operation["responses"]["401"]["headers"]
+                    self.assertIn("WWW-Authenticate", headers)
+        scheme = self.document["components"]["securitySchemes"]["bearer"]
+        self.assertEqual((scheme["type"], scheme["scheme"]), ("http", "bearer"))
+
+    def test_each_failure_has_the_envelope(self):
+        for path, method, operation in self.operations():
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    with self.subTest(path=path, method=method, status=status):
+                        schema = self.resolve(response["content"]["application/json"]["schema"])
+                        self.assertEqual([*schema["properties"]], ["success", "error"])
+                        self.assertIn("X-Request-ID", response["headers"])
+
+    def test_each_operation_with_a_body_says_how_it_is_refused(self):
+        for path, method, operation in self.operations():
+            if "requestBody" in operation:
+                with self.subTest(path=path, method=method):
+                    self.assertLessEqual({"400", "413", "415"}, {*operation["responses"]})
+                    self.assertIn("application/json", operation["requestBody"]["content"])
+
+    def test_the_parameters_of_a_path_are_described(self):
+        for path, method, operation in self.operations():
+            with self.subTest(path=path, method=method):
+                names = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+                self.assertEqual(names, {*re.findall(r"{(\w+)}", path)})
+
+    def test_what_takes_a_key_says_so(self):
+        for path, method, operation in self.operations():
+            with self.subTest(path=path, method=method):
+                names = [parameter["name"] for parameter in operation.get("parameters", [])]
+                is_keyed = method in ("post", "patch") and path not in PUBLIC_PATHS
+                self.assertEqual(names.count("Idempotency-Key"), int(is_keyed))
+                if is_keyed:
+                    self.assertLessEqual({"409", "422"}, {*operation["responses"]})
+                    for status, response in operation["responses"].items():
+                        is_success = status.startswith("2")
+                        self.assertEqual("Idempotency-Replayed" in response["headers"], is_success)
+
+    def test_an_update_has_the_lengths_of_the_contract(self):
+        properties = self.update_schema()["properties"]
+        lengths = {name: properties[name].get("maxLength") for name in MAX_LENGTHS}
+        self.assertEqual(lengths, MAX_LENGTHS)
+        self.assertEqual(properties["name"]["minLength"], 1)
+
+    def test_an_update_has_the_bounds_of_the_contract(self):
+        properties = self.update_schema()["properties"]
+        bounds = {
+            name: (properties[name].get("minimum"), properties[name].get("maximum"))
+            for name in BOUNDS
+        }
+        self.assertEqual(bounds, BOUNDS)
+
+    def test_an_update_has_the_tags_of_the_contract(self):
+        tags = self.update_schema()["properties"]["tags"]
+        self.assertEqual((tags["type"], tags["maxItems"]), ("array", 50))
+        items = tags["items"]
+        self.assertEqual((items["type"], items["minLength"], items["maxLength"]), ("string", 1, 64))
+
+    def test_an_update_has_the_nulls_of_the_contract(self):
+        properties = self.update_schema()["properties"]
+        nullable = {name for name, schema in properties.items() if "null" in schema["type"]}
+        self.assertEqual(nullable, NULLABLE)
+
+    def test_an_update_requires_no_field_and_takes_a_merge_patch(self):
+        self.assertFalse(self.update_schema().get("required"))
+        operation = self.document["paths"]["/api/v1/data-sources/{data_source_id}"]["patch"]
+        content = operation["requestBody"]["content"]
+        self.assertEqual({*content}, {"application/json", "application/merge-patch+json"})
+
+    def test_no_schema_holds_a_secret_of_a_data_source(self):
+        for name in ("DataSource", "Me", "Member"):
+            properties = self.document["components"]["schemas"][name]["properties"]
+            self.assertFalse([key for key in properties if "password" in key])
+
+    def test_the_page_is_served_from_here_alone(self):
+        response = Client().get("/api/docs")
+        self.assertEqual(response.status_code, 200)
+        page = PageParser()
+        page.feed(response.content.decode())
+        self.assertEqual(page.inline["script"], "")
+        self.assertFalse([name for name, _ in page.attributes if name.startswith("on")])
+        self.assertNotRegex(response.content.decode(), r"(https?:)?//[a-z0-9]")
+
+    def test_the_page_has_no_style_that_its_policy_forbids(self):
+        response = Client().get("/api/docs")
+        page = PageParser()
+        page.feed(response.content.decode())
+        if "'unsafe-inline'" not in response["Content-Security-Policy"]:
+            self.assertEqual(page.inline["style"], "")
+
+    def test_what_the_page_loads_is_there(self):
+        page = PageParser()
+        page.feed(Client().get("/api/docs").content.decode())
+        addresses = [value for name, value in page.attributes if name in ("src", "href") and value]
+        self.assertGreaterEqual(len(addresses), 4)
+        for address in addresses:
+            with self.subTest(address=address):
+                self.assertEqual(Client().get(address).status_code, 200)
