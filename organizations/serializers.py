@@ -83,6 +83,7 @@ class OrganizationUpdateSerializer(StrictModelSerializer):
     class Meta:
         model = Organization
         fields = ("name", "requires_if_match")
+        validators: tuple[Any, ...] = ()
 
 
 class MemberSerializer(OutputSerializer):

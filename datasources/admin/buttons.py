@@ -1,7 +1,7 @@
 """What staff set going with a button, and what they are told of it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -10,16 +10,16 @@ from django.http import HttpRequest
 from rest_framework.exceptions import APIException
 
 from datasources.admin.history import overtaken
-from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.starting import start_test
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
 from datasources.jobs import has_worker
-from datasources.models import DataSource
+from datasources.models import Author, DataSource
 from datasources.models.revision import DataSourceRevision
 from datasources.schemas.lookups import start_refresh
 from datasources.schemas.models import SchemaRefresh
-from datasources.viewsets import recorded_as
 from organizations.models import User
+from rivergen.errors import DomainError
 from rivergen.http.input import read_id
 from rivergen.observability.logs import request_id
 
@@ -38,8 +38,8 @@ def press(request: HttpRequest, button: Callable[[HttpRequest, int], Told], pk: 
     """Do what the button does for a data source, and tell it on the next page."""
     try:
         told = button(request, pk)
-    except APIException as error:
-        told = Told(messages.ERROR, str(error.detail))
+    except (APIException, DomainError) as error:
+        told = Told(messages.ERROR, str(error))
     except ValidationError as error:
         told = Told(messages.ERROR, " ".join(error.messages))
     except PermissionDenied as error:
@@ -54,7 +54,7 @@ def test_connection(request: HttpRequest, pk: int) -> Told:
     with transaction.atomic():
         data_source = lock(pk)
         test = start_test(
-            data_source, configuration_of(data_source), is_stored=True, user=staff(request)
+            data_source, data_source.configuration(), is_stored=True, user=staff(request)
         )
     if not_yet := wait_a_while(test):
         return not_yet
@@ -81,7 +81,7 @@ def refresh_schema(request: HttpRequest, pk: int) -> Told:
 def confirm_credentials(request: HttpRequest, pk: int) -> Told:
     """Let the secrets that wait be used where the page showed that the source leads."""
     data_source = lock_shown(request, pk)
-    data_source.confirm_credentials(**recorded(request))
+    data_source.confirm_credentials(user=author(request), is_locked=True)
     return Told(messages.SUCCESS, "The credentials may be used at this destination.")
 
 
@@ -89,7 +89,9 @@ def confirm_credentials(request: HttpRequest, pk: int) -> Told:
 def confirm_host_key(request: HttpRequest, pk: int) -> Told:
     """Trust the host key that the page showed."""
     data_source = lock_shown(request, pk)
-    data_source.confirm_ssh_host_key(request.POST.get("fingerprint"), **recorded(request))
+    data_source.confirm_ssh_host_key(
+        request.POST.get("fingerprint"), user=author(request), is_locked=True
+    )
     return Told(messages.SUCCESS, "The SSH server is trusted with this host key.")
 
 
@@ -99,14 +101,9 @@ def restore(request: HttpRequest, pk: int) -> Told:
     data_source = lock_shown(request, pk)
     version = read_id(request.POST.get("to", ""))
     try:
-        changes = data_source.restore(
-            version, user=staff(request), request_id=request_id.get(), is_locked=True
-        )
+        changes = data_source.restore(version, user=author(request), is_locked=True)
     except DataSourceRevision.DoesNotExist:
         raise ValidationError("There is no such version.") from None
-    except ValidationError as error:
-        sentence = f"This version cannot be restored: {' '.join(error.messages)}"
-        raise ValidationError(sentence) from None
     if not changes:
         return Told(messages.INFO, f"It is as it was at version {version} already.")
     return Told(
@@ -130,9 +127,9 @@ def lock_shown(request: HttpRequest, pk: int) -> DataSource:
     return data_source
 
 
-def recorded(request: HttpRequest) -> dict[str, Any]:
-    """Say how the history records a change by a button; the row is locked already."""
-    return {**recorded_as(staff(request), DataSourceRevision.Origin.ADMIN), "is_locked": True}
+def author(request: HttpRequest) -> Author:
+    """Return who makes the changes of a request of the admin pages."""
+    return Author(staff(request), DataSourceRevision.Origin.ADMIN, request_id.get())
 
 
 def staff(request: HttpRequest) -> User:

@@ -16,8 +16,8 @@ def panels(data_source: DataSource, user: User, is_refused: bool) -> dict[str, A
     """
     may_confirm = data_source.may_be_confirmed_by(user)
     waits = data_source.credentials_status == DataSource.CredentialsStatus.UNCONFIRMED
-    key_waits = data_source.has_waiting_host_key
-    key = data_source.met_host_key
+    key_waits = data_source.has_unconfirmed_host_key
+    key = data_source.presented_host_key
     return {
         "data_source": data_source,
         "secrets": data_source.credentials.select_related("set_by"),

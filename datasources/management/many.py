@@ -18,7 +18,7 @@ from datasources.management.table import lines_of
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from organizations.management.organizations import find_organization
-from rivergen.http.exceptions import Conflict
+from rivergen.errors import StateConflict
 
 # The places of a worker are for others, too.
 AT_ONCE = 25
@@ -53,7 +53,7 @@ class ManyDataSourcesCommand(BaseCommand):
     def start(self, data_source: DataSource) -> UUID:
         """Have a worker do it with a locked data source; give what it is known by.
 
-        Raises Conflict if that cannot be.
+        Raises StateConflict if that cannot be.
         """
 
     @abstractmethod
@@ -115,8 +115,8 @@ class ManyDataSourcesCommand(BaseCommand):
                         continue  # deleted since the command began
                     try:
                         waiting[self.start(data_source)] = data_source
-                    except Conflict as error:
-                        yield data_source, Result(error.error_code, str(error.detail))
+                    except StateConflict as error:
+                        yield data_source, Result(error.code, str(error))
             if not waiting:
                 return
             ended = waiting.keys() - self.running(waiting.keys())

@@ -7,9 +7,17 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from datasources.models import DataSource
-from organizations.models import Membership, Organization, Role, UsedRefreshToken, User, Workspace
+from organizations.models import (
+    ROLES_WITH,
+    Membership,
+    Organization,
+    Role,
+    UsedRefreshToken,
+    User,
+    Workspace,
+)
 from organizations.testing import APITestCase
-from rivergen.http.exceptions import Conflict
+from rivergen.errors import StateConflict
 
 
 class ModelTests(APITestCase):
@@ -87,12 +95,12 @@ class ModelTests(APITestCase):
         for rank, role in enumerate(roles):
             for other_rank, other in enumerate(roles):
                 with self.subTest(role=role, other=other):
-                    self.assertIs(role.includes(other), rank >= other_rank)
+                    self.assertIs(role in ROLES_WITH[other], rank >= other_rank)
 
     def test_change_role_keeps_the_last_owner(self):
         owner = self.membership(self.owner)
         for role in (Role.VIEWER, Role.EDITOR, Role.ADMIN):
-            with self.subTest(role=role), self.assertRaises(Conflict):
+            with self.subTest(role=role), self.assertRaises(StateConflict):
                 owner.change_role(role)
             self.assertEqual(self.membership(self.owner).role, Role.OWNER)
         owner.change_role(Role.OWNER)
@@ -101,7 +109,7 @@ class ModelTests(APITestCase):
         self.assertEqual(self.membership(self.owner).role, Role.VIEWER)
 
     def test_remove_keeps_the_last_owner(self):
-        with self.assertRaises(Conflict):
+        with self.assertRaises(StateConflict):
             self.membership(self.owner).remove()
         self.assertEqual(self.membership(self.owner).role, Role.OWNER)
         self.membership(self.editor).change_role(Role.OWNER)
@@ -116,10 +124,10 @@ class ModelTests(APITestCase):
     def test_remove_keeps_the_last_workspace_and_those_in_use(self):
         second = self.acme.workspaces.create(name="Second")
         DataSource.objects.create(workspace=second, name="Lake", type="postgresql")
-        with self.assertRaises(Conflict):
+        with self.assertRaises(StateConflict):
             second.remove()
         self.workspace.remove()
-        with self.assertRaises(Conflict):
+        with self.assertRaises(StateConflict):
             second.remove()
         self.assertEqual(self.workspace_names(self.acme), ["Second"])
 

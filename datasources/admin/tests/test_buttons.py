@@ -248,7 +248,7 @@ class RestoreTests(ButtonTestCase):
         )
         before = self.stored()
         for to, sentence in (
-            (version, "This version cannot be restored: The workspace has a data source of this"),
+            (version, f"Version {version} cannot be restored: The workspace has a data source of"),
             (99, "There is no such version."),
             ("x", "There is no such version."),
         ):
