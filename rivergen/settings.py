@@ -197,7 +197,7 @@ ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[
 
 IS_DATABASE_EMBEDDED = not os.environ.get("DATABASE_URL")
 
-# Read by rivergen.gunicorn.
+# Read by rivergen.server.gunicorn.
 BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
 PORT = read_number("PORT", default=8000, low=1, high=65_535)
 WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)

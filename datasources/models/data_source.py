@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
 from django.db.models.functions import Lower
+from psycopg.errors import ForeignKeyViolation
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.files.storage import path_in_storage
@@ -54,7 +55,7 @@ class DataSource(ChangingDataSource):
         except Gone:
             raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
         except IntegrityError as error:
-            if "workspace_id" in str(error):
+            if isinstance(error.__cause__, ForeignKeyViolation) and "workspace_id" in str(error):
                 raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
             raise as_validation_error(error, NAME_UNIQUE, "name", NAME_TAKEN) from None
 

@@ -62,7 +62,7 @@ def make_secret_key() -> str:
 def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
     """Start the web server, give it once it answers, and stop it when the block ends."""
     command = [sys.executable, "-m", "gunicorn", "--log-level", "warning"]
-    command += ["-c", "python:rivergen.gunicorn", "rivergen.wsgi"]
+    command += ["-c", "python:rivergen.server.gunicorn", "rivergen.wsgi"]
     # In a session of its own Ctrl-C does not reach it: of two signals at once, one from the
     # terminal and one from below, its workers now and then hang for half a minute.
     web = subprocess.Popen(command, cwd=BASE_DIR, stdout=log, stderr=log, start_new_session=True)

@@ -19,7 +19,8 @@ HEAVY = {
 # All that the table of routes has, and the pages, by what gunicorn loads.
 WEB = """
 import sys
-from rivergen import gunicorn, wsgi
+from rivergen import wsgi
+from rivergen.server import gunicorn
 gunicorn.when_ready(None)
 
 from django.db import connection, transaction
