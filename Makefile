@@ -9,7 +9,7 @@ TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 .PHONY: run test test-next lint fuzz faults bench
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
-	@$(BIN)/python -m rivergen.local.run
+	@$(BIN)/python -m rivergen.local.run --end-with-parent
 
 test: .venv/installed-dev ## run the tests
 	$(BIN)/pytest $(TWO_AT_A_TIME)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -20,6 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
 from rivergen.encryption_keys import generate_key
+from rivergen.local.end_with_parent import end_with_parent
 from rivergen.local.private_files import read_or_make_secret
 
 BASE_DIR = Path(__file__).resolve().parents[2]
@@ -63,9 +65,7 @@ def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes
     """Start the web server, give it once it answers, and stop it when the block ends."""
     command = [sys.executable, "-m", "gunicorn", "--log-level", "warning"]
     command += ["-c", "python:rivergen.gunicorn", "rivergen.wsgi"]
-    # In a session of its own Ctrl-C does not reach it: of two signals at once, one from the
-    # terminal and one from below, its workers now and then hang for half a minute.
-    web = subprocess.Popen(command, cwd=BASE_DIR, stdout=log, stderr=log, start_new_session=True)
+    web = start(command, log)
     try:
         wait_until_ready(web, port)
         yield web
@@ -78,12 +78,28 @@ def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes
 def work(log: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
     """Start a worker, and stop it when the block ends."""
     command = [sys.executable, "manage.py", "worker"]
-    worker = subprocess.Popen(command, cwd=BASE_DIR, stdout=log, stderr=log, start_new_session=True)
+    worker = start(command, log)
     try:
         yield worker
     finally:
         worker.terminate()
         worker.wait()
+
+
+def start(command: list[str], log: int | None) -> "subprocess.Popen[bytes]":
+    """Start a process that ends with this one, even if this one is killed.
+
+    It gets a session of its own, out of reach of Ctrl-C: gunicorn's workers now and then hang for
+    half a minute when a signal of the terminal and one of ours come together.
+    """
+    return subprocess.Popen(
+        command,
+        cwd=BASE_DIR,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        preexec_fn=partial(end_with_parent, os.getpid()),
+    )
 
 
 def wait_for_first(web: "subprocess.Popen[bytes]", worker: "subprocess.Popen[bytes]") -> int:
@@ -140,6 +156,8 @@ def obey_signals() -> None:
 
 if __name__ == "__main__":
     obey_signals()
+    if "--end-with-parent" in sys.argv[1:]:  # make, which may be killed
+        end_with_parent(os.getppid())
     try:
         sys.exit(main())
     except KeyboardInterrupt:
