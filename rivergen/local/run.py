@@ -1,7 +1,6 @@
 """`make run`: the whole service on one machine, with a demo organization, until Ctrl-C."""
 
 import os
-import secrets
 import select
 import signal
 import socket
@@ -20,9 +19,8 @@ import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
-from rivergen.encryption_keys import generate_key
 from rivergen.local.end_with_parent import end_with_parent
-from rivergen.local.private_files import read_or_make_secret
+from rivergen.local.keys import use_local_keys
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1"
@@ -33,10 +31,7 @@ START_TIMEOUT_SECONDS = 60
 
 def main() -> int:
     """Migrate, serve, print a call to try, and wait; the exit status is the server's."""
-    for variable, make in (("SECRET_KEY", make_secret_key), ("ENCRYPTION_KEYS", generate_key)):
-        if not os.environ.get(variable):
-            path = BASE_DIR / ".local" / variable.lower()
-            os.environ[variable] = read_or_make_secret(path, make)
+    use_local_keys(BASE_DIR / ".local")
     os.environ["BIND_ADDRESS"] = ADDRESS
     # What one tries out at home is on this machine; elsewhere it is denied (README, EGRESS_ALLOW).
     os.environ.setdefault("EGRESS_ALLOW", "127.0.0.0/8,::1")
@@ -53,11 +48,6 @@ def main() -> int:
             print(f"No demo: {error}")
         print("\nCtrl-C stops everything.", flush=True)
         return wait_for_first(web, worker)
-
-
-def make_secret_key() -> str:
-    """Make a key that signs access tokens."""
-    return secrets.token_urlsafe(50)
 
 
 @contextmanager
