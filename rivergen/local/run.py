@@ -18,6 +18,8 @@ from types import FrameType
 import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError, ProgrammingError
+from django.db.migrations.exceptions import InconsistentMigrationHistory
 
 from rivergen.local.end_with_parent import end_with_parent
 from rivergen.local.keys import use_local_keys
@@ -40,7 +42,7 @@ def main() -> int:
     from django.conf import settings
 
     refuse_taken_port(settings.PORT)
-    call_command("migrate", verbosity=0)
+    migrate(settings.IS_DATABASE_EMBEDDED)
     with serve(settings.PORT) as web, work() as worker:
         try:
             call_command("demo", staff=settings.IS_DATABASE_EMBEDDED)
@@ -48,6 +50,30 @@ def main() -> int:
             print(f"No demo: {error}")
         print("\nCtrl-C stops everything.", flush=True)
         return wait_for_first(web, worker)
+
+
+def migrate(is_database_embedded: bool) -> None:
+    """Migrate the database.
+
+    Raises ImproperlyConfigured if it is the embedded one, and another version of rivergen made it.
+    """
+    if not is_database_embedded:
+        call_command("migrate", verbosity=0)
+        return
+    # It imports models, which are there only once Django is set up.
+    from rivergen.local.older_database import difference_from_models
+
+    try:
+        call_command("migrate", verbosity=0)
+        difference = difference_from_models()
+    except (ProgrammingError, IntegrityError, InconsistentMigrationHistory) as error:
+        difference = str(error).partition("\n")[0]
+    if difference is not None:
+        folder = BASE_DIR / ".postgres"
+        raise ImproperlyConfigured(
+            f"Another version of rivergen made the database in {folder} ({difference}). "
+            f"Remove it, which deletes the data in it, and start again: rm -r {folder}"
+        )
 
 
 @contextmanager

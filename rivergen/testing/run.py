@@ -31,7 +31,7 @@ HOSTILE_ENVIRONMENT = {
 class Run:
     """One `make run`, and requests to it."""
 
-    def __init__(self, folder: Path, *command: str) -> None:
+    def __init__(self, folder: Path, *command: str, stderr: int = subprocess.DEVNULL) -> None:
         self.port = free_port()
         unset = ("DATABASE_URL", "PYTEST_VERSION", "SECRET_KEY", "STORAGE_ROOT")
         environment = {name: text for name, text in os.environ.items() if name not in unset}
@@ -40,7 +40,7 @@ class Run:
             cwd=folder,
             env=environment | HOSTILE_ENVIRONMENT | {"PORT": str(self.port)},
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
             text=True,
             start_new_session=True,
             # What `nohup ... &` ignores, its children inherit, and Ctrl-C would not end them.
