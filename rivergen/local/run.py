@@ -29,10 +29,17 @@ ADDRESS = "127.0.0.1"
 POLL_SECONDS = 0.05
 REQUEST_TIMEOUT_SECONDS = 5
 START_TIMEOUT_SECONDS = 60
+ADDRESSES = """
+API:   {site}/api/v1
+Docs:  {site}/api/docs
+Admin: {site}/admin/
+
+Ctrl-C stops everything."""
 
 
 def main() -> int:
     """Migrate, serve, print a call to try, and wait; the exit status is the server's."""
+    say_what_starts()
     use_local_keys(BASE_DIR / ".local")
     os.environ["BIND_ADDRESS"] = ADDRESS
     # What one tries out at home is on this machine; elsewhere it is denied (README, EGRESS_ALLOW).
@@ -48,8 +55,20 @@ def main() -> int:
             call_command("demo", staff=settings.IS_DATABASE_EMBEDDED)
         except CommandError as error:  # the service is of use without it
             print(f"No demo: {error}")
-        print("\nCtrl-C stops everything.", flush=True)
+        print(ADDRESSES.format(site=f"http://{ADDRESS}:{settings.PORT}"), flush=True)
         return wait_for_first(web, worker)
+
+
+def say_what_starts() -> None:
+    """Print what is going to happen, and about how long it takes."""
+    if os.environ.get("DATABASE_URL") or (BASE_DIR / ".postgres").exists():
+        print("Starting the web server and a worker: about 5 seconds.", flush=True)
+    else:
+        print(
+            "First start: making a PostgreSQL database in .postgres/, keys in .local/ and a demo, "
+            "and starting the web server and a worker: about 15 seconds.",
+            flush=True,
+        )
 
 
 def migrate(is_database_embedded: bool) -> None:

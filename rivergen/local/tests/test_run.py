@@ -45,6 +45,9 @@ class RunTests(SimpleTestCase):
         with running(folder) as run:
             curl = SEED_CURL.format(host=f"http://127.0.0.1:{run.port}", token=run.token)
             self.assertIn(curl, run.output)
+            self.assertTrue(run.output.startswith("First start: "), run.output)
+            for path in ("/api/v1", "/api/docs", "/admin/"):
+                self.assertIn(f" http://127.0.0.1:{run.port}{path}\n", run.output)
             response = run.request(
                 "PATCH", '{"name":"Updated PostgreSQL","connection_pool_size":10}'
             )
@@ -61,6 +64,7 @@ class RunTests(SimpleTestCase):
         self.assertEqual([process for process in (*children, database) if lives(process)], [])
 
         with running(folder) as again:
+            self.assertTrue(again.output.startswith("Starting "), again.output)
             # What was changed meanwhile is still there: the demo creates only what is missing.
             self.assertEqual(json.load(again.request())["data"]["name"], "Updated PostgreSQL")
 
