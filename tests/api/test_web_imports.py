@@ -28,7 +28,8 @@ from django.test import Client
 assert connection.connection is None, "A connection would be shared by the workers."
 from tests.api.test_routes import ROUTES, RouteTests
 
-PATHS = ("/healthz", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/docs", "/admin/login/")
+PATHS = ("/", "/healthz", "/readyz", "/metrics")
+PATHS += ("/api/v1/openapi.json", "/api/docs", "/admin/login/")
 for path in PATHS:
     assert Client().get(path, secure=True).status_code == 200, path
 with transaction.atomic():
