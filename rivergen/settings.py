@@ -1,4 +1,4 @@
-"""Django settings. The environment is read here and nowhere else; README lists the variables."""
+"""Django settings. The environment is read here only; docs/configuration.md lists the variables."""
 
 import os
 import re
