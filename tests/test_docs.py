@@ -1,4 +1,4 @@
-"""The documentation: its links lead somewhere, each page is found, each variable is described."""
+"""The documentation: its links and paths exist, and it describes every variable."""
 
 import re
 from functools import cache
@@ -18,6 +18,7 @@ INLINE_CODE = re.compile(r"`[^`\n]*`")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#* *$", re.MULTILINE)
 LINK_TEXT = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 LINK_TARGET = re.compile(r"\]\(([^)\s]+)[^)]*\)")
+NAMED_PATH = re.compile(r"`((?:bench|datasources|deploy|organizations|rivergen|tests)/[\w./]*)`")
 ELSEWHERE = re.compile(r"[a-z]+:", re.IGNORECASE)
 READ_VARIABLE = re.compile(r'\b(?:read_\w+|environ\.get)\(\s*"([A-Z_]+)"')
 READ_DATABASE = re.compile(r'read_databases\("(\w+)", "(\w+)"\)')
@@ -90,6 +91,15 @@ class LinkTests(TestCase):
                 reached.add(page)
                 pending += [linked_file(page, target) for target in links(page)]
         self.assertEqual({page.name for page in PAGES} - {page.name for page in reached}, set())
+
+
+class PathTests(TestCase):
+    def test_every_path_that_a_page_names_exists(self):
+        named = [(page, path) for page in PAGES for path in NAMED_PATH.findall(prose(page))]
+        self.assertGreater(len(named), 40)
+        for page, path in named:
+            with self.subTest(page=page.name, path=path):
+                self.assertTrue((ROOT / path).exists())
 
 
 class VariableTests(TestCase):
