@@ -63,19 +63,19 @@ def linked_file(page: Path, target: str) -> Path:
 
 
 class LinkTests(TestCase):
-    def test_pages_have_links_and_headings(self):
+    def test_pages_have_links_and_headings(self) -> None:
         # Otherwise the patterns above would find nothing wrong, because they find nothing.
         self.assertGreater(sum(len(links(page)) for page in PAGES), 100)
         self.assertIn("retry-safely-idempotency-key", anchors(ROOT / "docs" / "api.md"))
 
-    def test_every_linked_file_is_in_the_repository(self):
+    def test_every_linked_file_is_in_the_repository(self) -> None:
         for page in PAGES:
             for target in links(page):
                 with self.subTest(page=page.name, target=target):
                     file = linked_file(page, target)
                     self.assertTrue(file.is_relative_to(ROOT) and file.exists())
 
-    def test_every_anchor_is_a_heading_of_the_linked_page(self):
+    def test_every_anchor_is_a_heading_of_the_linked_page(self) -> None:
         for page in PAGES:
             for target in links(page):
                 _, has_anchor, anchor = target.partition("#")
@@ -83,7 +83,7 @@ class LinkTests(TestCase):
                     with self.subTest(page=page.name, target=target):
                         self.assertIn(anchor, anchors(linked_file(page, target)))
 
-    def test_every_page_is_reachable_from_README(self):
+    def test_every_page_is_reachable_from_README(self) -> None:
         reached: set[Path] = set()
         pending = [ROOT / "README.md"]
         while pending:
@@ -95,7 +95,7 @@ class LinkTests(TestCase):
 
 
 class PathTests(TestCase):
-    def test_every_path_that_a_page_names_exists(self):
+    def test_every_path_that_a_page_names_exists(self) -> None:
         named = [(page, path) for page in PAGES for path in NAMED_PATH.findall(prose(page))]
         self.assertGreater(len(named), 40)
         for page, path in named:
@@ -118,7 +118,7 @@ def variables(module: Path) -> set[str]:
 
 
 class VariableTests(TestCase):
-    def test_every_variable_of_the_settings_is_in_the_configuration_page(self):
+    def test_every_variable_of_the_settings_is_in_the_configuration_page(self) -> None:
         names = variables(ROOT / "rivergen" / "settings.py")
         self.assertGreater(len(names), 20)
         page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
