@@ -105,11 +105,10 @@ class PathTests(TestCase):
 
 def variables(module: Path) -> set[str]:
     """Return the names of the environment variables that a module reads."""
-    calls = [
-        node for node in ast.walk(ast.parse(module.read_bytes())) if isinstance(node, ast.Call)
-    ]
+    nodes = ast.walk(ast.parse(module.read_bytes()))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
     return {
-        argument.value
+        str(argument.value)
         for call in calls
         if READER.fullmatch(ast.unparse(call.func))
         for argument in call.args
