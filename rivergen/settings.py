@@ -1,4 +1,4 @@
-"""Django settings: a table of them. README lists the environment variables they are read from."""
+"""Django settings. The environment is read here only; docs/configuration.md lists the variables."""
 
 import os
 from datetime import timedelta

@@ -57,7 +57,7 @@ class PruneTests(DataSourceTestCase):
         self.assertEqual(prune(count=1, days=0), (0, 0))
         self.assertEqual(self.kept(), [1])
 
-    def test_keeps_by_default_what_README_says(self) -> None:
+    def test_keeps_by_default_what_the_documentation_says(self) -> None:
         self.read(*(f"t{number}" for number in range(102)))
         self.assertEqual(prune(), (2, 2))
         self.assertEqual(len(self.kept()), 100)
