@@ -172,7 +172,7 @@ class Bench:
 
     def measure_once(self, size: int) -> Measures:
         """Measure, alternating, what is to be compared."""
-        from datasources.schemas.models import SchemaContent, SchemaSnapshot
+        from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot
 
         measures = Measures(size)
         self.read()  # the first one loads and caches
@@ -263,7 +263,7 @@ class Bench:
 
 def read_and_measure(configuration: Any, policy: Any, tell: Callable[..., None]) -> None:
     """Be the child, and tell in the end how much memory it took."""
-    from datasources.schemas.reading.read import read_and_tell
+    from datasources.schemas.reading.child import read_and_tell
 
     def tell_more(**message: Any) -> None:
         if "code" in message:

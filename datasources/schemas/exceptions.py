@@ -1,4 +1,4 @@
-"""Why there is no schema to show."""
+"""Errors of schemas that cannot be shown."""
 
 from rest_framework.exceptions import NotFound
 
@@ -7,16 +7,11 @@ class SchemaNotRead(NotFound):
     """The schema of the data source has not been read yet."""
 
     error_code = "SCHEMA_NOT_READ"
-
-    def __init__(self, data_source_id: int) -> None:
-        super().__init__(
-            "The schema has not been read yet. Read it: "
-            f"POST /api/v1/data-sources/{data_source_id}/schema/refresh."
-        )
+    default_detail = "The schema has not been read yet. Refresh it first."
 
 
 class SnapshotGone(NotFound):
-    """The data source has no such snapshot, or not any more."""
+    """The data source has no such snapshot: it never existed, or was pruned."""
 
     error_code = "SNAPSHOT_NOT_FOUND"
-    default_detail = "There is no such snapshot. GET …/schema/snapshots lists those that are kept."
+    default_detail = "There is no such snapshot. It may have been pruned: list the snapshots."

@@ -1,4 +1,4 @@
-"""How the endpoints are described in openapi.json."""
+"""Descriptions of the schema endpoints for openapi.json."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ SNAPSHOT = OpenApiParameter("snapshot", NUMBER, description="Default: the last o
 TABLE = OpenApiParameter(
     "table",
     {"type": "string", "minLength": 1, "maxLength": TABLE_MAX_LENGTH, "pattern": r"\S"},
-    description="Only tables of this name, or of this schema and name: `public.orders`.",
+    description="Only tables with this name, or with this schema and name: `public.orders`.",
 )
 SEARCH = OpenApiParameter(
     "search",
     {"type": "string", "minLength": 1, "maxLength": SEARCH_MAX_LENGTH, "pattern": r"\S"},
-    description="Only tables that have each of these words in their name or comment, or in those "
-    "of their columns.",
+    description="Only tables that contain each of these words in a name or comment, their own or "
+    "a column's.",
 )
 REFRESH: dict[str, Any] = {
     "summary": "Refresh the schema",

@@ -14,13 +14,9 @@ from datasources.connection_tests.testing import PATIENCE_SECONDS
 from datasources.connections.failures import Code
 from datasources.models import DataSource
 from datasources.schemas import tasks
-from datasources.schemas.models import (
-    SchemaContent,
-    SchemaRefresh,
-    SchemaSnapshot,
-    store_content,
-)
+from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.snapshots.content import pack
+from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot, store_content
 from datasources.schemas.snapshots.pruning import prune
 from datasources.schemas.tasks import enqueue_due
 from datasources.schemas.testing import column, refresh, table

@@ -22,7 +22,7 @@ from datasources.connection_tests.testing import (
 from datasources.connections.testing import mariadb, postgresql
 from datasources.connections.tests.test_mysql import make_connector
 from datasources.models import DataSource
-from datasources.schemas.models import SchemaBlock, SchemaContent, SchemaSnapshot
+from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent, SchemaSnapshot
 from datasources.testing import DataSourceTestMixin
 from rivergen.egress.rules import parse_rules
 from rivergen.testing.services import url_of

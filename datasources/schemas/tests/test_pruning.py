@@ -14,8 +14,8 @@ from datasources.connection_tests.testing import run_jobs
 from datasources.management.commands.prune_schemas import DAYS_MAX
 from datasources.models import DataSource
 from datasources.schemas import tasks
-from datasources.schemas.models import SchemaBlock, SchemaContent
 from datasources.schemas.snapshots import pruning
+from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent
 from datasources.schemas.snapshots.pruning import KEPT_DAYS, prune
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin

@@ -9,9 +9,9 @@ from django.test import SimpleTestCase
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.schemas.reading import read as reading
+from datasources.schemas.reading import child
 from datasources.schemas.reading import sandbox as read_in_child
-from datasources.schemas.reading.read import read_and_tell
+from datasources.schemas.reading.child import read_and_tell
 from datasources.schemas.reading.sandbox import READING_SECONDS_MAX, Reading
 from datasources.schemas.snapshots import content
 from datasources.schemas.snapshots.content import Content, pack
@@ -29,7 +29,7 @@ def told(told_content: Content) -> list[dict[str, Any]]:
     def tell(**message: Any) -> None:
         messages.append(json.loads(json.dumps(message)))
 
-    with mock.patch.object(reading, "read", return_value=told_content):
+    with mock.patch.object(child, "read", return_value=told_content):
         read_and_tell(CONFIGURATION, mock.create_autospec(EgressPolicy), tell)
     return messages
 
@@ -44,7 +44,7 @@ class ReadingTests(SimpleTestCase):
 
     def test_gets_what_was_read_in_pieces(self) -> None:
         packed = pack(TABLES)
-        with mock.patch.object(reading, "PIECE_BYTES", 100):
+        with mock.patch.object(child, "PIECE_BYTES", 100):
             messages = told(packed)
         self.assertGreater(len(messages), len(packed.blocks) + 4)
         self.take(*messages)

@@ -11,9 +11,10 @@ from datasources.connection_tests.testing import PATIENCE_SECONDS, run_jobs
 from datasources.connection_tests.throttling import ConnectionTestThrottle
 from datasources.connections.failures import Code
 from datasources.models import DataSource
-from datasources.schemas.models import SchemaContent, SchemaRefresh, SchemaSnapshot
+from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.reading.sandbox import Reading, show_progress
 from datasources.schemas.snapshots.content import pack
+from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot
 from datasources.schemas.tasks import end_lost_refreshes, enqueue_due
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin

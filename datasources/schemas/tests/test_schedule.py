@@ -18,7 +18,7 @@ from datasources.schemas.schedule import (
     JITTER,
     backoff,
 )
-from datasources.schemas.tasks import enqueue_due, give_up
+from datasources.schemas.tasks import enqueue_due, store_crash
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
 
@@ -203,7 +203,7 @@ class ScheduleTests(DataSourceTestCase):
             [(arguments, _)] = self.jobs()[-1:]
             self.patch(**changes)
             now = self.pass_time(5)
-            async_to_sync(give_up)(**arguments)
+            async_to_sync(store_crash)(**arguments)
             with self.subTest(changes):
                 self.assertEqual(self.shown()["schema_status"], "failed")
                 self.assertEqual(self.next_refresh_at() == now, bool(changes))

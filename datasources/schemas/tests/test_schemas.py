@@ -2,10 +2,9 @@
 
 from unittest import mock
 
-from datasources.schemas import models
-from datasources.schemas.models import SchemaBlock, SchemaContent, SchemaSnapshot
-from datasources.schemas.snapshots import pages
+from datasources.schemas.snapshots import models, pages
 from datasources.schemas.snapshots.content import BLOCK_TABLES, dump, lines_of
+from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent, SchemaSnapshot
 from datasources.schemas.snapshots.search import has_words
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase

@@ -1,4 +1,4 @@
-"""Reading the schema of a source, and telling what was read: all of it is done by a child."""
+"""What the sandbox does to read a schema: connect, read the catalogue, send it to the worker."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from datasources.schemas.reading.readers import READERS
 from datasources.schemas.snapshots.content import TABLES_MAX, Content, pack
 from rivergen.egress.policy import EgressPolicy
 
-# A message is a line, and a line has a limit.
+# A message is a line of at most 64 KiB.
 PIECE_BYTES = 32 * 1024
 PROGRESS_TABLES = 100
 
@@ -22,7 +22,7 @@ Tell = Callable[..., None]
 
 
 def read_and_tell(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> None:
-    """Be the child."""
+    """Read a schema and send it in messages: digest and counts, the parts, then the code."""
     try:
         content = read(configuration, policy, tell)
     except ConnectionFailure as failure:
@@ -43,7 +43,7 @@ def read_and_tell(configuration: Configuration, policy: EgressPolicy, tell: Tell
 
 
 def read(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> Content:
-    """Reach a source and read its schema. Raises ConnectionFailure, without a driver's words."""
+    """Return the content of a source. Raises ConnectionFailure; drivers' messages are dropped."""
     with connector_for(configuration, policy, Stages()) as connector:
         connection = connector.connect()
         try:
@@ -59,7 +59,10 @@ def read(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> Cont
 
 
 def read_catalogue(connection: Any, configuration: Configuration, tell: Tell) -> Content:
-    """Read all tables. Raises ConnectionFailure if there is no such schema, and what drivers do."""
+    """Return the content behind a connection.
+
+    Raises ConnectionFailure if the schema is missing or too large, and the driver's exceptions.
+    """
     tell(tables_read=0, tables_total=0)
     reader = READERS[configuration.type](connection, configuration)
     assembly = Assembly(reader)
@@ -67,11 +70,11 @@ def read_catalogue(connection: Any, configuration: Configuration, tell: Tell) ->
         raise ConnectionFailure(Code.SCHEMA_MISSING)
     if assembly.total > TABLES_MAX:
         raise ConnectionFailure(Code.SCHEMA_TOO_LARGE)
-    return pack(counted(assembly, tell))
+    return pack(tables_with_progress(assembly, tell))
 
 
-def counted(assembly: Assembly, tell: Tell) -> Iterator[tuple[Table, int | None]]:
-    """Give the tables, and tell now and then how many there were."""
+def tables_with_progress(assembly: Assembly, tell: Tell) -> Iterator[tuple[Table, int | None]]:
+    """Yield the tables, and send the progress every `PROGRESS_TABLES` tables."""
     for number, table in enumerate(assembly.tables()):
         if number % PROGRESS_TABLES == 0:
             tell(tables_read=number, tables_total=assembly.total)
@@ -80,6 +83,6 @@ def counted(assembly: Assembly, tell: Tell) -> Iterator[tuple[Table, int | None]
 
 
 def pieces(data: bytes) -> Iterator[str]:
-    """Cut data into what goes into a message."""
+    """Yield data in pieces that fit into a message, in Base64."""
     for start in range(0, len(data), PIECE_BYTES):
         yield base64.b64encode(data[start : start + PIECE_BYTES]).decode()
