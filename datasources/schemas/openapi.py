@@ -16,7 +16,7 @@ from rivergen.http.pagination import page_parameters
 
 NUMBER = {"type": "integer", "format": "int64", "minimum": 1}
 PAGES = tuple(OpenApiParameter(name, schema) for name, schema in page_parameters().items())
-SNAPSHOT = OpenApiParameter("snapshot", NUMBER, description="Default: the last one.")
+SNAPSHOT = OpenApiParameter("snapshot", NUMBER, description="Default: the last snapshot.")
 TABLE = OpenApiParameter(
     "table",
     {"type": "string", "minLength": 1, "maxLength": TABLE_MAX_LENGTH, "pattern": r"\S"},
@@ -59,8 +59,8 @@ CHANGES: dict[str, Any] = {
     "response": SchemaChangesSerializer,
     "errors": (401, 403, 404),
     "parameters": (
-        OpenApiParameter("from", NUMBER, description="Default: the one before `to`."),
-        OpenApiParameter("to", NUMBER, description="Default: the last one."),
+        OpenApiParameter("from", NUMBER, description="Default: the snapshot before `to`."),
+        OpenApiParameter("to", NUMBER, description="Default: the last snapshot."),
         *PAGES,
     ),
 }

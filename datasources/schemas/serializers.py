@@ -89,7 +89,7 @@ class ForeignKeySerializer(serializers.Serializer):
 
 
 class IndexSerializer(serializers.Serializer):
-    """An index other than the one of the primary key."""
+    """An index other than the primary key's."""
 
     name = serializers.CharField()
     columns = serializers.ListField(

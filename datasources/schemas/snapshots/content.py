@@ -16,7 +16,7 @@ from datasources.schemas.reading.catalogue import Key, Table
 
 BLOCK_TABLES = 100
 # Limits against a hostile server, which could fill the memory of the sandbox, the database, and the
-# memory of web processes. The latter inflate one block at a time, and the names.
+# memory of web processes, which decompress the names, and one block at a time.
 TABLES_MAX = 100_000
 BLOCKS_MAX = TABLES_MAX // BLOCK_TABLES
 BYTES_MAX = 256 * 1024 * 1024
