@@ -14,4 +14,4 @@ class SnapshotGone(NotFound):
     """The data source has no such snapshot: it never existed, or was pruned."""
 
     error_code = "SNAPSHOT_NOT_FOUND"
-    default_detail = "There is no such snapshot. It may have been pruned: list the snapshots."
+    default_detail = "There is no such snapshot. The list of snapshots shows those that are kept."
