@@ -43,7 +43,7 @@ class Loader(Composer, CParser, Resolver):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
-        if getattr(event, "anchor", None):  # aliases have this attribute, too
+        if getattr(event, "anchor", None):  # an alias has an anchor, too
             line = event.start_mark.line + 1
             problem = Problem(line, "", "Anchors and aliases are not supported. Repeat the value.")
             raise DeclarationError([problem])

@@ -80,7 +80,7 @@ class MetricsTests(DataSourceTestCase):
             with self.subTest(code):
                 self.assertEqual(metrics[f'rivergen_connection_tests{{code="{code}"}}'], expected)
 
-    def test_lag_and_number_of_overdue_schema_refreshes(self):
+    def test_metrics_show_lag_and_number_of_overdue_schema_refreshes(self):
         self.assertEqual(self.scrape()["rivergen_schema_refresh_lag_seconds"], 0)
         self.schedule("in time", -timedelta(hours=1))
         self.schedule("just due", timedelta(minutes=4))

@@ -79,7 +79,7 @@ class PreconditionTests(DataSourceTestCase):
                 stale = self.write(*write, **{"If-Match": '"99"'})
                 self.assert_error(stale, 412, "PRECONDITION_FAILED")
                 response = self.write(*write, **{"If-Match": f'"99", {etag}'})
-                if write[1] == "/ssh-host-key/confirm":  # an earlier write invalidated it
+                if write[1] == "/ssh-host-key/confirm":  # an earlier write invalidated the key
                     self.assert_error(response, 409, "CONFLICT")
                 else:
                     self.assertLess(response.status_code, 300, response.content)

@@ -30,7 +30,7 @@ HARMLESS = {
     "RATE_LIMIT_USER",
     "SECRETS_ROOT",
     "STORAGE_ROOT",
-    "STORAGE_URL",  # never with keys
+    "STORAGE_URL",  # contains no keys
     "WEB_CONCURRENCY",
     "WORKER_CONCURRENCY",
 }

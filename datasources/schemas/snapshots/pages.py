@@ -71,7 +71,7 @@ def take_page(rows: Iterable[Any], size: int) -> tuple[list[Any], bool]:
 
 
 def write_cursor(offset: int) -> str:
-    """Return the cursor of an offset."""
+    """Return the cursor that stands for an offset in a URL."""
     return base64.urlsafe_b64encode(b"%d" % offset).decode().rstrip("=")
 
 

@@ -29,7 +29,7 @@ class OracleReader(SQLReader):
     placeholder = ":schema"
     common_types = {
         "bfile": CommonType.BINARY,
-        "date": CommonType.TIMESTAMP,  # has a time of day, in seconds
+        "date": CommonType.TIMESTAMP,  # DATE has a time of day
         "interval day": CommonType.INTERVAL,  # `INTERVAL DAY(2) TO SECOND(6)` without the digits
         "interval year to month": CommonType.INTERVAL,
         "long": CommonType.STRING,
