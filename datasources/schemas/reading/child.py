@@ -18,36 +18,36 @@ from rivergen.egress.policy import EgressPolicy
 PIECE_BYTES = 32 * 1024
 PROGRESS_TABLES = 100
 
-Tell = Callable[..., None]
+Send = Callable[..., None]
 
 
-def read_and_tell(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> None:
+def read_and_send(configuration: Configuration, policy: EgressPolicy, send: Send) -> None:
     """Read a schema and send it in messages: digest and counts, the parts, then the code."""
     try:
-        content = read(configuration, policy, tell)
+        content = read(configuration, policy, send)
     except ConnectionFailure as failure:
-        tell(code=failure.code)
+        send(code=failure.code)
         return
-    tell(
+    send(
         digest=content.digest,
         table_count=content.table_count,
         column_count=content.column_count,
     )
     for part, data in (("names", content.names), ("row_estimates", content.row_estimates)):
         for piece in pieces(data):
-            tell(part=part, data=piece)
+            send(part=part, data=piece)
     for block in content.blocks:
         for number, piece in enumerate(pieces(block)):
-            tell(part="block" if number else "new block", data=piece)
-    tell(code=Code.OK)
+            send(part="block" if number else "new block", data=piece)
+    send(code=Code.OK)
 
 
-def read(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> Content:
+def read(configuration: Configuration, policy: EgressPolicy, send: Send) -> Content:
     """Return the content of a source. Raises ConnectionFailure; drivers' messages are dropped."""
     with connector_for(configuration, policy, Stages()) as connector:
         connection = connector.connect()
         try:
-            return read_catalogue(connection, configuration, tell)
+            return read_catalogue(connection, configuration, send)
         except ConnectionFailure:
             raise
         except MemoryError:
@@ -58,28 +58,28 @@ def read(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> Cont
             connector.close(connection)
 
 
-def read_catalogue(connection: Any, configuration: Configuration, tell: Tell) -> Content:
+def read_catalogue(connection: Any, configuration: Configuration, send: Send) -> Content:
     """Return the content behind a connection.
 
     Raises ConnectionFailure if the schema is missing or too large, and the driver's exceptions.
     """
-    tell(tables_read=0, tables_total=0)
+    send(tables_read=0, tables_total=0)
     reader = READERS[configuration.type](connection, configuration)
     assembly = Assembly(reader)
     if not assembly.total and not reader.has_schema():
         raise ConnectionFailure(Code.SCHEMA_MISSING)
     if assembly.total > TABLES_MAX:
         raise ConnectionFailure(Code.SCHEMA_TOO_LARGE)
-    return pack(tables_with_progress(assembly, tell))
+    return pack(tables_with_progress(assembly, send))
 
 
-def tables_with_progress(assembly: Assembly, tell: Tell) -> Iterator[tuple[Table, int | None]]:
+def tables_with_progress(assembly: Assembly, send: Send) -> Iterator[tuple[Table, int | None]]:
     """Yield the tables, and send the progress every `PROGRESS_TABLES` tables."""
     for number, table in enumerate(assembly.tables()):
         if number % PROGRESS_TABLES == 0:
-            tell(tables_read=number, tables_total=assembly.total)
+            send(tables_read=number, tables_total=assembly.total)
         yield table
-    tell(tables_read=assembly.total, tables_total=assembly.total)
+    send(tables_read=assembly.total, tables_total=assembly.total)
 
 
 def pieces(data: bytes) -> Iterator[str]:

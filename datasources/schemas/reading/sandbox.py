@@ -11,7 +11,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.connections.sandbox.process import run_in_child
 from datasources.schemas.models import SchemaRefresh
-from datasources.schemas.reading.child import read_and_tell
+from datasources.schemas.reading.child import read_and_send
 from datasources.schemas.snapshots.content import (
     BLOCKS_MAX,
     COMPRESSED_BYTES_MAX,
@@ -97,7 +97,7 @@ async def read_in_child(configuration: Configuration, refresh: SchemaRefresh) ->
     reading = Reading(configuration)
     progress = asyncio.create_task(show_progress(reading, refresh))
     try:
-        reading.end(await run_in_child(read_and_tell, configuration, policy, reading))
+        reading.end(await run_in_child(read_and_send, configuration, policy, reading))
     finally:
         progress.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from django.test import SimpleTestCase
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.schemas.reading import child, sandbox
-from datasources.schemas.reading.child import read_and_tell
+from datasources.schemas.reading.child import read_and_send
 from datasources.schemas.reading.sandbox import READING_SECONDS_MAX, Reading
 from datasources.schemas.snapshots import content as content_module
 from datasources.schemas.snapshots.content import Content, pack
@@ -25,11 +25,11 @@ def messages_of(content: Content) -> list[dict[str, Any]]:
     """Return the messages that the sandbox sends for a content."""
     messages = []
 
-    def tell(**message: Any) -> None:
+    def send(**message: Any) -> None:
         messages.append(json.loads(json.dumps(message)))
 
     with mock.patch.object(child, "read", return_value=content):
-        read_and_tell(CONFIGURATION, mock.create_autospec(EgressPolicy), tell)
+        read_and_send(CONFIGURATION, mock.create_autospec(EgressPolicy), send)
     return messages
 
 
