@@ -8,7 +8,7 @@ from importlib import import_module
 
 from datasources.connections.sandbox.process import forget_environment
 
-MODULES = ("datasources.connections.sandbox.attempt", "datasources.schemas.reading.read")
+MODULES = ("datasources.connections.sandbox.attempt", "datasources.schemas.reading.child")
 DRIVERS = ("clickhouse_connect", "duckdb", "oracledb", "psycopg", "pymongo", "pymssql", "pymysql")
 
 forget_environment()  # some look into it as soon as they are imported

@@ -16,8 +16,8 @@ from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, wai
 from datasources.jobs import has_worker
 from datasources.models import Author, DataSource
 from datasources.models.revision import DataSourceRevision
-from datasources.schemas.lookups import start_refresh
 from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.starting import start_refresh
 from organizations.models import User
 from rivergen.errors import DomainError
 from rivergen.http.input import read_id

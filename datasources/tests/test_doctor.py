@@ -1,4 +1,4 @@
-"""`manage.py doctor`: each thing that it looks at, well and ill."""
+"""Tests of `manage.py doctor`: each check with and without its problem."""
 
 import os
 import subprocess
@@ -33,8 +33,8 @@ class DoctorTests(DataSourceTestCase):
             cursor.execute("DELETE FROM procrastinate_workers")
             cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
 
-    def look(self):
-        """Give what is said of each thing: whether it is well, and how."""
+    def diagnose(self):
+        """Run doctor, and return by check whether it is ok, and its text."""
         output, error = StringIO(), ""
         try:
             call_command("doctor", stdout=output)
@@ -49,72 +49,72 @@ class DoctorTests(DataSourceTestCase):
         self.assertEqual(error, f"To be mended: {to_mend} of {len(found)}." if to_mend else "")
         return found
 
-    def assert_ill(self, name, words):
-        """Check that this alone is ill, and what is said to mend it."""
-        found = self.look()
+    def assert_only_problem(self, name, words):
+        """Assert that only this check has a problem, whose text contains `words`."""
+        found = self.diagnose()
         self.assertEqual([one for one, (ok, _) in found.items() if not ok], [name])
         self.assertIn(words, found[name][1])
 
-    def assert_well(self, name, words):
-        found = self.look()
+    def assert_no_problem(self, name, words):
+        found = self.diagnose()
         self.assertTrue(all(ok for ok, _ in found.values()), found)
         self.assertIn(words, found[name][1])
 
-    def test_all_is_well(self):
-        self.assertEqual([*self.look()], NAMES)
-        self.assert_well("database", "PostgreSQL ")
+    def test_healthy_service_has_no_problem(self):
+        self.assertEqual([*self.diagnose()], NAMES)
+        self.assert_no_problem("database", "PostgreSQL ")
 
-    def test_an_old_database(self):
+    def test_old_database_is_a_problem(self):
         with mock.patch.object(doctor, "POSTGRESQL_MIN", 10**6):
-            self.assertEqual([*self.look()], ["database", "egress", "storage"])
-            self.assert_ill("database", "too old. Take 15")
+            self.assertEqual([*self.diagnose()], ["database", "egress", "storage"])
+            self.assert_only_problem("database", "too old. Take 15")
 
-    def test_missing_migrations(self):
+    def test_missing_migrations_are_a_problem(self):
         with mock.patch.object(doctor, "is_migrated", return_value=False):
-            self.assert_ill("migrations", "manage.py migrate")
+            self.assert_only_problem("migrations", "manage.py migrate")
 
-    def test_a_lost_key(self):
+    def test_lost_key_is_a_problem_and_an_old_key_is_not(self):
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         new = parse_keys(generate_key())
         with override_settings(ENCRYPTION_KEYS=[*new, *settings.ENCRYPTION_KEYS]):
-            self.assert_well("keys", "By others: 1; see rotate_encryption_key")
+            self.assert_no_problem("keys", "By others: 1; see rotate_encryption_key")
         with override_settings(ENCRYPTION_KEYS=new):
-            self.assert_ill("keys", "which is not in ENCRYPTION_KEYS: 1. Add it")
+            self.assert_only_problem("keys", "which is not in ENCRYPTION_KEYS: 1. Add it")
 
-    def test_no_worker(self):
+    def test_missing_worker_is_a_problem(self):
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '21 s'"
             )
-        self.assert_ill("worker", "manage.py worker")
+        self.assert_only_problem("worker", "manage.py worker")
 
-    def test_a_missing_driver(self):
+    def test_missing_driver_is_a_problem_if_a_data_source_needs_it(self):
         missing = mock.patch.object(
             CONNECTORS["oracle"], "is_driver_installed", classmethod(lambda cls: False)
         )
         with missing:
-            self.assert_well("drivers", "oracle")
+            self.assert_no_problem("drivers", "oracle")
             DataSource.objects.create(workspace=self.workspace, name="Old", type="oracle")
-            self.assert_ill("drivers", "there: oracle.")
+            self.assert_only_problem("drivers", "there: oracle.")
 
-    def test_what_may_be_reached(self):
+    def test_egress_rules_are_shown_and_metadata_address_is_a_problem(self):
         for rules, words in (("127.0.0.0/8", "127.0.0.0/8"), ("::1", "::1/128")):
             with self.subTest(rules), override_settings(EGRESS_ALLOW=parse_rules(rules)):
-                self.assert_well("egress", f"but for {words}.")
+                self.assert_no_problem("egress", f"but for {words}.")
         with override_settings(EGRESS_ALLOW=parse_rules("169.254.169.254")):
-            self.assert_ill("egress", "169.254.169.254/32: deny")
+            self.assert_only_problem("egress", "169.254.169.254/32: deny")
 
-    def test_a_database_whose_address_nobody_knows(self):
+    def test_unresolvable_database_host_is_a_problem(self):
         with mock.patch.object(
             doctor, "egress_policy", side_effect=ConnectionFailure(Code.DNS_FAILED)
         ):
-            self.assert_ill("egress", "DATABASE_URL")
+            self.assert_only_problem("egress", "DATABASE_URL")
 
-    def test_a_storage_that_is_not_there(self):
+    def test_missing_storage_folder_is_a_problem(self):
         with override_settings(STORAGE_ROOT=settings.STORAGE_ROOT / "nowhere"):
-            self.assert_ill("storage", "nowhere is no folder")
+            self.assert_only_problem("storage", "nowhere is no folder")
             with override_settings(STORAGE_URL="s3://bucket/prefix"):
-                self.assert_well("storage", "object store")
+                self.assert_no_problem("storage", "object store")
 
 
 class OutOfReachTests(SimpleTestCase):
@@ -132,11 +132,11 @@ class OutOfReachTests(SimpleTestCase):
         self.assertNotIn("Traceback", process.stderr)
         return process
 
-    def test_a_database_that_is_away(self):
+    def test_doctor_reports_an_unreachable_database(self):
         first = self.manage("doctor").stdout.splitlines()[0]
         self.assertRegex(first, r"^mend +database +It cannot be reached\. Start it")
 
-    def test_other_commands_say_it_in_a_sentence(self):
+    def test_other_commands_report_an_unreachable_database_in_a_sentence(self):
         for command in ("migrate", "refresh_schemas", "demo"):
             with self.subTest(command):
                 error = self.manage(command).stderr

@@ -1,4 +1,4 @@
-"""`manage.py test_data_sources` and `manage.py refresh_schemas`, with a real worker."""
+"""Tests of `manage.py test_data_sources` and `manage.py refresh_schemas`."""
 
 from io import StringIO
 from pathlib import Path
@@ -26,7 +26,7 @@ class ManyDataSourcesTestCase(DataSourceTestMixin, TransactionTestCase):
             cursor.execute("DELETE FROM procrastinate_workers")
 
     def manage(self, *arguments):
-        """Run a command; give what it prints, and what it says if it fails."""
+        """Run a command, and return its output and its error message, if any."""
         output, error = StringIO(), None
         try:
             call_command(*arguments, stdout=output)
@@ -36,7 +36,7 @@ class ManyDataSourcesTestCase(DataSourceTestMixin, TransactionTestCase):
 
 
 class WithWorkerTests(ManyDataSourcesTestCase):
-    """Three data sources: a file, a server that is not there, and secrets that were moved."""
+    """Cases with a worker and three sources: a file, a missing server, unconfirmed secrets."""
 
     @classmethod
     def setUpClass(cls):
@@ -75,7 +75,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         shown = (data_source.pk, "acme", data_source.name, data_source.type, result)
         return r"\s+".join(map(str, shown))
 
-    def test_both_say_how_it_ended_for_each(self):
+    def test_commands_print_the_result_for_each_data_source(self):
         with Worker(STORAGE_ROOT=str(self.storage)):
             for command, failed, ok in (
                 ("test_data_sources", "Do not connect", r"OK\s+\S"),
@@ -85,7 +85,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
                     output, error = self.manage(command)
                     titles, *rows = output.splitlines()
                     self.assertRegex(titles, r"^ID +ORGANIZATION +NAME +TYPE +RESULT$")
-                    # By name.
+                    # Sorted by name.
                     self.assertRegex(rows[0], self.row(self.away, r"TCP_REFUSED\s+\S"))
                     self.assertRegex(rows[1], self.row(self.file, ok))
                     self.assertRegex(rows[2], self.row(self.data_source, "CREDENTIALS_UNCONFIRMED"))
@@ -100,7 +100,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         self.assertEqual(self.file.schema_snapshots.count(), 1)
         self.assertEqual(self.away.last_test["code"], "TCP_REFUSED")
 
-    def test_a_schema_that_is_being_read_is_waited_for(self):
+    def test_command_waits_for_a_running_refresh(self):
         self.call("post", f"/data-sources/{self.file.pk}/schema/refresh", user=self.editor)
         running = SchemaRefresh.objects.get().refresh_id
         with Worker(STORAGE_ROOT=str(self.storage)):
@@ -108,7 +108,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         self.assertIsNone(error, output)
         self.assertEqual(SchemaRefresh.objects.get().refresh_id, running)
 
-    def test_only_what_is_selected_is_looked_at(self):
+    def test_options_select_the_data_sources(self):
         with mock.patch.object(many.ManyDataSourcesCommand, "work_through") as work_through:
             for arguments, expected in (
                 ((), [self.away, self.file, self.data_source]),
@@ -126,16 +126,16 @@ class WithWorkerTests(ManyDataSourcesTestCase):
 
 
 class WithoutWorkerTests(ManyDataSourcesTestCase):
-    def test_it_is_said_that_there_is_no_worker(self):
+    def test_missing_worker_is_an_error(self):
         for command in ("test_data_sources", "refresh_schemas"):
             with self.subTest(command):
                 self.assertEqual(self.manage(command), ("", many.NO_WORKER))
 
-    def test_with_nothing_to_do_nobody_is_needed(self):
+    def test_nothing_selected_needs_no_worker(self):
         output, error = self.manage("test_data_sources", "--tag=none")
         self.assertEqual((output, error), ("Do not connect: none of 0 data sources.\n", None))
 
-    def test_mistakes_are_named(self):
+    def test_mistyped_options_are_named(self):
         for argument, message in (
             ("--organization=nowhere", "no organization nowhere"),
             ("--status=fine", "invalid choice: 'fine'"),
@@ -145,7 +145,7 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
                 _, error = self.manage("refresh_schemas", argument)
                 self.assertIn(message, error)
 
-    def test_can_be_stopped(self):
+    def test_ctrl_c_stops_the_command(self):
         with (
             mock.patch("time.sleep", side_effect=KeyboardInterrupt),
             mock.patch.object(many, "has_worker", return_value=True),
@@ -153,7 +153,7 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
             _, error = self.manage("test_data_sources")
         self.assertEqual(error, "Stopped. What was started goes on.")
 
-    def test_what_is_done_is_printed_whatever_comes_then(self):
+    def test_finished_rows_are_printed_even_if_the_command_fails(self):
         other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         self.data_source.apply_changes({"host": "moved.example.com"}, user=self.editor)
@@ -163,12 +163,12 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
                 mock.patch("time.sleep", side_effect=KeyboardInterrupt),
                 mock.patch.object(many, "has_worker", return_value=has_worker),
             ):
-                output, told = self.manage("test_data_sources")
-                self.assertEqual(told, error)
+                output, message = self.manage("test_data_sources")
+                self.assertEqual(message, error)
                 self.assertIn("CREDENTIALS_UNCONFIRMED", output)
                 self.assertNotIn(other.name, output)
 
-    def test_what_is_deleted_meanwhile_is_no_failure_of_the_command(self):
+    def test_data_source_deleted_during_the_command_is_no_failure(self):
         def delete(seconds):
             self.data_source.delete()
 
@@ -182,9 +182,9 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
 
 
 class TableTests(SimpleTestCase):
-    def test_sets_cells_below_each_other(self):
+    def test_columns_are_aligned(self):
         rows = [("ID", "NAME", ""), (1, "a", "x"), (100, "long", "")]
         self.assertEqual([*lines_of(rows)], ["ID   NAME", "1    a     x", "100  long"])
 
-    def test_shows_no_control_characters(self):
+    def test_control_characters_are_replaced(self):
         self.assertEqual([*lines_of([("a\x1b[2J\nb\u202e",)])], ["a?[2J?b?"])

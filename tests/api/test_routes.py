@@ -13,7 +13,8 @@ from datasources.connection_tests.models import ConnectionTest
 from datasources.connections.configuration import Configuration
 from datasources.credentials.models import Credential
 from datasources.models import DataSource, DataSourceRevision
-from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
+from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.snapshots.models import SchemaSnapshot
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin
 from organizations.models import Membership, Organization, User, Workspace

@@ -8,7 +8,7 @@ from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from datasources.connection_tests.models import ConnectionTest
-from datasources.connection_tests.tests.test_honeypot import HOST_KEY
+from datasources.connection_tests.testing import HOST_KEY
 from datasources.connections.outcome import no_outcome
 from datasources.credentials.testing import CredentialTestCase
 from datasources.models import DataSource

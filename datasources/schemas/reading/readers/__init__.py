@@ -1,4 +1,4 @@
-"""How catalogues are read: a file for each family of types, found here."""
+"""Readers of catalogues, a module for each family of types, registered in READERS."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -7,7 +7,7 @@ from datasources.schemas.reading.readers.base import Reader
 
 
 def _find(reader: type[Reader]) -> "list[type[Reader]]":
-    """Give all readers below this one that stand for types."""
+    """Return all subclasses of a reader that declare types."""
     subclasses = reader.__subclasses__()
     found = [subclass for subclass in subclasses if "types" in vars(subclass)]
     return found + [one for subclass in subclasses for one in _find(subclass)]
