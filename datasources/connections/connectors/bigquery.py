@@ -8,7 +8,7 @@ from typing import Any
 from datasources.connections.causes import network_cause
 from datasources.connections.connectors.base import Connector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
 API = "https://bigquery.googleapis.com"
 TOKEN_URI = "https://oauth2.googleapis.com/token"
@@ -37,7 +37,7 @@ class BigQuery(Connector):
 
     def log_in(self) -> Any:
         """Give a DB-API connection; its key has got a token, and its project exists."""
-        ignore_environment()
+        remove_driver_variables()
         from google.cloud import bigquery
         from google.cloud.bigquery import dbapi
 

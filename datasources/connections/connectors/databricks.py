@@ -6,7 +6,7 @@ from typing import Any
 from datasources.connections.causes import network_cause
 from datasources.connections.connectors.base import SSH_SECRETS, ServerConnector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
 
 class Databricks(ServerConnector):
@@ -23,7 +23,7 @@ class Databricks(ServerConnector):
 
     def log_in(self) -> Any:
         """Give a DB-API connection with an open session."""
-        ignore_environment()
+        remove_driver_variables()
         from databricks import sql
 
         configuration, endpoint = self.configuration, self.endpoint

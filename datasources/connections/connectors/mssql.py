@@ -9,7 +9,7 @@ from typing import Any
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.sandbox.confinement import confined
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
 # The server's number, if the server said anything: else pymssql gives one of an earlier login.
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
@@ -56,7 +56,7 @@ class MSSQL(ServerConnector):
         if not configuration.username:
             # FreeTDS would try Kerberos, which asks hosts that nobody has checked.
             raise ConnectionFailure(Code.CREDENTIALS_UNSET)
-        ignore_environment()
+        remove_driver_variables()
         log_in = partial(
             pymssql.connect,
             server=_server(endpoint.address, endpoint.port),

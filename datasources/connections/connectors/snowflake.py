@@ -6,7 +6,7 @@ from typing import Any
 from datasources.connections.causes import network_cause
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
 CONNECTION_TIMEOUT, NO_SUCH_DATABASE = 251011, 2043
 
@@ -28,7 +28,7 @@ class Snowflake(ServerConnector):
 
     def log_in(self) -> Any:
         """Give a connection of snowflake-connector-python, in the database of the source."""
-        ignore_environment()
+        remove_driver_variables()
         import snowflake.connector
         from snowflake.connector.vendored.requests import sessions
 

@@ -7,7 +7,7 @@ from typing import Any
 from datasources.connections.causes import network_cause
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
 TLS_PORTS = (443, 8443)
 MISSING = ("CATALOG_NOT_FOUND", "MISSING_CATALOG_NAME")
@@ -28,7 +28,7 @@ class Trino(ServerConnector):
 
     def log_in(self) -> Any:
         """Give a DB-API connection that has asked for something: it logs in with each request."""
-        ignore_environment()
+        remove_driver_variables()
         import trino
 
         configuration, endpoint = self.configuration, self.endpoint

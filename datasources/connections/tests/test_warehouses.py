@@ -11,7 +11,7 @@ from django.test import SimpleTestCase
 
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.failures import Code
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 from datasources.connections.testing.listeners import (
     PASSWORD,
     Listener,
@@ -39,7 +39,7 @@ class EnvironmentTests(SimpleTestCase):
         }
         kept = {"PATH": "a", "SSL_CERT_FILE": "a", "DATABASE_URL": "a", "SFTP": "a"}
         with mock.patch.dict(os.environ, misleading | kept, clear=True):
-            ignore_environment()
+            remove_driver_variables()
             self.assertEqual({name for name in kept if os.environ[name] != "a"}, set())
             self.assertNotIn("a", {os.environ.get(name) for name in misleading})
             self.assertEqual((os.environ["NO_PROXY"], os.environ["NETRC"]), ("*", os.devnull))

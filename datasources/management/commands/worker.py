@@ -17,6 +17,8 @@ from datasources.jobs import LANES, Queue
 logger = logging.getLogger("rivergen.worker")
 
 PAUSE_SECONDS = 1
+# Modules whose functions run in children, beside those of `datasources.connections`.
+PRELOAD = ("datasources.schemas.reading.read",)
 # One of so many places is for the express alone; it may have the others, too, but for those of
 # schemas: to read one takes a processor, not only time.
 EXPRESS_SHARE = 4
@@ -43,7 +45,7 @@ class Command(BaseCommand):
         stopping = asyncio.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-        start_forkserver()
+        start_forkserver(PRELOAD)
         while not stopping.is_set():
             worker = asyncio.create_task(run_worker())
             stop = asyncio.create_task(stopping.wait())

@@ -19,14 +19,10 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.connections.outcome import no_outcome
 from datasources.connections.sandbox.attempt import Progress, attempt_in_child
-from datasources.connections.sandbox.process import (
-    CONTEXT,
-    MEMORY_MAX_BYTES,
-    MESSAGE_MAX_BYTES,
-    Messages,
-    forget_environment,
-    start_forkserver,
-)
+from datasources.connections.sandbox.child import MEMORY_MAX_BYTES
+from datasources.connections.sandbox.environment import keep_harmless_variables
+from datasources.connections.sandbox.messages import MESSAGE_MAX_BYTES, Messages
+from datasources.connections.sandbox.process import CONTEXT, start_forkserver
 from rivergen.egress.policy import EgressPolicy
 from rivergen.egress.rules import parse_rules
 from rivergen.testing.services import free_port
@@ -193,7 +189,7 @@ class ChildTests(SimpleTestCase):
                 progress = Progress(1)
                 messages = Messages(receiver, progress)
                 os.write(sender.fileno(), message)
-                await asyncio.wait_for(messages.more(), PATIENCE_SECONDS)
+                await asyncio.wait_for(messages.wait(), PATIENCE_SECONDS)
                 messages.close()
                 return messages.is_over, progress.outcome(Code.DEADLINE)
 
@@ -235,7 +231,7 @@ class ChildTests(SimpleTestCase):
         harmless = {"PATH": "/bin", "TZ": "UTC", "AWS_REGION": "eu-1"}
         environment = dict.fromkeys(harmful, "x") | harmless
         with mock.patch.dict(os.environ, environment, clear=True):
-            forget_environment()
+            keep_harmless_variables()
             self.assertEqual(dict(os.environ), harmless)
             # Libraries in C read what a program that is started would be given.
             shown = subprocess.run(["/usr/bin/env"], capture_output=True, text=True, check=True)
