@@ -57,6 +57,6 @@ def attempt_and_send(
     """Test a connection in this process; send each stage when it begins, and the outcome."""
 
     def send_stage(stages: Stages, name: StageName) -> None:
-        send(running=name, passed=[stage for stage in stages.shown() if stage["ok"]])
+        send(running=name, passed=[stage for stage in stages.to_list() if stage["ok"]])
 
     send(outcome=attempt(configuration, policy, Stages(send_stage)))

@@ -1,9 +1,9 @@
 """The parent's side of the sandbox: run code that reaches a source in a child process.
 
-The timeouts of drivers are not enough: some hang in C on a silent server, where no exception reaches
-them. So each child is killed when its time is over. Children are forked from a small server process
-that has loaded the library and some drivers: it knows no database and no keys, and a child can send
-nothing but JSON to its parent.
+The timeouts of drivers are not enough: some hang in C on a silent server, where no exception
+reaches them. So each child is killed when its time is over. Children are forked from a small server
+process that has loaded the library and some drivers. It knows no database and no keys, and a child
+can send nothing but JSON to its parent.
 """
 
 import asyncio

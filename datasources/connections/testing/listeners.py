@@ -6,28 +6,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from datasources.connections.configuration import Configuration
-from datasources.connections.connectors import CONNECTORS
-from datasources.connections.connectors.base import Connector
-from datasources.connections.endpoint import Endpoint
-from datasources.connections.stages import Stages
-
-PASSWORD = "hunter22-correct-horse"
-
-
-def connector_to(type_name: str, port: int, **configuration: object) -> Connector:
-    """Give the connector to this machine's `port`, for a user with `PASSWORD` as every secret."""
-    fields: dict = {
-        "database_name": "sales",
-        "username": "reader",
-        "secrets": {"password": PASSWORD, "token": PASSWORD},
-        "connection_timeout": 1,
-        "query_timeout": 7,
-        **configuration,
-    }
-    endpoint = Endpoint("localhost", "127.0.0.1", port, timeout_seconds=1)
-    return CONNECTORS[type_name](Configuration(type_name, **fields), endpoint, Stages())
-
 
 class Listener:
     """Lets `answer` talk with each client in a thread; a context manager.

@@ -6,8 +6,12 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
+from typing import IO, Any
 
+from datasources.connections.configuration import Configuration
+from datasources.connections.connectors import mysql
+from datasources.connections.endpoint import Endpoint
+from datasources.connections.stages import Stages
 from datasources.connections.testing.certificates import Certificates, make_certificates
 from datasources.connections.testing.servers import require_program
 from rivergen.testing.services import free_port
@@ -120,3 +124,25 @@ def common_options(folder: Path) -> list[str]:
     folders = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
     options = ["--no-defaults", *folders, *SMALL]
     return [*options, "--user=root"] if os.geteuid() == 0 else options
+
+
+def make_connector(
+    server: Any,
+    connector: type[mysql.MySQL] = mysql.MariaDB,
+    *,
+    host: str = HOST,
+    password: str | None = PASSWORD,
+    **settings: Any,
+) -> mysql.MySQL:
+    """Give a connector for the server; its host name leads nowhere, only the address does."""
+    settings = {
+        "type": connector.name,
+        "host": host,
+        "port": server.port,
+        "username": USERNAME,
+        "database_name": DATABASE,
+        "connection_timeout": 10,
+        "secrets": {"password": password} if password else {},
+    } | settings
+    endpoint = Endpoint(host, ADDRESS, server.port, settings["connection_timeout"])
+    return connector(Configuration(**settings), endpoint, Stages())

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import socket
 import ssl
 import tempfile
@@ -19,15 +18,14 @@ from cryptography.x509.oid import NameOID
 from django.test import SimpleTestCase
 
 from datasources.connections.failures import Code
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
+from datasources.connections.testing.fake_http import serve_http
 from datasources.connections.testing.listeners import (
-    PASSWORD,
     Listener,
     close_at_once,
-    connector_to,
     keep_silent,
     say_garbage,
 )
-from datasources.connections.tests.test_connectors import failure_of
 from rivergen.testing.services import free_port
 
 BASIC = b64encode(f"reader:{PASSWORD}".encode())
@@ -38,7 +36,7 @@ class ClickHouseTests(SimpleTestCase):
         with Listener(serve_http(version)) as server:
             connector = connector_to("clickhouse", server.port)
             connection = connector.connect()
-            self.assertEqual(connector.ask(connection), "ClickHouse 24.3.1.2672")
+            self.assertEqual(connector.query_version(connection), "ClickHouse 24.3.1.2672")
             connection.close()
         asked = [sent for sent in server.received if sent.startswith(b"POST")][-1]
         parameters = parse_qs(asked.split()[1].decode().partition("?")[2])
@@ -129,24 +127,6 @@ def version(body: str) -> tuple[int, str, str]:
     if "timezone" in body:
         return 200, "X-ClickHouse-Format: TabSeparated", "24.3.1.2672\tUTC\n"
     return 200, "X-ClickHouse-Format: TabSeparated", "24.3.1.2672\n"
-
-
-def serve_http(respond):
-    """Answer each request by what `respond` gives for its body: status, a header, a text."""
-
-    def answer(listener: Listener, client: socket.socket) -> None:
-        while data := listener.receive(client):
-            head, _, body = data.partition(b"\r\n\r\n")
-            length = re.search(rb"content-length: (\d+)", head.lower())
-            while length and len(body) < int(length[1]):
-                body += listener.receive(client)
-            status, header, text = respond(body.decode())
-            client.sendall(
-                f"HTTP/1.1 {status} Words\r\n{header}\r\n"
-                f"Content-Length: {len(text)}\r\n\r\n{text}".encode()
-            )
-
-    return answer
 
 
 def serve_tls(listener: Listener, client: socket.socket) -> None:

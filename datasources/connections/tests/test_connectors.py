@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 from base64 import b64encode
 from collections import Counter
 
@@ -18,11 +17,10 @@ from datasources.connections.connectors.base import (
     one_line,
 )
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
 from datasources.connections.testing.listeners import (
-    PASSWORD,
     Listener,
     close_at_once,
-    connector_to,
     keep_silent,
     reset_at_once,
     say_first,
@@ -41,8 +39,6 @@ SENDING_IN_CLEAR = ("clickhouse",)
 STARTING_WITH_TLS = ("databricks", "snowflake", "trino")
 
 GREETINGS = (b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-
-BOUND_SECONDS = 15
 
 
 class CatalogueTests(SimpleTestCase):
@@ -196,23 +192,3 @@ def installed_servers() -> list[str]:
         and connector.is_driver_installed()
         and connector.log_in is not Connector.log_in
     ]
-
-
-def failure_of(connector: Connector) -> ConnectionFailure:
-    """Give what `connect` raises: in a thread, because a driver may hang."""
-    failures: list[BaseException] = []
-
-    def connect() -> None:
-        try:
-            connector.connect()
-        except BaseException as failure:
-            failures.append(failure)
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(BOUND_SECONDS)
-    if not failures:
-        raise AssertionError("hangs" if thread.is_alive() else "connects")
-    if not isinstance(failures[0], ConnectionFailure):
-        raise failures[0]
-    return failures[0]

@@ -1,38 +1,18 @@
 """MongoDB, as far as a server of ours speaks its protocol (OP_MSG and OP_QUERY)."""
 
-import socket
-import struct
 import threading
-from typing import Any
 from unittest import mock
 
-import bson
 from django.test import SimpleTestCase
 from dns.resolver import NXDOMAIN, LifetimeTimeout, NoAnswer
 
 from datasources.connections.failures import Code
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
+from datasources.connections.testing.fake_mongodb import HELLO, serve_mongo
 from datasources.connections.testing.listeners import (
-    PASSWORD,
     Listener,
-    connector_to,
     say_garbage,
 )
-from datasources.connections.tests.test_connectors import failure_of
-
-REPLY, QUERY, MESSAGE = 1, 2004, 2013
-
-HELLO = {
-    "ok": 1,
-    "ismaster": True,
-    "isWritablePrimary": True,
-    "helloOk": True,
-    "minWireVersion": 0,
-    "maxWireVersion": 25,
-    "maxBsonObjectSize": 16777216,
-    "maxMessageSizeBytes": 48000000,
-    "maxWriteBatchSize": 100000,
-}
-EMPTY = {"ok": 1, "cursor": {"id": 0, "ns": "sales.$cmd.listCollections", "firstBatch": []}}
 
 
 class MongoDBTests(SimpleTestCase):
@@ -40,7 +20,7 @@ class MongoDBTests(SimpleTestCase):
         with Listener(serve_mongo()) as server:
             connector = connector_to("mongodb", server.port, username=None, secrets={})
             client = connector.connect()
-            self.assertEqual(connector.ask(client), "MongoDB 7.0.1")
+            self.assertEqual(connector.query_version(client), "MongoDB 7.0.1")
             client.close()
 
     def test_wants_credentials_where_nobody_gets_in_without(self):
@@ -169,34 +149,3 @@ class MongoDBTests(SimpleTestCase):
             if "pymongo" in thread.name:
                 thread.join(10)
                 self.assertFalse(thread.is_alive())
-
-
-def serve_mongo(answers: dict[str, Any] | None = None):
-    """Answer each command by what `answers` has for its name, else as a server for everybody.
-
-    An answer may be a function of the command.
-    """
-
-    def answer(listener: Listener, client: socket.socket) -> None:
-        while header := listener.receive(client, 16):
-            length, request, _, kind = struct.unpack("<iiii", header)
-            body = listener.receive(client, length - 16)
-            start = 4 + body[4:].index(b"\0") + 1 + 8 if kind == QUERY else 5
-            command = bson.decode(body[start:])
-            name = next(iter(command))
-            known: dict[str, Any] = {
-                "ismaster": HELLO,
-                "hello": HELLO,
-                "listCollections": EMPTY,
-                "buildinfo": {"ok": 1, "version": "7.0.1", "versionArray": [7, 0, 1, 0]},
-                **(answers or {}),
-            }
-            found = known.get(name, {"ok": 1})
-            reply = bson.encode(found(command) if callable(found) else found)
-            if kind == QUERY:
-                kind, payload = REPLY, struct.pack("<iqii", 8, 0, 0, 1) + reply
-            else:
-                payload = struct.pack("<iB", 0, 0) + reply
-            client.sendall(struct.pack("<iiii", 16 + len(payload), 1, request, kind) + payload)
-
-    return answer

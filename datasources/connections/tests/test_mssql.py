@@ -9,13 +9,11 @@ from django.test import SimpleTestCase
 from pymssql import OperationalError
 
 from datasources.connections.failures import Code
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
 from datasources.connections.testing.listeners import (
-    PASSWORD,
     Listener,
-    connector_to,
     keep_silent,
 )
-from datasources.connections.tests.test_connectors import failure_of
 from rivergen.testing.services import free_port
 
 BATCH, LOGIN, PRELOGIN = 0x01, 0x10, 0x12
@@ -29,9 +27,11 @@ class MSSQLTests(SimpleTestCase):
         with Listener(serve_tds()) as server:
             connector = connector_to("mssql", server.port)
             connection = connector.connect()
-            self.assertEqual(connector.ask(connection), "Microsoft SQL Server 2022 (RTM)")
+            self.assertEqual(connector.query_version(connection), "Microsoft SQL Server 2022 (RTM)")
             connection.close()
-        self.assertEqual([stage["stage"] for stage in connector.stages.shown()], ["login", "query"])
+        self.assertEqual(
+            [stage["stage"] for stage in connector.stages.to_list()], ["login", "query"]
+        )
 
     def test_goes_no_further_where_a_server_routes_it(self):
         with Listener(serve_tds()) as target:

@@ -13,38 +13,14 @@ from pymysql import MySQLError
 from sqlalchemy import QueuePool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import mysql
-from datasources.connections.endpoint import Endpoint
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.stages import Stages
 from datasources.connections.testing import fake_mysql, mariadb
 from datasources.connections.testing.certificates import make_certificates
+from datasources.connections.testing.mariadb import make_connector
 from rivergen.testing.services import free_port
 
 CANARY = secrets.token_hex(16)
-
-
-def make_connector(
-    server: Any,
-    connector: type[mysql.MySQL] = mysql.MariaDB,
-    *,
-    host: str = mariadb.HOST,
-    password: str | None = mariadb.PASSWORD,
-    **settings: Any,
-) -> mysql.MySQL:
-    """Give a connector for the server; its host name leads nowhere, only the address does."""
-    settings = {
-        "type": connector.name,
-        "host": host,
-        "port": server.port,
-        "username": mariadb.USERNAME,
-        "database_name": mariadb.DATABASE,
-        "connection_timeout": 10,
-        "secrets": {"password": password} if password else {},
-    } | settings
-    endpoint = Endpoint(host, mariadb.ADDRESS, server.port, settings["connection_timeout"])
-    return connector(Configuration(**settings), endpoint, Stages())
 
 
 class ConnectorTestCase(SimpleTestCase):
@@ -54,7 +30,7 @@ class ConnectorTestCase(SimpleTestCase):
         self.assertEqual(raised.exception.code, code)
 
     def stages_of(self, connector: mysql.MySQL) -> list[tuple[str, bool]]:
-        return [(stage["stage"], stage["ok"]) for stage in connector.stages.shown()]
+        return [(stage["stage"], stage["ok"]) for stage in connector.stages.to_list()]
 
 
 class MariaDBTests(ConnectorTestCase):
@@ -78,7 +54,7 @@ class MariaDBTests(ConnectorTestCase):
             with self.subTest(connector=connector.name):
                 connector = self.connector(connector)
                 with closing(connector.connect()) as connection:
-                    self.assertRegex(connector.ask(connection), r"\AMariaDB [0-9.]+\Z")
+                    self.assertRegex(connector.query_version(connection), r"\AMariaDB [0-9.]+\Z")
                 stages = [("tls", True), ("login", True), ("query", True)]
                 self.assertEqual(self.stages_of(connector), stages)
 
@@ -214,7 +190,7 @@ class FakeServerTests(ConnectorTestCase):
         """Log in and ask: give the answer, or why there is none."""
         try:
             with closing(connector.connect()) as connection:
-                return connector.ask(connection)
+                return connector.query_version(connection)
         except ConnectionFailure as failure:
             return failure.code
 

@@ -7,12 +7,11 @@ from django.test import SimpleTestCase
 from oracledb import DatabaseError
 
 from datasources.connections.failures import Code
+from datasources.connections.testing.connectors import connector_to, failure_of
 from datasources.connections.testing.listeners import (
     Listener,
-    connector_to,
     keep_silent,
 )
-from datasources.connections.tests.test_connectors import failure_of
 
 REFUSE = 4
 

@@ -15,6 +15,7 @@ from datasources.connections.attempt import attempt, connector_for
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import ConnectionFailure
 from datasources.connections.stages import Stages
+from datasources.connections.testing.connectors import LOOPBACK_POLICY
 from datasources.connections.testing.fake_postgresql import refuse
 from datasources.connections.testing.listeners import (
     Listener,
@@ -31,10 +32,6 @@ from datasources.connections.testing.postgresql import (
     PostgreSQLServer,
     TLSFront,
 )
-from rivergen.egress.policy import EgressPolicy
-from rivergen.egress.rules import parse_rules
-
-POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
 
 
 class PostgreSQLTests(SimpleTestCase):
@@ -60,7 +57,7 @@ class PostgreSQLTests(SimpleTestCase):
         )
 
     def attempt(self, **changes):
-        return attempt(self.configuration(**changes), POLICY, Stages())
+        return attempt(self.configuration(**changes), LOOPBACK_POLICY, Stages())
 
     def stages(self, outcome):
         return {stage["stage"]: stage["ok"] for stage in outcome["stages"]}
@@ -198,7 +195,7 @@ class PostgreSQLTests(SimpleTestCase):
     def test_gives_a_pool_whose_statements_end(self):
         configuration = self.configuration(query_timeout=1, connection_pool_size=2)
         with (
-            connector_for(configuration, POLICY, Stages()) as connector,
+            connector_for(configuration, LOOPBACK_POLICY, Stages()) as connector,
             connector.session() as connection,
         ):
             self.assertEqual(connection.execute(sqlalchemy.text("SELECT 1")).scalar(), 1)
@@ -212,7 +209,7 @@ class PostgreSQLTests(SimpleTestCase):
     def test_does_not_repeat_the_words_of_the_server(self):
         with self.assertRaises(ConnectionFailure) as caught:
             configuration = self.configuration(secrets={"password": "wrong"})
-            with connector_for(configuration, POLICY, Stages()) as connector:
+            with connector_for(configuration, LOOPBACK_POLICY, Stages()) as connector:
                 connector.connect()
         self.assertNotIn(USERNAME, str(caught.exception))
         self.assertTrue(caught.exception.__suppress_context__)

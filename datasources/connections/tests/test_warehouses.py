@@ -12,15 +12,13 @@ from django.test import SimpleTestCase
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
+from datasources.connections.testing.fake_http import serve_http
 from datasources.connections.testing.listeners import (
-    PASSWORD,
     Listener,
-    connector_to,
     keep_silent,
     say_garbage,
 )
-from datasources.connections.tests.test_clickhouse import serve_http
-from datasources.connections.tests.test_connectors import failure_of
 from rivergen.testing.services import free_port
 
 

@@ -15,7 +15,6 @@ import psutil
 from django.conf import settings
 from django.test import SimpleTestCase
 
-from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.connections.outcome import no_outcome
 from datasources.connections.sandbox.attempt import Progress, attempt_in_child
@@ -23,35 +22,27 @@ from datasources.connections.sandbox.child import MEMORY_MAX_BYTES
 from datasources.connections.sandbox.environment import keep_harmless_variables
 from datasources.connections.sandbox.messages import MESSAGE_MAX_BYTES, Messages
 from datasources.connections.sandbox.process import CONTEXT, start_forkserver
-from rivergen.egress.policy import EgressPolicy
-from rivergen.egress.rules import parse_rules
+from datasources.connections.testing.connectors import LOOPBACK_POLICY, configuration_to
 from rivergen.testing.services import free_port
 
 PATIENCE_SECONDS = 30
-POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
 
-# A worker of few words: it is killed while its child waits.
+# A small worker, to be killed while its child waits for the server.
 WORKER = """
 import asyncio, sys
 from datasources.connections.sandbox.attempt import attempt_in_child
-from datasources.connections.sandbox.tests.test_process import POLICY, configuration
-from rivergen.testing.services import free_port
+from datasources.connections.testing.connectors import LOOPBACK_POLICY, configuration_to
 
 if __name__ == "__main__":
-    asyncio.run(attempt_in_child(configuration("oracle", int(sys.argv[1]), 2), POLICY))
+    configuration = configuration_to("oracle", int(sys.argv[1]), connection_timeout=10)
+    asyncio.run(attempt_in_child(configuration, LOOPBACK_POLICY))
 """
 
 
-def configuration(type_name, port, connection_timeout=1):
-    return Configuration(
-        type_name,
-        host="127.0.0.1",
-        port=port,
-        database_name="shop",
-        username="reader",
-        connection_timeout=connection_timeout,
-        secrets={"password": "hunter22-correct-horse"},
-    )
+def attempt(type_name, port, connection_timeout=1):
+    """Test a connection to a port of this machine in a child process."""
+    configuration = configuration_to(type_name, port, connection_timeout=connection_timeout)
+    return attempt_in_child(configuration, LOOPBACK_POLICY)
 
 
 class SilentServer:
@@ -109,9 +100,7 @@ class ChildTests(SimpleTestCase):
         }
         for type_name, stage in waiting.items():
             with self.subTest(type_name):
-                outcome = asyncio.run(
-                    attempt_in_child(configuration(type_name, self.server.port), POLICY)
-                )
+                outcome = asyncio.run(attempt(type_name, self.server.port))
                 self.assertEqual(outcome["code"], "DEADLINE")
                 passed = [(stage["stage"], stage["ok"]) for stage in outcome["stages"]]
                 self.assertEqual(
@@ -119,20 +108,18 @@ class ChildTests(SimpleTestCase):
                 )
 
     def test_a_driver_that_ignores_its_own_time_out_is_killed_soon_after_it(self):
-        outcome = asyncio.run(attempt_in_child(configuration("oracle", self.server.port), POLICY))
+        outcome = asyncio.run(attempt("oracle", self.server.port))
         self.assertEqual(outcome["code"], "DEADLINE")
         self.assertGreater(outcome["stages"][-1]["milliseconds"], 1200)
 
     def test_what_it_may_take_of_the_machine_is_limited(self):
         async def look():
-            attempt = asyncio.create_task(
-                attempt_in_child(configuration("oracle", self.server.port, 30), POLICY)
-            )
+            running = asyncio.create_task(attempt("oracle", self.server.port, 30))
             await self.server.accept()
             [child] = children()
             limits = [child.rlimit(kind) for kind in (psutil.RLIMIT_DATA, psutil.RLIMIT_CORE)]
-            attempt.cancel()
-            await asyncio.wait([attempt])
+            running.cancel()
+            await asyncio.wait([running])
             return limits
 
         self.assertEqual(asyncio.run(look()), [(MEMORY_MAX_BYTES, MEMORY_MAX_BYTES), (0, 0)])
@@ -141,8 +128,8 @@ class ChildTests(SimpleTestCase):
         async def attempt_twice():
             before = open_descriptors()
             await asyncio.gather(
-                attempt_in_child(configuration("oracle", self.server.port), POLICY),
-                attempt_in_child(configuration("postgresql", free_port()), POLICY),
+                attempt("oracle", self.server.port),
+                attempt("postgresql", free_port()),
             )
             self.assertEqual(children(), [])
             self.assertEqual(open_descriptors(), before)
@@ -153,14 +140,12 @@ class ChildTests(SimpleTestCase):
 
     def test_a_child_that_dies_is_a_crash_of_the_driver(self):
         async def kill_it():
-            attempt = asyncio.create_task(
-                attempt_in_child(configuration("mysql", self.server.port, 30), POLICY)
-            )
+            running = asyncio.create_task(attempt("mysql", self.server.port, 30))
             await self.server.accept()
             [child] = children()
             child.send_signal(signal.SIGKILL)
             async with asyncio.timeout(PATIENCE_SECONDS):
-                return await attempt
+                return await running
 
         outcome = asyncio.run(kill_it())
         self.assertEqual(outcome["code"], "DRIVER_CRASHED")
@@ -197,14 +182,12 @@ class ChildTests(SimpleTestCase):
 
     def test_an_attempt_that_is_cancelled_ends_its_child(self):
         async def cancel_it():
-            attempt = asyncio.create_task(
-                attempt_in_child(configuration("oracle", self.server.port, 30), POLICY)
-            )
+            running = asyncio.create_task(attempt("oracle", self.server.port, 30))
             await self.server.accept()
             found = children()
-            attempt.cancel()
+            running.cancel()
             with self.assertRaises(asyncio.CancelledError):
-                await attempt
+                await running
             return found
 
         [child] = asyncio.run(cancel_it())

@@ -16,8 +16,8 @@ from django.test import override_settings
 from sqlalchemy import text
 
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.files.tests.test_files import ROWS, write_files
 from datasources.connections.testing import mariadb, postgresql
+from datasources.connections.testing.files import ROWS, write_files
 from datasources.connections.testing.listeners import Listener, close_at_once
 from datasources.connections.testing.openssh import OpenSSH, account
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable

@@ -1,0 +1,107 @@
+"""The end of an SSH tunnel: it leaves nothing open."""
+
+import asyncio
+import select
+import threading
+import time
+from contextlib import ExitStack, suppress
+from unittest import mock
+
+import psutil
+
+from datasources.connections.ssh import login as ssh_login
+from datasources.connections.ssh.login import log_in
+from datasources.connections.ssh.tunnel import forwarded, listen
+from datasources.connections.testing.openssh import (
+    PATIENCE_SECONDS,
+    OpenSSH,
+)
+from datasources.connections.testing.tunnels import (
+    TunnelTestCase,
+    connected,
+    left_over,
+    opened,
+    receive,
+)
+
+
+class ClosingTests(TunnelTestCase):
+    def test_leaves_nothing_open(self):
+        before = traces()
+        with (
+            opened(self.by_key(port=self.server.port)) as port,
+            connected(port) as idle,
+            connected(port) as client,
+        ):
+            self.assertEqual(receive(client, 4), b"SSH-")
+            self.assertEqual(receive(idle, 4), b"SSH-")
+        self.assertEqual(traces(), before)
+
+    def test_leaves_nothing_open_when_the_block_raises(self):
+        before = traces()
+        with self.assertRaises(ZeroDivisionError), opened(self.by_key(port=self.server.port)):
+            raise ZeroDivisionError
+        self.assertEqual(traces(), before)
+
+    def test_closes_connections_whose_client_does_not_read(self):
+        with ExitStack() as stack:
+            with opened(self.by_key()) as port:
+                client = stack.enter_context(connected(port))
+                client.setblocking(False)
+                while select.select([], [client], [], 0.2)[1]:
+                    client.send(bytes(100_000))
+            self.assertEqual(left_over(self.server.port, port), [])
+
+    def test_closes_connections_that_came_in_the_last_moment(self):
+        for steps in range(8):
+            with self.subTest(steps), ExitStack() as stack:
+                port = asyncio.run(self.forward_until_connected(stack, steps))
+                self.assertEqual(left_over(self.server.port, port), [])
+
+    async def forward_until_connected(self, stack, steps):
+        """Connect, and have the tunnel end so many steps of its loop later; give the port."""
+        configuration = self.by_key()
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        bastion = connected(self.server.port)
+        with listen(None) as listener:
+            port = listener.getsockname()[1]
+            async with (
+                await log_in(configuration, self.username, bastion, deadline) as connection,
+                forwarded(listener, connection, "127.0.0.1", self.echo_port),
+            ):
+                for _ in range(50):
+                    stack.enter_context(connected(port))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+        return port
+
+    def test_closes_when_the_server_goes_away(self):
+        with OpenSSH() as server:
+            with opened(self.by_key(server)) as port, connected(port) as client:
+                server.kill_sessions()
+                self.assert_is_closed(client, port)
+            self.assertEqual(left_over(server.port, port), [])
+
+    @mock.patch.object(ssh_login, "KEEPALIVE_SECONDS", 0.05)
+    def test_closes_when_the_server_falls_silent(self):
+        with OpenSSH() as server:
+            with opened(self.by_key(server)) as port, connected(port) as client:
+                for session in server.sessions():
+                    session.suspend()
+                self.assert_is_closed(client, port)
+            self.assertEqual(left_over(server.port, port), [])
+
+    def assert_is_closed(self, client, port):
+        self.assertEqual(client.recv(1), b"")
+        end = time.monotonic() + PATIENCE_SECONDS
+        with self.assertRaises(ConnectionRefusedError):
+            while time.monotonic() < end:
+                with suppress(ConnectionResetError):
+                    connected(port).close()
+
+
+def traces():
+    """Give all threads, sockets and the number of open files."""
+    process = psutil.Process()
+    connections = {(c.laddr, c.raddr, c.status) for c in process.net_connections("inet")}
+    return set(threading.enumerate()), connections, process.num_fds()

@@ -1,0 +1,140 @@
+"""Connections through an SSH tunnel."""
+
+import os
+import socket
+import threading
+from contextlib import ExitStack
+from unittest import mock
+
+import psutil
+
+from datasources.connections.endpoint import Endpoint
+from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.ssh.tunnel import tunnel
+from datasources.connections.stages import Stages
+from datasources.connections.testing.openssh import (
+    PATIENCE_SECONDS,
+    OpenSSH,
+)
+from datasources.connections.testing.tunnels import (
+    Echo,
+    HangUp,
+    TunnelTestCase,
+    WebServer,
+    connected,
+    opened,
+    receive,
+    serving,
+    silent_port,
+)
+from rivergen.testing.services import free_port
+
+
+class ForwardingTests(TunnelTestCase):
+    def test_passes_many_bytes_both_ways(self):
+        sent = os.urandom(4_000_000)
+        with opened(self.by_key()) as port, connected(port) as client:
+            sender = threading.Thread(target=client.sendall, args=(sent,))
+            sender.start()
+            self.assertEqual(receive(client, len(sent)), sent)
+            sender.join()
+            client.shutdown(socket.SHUT_WR)
+            self.assertEqual(client.recv(1), b"")
+
+    def test_keeps_twenty_connections_apart(self):
+        with opened(self.by_key()) as port, ExitStack() as stack:
+            clients = [stack.enter_context(connected(port)) for _ in range(20)]
+            for number, client in enumerate(clients):
+                client.sendall(b"%02d" % number)
+            received = [receive(client, 2) for client in reversed(clients)]
+        self.assertEqual(received, [b"%02d" % number for number in reversed(range(20))])
+
+    def test_listens_on_loopback_only(self):
+        before = listening()
+        with opened(self.by_key()) as port:
+            self.assertEqual(listening() - before, {("127.0.0.1", port)})
+        self.assertEqual(listening(), before)
+
+    def test_takes_the_given_local_port(self):
+        wanted = free_port()
+        for _ in range(2):  # it is free again at once
+            with opened(self.by_key(ssh_local_port=wanted)) as port, connected(port):
+                self.assertEqual(port, wanted)
+
+    def test_says_that_the_local_port_is_taken(self):
+        configuration = self.by_key(ssh_local_port=self.echo_port)
+        self.assert_fails(configuration, Code.SSH_LOCAL_PORT_TAKEN)
+
+    def test_times_one_stage(self):
+        stages = Stages()
+        with opened(self.by_key(), stages):
+            self.assertEqual([(s["stage"], s["ok"]) for s in stages.to_list()], [("ssh", True)])
+
+    def test_says_that_nothing_listens_at_the_far_end(self):
+        for fields in ({"port": free_port()}, {"host": "no-such-host.invalid"}):
+            with self.subTest(**fields):
+                self.assert_fails(self.by_key(**fields), Code.TCP_REFUSED)
+
+    def test_says_that_the_far_end_stays_silent(self):
+        with silent_port() as port:
+            configuration = self.by_key(port=port, connection_timeout=1)
+            self.assert_fails(configuration, Code.TCP_TIMEOUT)
+
+    def test_says_that_the_server_does_not_forward(self):
+        for option in ("AllowTcpForwarding no", "PermitOpen 127.0.0.1:1"):
+            with self.subTest(option=option), OpenSSH(option) as server:
+                self.assert_fails(self.by_key(server), Code.SSH_FAILED)
+
+    def test_says_that_what_answers_is_no_ssh_server(self):
+        for answer in (Echo, HangUp, WebServer):
+            with self.subTest(answer=answer.__name__), serving(answer) as port:
+                self.assert_fails(self.by_key(ssh_port=port), Code.SSH_FAILED)
+
+    def test_gives_up_on_a_server_that_stays_silent(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            configuration = self.by_key(ssh_port=port, connection_timeout=1)
+            self.assert_fails(configuration, Code.DEADLINE)
+
+    def test_says_that_no_ssh_server_is_there(self):
+        self.assert_fails(self.by_key(ssh_port=free_port()), Code.TCP_REFUSED)
+
+    def test_uses_the_connection_that_is_open_already(self):
+        already = connected(self.server.port)
+        with tunnel(self.by_key(), self.dialed(already), Stages()) as port, connected(port):
+            pass
+        self.assertEqual(already.fileno(), -1)
+
+    def test_asks_no_resolver(self):
+        bastion = self.dialed(connected(self.server.port))
+        with (
+            mock.patch("socket.getaddrinfo", side_effect=AssertionError),
+            tunnel(self.by_key(), bastion, Stages()) as port,
+            socket.socket() as client,
+        ):
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"there and back")
+            self.assertEqual(receive(client, 14), b"there and back")
+
+    def test_closes_it_when_the_login_cannot_even_be_tried(self):
+        already = connected(self.server.port)
+        configuration = self.by_key(secrets={"ssh_private_key": "no key"})
+        with (
+            self.assertRaises(ConnectionFailure),
+            tunnel(configuration, self.dialed(already), Stages()),
+        ):
+            self.fail("it is open")
+        self.assertEqual(already.fileno(), -1)
+
+    def dialed(self, already):
+        """Give an endpoint that cannot be connected to a second time."""
+        return Endpoint("bastion.invalid", "192.0.2.1", 22, PATIENCE_SECONDS, already)
+
+
+def listening():
+    """Give where this process listens."""
+    return {
+        (connection.laddr.ip, connection.laddr.port)
+        for connection in psutil.Process().net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
