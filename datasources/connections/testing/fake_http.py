@@ -1,15 +1,16 @@
-"""A server that answers HTTP requests."""
+"""A fake web server."""
 
 import re
 import socket
 
-from datasources.connections.testing.listeners import (
-    Listener,
-)
+from datasources.connections.testing.listeners import Listener
 
 
 def serve_http(respond):
-    """Answer each request by what `respond` gives for its body: status, a header, a text."""
+    """Return an `answer` for a listener: HTTP responses by `respond`.
+
+    `respond` takes the body of a request and returns status, a header and a text.
+    """
 
     def answer(listener: Listener, client: socket.socket) -> None:
         while data := listener.receive(client):

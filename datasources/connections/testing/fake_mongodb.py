@@ -1,4 +1,4 @@
-"""A server that speaks the protocol of MongoDB (OP_MSG and OP_QUERY)."""
+"""A fake MongoDB server: OP_MSG and OP_QUERY, no authentication."""
 
 import socket
 import struct
@@ -6,9 +6,7 @@ from typing import Any
 
 import bson
 
-from datasources.connections.testing.listeners import (
-    Listener,
-)
+from datasources.connections.testing.listeners import Listener
 
 REPLY, QUERY, MESSAGE = 1, 2004, 2013
 
@@ -30,9 +28,10 @@ EMPTY = {"ok": 1, "cursor": {"id": 0, "ns": "sales.$cmd.listCollections", "first
 
 
 def serve_mongo(answers: dict[str, Any] | None = None):
-    """Answer each command by what `answers` has for its name, else as a server for everybody.
+    """Return an `answer` for a listener: a MongoDB server that lets everybody in.
 
-    An answer may be a function of the command.
+    `answers` replaces the answers to commands, by name; each is a document or a function of the
+    command.
     """
 
     def answer(listener: Listener, client: socket.socket) -> None:

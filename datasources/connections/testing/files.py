@@ -1,4 +1,4 @@
-"""Files of every type, in a storage folder of their own."""
+"""Files of every type, in a temporary storage folder."""
 
 import json
 import sqlite3
@@ -17,11 +17,12 @@ from datasources.connections.stages import Stages
 ROWS = [(1, "Ada"), (2, "Grace"), (3, "Linus")]
 
 
+# The content of a file outside the storage, and of a password in the environment.
 SECRET = "of-somebody-else"
 
 
 def write_files(folder: Path) -> None:
-    """Write `ROWS` as a file of every type, named after it."""
+    """Write `ROWS` as a file of each type; the name of the file is the name of the type."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "csv").write_text("id,name\n" + "".join(f"{id},{name}\n" for id, name in ROWS))
     (folder / "json").write_text(json.dumps([{"id": id, "name": name} for id, name in ROWS]))
@@ -32,7 +33,7 @@ def write_files(folder: Path) -> None:
 
 
 def write_sqlite(path: Path) -> None:
-    """Write `ROWS` as a SQLite file of the kind that has a log while it is written."""
+    """Write `ROWS` as a SQLite file in WAL mode, with constraints and a full-text index."""
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)")
@@ -45,10 +46,13 @@ def write_sqlite(path: Path) -> None:
 
 
 def table_of(name: str) -> str:
+    """Return the name of the table that has `ROWS` in a file of this type."""
     return "people" if name in ("duckdb", "sqlite") else "data"
 
 
 class FilesTestCase(SimpleTestCase):
+    """A test case with an empty storage in `root`, and a file outside it in `outside`."""
+
     def setUp(self):
         self.outside = Path(self.enterContext(TemporaryDirectory())).resolve()
         self.root = self.outside / "root"
@@ -67,7 +71,7 @@ class FilesTestCase(SimpleTestCase):
         return connection
 
     def try_out(self, name, file_path=None):
-        """Give the code of a test, and the version that it found."""
+        """Connect and query the version. Return the code and the version."""
         connector = self.connector(name, file_path)
         try:
             connection = connector.connect()

@@ -1,4 +1,4 @@
-"""What tests against live servers need to be installed."""
+"""Programs that tests against real servers need."""
 
 import os
 import shutil
@@ -6,9 +6,9 @@ from unittest import SkipTest
 
 
 def require_program(name: str, package: str) -> str:
-    """Give the path of a program, which Debian has in a package.
+    """Return the path of a program from a package of Debian.
 
-    Without it the tests that ask for it are skipped, or fail where `CI` is set.
+    Raises SkipTest if it is not installed; AssertionError if the variable `CI` is set.
     """
     folders = (os.environ.get("PATH", os.defpath), "/usr/sbin")
     if path := shutil.which(name, path=os.pathsep.join(folders)):

@@ -1,4 +1,4 @@
-"""A real SSH server, an echo server behind it, and tunnels between them."""
+"""SSH tunnels through a real SSH server to an echo server."""
 
 import socket
 import threading
@@ -22,6 +22,8 @@ from datasources.connections.testing.openssh import (
 
 
 class TunnelTestCase(SimpleTestCase):
+    """A test case with an SSH server, an account for it, and an echo server to forward to."""
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -30,7 +32,7 @@ class TunnelTestCase(SimpleTestCase):
         cls.echo_port = cls.enterClassContext(serving(Echo))
 
     def by_key(self, server=None, **fields):
-        """Give a configuration to log in with a key, to a server whose key was confirmed."""
+        """Return a configuration that logs in with a key; the host key is confirmed."""
         server = server or self.server
         return Configuration(
             **{
@@ -49,6 +51,7 @@ class TunnelTestCase(SimpleTestCase):
         )
 
     def by_password(self, server=None, password=None, **fields):
+        """Return a configuration that logs in with a password; the host key is confirmed."""
         require_password(self.password)
         secrets = {"ssh_password": password or self.password}
         return self.by_key(server, secrets=secrets, **fields)
@@ -79,31 +82,34 @@ class Echo(BaseRequestHandler):
 
 
 class HangUp(BaseRequestHandler):
-    """Closes at once."""
+    """Closes the connection immediately."""
 
 
 class WebServer(BaseRequestHandler):
-    """Does not understand SSH."""
+    """Answers as a web server."""
 
     def handle(self):
         self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
 class QuietServer(ThreadingTCPServer):
+    """A server that logs no errors: the clients of these tests may hang up at any time."""
+
     request_queue_size = 50
 
     def handle_error(self, request, client_address):
-        """Say nothing: clients of these tests hang up in the middle."""
+        pass
 
 
 def opened(configuration, stages=None):
+    """Open the tunnel of a configuration; a context manager that returns the local port."""
     bastion = Endpoint("bastion.test", "127.0.0.1", configuration.ssh_port, PATIENCE_SECONDS)
     return tunnel(configuration, bastion, stages or Stages())
 
 
 @contextmanager
 def serving(handler):
-    """Answer on a port, for as long as the block lasts."""
+    """Serve with `handler` on a free port until the block ends; yield the port."""
     with QuietServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -116,7 +122,7 @@ def serving(handler):
 
 @contextmanager
 def silent_port():
-    """Give a port that does not even accept, as behind a firewall that drops."""
+    """Yield a port that ignores connections, as behind a firewall that drops packets."""
     with socket.socket() as listener, ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -128,10 +134,12 @@ def silent_port():
 
 
 def connected(port):
+    """Return a connection to a port of this machine."""
     return socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
 
 
 def receive(client, size):
+    """Return the next `size` bytes; fewer if the connection ends."""
     received = bytearray()
     while len(received) < size and (part := client.recv(size - len(received))):
         received += part
@@ -139,7 +147,7 @@ def receive(client, size):
 
 
 def left_over(ssh_port, local_port=None):
-    """Give the threads of a tunnel, and the connections at both of its ends."""
+    """Return the threads of tunnels, and the connections to the SSH server and the local port."""
     threads = [
         thread.name
         for thread in threading.enumerate()

@@ -9,10 +9,7 @@ from dns.resolver import NXDOMAIN, LifetimeTimeout, NoAnswer
 from datasources.connections.failures import Code
 from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
 from datasources.connections.testing.fake_mongodb import HELLO, serve_mongo
-from datasources.connections.testing.listeners import (
-    Listener,
-    say_garbage,
-)
+from datasources.connections.testing.listeners import Listener, say_garbage
 
 
 class MongoDBTests(SimpleTestCase):

@@ -10,10 +10,7 @@ from pymssql import OperationalError
 
 from datasources.connections.failures import Code
 from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
-from datasources.connections.testing.listeners import (
-    Listener,
-    keep_silent,
-)
+from datasources.connections.testing.listeners import Listener, keep_silent
 from rivergen.testing.services import free_port
 
 BATCH, LOGIN, PRELOGIN = 0x01, 0x10, 0x12

@@ -8,10 +8,7 @@ from oracledb import DatabaseError
 
 from datasources.connections.failures import Code
 from datasources.connections.testing.connectors import connector_to, failure_of
-from datasources.connections.testing.listeners import (
-    Listener,
-    keep_silent,
-)
+from datasources.connections.testing.listeners import Listener, keep_silent
 
 REFUSE = 4
 

@@ -14,11 +14,7 @@ from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
 from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
 from datasources.connections.testing.fake_http import serve_http
-from datasources.connections.testing.listeners import (
-    Listener,
-    keep_silent,
-    say_garbage,
-)
+from datasources.connections.testing.listeners import Listener, keep_silent, say_garbage
 from rivergen.testing.services import free_port
 
 

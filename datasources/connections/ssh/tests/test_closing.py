@@ -11,11 +11,8 @@ import psutil
 
 from datasources.connections.ssh import login as ssh_login
 from datasources.connections.ssh.login import log_in
-from datasources.connections.ssh.tunnel import forwarded, listen
-from datasources.connections.testing.openssh import (
-    PATIENCE_SECONDS,
-    OpenSSH,
-)
+from datasources.connections.ssh.tunnel import forward_connections, listen
+from datasources.connections.testing.openssh import PATIENCE_SECONDS, OpenSSH
 from datasources.connections.testing.tunnels import (
     TunnelTestCase,
     connected,
@@ -67,7 +64,7 @@ class ClosingTests(TunnelTestCase):
             port = listener.getsockname()[1]
             async with (
                 await log_in(configuration, self.username, bastion, deadline) as connection,
-                forwarded(listener, connection, "127.0.0.1", self.echo_port),
+                forward_connections(listener, connection, "127.0.0.1", self.echo_port),
             ):
                 for _ in range(50):
                     stack.enter_context(connected(port))

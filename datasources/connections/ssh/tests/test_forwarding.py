@@ -12,10 +12,7 @@ from datasources.connections.endpoint import Endpoint
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.ssh.tunnel import tunnel
 from datasources.connections.stages import Stages
-from datasources.connections.testing.openssh import (
-    PATIENCE_SECONDS,
-    OpenSSH,
-)
+from datasources.connections.testing.openssh import PATIENCE_SECONDS, OpenSSH
 from datasources.connections.testing.tunnels import (
     Echo,
     HangUp,

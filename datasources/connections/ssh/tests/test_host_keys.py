@@ -9,10 +9,7 @@ import asyncssh
 from datasources.connections.failures import Code, SSHHostKeyRefused
 from datasources.connections.ssh import login as ssh_login
 from datasources.connections.ssh.host_keys import fingerprint
-from datasources.connections.testing.openssh import (
-    OpenSSH,
-    generate_key,
-)
+from datasources.connections.testing.openssh import OpenSSH, generate_key
 from datasources.connections.testing.tunnels import TunnelTestCase
 
 

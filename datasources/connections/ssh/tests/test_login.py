@@ -9,14 +9,8 @@ import traceback
 from unittest import mock
 
 from datasources.connections.failures import Code
-from datasources.connections.testing.openssh import (
-    OpenSSH,
-    generate_key,
-    require_password,
-)
-from datasources.connections.testing.tunnels import (
-    TunnelTestCase,
-)
+from datasources.connections.testing.openssh import OpenSSH, generate_key, require_password
+from datasources.connections.testing.tunnels import TunnelTestCase
 
 
 class LoginTests(TunnelTestCase):
