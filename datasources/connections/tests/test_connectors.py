@@ -42,7 +42,7 @@ GREETINGS = (b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\nContent-L
 
 
 class CatalogueTests(SimpleTestCase):
-    def test_labels_and_lower_case_names_stand_for_one_type_each(self):
+    def test_type_names_are_lower_case_and_labels_are_unique(self):
         connectors = CONNECTORS.values()
         self.assertEqual(max(Counter(one.label for one in connectors).values()), 1)
         for name, connector in CONNECTORS.items():
@@ -50,7 +50,7 @@ class CatalogueTests(SimpleTestCase):
                 self.assertEqual(name, connector.name)
                 self.assertEqual(name, name.lower())
 
-    def test_types_that_take_connection_strings_have_schemes_of_their_own(self):
+    def test_only_types_with_connection_strings_have_url_schemes(self):
         for name, connector in CONNECTORS.items():
             with self.subTest(name):
                 takes_strings = "connection_string" in connector.optional_fields
@@ -61,14 +61,14 @@ class CatalogueTests(SimpleTestCase):
                 else:
                     self.assertEqual(connector.url_options, ())
 
-    def test_servers_have_a_default_port_and_credentials_that_exist(self):
+    def test_only_servers_have_a_default_port_and_all_have_known_credentials(self):
         for name, connector in CONNECTORS.items():
             with self.subTest(name):
                 self.assertLessEqual({*connector.credential_fields}, {*CREDENTIAL_FIELDS})
                 is_server = issubclass(connector, ServerConnector)
                 self.assertEqual(connector.default_port is not None, is_server)
 
-    def test_dialects_give_an_engine_that_asks_the_connector_for_connections(self):
+    def test_engine_of_each_dialect_connects_by_the_connector_only(self):
         for name, connector in CONNECTORS.items():
             if connector.dialect and connector.is_driver_installed():
                 with self.subTest(name):
@@ -83,7 +83,7 @@ class CatalogueTests(SimpleTestCase):
                     with self.assertRaises(ConnectionFailure):
                         engine.raw_connection()
 
-    def test_reading_the_catalogue_imports_no_driver(self):
+    def test_importing_the_catalogue_imports_no_driver(self):
         drivers = {one.driver for one in CONNECTORS.values()} - {"sqlite3"}
         script = f"""if True:
             import sys
@@ -102,7 +102,7 @@ class CatalogueTests(SimpleTestCase):
         )
         self.assertEqual(done.stdout.split(), [])
 
-    def test_a_strangers_words_become_one_short_printable_line(self):
+    def test_untrusted_text_becomes_one_short_printable_line(self):
         for text, line in (
             ("MongoDB 7.0", "MongoDB 7.0"),
             ("a\r\n\tb\x00\x1b[31mc\u202e\u2028d", "a b [31mc d"),
@@ -114,13 +114,13 @@ class CatalogueTests(SimpleTestCase):
                 self.assertEqual(one_line(text), line)
 
 
-class NoSuchServerTests(SimpleTestCase):
-    def test_nobody_listening_is_a_refusal(self):
+class WrongServerTests(SimpleTestCase):
+    def test_closed_port_is_tcp_refused_for_every_type(self):
         for name in installed_servers():
             with self.subTest(name):
                 self.assert_fails(name, free_port(), {Code.TCP_REFUSED})
 
-    def test_a_server_that_hangs_up_is_none_of_the_type(self):
+    def test_server_that_disconnects_is_protocol_failed_for_every_type(self):
         for answer in (close_at_once, reset_at_once):
             for name in installed_servers():
                 with self.subTest(name, answer=answer), Listener(answer) as server:
@@ -128,32 +128,32 @@ class NoSuchServerTests(SimpleTestCase):
                     codes = codes_of_strangers(name) | {Code.TCP_REFUSED}
                     self.assert_fails(name, server.port, codes)
 
-    def test_a_server_that_greets_in_another_way_is_none_of_the_type(self):
+    def test_server_with_another_greeting_is_protocol_failed_for_every_type(self):
         for greeting in GREETINGS:
             for name in installed_servers():
                 with self.subTest(name, greeting=greeting), Listener(say_first(greeting)) as server:
                     self.assert_fails(name, server.port, codes_of_strangers(name))
 
-    def test_a_server_of_another_kind_is_none_of_the_type(self):
+    def test_server_of_another_protocol_is_protocol_failed_for_every_type(self):
         for name in installed_servers():
             with self.subTest(name), Listener(say_garbage) as server:
                 # Some wait for the rest of what looks like the start of a long message.
                 codes = codes_of_strangers(name) | {Code.DEADLINE}
                 self.assert_fails(name, server.port, codes)
 
-    def test_a_server_that_hangs_up_does_not_want_credentials(self):
+    def test_disconnect_without_credentials_is_not_credentials_unset(self):
         for name in {*installed_servers()} - {"databricks", "mssql", "oracle", "snowflake"}:
             with self.subTest(name), Listener(close_at_once) as server:
                 failure = failure_of(connector_to(name, server.port, username=None, secrets={}))
                 self.assertEqual(failure.code, Code.PROTOCOL_FAILED)
 
-    def test_a_server_that_says_nothing_is_given_up(self):
+    def test_silent_server_times_out_for_every_type(self):
         for name in installed_servers():
             if name not in HANGING:
                 with self.subTest(name), Listener(keep_silent) as server:
                     self.assert_fails(name, server.port, {Code.DEADLINE, Code.TCP_TIMEOUT})
 
-    def test_a_server_that_has_proved_nothing_reads_no_password(self):
+    def test_server_of_another_protocol_never_gets_the_password(self):
         for name in {*installed_servers()} - {*SENDING_IN_CLEAR}:
             with self.subTest(name), Listener(say_garbage) as server:
                 failure_of(connector_to(name, server.port))

@@ -13,7 +13,7 @@ from datasources.connections.files.file_system import FILE_URL
 from datasources.connections.testing.files import SECRET, FilesTestCase, write_files
 
 
-class DuckDBLockTests(FilesTestCase):
+class DuckDBFileTests(FilesTestCase):
     """What SQL on a connection of DuckDB cannot do."""
 
     def setUp(self):
@@ -34,7 +34,7 @@ class DuckDBLockTests(FilesTestCase):
             self.assertEqual(path.read_bytes(), content, path)
         self.assertEqual(set(self.root.iterdir()), set(self.before))
 
-    def test_reads_no_other_file(self):
+    def test_sql_cannot_read_other_files(self):
         others = (
             "/etc/passwd",
             "/proc/self/environ",
@@ -50,7 +50,7 @@ class DuckDBLockTests(FilesTestCase):
         self.assert_all_refused(f"FROM {reader}('{path}')" for reader in readers for path in others)
         self.assert_all_refused(f"FROM '{path}'" for path in others)
 
-    def test_reaches_no_local_file_even_by_a_path_that_is_allowed(self):
+    def test_sql_cannot_read_local_files_even_in_allowed_paths(self):
         connector = self.connector("csv")
         settings_ = connector._settings(FILE_URL)
         settings_["allowed_paths"] = f"['{FILE_URL}', '{self.root}/json']"
@@ -60,7 +60,7 @@ class DuckDBLockTests(FilesTestCase):
         with self.assertRaises(duckdb.Error):
             connection.execute(f"FROM read_text('{self.root}/json')")
 
-    def test_lists_no_folder(self):
+    def test_sql_cannot_list_folders(self):
         for name in ("csv", "duckdb"):
             connection = self.connect(name)
             for pattern in ("/etc/*", f"{self.root}/*", "*", "stored://*"):
@@ -71,7 +71,7 @@ class DuckDBLockTests(FilesTestCase):
                         found = []
                     self.assertEqual(found, [])
 
-    def test_writes_nothing(self):
+    def test_sql_cannot_write_files(self):
         targets = (FILE_URL, "stored://other", f"{self.root}/new", f"{self.root}/csv", "/dev/null")
         options = ("", "(USE_TMP_FILE false)", "(FORMAT parquet, USE_TMP_FILE false)")
         self.assert_all_refused(
@@ -84,7 +84,7 @@ class DuckDBLockTests(FilesTestCase):
             ("CREATE TABLE data.new AS SELECT 1", "DROP TABLE data.people"), ["duckdb"]
         )
 
-    def test_writes_not_through_another_connection_to_the_file(self):
+    def test_sql_cannot_write_the_file_by_attaching_it_again(self):
         connection = self.connect("duckdb")
         for statement in (
             "DETACH data",
@@ -98,7 +98,7 @@ class DuckDBLockTests(FilesTestCase):
         connection.close()
         self.assertEqual((self.root / "duckdb").read_bytes(), self.before[self.root / "duckdb"])
 
-    def test_attaches_no_other_database(self):
+    def test_sql_cannot_attach_other_databases(self):
         paths = (self.root / "duckdb", self.root / "new", "stored://other", self.outside / "new")
         self.assert_all_refused(
             (
@@ -109,7 +109,7 @@ class DuckDBLockTests(FilesTestCase):
             ),
         )
 
-    def test_loads_no_extensions(self):
+    def test_sql_cannot_load_extensions(self):
         self.assert_all_refused(
             (
                 *("INSTALL httpfs", "LOAD httpfs", f"LOAD '{self.root}/csv'"),
@@ -118,7 +118,7 @@ class DuckDBLockTests(FilesTestCase):
             )
         )
 
-    def test_changes_no_configuration(self):
+    def test_sql_cannot_change_the_configuration_of_duckdb(self):
         settings_ = {
             "enable_external_access": "true",
             "lock_configuration": "false",
@@ -143,7 +143,7 @@ class DuckDBLockTests(FilesTestCase):
             )
         )
 
-    def test_bounds_memory_and_threads_and_keeps_no_temporary_files(self):
+    def test_duckdb_has_limits_of_memory_and_threads_and_no_temporary_files(self):
         connection = self.connect("csv").cursor()
         names = ("memory_limit", "threads", "temp_directory", "enable_external_access")
         values = [
@@ -151,7 +151,7 @@ class DuckDBLockTests(FilesTestCase):
         ]
         self.assertEqual(values, ["488.2 MiB", files.DUCKDB_THREADS, "", False])
 
-    def test_reads_no_environment_no_variable_and_no_secret(self):
+    def test_sql_cannot_read_environment_variables_python_variables_and_secrets(self):
         rows = [(SECRET,)]  # noqa: F841  # a replacement scan would find it
         self.assert_all_refused(
             (
@@ -165,7 +165,7 @@ class DuckDBLockTests(FilesTestCase):
         for execute in (connection.execute, connection.cursor().execute):
             self.assertNotIn(SECRET, str(execute("FROM duckdb_settings()").fetchall()))
 
-    def test_reads_nothing_from_the_network(self):
+    def test_sql_cannot_open_network_connections(self):
         listener = self.enterContext(socket.create_server(("127.0.0.1", 0)))
         listener.settimeout(0)
         place = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -176,7 +176,7 @@ class DuckDBLockTests(FilesTestCase):
         with self.assertRaises(BlockingIOError):
             listener.accept()
 
-    def test_views_of_a_stored_database_lead_nowhere_else(self):
+    def test_view_in_a_duckdb_file_cannot_read_other_files(self):
         with duckdb.connect(self.root / "duckdb") as connection:
             connection.execute("CREATE VIEW passwords AS FROM read_text('/etc/passwd')")
         self.before[self.root / "duckdb"] = (self.root / "duckdb").read_bytes()

@@ -8,7 +8,7 @@ from datasources.connections.testing.files import FilesTestCase
 
 
 class ReaderTests(FilesTestCase):
-    def test_threads_that_share_a_reader_read_where_each_one_sought(self):
+    def test_threads_that_share_a_reader_read_where_each_has_sought(self):
         (self.root / "file").write_bytes(bytes(range(200)))
         reader = Reader(open_file("file", 5))
         with ThreadPoolExecutor(1) as other:
@@ -17,7 +17,7 @@ class ReaderTests(FilesTestCase):
             self.assertEqual(reader.read(2), bytes((10, 11)))
             self.assertEqual(other.submit(reader.read, 2).result(), bytes((100, 101)))
 
-    def test_reads_on_in_another_thread(self):
+    def test_second_thread_continues_a_sequential_read(self):
         (self.root / "file").write_bytes(bytes(range(200)))
         reader = Reader(open_file("file", 5))
         reader.seek(10)
@@ -25,7 +25,7 @@ class ReaderTests(FilesTestCase):
         with ThreadPoolExecutor(1) as other:
             self.assertEqual(other.submit(reader.read, 2).result(), bytes((15, 16)))
 
-    def test_what_another_thread_has_read_since_the_start_is_not_read_again(self):
+    def test_threads_that_read_sequentially_do_not_read_a_part_twice(self):
         (self.root / "file").write_bytes(bytes(range(20)))
         reader = Reader(open_file("file", 5))
         with ThreadPoolExecutor(1) as other:
@@ -35,8 +35,8 @@ class ReaderTests(FilesTestCase):
             self.assertEqual(other.submit(reader.read, 15).result(), b"")
 
 
-class OneFileTests(FilesTestCase):
-    def test_has_one_file_to_read_and_nothing_else(self):
+class FileSystemTests(FilesTestCase):
+    def test_file_system_has_one_file_and_is_read_only(self):
         (self.root / "file").write_text("x")
         file_system = OneFile(open_file("file", 5))
         self.assertEqual(file_system.open(FILE_URL).read(1), b"x")

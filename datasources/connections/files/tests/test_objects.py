@@ -15,7 +15,7 @@ from datasources.connections.testing.fake_s3 import FakeS3
 from datasources.connections.testing.files import ROWS, SECRET, FilesTestCase, table_of, write_files
 
 
-class ObjectTests(FilesTestCase):
+class ObjectStoreTests(FilesTestCase):
     """Objects of an S3-like store; a fake of one."""
 
     def start(self, **options):
@@ -28,7 +28,7 @@ class ObjectTests(FilesTestCase):
         )
         return store
 
-    def test_gives_the_rows_of_every_type(self):
+    def test_query_returns_the_rows_of_each_type_of_object(self):
         self.start()
         for name in ("csv", "parquet", "json", "duckdb", "sqlite"):
             with self.subTest(name):
@@ -36,7 +36,7 @@ class ObjectTests(FilesTestCase):
                 result = self.connect(name).execute(f"SELECT * FROM {table_of(name)}")
                 self.assertEqual(result.fetchall(), ROWS)
 
-    def test_reads_ranges_only(self):
+    def test_csv_and_parquet_objects_are_read_by_ranges(self):
         store = self.start()
         rows = "".join(f"{number},somebody with a long name\n" for number in range(10**6))
         store.objects["/files/of/all/csv"] = b"id,name\n" + rows.encode()
@@ -52,7 +52,7 @@ class ObjectTests(FilesTestCase):
                 self.assertNotIn(None, store.ranges)
                 self.assertLessEqual(max(end + 1 - start for start, end in store.ranges), most)
 
-    def test_reads_no_other_object_and_writes_none(self):
+    def test_sql_cannot_read_or_write_other_objects(self):
         store = self.start()
         before = dict(store.objects)
         connection = self.connect("csv")
@@ -66,7 +66,7 @@ class ObjectTests(FilesTestCase):
                 connection.execute(statement)
         self.assertEqual(store.objects, before)
 
-    def test_names_objects_that_are_not_there(self):
+    def test_missing_object_and_path_outside_the_prefix_are_missing(self):
         store = self.start()
         for place in ("/files/of/secret", "/files/of/all/../secret", "/files/of/all/csv/"):
             store.objects[place] = SECRET.encode()
@@ -74,38 +74,38 @@ class ObjectTests(FilesTestCase):
             with self.subTest(path=path):
                 self.assert_missing(path)
 
-    def test_names_objects_that_may_not_be_seen(self):
+    def test_object_that_the_store_denies_is_missing(self):
         self.start(denies=True)
         self.assert_missing("csv")
 
-    def test_stops_when_the_object_is_replaced(self):
+    def test_object_replaced_after_opening_is_not_read(self):
         store = self.start()
         file = open_file("csv", 5)
         store.objects["/files/of/all/csv"] = b"another"
         with self.assertRaisesRegex(Exception, "412"):
             file.read_at(0, 5)
 
-    def test_takes_nothing_from_a_store_that_knows_no_ranges(self):
+    def test_store_without_ranges_is_query_failed(self):
         self.start(knows_ranges=False)
         file = open_file("csv", 5)
         with self.assertRaises(OSError):
             file.read_at(2, 3)
         self.assertEqual(self.try_out("parquet"), (Code.QUERY_FAILED, ""))
 
-    def test_fetches_no_large_sqlite_file(self):
+    def test_large_sqlite_object_is_refused_before_loading(self):
         store = self.start()
         with mock.patch.object(files, "SQLITE_OBJECT_MAX_BYTES", 1000):
             self.assertEqual(self.try_out("sqlite"), (Code.QUERY_FAILED, ""))
         self.assertEqual(store.ranges, [])
 
-    def test_keeps_a_fetched_sqlite_file_as_it_is(self):
+    def test_sqlite_object_in_memory_is_read_only(self):
         self.start()
         connection = self.connect("sqlite")
         for statement in ("DELETE FROM people", "CREATE TABLE x (y)", "PRAGMA user_version = 3"):
             with self.subTest(statement), self.assertRaises(sqlite3.Error):
                 connection.execute(statement)
 
-    def test_fails_when_no_store_answers(self):
+    def test_unreachable_store_is_storage_failed(self):
         self.start()
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]

@@ -10,7 +10,7 @@ from datasources.connections.failures import Code
 from datasources.connections.testing.files import ROWS, FilesTestCase, write_sqlite
 
 
-class SQLiteLockTests(FilesTestCase):
+class SQLiteFileTests(FilesTestCase):
     """What SQL on a connection of SQLite can do, and cannot."""
 
     def setUp(self):
@@ -22,7 +22,7 @@ class SQLiteLockTests(FilesTestCase):
     def tearDown(self):
         self.assertEqual({path: path.read_bytes() for path in self.root.iterdir()}, self.before)
 
-    def test_refuses_all_but_reading(self):
+    def test_sqlite_file_refuses_every_statement_but_reading(self):
         connection = self.connect("sqlite")
         for statement in (
             f"ATTACH '{self.root}/other' AS other",
@@ -50,11 +50,11 @@ class SQLiteLockTests(FilesTestCase):
                 connection.execute(statement)
         self.assertEqual(connection.execute("SELECT * FROM people").fetchall(), ROWS)
 
-    def test_finds_words_in_full_text(self):
+    def test_full_text_search_works_on_a_sqlite_file(self):
         result = self.connect("sqlite").execute("SELECT line FROM notes WHERE notes MATCH 'hello'")
         self.assertEqual(result.fetchall(), [("hello world",)])
 
-    def test_refuses_a_name_that_leads_elsewhere_by_now(self):
+    def test_sqlite_file_whose_name_is_swapped_while_opening_is_refused(self):
         real_connect = sqlite3.connect
 
         def swap(*args, **kwargs):
@@ -66,7 +66,7 @@ class SQLiteLockTests(FilesTestCase):
             self.assertEqual(self.try_out("sqlite"), (Code.FILE_MISSING, ""))
         (self.outside / "kept").rename(self.root / "sqlite")
 
-    def test_serves_sqlalchemy(self):
+    def test_sqlalchemy_can_query_and_inspect_a_sqlite_file(self):
         creator = self.connector("sqlite").connect
         engine = create_engine("sqlite://", creator=creator, poolclass=NullPool)
         with engine.connect() as connection:

@@ -11,7 +11,7 @@ from datasources.connections.testing.files import SECRET, FilesTestCase
 
 
 class StorageTests(FilesTestCase):
-    def test_reads_a_file_at_any_place(self):
+    def test_file_can_be_read_at_any_position(self):
         (self.root / "a").mkdir()
         (self.root / "a/b").write_bytes(b"0123456789")
         file = open_file("a/b", 5)
@@ -20,7 +20,7 @@ class StorageTests(FilesTestCase):
             [file.read_at(*at) for at in ((3, 4), (8, 9), (20, 1))], [b"3456", b"89", b""]
         )
 
-    def test_follows_links_that_stay_in_the_folder_of_the_organization(self):
+    def test_symlink_may_not_leave_the_folder_of_the_organization(self):
         for folder in ("1", "2"):
             (self.root / folder).mkdir()
             (self.root / folder / "2024").write_text(folder)
@@ -31,13 +31,13 @@ class StorageTests(FilesTestCase):
         self.assert_missing("1/foreign")
         self.assert_missing("3/2024")
 
-    def test_takes_a_root_that_is_a_link_itself(self):
+    def test_storage_root_may_be_a_symlink(self):
         (self.root / "file").write_text("x")
         (self.outside / "link").symlink_to("root")
         with self.settings(STORAGE_ROOT=self.outside / "link"):
             self.assertEqual(open_file("file", 5).size, 1)
 
-    def test_refuses_links_that_lead_out(self):
+    def test_symlink_to_a_file_outside_the_storage_is_missing(self):
         (self.outside / "root-2").mkdir()
         (self.outside / "root-2/file").write_text(SECRET)
         (self.root / "inner").mkdir()
@@ -53,19 +53,19 @@ class StorageTests(FilesTestCase):
                 self.assert_missing("link")
                 (self.root / "link").unlink()
 
-    def test_refuses_folders_that_are_links_that_lead_out(self):
+    def test_path_through_a_symlinked_folder_outside_the_storage_is_missing(self):
         (self.root / "up").symlink_to("..")
         (self.root / "all").symlink_to("/")
         for path in ("up/secret", "all/etc/passwd", f"all{self.outside}/secret"):
             with self.subTest(path=path):
                 self.assert_missing(path)
 
-    def test_refuses_paths_that_lead_out_by_themselves(self):
+    def test_path_that_leaves_the_storage_is_missing(self):
         for path in ("../secret", "a/../../secret", str(self.outside / "secret")):
             with self.subTest(path=path):
                 self.assert_missing(path)
 
-    def test_refuses_what_is_no_regular_file_without_waiting(self):
+    def test_folders_fifos_sockets_and_link_loops_are_missing_without_blocking(self):
         (self.root / "folder").mkdir()
         os.mkfifo(self.root / "fifo")
         listener = self.enterContext(socket.socket(socket.AF_UNIX))
@@ -76,7 +76,7 @@ class StorageTests(FilesTestCase):
             with self.subTest(path=path):
                 self.assert_missing(path)
 
-    def test_opens_no_device_to_look_at_it(self):
+    def test_device_is_not_opened_to_check_it(self):
         opened = []
         real_open = os.open
         (self.root / "device").symlink_to("/dev/null")
@@ -88,12 +88,12 @@ class StorageTests(FilesTestCase):
                 self.assert_missing("null")
         self.assertTrue(all(flags & os.O_PATH for flags in opened), opened)
 
-    def test_refuses_what_no_file_system_can_spell(self):
+    def test_path_that_no_file_system_accepts_is_missing(self):
         for path in ("absent", "a" * 300, "a/" * 5000 + "b", "a\0b", "\ud800"):
             with self.subTest(path=path[:10]):
                 self.assert_missing(path)
 
-    def test_reads_what_it_checked_and_not_what_the_name_leads_to_later(self):
+    def test_file_swapped_after_the_check_is_not_read(self):
         (self.root / "file").write_text("checked")
         real_fstat = os.fstat
 
@@ -106,7 +106,7 @@ class StorageTests(FilesTestCase):
             file = open_file("file", 5)
         self.assertEqual(file.read_at(0, 100), b"checked")
 
-    def test_closes_what_nobody_refers_to(self):
+    def test_unreferenced_file_is_closed(self):
         (self.root / "file").write_text("x")
         before = len(os.listdir("/proc/self/fd"))
         for path in ("file", "absent", "."):

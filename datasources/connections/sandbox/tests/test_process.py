@@ -80,7 +80,7 @@ def children():
     return [process for process in descendants if process.parent().ppid() == os.getpid()]
 
 
-class ChildTests(SimpleTestCase):
+class SandboxTests(SimpleTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -89,7 +89,7 @@ class ChildTests(SimpleTestCase):
     def setUp(self):
         self.server = self.enterContext(SilentServer())
 
-    def test_a_silent_server_fails_the_stage_that_waited_for_it(self):
+    def test_silent_server_times_out_in_the_stage_that_waits_for_it(self):
         waiting = {
             "clickhouse": "login",
             "mongodb": "login",
@@ -107,12 +107,12 @@ class ChildTests(SimpleTestCase):
                     passed, [("policy", True), ("dns", True), ("tcp", True), (stage, False)]
                 )
 
-    def test_a_driver_that_ignores_its_own_time_out_is_killed_soon_after_it(self):
+    def test_driver_that_ignores_its_timeout_is_killed(self):
         outcome = asyncio.run(attempt("oracle", self.server.port))
         self.assertEqual(outcome["code"], "DEADLINE")
         self.assertGreater(outcome["stages"][-1]["milliseconds"], 1200)
 
-    def test_what_it_may_take_of_the_machine_is_limited(self):
+    def test_child_has_limits_of_memory_and_core_dumps(self):
         async def look():
             running = asyncio.create_task(attempt("oracle", self.server.port, 30))
             await self.server.accept()
@@ -124,7 +124,7 @@ class ChildTests(SimpleTestCase):
 
         self.assertEqual(asyncio.run(look()), [(MEMORY_MAX_BYTES, MEMORY_MAX_BYTES), (0, 0)])
 
-    def test_nothing_is_left_of_an_attempt(self):
+    def test_attempt_leaves_no_process_thread_or_descriptor(self):
         async def attempt_twice():
             before = open_descriptors()
             await asyncio.gather(
@@ -138,7 +138,7 @@ class ChildTests(SimpleTestCase):
         asyncio.run(attempt_twice())
         self.assertEqual(threading.active_count(), threads)
 
-    def test_a_child_that_dies_is_a_crash_of_the_driver(self):
+    def test_child_that_is_killed_counts_as_driver_crash(self):
         async def kill_it():
             running = asyncio.create_task(attempt("mysql", self.server.port, 30))
             await self.server.accept()
@@ -151,12 +151,12 @@ class ChildTests(SimpleTestCase):
         self.assertEqual(outcome["code"], "DRIVER_CRASHED")
         self.assertFalse(outcome["stages"][-1]["ok"])
 
-    def test_a_child_that_stops_in_the_middle_of_a_message_holds_up_nobody(self):
+    def test_incomplete_message_of_a_child_does_not_block_the_parent(self):
         is_over, outcome = self.tell(b'{"running": "tcp", "passed": []}\n{"outc')
         self.assertFalse(is_over)
         self.assertEqual(outcome["stages"][0]["stage"], "tcp")
 
-    def test_a_child_that_talks_nonsense_is_over(self):
+    def test_malformed_message_of_a_child_ends_the_attempt(self):
         outcome = no_outcome("SSH_HOST_KEY_UNCONFIRMED")
         nonsense = (b"words\n", b"{}\n", b"[]\n", b'{"outcome": 1}\n', b"[" * 9999 + b"\n")
         host_key = json.dumps({"outcome": outcome | {"ssh_host_key": f"ssh-rsa {'A' * 9999}"}})
@@ -180,7 +180,7 @@ class ChildTests(SimpleTestCase):
 
         return asyncio.run(listen())
 
-    def test_an_attempt_that_is_cancelled_ends_its_child(self):
+    def test_cancelling_an_attempt_kills_its_child(self):
         async def cancel_it():
             running = asyncio.create_task(attempt("oracle", self.server.port, 30))
             await self.server.accept()
@@ -194,7 +194,7 @@ class ChildTests(SimpleTestCase):
         self.assertFalse(child.is_running())
         self.assertEqual(children(), [])
 
-    def test_a_child_ends_in_time_without_its_parent(self):
+    def test_child_ends_after_its_parent_was_killed(self):
         worker = subprocess.Popen(
             [sys.executable, "-c", WORKER, str(self.server.port)],
             cwd=settings.BASE_DIR,
@@ -208,7 +208,7 @@ class ChildTests(SimpleTestCase):
         _, alive = psutil.wait_procs(left, timeout=PATIENCE_SECONDS)
         self.assertEqual(alive, [])
 
-    def test_drivers_know_of_the_environment_what_is_harmless(self):
+    def test_environment_of_a_child_has_only_harmless_variables(self):
         harmful = ("DATABASE_URL", "SECRET_KEY", "ENCRYPTION_KEYS", "PGHOST", "PGPASSWORD")
         harmful += ("HTTP_PROXY", "https_proxy", "HOME", "TNS_ADMIN", "SSH_AUTH_SOCK")
         harmless = {"PATH": "/bin", "TZ": "UTC", "AWS_REGION": "eu-1"}

@@ -23,7 +23,7 @@ from datasources.connections.testing.tunnels import (
 
 
 class ClosingTests(TunnelTestCase):
-    def test_leaves_nothing_open(self):
+    def test_tunnel_closes_everything_at_the_end(self):
         before = traces()
         with (
             opened(self.by_key(port=self.server.port)) as port,
@@ -34,13 +34,13 @@ class ClosingTests(TunnelTestCase):
             self.assertEqual(receive(idle, 4), b"SSH-")
         self.assertEqual(traces(), before)
 
-    def test_leaves_nothing_open_when_the_block_raises(self):
+    def test_tunnel_closes_everything_if_the_block_raises(self):
         before = traces()
         with self.assertRaises(ZeroDivisionError), opened(self.by_key(port=self.server.port)):
             raise ZeroDivisionError
         self.assertEqual(traces(), before)
 
-    def test_closes_connections_whose_client_does_not_read(self):
+    def test_tunnel_closes_connections_whose_client_does_not_read(self):
         with ExitStack() as stack:
             with opened(self.by_key()) as port:
                 client = stack.enter_context(connected(port))
@@ -49,7 +49,7 @@ class ClosingTests(TunnelTestCase):
                     client.send(bytes(100_000))
             self.assertEqual(left_over(self.server.port, port), [])
 
-    def test_closes_connections_that_came_in_the_last_moment(self):
+    def test_tunnel_closes_connections_accepted_while_it_ends(self):
         for steps in range(8):
             with self.subTest(steps), ExitStack() as stack:
                 port = asyncio.run(self.forward_until_connected(stack, steps))
@@ -72,7 +72,7 @@ class ClosingTests(TunnelTestCase):
                     await asyncio.sleep(0)
         return port
 
-    def test_closes_when_the_server_goes_away(self):
+    def test_tunnel_closes_if_the_ssh_server_disconnects(self):
         with OpenSSH() as server:
             with opened(self.by_key(server)) as port, connected(port) as client:
                 server.kill_sessions()
@@ -80,7 +80,7 @@ class ClosingTests(TunnelTestCase):
             self.assertEqual(left_over(server.port, port), [])
 
     @mock.patch.object(ssh_login, "KEEPALIVE_SECONDS", 0.05)
-    def test_closes_when_the_server_falls_silent(self):
+    def test_tunnel_closes_if_the_ssh_server_stops_answering(self):
         with OpenSSH() as server:
             with opened(self.by_key(server)) as port, connected(port) as client:
                 for session in server.sessions():

@@ -19,7 +19,7 @@ class HostKeyTests(TunnelTestCase):
         super().setUpClass()
         cls.versatile_server = cls.enterClassContext(OpenSSH(key_types=("rsa", "ecdsa", "ed25519")))
 
-    def test_sends_nothing_to_a_server_whose_key_is_not_confirmed(self):
+    def test_ssh_server_with_unconfirmed_key_gets_no_login(self):
         with OpenSSH() as server:
             secrets = {"ssh_private_key": server.read("key"), "ssh_password": "a password"}
             configuration = self.by_key(server, secrets=secrets, ssh_host_key=None)
@@ -27,7 +27,7 @@ class HostKeyTests(TunnelTestCase):
             self.assertEqual(error.presented, server.host_keys["ed25519"])
             self.assert_saw_no_login(server)
 
-    def test_sends_nothing_to_a_server_whose_key_has_changed(self):
+    def test_ssh_server_with_changed_key_gets_no_login(self):
         with OpenSSH() as server:
             confirmed = self.server.host_keys["ed25519"]
             configuration = self.by_key(server, ssh_host_key=confirmed)
@@ -35,7 +35,7 @@ class HostKeyTests(TunnelTestCase):
             self.assertEqual(error.presented, server.host_keys["ed25519"])
             self.assert_saw_no_login(server)
 
-    def test_sends_nothing_to_a_server_that_has_a_key_of_another_kind_instead(self):
+    def test_ssh_server_with_key_of_another_type_gets_no_login(self):
         with OpenSSH(key_types=("ecdsa",)) as server:
             confirmed = self.server.host_keys["ed25519"]
             configuration = self.by_key(server, ssh_host_key=confirmed)
@@ -43,7 +43,7 @@ class HostKeyTests(TunnelTestCase):
             self.assertEqual(error.presented, server.host_keys["ecdsa"])
             self.assert_saw_no_login(server)
 
-    def test_takes_no_key_that_is_longer_than_one_has_to_be(self):
+    def test_oversized_host_key_is_refused_and_not_presented(self):
         bits = 49_000
         parts = (b"ssh-rsa", b"\1\0\1", (1 << bits | 1).to_bytes(bits // 8 + 1))
         blob = b"".join(len(part).to_bytes(4) + part for part in parts)
@@ -52,17 +52,17 @@ class HostKeyTests(TunnelTestCase):
         self.assertFalse(login.validate_host_public_key("bastion.test", "", 22, key))
         self.assertEqual(login.explain(asyncssh.HostKeyNotVerifiable("")).code, Code.SSH_FAILED)
 
-    def test_asks_a_server_with_several_keys_for_the_confirmed_one(self):
+    def test_ssh_server_with_several_keys_is_asked_for_the_confirmed_one(self):
         for key_type, key in self.versatile_server.host_keys.items():
             with self.subTest(key_type=key_type):
                 self.assert_echoes(self.by_key(self.versatile_server, ssh_host_key=key))
 
-    def test_shows_the_key_that_the_client_of_openssh_would_show(self):
+    def test_presented_host_key_is_the_one_that_openssh_prefers(self):
         configuration = self.by_key(self.versatile_server, ssh_host_key=None)
         error = self.assert_fails(configuration, Code.SSH_HOST_KEY_UNCONFIRMED)
         self.assertEqual(error.presented, self.versatile_server.host_keys["ed25519"])
 
-    def test_asks_for_a_key_where_there_is_a_certificate_too(self):
+    def test_host_certificate_is_ignored_in_favour_of_the_key(self):
         host_key = self.server.folder / "host_ed25519"
         authority = self.server.folder / "authority"
         generate_key(authority)
@@ -73,14 +73,14 @@ class HostKeyTests(TunnelTestCase):
             error = self.assert_fails(configuration, Code.SSH_HOST_KEY_UNCONFIRMED)
             self.assertEqual(error.presented.split()[0], "ssh-ed25519")
 
-    def test_gives_the_fingerprint_that_openssh_shows(self):
+    def test_fingerprint_equals_that_of_ssh_keygen(self):
         for key_type, key in self.versatile_server.host_keys.items():
             with self.subTest(key_type=key_type):
                 path = self.versatile_server.folder / f"host_{key_type}.pub"
                 shown = subprocess.check_output(["ssh-keygen", "-l", "-f", path], text=True)
                 self.assertEqual(fingerprint(key), shown.split()[1])
 
-    def test_carries_the_key_from_one_process_to_another(self):
+    def test_pickled_host_key_failure_keeps_code_and_key(self):
         error = SSHHostKeyRefused(Code.SSH_HOST_KEY_CHANGED, "ssh-ed25519 AAAA")
         copied = pickle.loads(pickle.dumps(error))
         self.assertEqual((copied.code, copied.presented), (error.code, error.presented))

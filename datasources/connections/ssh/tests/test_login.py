@@ -14,26 +14,26 @@ from datasources.connections.testing.tunnels import TunnelTestCase
 
 
 class LoginTests(TunnelTestCase):
-    def test_logs_in_with_a_key(self):
+    def test_ssh_login_with_a_private_key(self):
         self.assert_echoes(self.by_key())
 
-    def test_logs_in_with_a_key_that_has_a_passphrase(self):
+    def test_ssh_login_with_an_encrypted_private_key(self):
         secrets = {
             "ssh_private_key": self.server.read("encrypted_key"),
             "ssh_private_key_passphrase": self.server.passphrase,
         }
         self.assert_echoes(self.by_key(secrets=secrets))
 
-    def test_logs_in_with_a_password(self):
+    def test_ssh_login_with_a_password(self):
         self.assert_echoes(self.by_password())
 
-    def test_tries_the_password_after_the_key(self):
+    def test_ssh_login_tries_the_password_after_the_key(self):
         require_password(self.password)
         key = self.other_key()
         secrets = {"ssh_private_key": key, "ssh_password": self.password}
         self.assert_echoes(self.by_key(secrets=secrets))
 
-    def test_answers_the_one_hidden_question_by_the_password(self):
+    def test_ssh_login_answers_keyboard_interactive_with_the_password(self):
         require_password(self.password)
         with OpenSSH(
             "UsePAM yes", "PasswordAuthentication no", "KbdInteractiveAuthentication yes"
@@ -41,13 +41,13 @@ class LoginTests(TunnelTestCase):
             self.assert_echoes(self.by_password(server))
             self.assertIn("Accepted keyboard-interactive", server.log)
 
-    def test_gives_both_where_both_are_asked_for(self):
+    def test_ssh_login_sends_key_and_password_if_both_are_required(self):
         require_password(self.password)
         with OpenSSH("AuthenticationMethods publickey,password") as server:
             secrets = {"ssh_private_key": server.read("key"), "ssh_password": self.password}
             self.assert_echoes(self.by_key(server, secrets=secrets))
 
-    def test_says_that_a_wrong_login_is_refused(self):
+    def test_wrong_key_username_or_password_is_ssh_auth_failed(self):
         cases = {
             "key": self.by_key(secrets={"ssh_private_key": self.other_key()}),
             "username": self.by_key(ssh_username="nobody-of-this-name"),
@@ -58,13 +58,13 @@ class LoginTests(TunnelTestCase):
             with self.subTest(wrong=name):
                 self.assert_fails(configuration, Code.SSH_AUTH_FAILED)
 
-    def test_says_so_when_the_server_hangs_up_after_a_wrong_login(self):
+    def test_disconnect_after_a_wrong_key_is_ssh_auth_failed(self):
         with OpenSSH("MaxAuthTries 1") as server:
             secrets = {"ssh_private_key": self.other_key()}
             self.assert_fails(self.by_key(server, secrets=secrets), Code.SSH_AUTH_FAILED)
             server.wait_for_log("Too many authentication failures")
 
-    def test_says_that_a_key_cannot_be_read(self):
+    def test_unreadable_private_key_is_ssh_auth_failed(self):
         encrypted_key = self.server.read("encrypted_key")
         for secrets in (
             {"ssh_private_key": encrypted_key},
@@ -75,23 +75,23 @@ class LoginTests(TunnelTestCase):
             with self.subTest(secrets=secrets):
                 self.assert_fails(self.by_key(secrets=secrets), Code.SSH_AUTH_FAILED)
 
-    def test_says_that_credentials_are_not_set(self):
+    def test_ssh_login_without_ssh_secrets_is_credentials_unset(self):
         for secrets in ({}, {"ssh_private_key": "", "ssh_password": ""}, {"password": "other"}):
             with self.subTest(secrets=secrets):
                 self.assert_fails(self.by_key(secrets=secrets), Code.CREDENTIALS_UNSET)
 
-    def test_says_that_fields_are_not_set(self):
+    def test_tunnel_without_host_port_or_username_is_fields_missing(self):
         for name in ("host", "port", "ssh_username"):
             with self.subTest(name=name):
                 self.assert_fails(self.by_key(**{name: None}), Code.FIELDS_MISSING)
 
-    def test_takes_nothing_from_the_home_folder_and_no_agent(self):
+    def test_ssh_login_ignores_home_folder_and_agent(self):
         with HomeFolder(self.server) as environment, mock.patch.dict(os.environ, environment):
             self.assert_fails(self.by_key(secrets={}), Code.CREDENTIALS_UNSET)
             code = Code.SSH_HOST_KEY_UNCONFIRMED
             self.assert_fails(self.by_key(secrets={}, ssh_host_key=None), code)
 
-    def test_needs_no_name_of_the_user_it_runs_as(self):
+    def test_ssh_login_works_for_a_process_without_user_name(self):
         unnamed = {"HOME": str(self.server.folder), "PATH": os.environ["PATH"]}
         with (
             mock.patch.dict(os.environ, unnamed, clear=True),
@@ -99,7 +99,7 @@ class LoginTests(TunnelTestCase):
         ):
             self.assert_echoes(self.by_key())
 
-    def test_neither_shows_nor_logs_a_secret(self):
+    def test_failed_ssh_login_neither_shows_nor_logs_secrets(self):
         with self.assertNoLogs(level=logging.INFO):
             self.assert_echoes(self.by_key())
             secrets = {"ssh_password": "not the password"}
