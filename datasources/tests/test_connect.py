@@ -1,4 +1,4 @@
-"""`DataSource.connect()`: what operators and jobs get, and what is left of it."""
+"""`DataSource.connect()`: the connection it yields, its failures and its leftovers."""
 
 import gc
 import os
@@ -30,12 +30,12 @@ ADDRESS = "127.0.0.1"
 
 
 def sockets():
-    """Give the sockets of this process, those to the database of the tests included."""
+    """Return the sockets of this process, including those to the test database."""
     links = []
     for descriptor in os.listdir("/proc/self/fd"):
         try:
             links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-        except FileNotFoundError:  # the listing's own
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return {link for link in links if link.startswith("socket:")}
 
@@ -52,7 +52,7 @@ class ConnectTestCase(DataSourceTestCase):
 
     @contextmanager
     def nothing_left(self):
-        """Nothing that the block opens or puts in place outlives it."""
+        """Assert that the block leaves no thread, no socket and no patch of `socket`."""
         gc.collect()
         names = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
         before = {*threading.enumerate()}, sockets(), [getattr(socket, name) for name in names]
@@ -145,7 +145,7 @@ class PostgreSQLTests(ServerTestCase):
         with Listener(close_at_once) as other, self.make_server_source().connect():
             with self.assertRaises(OSError):
                 socket.getaddrinfo("169.254.169.254", 80)
-            # What the policy allows, it does: the same machine's other ports, here.
+            # Other ports that the policy allows can be reached.
             socket.create_connection((ADDRESS, other.port)).close()
 
     def test_code_inside_connect_can_use_the_database_of_the_service(self):
@@ -188,7 +188,6 @@ class PostgreSQLTests(ServerTestCase):
                     self.fail("it is connected")
 
     def test_connect_uses_unsaved_values_whose_secrets_are_unconfirmed(self):
-        """A change that is not stored is another destination, like any other."""
         source = self.make_server_source()
         source.port = free_port()
         with self.assertRaises(CredentialsUnconfirmed), source.connect():

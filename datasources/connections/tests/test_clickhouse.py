@@ -1,4 +1,4 @@
-"""ClickHouse, as far as a server of ours speaks its protocol."""
+"""ClickHouse, against a fake server."""
 
 import logging
 import os
@@ -48,8 +48,10 @@ class ClickHouseTests(SimpleTestCase):
         for status in (301, 302, 303, 307, 308):
             with self.subTest(status), Listener(serve_http(version)) as target:
                 location = f"Location: http://127.0.0.1:{target.port}/"
-                with Listener(serve_http(lambda body, s=status, to=location: (s, to, ""))) as one:
-                    failure = failure_of(connector_to("clickhouse", one.port))
+                with Listener(
+                    serve_http(lambda body, s=status, to=location: (s, to, ""))
+                ) as server:
+                    failure = failure_of(connector_to("clickhouse", server.port))
                 self.assertEqual(failure.code, Code.PROTOCOL_FAILED)
                 self.assertEqual(target.received, [])
 
@@ -121,7 +123,7 @@ class ClickHouseTests(SimpleTestCase):
 
 
 def version(body: str) -> tuple[int, str, str]:
-    """Answer as ClickHouse to what its driver asks: no settings, and its version."""
+    """Answer the queries of the driver: no settings, and the version."""
     if "system.settings" in body:
         return 200, "X-ClickHouse-Summary: {}", ""
     if "timezone" in body:
@@ -130,7 +132,7 @@ def version(body: str) -> tuple[int, str, str]:
 
 
 def serve_tls(listener: Listener, client: socket.socket) -> None:
-    """Show a certificate for localhost that nobody vouches for, and keep what is sent."""
+    """Present a self-signed certificate for localhost, and store what the client sends."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

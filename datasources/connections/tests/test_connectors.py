@@ -1,4 +1,4 @@
-"""What is true of every connector: its catalogue entry, and servers that are none."""
+"""Every connector: its entry in the catalogue, and servers of another protocol."""
 
 import subprocess
 import sys
@@ -28,14 +28,13 @@ from datasources.connections.testing.listeners import (
 )
 from rivergen.testing.services import free_port
 
-# Against a port that stays silent oracledb waits for good: what ends that is the deadline of the
-# process that a source is reached in.
+# oracledb waits for a silent server for ever; only the deadline of the child process ends that.
 HANGING = ("oracle",)
 
-# HTTP brings the password with the first request; without TLS anybody can read it.
+# The first HTTP request has the password, in clear without TLS.
 SENDING_IN_CLEAR = ("clickhouse",)
 
-# These begin with TLS, and cannot tell who hangs up in it from who knows none.
+# These begin with the TLS handshake, and cannot tell whether the server knows TLS.
 STARTING_WITH_TLS = ("databricks", "snowflake", "trino")
 
 GREETINGS = (b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
@@ -124,21 +123,21 @@ class WrongServerTests(SimpleTestCase):
         for answer in (close_at_once, reset_at_once):
             for name in installed_servers():
                 with self.subTest(name, answer=answer), Listener(answer) as server:
-                    # A reset may come before the client knows that it is connected.
-                    codes = codes_of_strangers(name) | {Code.TCP_REFUSED}
+                    # The reset may arrive before connect(2) returns.
+                    codes = codes_of_wrong_servers(name) | {Code.TCP_REFUSED}
                     self.assert_fails(name, server.port, codes)
 
     def test_server_with_another_greeting_is_protocol_failed_for_every_type(self):
         for greeting in GREETINGS:
             for name in installed_servers():
                 with self.subTest(name, greeting=greeting), Listener(say_first(greeting)) as server:
-                    self.assert_fails(name, server.port, codes_of_strangers(name))
+                    self.assert_fails(name, server.port, codes_of_wrong_servers(name))
 
     def test_server_of_another_protocol_is_protocol_failed_for_every_type(self):
         for name in installed_servers():
             with self.subTest(name), Listener(say_garbage) as server:
-                # Some wait for the rest of what looks like the start of a long message.
-                codes = codes_of_strangers(name) | {Code.DEADLINE}
+                # Some drivers take the bytes for a part of a long message, and wait for the rest.
+                codes = codes_of_wrong_servers(name) | {Code.DEADLINE}
                 self.assert_fails(name, server.port, codes)
 
     def test_disconnect_without_credentials_is_not_credentials_unset(self):
@@ -157,7 +156,7 @@ class WrongServerTests(SimpleTestCase):
         for name in {*installed_servers()} - {*SENDING_IN_CLEAR}:
             with self.subTest(name), Listener(say_garbage) as server:
                 failure_of(connector_to(name, server.port))
-                self.assertFalse(reads_password(b"".join(server.received)))
+                self.assertFalse(contains_password(b"".join(server.received)))
 
     def assert_fails(self, name: str, port: int, codes: set[Code]) -> None:
         options = {"http_path": "/sql/1"} if name == "databricks" else {}
@@ -168,14 +167,14 @@ class WrongServerTests(SimpleTestCase):
         self.assertTrue(failure.__suppress_context__)
 
 
-def codes_of_strangers(name: str) -> set[Code]:
-    """Give what may be said of a server that is none of this type."""
+def codes_of_wrong_servers(name: str) -> set[Code]:
+    """Return the codes that are right for a server of another protocol."""
     tls = {Code.TLS_FAILED} if name in STARTING_WITH_TLS else set()
     return {Code.PROTOCOL_FAILED, *tls}
 
 
-def reads_password(sent: bytes) -> bool:
-    """Whether the password is in what was sent: as text, or as HTTP spells it."""
+def contains_password(sent: bytes) -> bool:
+    """Whether the bytes sent contain the password, in one of its encodings."""
     spellings = (
         PASSWORD.encode(),
         PASSWORD.encode("utf-16-le"),

@@ -1,4 +1,4 @@
-"""MongoDB, as far as a server of ours speaks its protocol (OP_MSG and OP_QUERY)."""
+"""MongoDB, against a fake server."""
 
 import threading
 from unittest import mock

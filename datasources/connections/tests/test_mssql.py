@@ -1,4 +1,4 @@
-"""SQL Server, as far as a server of ours speaks its protocol (MS-TDS)."""
+"""SQL Server, against a fake server (MS-TDS)."""
 
 import os
 import socket
@@ -100,7 +100,7 @@ class MSSQLTests(SimpleTestCase):
 
 
 def serve_tds(routed_to: tuple[str, int] | None = None):
-    """Answer as a SQL Server without TLS that lets everybody in, or sends them elsewhere."""
+    """Return an `answer`: a SQL Server without TLS that accepts or routes every login."""
 
     def answer(listener: Listener, client: socket.socket) -> None:
         while header := listener.receive(client, 8):
@@ -150,6 +150,6 @@ def row_token(text: str) -> bytes:
 
 
 def obscured(password: str) -> bytes:
-    """Spell a password as LOGIN7 does: the halves of each byte swapped, and inverted in part."""
+    """Obfuscate a password as LOGIN7 does: the halves of each byte swapped, then XOR 0xA5."""
     letters = password.encode("utf-16-le")
-    return bytes(((one << 4 | one >> 4) & 0xFF) ^ 0xA5 for one in letters)
+    return bytes(((byte << 4 | byte >> 4) & 0xFF) ^ 0xA5 for byte in letters)

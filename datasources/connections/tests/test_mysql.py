@@ -84,7 +84,7 @@ class MariaDBTests(ConnectorTestCase):
         self.assert_fails(Code.CREDENTIALS_UNSET, self.connector(password=None))
 
     def test_unknown_mariadb_database_is_database_missing(self):
-        # Whether there is one, the server tells only those who might use it.
+        # The server tells only users with sufficient rights that a database is missing.
         connector = self.connector(username="root", password=None, database_name="nowhere")
         self.assert_fails(Code.DATABASE_MISSING, connector)
 
@@ -167,7 +167,7 @@ class MariaDBTests(ConnectorTestCase):
                     with self.assertRaises(OperationalError) as raised:
                         connection.scalar(text("select sleep(30)"))
                     self.assertIn("max_statement_time exceeded", str(raised.exception))
-                    # Ended by the server: the connection is as good as before.
+                    # The server has ended the statement, so the connection is still usable.
                     connection.rollback()
                     self.assertEqual(connection.scalar(text("select 2")), 2)
 
@@ -187,7 +187,7 @@ class FakeServerTests(ConnectorTestCase):
         return make_connector(server, **settings)
 
     def converse(self, connector: mysql.MySQL) -> str | Code:
-        """Log in and ask: give the answer, or why there is none."""
+        """Log in and query the version. Return the version, or the code of the failure."""
         try:
             with closing(connector.connect()) as connection:
                 return connector.query_version(connection)
@@ -278,7 +278,7 @@ class FakeServerTests(ConnectorTestCase):
             (fake_mysql.FakeSilenceAtTLS, {"connection_timeout": 1}),
         ):
             with self.subTest(fake=fake.__name__, **settings), fake() as server:
-                # The fake would hang up much later, which is another failure.
+                # Not PROTOCOL_FAILED: the fake closes the connection only much later.
                 self.assert_fails(Code.DEADLINE, self.connector(server, **settings))
 
     def test_mysql_query_times_out_on_the_client_if_the_server_hangs(self):
@@ -292,7 +292,7 @@ class FakeServerTests(ConnectorTestCase):
                 self.assertRaises(MySQLError) as raised,
             ):
                 connector.read_version(connection)
-        # It was this side that gave up: the fake hangs up much later.
+        # The client timed out: the fake closes the connection only much later.
         self.assertIsInstance(raised.exception.__context__, TimeoutError)
 
     def test_mysql_error_numbers_have_codes(self):

@@ -1,4 +1,4 @@
-"""Oracle, as far as its listener is asked for a service."""
+"""Oracle Database, against a fake listener."""
 
 import socket
 from types import SimpleNamespace
@@ -50,8 +50,8 @@ class OracleTests(SimpleTestCase):
     def test_oracle_server_learns_nothing_about_this_machine(self):
         with Listener(refuse(12514)) as server:
             failure_of(connector_to("oracle", server.port))
-            told = b"(CID=(PROGRAM=rivergen)(HOST=rivergen)(USER=rivergen))"
-            self.assertIn(told, b"".join(server.received))
+            client_information = b"(CID=(PROGRAM=rivergen)(HOST=rivergen)(USER=rivergen))"
+            self.assertIn(client_information, b"".join(server.received))
 
     def test_oracle_listener_errors_have_codes(self):
         for number, code in (
@@ -82,11 +82,11 @@ class OracleTests(SimpleTestCase):
 
 
 def refuse(number: int):
-    """Refuse as a listener does, by an error's number."""
+    """Return an `answer` that refuses the connection as a listener does, with an error number."""
     reason = f"(DESCRIPTION=(ERR={number})(VSNNUM=0)(ERROR_STACK=(ERROR=(CODE={number}))))".encode()
 
     def answer(listener: Listener, client: socket.socket) -> None:
-        # A long descriptor comes in a packet of its own.
+        # A long descriptor follows in a packet of its own.
         data = listener.receive(client)
         while not data.endswith(b")") and (more := listener.receive(client)):
             data += more

@@ -1,4 +1,4 @@
-"""Logging in to PostgreSQL, live."""
+"""PostgreSQL, against a real server and fake ones."""
 
 import os
 import ssl
@@ -82,7 +82,7 @@ class PostgreSQLTests(SimpleTestCase):
                 outcome = self.attempt(**changes)
                 self.assertEqual(outcome["code"], code)
                 self.assertIsNone(outcome["server_version"])
-                if code != "TLS_FAILED":  # the server has none
+                if code != "TLS_FAILED":  # the server has no TLS
                     self.assertNotIn("tls", self.stages(outcome))
 
     def test_postgresql_refuses_invalid_options(self):
@@ -91,7 +91,7 @@ class PostgreSQLTests(SimpleTestCase):
             {"connect_timeout": "soon"},
             {"keepalives": "x"},
             {"target_session_attrs": "nonsense"},
-            {"target_session_attrs": "standby"},  # which the server is not
+            {"target_session_attrs": "standby"},  # the server is a primary
         ):
             with self.subTest(options):
                 self.assertEqual(self.attempt(options=options)["code"], "OPTION_INVALID")
@@ -145,7 +145,7 @@ class PostgreSQLTests(SimpleTestCase):
         self.assertEqual(list(self.stages(outcome)), names)
 
     def test_postgresql_verifies_certificates_as_sslmode_says(self):
-        """The name is not resolved here: it is pinned to the address."""
+        # The lookup is replaced: the driver gets the pinned address.
         paths = ssl.get_default_verify_paths()
         authority = paths._replace(cafile=str(self.front.certificates.authority))
         for mode, known, host, code in (
@@ -169,7 +169,7 @@ class PostgreSQLTests(SimpleTestCase):
                     self.assertFalse(self.stages(outcome)["tls"])
 
     def test_postgresql_fields_cannot_contain_a_connection_string(self):
-        """libpq reads whole connection strings where it may."""
+        # libpq accepts whole connection strings in some parameters.
         elsewhere = "host=192.0.2.1 port=1 hostaddr=192.0.2.1"
         for changes in (
             {"database_name": elsewhere},

@@ -1,4 +1,4 @@
-"""Warehouses in the cloud: what their drivers are kept from. Most needs requirements-cloud.txt."""
+"""Cloud warehouses: what their drivers must not do. Most need requirements-cloud.txt."""
 
 import json
 import os

@@ -14,7 +14,7 @@ from datasources.connections.testing.files import SECRET, FilesTestCase, write_f
 
 
 class DuckDBFileTests(FilesTestCase):
-    """What SQL on a connection of DuckDB cannot do."""
+    """SQL on a file that DuckDB reads, on the connection and on its cursors."""
 
     def setUp(self):
         super().setUp()
@@ -152,7 +152,7 @@ class DuckDBFileTests(FilesTestCase):
         self.assertEqual(values, ["488.2 MiB", files.DUCKDB_THREADS, "", False])
 
     def test_sql_cannot_read_environment_variables_python_variables_and_secrets(self):
-        rows = [(SECRET,)]  # noqa: F841  # a replacement scan would find it
+        rows = [(SECRET,)]  # noqa: F841  # DuckDB's replacement scans look for variables
         self.assert_all_refused(
             (
                 "SELECT getenv('HOME')",

@@ -1,4 +1,4 @@
-"""Files in an S3-like store, played by a fake."""
+"""Files in an S3 store, played by a fake."""
 
 import socket
 import sqlite3
@@ -16,7 +16,7 @@ from datasources.connections.testing.files import ROWS, SECRET, FilesTestCase, t
 
 
 class ObjectStoreTests(FilesTestCase):
-    """Objects of an S3-like store; a fake of one."""
+    """Objects of the fake store, read by the connectors of files."""
 
     def start(self, **options):
         store = FakeS3(self, **options)

@@ -11,7 +11,7 @@ from datasources.connections.testing.files import ROWS, FilesTestCase, write_sql
 
 
 class SQLiteFileTests(FilesTestCase):
-    """What SQL on a connection of SQLite can do, and cannot."""
+    """SQL on a SQLite file, which is compared with its copy after each test."""
 
     def setUp(self):
         super().setUp()

@@ -1,4 +1,4 @@
-"""The child process of an attempt: its deadline, its death, and what it leaves behind."""
+"""The child process of an attempt: its deadline, its end and its leftovers."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ def attempt(type_name, port, connection_timeout=1):
 
 
 class SilentServer:
-    """Accepts and says nothing; whoever waits for `accept` knows that a child has come."""
+    """A server that sends nothing. `accept` waits until a child has connected."""
 
     def __enter__(self):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -56,8 +56,8 @@ class SilentServer:
         return self
 
     def __exit__(self, *error):
-        for one in [self._listener, *self._clients]:
-            one.close()
+        for opened in [self._listener, *self._clients]:
+            opened.close()
 
     async def accept(self):
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -66,16 +66,16 @@ class SilentServer:
 
 
 def open_descriptors():
-    """Give what this process has open, by number."""
+    """Return what the descriptors of this process refer to."""
     found = {}
     for number in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # that of the listing
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself
             found[number] = os.readlink(f"/proc/self/fd/{number}")
     return found
 
 
 def children():
-    """Give the processes that attempts run in: children of the fork server."""
+    """Return the processes of attempts, which are children of the fork server."""
     descendants = psutil.Process().children(recursive=True)
     return [process for process in descendants if process.parent().ppid() == os.getpid()]
 
@@ -152,21 +152,21 @@ class SandboxTests(SimpleTestCase):
         self.assertFalse(outcome["stages"][-1]["ok"])
 
     def test_incomplete_message_of_a_child_does_not_block_the_parent(self):
-        is_over, outcome = self.tell(b'{"running": "tcp", "passed": []}\n{"outc')
+        is_over, outcome = self.send(b'{"running": "tcp", "passed": []}\n{"outc')
         self.assertFalse(is_over)
         self.assertEqual(outcome["stages"][0]["stage"], "tcp")
 
     def test_malformed_message_of_a_child_ends_the_attempt(self):
         outcome = no_outcome("SSH_HOST_KEY_UNCONFIRMED")
-        nonsense = (b"words\n", b"{}\n", b"[]\n", b'{"outcome": 1}\n', b"[" * 9999 + b"\n")
+        malformed = (b"words\n", b"{}\n", b"[]\n", b'{"outcome": 1}\n', b"[" * 9999 + b"\n")
         host_key = json.dumps({"outcome": outcome | {"ssh_host_key": f"ssh-rsa {'A' * 9999}"}})
-        nonsense += (bytes(MESSAGE_MAX_BYTES), host_key.encode() + b"\n")
-        for message in nonsense:
+        malformed += (bytes(MESSAGE_MAX_BYTES), host_key.encode() + b"\n")
+        for message in malformed:
             with self.subTest(message[:20]):
-                self.assertEqual(self.tell(message), (True, no_outcome("DEADLINE")))
+                self.assertEqual(self.send(message), (True, no_outcome("DEADLINE")))
 
-    def tell(self, message):
-        """Be a child that tells this; give whether it is over by that, and the outcome."""
+    def send(self, message):
+        """Send a message as a child would. Return whether the attempt is over, and its outcome."""
 
         async def listen():
             receiver, sender = CONTEXT.Pipe(duplex=False)
@@ -216,7 +216,7 @@ class SandboxTests(SimpleTestCase):
         with mock.patch.dict(os.environ, environment, clear=True):
             keep_harmless_variables()
             self.assertEqual(dict(os.environ), harmless)
-            # Libraries in C read what a program that is started would be given.
+            # C libraries read the real environment, as a new process gets it.
             shown = subprocess.run(["/usr/bin/env"], capture_output=True, text=True, check=True)
         names = {line.partition("=")[0] for line in shown.stdout.splitlines()}
         self.assertLessEqual(harmless.keys(), names)

@@ -56,7 +56,7 @@ class ClosingTests(TunnelTestCase):
                 self.assertEqual(left_over(self.server.port, port), [])
 
     async def forward_until_connected(self, stack, steps):
-        """Connect, and have the tunnel end so many steps of its loop later; give the port."""
+        """Connect, and end the tunnel after `steps` of its loop. Return the local port."""
         configuration = self.by_key()
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         bastion = connected(self.server.port)
@@ -98,7 +98,7 @@ class ClosingTests(TunnelTestCase):
 
 
 def traces():
-    """Give all threads, sockets and the number of open files."""
+    """Return the threads, sockets and number of open files of this process."""
     process = psutil.Process()
     connections = {(c.laddr, c.raddr, c.status) for c in process.net_connections("inet")}
     return set(threading.enumerate()), connections, process.num_fds()

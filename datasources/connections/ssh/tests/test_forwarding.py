@@ -54,7 +54,7 @@ class ForwardingTests(TunnelTestCase):
 
     def test_tunnel_uses_the_given_local_port(self):
         wanted = free_port()
-        for _ in range(2):  # it is free again at once
+        for _ in range(2):  # the port is free again immediately
             with opened(self.by_key(ssh_local_port=wanted)) as port, connected(port):
                 self.assertEqual(port, wanted)
 
@@ -124,12 +124,12 @@ class ForwardingTests(TunnelTestCase):
         self.assertEqual(already.fileno(), -1)
 
     def dialed(self, already):
-        """Give an endpoint that cannot be connected to a second time."""
+        """Return an endpoint of which only the open connection works."""
         return Endpoint("bastion.invalid", "192.0.2.1", 22, PATIENCE_SECONDS, already)
 
 
 def listening():
-    """Give where this process listens."""
+    """Return the addresses and ports that this process listens on."""
     return {
         (connection.laddr.ip, connection.laddr.port)
         for connection in psutil.Process().net_connections("inet")

@@ -104,19 +104,19 @@ class LoginTests(TunnelTestCase):
             self.assert_echoes(self.by_key())
             secrets = {"ssh_password": "not the password"}
             error = self.assert_fails(self.by_key(secrets=secrets), Code.SSH_AUTH_FAILED)
-        told = "".join(traceback.format_exception(error))
+        shown = "".join(traceback.format_exception(error))
         for private in (*secrets.values(), self.username, str(self.server.port)):
-            self.assertNotIn(private, told.replace("test_tunnel.py", ""))
+            self.assertNotIn(private, shown.replace("test_login.py", ""))
 
     def other_key(self):
-        """Give a key that the server does not know."""
+        """Return a private key that the server does not accept."""
         name = f"other_{time.monotonic_ns()}"
         generate_key(self.server.folder / name)
         return self.server.read(name)
 
 
 class HomeFolder:
-    """A home folder whose files would let in, and let trust, whoever read them."""
+    """A home folder and an agent with a valid key and a known_hosts file of the server."""
 
     def __init__(self, server):
         self._server = server
