@@ -11,7 +11,18 @@ PASSWORD = "hunter2"
 SSH_PASSWORD = "hunter3"
 
 
-class CredentialTestCase(DataSourceTestCase):
+class RevisionTestCase(DataSourceTestCase):
+    """A test case that reads the history of the data source."""
+
+    def newest_changes(self) -> dict[str, Any]:
+        """Return the changes of the newest revision."""
+        changes: dict[str, Any] = self.data_source.revisions.get(
+            version=self.stored()["version"]
+        ).changes
+        return changes
+
+
+class CredentialTestCase(RevisionTestCase):
     """A test case whose data source has two secrets and a value in every destination field.
 
     The tunnel is off, but its fields are set.
@@ -36,19 +47,12 @@ class CredentialTestCase(DataSourceTestCase):
         """Return the data source as stored."""
         return DataSource.objects.get(pk=self.data_source.pk)
 
-    def newest_changes(self) -> dict[str, Any]:
-        """Return the changes of the newest revision."""
-        changes: dict[str, Any] = self.data_source.revisions.get(
-            version=self.stored()["version"]
-        ).changes
-        return changes
-
     def credential(self, field: str = "password") -> Credential:
         """Return the stored row of a secret."""
         return Credential.objects.get(data_source=self.data_source, field=field)
 
 
-class CredentialsEndpointTestCase(DataSourceTestCase):
+class CredentialsEndpointTestCase(RevisionTestCase):
     """A test case that calls the credentials endpoint of the data source."""
 
     def setUp(self) -> None:
@@ -67,11 +71,6 @@ class CredentialsEndpointTestCase(DataSourceTestCase):
         """Return the stored secrets in clear."""
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         return {**data_source.credentials.open()}
-
-    def newest_changes(self) -> dict[str, Any]:
-        """Return the changes of the newest revision."""
-        changes: dict[str, Any] = self.data_source.revisions.all()[0].changes
-        return changes
 
     def assert_refused(self, method: str, body: Any, *fields: str) -> dict[str, Any]:
         """Assert that a body is 400 for these fields, and stores nothing."""

@@ -185,7 +185,7 @@ def _fetch_sqlite(file: StoredFile) -> LimitedConnection:
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """Return whether a statement may do `action`: reading only.
+    """Return SQLITE_OK for an action that only reads, SQLITE_DENY for any other.
 
     Denies ATTACH and VACUUM INTO, which open or write other files, and `PRAGMA query_only`, which
     would make this file writable.

@@ -13,12 +13,11 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 
 from datasources.connections.sandbox.process import start_forkserver
 from datasources.jobs import LANES, Queue
+from datasources.schemas.reading import read
 
 logger = logging.getLogger("rivergen.worker")
 
 PAUSE_SECONDS = 1
-# Modules whose functions run in children, beside those of `datasources.connections`.
-PRELOAD = ("datasources.schemas.reading.read",)
 # One of so many places is for the express alone; it may have the others, too, but for those of
 # schemas: to read one takes a processor, not only time.
 EXPRESS_SHARE = 4
@@ -45,7 +44,7 @@ class Command(BaseCommand):
         stopping = asyncio.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-        start_forkserver(PRELOAD)
+        start_forkserver(preload=[read.__name__])
         while not stopping.is_set():
             worker = asyncio.create_task(run_worker())
             stop = asyncio.create_task(stopping.wait())
