@@ -9,9 +9,9 @@ from django.conf import settings
 from django.test import TransactionTestCase, override_settings
 
 from datasources.connection_tests.testing import WorkerTestCase, run_jobs
-from datasources.connections.files.tests.test_files import write_files
 from datasources.connections.ssh.host_keys import fingerprint
 from datasources.connections.testing import mariadb, postgresql
+from datasources.connections.testing.files import write_files
 from datasources.connections.testing.openssh import (
     OpenSSH,
     account,

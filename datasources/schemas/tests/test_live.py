@@ -20,7 +20,7 @@ from datasources.connection_tests.testing import (
     wait_until,
 )
 from datasources.connections.testing import mariadb, postgresql
-from datasources.connections.tests.test_mysql import make_connector
+from datasources.connections.testing.mariadb import make_connector
 from datasources.models import DataSource
 from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent, SchemaSnapshot
 from datasources.testing import DataSourceTestMixin

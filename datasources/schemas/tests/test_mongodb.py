@@ -8,8 +8,9 @@ from bson.datetime_ms import DatetimeMS
 from django.test import SimpleTestCase
 from pymongo.errors import PyMongoError
 
-from datasources.connections.testing.listeners import Listener, connector_to
-from datasources.connections.tests.test_mongodb import serve_mongo
+from datasources.connections.testing.connectors import connector_to
+from datasources.connections.testing.fake_mongodb import serve_mongo
+from datasources.connections.testing.listeners import Listener
 from datasources.schemas.reading.readers.mongodb import FIELDS_MAX, SAMPLE_SIZE, Fields
 from datasources.schemas.testing import columns_of, tables_of
 

@@ -5,7 +5,7 @@ from contextlib import closing
 from django.test import SimpleTestCase
 
 from datasources.connections.testing import mariadb
-from datasources.connections.tests.test_mysql import make_connector
+from datasources.connections.testing.mariadb import make_connector
 from datasources.schemas.reading.readers.mysql import MySQLReader
 from datasources.schemas.testing import columns_of, tables_of
 
