@@ -6,6 +6,7 @@ from typing import Any
 
 from datasources.connection_tests.models import configuration_of
 from datasources.connections.attempt import connector_for
+from datasources.connections.failures import egress_errors_as_failures
 from datasources.connections.stages import Stages
 from datasources.models import DataSource
 from rivergen.egress.policy import egress_policy
@@ -19,8 +20,10 @@ def connect(data_source: DataSource) -> Iterator[Any]:
     the block lasts, Python code in this process reaches nothing else (`guarded`).
     """
     configuration = configuration_of(data_source)
+    with egress_errors_as_failures():
+        policy = egress_policy()
     with (
-        connector_for(configuration, egress_policy(), Stages()) as connector,
+        connector_for(configuration, policy, Stages()) as connector,
         connector.session() as connection,
     ):
         yield connection

@@ -9,15 +9,15 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, connection
 
 from datasources.connections.connectors import CONNECTORS
-from datasources.connections.failures import ConnectionFailure
 from datasources.credentials.cipher import key_ring
 from datasources.credentials.models import Credential
 from datasources.jobs import has_worker
 from datasources.models import DataSource
+from rivergen.egress.exceptions import HostNotFound
 from rivergen.egress.policy import DENIED_BY_DEFAULT, EgressPolicy, egress_policy
 from rivergen.egress.rules import Network
 from rivergen.observability.health import is_migrated
-from rivergen.postgresql.row_level_security import PROTECTED, tables_in_sight
+from rivergen.postgresql.row_level_security import PROTECTED, unprotected_tables
 
 POSTGRESQL_MIN = 150_000
 ANY_PORT = 80
