@@ -53,7 +53,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
 
     def setUp(self):
         self.make_world()
-        replica.set_ask_again_at(0.0)
+        replica.set_retry_at(0.0)
         self.catch_up()
 
     def on_replica(self, statement):
@@ -200,13 +200,13 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             connect.assert_not_called()
         finally:
             self.server.start()
-        replica.set_ask_again_at(time.monotonic())
+        replica.set_retry_at(time.monotonic())
         self.assertEqual(self.history(), ([1], (1, 2)))
         self.assertEqual(self.history(), ([1], (1, 2)))
 
     def test_one_that_failed_is_tried_by_one_thread_at_a_time(self):
-        replica.set_ask_again_at(time.monotonic())
-        self.assertEqual([replica.may_ask() for _ in range(3)], [True, False, False])
+        replica.set_retry_at(time.monotonic())
+        self.assertEqual([replica.is_available() for _ in range(3)], [True, False, False])
 
     def test_the_primary_answers_once_the_replica_is_promoted(self):
         other = self.enterContext(replication.replica(self.primary))

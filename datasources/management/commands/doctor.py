@@ -132,7 +132,7 @@ def look_at_drivers() -> Finding:
 
 def look_at_isolation() -> Finding:
     """Whether the database keeps organizations apart, where it is meant to."""
-    in_sight = tables_in_sight()
+    in_sight = unprotected_tables()
     if not settings.DATABASE_ROW_LEVEL_SECURITY:
         if len(in_sight) < len(PROTECTED):
             mend = "This role is shown no rows until DATABASE_ROW_LEVEL_SECURITY is set to 1."
@@ -151,7 +151,7 @@ def look_at_egress() -> Finding:
     """Whether data sources can lead to what nobody should reach."""
     try:
         policy = egress_policy()
-    except ConnectionFailure:
+    except HostNotFound:
         mend = "The host of DATABASE_URL cannot be resolved, so that nothing is connected to."
         return Finding("egress", False, mend)
     reachable = [network for network in DENIED_BY_DEFAULT if is_open(policy, network)]
