@@ -1,11 +1,11 @@
-"""gunicorn's configuration for tests of what happens when time or room is up: both are short."""
+"""gunicorn's configuration with short timeouts and small limits, for tests that exceed them."""
 
 from rivergen.gunicorn import *  # noqa: F403
 from rivergen.web_worker import EnvelopeWorker
 
 
 class ImpatientWorker(EnvelopeWorker):
-    """Ends soon what the real one ends after half a minute."""
+    """Time out after a second instead of half a minute."""
 
     request_seconds = 1.0
     send_seconds = 1
