@@ -14,31 +14,10 @@ from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin
 from organizations.models import Role, User
 from rivergen.postgresql import replica
-from rivergen.settings import REPLICA_SILENCE_SECONDS, parse_database
 from rivergen.testing import replication
+from rivergen.testing.databases import connected_to
 
 PATIENCE_SECONDS = 10
-
-
-@contextmanager
-def databases(default, replica_url):
-    """Let the aliases stand for databases at other URLs, in this thread, until the block ends."""
-    urls = {"default": default, replica.REPLICA: replica_url}
-    parsed = {
-        alias: parse_database(alias, url, REPLICA_SILENCE_SECONDS) for alias, url in urls.items()
-    }
-    parsed[replica.REPLICA]["TEST"] = {"MIRROR": "default"}
-    before = connections["default"]
-    with mock.patch.dict(connections.settings, connections.configure_settings(parsed)):
-        for alias in urls:
-            connections[alias] = connections.create_connection(alias)
-        try:
-            yield
-        finally:
-            for alias in urls:
-                connections[alias].close()
-            del connections[replica.REPLICA]
-            connections["default"] = before
 
 
 class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
@@ -47,7 +26,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         super().setUpClass()
         cls.primary = cls.enterClassContext(replication.embedded_primary(fsync="off"))
         cls.server = cls.enterClassContext(replication.replica(cls.primary))
-        cls.enterClassContext(databases(cls.primary.url(), cls.server.url()))
+        cls.enterClassContext(connected_to(cls.primary.url(), cls.server.url()))
         cls.databases = {"default", replica.REPLICA}
         call_command("migrate", verbosity=0)
 
@@ -210,7 +189,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
 
     def test_the_primary_answers_once_the_replica_is_promoted(self):
         other = self.enterContext(replication.replica(self.primary))
-        with databases(self.primary.url(), other.url()):
+        with connected_to(self.primary.url(), other.url()):
             self.catch_up()
             self.assertEqual(self.history(), ([1], (1, 2)))
             self.assertTrue(self.on_replica("SELECT pg_promote()"))
@@ -218,7 +197,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(self.history(), ([1], (2, 0)))
 
     def test_the_primary_answers_if_there_is_no_replica_at_the_url(self):
-        with databases(self.primary.url(), self.primary.url()):
+        with connected_to(self.primary.url(), self.primary.url()):
             self.assertEqual(self.history(), ([1], (2, 2)))
             self.assertEqual(self.history(), ([1], (2, 0)))
 

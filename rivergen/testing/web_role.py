@@ -71,3 +71,24 @@ def web_role() -> Iterator[WebRole]:
         call_command("protect_rows", name, "--remove", stdout=StringIO())
         with connection.cursor() as cursor:
             cursor.execute(f"DROP ROLE {name}")
+
+
+def role_in_transaction(*options: str) -> str:
+    """Create and protect a role in the current transaction; return its name.
+
+    The rollback at the end of the test case removes the role and its policies.
+    """
+    name = f"{connection.settings_dict['NAME']}_undone"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {name}")
+    call_command("protect_rows", name, *options, stdout=StringIO())
+    return name
+
+
+def become(role: str, user: Any) -> None:
+    """Continue the current transaction as a role, acting as a user or, with None, as nobody."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL ROLE {role}")
+        cursor.execute("SELECT set_config('rivergen.organization_ids', '', true)")
+        if user is not None:
+            cursor.execute("SELECT rivergen_see_as(%s)", [user.pk])
