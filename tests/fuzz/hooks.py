@@ -96,16 +96,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if (case.headers or {}).get("Idempotency-Key") == KEY:
         kwargs["auth"] = set_new_key
     if isinstance(case.query, dict):
-        if case.query.get("cursor") == CURSOR:
-            case.query["cursor"] = cursor_of(path, case.query.get("ordering"))
-        # No worker runs, so waiting would time out.
-        if str(case.query.get("wait")) in WAITS:
-            case.query["wait"] = 0
-        if str(case.query.get("verify")).lower() == "true":
-            case.query["verify"] = "false"
-        # Pruning would delete the data sources that all other requests use.
-        if str(case.query.get("prune")).lower() == "true":
-            case.query["prune"] = "false"
+        adjust_query(case.query, path)
     body = case.body
     if not isinstance(body, dict):
         return
@@ -131,6 +122,20 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         body.setdefault("type", "csv")
         if isinstance(body.get("credentials"), dict):
             remove_unfit_credentials(body["credentials"], str(body["type"]))
+
+
+def adjust_query(query: dict[str, Any], path: str) -> None:
+    """Adjust valid query parameters to what is stored and to what the other requests need."""
+    if query.get("cursor") == CURSOR:
+        query["cursor"] = cursor_of(path, query.get("ordering"))
+    # No worker runs, so waiting would time out.
+    if str(query.get("wait")) in WAITS:
+        query["wait"] = 0
+    if str(query.get("verify")).lower() == "true":
+        query["verify"] = "false"
+    # Pruning would delete the data sources that all other requests use.
+    if str(query.get("prune")).lower() == "true":
+        query["prune"] = "false"
 
 
 def set_new_key(request: Any) -> Any:
