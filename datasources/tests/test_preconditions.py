@@ -6,7 +6,7 @@ from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase, admin_client
 from organizations.models import Organization
 from organizations.testing import sql
-from tests.api.testing.routes import ROUTES, enter_password, present_host_key
+from tests.api.testing.route_table import ROUTES, enter_password, present_host_key
 
 UPDATE = ("patch", "", {"port": 5433})
 NOT_NAMED: tuple[dict[str, str], ...] = ({}, {"If-Match": "*"}, {"If-Match": " * "})

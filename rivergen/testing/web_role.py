@@ -43,7 +43,7 @@ class WebRole:
                     connections[alias] = wrapper
 
     @contextmanager
-    def answering(self, *others: DatabaseWrapper) -> Iterator[None]:
+    def handling_requests(self, *others: DatabaseWrapper) -> Iterator[None]:
         """Run requests as the role; the test's own queries still run as the owner."""
         send = Client.request
 

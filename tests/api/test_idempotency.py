@@ -27,7 +27,7 @@ from organizations.models import (
 )
 from organizations.testing import PASSWORD, sql
 from rivergen.testing.deadlocks import deadlock_once
-from tests.api.testing.routes import ROUTES, Route, enter_password
+from tests.api.testing.route_table import ROUTES, Route, enter_password
 
 THREADS = 20
 BARRIER_TIMEOUT = 60

@@ -20,7 +20,7 @@ from datasources.models import DataSource
 from organizations.models import Membership, Role, User
 from organizations.testing import bearer
 from rivergen.testing.routes import pages
-from tests.api.testing.routes import OF_ANY_USER, PUBLIC, ROLES, ROUTES, RouteTestCase
+from tests.api.testing.route_table import OF_ANY_USER, PUBLIC, ROLES, ROUTES, RouteTestCase
 
 MISSING_ID = 999_999
 MISSING: dict[str, Any] = {"test_id": UUID(int=1), "version": MISSING_ID}

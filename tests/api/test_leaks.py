@@ -14,7 +14,7 @@ from datasources.models import DataSource
 from rivergen.http.serializers import StrictFieldsMixin
 from rivergen.testing.routes import routes
 from rivergen.testing.web_role import web_role
-from tests.api.testing.leaks import LeakTestCase
+from tests.api.testing.leak_case import LeakTestCase
 
 
 class LeakTests(LeakTestCase):
@@ -75,7 +75,7 @@ class LeakTests(LeakTestCase):
 class RowLevelSecurityTests(LeakTestCase):
     def test_every_route_and_admin_page_works_as_the_restricted_role(self):
         role = self.enterContext(web_role())
-        with role.answering():
+        with role.handling_requests():
             self.call_every_route()
         self.assertIsNotNone(role.connection.connection)
         every_route = {(method, path) for path, methods in routes() for method in methods}

@@ -25,7 +25,7 @@ from rivergen.http.openapi import document
 from rivergen.http.throttling import UserThrottle
 from rivergen.testing.fingerprint import business_tables, fingerprint
 from rivergen.testing.naughty_strings import STRINGS
-from tests.api.testing.routes import CREDENTIALS, DATA_SOURCE, ORGANIZATION, PUBLIC, ROUTES
+from tests.api.testing.route_table import CREDENTIALS, DATA_SOURCE, ORGANIZATION, PUBLIC, ROUTES
 from tests.fuzz.values import Schemas, as_json, put
 
 Place = tuple[str | int, ...]

@@ -84,7 +84,7 @@ class PoolerAndReplicaTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(read_names(replica.REPLICA)[0], [])
             act_as_member(self.stranger.pk)
             self.assertEqual(read_names(replica.REPLICA)[0], ["Theirs"])
-        with self.role.answering(follower):
+        with self.role.handling_requests(follower):
             for user, name in (
                 (self.viewer, "Production PostgreSQL"),
                 (self.stranger, "Theirs"),

@@ -4,7 +4,7 @@ from django.core.management import call_command
 from django.test import TransactionTestCase
 
 from rivergen.testing.deadlocks import deadlock_once
-from tests.api.testing.routes import ROUTES, RoutesMixin
+from tests.api.testing.route_table import ROUTES, RoutesMixin
 
 
 class RouteRetryTests(RoutesMixin, TransactionTestCase):

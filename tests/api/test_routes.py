@@ -9,7 +9,7 @@ from django.db import connection
 from organizations.models import Membership, User
 from rivergen.testing.routes import routes
 from rivergen.testing.web_role import become, role_in_transaction
-from tests.api.testing.routes import OF_ANY_USER, PUBLIC, ROLES, ROUTES, RouteTestCase
+from tests.api.testing.route_table import OF_ANY_USER, PUBLIC, ROLES, ROUTES, RouteTestCase
 
 METHODS = {"get", "post", "put", "patch", "delete", "options"}
 MERGE_PATCH = "application/merge-patch+json"

@@ -262,7 +262,7 @@ class RequestTests(RowLevelSecurityTestCase):
     def test_query_without_organization_filter_shows_own_rows_only(self):
         everything = DataSource.objects.annotate(role=F("organization__memberships__role"))
         with (
-            self.role.answering(),
+            self.role.handling_requests(),
             mock.patch(
                 "datasources.models.querysets.DataSourceQuerySet.in_organizations", lambda s, _: s
             ),
@@ -281,17 +281,17 @@ class RequestTests(RowLevelSecurityTestCase):
             ("get", self.path, None, 1),
             ("get", "/data-sources", None, 2),
         ):
-            with self.role.answering():
+            with self.role.handling_requests():
                 self.call(method, path, body, self.editor)  # compiles
             captured = CaptureQueriesContext(self.role.connection)
-            with self.role.answering(), captured:
+            with self.role.handling_requests(), captured:
                 response = self.call(method, path, body, self.editor)
             self.assertEqual(response.status_code, 200)
             self.assertEqual(len(sql(captured)), number, sql(captured))
 
     def test_staff_see_all_rows_in_the_admin_but_not_in_the_api(self):
         client = admin_client(self.stranger)
-        with self.role.answering():
+        with self.role.handling_requests():
             page = client.get(ADMIN_PAGES).content.decode()
             self.assertIn("Theirs", page)
             self.assertIn(self.data_source.name, page)
@@ -307,19 +307,19 @@ class RequestTests(RowLevelSecurityTestCase):
         DataSource.objects.filter(pk=self.theirs.pk).record_schema(
             schema_next_refresh_at=timezone.now() - timedelta(hours=1)
         )
-        with self.role.answering():
+        with self.role.handling_requests():
             text = self.client.get("/metrics").content.decode()
         self.assertIn("rivergen_database_up 1.0", text)
         self.assertIn("rivergen_schema_refreshes_overdue 1.0", text)
 
     def test_acting_user_is_reset_after_the_request(self):
-        with self.role.answering():
+        with self.role.handling_requests():
             self.assertEqual(self.call("get", "/me", user=self.viewer).status_code, 200)
         self.assertEqual(acting_user.get(), "")
 
     def test_sign_in_and_token_refresh_work(self):
         tokens = {"username": "stella", "password": "correct horse battery staple"}
-        with self.role.answering():
+        with self.role.handling_requests():
             response = self.call("post", "/auth/token", tokens)
             refresh_token = response.json()["data"]["refresh_token"]
             response = self.call("post", "/auth/token/refresh", {"refresh_token": refresh_token})
@@ -351,7 +351,7 @@ class SettingTests(RowLevelSecurityTestCase):
             self.assertEqual(row_level_security.unprotected_tables(), [])
 
     def test_readyz_is_503_if_row_level_security_is_set_but_not_active(self):
-        with self.role.answering():
+        with self.role.handling_requests():
             self.assertEqual(self.client.get("/readyz").status_code, 200)
         with override_settings(DATABASE_ROW_LEVEL_SECURITY=True):
             response = self.client.get("/readyz")

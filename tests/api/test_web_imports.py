@@ -25,7 +25,7 @@ gunicorn.when_ready(None)
 from django.db import connection, transaction
 from django.test import Client
 assert connection.connection is None, "The forked workers would share this connection."
-from tests.api.testing.routes import ROUTES, RouteTestCase
+from tests.api.testing.route_table import ROUTES, RouteTestCase
 
 PATHS = ("/healthz", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/docs", "/admin/login/")
 for path in PATHS:
