@@ -29,7 +29,7 @@ HOSTILE_ENVIRONMENT = {
 
 
 class Run:
-    """A running `python -m rivergen.local.run`."""
+    """One `python -m rivergen.local.run`, and requests to it."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -102,7 +102,7 @@ def fresh_copy() -> Iterator[Path]:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Run]:
-    """Yield the running project of a folder, and stop it at the end."""
+    """Run the project in this folder until the block ends."""
     run = Run(folder)
     try:
         run.read_output()
