@@ -17,7 +17,7 @@ from rest_framework_simplejwt.utils import get_md5_hash_password
 from organizations.models import UsedRefreshToken, User
 from rivergen.http.input import read_id
 from rivergen.observability.logs import note
-from rivergen.postgresql.acting_user import see_as
+from rivergen.postgresql.acting_user import act_as_member
 
 TOKENS_REMEMBERED = 1_024
 
@@ -47,7 +47,7 @@ class BearerAuthentication(JWTAuthentication):
     def get_user(self, validated_token: Token) -> User:  # type: ignore[override]
         user_id = read_user_id(validated_token)
         note(user_id=user_id)
-        see_as(user_id)
+        act_as_member(user_id)
         return User.from_db(None, ["id"], [user_id])
 
 

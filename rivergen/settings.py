@@ -99,7 +99,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "rivergen.http.page_middleware.AuthenticationMiddleware",
     "rivergen.http.page_middleware.MessageMiddleware",
-    "rivergen.postgresql.acting_user.EntranceMiddleware",
+    "rivergen.postgresql.acting_user.ActingUserMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "organizations.middleware.WritePositionMiddleware",
 ]

@@ -1,8 +1,12 @@
 """Why a source cannot be reached: stable codes, each with a sentence that says what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db.models import TextChoices
+
+from rivergen.egress.exceptions import EgressDenied, HostNotFound
 
 
 class Code(TextChoices):
@@ -164,3 +168,14 @@ class SSHHostKeyRefused(ConnectionFailure):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.code, self.presented)
+
+
+@contextmanager
+def egress_errors_as_failures() -> Iterator[None]:
+    """Raise ConnectionFailure for what the egress policy raises in the block."""
+    try:
+        yield
+    except EgressDenied:
+        raise ConnectionFailure(Code.EGRESS_DENIED) from None
+    except HostNotFound:
+        raise ConnectionFailure(Code.DNS_FAILED) from None

@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.endpoint import LOOPBACK, Endpoint
-from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.failures import (
+    Code,
+    ConnectionFailure,
+    egress_errors_as_failures,
+)
 from datasources.connections.ssh.tunnel import tunnel
 from datasources.connections.stages import Stages
 from rivergen.egress.policy import EgressPolicy, look_up
@@ -33,7 +37,7 @@ def open_route(
     elif host is None or port is None:
         raise ConnectionFailure(Code.FIELDS_MISSING)
     elif connector.is_resolved_by_driver(configuration):
-        with stages("policy"):
+        with stages("policy"), egress_errors_as_failures():
             policy.check_name(host)
         with guarded(policy):  # it checks the servers that the driver finds
             yield Endpoint(host, host, port, configuration.connection_timeout)
@@ -87,11 +91,11 @@ def open_endpoint(
     Retries a refused connection `max_retries` times, within `connection_timeout` seconds.
     Raises ConnectionFailure.
     """
-    with stages("policy"):
+    with stages("policy"), egress_errors_as_failures():
         policy.check_name(host)
-    with stages("dns"):
+    with stages("dns"), egress_errors_as_failures():
         addresses = look_up(host)
-    with stages("policy"):
+    with stages("policy"), egress_errors_as_failures():
         policy.check_addresses(host, addresses, port)
     deadline = time.monotonic() + configuration.connection_timeout
     with stages("tcp"):

@@ -14,10 +14,10 @@ from django.db import connection
 from django.test import SimpleTestCase, override_settings
 
 from datasources.connections.connectors import CONNECTORS
-from datasources.connections.failures import Code, ConnectionFailure
 from datasources.management.commands import doctor
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
+from rivergen.egress.exceptions import HostNotFound
 from rivergen.egress.rules import parse_rules
 from rivergen.encryption_keys import generate_key, parse_keys
 from rivergen.testing.services import free_port
@@ -105,9 +105,7 @@ class DoctorTests(DataSourceTestCase):
             self.assert_only_problem("egress", "169.254.169.254/32: deny")
 
     def test_unresolvable_database_host_is_a_problem(self):
-        with mock.patch.object(
-            doctor, "egress_policy", side_effect=ConnectionFailure(Code.DNS_FAILED)
-        ):
+        with mock.patch.object(doctor, "egress_policy", side_effect=HostNotFound):
             self.assert_only_problem("egress", "DATABASE_URL")
 
     def test_missing_storage_folder_is_a_problem(self):

@@ -15,12 +15,12 @@ from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.tasks import enqueue_due
 from datasources.testing import DataSourceTestCase
-from rivergen.observability.tests.test_metrics import read
+from rivergen.testing.metrics import parse_metrics
 
 
 class MetricsTests(DataSourceTestCase):
     def scrape(self) -> dict[str, float]:
-        return read(self.client.get("/metrics").content.decode())
+        return parse_metrics(self.client.get("/metrics").content.decode())
 
     def make_job(self, task: str, status: str) -> None:
         with connection.cursor() as cursor:

@@ -7,7 +7,7 @@ from datasources.testing import DataSourceTestCase, admin_client
 from organizations.models import Organization
 from organizations.testing import sql
 from rivergen.http.input import entity_tag
-from tests.api.test_routes import ROUTES, enter_password, show_host_key
+from tests.api.testing.route_table import ROUTES, enter_password, present_host_key
 
 UPDATE = ("patch", "", {"port": 5433})
 NOT_NAMED: tuple[dict[str, str], ...] = ({}, {"If-Match": "*"}, {"If-Match": " * "})
@@ -20,7 +20,7 @@ class PreconditionTests(DataSourceTestCase):
     def setUpTestData(cls) -> None:
         super().setUpTestData()
         enter_password(cls.data_source)
-        show_host_key(cls.data_source)
+        present_host_key(cls.data_source)
         cls.data_source.refresh_from_db()
         cls.writes = (
             UPDATE,

@@ -13,32 +13,11 @@ from datasources.models import DataSource
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin
 from organizations.models import Role, User
-from rivergen.env import REPLICA_SILENCE_SECONDS, parse_database
 from rivergen.postgresql import replica
 from rivergen.testing import replication
+from rivergen.testing.databases import connected_to
 
 PATIENCE_SECONDS = 10
-
-
-@contextmanager
-def databases(default, replica_url):
-    """Let the aliases stand for databases at other URLs, in this thread, until the block ends."""
-    urls = {"default": default, replica.REPLICA: replica_url}
-    parsed = {
-        alias: parse_database(alias, url, REPLICA_SILENCE_SECONDS) for alias, url in urls.items()
-    }
-    parsed[replica.REPLICA]["TEST"] = {"MIRROR": "default"}
-    before = connections["default"]
-    with mock.patch.dict(connections.settings, connections.configure_settings(parsed)):
-        for alias in urls:
-            connections[alias] = connections.create_connection(alias)
-        try:
-            yield
-        finally:
-            for alias in urls:
-                connections[alias].close()
-            del connections[replica.REPLICA]
-            connections["default"] = before
 
 
 class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
@@ -47,13 +26,13 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         super().setUpClass()
         cls.primary = cls.enterClassContext(replication.embedded_primary(fsync="off"))
         cls.server = cls.enterClassContext(replication.replica(cls.primary))
-        cls.enterClassContext(databases(cls.primary.url(), cls.server.url()))
+        cls.enterClassContext(connected_to(cls.primary.url(), cls.server.url()))
         cls.databases = {"default", replica.REPLICA}
         call_command("migrate", verbosity=0)
 
     def setUp(self):
         self.make_world()
-        replica.set_ask_again_at(0.0)
+        replica.set_retry_at(0.0)
         self.catch_up()
 
     def on_replica(self, statement):
@@ -200,17 +179,17 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             connect.assert_not_called()
         finally:
             self.server.start()
-        replica.set_ask_again_at(time.monotonic())
+        replica.set_retry_at(time.monotonic())
         self.assertEqual(self.history(), ([1], (1, 2)))
         self.assertEqual(self.history(), ([1], (1, 2)))
 
     def test_failed_replica_is_retried_by_one_thread_at_a_time(self):
-        replica.set_ask_again_at(time.monotonic())
-        self.assertEqual([replica.may_ask() for _ in range(3)], [True, False, False])
+        replica.set_retry_at(time.monotonic())
+        self.assertEqual([replica.is_available() for _ in range(3)], [True, False, False])
 
     def test_primary_answers_once_the_replica_is_promoted(self):
         other = self.enterContext(replication.replica(self.primary))
-        with databases(self.primary.url(), other.url()):
+        with connected_to(self.primary.url(), other.url()):
             self.catch_up()
             self.assertEqual(self.history(), ([1], (1, 2)))
             self.assertTrue(self.on_replica("SELECT pg_promote()"))
@@ -218,7 +197,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(self.history(), ([1], (2, 0)))
 
     def test_primary_answers_if_the_replica_url_leads_to_the_primary(self):
-        with databases(self.primary.url(), self.primary.url()):
+        with connected_to(self.primary.url(), self.primary.url()):
             self.assertEqual(self.history(), ([1], (2, 2)))
             self.assertEqual(self.history(), ([1], (2, 0)))
 

@@ -9,15 +9,15 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, connection
 
 from datasources.connections.connectors import CONNECTORS
-from datasources.connections.failures import ConnectionFailure
 from datasources.credentials.cipher import key_ring
 from datasources.credentials.models import Credential
 from datasources.jobs import has_worker
 from datasources.models import DataSource
+from rivergen.egress.exceptions import HostNotFound
 from rivergen.egress.policy import DENIED_BY_DEFAULT, EgressPolicy, egress_policy
 from rivergen.egress.rules import Network
 from rivergen.observability.health import is_migrated
-from rivergen.postgresql.row_level_security import PROTECTED, tables_in_sight
+from rivergen.postgresql.row_level_security import PROTECTED, unprotected_tables
 
 POSTGRESQL_MIN = 150_000
 ANY_PORT = 80
@@ -132,7 +132,7 @@ def look_at_drivers() -> Finding:
 
 def look_at_isolation() -> Finding:
     """Whether the database keeps organizations apart, where it is meant to."""
-    in_sight = tables_in_sight()
+    in_sight = unprotected_tables()
     if not settings.DATABASE_ROW_LEVEL_SECURITY:
         if len(in_sight) < len(PROTECTED):
             mend = "This role is shown no rows until DATABASE_ROW_LEVEL_SECURITY is set to 1."
@@ -151,7 +151,7 @@ def look_at_egress() -> Finding:
     """Whether data sources can lead to what nobody should reach."""
     try:
         policy = egress_policy()
-    except ConnectionFailure:
+    except HostNotFound:
         mend = "The host of DATABASE_URL cannot be resolved, so that nothing is connected to."
         return Finding("egress", False, mend)
     reachable = [network for network in DENIED_BY_DEFAULT if is_open(policy, network)]
