@@ -4,7 +4,7 @@ from django.conf import settings
 from rest_framework.exceptions import Throttled
 
 from datasources.connection_tests.models import ConnectionTest
-from organizations.models import RequestCount
+from organizations.sign_in.models import RequestCount
 from organizations.sign_in.throttling import count
 from rivergen.http.throttling import WindowThrottle
 

@@ -20,7 +20,8 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils.crypto import salted_hmac
 from rest_framework.exceptions import Throttled
 
-from organizations.models import SignInCount, User
+from organizations.models import User
+from organizations.sign_in.models import SignInCount
 from organizations.sign_in.throttling import UsernameThrottle, count
 
 # Failures in a row that nobody waits after: of a username from one address, more than a server has

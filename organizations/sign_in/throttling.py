@@ -6,7 +6,7 @@ from django.conf import settings
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
-from organizations.models import RequestCount
+from organizations.sign_in.models import RequestCount
 from rivergen.http.throttling import WindowThrottle
 
 

@@ -15,10 +15,10 @@ from organizations.models import (
     Membership,
     Organization,
     Role,
-    UsedRefreshToken,
     User,
     Workspace,
 )
+from organizations.sign_in.models import UsedRefreshToken
 from organizations.testing import APITestMixin, blocked_connections
 
 Request = tuple[Any, ...]

@@ -1,13 +1,10 @@
 """Organizations, workspaces, memberships and used tokens, without HTTP."""
 
-from datetime import timedelta
-
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from datasources.models import DataSource
-from organizations.models import Membership, Organization, Role, UsedRefreshToken, User, Workspace
+from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.testing import APITestCase
 from rivergen.http.exceptions import Conflict
 
@@ -128,23 +125,6 @@ class ModelTests(APITestCase):
             Workspace(organization=self.acme, name="Default").save_unique()
         self.assertEqual(list(caught.exception.message_dict), ["name"])
         self.assertEqual(self.workspace_names(self.acme), ["Default"])
-
-    def test_a_refresh_token_is_used_up_once(self):
-        expires_at = timezone.now() + timedelta(days=7)
-        UsedRefreshToken.use_up("a", expires_at)
-        UsedRefreshToken.use_up("b", expires_at)
-        with self.assertRaises(ValidationError):
-            UsedRefreshToken.use_up("a", expires_at + timedelta(days=1))
-        used = UsedRefreshToken.objects.order_by("jti").values_list("jti", "expires_at")
-        self.assertEqual([*used], [("a", expires_at), ("b", expires_at)])
-
-    def test_expired_refresh_tokens_are_forgotten(self):
-        now = timezone.now()
-        UsedRefreshToken.objects.create(jti="old", expires_at=now - timedelta(seconds=1))
-        UsedRefreshToken.objects.create(jti="young", expires_at=now + timedelta(days=1))
-        UsedRefreshToken.use_up("new", now + timedelta(days=7))
-        used = UsedRefreshToken.objects.values_list("jti", flat=True)
-        self.assertEqual({*used}, {"young", "new"})
 
     def test_a_deleted_user_leaves_its_data_sources(self):
         data_source = DataSource.objects.create(

@@ -15,8 +15,9 @@ from django.db import connection
 from django.db.models import F
 from django.test import Client, TransactionTestCase
 
-from organizations.models import SignInCount, User
+from organizations.models import User
 from organizations.sign_in.attempts import FORGOTTEN_AFTER, FREE_OF_BOTH, FREE_OF_ONE
+from organizations.sign_in.models import SignInCount
 from organizations.sign_in.throttling import SignInThrottle, UsernameThrottle
 from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from rivergen.testing.gunicorn import gunicorn

@@ -11,7 +11,8 @@ from django.db import connection
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from rest_framework.test import APIRequestFactory
 
-from organizations.models import RequestCount, User
+from organizations.models import User
+from organizations.sign_in.models import RequestCount
 from organizations.sign_in.throttling import SignInThrottle
 from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from rivergen.http.throttling import UserThrottle, WindowThrottle

@@ -11,7 +11,8 @@ from jwt.warnings import InsecureKeyLengthWarning
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from organizations.models import UsedRefreshToken, User
+from organizations.models import User
+from organizations.sign_in.models import UsedRefreshToken
 from organizations.testing import PASSWORD, APITestCase
 
 
