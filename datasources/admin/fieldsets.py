@@ -1,10 +1,10 @@
-"""The fields on the page of a data source, grouped by what they mean."""
+"""The fields on the page of a data source, in groups."""
 
 from typing import Any
 
 from datasources.models import DataSource
 
-# What is told, and not entered.
+# Read-only, at the end of the page.
 OBSERVED_FIELDS = (
     "organization",
     "status",
@@ -21,7 +21,7 @@ OBSERVED_FIELDS = (
 
 
 def fieldsets(data_source: DataSource | None = None, credentials: tuple[str, ...] = ()) -> Any:
-    """Give the fields by what they mean; what a new one has not got is left out."""
+    """Return the groups of fields; a new data source has no credentials and no state yet."""
     has_tunnel = data_source is not None and data_source.use_ssh_tunnel
     sets: list[tuple[str | None, dict[str, Any]]] = [
         (None, {"fields": ("name", "type", "workspace", "description", "shown_version")}),
@@ -40,8 +40,7 @@ def fieldsets(data_source: DataSource | None = None, credentials: tuple[str, ...
         (
             "SSH tunnel",
             {
-                # Not side by side: Django opens what is collapsed only for a field on a line of
-                # its own that is invalid.
+                # One field per line: Django expands a collapsed group on an error only then.
                 "fields": (
                     "use_ssh_tunnel",
                     "ssh_host",
