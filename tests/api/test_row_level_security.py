@@ -434,13 +434,13 @@ class CommandTests(WallTestCase):
     def isolation(self, *, is_set: bool) -> tuple[bool, str]:
         """Give what `doctor` says of it, to the role that is connected."""
         with override_settings(DATABASE_ROW_LEVEL_SECURITY=is_set):
-            _, ok, text = doctor.look_at_isolation()
+            _, ok, text = doctor.check_isolation()
         return ok, text
 
     def test_the_doctor_says_how_it_stands(self):
         self.assertEqual(
             self.isolation(is_set=False),
-            (True, "This role sees all rows; workers and commands must."),
+            (True, "This role sees all rows, as workers and commands must."),
         )
         ok, text = self.isolation(is_set=True)
         self.assertFalse(ok)
