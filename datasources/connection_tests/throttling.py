@@ -5,7 +5,7 @@ from rest_framework.exceptions import Throttled
 
 from datasources.connection_tests.models import ConnectionTest
 from organizations.sign_in.models import RequestCount
-from organizations.sign_in.throttling import count
+from organizations.sign_in.throttling import count_request
 from rivergen.http.throttling import WindowThrottle
 
 # Of the 64 places that a worker has by default.
@@ -26,7 +26,7 @@ class ConnectionTestThrottle(WindowThrottle):
 
 def count_test(organization_id: int) -> None:
     """Count a test that an organization asks for. Raises Throttled (429) if it is one too many."""
-    count(ConnectionTestThrottle(), str(organization_id))
+    count_request(ConnectionTestThrottle(), str(organization_id))
 
 
 def count_running(organization_id: int) -> int:

@@ -104,18 +104,15 @@ def check_keys() -> Finding:
         return Finding("keys", False, fix)
     old = sum(others.values())
     rest = f" Sealed by an older key: {old}; run rotate_encryption_key." if old else ""
-    return Finding(
-        "keys",
-        True,
-        f"Current: {key_ring().current_id}. All secrets can be opened.{rest}",
-    )
+    current = key_ring().current_id
+    return Finding("keys", True, f"Current: {current}. All secrets can be opened.{rest}")
 
 
 def check_workers() -> Finding:
     """Check that a worker is running."""
     if not has_worker():
         return Finding("worker", False, "Not running. Start one: python manage.py worker")
-    return Finding("worker", True, "At least one is running.")
+    return Finding("worker", True, "Running.")
 
 
 def check_drivers() -> Finding:
