@@ -6,13 +6,13 @@ open every secret, with its original value. Exits with 1 if a request failed or 
 """
 
 import argparse
+import functools
 import itertools
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 from bench.clients import Client, Load
 from rivergen.encryption_keys import generate_key, parse_keys
@@ -97,6 +97,7 @@ def start_clients(load: Load, port: int, tokens: dict[str, str], ids: list[int])
     from datasources.models import DataSource
 
     busy, quiet = ids[:BUSY_SOURCES], ids[BUSY_SOURCES:]
+    numbers = itertools.count()
 
     def open_secrets() -> None:
         data_source = DataSource.objects.get(pk=random.choice(quiet))
@@ -104,37 +105,33 @@ def start_clients(load: Load, port: int, tokens: dict[str, str], ids: list[int])
         if opened != {field: secret_value(data_source.pk, field) for field in FIELDS}:
             raise RuntimeError(f"The secrets of {data_source.pk} are wrong.")
 
-    def move_hosts(client: Client) -> Callable[[], None]:
-        hosts = (f"host-{number}" for number in itertools.count())
-        return lambda: client.call("PATCH", f"/{random.choice(busy)}", {"host": next(hosts)})
+    def change_host(client: Client) -> None:
+        client.call("PATCH", f"/{random.choice(busy)}", {"host": f"host-{next(numbers)}"})
 
-    def confirm(client: Client) -> Callable[[], None]:
-        return lambda: client.call("POST", f"/{random.choice(busy)}/credentials/confirm")
+    def confirm(client: Client) -> None:
+        client.call("POST", f"/{random.choice(busy)}/credentials/confirm")
 
-    def enter_secret(client: Client) -> Callable[[], None]:
-        def enter() -> None:
-            pk = random.choice(busy)
-            secret = {"ssh_password": secret_value(pk, "ssh_password")}
-            client.call("PATCH", f"/{pk}/credentials", secret)
+    def enter_secret(client: Client) -> None:
+        pk = random.choice(busy)
+        secret = {"ssh_password": secret_value(pk, "ssh_password")}
+        client.call("PATCH", f"/{pk}/credentials", secret)
 
-        return enter
+    def update(client: Client) -> None:
+        client.call("PATCH", f"/{random.choice(quiet)}", {"max_retries": 5})
 
-    def update(client: Client) -> Callable[[], None]:
-        return lambda: client.call("PATCH", f"/{random.choice(quiet)}", {"max_retries": 5})
-
-    def read(client: Client) -> Callable[[], None]:
-        return lambda: client.call("GET", f"/{random.choice(ids)}/credentials")
+    def read(client: Client) -> None:
+        client.call("GET", f"/{random.choice(ids)}/credentials")
 
     load.start("secrets opened", open_secrets)
     for name, role, work in (
-        ("hosts changed by an editor", "editor", move_hosts),
-        ("hosts changed by an admin", "admin", move_hosts),
+        ("hosts changed by an editor", "editor", change_host),
+        ("hosts changed by an admin", "admin", change_host),
         ("confirmations by an admin", "admin", confirm),
         ("secrets entered", "editor", enter_secret),
         ("other updates", "editor", update),
         ("credentials read", "editor", read),
     ):
-        load.start(name, work(Client(port, tokens[role])))
+        load.start(name, functools.partial(work, Client(port, tokens[role])))
 
 
 def rotate(number: int) -> float:

@@ -8,7 +8,6 @@ from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from datasources.connection_tests.models import ConnectionTest
-from datasources.connection_tests.tests.test_honeypot import HOST_KEY
 from datasources.connections.outcome import no_outcome
 from datasources.credentials.testing import CredentialTestCase
 from datasources.models import DataSource
@@ -24,6 +23,7 @@ BUTTONS = (
     "restore",
 )
 OVERVIEW = f"{ADMIN_PAGES}overview/"
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1vZGVsLWtleS1vZi1ub2JvZHktYXQtYWxsLSEh"
 
 
 class ButtonTestCase(CredentialTestCase):
