@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The operator's entry point: `manage.py help` lists the commands."""
+"""The command line of the service: `manage.py help` lists the commands."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from rivergen.local.keys import use_local_keys_if_there
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
     if sys.argv[1:2] == ["generate_key"]:
-        # The settings cannot be loaded before there is a key.
+        # Must work without settings, which need a key.
         generate_key.Command().run_from_argv(sys.argv)
         sys.exit()
     use_local_keys_if_there(Path(__file__).parent / ".local")

@@ -1,1 +1,1 @@
-"""How fast, against what, and how it grows."""
+"""Benchmarks: the cost of requests, compared with baselines, with growing data, under failures."""

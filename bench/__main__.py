@@ -1,9 +1,9 @@
-"""`make bench`: what one request costs, beside what others would write for the same job.
+"""`make bench`: the cost of one request, compared with simpler implementations of the same API.
 
-Serves each system in turn, two processes on the same database and the same rows, and sends it
-updates, reads and lists over 16 keep-alive connections, in alternating rounds. What counts is the
-CPU time of the server's processes; requests in a second and latencies stand beside it, and what its
-processes take of time to start and of memory. Prints tables and writes `.bench/requests.json`.
+Serves each system with two processes, all on the same database and rows. Sends PATCH, GET and list
+requests over 16 keep-alive connections, in alternating rounds. The main figure is the CPU time of
+the server's processes per request; throughput, latency, start time and memory are printed beside
+it. Writes `.bench/requests.json`.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from typing import Any
 
 import psutil
 
-from bench.load import MakeRequest, Measurement, measure, memory_mb
+from bench.load import MakeRequest, Measurement, http_request, measure, memory_mb
+from bench.results import write_result
 from rivergen.local.run import BASE_DIR, obey_signals, wait_until_ready
 from rivergen.testing.services import free_port, prepare
 
@@ -29,7 +30,7 @@ STARTS = 3
 WARM_UP_REQUESTS = 400
 GUNICORN = [sys.executable, "-m", "gunicorn", "--log-level", "warning", "--workers", "2"]
 PLAIN = [*GUNICORN, "--threads", "8", "--worker-class", "gthread", "--keep-alive", "75"]
-# By name: how it is served on a port.
+# Name -> command, to which the address to listen on is added.
 SYSTEMS = {
     "rivergen": [*GUNICORN, "-c", "python:rivergen.server.gunicorn", "rivergen.wsgi"],
     "floor": [*PLAIN, "bench.baselines.floor:application"],
@@ -40,18 +41,25 @@ SYSTEMS = {
     ],
 }
 
+Results = dict[str, dict[str, list[Measurement]]]
+"""Kind of request -> system -> measurements, one per round."""
+
 
 def main() -> None:
-    """Measure, print and write."""
+    """Run the benchmark, print tables, and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=1_000, help="in a round; default: 1000")
+    parser.add_argument(
+        "--requests", type=int, default=1_000, help="requests per round; default: 1000"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--only", nargs="*", choices=SYSTEMS, default=[*SYSTEMS])
+    parser.add_argument(
+        "--only", nargs="*", choices=SYSTEMS, default=[*SYSTEMS], help="systems; default: all"
+    )
     options = parser.parse_args()
     prepare("rivergen_bench")
     token, ids = make_sources()
     kinds = {kind: make(token, ids) for kind, make in KINDS.items()}
-    found: dict[str, dict[str, list[Measurement]]] = {kind: {} for kind in kinds}
+    results: Results = {kind: {} for kind in kinds}
     footprints = {system: {"start_seconds": start_seconds(system)} for system in options.only}
     with serving(options.only) as servers:
         for system, (_, pid) in servers.items():
@@ -60,16 +68,16 @@ def main() -> None:
             for kind, make_request in kinds.items():
                 for system, (port, pid) in servers.items():
                     count = options.requests if round_number else WARM_UP_REQUESTS
-                    one = measure(port, pid, make_request, count)
-                    if round_number:
-                        found[kind].setdefault(system, []).append(one)
+                    measurement = measure(port, pid, make_request, count)
+                    if round_number:  # round 0 warms up
+                        results[kind].setdefault(system, []).append(measurement)
         for system, (_, pid) in servers.items():
             footprints[system]["loaded_mb"] = memory_mb(pid)
-    report(found, footprints, options.requests, options.rounds)
+    report(results, footprints, options.requests, options.rounds)
 
 
 def make_sources() -> tuple[str, list[int]]:
-    """Create an organization with data sources; give its editor's token, and the ids."""
+    """Create an organization with data sources; return a token of its editor, and the ids."""
     from rest_framework_simplejwt.tokens import AccessToken
 
     from datasources.models import DataSource
@@ -78,7 +86,7 @@ def make_sources() -> tuple[str, list[int]]:
     organization = Organization.objects.create(name="Bench", slug="bench")
     editor = User.objects.create_user("bench")
     organization.add_member(editor, Role.EDITOR)
-    made = DataSource.objects.bulk_create(
+    data_sources = DataSource.objects.bulk_create(
         DataSource(
             organization=organization,
             name=f"Source {number}",
@@ -91,37 +99,28 @@ def make_sources() -> tuple[str, list[int]]:
         )
         for number in range(SOURCES)
     )
-    return str(AccessToken.for_user(editor)), [data_source.pk for data_source in made]
-
-
-def request(method: str, path: str, token: str, body: str = "") -> bytes:
-    """Write a request."""
-    return (
-        f"{method} /api/v1/data-sources{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n{body}"
-    ).encode()
+    return str(AccessToken.for_user(editor)), [data_source.pk for data_source in data_sources]
 
 
 def updates(token: str, ids: list[int]) -> MakeRequest:
-    """Give one source after the other another description."""
+    """Return a maker of PATCH requests of descriptions, for one data source after another."""
 
     def make(number: int) -> bytes:
         body = json.dumps({"description": f"Description {number}"})
-        return request("PATCH", f"/{ids[number % len(ids)]}", token, body)
+        return http_request("PATCH", f"/{ids[number % len(ids)]}", token, body)
 
     return make
 
 
 def reads(token: str, ids: list[int]) -> MakeRequest:
-    """Get one source after the other."""
-    return lambda number: request("GET", f"/{ids[number % len(ids)]}", token)
+    """Return a maker of GET requests for one data source after another."""
+    return lambda number: http_request("GET", f"/{ids[number % len(ids)]}", token)
 
 
 def lists(token: str, ids: list[int]) -> MakeRequest:
-    """List the first 50."""
-    whole = request("GET", "", token)
-    return lambda number: whole
+    """Return a maker of requests for the first page of the list."""
+    listing = http_request("GET", "", token)
+    return lambda number: listing
 
 
 KINDS = {"PATCH": updates, "GET": reads, "list of 50": lists}
@@ -129,7 +128,7 @@ KINDS = {"PATCH": updates, "GET": reads, "list of 50": lists}
 
 @contextmanager
 def serving(systems: list[str]) -> Iterator[dict[str, tuple[int, int]]]:
-    """Serve these systems; give the port and the main process of each."""
+    """Serve the systems, and yield the port and the id of the main process of each."""
     processes: list[subprocess.Popen[bytes]] = []
     servers = {}
     try:
@@ -158,27 +157,27 @@ def serving(systems: list[str]) -> Iterator[dict[str, tuple[int, int]]]:
 
 
 def start_seconds(system: str) -> float:
-    """Give the median time from the command to the first answer."""
-    found = []
+    """Return the median time from starting a system to its first response."""
+    seconds = []
     for _ in range(STARTS):
         started_at = time.perf_counter()
         with serving([system]):
-            found.append(time.perf_counter() - started_at)
-    return statistics.median(found)
+            seconds.append(time.perf_counter() - started_at)
+    return statistics.median(seconds)
 
 
 def report(
-    found: dict[str, dict[str, list[Measurement]]],
+    results: Results,
     footprints: dict[str, dict[str, float]],
     requests: int,
     rounds: int,
 ) -> None:
-    """Print medians, ratios first, and write all to a file."""
+    """Print medians, and write all results to a file."""
     print(f"Medians of {rounds} rounds of {requests:,} requests; {psutil.cpu_count()} cores, "
           f"Python {platform.python_version()}.")  # fmt: skip
     titles = f"{'':12}{'':16}{'ratio':>8}{'CPU ms':>9}{'req/s':>8}{'p50 ms':>9}{'p95 ms':>9}"
     rows = []
-    for kind, by_system in found.items():
+    for kind, by_system in results.items():
         print(f"\n{titles}")
         ours = median_of(by_system["rivergen"], "cpu_ms") if "rivergen" in by_system else None
         for system, measurements in by_system.items():
@@ -187,8 +186,8 @@ def report(
                 "system": system,
                 "cpu_ms": median_of(measurements, "cpu_ms"),
                 "per_second": median_of(measurements, "per_second"),
-                "p50_ms": statistics.median(one.latency_ms(50) for one in measurements),
-                "p95_ms": statistics.median(one.latency_ms(95) for one in measurements),
+                "p50_ms": statistics.median(m.latency_ms(50) for m in measurements),
+                "p95_ms": statistics.median(m.latency_ms(95) for m in measurements),
             }
             row["ratio"] = ours / row["cpu_ms"] if ours else None
             rows.append(row)
@@ -203,18 +202,11 @@ def report(
     write_result("requests", result)
 
 
-def write_result(name: str, result: Any) -> None:
-    """Write what was measured to a file that Git ignores."""
-    folder = BASE_DIR / ".bench"
-    folder.mkdir(exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-
-
 def median_of(measurements: list[Measurement], name: str) -> float:
-    """Give the median of a property."""
-    return statistics.median(getattr(one, name) for one in measurements)
+    """Return the median of a property of measurements."""
+    return statistics.median(getattr(measurement, name) for measurement in measurements)
 
 
 if __name__ == "__main__":
-    obey_signals()  # else the servers would outlive it
+    obey_signals()  # a killed benchmark must not leave servers behind
     main()

@@ -1,12 +1,11 @@
-"""`python -m bench.growth`: what a request takes with a thousand, and with a million data sources.
+"""`python -m bench.growth`: latency of requests with a thousand up to a million data sources.
 
-For each number of data sources there is a database (see `bench.growth_data`) and a server on it.
-One request after the other is sent, to each server in turn, in alternating rounds: by a user of the
-organization that has half of all data sources, by one of this and 999 others, and by one of a small
-one. Prints the median time of each kind of request and how it grows, and writes
-`.bench/growth.json`.
+For each size there is a database (see `bench.growth_data`) with a server. Requests are sent one at
+a time, to the servers in alternating rounds, by three users: a member of the organization that has
+half of all data sources, a member of 1,000 organizations, and a member of one small organization.
+Prints the median latency of each kind of request and its growth, and writes `.bench/growth.json`.
 
-The databases take minutes to fill, and 5 GB; `--keep` uses what an earlier run has left.
+Filling the databases takes minutes and 5 GB; `--keep` reuses the databases of an earlier run.
 """
 
 import argparse
@@ -23,18 +22,18 @@ from urllib.parse import quote
 
 import psycopg
 
-from bench.__main__ import request, write_result
 from bench.growth_data import IN_LARGE, IN_MANY, IN_SMALL, LARGE, fill
-from bench.load import measure
+from bench.load import http_request, measure
+from bench.results import write_result
 from rivergen.local.run import BASE_DIR, obey_signals, serve
 from rivergen.testing.services import free_port, make_database, prepare, url_of
 
 SIZES = (1_000, 100_000, 1_000_000)
 WARM_UP_REQUESTS = 20
-# More than this, from the smallest to the largest, is marked.
-FLAT = 1.5
+# Growth from the smallest to the largest size above which a row is marked with `*`.
+FLAT_RATIO_MAX = 1.5
 LAST_DAY = quote("2026-10-31T00:00:00Z")
-# Pages are as long as the smallest database can fill them: to write a row takes as long anywhere.
+# Pages no longer than the smallest database can fill, so that all sizes render as many rows.
 FILTERS = {
     "type": "type=mysql",
     "status of 1 %": "status=error&page_size=3",
@@ -65,7 +64,7 @@ class Kind(NamedTuple):
 
 
 class Server(NamedTuple):
-    """A server on a database of some size."""
+    """A server on the database of one size."""
 
     port: int
     pid: int
@@ -73,17 +72,21 @@ class Server(NamedTuple):
 
 
 def main() -> None:
-    """Fill, measure, print and write."""
+    """Fill the databases, run the benchmark, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="data sources")
-    parser.add_argument("--requests", type=int, default=60, help="of a kind; default: 60")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=SIZES, help="numbers of data sources"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=60, help="requests of each kind; default: 60"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--keep", action="store_true", help="use the databases of an earlier run")
+    parser.add_argument("--keep", action="store_true", help="reuse the databases of an earlier run")
     options = parser.parse_args()
     prepare("rivergen_growth")
     for size in options.sizes:
         if not options.keep:
-            make(size)
+            make_filled_database(size)
     with ExitStack() as stack:
         urls = {size: url_of(database_of(size)) for size in options.sizes}
         servers = {size: start(stack, url, kinds_of(url)) for size, url in urls.items()}
@@ -91,8 +94,8 @@ def main() -> None:
     report(found, options.sizes)
 
 
-def make(size: int) -> None:
-    """Create the database of this size."""
+def make_filled_database(size: int) -> None:
+    """Create the database of this size, and fill it."""
     print(f"Filling a database with {size:,} data sources …", flush=True)
     url = make_database(database_of(size))
     command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
@@ -102,12 +105,12 @@ def make(size: int) -> None:
 
 
 def database_of(size: int) -> str:
-    """Name the database of this size."""
+    """Return the name of the database of this size."""
     return f"rivergen_growth_{size}"
 
 
 def start(stack: ExitStack, url: str, kinds: list[Kind]) -> Server:
-    """Serve a database until the stack is closed, to be sent these kinds of requests."""
+    """Serve a database until the stack is closed."""
     port = free_port()
     with mock.patch.dict(os.environ, {"DATABASE_URL": url, "PORT": str(port)}):
         web = stack.enter_context(serve(port, log=subprocess.DEVNULL))
@@ -115,22 +118,22 @@ def start(stack: ExitStack, url: str, kinds: list[Kind]) -> Server:
 
 
 def kinds_of(url: str) -> list[Kind]:
-    """Give all kinds of requests, in an order that is the same for each size."""
+    """Return all kinds of requests, in the same order for each size."""
     kinds = []
-    for user, who in ((IN_LARGE, "half"), (IN_MANY, "1,000")):
+    for user, share in ((IN_LARGE, "half"), (IN_MANY, "1,000")):
         kinds += [
-            Kind(f"{who}: PATCH", user, "/1", "PATCH"),
-            Kind(f"{who}: GET", user, "/1"),
-            Kind(f"{who}: history", user, "/1/history"),
-            Kind(f"{who}: list", user, ""),
-            Kind(f"{who}: list, in the middle", user, f"?cursor={cursor_in_the_middle(url)}"),
+            Kind(f"{share}: PATCH", user, "/1", "PATCH"),
+            Kind(f"{share}: GET", user, "/1"),
+            Kind(f"{share}: history", user, "/1/history"),
+            Kind(f"{share}: list", user, ""),
+            Kind(f"{share}: list, in the middle", user, f"?cursor={middle_cursor(url)}"),
         ]
-        kinds += [Kind(f"{who}: {name}", user, f"?{query}") for name, query in FILTERS.items()]
+        kinds += [Kind(f"{share}: {name}", user, f"?{query}") for name, query in FILTERS.items()]
     return [*kinds, Kind("small: list", IN_SMALL, "?page_size=1")]
 
 
-def cursor_in_the_middle(url: str) -> str:
-    """Give the cursor that half of the large organization comes before."""
+def middle_cursor(url: str) -> str:
+    """Return the cursor of the middle of the large organization's list."""
     from rivergen.http.pagination import Cursor
 
     half = """
@@ -147,7 +150,7 @@ def cursor_in_the_middle(url: str) -> str:
 def compare(
     servers: dict[int, Server], requests: int, rounds: int
 ) -> dict[str, dict[int, list[float]]]:
-    """Send all kinds of requests to all servers; give the times by kind and size, in ms."""
+    """Send all kinds of requests to all servers; return median latencies in ms by kind and size."""
     found: dict[str, dict[int, list[float]]] = {}
     kinds = zip(*(server.kinds for server in servers.values()), strict=True)
     for of_each_size in kinds:
@@ -155,14 +158,15 @@ def compare(
             for (size, server), kind in zip(servers.items(), of_each_size, strict=True):
                 count = requests if round_number else WARM_UP_REQUESTS
                 make_request = requests_of(kind)
-                one = measure(server.port, server.pid, make_request, count, connections=1)
-                if round_number:
-                    found.setdefault(kind.name, {}).setdefault(size, []).append(one.latency_ms(50))
+                measured = measure(server.port, server.pid, make_request, count, connections=1)
+                if round_number:  # round 0 warms up
+                    by_size = found.setdefault(kind.name, {})
+                    by_size.setdefault(size, []).append(measured.latency_ms(50))
     return found
 
 
 def requests_of(kind: Kind) -> Callable[[int], bytes]:
-    """Give what makes the requests of a kind."""
+    """Return a maker of the requests of a kind."""
     from rest_framework_simplejwt.tokens import AccessToken
 
     from organizations.models import User
@@ -173,20 +177,20 @@ def requests_of(kind: Kind) -> Callable[[int], bytes]:
         body = (
             json.dumps({"description": f"Description {number}"}) if kind.method == "PATCH" else ""
         )
-        return request(kind.method, kind.path, token, body)
+        return http_request(kind.method, kind.path, token, body)
 
     return make
 
 
 def report(found: dict[str, dict[int, list[float]]], sizes: list[int]) -> None:
-    """Print medians, and how they grow; write them to a file."""
+    """Print medians and their growth, and write them to a file."""
     print(f"\n{'ms':44}" + "".join(f"{size:>11,}" for size in sizes) + f"{'ratio':>8}")
     rows = []
     for name, by_size in found.items():
         medians = [statistics.median(by_size[size]) for size in sizes]
         ratio = medians[-1] / medians[0]
         rows.append({"kind": name, "ms": dict(zip(sizes, medians, strict=True)), "ratio": ratio})
-        mark = "" if ratio <= FLAT else " *"
+        mark = "" if ratio <= FLAT_RATIO_MAX else " *"
         print(f"{name:44}" + "".join(f"{ms:11.2f}" for ms in medians) + f"{ratio:8.2f}{mark}")
     write_result("growth", rows)
 

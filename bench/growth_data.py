@@ -1,8 +1,8 @@
-"""Fill a database with so many data sources, by COPY.
+"""Fill a database with a given number of data sources, by COPY.
 
-One organization holds half of them, small ones of five the other half. There are ten revisions for
-each source, one editor who belongs to the large organization alone, one who belongs to a small one
-alone, and one who belongs to 1,000 of both.
+One large organization has half of the data sources; small organizations of five have the rest. Each
+data source has ten revisions. There are three editors: a member of the large organization only, a
+member of one small organization only, and a member of 1,000 organizations.
 """
 
 import itertools
@@ -15,14 +15,14 @@ from random import Random
 import psycopg
 from psycopg import sql
 
-LARGE = 1  # the id of the organization that holds half
+LARGE = 1  # the id of the organization with half of the data sources
 FIRST_SMALL = 2
 SOURCES_OF_SMALL = 5
-# At least as many as the third user belongs to.
-FEWEST_SMALL = 1_000
+# At least as many organizations as the third editor is a member of.
+SMALL_ORGANIZATIONS_MIN = 1_000
 IN_LARGE, IN_SMALL, IN_MANY = USERS = (1, 2, 3)
 REVISIONS_OF_EACH = 10
-LINES_AT_ONCE = 10_000
+LINES_PER_BLOCK = 10_000
 
 TYPES = [*["postgresql"] * 8, *["mysql"] * 6, *["snowflake"] * 3, "mongodb", "oracle", "trino"]
 WORDS = [
@@ -33,12 +33,12 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 YEAR_SECONDS = 365 * 24 * 3600
 SHARE_OF_FEW = 0.01
 SHARE_OF_MANY = 0.5
-# A team has so many data sources, however many teams there are.
+# The number of teams grows with the database, not their size.
 SOURCES_OF_TEAM = 25
 
 
 def fill(url: str, size: int) -> None:
-    """Write all of it to a database that is migrated, and empty."""
+    """Fill a migrated, empty database."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET maintenance_work_mem = '1GB'")
         copy_tenancy(connection, size)
@@ -50,10 +50,10 @@ def fill(url: str, size: int) -> None:
 
 
 def copy_tenancy(connection: psycopg.Connection, size: int) -> None:
-    """Write the organizations, their workspaces and the three members."""
+    """Write organizations, workspaces, users and memberships."""
     smalls = range(FIRST_SMALL, FIRST_SMALL + small_organizations(size))
     organizations = [LARGE, *smalls]
-    of_many = organizations[:FEWEST_SMALL]
+    of_many = organizations[:SMALL_ORGANIZATIONS_MIN]
     memberships = [(IN_LARGE, LARGE), (IN_SMALL, FIRST_SMALL)]
     memberships += [(IN_MANY, organization) for organization in of_many]
     copy(
@@ -84,25 +84,25 @@ def copy_tenancy(connection: psycopg.Connection, size: int) -> None:
 
 
 def small_organizations(size: int) -> int:
-    """Say how many small organizations there are."""
-    return max(size // 2 // SOURCES_OF_SMALL, FEWEST_SMALL)
+    """Return the number of small organizations."""
+    return max(size // 2 // SOURCES_OF_SMALL, SMALL_ORGANIZATIONS_MIN)
 
 
 def copy_sources(connection: psycopg.Connection, size: int) -> None:
-    """Write the data sources; what does not vary is at its default."""
+    """Write the data sources; columns that do not vary have their defaults."""
     names = (
         *("id", "organization_id", "workspace_id", "name", "type", "description", "host"),
         *("database_name", "status", "credentials_status", "tags", "updated_at"),
     )
-    others = unvaried_columns(names)
-    tail = "\t".join(others.values())
+    constant = constant_columns(names)
+    tail = "\t".join(constant.values())
     random = Random(size)
     lines = (f"{source_line(n, size, random)}\t{tail}" for n in range(1, size + 1))
-    copy(connection, "datasources_datasource", (*names, *others), lines)
+    copy(connection, "datasources_datasource", (*names, *constant), lines)
 
 
 def source_line(n: int, size: int, random: Random) -> str:
-    """Write the columns that vary of source `n`; odd ones are in the large organization."""
+    """Return the varying columns of data source `n`; the large organization has the odd ones."""
     organization = LARGE if n % 2 else FIRST_SMALL + n // 2 % small_organizations(size)
     word, region, type_ = random.choice(WORDS), random.randrange(100), random.choice(TYPES)
     status = "error" if random.random() < SHARE_OF_FEW else "active"
@@ -118,8 +118,8 @@ def source_line(n: int, size: int, random: Random) -> str:
     )
 
 
-def unvaried_columns(varied: Iterable[str]) -> dict[str, str]:
-    """Give the other columns of a data source, each at its default, as COPY reads them."""
+def constant_columns(varied: Iterable[str]) -> dict[str, str]:
+    """Return the other columns with their defaults, in the text format of COPY."""
     from datasources.models import DataSource
 
     unset = DataSource(created_at=NOW, version=REVISIONS_OF_EACH)
@@ -133,7 +133,7 @@ def unvaried_columns(varied: Iterable[str]) -> dict[str, str]:
 
 
 def copy_revisions(connection: psycopg.Connection, size: int) -> None:
-    """Write the history of each source, newest version last."""
+    """Write the revisions of all data sources, oldest version first."""
     names = ("id", "data_source_id", "version", "changed_at", "origin", "request_id", "changes")
     changes = '{"description": {"from": "What it was", "to": "What it became"}}'
     lines = (
@@ -146,10 +146,10 @@ def copy_revisions(connection: psycopg.Connection, size: int) -> None:
 def copy(
     connection: psycopg.Connection, table: str, columns: Iterable[str], lines: Iterable[str]
 ) -> None:
-    """Write lines in the text format of COPY; ids that are given later come after these."""
+    """Write lines in the text format of COPY, and advance the id sequence past them."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), names)
-    # The data is consistent; millions of foreign keys need not be looked up.
+    # Skip the checks of millions of foreign keys: the data is consistent.
     connection.execute("SET session_replication_role = replica")
     with connection.cursor() as cursor, cursor.copy(statement) as target:
         for block in blocks(lines):
@@ -161,15 +161,15 @@ def copy(
 
 
 def blocks(lines: Iterable[str]) -> Iterator[str]:
-    """Join lines to blocks of a size that is worth sending."""
-    left = iter(lines)
-    while block := [*itertools.islice(left, LINES_AT_ONCE)]:
+    """Yield the lines joined to large blocks."""
+    remaining = iter(lines)
+    while block := [*itertools.islice(remaining, LINES_PER_BLOCK)]:
         yield "\n".join(block) + "\n"
 
 
 @contextmanager
 def without_indexes(connection: psycopg.Connection, table: str) -> Iterator[None]:
-    """Drop the indexes of a table for a while, but for those of constraints."""
+    """Drop the indexes of a table, except those of constraints, and recreate them at the end."""
     query = """
         SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s
         AND indexname NOT IN (SELECT conname FROM pg_constraint)

@@ -1,4 +1,4 @@
-"""Keep a server busy over keep-alive connections, and read what its processes spend on it."""
+"""A load generator over keep-alive connections, which also reads the server's CPU and memory."""
 
 import selectors
 import socket
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import psutil
 
 CONNECTIONS = 16
-RECEIVED_AT_ONCE = 65_536
+RECEIVE_BYTES = 65_536
 
 MakeRequest = Callable[[int], bytes]
-"""Gives the bytes of the request of a number, counted over all connections."""
+"""Returns the bytes of request number n, counted over all connections."""
 
 
 @dataclass
 class Measurement:
-    """What some requests cost."""
+    """The cost of a number of requests."""
 
     requests: int
     seconds: float
@@ -27,21 +27,21 @@ class Measurement:
 
     @property
     def cpu_ms(self) -> float:
-        """CPU time of the server for one request, in milliseconds."""
+        """Return the CPU time of the server per request, in milliseconds."""
         return 1000 * self.cpu_seconds / self.requests
 
     @property
     def per_second(self) -> float:
-        """Requests in a second."""
+        """Return the requests per second."""
         return self.requests / self.seconds
 
     def latency_ms(self, percent: int) -> float:
-        """Give the latency that so many per cent of the requests did not exceed, in ms."""
+        """Return a percentile of the latency, in milliseconds."""
         return 1000 * statistics.quantiles(self.latencies, n=100)[percent - 1]
 
 
 class Connection:
-    """One keep-alive connection, with one request under way at a time."""
+    """A keep-alive connection with one request in flight at a time."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -54,8 +54,11 @@ class Connection:
         self.socket.sendall(request)
 
     def receive(self) -> bool:
-        """Take what has come; say whether the answer is complete. Raises RuntimeError if bad."""
-        data = self.socket.recv(RECEIVED_AT_ONCE)
+        """Receive more bytes, and return whether the response is complete.
+
+        Raises RuntimeError unless the status is 200 or 304.
+        """
+        data = self.socket.recv(RECEIVE_BYTES)
         if not data:
             raise RuntimeError("The server has closed the connection.")
         self._received += data
@@ -68,8 +71,17 @@ class Connection:
         return True
 
 
+def http_request(method: str, path: str, token: str, body: str = "") -> bytes:
+    """Return the bytes of a request below `/api/v1/data-sources`."""
+    return (
+        f"{method} /api/v1/data-sources{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
 def content_length(head: bytes) -> int:
-    """Read the length of a body."""
+    """Return the length of the body that the headers announce."""
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             return int(line.partition(b":")[2])
@@ -79,15 +91,15 @@ def content_length(head: bytes) -> int:
 def measure(
     port: int, pid: int, make_request: MakeRequest, requests: int, connections: int = CONNECTIONS
 ) -> Measurement:
-    """Send so many requests to the server whose main process is `pid`."""
+    """Send a number of requests to the server whose main process is `pid`, and measure it."""
     selector = selectors.DefaultSelector()
-    opened = [Connection(port) for _ in range(connections)]
-    for connection in opened:
+    clients = [Connection(port) for _ in range(connections)]
+    for connection in clients:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     before, started_at = cpu_seconds(pid), time.perf_counter()
     latencies: list[float] = []
     sent = 0
-    for connection in opened:
+    for connection in clients:
         connection.send(make_request(sent))
         sent += 1
     while len(latencies) < requests:
@@ -101,20 +113,20 @@ def measure(
                 sent += 1
     seconds = time.perf_counter() - started_at
     spent = cpu_seconds(pid) - before
-    for connection in opened:
+    for connection in clients:
         connection.socket.close()
     return Measurement(len(latencies), seconds, spent, latencies)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Give the CPU time, in user and kernel, of a process and all below it (/proc/<pid>/stat)."""
+    """Return the user and system CPU time of a process and its descendants (/proc/<pid>/stat)."""
     main = psutil.Process(pid)
     times = [process.cpu_times() for process in (main, *main.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    return sum(spent.user + spent.system for spent in times)
 
 
 def memory_mb(pid: int) -> float:
-    """Give the proportional set size of a process and all below it (/proc/<pid>/smaps)."""
+    """Return the proportional set size of a process and its descendants (/proc/<pid>/smaps)."""
     main = psutil.Process(pid)
     processes = (main, *main.children(recursive=True))
     return sum(process.memory_full_info().pss for process in processes) / 1e6

@@ -1,12 +1,13 @@
-"""`python -m bench.machines`: many machines on one, and the replica is killed under load.
+"""`python -m bench.machines`: a deployment of several servers, whose replica is killed under load.
 
 Starts a primary and a streaming replica (PostgreSQL 15, fsync on), PgBouncer in transaction mode,
-two web servers behind it and two workers, which connect directly. Clients change data sources on
-one web server and look for their change on the other, at once: in the list, the history and the
-schema. Others only read. The replica is killed and started again, and so is the primary. Prints
-what each period cost, which server was read, and how often the replica was behind just after a
-change. Exits with 1 if a client did not see its own change, or a request failed, but for the 503
-while the primary is down. With `--alone` the web servers know of no replica, and none is killed.
+two web servers that use it, and two workers that connect directly. Writers change data sources on
+one web server and at once look for the change on the other: in the list, the history and the
+schema. Readers only read. The replica is killed and restarted, then the primary. Prints the cost of
+each period, which server answered the reads, and how often the replica was behind after a change.
+
+Exits with 1 if a client did not see its own change, or if a request failed, except with 503 while
+the primary was down. With `--alone` the web servers use no replica, and nothing is killed.
 """
 
 import argparse
@@ -29,9 +30,9 @@ import psycopg
 
 from bench.load import cpu_seconds
 from bench.machines_clients import Load, Reader, Refresher, Request, Writer
-from bench.pgbouncer import pgbouncer
 from rivergen.local.run import serve, work
 from rivergen.testing import replication
+from rivergen.testing.pgbouncer import pgbouncer
 from rivergen.testing.replication import Server
 from rivergen.testing.services import free_port, prepare
 
@@ -45,10 +46,10 @@ WARM_UP_SECONDS = 5
 PRIMARY_DOWN_SECONDS = 3
 SERVER_OPTIONS = {
     "shared_preload_libraries": "pg_stat_statements",
-    # So that the primary does not remove what the replica still reads.
+    # The primary keeps row versions that queries on the replica still need.
     "hot_standby_feedback": "on",
 }
-# By kind of read, what its statement is known by on either server.
+# Kind of read -> a regular expression that matches its statement.
 STATEMENTS = {
     "list": 'FROM "datasources_datasource" .*ORDER BY .*"id" (ASC|DESC) LIMIT',
     "history": 'FROM "datasources_datasourcerevision" .*ORDER BY',
@@ -60,13 +61,13 @@ COUNT_STATEMENTS = (
 
 
 class Usage(Counter[str]):
-    """What a server has done so far: reads by kind, and `cpu` seconds."""
+    """The work of a server since its start: reads by kind, and `cpu` seconds."""
 
     @classmethod
     def of(cls, server: Server) -> "Usage":
-        """Ask a server that runs."""
+        """Return the usage of a running server."""
         main = psutil.Process(server.process.pid)
-        usage = cls(cpu=sum(main.cpu_times()[:4]))  # with its children that have ended
+        usage = cls(cpu=sum(main.cpu_times()[:4]))  # includes finished children
         for child in main.children():
             usage["cpu"] += sum(child.cpu_times()[:2])
         with psycopg.connect(server.url(DATABASE)) as connection:
@@ -78,7 +79,7 @@ class Usage(Counter[str]):
 
 @dataclass
 class Period:
-    """What was seen for some time."""
+    """What was measured during one period."""
 
     name: str
     requests: list[Request]
@@ -91,7 +92,7 @@ class Period:
 
 @dataclass
 class Machines:
-    """The servers, and their clients."""
+    """The servers and their clients."""
 
     primary: Server
     replica: Server
@@ -106,9 +107,9 @@ class Machines:
         *,
         has_replica: bool = True,
     ) -> Period:
-        """Let something happen, and some time pass, and give what was seen meanwhile.
+        """Trigger an event, wait, and return what was measured from the event on.
 
-        What the servers did is counted from after the event: one that is killed forgets it.
+        The usage of the servers is counted after the event: a killed server loses its counters.
         """
         count = len(self.load.requests)
         looks, stale = self.load.looks.copy(), self.load.stale.copy()
@@ -131,41 +132,43 @@ class Machines:
         )
 
     def restart_primary(self) -> None:
-        """Kill the primary, and start it some seconds later."""
+        """Kill the primary, and start it again after PRIMARY_DOWN_SECONDS."""
         self.primary.kill()
         time.sleep(PRIMARY_DOWN_SECONDS)
         self.primary.start()
 
 
 def main() -> int:
-    """Start everything, kill the replica under load, and report."""
+    """Start everything, kill the servers under load, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20, help="of each period; default: 20")
-    parser.add_argument("--writers", type=int, default=4, help="default: 4")
-    parser.add_argument("--readers", type=int, default=4, help="default: 4")
-    parser.add_argument("--delay", default="0", help="of the replica, such as 100ms; default: 0")
-    parser.add_argument("--alone", action="store_true", help="read from the primary alone")
+    parser.add_argument(
+        "--seconds", type=float, default=20, help="length of each period; default: 20"
+    )
+    parser.add_argument("--writers", type=int, default=4, help="number; default: 4")
+    parser.add_argument("--readers", type=int, default=4, help="number; default: 4")
+    parser.add_argument("--delay", default="0", help="replication delay, such as 100ms; default: 0")
+    parser.add_argument("--alone", action="store_true", help="use no replica")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with machines(options) as running:
         running.watch("warm-up", WARM_UP_SECONDS)
-        periods = [running.watch("nothing happens", options.seconds)]
+        periods = [running.watch("undisturbed", options.seconds)]
         if not options.alone:
             periods += kill_each(running, options.seconds)
     return report(periods, running.load)
 
 
 def kill_each(running: Machines, seconds: float) -> Iterator[Period]:
-    """Kill the replica, and then the primary, and start each again."""
+    """Kill and restart the replica, then the primary, and yield a period for each event."""
     replica = running.replica
-    yield running.watch("the replica is killed", seconds, replica.kill, has_replica=False)
-    yield running.watch("the replica starts", seconds, replica.start)
-    yield running.watch("the primary is killed, and starts", seconds, running.restart_primary)
+    yield running.watch("replica killed", seconds, replica.kill, has_replica=False)
+    yield running.watch("replica restarted", seconds, replica.start)
+    yield running.watch("primary killed and restarted", seconds, running.restart_primary)
 
 
 @contextmanager
 def machines(options: argparse.Namespace) -> Iterator[Machines]:
-    """Start servers and clients, and stop all of them when the block ends."""
+    """Start servers and clients, and stop all of them at the end."""
     with ExitStack() as stack:
         storage = Path(stack.enter_context(TemporaryDirectory(prefix="bench-"))).resolve()
         primary = stack.enter_context(
@@ -188,7 +191,7 @@ def machines(options: argparse.Namespace) -> Iterator[Machines]:
             with mock.patch.dict(os.environ, PORT=str(port), **urls):
                 webs.append(stack.enter_context(serve(port, log=subprocess.DEVNULL)).pid)
         stack.callback(load.stop)
-        clients[0].work()  # others read what it has refreshed
+        clients[0].work()  # a first refresh, so that readers find a schema
         for client in clients:
             load.start(client.work)
         yield Machines(primary, replica, webs, load)
@@ -228,7 +231,7 @@ def make_clients(
 
 
 def report(periods: list[Period], load: Load) -> int:
-    """Print what was seen; give the exit status."""
+    """Print the results, and return the exit status."""
     for period in periods:
         print(f"\n{period.name}: {len(period.requests):,} requests")
         for kind in ("PATCH", *STATEMENTS, "refresh"):
@@ -240,22 +243,22 @@ def report(periods: list[Period], load: Load) -> int:
         }
         count = max(len(period.requests), 1)
         costs = [f"{name} {1000 * seconds / count:.2f}" for name, seconds in cpu.items()]
-        print(f"  CPU time for a request of any kind, in ms: {', '.join(costs)}")
-        failed = Counter(one.status for one in period.requests if not is_ok(one))
+        print(f"  CPU ms per request of any kind: {', '.join(costs)}")
+        failed = Counter(sent.status for sent in period.requests if not is_ok(sent))
         print(f"  failed, by status: {dict(failed) or 'none'}")
         for where, count in sorted(period.looks.items()):
             missing = period.stale[where]
-            print(f"  own change looked for in the {where}: {count:,}, not there {missing:,}")
+            print(f"  own changes looked for in the {where}: {count:,}, missing {missing:,}")
     stale = sum(load.stale[kind] for kind in STATEMENTS)
-    failed = Counter(one.status for one in load.requests if not is_ok(one))
-    print(f"\nfrom the first to the last: stale {stale}, failed {dict(failed) or 'none'}")
+    failed = Counter(sent.status for sent in load.requests if not is_ok(sent))
+    print(f"\nTotal: stale {stale}, failed {dict(failed) or 'none'}")
     print(*load.crashes)
     return 1 if stale or failed.keys() - {503} or load.crashes else 0
 
 
 def print_kind(period: Period, kind: str) -> None:
-    """Print a line on the requests of a kind."""
-    milliseconds = [1000 * one.seconds for one in period.requests if one.kind == kind]
+    """Print a line about the requests of a kind."""
+    milliseconds = [1000 * sent.seconds for sent in period.requests if sent.kind == kind]
     if len(milliseconds) < 2:
         return
     steps = quantiles(milliseconds, n=20)
@@ -267,7 +270,7 @@ def print_kind(period: Period, kind: str) -> None:
 
 
 def is_ok(request: Request) -> bool:
-    """Whether a request was answered as it should be."""
+    """Return whether a request succeeded."""
     return 200 <= request.status < 300
 
 

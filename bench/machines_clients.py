@@ -1,4 +1,4 @@
-"""The clients of `bench.machines`: what they change they look for at once, on another server."""
+"""The clients of `bench.machines`: writers look for their changes on another server at once."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ LIST_OF_LATEST = "?ordering=-updated_at&page_size=20"
 
 
 class Request(NamedTuple):
-    """A request that was sent: `status` is 0 if no answer came."""
+    """A request that was sent; `status` is 0 without a response."""
 
     kind: str
     status: int
@@ -29,17 +29,17 @@ class Request(NamedTuple):
 
 
 class FailedError(Exception):
-    """A request failed; it has been counted."""
+    """A request failed, and has been counted."""
 
 
 class Load:
-    """Clients that work until they are told to stop, and all that they saw."""
+    """Clients that run until they are stopped, and everything they recorded."""
 
     def __init__(self, ports: Sequence[int], replica_url: str) -> None:
         self.ports = ports
         self.replica_url = replica_url
         self.requests: list[Request] = []
-        # What a client changed, by where it looked: how often, and how often it was not there.
+        # By place: how often clients looked for a change, and how often it was missing.
         self.looks: Counter[str] = Counter()
         self.stale: Counter[str] = Counter()
         self.crashes: list[str] = []
@@ -63,13 +63,13 @@ class Load:
         self._threads[-1].start()
 
     def stop(self) -> None:
-        """Let every client finish what it does."""
+        """Stop all clients after their current request."""
         self.is_over.set()
         for thread in self._threads:
             thread.join()
 
     def look(self, where: str, is_there: bool) -> None:
-        """Count whether a client saw what it had changed."""
+        """Count whether a client saw its own change."""
         self.looks[where] += 1
         self.stale[where] += not is_there
 
@@ -85,7 +85,7 @@ class Client:
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def call(self, kind: str, method: str, path: str, body: Any = None, web: int = 1) -> Any:
-        """Send a request to one of the web servers, and give its `data`. Raises FailedError."""
+        """Send a request to one of the web servers, and return `data`. Raises FailedError."""
         connection, status, text = self.connections[web], 0, b""
         data = None if body is None else json.dumps(body)
         started_at = time.perf_counter()
@@ -102,7 +102,7 @@ class Client:
 
 
 class Writer(Client):
-    """Changes a data source on one web server, and looks for the change on the other one."""
+    """Changes a data source on one web server, and looks for the change on the other."""
 
     def __init__(self, load: Load, token: str, pk: int) -> None:
         super().__init__(load, token)
@@ -111,11 +111,11 @@ class Writer(Client):
         self._replica: psycopg.Connection | None = None
 
     def work(self) -> None:
-        """Change it, and look through the API; the next time on the replica itself."""
+        """Change the data source, and look for the change over the API or on the replica itself."""
         marker = next(self._markers)
         changed = self.call("PATCH", "PATCH", f"/{self.pk}", {"description": marker}, web=0)
         if changed["version"] % 2:
-            self.look_past_the_api(changed["version"])
+            self.look_on_replica(changed["version"])
             return
         looks = [self.look_into_list, self.look_into_history]
         random.shuffle(looks)
@@ -123,33 +123,33 @@ class Writer(Client):
             look(changed)
 
     def look_into_list(self, changed: Any) -> None:
-        """Look for the change where the latest come first."""
+        """Look for the change in the list, latest first."""
         latest = self.call("list", "GET", LIST_OF_LATEST)
-        found = {one["id"]: one["description"] for one in latest}
+        found = {listed["id"]: listed["description"] for listed in latest}
         self.load.look("list", found.get(self.pk) == changed["description"])
 
     def look_into_history(self, changed: Any) -> None:
-        """Look for the change as the last one of all."""
+        """Look for the change as the latest entry of the history."""
         changes = self.call("history", "GET", f"/{self.pk}/history?page_size=5")
         self.load.look("history", changes[0]["version"] == changed["version"])
 
-    def look_past_the_api(self, version: int) -> None:
-        """Ask the replica as one would who does not ask first whether it is new enough."""
+    def look_on_replica(self, version: int) -> None:
+        """Query the replica without checking whether it is new enough."""
         query = "SELECT version FROM datasources_datasource WHERE id = %s"
         try:
             if self._replica is None:
                 url = self.load.replica_url
                 self._replica = psycopg.connect(url, autocommit=True, connect_timeout=2)
-                return  # to connect took so long that it says nothing
+                return  # connecting took too long for a meaningful result
             row = self._replica.execute(query, [self.pk]).fetchone()
         except psycopg.OperationalError:
-            self._replica = None  # it is down
+            self._replica = None  # the replica is down
         else:
             self.load.look("replica itself", row is not None and row[0] == version)
 
 
 class Refresher(Client):
-    """Changes a file, has it read by a worker, and looks for what was found."""
+    """Changes a file, refreshes its schema, and looks for the change."""
 
     def __init__(self, load: Load, token: str, pk: int, file: Path) -> None:
         super().__init__(load, token)
@@ -158,7 +158,7 @@ class Refresher(Client):
         self._numbers = itertools.count()
 
     def work(self) -> None:
-        """Add another column; with each other round only a row, which moves the estimate alone."""
+        """Rename a column, or in every other round add a row, which changes only the estimate."""
         path, number = f"/{self.pk}/schema", next(self._numbers)
         column = f"column_{number // 2}"
         self.file.write_text(f"id,{column}\n" + "1,2\n" * (1 + number % 2))
@@ -168,13 +168,13 @@ class Refresher(Client):
             if self.load.is_over.is_set():
                 return
         [table] = self.call("schema", "GET", path)["tables"]
-        is_there = column in [one["name"] for one in table["columns"]]
+        is_there = column in [found["name"] for found in table["columns"]]
         self.load.look("schema", is_there and table["row_estimate"] in (None, 1 + number % 2))
         time.sleep(REFRESH_PAUSE_SECONDS)
 
 
 class Reader(Client):
-    """Reads what others change."""
+    """Reads lists, histories and schemas that others change."""
 
     def __init__(self, load: Load, token: str, ids: Sequence[int], read_pk: int) -> None:
         super().__init__(load, token)
@@ -182,7 +182,7 @@ class Reader(Client):
         self.read_pk = read_pk
 
     def work(self) -> None:
-        """Read one of each, from either web server."""
+        """Read a list, a history and a schema from a random web server."""
         web = random.randrange(len(self.connections))
         self.call("list", "GET", "?page_size=50", web=web)
         self.call("history", "GET", f"/{random.choice(self.ids)}/history", web=web)

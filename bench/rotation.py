@@ -1,24 +1,20 @@
-"""`python -m bench.rotation`: change the key of many secrets under load, killing it five times.
+"""`python -m bench.rotation`: rotate the key of many secrets under load, with five kills.
 
-Seals secrets by an old key, serves, and lets clients update and read, while
-`manage.py rotate_encryption_key` runs, is killed, and runs again. In the end every secret must open
-by the new key alone, with the value it had. Exits with 1 if anything failed.
+Seals secrets with an old key, and lets clients update and read data sources while
+`manage.py rotate_encryption_key` runs, is killed, and runs again. At the end the new key alone must
+open every secret, with its original value. Exits with 1 if a request failed or a secret is wrong.
 """
 
 import argparse
+import functools
 import itertools
-import json
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable
-from http.client import HTTPConnection
-from typing import Any
 
+from bench.clients import Client, Load
 from rivergen.encryption_keys import generate_key, parse_keys
 from rivergen.local.run import BASE_DIR, serve
 from rivergen.testing.services import prepare
@@ -27,64 +23,16 @@ FIELDS = ("password", "ssh_password")
 KILLS = 5
 BATCH_SIZE = 500
 SOURCES_PER_INSERT = 1_000
-# Those that the writers move about; all others keep their secrets, whatever happens.
+# The writers change the destinations of these; all others keep their secrets unchanged.
 BUSY_SOURCES = 50
-HTTP_TIMEOUT_SECONDS = 30
-
-
-class Load:
-    """Clients that work until they are told to stop, and what came of it."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.failures: list[str] = []
-        self.is_over = threading.Event()
-        self.lock = threading.Lock()
-        self.threads: list[threading.Thread] = []
-
-    def start(self, name: str, work: Callable[[], None]) -> None:
-        """Repeat `work` in a thread of its own; what it raises is a failure."""
-
-        def repeat() -> None:
-            while not self.is_over.is_set():
-                try:
-                    work()
-                except Exception as error:
-                    self.failures.append(f"{name}: {error!r}")
-                with self.lock:
-                    self.counts[name] += 1
-
-        self.threads.append(threading.Thread(target=repeat))
-        self.threads[-1].start()
-
-    def stop(self) -> None:
-        """Let every client finish what it does."""
-        self.is_over.set()
-        for thread in self.threads:
-            thread.join()
-
-
-class Client:
-    """One keep-alive connection, with the token of a user."""
-
-    def __init__(self, port: int, token: str) -> None:
-        self.connection = HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT_SECONDS)
-        self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-
-    def call(self, method: str, path: str, body: Any = None) -> None:
-        """Send a request. Raises RuntimeError unless it succeeds."""
-        data = None if body is None else json.dumps(body)
-        self.connection.request(method, f"/api/v1/data-sources{path}", data, self.headers)
-        response = self.connection.getresponse()
-        text = response.read().decode()
-        if response.status >= 300:
-            raise RuntimeError(f"{method} {path}: {response.status} {text}")
 
 
 def main() -> int:
-    """Prepare, rotate under load, verify and report."""
+    """Create the secrets, rotate the key under load, verify the secrets, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--secrets", type=int, default=100_000, help="default: 100000")
+    parser.add_argument(
+        "--secrets", type=int, default=100_000, help="number of secrets; default: 100000"
+    )
     number = parser.parse_args().secrets
     old_key, new_key = generate_key(), generate_key()
     port = prepare("rivergen_bench", ENCRYPTION_KEYS=f"{new_key},{old_key}")
@@ -100,7 +48,7 @@ def main() -> int:
 
 
 def make_sources(number: int, key: str) -> tuple[dict[str, str], list[int]]:
-    """Create data sources with secrets sealed by `key`; give tokens by role, and the ids."""
+    """Create data sources with secrets sealed by `key`; return tokens by role, and the ids."""
     from django.conf import settings
     from django.db import connection
     from django.utils import timezone
@@ -119,18 +67,18 @@ def make_sources(number: int, key: str) -> tuple[dict[str, str], list[int]]:
         tokens[role] = str(AccessToken.for_user(user))
     ids: list[int] = []
     for start in range(0, number, SOURCES_PER_INSERT):
-        made = DataSource.objects.bulk_create(
+        data_sources = DataSource.objects.bulk_create(
             DataSource(organization=organization, name=f"{n}", type="postgresql", host="db")
             for n in range(start, min(start + SOURCES_PER_INSERT, number))
         )
-        ids += [data_source.pk for data_source in made]
+        ids += [data_source.pk for data_source in data_sources]
         credentials = [
             Credential(data_source=data_source, field=field, set_at=timezone.now())
-            for data_source in made
+            for data_source in data_sources
             for field in FIELDS
         ]
         for credential in credentials:
-            text = value(credential.data_source_id, credential.field)
+            text = secret_value(credential.data_source_id, credential.field)
             credential.seal(text, credential.data_source.destination)
         Credential.objects.bulk_create(credentials)
     with connection.cursor() as cursor:
@@ -139,58 +87,55 @@ def make_sources(number: int, key: str) -> tuple[dict[str, str], list[int]]:
     return tokens, ids
 
 
-def value(data_source_id: int, field: str) -> str:
-    """Give the secret of a data source."""
+def secret_value(data_source_id: int, field: str) -> str:
+    """Return the expected value of a secret."""
     return f"the {field} of {data_source_id}"
 
 
 def start_clients(load: Load, port: int, tokens: dict[str, str], ids: list[int]) -> None:
-    """Let an editor and an admin update, and others read, over HTTP and in the shell."""
+    """Start clients that update, confirm, enter and read secrets, over HTTP and in the shell."""
     from datasources.models import DataSource
 
     busy, quiet = ids[:BUSY_SOURCES], ids[BUSY_SOURCES:]
+    numbers = itertools.count()
 
-    def opens_secrets() -> None:
+    def open_secrets() -> None:
         data_source = DataSource.objects.get(pk=random.choice(quiet))
         opened = data_source.credentials.open()
-        if opened != {field: value(data_source.pk, field) for field in FIELDS}:
+        if opened != {field: secret_value(data_source.pk, field) for field in FIELDS}:
             raise RuntimeError(f"The secrets of {data_source.pk} are wrong.")
 
-    def moves(client: Client) -> Callable[[], None]:
-        hosts = (f"host-{number}" for number in itertools.count())
-        return lambda: client.call("PATCH", f"/{random.choice(busy)}", {"host": next(hosts)})
+    def change_host(client: Client) -> None:
+        client.call("PATCH", f"/{random.choice(busy)}", {"host": f"host-{next(numbers)}"})
 
-    def confirms(client: Client) -> Callable[[], None]:
-        return lambda: client.call("POST", f"/{random.choice(busy)}/credentials/confirm")
+    def confirm(client: Client) -> None:
+        client.call("POST", f"/{random.choice(busy)}/credentials/confirm")
 
-    def enters(client: Client) -> Callable[[], None]:
-        def enter() -> None:
-            pk = random.choice(busy)
-            secret = {"ssh_password": value(pk, "ssh_password")}
-            client.call("PATCH", f"/{pk}/credentials", secret)
+    def enter_secret(client: Client) -> None:
+        pk = random.choice(busy)
+        secret = {"ssh_password": secret_value(pk, "ssh_password")}
+        client.call("PATCH", f"/{pk}/credentials", secret)
 
-        return enter
+    def update(client: Client) -> None:
+        client.call("PATCH", f"/{random.choice(quiet)}", {"max_retries": 5})
 
-    def updates(client: Client) -> Callable[[], None]:
-        return lambda: client.call("PATCH", f"/{random.choice(quiet)}", {"max_retries": 5})
+    def read(client: Client) -> None:
+        client.call("GET", f"/{random.choice(ids)}/credentials")
 
-    def reads(client: Client) -> Callable[[], None]:
-        return lambda: client.call("GET", f"/{random.choice(ids)}/credentials")
-
-    load.start("secrets opened", opens_secrets)
+    load.start("secrets opened", open_secrets)
     for name, role, work in (
-        ("hosts moved by an editor", "editor", moves),
-        ("hosts moved by an admin", "admin", moves),
-        ("confirmations by an admin", "admin", confirms),
-        ("secrets entered", "editor", enters),
-        ("other updates", "editor", updates),
-        ("credentials read", "editor", reads),
+        ("hosts changed by an editor", "editor", change_host),
+        ("hosts changed by an admin", "admin", change_host),
+        ("confirmations by an admin", "admin", confirm),
+        ("secrets entered", "editor", enter_secret),
+        ("other updates", "editor", update),
+        ("credentials read", "editor", read),
     ):
-        load.start(name, work(Client(port, tokens[role])))
+        load.start(name, functools.partial(work, Client(port, tokens[role])))
 
 
 def rotate(number: int) -> float:
-    """Run the command, kill it five times on its way, and let it finish; give the seconds."""
+    """Run the command, kill it five times before it finishes, and return the total seconds."""
     from datasources.credentials.models import Credential
 
     started_at = time.monotonic()
@@ -204,7 +149,7 @@ def rotate(number: int) -> float:
             pass
         process.send_signal(signal.SIGKILL)
         if process.wait() != -signal.SIGKILL:
-            sys.exit("The command ended before it could be killed; take more secrets.")
+            sys.exit("The command finished before it could be killed. Use more secrets.")
         rest = Credential.objects.of_other_keys().count()
         print(f"Killed; {rest} secrets still use the old key.", flush=True)
     subprocess.run(command, cwd=BASE_DIR, check=True)
@@ -212,7 +157,7 @@ def rotate(number: int) -> float:
 
 
 def count_wrong(ids: list[int], key: str) -> int:
-    """Open every secret by the new key alone; count those that are lost or not as they were."""
+    """Return the number of secrets that the new key alone does not open with their values."""
     from django.conf import settings
 
     from datasources.credentials.cipher import UnreadableError
@@ -225,19 +170,19 @@ def count_wrong(ids: list[int], key: str) -> int:
             text = credential.open(credential.destination)
         except UnreadableError:
             continue
-        right += text == value(credential.data_source_id, credential.field)
+        right += text == secret_value(credential.data_source_id, credential.field)
     return len(ids) * len(FIELDS) - right
 
 
 def report(number: int, seconds: float, load: Load, wrong: int) -> None:
-    """Print what was seen."""
-    print(f"\n{number} secrets in {seconds:.1f} s, {KILLS} kills included. Meanwhile:")
+    """Print the results."""
+    print(f"\n{number} secrets in {seconds:.1f} s, {KILLS} kills included. Requests:")
     for name, count in load.counts.items():
         print(f"{count:>10}  {name}")
-    print(f"{len(load.failures):>10}  of these failed")
+    print(f"{len(load.failures):>10}  failed")
     for failure in load.failures[:10]:
         print(f"            {failure}")
-    print(f"{wrong:>10}  secrets do not open by the new key alone, or have another value")
+    print(f"{wrong:>10}  secrets that the new key does not open with their original value")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`python -m bench.schedule`: 10,000 data sources are due at once, while two workers run.
+"""`python -m bench.schedule`: schema refreshes of 10,000 data sources become due at once.
 
-Prints how long the enqueuing of all takes, from the first job to the last, whether any source got
-none or two, and how many schemas the two workers then read in a minute (each a small file, read by
-a child process of its own). Exits with 1 if a source got no job or two.
+With two workers running, prints how long enqueuing takes from the first job to the last, whether a
+data source got no job or two, and how many schemas the workers then read in a minute (small files,
+each read by a child process of its own). Exits with 1 if a data source got no job or two.
 """
 
 import argparse
@@ -23,7 +23,7 @@ WORKERS = 2
 INTERVAL_SECONDS = 86_400
 READING_SECONDS = 60
 PATIENCE_SECONDS = 120
-# Workers delete the jobs that are done.
+# Records every job in a table of its own: workers delete finished jobs.
 RECORD_JOBS = """
 CREATE TABLE bench_jobs (data_source_id integer, made_at timestamptz DEFAULT clock_timestamp());
 CREATE FUNCTION bench_record() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -41,9 +41,11 @@ FROM bench_jobs
 
 
 def main() -> int:
-    """Prepare, let all become due, and report."""
+    """Create the data sources, make all of them due, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sources", type=int, default=SOURCES, help=f"default: {SOURCES}")
+    parser.add_argument(
+        "--sources", type=int, default=SOURCES, help=f"number of data sources; default: {SOURCES}"
+    )
     number = parser.parse_args().sources
     with ExitStack() as stack:
         storage = Path(stack.enter_context(TemporaryDirectory(prefix="bench-"))).resolve()
@@ -66,7 +68,7 @@ def main() -> int:
 
 
 def make_sources(number: int, storage: Path) -> None:
-    """Create the data sources, none of them due, each with a file; and record every job."""
+    """Create data sources of files, none of them due, and start recording jobs."""
     from django.db import connection
 
     from datasources.models import DataSource
@@ -95,7 +97,7 @@ def make_sources(number: int, storage: Path) -> None:
 
 
 def make_due() -> None:
-    """Make all due in one statement."""
+    """Make all data sources due in one statement."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -103,7 +105,7 @@ def make_due() -> None:
 
 
 def count_jobs() -> tuple[int, int, float]:
-    """Give how many jobs there were, for how many sources, in how many seconds."""
+    """Return the number of jobs, the number of their data sources, and the seconds they took."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -113,7 +115,7 @@ def count_jobs() -> tuple[int, int, float]:
 
 
 def count_finished() -> int:
-    """Give how many schemas have been read."""
+    """Return the number of schemas that have been read."""
     from datasources.models import DataSource
 
     return DataSource.objects.filter(schema_refreshed_at__isnull=False).count()

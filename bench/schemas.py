@@ -1,11 +1,11 @@
 """`python -m bench.schemas`: read, store and serve large schemas of PostgreSQL and MariaDB.
 
-Both are real servers of this machine, with tables of 22 columns, each with a primary key, a foreign
-key and two indexes. For each number of tables it prints medians: what a plain client takes for the
-same facts (the same statements, all rows fetched), what a reading takes (start of the child process
-and login included), what a reading takes that is also stored, the ratios of these, the memory that
-the child took at most, the statements that MariaDB counted, and how long the answers of the API
-take. Exits with 1 if MariaDB counted more statements for more tables.
+Starts both servers on this machine. Their tables have 22 columns, a primary key, a foreign key and
+two indexes. For each number of tables, prints medians of the time of a plain client that runs the
+same statements and fetches all rows, of a refresh (start of the sandbox and login included), and of
+a refresh whose snapshot is stored, with their ratios; the peak memory of the sandbox; the number of
+statements that MariaDB counted; and the response times of the API. Exits with 1 if MariaDB counted
+more statements for more tables.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from bench.rotation import Client
+from bench.clients import Client
 from rivergen.local.run import serve
 from rivergen.testing.services import prepare
 
 TABLES = {"postgresql": (200, 2_000, 20_000), "mariadb": (100, 1_000)}
 ROUNDS = 5
-# With id, parent, code and two more there are 22.
+# 17 columns; CREATE adds five.
 FILLERS = ", ".join(f"c{number} varchar({number + 10})" for number in range(17))
 CREATE = """
 CREATE TABLE t{number} (
@@ -40,22 +40,22 @@ CREATE INDEX t{number}_made_on ON t{number} (made_on, total)
 
 @dataclass
 class Server:
-    """A server whose catalogue is read."""
+    """A database server whose schema is read."""
 
     type: str
     port: int
     database: str
     secrets: dict[str, str]
     login: Callable[[], Any]
-    """Connect, as a plain client does."""
+    """Connects as a plain client."""
 
 
 @dataclass
-class Measures:
-    """What was seen with some number of tables: seconds, bytes, and numbers of statements."""
+class Results:
+    """What was measured with a number of tables: seconds, bytes, and numbers of statements."""
 
     tables: int
-    bare: list[float] = field(default_factory=list)
+    plain: list[float] = field(default_factory=list)
     reading: list[float] = field(default_factory=list)
     storing: list[float] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
@@ -75,61 +75,61 @@ def main() -> int:
         for start in (start_postgresql, start_mariadb):
             with ExitStack() as stack:
                 server = start(stack)
-                measures = [*Bench(server, port).measure(sorted(sizes_of[server.type]))]
-            report(server.type, measures)
-            is_flat &= len(set().union(*(one.statements for one in measures))) <= 1
+                results = [*Bench(server, port).measure(sorted(sizes_of[server.type]))]
+            report(server.type, results)
+            is_flat &= len(set().union(*(result.statements for result in results))) <= 1
     return 0 if is_flat else 1
 
 
 def start_postgresql(stack: ExitStack) -> Server:
-    """Start a PostgreSQL."""
+    """Start a PostgreSQL server."""
     import psycopg
 
-    from datasources.connections.testing import postgresql as its
+    from datasources.connections.testing import postgresql as testing
 
-    server = stack.enter_context(its.PostgreSQLServer())
-    secrets = {"username": its.USERNAME, "password": its.PASSWORD}
+    server = stack.enter_context(testing.PostgreSQLServer())
+    secrets = {"username": testing.USERNAME, "password": testing.PASSWORD}
     return Server(
         type="postgresql",
         port=server.port,
-        database=its.DATABASE,
+        database=testing.DATABASE,
         secrets=secrets,
         login=lambda: psycopg.connect(
             host="127.0.0.1",
             port=server.port,
-            dbname=its.DATABASE,
-            user=its.USERNAME,
-            password=its.PASSWORD,
+            dbname=testing.DATABASE,
+            user=testing.USERNAME,
+            password=testing.PASSWORD,
             autocommit=True,
         ),
     )
 
 
 def start_mariadb(stack: ExitStack) -> Server:
-    """Start a MariaDB."""
+    """Start a MariaDB server."""
     import pymysql
 
-    from datasources.connections.testing import mariadb as its
+    from datasources.connections.testing import mariadb as testing
 
-    server = stack.enter_context(its.MariaDBServer())
-    secrets = {"username": its.USERNAME, "password": its.PASSWORD}
+    server = stack.enter_context(testing.MariaDBServer())
+    secrets = {"username": testing.USERNAME, "password": testing.PASSWORD}
     return Server(
         type="mariadb",
         port=server.port,
-        database=its.DATABASE,
+        database=testing.DATABASE,
         secrets=secrets,
         login=lambda: pymysql.connect(
             host="127.0.0.1",
             port=server.port,
-            database=its.DATABASE,
-            user=its.USERNAME,
-            password=its.PASSWORD.encode(),
+            database=testing.DATABASE,
+            user=testing.USERNAME,
+            password=testing.PASSWORD.encode(),
         ),
     )
 
 
 class Bench:
-    """One server, a data source that leads to it, and a client of the API."""
+    """A server, a data source that connects to it, and a user of the API."""
 
     def __init__(self, server: Server, port: int) -> None:
         from datasources.models import DataSource
@@ -151,49 +151,49 @@ class Bench:
         self.port, self.user = port, user
         self.server = server
 
-    def measure(self, sizes: Iterable[int]) -> Iterable[Measures]:
-        """Measure at each of the sizes, from small to large."""
-        made = 0
+    def measure(self, sizes: Iterable[int]) -> Iterable[Results]:
+        """Measure at each size, in ascending order."""
+        created = 0
         with closing(self.server.login()) as self.connection:
             self.cursor = self.connection.cursor()
             for size in sizes:
-                for number in range(made, size):
+                for number in range(created, size):
                     self.make_table(number)
-                made = size
-                print(f"{self.server.type}: {size:,} tables are there", file=sys.stderr)
+                created = size
+                print(f"{self.server.type}: {size:,} tables created", file=sys.stderr)
                 yield self.measure_once(size)
 
     def make_table(self, number: int) -> None:
-        """Create a table that refers to the one before."""
+        """Create a table with a foreign key to the previous table."""
         text = CREATE.format(number=number, previous=max(number - 1, 0), fillers=FILLERS)
         for statement in text.split(";"):
             self.cursor.execute(statement)
 
-    def measure_once(self, size: int) -> Measures:
-        """Measure, alternating, what is to be compared."""
+    def measure_once(self, size: int) -> Results:
+        """Measure plain client, refresh and storing in alternation, then the API."""
         from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot
 
-        measures = Measures(size)
-        self.read()  # the first one loads and caches
+        results = Results(size)
+        self.read()  # warm up
         for _ in range(ROUNDS):
-            measures.bare.append(seconds(self.ask))
+            results.plain.append(seconds(self.query_plainly))
             SchemaSnapshot.objects.all().delete()
             SchemaContent.objects.all().delete()
-            before = self.count_statements() + 1  # to count is one
-            reading_seconds = seconds(lambda: measures.memory.append(self.read()))
+            before = self.count_statements() + 1  # the counting statement itself
+            reading_seconds = seconds(lambda: results.memory.append(self.read()))
             if self.server.type == "mariadb":
-                measures.statements.add(self.count_statements() - before)
-            measures.reading.append(reading_seconds)
-            measures.storing.append(reading_seconds + seconds(self.store))
+                results.statements.add(self.count_statements() - before)
+            results.reading.append(reading_seconds)
+            results.storing.append(reading_seconds + seconds(self.store))
         self.cursor.execute("ALTER TABLE t0 ADD COLUMN added integer")
         self.read()
         self.store()
         self.cursor.execute("ALTER TABLE t0 DROP COLUMN added")
-        measures.answers = self.measure_answers(size)
-        return measures
+        results.answers = self.measure_answers(size)
+        return results
 
-    def ask(self) -> None:
-        """Do what a plain client does who wants the same facts."""
+    def query_plainly(self) -> None:
+        """Run the statements of the reader with a plain client, and fetch all rows."""
         from datasources.schemas.reading.readers import READERS
 
         reader: Any = READERS[self.server.type](self.connection, self.configuration)
@@ -204,7 +204,7 @@ class Bench:
             self.cursor.fetchall()
 
     def read(self) -> int:
-        """Read as the worker does; give how many bytes the child took at most."""
+        """Read the schema as the worker does; return the peak memory of the sandbox in bytes."""
         from datasources.connections.sandbox.process import run_in_child
         from datasources.schemas.reading.sandbox import Reading
         from rivergen.egress.policy import egress_policy
@@ -220,11 +220,11 @@ class Bench:
         work = run_in_child(read_and_measure, self.configuration, egress_policy(), self.reading)
         self.reading.end(asyncio.run(work))
         if self.reading.code != "OK":
-            sys.exit(f"The reading failed: {self.reading.code}")
+            sys.exit(f"The schema could not be read: {self.reading.code}")
         return self.reading.memory
 
     def store(self) -> None:
-        """Store what was read, as the worker does."""
+        """Store the snapshot that was read, as the worker does."""
         from datasources.connections.failures import Code
         from datasources.schemas.models import SchemaRefresh
 
@@ -232,7 +232,7 @@ class Bench:
         refresh.finish(Code.OK, self.data_source, self.reading.content)
 
     def count_statements(self) -> int:
-        """Give how many statements the server was sent, if it is one that counts them."""
+        """Return the number of statements that MariaDB has received; 0 for PostgreSQL."""
         if self.server.type != "mariadb":
             return 0
         self.cursor.execute("SHOW GLOBAL STATUS LIKE 'Questions'")
@@ -240,28 +240,28 @@ class Bench:
         return int(number)
 
     def measure_answers(self, size: int) -> dict[str, float]:
-        """Give the seconds of each kind of answer: a page has 50 tables, each with all it has."""
+        """Return the response times of the API in seconds; a page has 50 tables in full."""
         from rest_framework_simplejwt.tokens import AccessToken
 
         from datasources.schemas.snapshots.pages import write_cursor
 
         client = Client(self.port, str(AccessToken.for_user(self.user)))
 
-        def answer(query: str) -> float:
+        def response_time(query: str) -> float:
             path = f"/{self.data_source.pk}/schema{query}"
             return median(seconds(lambda: client.call("GET", path)) for _ in range(ROUNDS))
 
         return {
-            "first page": answer("?page_size=50"),
-            "last page": answer(f"?page_size=50&cursor={write_cursor(size - 50)}"),
-            "?table=": answer(f"?table=t{size - 1}"),
-            "?search=": answer(f"?search=t{size - 1}"),
-            "changes": answer("/changes"),
+            "first page": response_time("?page_size=50"),
+            "last page": response_time(f"?page_size=50&cursor={write_cursor(size - 50)}"),
+            "?table=": response_time(f"?table=t{size - 1}"),
+            "?search=": response_time(f"?search=t{size - 1}"),
+            "changes": response_time("/changes"),
         }
 
 
 def read_and_measure(configuration: Any, policy: Any, send: Callable[..., None]) -> None:
-    """Be the child, and tell in the end how much memory it took."""
+    """Run as the sandbox, and add its peak memory to the last message."""
     from datasources.schemas.reading.child import read_and_send
 
     def send_with_memory(**message: Any) -> None:
@@ -273,23 +273,25 @@ def read_and_measure(configuration: Any, policy: Any, send: Callable[..., None])
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Do something, and give how long it took."""
+    """Return how long a function takes."""
     started_at = time.perf_counter()
     work()
     return time.perf_counter() - started_at
 
 
-def report(server_type: str, measures: list[Measures]) -> None:
-    """Print what was seen."""
-    rows = [["tables", "bare ms", "reading", "ratio", "storing", "ratio", "child MB", "statements"]]
-    rows[0] += [f"{name} ms" for name in measures[0].answers]
-    for one in measures:
-        bare, reading, storing = median(one.bare), median(one.reading), median(one.storing)
-        rows.append([f"{one.tables:,}", f"{bare * 1000:,.0f}"])
-        for value in (reading, storing):
-            rows[-1] += [f"{value * 1000:,.0f}", f"{value / bare:.2f}"]
-        rows[-1] += [f"{max(one.memory) / 1e6:,.0f}", "/".join(map(str, one.statements))]
-        rows[-1] += [f"{value * 1000:,.1f}" for value in one.answers.values()]
+def report(server_type: str, results: list[Results]) -> None:
+    """Print a table of medians."""
+    rows = [
+        ["tables", "plain ms", "reading", "ratio", "storing", "ratio", "sandbox MB", "statements"]
+    ]
+    rows[0] += [f"{name} ms" for name in results[0].answers]
+    for result in results:
+        plain = median(result.plain)
+        rows.append([f"{result.tables:,}", f"{plain * 1000:,.0f}"])
+        for value in (median(result.reading), median(result.storing)):
+            rows[-1] += [f"{value * 1000:,.0f}", f"{value / plain:.2f}"]
+        rows[-1] += [f"{max(result.memory) / 1e6:,.0f}", "/".join(map(str, result.statements))]
+        rows[-1] += [f"{value * 1000:,.1f}" for value in result.answers.values()]
     print(f"\n{server_type}")
     for row in rows:
         print("  ".join(f"{cell:>{len(title)}}" for cell, title in zip(row, rows[0], strict=True)))

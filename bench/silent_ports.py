@@ -1,11 +1,11 @@
-"""`python -m bench.silent_ports`: 50 tests of servers that say nothing, while clients update.
+"""`python -m bench.silent_ports`: 50 connection tests of unresponsive servers, during updates.
 
-Serves, with one worker, and lets clients send PATCH at a steady rate: first alone, then while 50
-data sources are tested at once, most of them on a port that accepts and never speaks, the rest on
-one that does not even accept. Checks that a test ends two seconds after its `connection_timeout` at
-the latest, counted from the request, and that nothing is left of the tests in the worker; prints
-what updates notice. Exits with 1 if a test ends late, an update fails or something is left. It
-wants the processors for itself.
+Runs the web and one worker. Clients send PATCH requests at a steady rate, first alone, then while
+50 data sources are tested at once: most on a port that accepts and never sends, the others on a
+port that drops connections. Checks that each test ends at most two seconds after its
+`connection_timeout`, counted from the request, and that the worker keeps no process, socket,
+descriptor or thread. Prints the latency of the updates. Exits with 1 if a test ends late, an update
+fails or the worker keeps something. Run it on an idle machine.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from statistics import quantiles
 
 import psutil
 
-from bench.rotation import Client, Load
+from bench.clients import Client, Load
 from rivergen.local.run import serve, work
 from rivergen.testing.services import prepare
 
@@ -31,7 +31,7 @@ TESTS = 50
 TYPES = ("postgresql", "mysql", "mssql", "oracle", "mongodb", "clickhouse")
 CONNECTION_TIMEOUT_SECONDS = 5
 LATE_AFTER_SECONDS = CONNECTION_TIMEOUT_SECONDS + 2
-# Every fifth source is where nobody answers.
+# One in five data sources is on the port that drops connections.
 DROPPING_EVERY = 5
 CLIENTS = 4
 PAUSE_SECONDS = 0.1
@@ -42,9 +42,11 @@ CONNECT_SECONDS = 0.2
 
 
 def main() -> int:
-    """Prepare, measure alone and with tests, verify and report."""
+    """Measure updates alone and during the tests, check the worker, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tests", type=int, default=TESTS, help=f"default: {TESTS}")
+    parser.add_argument(
+        "--tests", type=int, default=TESTS, help=f"number of tests; default: {TESTS}"
+    )
     number = parser.parse_args().tests
     environment = {"EGRESS_ALLOW": "127.0.0.0/8", "RATE_LIMIT_TEST": "1000000/min"}
     port = prepare("rivergen_bench_ports", **environment)
@@ -54,21 +56,21 @@ def main() -> int:
         token, tested, updated = make_sources(number, silent, dropping)
         stack.enter_context(serve(port, log=subprocess.DEVNULL))
         worker = psutil.Process(stack.enter_context(work(log=subprocess.DEVNULL)).pid)
-        run_tests(port, token, tested)  # what a worker loads and starts once, it has from now on
-        before = Remains(worker)
+        run_tests(port, token, tested)  # warm up: the worker loads modules and starts helpers
+        before = Resources(worker)
         alone = Updates(port, token, updated)
         time.sleep(PERIOD_SECONDS)
         alone.stop()
-        meanwhile = Updates(port, token, updated)
+        during_tests = Updates(port, token, updated)
         seconds, codes = run_tests(port, token, tested)
-        meanwhile.stop()
-        after = Remains(worker)
-    return report(alone, meanwhile, seconds, before, after, codes)
+        during_tests.stop()
+        after = Resources(worker)
+    return report(alone, during_tests, seconds, before, after, codes)
 
 
 @contextmanager
 def listener() -> Iterator[int]:
-    """Accept whoever comes, and say nothing; give the port."""
+    """Accept connections without sending anything, and yield the port."""
     with socket.create_server(("127.0.0.1", 0), backlog=4 * TESTS) as server:
         clients: list[socket.socket] = []
 
@@ -90,7 +92,7 @@ def listener() -> Iterator[int]:
 
 @contextmanager
 def full_listener() -> Iterator[int]:
-    """Have a port on which the kernel drops whoever comes: its queue is full."""
+    """Yield a port whose accept queue is full, so that the kernel drops new connections."""
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         address = server.getsockname()
@@ -101,7 +103,7 @@ def full_listener() -> Iterator[int]:
 
 
 def make_sources(number: int, silent: int, dropping: int) -> tuple[str, list[int], list[int]]:
-    """Create the sources to test and those to update; give a token, and the ids of both."""
+    """Create data sources to test and to update; return a token, and the ids of both."""
     from rest_framework_simplejwt.tokens import AccessToken
 
     from datasources.models import DataSource
@@ -130,20 +132,20 @@ def make_sources(number: int, silent: int, dropping: int) -> tuple[str, list[int
         DataSource(organization=organization, name=f"updated {n}", type="postgresql", host="db")
         for n in range(CLIENTS)
     )
-    ids = [[data_source.pk for data_source in made] for made in (tested, updated)]
+    ids = [[data_source.pk for data_source in group] for group in (tested, updated)]
     return str(AccessToken.for_user(user)), ids[0], ids[1]
 
 
 class Updates:
-    """Clients that send PATCH at a steady rate, each to a data source of its own."""
+    """Clients that send PATCH requests at a steady rate, each to its own data source."""
 
     def __init__(self, port: int, token: str, ids: list[int]) -> None:
         self.milliseconds: list[float] = []
         self.load = Load()
         for pk in ids:
-            self.load.start("PATCH", self._updates(Client(port, token), pk))
+            self.load.start("PATCH", self._update_steadily(Client(port, token), pk))
 
-    def _updates(self, client: Client, pk: int) -> Callable[[], None]:
+    def _update_steadily(self, client: Client, pk: int) -> Callable[[], None]:
         sizes = itertools.cycle(range(1, 11))
 
         def update() -> None:
@@ -156,7 +158,7 @@ class Updates:
         return update
 
     def stop(self) -> None:
-        """Let every client finish what it does."""
+        """Stop all clients after their current request."""
         self.load.stop()
 
     def __str__(self) -> str:
@@ -168,75 +170,77 @@ class Updates:
 
 
 def run_tests(port: int, token: str, ids: list[int]) -> tuple[list[float], Counter[str]]:
-    """Ask for all tests at once.
+    """Request all tests at once, and wait for their results.
 
-    Gives how many seconds each took from the request to its end, and how often each code came.
+    Returns the seconds of each test from the request to its end, and the number of each code.
     """
     from datasources.connection_tests.models import ConnectionTest
 
     barrier = threading.Barrier(len(ids))
 
-    def ask(pk: int) -> float:
+    def request_test(pk: int) -> float:
         client = Client(port, token)
         client.connection.connect()
         barrier.wait()
-        asked_at = time.time()
+        requested_at = time.time()
         client.call("POST", f"/{pk}/test")
         client.connection.close()
-        return asked_at
+        return requested_at
 
     with ThreadPoolExecutor(len(ids)) as pool:
-        asked_at = dict(zip(ids, pool.map(ask, ids), strict=True))
+        requested_at = dict(zip(ids, pool.map(request_test, ids), strict=True))
     deadline = time.monotonic() + PATIENCE_SECONDS
     while ConnectionTest.objects.running().exists():
         if time.monotonic() > deadline:
-            sys.exit("Some tests do not end.")
+            sys.exit(f"Some tests did not end within {PATIENCE_SECONDS} s.")
         time.sleep(POLL_SECONDS)
     latest = ConnectionTest.objects.all()[: len(ids)]
     rows = latest.values_list("data_source_id", "finished_at", "outcome__code")
-    seconds = [finished_at.timestamp() - asked_at[pk] for pk, finished_at, _ in rows if finished_at]
+    seconds = [
+        finished_at.timestamp() - requested_at[pk] for pk, finished_at, _ in rows if finished_at
+    ]
     return seconds, Counter(code for _, _, code in rows)
 
 
-class Remains:
-    """What a worker has: processes below it, its sockets, descriptors and threads."""
+class Resources:
+    """The processes, sockets, descriptors and threads of a worker and its descendants."""
 
     def __init__(self, worker: psutil.Process) -> None:
         family = [worker, *worker.children(recursive=True)]
         self.counts = {
             "processes": len(family),
-            "sockets": sum(len(one.net_connections()) for one in family),
-            "descriptors": sum(one.num_fds() for one in family),
-            "threads": sum(one.num_threads() for one in family),
+            "sockets": sum(len(process.net_connections()) for process in family),
+            "descriptors": sum(process.num_fds() for process in family),
+            "threads": sum(process.num_threads() for process in family),
         }
 
 
 def report(
     alone: Updates,
-    meanwhile: Updates,
+    during_tests: Updates,
     seconds: list[float],
-    before: Remains,
-    after: Remains,
+    before: Resources,
+    after: Resources,
     codes: Counter[str],
 ) -> int:
-    """Print what was seen; give the exit status."""
-    late = sum(one > LATE_AFTER_SECONDS for one in seconds)
+    """Print the results, and return the exit status."""
+    late = sum(duration > LATE_AFTER_SECONDS for duration in seconds)
     print(f"PATCH alone       {alone}")
-    print(f"PATCH with tests  {meanwhile}")
+    print(f"PATCH with tests  {during_tests}")
     print(
-        f"{len(seconds)} tests with a connection_timeout of {CONNECTION_TIMEOUT_SECONDS} s: the "
-        f"slowest took {max(seconds):.2f} s from the request to its end, the median "
+        f"{len(seconds)} tests with a connection_timeout of {CONNECTION_TIMEOUT_SECONDS} s: "
+        f"slowest {max(seconds):.2f} s from request to end, median "
         f"{sorted(seconds)[len(seconds) // 2]:.2f} s; {late} took more than {LATE_AFTER_SECONDS} s"
     )
     print("Outcomes:", ", ".join(f"{count} {code}" for code, count in sorted(codes.items())))
-    left = False
+    has_leak = False
     for name, count in before.counts.items():
-        print(f"The worker's {name}: {count} before, {after.counts[name]} after")
-        left |= after.counts[name] > count
-    failed = alone.load.failures + meanwhile.load.failures
+        print(f"{name} of the worker: {count} before, {after.counts[name]} after")
+        has_leak |= after.counts[name] > count
+    failed = alone.load.failures + during_tests.load.failures
     for failure in failed[:10]:
         print(failure)
-    return 1 if late or left or failed else 0
+    return 1 if late or has_leak or failed else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Users and organizations in the Django admin: the same rules as over HTTP."""
+"""Users and organizations in the Django admin, with the same rules as the API."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from rest_framework.exceptions import Throttled
 
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.sign_in.attempts import sign_in
-from organizations.sign_in.throttling import SignInThrottle, count
+from organizations.sign_in.throttling import SignInThrottle, count_request
 from rivergen.http.input import read_id
 
-NO_OWNER = "An organization keeps at least one owner."
-NO_WORKSPACE = "An organization keeps at least one workspace."
+OWNER_REQUIRED = "An organization needs at least one owner."
+WORKSPACE_REQUIRED = "An organization needs at least one workspace."
 
 admin.site.register(User, UserAdmin)
 
 
 class SignInForm(AdminAuthenticationForm):
-    """The way in to the pages, which is as narrow as that over HTTP."""
+    """The login form, with the same limits on wrong passwords as the API."""
 
     def clean(self) -> dict[str, Any]:
         username, password = (self.cleaned_data.get(name) for name in ("username", "password"))
@@ -30,7 +30,7 @@ class SignInForm(AdminAuthenticationForm):
             try:
                 throttle = SignInThrottle()
                 address = throttle.address_of(self.request)
-                count(throttle, address)
+                count_request(throttle, address)
                 self.user_cache = sign_in(username, password, address)
             except Throttled as error:
                 raise ValidationError(str(error.detail)) from None
@@ -44,10 +44,10 @@ admin.site.login_form = SignInForm
 
 
 class RemainingFormSet(forms.BaseInlineFormSet):
-    """The rows below an organization, which is locked, so that what is valid stays valid."""
+    """The rows below an organization, whose lock keeps them valid until they are saved."""
 
     def remaining(self) -> list[forms.ModelForm]:
-        """Give the filled-in rows that are not to be deleted."""
+        """Return the forms that have data and are not marked for deletion."""
         return [
             form
             for form in self.forms
@@ -56,45 +56,45 @@ class RemainingFormSet(forms.BaseInlineFormSet):
 
 
 class MembershipFormSet(RemainingFormSet):
-    """The members of an organization."""
+    """The members of an organization, at least one of them an owner."""
 
     def clean(self) -> None:
         super().clean()
         roles = [form.cleaned_data.get("role") for form in self.remaining() if form.is_valid()]
         if Role.OWNER not in roles:
-            raise ValidationError(NO_OWNER)
+            raise ValidationError(OWNER_REQUIRED)
 
     def store(self, organization: Organization) -> None:
-        """Store what was changed; new owners come before others go."""
+        """Save the changes: additions and new owners before removals."""
         self.save(commit=False)
         for membership in self.new_objects:
             organization.add_member(membership.user, membership.role)
         changed = [membership for membership, _ in self.changed_objects]
-        for membership in sorted(changed, key=lambda one: one.role != Role.OWNER):
+        for membership in sorted(changed, key=lambda changed: changed.role != Role.OWNER):
             membership.change_role(membership.role)
         for membership in self.deleted_objects:
             membership.remove()
 
 
 class WorkspaceFormSet(RemainingFormSet):
-    """The workspaces of an organization."""
+    """The workspaces of an organization, at least one."""
 
     def clean(self) -> None:
         super().clean()
         if not self.remaining():
-            raise ValidationError(NO_WORKSPACE)
+            raise ValidationError(WORKSPACE_REQUIRED)
 
     def store(self, organization: Organization) -> None:
-        """Store what was changed; new ones come before others go."""
+        """Save the changes: additions before removals."""
         self.save(commit=False)
-        for workspace in (*self.new_objects, *(one for one, _ in self.changed_objects)):
+        for workspace in (*self.new_objects, *(changed for changed, _ in self.changed_objects)):
             workspace.save_unique()
         for workspace in self.deleted_objects:
             workspace.remove()
 
 
 class MembershipForm(forms.ModelForm):
-    """A member; who it is stays as it is."""
+    """A member, whose user cannot be changed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -133,7 +133,7 @@ class OrganizationAdmin(admin.ModelAdmin):
     readonly_fields = ("created_at",)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> tuple[type[Any], ...]:
-        # A new one gets its first workspace by itself.
+        # A new organization gets its default workspace when it is saved.
         return (MembershipInline,) if obj is None else (MembershipInline, WorkspaceInline)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
@@ -147,12 +147,12 @@ class OrganizationAdmin(admin.ModelAdmin):
         formset.store(form.instance)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        # The stock page would list all that belongs to them, each revision included.
+        # The default page would list every related row, revisions included.
         counts = {
             "organizations": len(objs),
             "members": Membership.objects.filter(organization__in=objs).count(),
             "workspaces": Workspace.objects.filter(organization__in=objs).count(),
-            "data sources, with all that is known of them": sum(
+            "data sources, with their history": sum(
                 organization.data_sources.count() for organization in objs
             ),
         }
@@ -168,7 +168,7 @@ class OrganizationAdmin(admin.ModelAdmin):
 
 @admin.register(Workspace)
 class WorkspaceAdmin(admin.ModelAdmin):
-    """What forms find workspaces by; they are edited below their organizations."""
+    """Search for autocomplete fields only; workspaces are edited below their organizations."""
 
     search_fields = ("name", "organization__name", "organization__slug")
 

@@ -1,20 +1,16 @@
 """Who is calling: bearer tokens (simplejwt), made stricter and free of queries."""
 
 import functools
-from datetime import UTC, datetime
-from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.utils import timezone
-from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.settings import api_settings
-from rest_framework_simplejwt.tokens import RefreshToken, Token
-from rest_framework_simplejwt.utils import get_md5_hash_password
+from rest_framework_simplejwt.tokens import Token
 
-from organizations.models import UsedRefreshToken, User
+from organizations.models import User
 from rivergen.http.input import read_id
 from rivergen.observability.logs import note
 from rivergen.postgresql.acting_user import act_as_member
@@ -81,41 +77,3 @@ def read_user_id(token: Token) -> int:
     if not user_id:
         raise InvalidToken("The token names no user.")
     return user_id
-
-
-def issue_tokens(user: User) -> dict[str, Any]:
-    """Make the tokens of a fresh sign-in: the `data` of `POST /auth/token`; seconds."""
-    refresh_token = RefreshToken.for_user(user)
-    access_token = refresh_token.access_token
-    for token in (access_token, refresh_token):
-        # A machine whose clock is behind would refuse a token that is yet to be issued.
-        del token["iat"]
-    return {
-        "access_token": str(access_token),
-        "refresh_token": str(refresh_token),
-        "token_type": "Bearer",
-        "expires_in": int(access_token.lifetime.total_seconds()),
-    }
-
-
-def exchange_refresh_token(encoded: str) -> dict[str, Any]:
-    """Use a refresh token up for new tokens.
-
-    Raises AuthenticationFailed (401) if it is forged, expired or used, or if its user has been
-    deactivated or deleted, or has another password now.
-    """
-    try:
-        refresh_token = RefreshToken(encoded)  # type: ignore[arg-type]
-    except (TokenError, OverflowError, OSError, TypeError, ValueError):
-        raise AuthenticationFailed("The refresh token is invalid or expired.") from None
-    user = User.objects.filter(pk=read_user_id(refresh_token), is_active=True).first()
-    if user is None:
-        raise AuthenticationFailed("The user no longer exists or is deactivated.")
-    if refresh_token.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):
-        raise AuthenticationFailed("The password has been changed; sign in again.")
-    expires_at = datetime.fromtimestamp(refresh_token["exp"], tz=UTC)
-    try:
-        UsedRefreshToken.use_up(str(refresh_token["jti"]), expires_at)
-    except ValidationError as error:
-        raise AuthenticationFailed(error.message) from None
-    return issue_tokens(user)

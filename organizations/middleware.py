@@ -1,4 +1,4 @@
-"""What a request leaves behind for the next one of the same user."""
+"""Read-your-writes: a replica must be as new as the user's last change."""
 
 from collections.abc import Callable
 
@@ -13,9 +13,10 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class WritePositionMiddleware:
-    """Remember how new a replica has to be for a user who has changed something to see it.
+    """Store the primary's log position after each change that a user makes over the API.
 
-    Without a replica it does nothing.
+    A replica answers this user only once it has replayed the log up to there. Does nothing if no
+    replica is configured.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -23,7 +24,7 @@ class WritePositionMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        user = getattr(request, "user", None)  # a view of the API sets it, from the token
+        user = getattr(request, "user", None)  # set by API views, from the token
         has_changed = request.method not in SAFE_METHODS and response.status_code < 400
         is_api = request.path_info.startswith("/api/")
         if not (replica.is_configured() and has_changed and is_api and isinstance(user, User)):
@@ -31,6 +32,6 @@ class WritePositionMiddleware:
         try:
             User.remember_write(user.pk)
         except (InterfaceError, OperationalError):
-            # As if the commit had not been acknowledged: what is, the user will see.
+            # The change is committed, but without its position a replica could hide it: answer 503.
             return unavailable(request)
         return response

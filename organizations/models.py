@@ -5,7 +5,6 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
@@ -277,81 +276,3 @@ class Membership(models.Model):
         owners = Membership.objects.filter(organization=self.organization_id, role=Role.OWNER)
         if {owner.pk for owner in owners} == {self.pk}:
             raise LastOwner
-
-
-class RequestCount(models.Model):
-    """How many requests of a kind came from one caller in a window of time."""
-
-    kind = models.CharField(max_length=16)
-    caller = models.CharField(max_length=64)
-    window = models.BigIntegerField(help_text="Unix time at which it began.")
-    requests = models.IntegerField(default=1)
-
-    class Meta:
-        constraints = [
-            # Also the index by which the windows that are over are found.
-            models.UniqueConstraint(
-                fields=["kind", "window", "caller"], name="request_count_unique"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.kind} by {self.caller}: {self.requests}"
-
-    @classmethod
-    def add(cls, kind: str, caller: str, window: int) -> int:
-        """Count one more request, together with all other processes; return the number so far."""
-        cls.objects.filter(kind=kind, window__lt=window).delete()
-        statement = f"""
-            INSERT INTO {cls._meta.db_table} AS counted (kind, caller, "window", requests)
-            VALUES (%s, %s, %s, 1)
-            ON CONFLICT (kind, "window", caller) DO UPDATE SET requests = counted.requests + 1
-            RETURNING requests
-        """
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [kind, caller, window])
-            return int(cursor.fetchone()[0])
-
-
-class SignInCount(models.Model):
-    """How often in a row it was tried to sign in: by a username, from an address, or both.
-
-    What does not matter is empty. See `organizations.sign_in.attempts`, which keeps the counts.
-    """
-
-    username = models.CharField(max_length=64, help_text="A keyed digest of it.")
-    address = models.CharField(max_length=64)
-    attempts = models.IntegerField(help_text="That have failed, or are under way.")
-    counted_at = models.DateTimeField(db_index=True, help_text="When the last one was counted.")
-    failed_at = models.DateTimeField(null=True, help_text="When the last one failed.")
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["username", "address"], name="sign_in_count_unique")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.username[:8]} from {self.address}: {self.attempts}"
-
-
-class UsedRefreshToken(models.Model):
-    """A refresh token that has been exchanged; it is good for one exchange only.
-
-    Only its id is kept: the database holds nothing that could be used as a token.
-    """
-
-    jti = models.CharField("token id", max_length=64, primary_key=True)
-    expires_at = models.DateTimeField(db_index=True)
-
-    def __str__(self) -> str:
-        return self.jti
-
-    @classmethod
-    def use_up(cls, jti: str, expires_at: Any) -> None:
-        """Mark a token as used. Raises ValidationError if it was, also when two calls race."""
-        cls.objects.filter(expires_at__lt=timezone.now()).delete()
-        try:
-            with transaction.atomic():
-                cls.objects.create(jti=jti, expires_at=expires_at)
-        except IntegrityError:
-            raise ValidationError("The refresh token has been used.") from None

@@ -1,4 +1,4 @@
-"""The world the tests live in: two organizations, their people, and how they call the API."""
+"""The shared world of the tests: two organizations, their users, and calls of the API."""
 
 from typing import Any, ClassVar
 
@@ -14,12 +14,12 @@ PASSWORD = "correct horse battery staple"
 
 
 def bearer(user: User) -> str:
-    """Give the `Authorization` header of a user."""
+    """Return the `Authorization` header of a user."""
     return f"Bearer {AccessToken.for_user(user)}"
 
 
 class APITestMixin:
-    """Real requests with real tokens, and the people who send them."""
+    """Requests with real tokens, and the users who send them."""
 
     owner: ClassVar[User]
     admin: ClassVar[User]
@@ -33,7 +33,7 @@ class APITestMixin:
 
     @classmethod
     def make_world(cls) -> None:
-        """Build the two organizations."""
+        """Create the two organizations and their users."""
         cls.acme = Organization.objects.create(name="Acme", slug="acme")
         cls.globex = Organization.objects.create(name="Globex", slug="globex")
         cls.workspace = cls.acme.workspaces.get()
@@ -48,7 +48,7 @@ class APITestMixin:
         cls.viewer = cls.make_user("victor", cls.acme, Role.VIEWER)
         # Stella owns Globex and must never learn what Acme has.
         cls.stranger = cls.make_user("stella", cls.globex, Role.OWNER)
-        # Leo has an account and belongs nowhere.
+        # Leo has an account, and is a member of no organization.
         cls.loner = cls.make_user("leo")
 
     @staticmethod
@@ -64,7 +64,7 @@ class APITestMixin:
     def call(
         self, method: str, path: str, data: Any = None, user: User | None = None, **extra: Any
     ) -> Any:
-        """Send a request below /api/v1 as `user`; `data` goes as JSON, bytes as they are.
+        """Send a request below /api/v1 as `user`; `data` is sent as JSON, bytes unchanged.
 
         `extra` are keyword arguments of Django's test client, such as `headers`.
         """
@@ -74,13 +74,13 @@ class APITestMixin:
         if isinstance(data, bytes):
             content = {"data": data, "content_type": extra.pop("content_type", "application/json")}
         elif data is not None and "content_type" in extra:
-            raise TypeError("Only bytes go with a content type.")
+            raise TypeError("A content type needs data in bytes.")
         elif data is not None:
             content = {"data": data, "format": "json"}
         return getattr(client, method)(f"/api/v1{path}", headers=headers, **content, **extra)
 
     def assert_error(self, response: Any, status: int, code: str, *fields: str) -> dict[str, Any]:
-        """Check that this is a failure of the envelope, with exactly these fields at fault."""
+        """Assert that a response is an error envelope with this code and exactly these fields."""
         body = response.json()
         assert response.status_code == status, body
         assert body["success"] is False and list(body) == ["success", "error"], body
@@ -93,14 +93,15 @@ class APITestMixin:
         return error
 
     def statements(self) -> CaptureQueriesContext:
-        """Capture SQL; `len(sql(captured))` is the number of statements."""
+        """Capture SQL statements; `len(sql(captured))` is their number."""
         return CaptureQueriesContext(connection)
 
 
 def blocked_connections() -> int:
-    """Count the connections to this database that wait for a lock."""
+    """Return the number of connections to this database that wait for a lock."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the first one
+        # Within a transaction the first snapshot of the statistics would be repeated.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity "
             "WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -109,9 +110,9 @@ def blocked_connections() -> int:
 
 
 def sql(captured: CaptureQueriesContext) -> list[str]:
-    """Give the captured statements without those that begin and end transactions.
+    """Return the captured statements, except those that begin and end transactions.
 
-    In a test case, a transaction shows as a savepoint.
+    Within a TestCase, transactions are savepoints.
     """
     control = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE SAVEPOINT")
     return [

@@ -1,9 +1,10 @@
-"""The routes of tenancy, below /api/v1/."""
+"""Routes of sign-in, the caller and organizations, below /api/v1/."""
 
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from organizations import views
+from organizations.sign_in.views import TokenRefreshView, TokenView
 
 router = SimpleRouter(trailing_slash=False)
 router.register("organizations", views.OrganizationViewSet, basename="organization")
@@ -17,8 +18,8 @@ router.register(
 )
 
 urlpatterns = [
-    path("auth/token", views.TokenView.as_view()),
-    path("auth/token/refresh", views.TokenRefreshView.as_view()),
+    path("auth/token", TokenView.as_view()),
+    path("auth/token/refresh", TokenRefreshView.as_view()),
     path("me", views.MeView.as_view()),
     *router.urls,
 ]

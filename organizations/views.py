@@ -1,16 +1,15 @@
-"""Tenancy over HTTP: tokens, the caller, organizations, members and workspaces."""
+"""Tenancy over HTTP: the caller, organizations, members and workspaces."""
 
 from http import HTTPStatus
 from typing import Any
 
 from django.db.models import QuerySet
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from organizations.authentication import caller, exchange_refresh_token, issue_tokens
+from organizations.authentication import caller
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -20,65 +19,14 @@ from organizations.serializers import (
     MeSerializer,
     OrganizationSerializer,
     OrganizationUpdateSerializer,
-    TokenRefreshRequestSerializer,
-    TokenRequestSerializer,
-    TokenSerializer,
     WorkspaceSerializer,
     WorkspaceWriteSerializer,
 )
-from organizations.sign_in.attempts import sign_in
-from organizations.sign_in.throttling import SignInThrottle
 from organizations.viewsets import ScopedViewSet
-from organizations.writing import retried, write
+from organizations.writing import write
 from rivergen.http.input import read_body, read_no_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
-
-
-class SignInView(APIView):
-    """The base of the views that hand out tokens; they ask for none."""
-
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
-    throttle_classes = (SignInThrottle,)
-    http_method_names = ["post"]
-
-    def get_authenticate_header(self, request: Request) -> str:
-        return "Bearer"
-
-
-class TokenView(SignInView):
-    """Sign in."""
-
-    @describe("Sign in", request=TokenRequestSerializer, response=TokenSerializer, errors=(401,))
-    @retried
-    def post(self, request: Request) -> Response:
-        """Exchange a username and password for an access and a refresh token."""
-        serializer = TokenRequestSerializer(data=read_body(request))
-        serializer.is_valid(raise_exception=True)
-        address = SignInThrottle().address_of(request)
-        user = sign_in(**serializer.validated_data, address=address)
-        if user is None:
-            raise AuthenticationFailed("The username or the password is wrong.")
-        return SuccessResponse(issue_tokens(user), "Signed in successfully")
-
-
-class TokenRefreshView(SignInView):
-    """Stay signed in."""
-
-    @describe(
-        "Refresh the tokens",
-        request=TokenRefreshRequestSerializer,
-        response=TokenSerializer,
-        errors=(401,),
-    )
-    @retried
-    def post(self, request: Request) -> Response:
-        """Exchange a refresh token, which is used up by it, for new tokens."""
-        serializer = TokenRefreshRequestSerializer(data=read_body(request))
-        serializer.is_valid(raise_exception=True)
-        tokens = exchange_refresh_token(serializer.validated_data["refresh_token"])
-        return SuccessResponse(tokens, "Token refreshed successfully")
 
 
 class MeView(APIView):

@@ -1,6 +1,6 @@
-"""What others would write for the same job, on the same tables, as yardsticks.
+"""Simpler implementations of the same endpoints, on the same tables, to compare with.
 
-Each answers `PATCH`, `GET` and a list of 50 under `/api/v1/data-sources`, for bearers of the same
-tokens, within their organizations; an update locks its row, moves `version` and adds a revision.
-None has more of rivergen than that.
+Each answers `PATCH`, `GET` and a list of 50 below `/api/v1/data-sources`, accepts the same access
+tokens, and restricts rows to the caller's organizations. An update locks the row, increments
+`version` and adds a revision. Nothing else of rivergen is implemented.
 """

@@ -1,4 +1,4 @@
-"""Django REST Framework as its tutorial has it: a ModelViewSet and a ModelSerializer.
+"""Django REST Framework as in its tutorial: a ModelViewSet and a ModelSerializer.
 
 Served as `bench.baselines.drf_plain:application`.
 """
@@ -59,7 +59,7 @@ from bench.baselines.drf_models.models import DataSource, Revision  # noqa: E402
 
 
 class DataSourceSerializer(serializers.ModelSerializer):
-    """All fields, those that others set read-only."""
+    """All fields; those set by the server are read-only."""
 
     class Meta:
         model = DataSource
@@ -73,10 +73,12 @@ class DataSourceViewSet(viewsets.ModelViewSet):
     serializer_class = DataSourceSerializer
 
     def get_queryset(self) -> Any:
-        mine = DataSource.objects.filter(organization__memberships__user=self.request.user)
+        data_sources = DataSource.objects.filter(organization__memberships__user=self.request.user)
         if self.request.method == "PATCH":
-            return mine.select_for_update(of=("self",))
-        return mine.order_by("name", "id")[:50] if self.action == "list" else mine
+            return data_sources.select_for_update(of=("self",))
+        if self.action == "list":
+            return data_sources.order_by("name", "id")[:50]
+        return data_sources
 
     @transaction.atomic
     def partial_update(self, request: Any, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""FastAPI as its tutorial has it: SQLAlchemy's ORM, Pydantic models, sync endpoints.
+"""FastAPI as in its tutorial: SQLAlchemy's ORM, Pydantic models, sync endpoints.
 
 Served as `bench.baselines.fastapi_plain:application`.
 """
@@ -22,7 +22,7 @@ application = FastAPI()
 
 
 class Base(DeclarativeBase):
-    """What the tables have in common."""
+    """The declarative base of the tables."""
 
 
 class User(Base):
@@ -34,7 +34,7 @@ class User(Base):
 
 
 class Membership(Base):
-    """That a user belongs to a tenant."""
+    """A user's membership in an organization."""
 
     __tablename__ = "organizations_membership"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -70,7 +70,7 @@ class DataSource(Base):
     max_retries: Mapped[int]
     schema_auto_refresh: Mapped[bool]
     schema_refresh_interval: Mapped[int]
-    # `metadata` is SQLAlchemy's own name.
+    # SQLAlchemy reserves the name `metadata`.
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
     tags: Mapped[list[str]] = mapped_column(ARRAY(String))
     status: Mapped[str]
@@ -82,7 +82,7 @@ class DataSource(Base):
 
 
 class Revision(Base):
-    """A change."""
+    """A revision of a data source."""
 
     __tablename__ = "datasources_datasourcerevision"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -96,7 +96,7 @@ class Revision(Base):
 
 
 class DataSourceUpdate(BaseModel):
-    """What may be sent."""
+    """The body of an update."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -123,7 +123,7 @@ class DataSourceUpdate(BaseModel):
 
 
 class DataSourceOut(DataSourceUpdate):
-    """What is shown."""
+    """A data source in a response."""
 
     model_config = ConfigDict(from_attributes=True, extra="ignore")
 
@@ -141,12 +141,12 @@ class DataSourceOut(DataSourceUpdate):
 
 
 for field in DataSourceUpdate.model_fields.values():
-    field.default = None  # each may be left out
+    field.default = None  # every field is optional
 DataSourceUpdate.model_rebuild(force=True)
 
 
 def session() -> Iterator[Session]:
-    """Give a session, and commit in the end."""
+    """Yield a session, and commit at the end."""
     with make_session.begin() as current:
         yield current
 
@@ -155,7 +155,7 @@ CurrentSession = Annotated[Session, Depends(session)]
 
 
 def user(current: CurrentSession, authorization: Annotated[str, Header()]) -> User:
-    """Give the caller."""
+    """Return the user of the access token. Raises HTTPException (401)."""
     token = authorization.removeprefix("Bearer ")
     claims = jwt.decode(token, os.environ["SECRET_KEY"], ["HS256"])
     found = current.get(User, int(claims["user_id"]))
@@ -167,7 +167,7 @@ def user(current: CurrentSession, authorization: Annotated[str, Header()]) -> Us
 Caller = Annotated[User, Depends(user)]
 
 
-def mine(caller: User) -> Any:
+def visible_to(caller: User) -> Any:
     """Select the data sources of the caller's organizations."""
     return (
         select(DataSource)
@@ -177,16 +177,16 @@ def mine(caller: User) -> Any:
 
 
 @application.get("/api/v1/data-sources")
-def list_them(current: CurrentSession, caller: Caller) -> list[DataSourceOut]:
-    """List the first 50."""
-    rows = current.scalars(mine(caller).order_by(DataSource.name, DataSource.id).limit(50))
+def list_data_sources(current: CurrentSession, caller: Caller) -> list[DataSourceOut]:
+    """List the first 50 data sources."""
+    rows = current.scalars(visible_to(caller).order_by(DataSource.name, DataSource.id).limit(50))
     return [DataSourceOut.model_validate(row) for row in rows]
 
 
 @application.get("/api/v1/data-sources/{pk}")
 def retrieve(pk: int, current: CurrentSession, caller: Caller) -> DataSourceOut:
-    """Give one."""
-    row = current.scalars(mine(caller).where(DataSource.id == pk)).first()
+    """Return one data source."""
+    row = current.scalars(visible_to(caller).where(DataSource.id == pk)).first()
     if row is None:
         raise HTTPException(404)
     return DataSourceOut.model_validate(row)
@@ -196,8 +196,10 @@ def retrieve(pk: int, current: CurrentSession, caller: Caller) -> DataSourceOut:
 def update(
     pk: int, body: DataSourceUpdate, current: CurrentSession, caller: Caller
 ) -> DataSourceOut:
-    """Change what is given."""
-    locked = mine(caller).where(DataSource.id == pk).with_for_update(of=DataSource, key_share=True)
+    """Change the given fields."""
+    locked = (
+        visible_to(caller).where(DataSource.id == pk).with_for_update(of=DataSource, key_share=True)
+    )
     row = current.scalars(locked).first()
     if row is None:
         raise HTTPException(404)

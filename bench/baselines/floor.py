@@ -1,4 +1,4 @@
-"""The least that Python can spend: WSGI, and three statements written by hand."""
+"""The lower bound in Python: a bare WSGI function and hand-written SQL."""
 
 import json
 import os
@@ -39,7 +39,7 @@ _local = threading.local()
 
 
 def database() -> psycopg.Connection[dict[str, Any]]:
-    """Give the connection of this thread."""
+    """Return the database connection of this thread."""
     if not hasattr(_local, "connection"):
         _local.connection = psycopg.connect(
             os.environ["DATABASE_URL"], row_factory=dict_row, autocommit=True
@@ -49,26 +49,26 @@ def database() -> psycopg.Connection[dict[str, Any]]:
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer one request."""
+    """Answer a WSGI request."""
     token = environ["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
     user_id = int(jwt.decode(token, os.environ["SECRET_KEY"], ["HS256"])["user_id"])
     pk = environ["PATH_INFO"].removeprefix("/api/v1/data-sources").lstrip("/")
     data: Any
     if environ["REQUEST_METHOD"] == "PATCH":
-        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        data = update(int(pk), json.loads(body)["description"], user_id)
+        sent = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        data = update(int(pk), json.loads(sent)["description"], user_id)
     elif pk:
         data = database().execute(SELECT, (int(pk), user_id)).fetchone()
     else:
         data = database().execute(LIST, (user_id,)).fetchall()
-    answer = json.dumps({"success": True, "data": data}, default=str).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))]
+    body = json.dumps({"success": True, "data": data}, default=str).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response("200 OK", headers)
-    return [answer]
+    return [body]
 
 
 def update(pk: int, description: str, user_id: int) -> dict[str, Any] | None:
-    """Store another description."""
+    """Store a description and a revision."""
     with database().transaction() as _, database().cursor() as cursor:
         before = cursor.execute(SELECT + LOCK, (pk, user_id)).fetchone()
         assert before is not None

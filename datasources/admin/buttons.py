@@ -1,4 +1,4 @@
-"""What staff set going with a button, and what they are told of it."""
+"""The buttons on the page of a data source: what each does, and the notice that follows."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from rest_framework.exceptions import APIException
 
-from datasources.admin.history import overtaken
+from datasources.admin.history import describe_conflict
 from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.starting import start_test
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
@@ -23,129 +23,132 @@ from rivergen.errors import DomainError
 from rivergen.http.input import read_id
 from rivergen.observability.logs import request_id
 
-NO_WORKER = "No worker runs, so that nobody does it yet. Start one: manage.py worker."
-STILL_RUNNING = "It is still running. Open this page again for the result."
+NO_WORKER = "Queued, but no worker is running. Start one: manage.py worker."
+STILL_RUNNING = "Still running. Reload this page to see the result."
 
 
-class Told(NamedTuple):
-    """A sentence, and how good or bad it is: one of the levels of `django.contrib.messages`."""
+class Notice(NamedTuple):
+    """A sentence for the next page, with its level in `django.contrib.messages`."""
 
     level: int
-    sentence: str
+    text: str
 
 
-def press(request: HttpRequest, button: Callable[[HttpRequest, int], Told], pk: int) -> None:
-    """Do what the button does for a data source, and tell it on the next page."""
+Action = Callable[[HttpRequest, int], Notice]
+"""What a button does, given the request and the id of the data source."""
+
+
+def run_action(request: HttpRequest, action: Action, pk: int) -> None:
+    """Run the action of a button, and show its notice, or its error, on the next page."""
     try:
-        told = button(request, pk)
+        notice = action(request, pk)
     except (APIException, DomainError) as error:
-        told = Told(messages.ERROR, str(error))
+        notice = Notice(messages.ERROR, str(error))
     except ValidationError as error:
-        told = Told(messages.ERROR, " ".join(error.messages))
+        notice = Notice(messages.ERROR, " ".join(error.messages))
     except PermissionDenied as error:
-        told = Told(messages.ERROR, str(error))
+        notice = Notice(messages.ERROR, str(error))
     except DataSource.DoesNotExist:
-        told = Told(messages.ERROR, "The data source has been deleted meanwhile.")
-    messages.add_message(request, told.level, told.sentence)
+        notice = Notice(messages.ERROR, "This data source has been deleted.")
+    messages.add_message(request, notice.level, notice.text)
 
 
-def test_connection(request: HttpRequest, pk: int) -> Told:
-    """Have a worker test the connection; give the result, if it comes in time."""
+def test_connection(request: HttpRequest, pk: int) -> Notice:
+    """Enqueue a connection test, wait for it, and return a notice of the result."""
     with transaction.atomic():
         data_source = lock(pk)
         test = start_test(
-            data_source, data_source.configuration(), is_stored=True, user=staff(request)
+            data_source, data_source.configuration(), is_stored=True, user=staff_user(request)
         )
-    if not_yet := wait_a_while(test):
-        return not_yet
+    if unfinished := wait_for_job(test):
+        return unfinished
     result = test.result()
     if not result["ok"]:
-        return Told(messages.ERROR, f"It does not connect: {result['message']} ({result['code']})")
+        return Notice(messages.ERROR, f"Connection failed: {result['message']} ({result['code']})")
     version = result["server_version"]
-    return Told(messages.SUCCESS, f"It connects. {version}" if version else "It connects.")
+    return Notice(messages.SUCCESS, f"Connected. Server: {version}." if version else "Connected.")
 
 
-def refresh_schema(request: HttpRequest, pk: int) -> Told:
-    """Have a worker read the schema; give how it ended, if it does in time."""
+def refresh_schema(request: HttpRequest, pk: int) -> Notice:
+    """Enqueue a schema refresh, wait for it, and return a notice of the result."""
     with transaction.atomic():
-        refresh = start_refresh(lock(pk), staff(request))
-    if not_yet := wait_a_while(refresh):
-        return not_yet
+        refresh = start_refresh(lock(pk), staff_user(request))
+    if unfinished := wait_for_job(refresh):
+        return unfinished
     if not refresh.ok:
-        sentence = f"The schema could not be read: {refresh.message} ({refresh.code})"
-        return Told(messages.ERROR, sentence)
-    return Told(messages.SUCCESS, f"{refresh.message} Tables: {refresh.tables_total}.")
+        text = f"The schema could not be read: {refresh.message} ({refresh.code})"
+        return Notice(messages.ERROR, text)
+    return Notice(messages.SUCCESS, f"{refresh.message} Tables: {refresh.tables_total}.")
 
 
 @transaction.atomic
-def confirm_credentials(request: HttpRequest, pk: int) -> Told:
-    """Let the secrets that wait be used where the page showed that the source leads."""
-    data_source = lock_shown(request, pk)
+def confirm_credentials(request: HttpRequest, pk: int) -> Notice:
+    """Confirm the unconfirmed secrets for the destination that the page showed."""
+    data_source = lock_shown_version(request, pk)
     data_source.confirm_credentials(user=author(request), is_locked=True)
-    return Told(messages.SUCCESS, "The credentials may be used at this destination.")
+    return Notice(messages.SUCCESS, "Credentials confirmed for this destination.")
 
 
 @transaction.atomic
-def confirm_host_key(request: HttpRequest, pk: int) -> Told:
-    """Trust the host key that the page showed."""
-    data_source = lock_shown(request, pk)
-    data_source.confirm_ssh_host_key(
-        request.POST.get("fingerprint"), user=author(request), is_locked=True
-    )
-    return Told(messages.SUCCESS, "The SSH server is trusted with this host key.")
+def confirm_host_key(request: HttpRequest, pk: int) -> Notice:
+    """Confirm the SSH host key that the page showed."""
+    data_source = lock_shown_version(request, pk)
+    fingerprint = request.POST.get("fingerprint")
+    data_source.confirm_ssh_host_key(fingerprint, user=author(request), is_locked=True)
+    return Notice(messages.SUCCESS, "SSH host key confirmed.")
 
 
 @transaction.atomic
-def restore(request: HttpRequest, pk: int) -> Told:
-    """Bring all fields back to what they were at a version."""
-    data_source = lock_shown(request, pk)
+def restore(request: HttpRequest, pk: int) -> Notice:
+    """Set all fields back to their values at a version; credentials stay unchanged."""
+    data_source = lock_shown_version(request, pk)
     version = read_id(request.POST.get("to", ""))
     try:
         changes = data_source.restore(version, user=author(request), is_locked=True)
     except DataSourceRevision.DoesNotExist:
-        raise ValidationError("There is no such version.") from None
+        raise ValidationError(f"There is no version {version}.") from None
     if not changes:
-        return Told(messages.INFO, f"It is as it was at version {version} already.")
-    return Told(
+        return Notice(messages.INFO, f"All fields already have their values of version {version}.")
+    return Notice(
         messages.SUCCESS,
-        f"Version {version} is restored, as version {data_source.version}. "
-        "Credentials stayed as they are.",
+        f"Version {version} was restored as version {data_source.version}. "
+        "Credentials are unchanged.",
     )
 
 
 def lock(pk: int) -> DataSource:
-    """Fetch a data source for a change; it stays locked until the commit."""
+    """Lock a data source until the transaction ends, and return it."""
     return DataSource.objects.for_update().select_related("workspace").get(pk=pk)
 
 
-def lock_shown(request: HttpRequest, pk: int) -> DataSource:
-    """Do so if it still has the version that the page showed, else raise ValidationError."""
+def lock_shown_version(request: HttpRequest, pk: int) -> DataSource:
+    """Lock a data source, and return it; raise ValidationError if it changed since it was shown."""
     data_source = lock(pk)
     shown_version = read_id(request.POST.get("version", ""))
     if shown_version != data_source.version:
-        raise ValidationError(overtaken(data_source, shown_version))
+        raise ValidationError(describe_conflict(data_source, shown_version))
     return data_source
 
 
 def author(request: HttpRequest) -> Author:
     """Return who makes the changes of a request of the admin pages."""
-    return Author(staff(request), DataSourceRevision.Origin.ADMIN, request_id.get())
+    return Author(staff_user(request), DataSourceRevision.Origin.ADMIN, request_id.get())
 
 
-def staff(request: HttpRequest) -> User:
-    """Give who is signed in to the admin."""
+def staff_user(request: HttpRequest) -> User:
+    """Return the user who is signed in to the admin."""
     assert isinstance(request.user, User)
     return request.user
 
 
-def wait_a_while(job: ConnectionTest | SchemaRefresh) -> Told | None:
-    """Wait for the end, if a worker is there to bring it, and a place to wait at.
+def wait_for_job(job: ConnectionTest | SchemaRefresh) -> Notice | None:
+    """Wait up to WAIT_MAX_SECONDS for a job to finish; return a warning if it has not finished.
 
-    Gives what to tell if it has not come.
+    Does not wait without a worker, nor while too many other requests wait.
     """
     if not has_worker():
-        return Told(messages.WARNING, NO_WORKER)
+        return Notice(messages.WARNING, NO_WORKER)
     with waiting_place() as has_place:
         if has_place:
             wait_for(job, WAIT_MAX_SECONDS)
-    return Told(messages.WARNING, STILL_RUNNING) if job.finished_at is None else None
+    return Notice(messages.WARNING, STILL_RUNNING) if job.finished_at is None else None

@@ -1,4 +1,4 @@
-"""Charts as numbers that a template writes into an SVG; the colours are the style sheet's."""
+"""Geometry of the two SVG charts of the overview. The style sheet sets the colours."""
 
 from typing import Any, NamedTuple
 
@@ -12,19 +12,19 @@ AXIS_HEIGHT = 20
 
 
 class Bar(NamedTuple):
-    """A bar, divided into parts: name and number of each. The name is the part's CSS class."""
+    """A bar divided into parts, each a name, which is also its CSS class, and a number."""
 
     label: str
     parts: list[tuple[str, int]]
 
     @property
     def total(self) -> int:
-        """The length of the whole bar."""
+        """Return the sum of the parts."""
         return sum(number for _, number in self.parts)
 
 
 def stacked_bars(bars: list[Bar]) -> dict[str, Any]:
-    """Give bars from left to right, one below the other, their labels on the left."""
+    """Lay out horizontal bars below each other, with their labels on the left."""
     longest = max((bar.total for bar in bars), default=0) or 1
     scale = (WIDTH - LABEL_WIDTH - COUNT_WIDTH) / longest
     drawn = []
@@ -41,7 +41,7 @@ def stacked_bars(bars: list[Bar]) -> dict[str, Any]:
                 "y": row * BAR_STEP,
                 "text_y": row * BAR_STEP + BAR_HEIGHT - 4,
                 "end": round(x + 6, 1),
-                "rectangles": [one for one in rectangles if one["number"]],
+                "rectangles": [part for part in rectangles if part["number"]],
             }
         )
     return {
@@ -54,7 +54,7 @@ def stacked_bars(bars: list[Bar]) -> dict[str, Any]:
 
 
 def columns(bars: list[Bar]) -> dict[str, Any]:
-    """Give bars from bottom to top, side by side, their labels below."""
+    """Lay out vertical bars side by side, with their labels below."""
     highest = max((bar.total for bar in bars), default=0)
     scale = (COLUMNS_HEIGHT - AXIS_HEIGHT) / (highest or 1)
     step = WIDTH / max(len(bars), 1)
@@ -70,7 +70,7 @@ def columns(bars: list[Bar]) -> dict[str, Any]:
                 "label": bar.label,
                 "x": round(position * step + 2, 1),
                 "text_x": round((position + 0.5) * step, 1),
-                "rectangles": [one for one in rectangles if one["number"]],
+                "rectangles": [part for part in rectangles if part["number"]],
             }
         )
     return {
@@ -85,6 +85,6 @@ def columns(bars: list[Bar]) -> dict[str, Any]:
 
 
 def rectangle(name: str, number: int, **geometry: float) -> dict[str, Any]:
-    """Give one part of a bar, to a tenth of a pixel."""
+    """Return one part of a bar, its geometry rounded to a tenth of a pixel."""
     rounded = {key: round(value, 1) for key, value in geometry.items()}
     return {"name": name, "number": number, **rounded}

@@ -1,6 +1,5 @@
-"""The admin of data sources: its list, its form, and the pages around these."""
+"""The admin of data sources: the list, the form, and the pages around the form."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -17,7 +16,7 @@ from datasources.admin import buttons
 from datasources.admin.fieldsets import OBSERVED_FIELDS, fieldsets
 from datasources.admin.filters import OrganizationFilter, OverdueFilter
 from datasources.admin.forms import DataSourceForm
-from datasources.admin.history import differences, page_of_history
+from datasources.admin.history import differences, history_page
 from datasources.admin.overview import overview
 from datasources.admin.panels import panels
 from datasources.admin.schema import schema_page
@@ -28,7 +27,7 @@ from datasources.schemas.snapshots.models import SchemaSnapshot
 from rivergen.http.input import read_id
 
 TEMPLATES = "admin/datasources/datasource"
-NEVER_CHANGED_FIELDS = ("workspace", "type")
+FIXED_FIELDS = ("workspace", "type")
 
 
 @admin.register(DataSource)
@@ -54,9 +53,9 @@ class DataSourceAdmin(admin.ModelAdmin):
     )
     list_select_related = ("organization", "workspace")
     search_fields = SEARCHED_FIELDS
-    search_help_text = "Words of the name, description, host or database."
+    search_help_text = "Searches name, description, host and database."
     autocomplete_fields = ("workspace",)
-    # Counting all for "12 results (100,000 total)" would be the slowest part of each page.
+    # "12 results (100,000 total)": counting all rows would be the slowest query of the page.
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
@@ -68,19 +67,19 @@ class DataSourceAdmin(admin.ModelAdmin):
 
     @admin.display(description="workspace", ordering="workspace__name")
     def workspace_name(self, data_source: DataSource) -> str:
-        """Give the name alone, beside the organization's."""
+        """Return the name without the organization, which has its own column."""
         return data_source.workspace.name
 
     # The form
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
-        # Of two that save the same version, one has to wait, and then sees that it is overtaken.
+        # Lock the row: of two saves of the same version, the second then fails the version check.
         if request.method == "POST":
             DataSource.objects.for_update().filter(pk=read_id(object_id)).first()
         return super().get_object(request, object_id, from_field)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return OBSERVED_FIELDS if obj is None else (*NEVER_CHANGED_FIELDS, *OBSERVED_FIELDS)
+        return OBSERVED_FIELDS if obj is None else (*FIXED_FIELDS, *OBSERVED_FIELDS)
 
     def get_fieldsets(self, request: HttpRequest, obj: DataSource | None = None) -> Any:
         if obj is None:
@@ -93,7 +92,7 @@ class DataSourceAdmin(admin.ModelAdmin):
         return fieldsets(obj, credentials)
 
     def get_form(self, request: HttpRequest, *args: Any, fields: Any = (), **kwargs: Any) -> Any:
-        # The form declares the credentials; Django would look for an editable column of each.
+        # Credentials are form fields without a column; Django would raise FieldError for them.
         columns = [field for field in fields or () if field not in CREDENTIAL_FIELDS]
         return super().get_form(request, *args, fields=columns, **kwargs)
 
@@ -110,7 +109,7 @@ class DataSourceAdmin(admin.ModelAdmin):
         try:
             return super().changeform_view(request, *args, **kwargs)
         except ValidationError as error:
-            # Of two that take the same name at once, the second one gets here.
+            # Lost a race for the name: the constraint failed after the form was valid.
             messages.error(request, f"Nothing was saved. {' '.join(error.messages)}")
             return HttpResponseRedirect(request.get_full_path())
 
@@ -118,20 +117,20 @@ class DataSourceAdmin(admin.ModelAdmin):
         self, request: HttpRequest, context: Any, *args: Any, **options: Any
     ) -> HttpResponse:
         if options.get("obj") is not None:
-            is_refused = bool(context["errors"])
-            context |= panels(options["obj"], buttons.staff(request), is_refused)
+            has_errors = bool(context["errors"])
+            context |= panels(options["obj"], buttons.staff_user(request), has_errors)
         return super().render_change_form(request, context, *args, **options)
 
     def response_add(self, request: HttpRequest, obj: DataSource, *args: Any) -> HttpResponse:
         response = super().response_add(request, obj, *args)
-        # As with new users: what it logs in with depends on what it is, and comes next.
-        is_last = "_save" in request.POST
-        return HttpResponseRedirect(change_page(obj.pk)) if is_last else response
+        # As with new users, a second page follows: the type decides which credentials it offers.
+        is_plain_save = "_save" in request.POST
+        return HttpResponseRedirect(change_page(obj.pk)) if is_plain_save else response
 
     # Deleting
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        # The stock page would list each revision.
+        # The default page would list every revision.
         pks = [data_source.pk for data_source in objs]
         counts = {
             "data sources": len(pks),
@@ -146,9 +145,9 @@ class DataSourceAdmin(admin.ModelAdmin):
         def page(route: str, view: Any, name: str) -> URLPattern:
             return path(route, self.admin_site.admin_view(view), name=f"datasources_{name}")
 
-        def button(name: str, press: Callable[[HttpRequest, int], buttons.Told]) -> URLPattern:
+        def button(name: str, action: buttons.Action) -> URLPattern:
             def view(request: HttpRequest, object_id: int) -> HttpResponse:
-                return self.button_view(request, object_id, press)
+                return self.button_view(request, object_id, action)
 
             route = f"<int:object_id>/{name.replace('_', '-')}/"
             return page(route, require_POST(view), name)
@@ -165,33 +164,33 @@ class DataSourceAdmin(admin.ModelAdmin):
         ]
 
     def button_view(
-        self, request: HttpRequest, object_id: int, button: Callable[[HttpRequest, int], Any]
+        self, request: HttpRequest, object_id: int, action: buttons.Action
     ) -> HttpResponse:
-        """Press a button, and go back to the page of the data source."""
+        """Run the action of a button, and redirect to the page of the data source."""
         if not self.has_change_permission(request, self.find(request, object_id)):
             raise PermissionDenied
-        buttons.press(request, button, object_id)
+        buttons.run_action(request, action, object_id)
         return HttpResponseRedirect(change_page(object_id))
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        """Show what was changed, when and by whom, and let it be undone."""
+        """Show the revisions, each with a button that restores it."""
         data_source = self.find(request, read_id(object_id))
         before = read_id(request.GET.get("before", "")) or None
-        page, next_before = page_of_history(data_source, before)
+        page, next_before = history_page(data_source, before)
         revisions = [(revision, differences(revision.changes)) for revision in page]
         context = {"title": "History", "revisions": revisions, "next_before": next_before}
         return self.page(request, "history", data_source, context)
 
     def schema_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Show the tables that the data source was found to have, and what has changed."""
+        """Show the tables of a snapshot, and what changed since the snapshot before."""
         data_source = self.find(request, object_id)
         context = {"title": "Schema", **schema_page(data_source, request.GET)}
         return self.page(request, "schema", data_source, context)
 
     def overview_view(self, request: HttpRequest) -> HttpResponse:
-        """Show how all data sources are."""
+        """Show figures and charts of all data sources."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         return self.page(request, "overview", None, {"title": "Overview", **overview()})
@@ -203,7 +202,7 @@ class DataSourceAdmin(admin.ModelAdmin):
         data_source: DataSource | None,
         context: dict[str, Any],
     ) -> HttpResponse:
-        """Give a page about one data source, or about all."""
+        """Render a page about one data source, or about all (`data_source` is None)."""
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -215,7 +214,7 @@ class DataSourceAdmin(admin.ModelAdmin):
         return TemplateResponse(request, f"{TEMPLATES}/{template}.html", context)
 
     def find(self, request: HttpRequest, pk: int) -> DataSource:
-        """Give a data source that the staff may see. Raises Http404 and PermissionDenied."""
+        """Return a data source; raise Http404, or PermissionDenied without the view permission."""
         data_source: DataSource = get_object_or_404(self.get_queryset(request), pk=pk)
         if not self.has_view_permission(request, data_source):
             raise PermissionDenied
@@ -223,5 +222,5 @@ class DataSourceAdmin(admin.ModelAdmin):
 
 
 def change_page(pk: int) -> str:
-    """Give the path of the page with the form."""
+    """Return the path of the page with the form."""
     return reverse("admin:datasources_datasource_change", args=[pk])

@@ -1,4 +1,4 @@
-"""What staff enter that is never shown again."""
+"""Form fields that keep text exactly, and that never show a secret again."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from datasources.models.connection_strings import validate_connection_string, wi
 from datasources.models.validators import TOO_DEEP, validate_metadata
 
 
-class ShownTextField(forms.CharField):
-    """Text as it is, with the space around it; sent back as it was shown, it is no change.
+class VerbatimTextField(forms.CharField):
+    """Text kept exactly, outer whitespace included; sending back what was shown is no change.
 
-    For browsers send line breaks as CRLF from several lines, and drop them from a single one.
+    Browsers send line breaks as CRLF from a textarea, and drop them from a single-line input.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -24,15 +24,15 @@ class ShownTextField(forms.CharField):
         return text.replace("\r\n", "\n") if text else text
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return self._as_sent(initial) != self._as_sent(data)
+        return self._as_browser_sends(initial) != self._as_browser_sends(data)
 
-    def _as_sent(self, text: str | None) -> str:
+    def _as_browser_sends(self, text: str | None) -> str:
         has_lines = isinstance(self.widget, forms.Textarea)
         return ("\n" if has_lines else "").join((text or "").replace("\r\n", "\n").split("\n"))
 
 
 class TagsField(SimpleArrayField):
-    """Tags, one on each line; some have commas."""
+    """Tags, one per line, because a tag may contain commas."""
 
     def __init__(self, base_field: forms.Field, **options: Any) -> None:
         super().__init__(base_field, delimiter="\n", widget=forms.Textarea, **options)
@@ -46,19 +46,19 @@ class TagsField(SimpleArrayField):
         return shown.splitlines() != (data or "").splitlines()
 
 
-class ConnectionStringField(ShownTextField):
-    """A URL whose password is taken but never shown, not on a page that tells of errors either."""
+class ConnectionStringField(VerbatimTextField):
+    """A URL whose password is accepted and never shown again, not even beside a form error."""
 
     def bound_data(self, data: Any, initial: Any) -> Any:
         try:
             validate_connection_string(data or "")
         except ValidationError:
-            return ""  # where the password is in it, nobody can say
+            return ""  # an unparsable URL: the password cannot be located
         return without_secrets(data)
 
 
 class MetadataField(forms.JSONField):
-    """A JSON object; what is refused is not shown again, for it may be refused as a secret."""
+    """A JSON object. Rejected input is not shown again: it may contain a secret."""
 
     def to_python(self, value: Any) -> Any:
         try:
@@ -75,8 +75,8 @@ class MetadataField(forms.JSONField):
         return metadata
 
 
-class SecretField(ShownTextField):
-    """A secret on one line, or on several; left empty, what is stored stays."""
+class SecretField(VerbatimTextField):
+    """A secret, on one or several lines. Leaving the field empty keeps the stored value."""
 
     def __init__(self, *, has_lines: bool = False) -> None:
         attributes = {"autocomplete": "new-password", "class": "vTextField"}

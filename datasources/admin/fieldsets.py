@@ -1,10 +1,10 @@
-"""The fields on the page of a data source, grouped by what they mean."""
+"""The fields on the page of a data source, in groups."""
 
 from typing import Any
 
 from datasources.models import DataSource
 
-# What is told, and not entered.
+# Read-only, at the end of the page.
 OBSERVED_FIELDS = (
     "organization",
     "status",
@@ -20,50 +20,47 @@ OBSERVED_FIELDS = (
 )
 
 
+GENERAL: Any = (None, {"fields": ("name", "type", "workspace", "description", "shown_version")})
+CONNECTION = (
+    "Connection",
+    {
+        "fields": (
+            ("host", "port"),
+            ("database_name", "schema_name"),
+            "connection_string",
+            "file_path",
+        )
+    },
+)
+# One field per line: Django expands a collapsed group on an error only then.
+SSH_TUNNEL_FIELDS = ("use_ssh_tunnel", "ssh_host", "ssh_port", "ssh_username", "ssh_local_port")
+LIMITS = (
+    "Limits",
+    {
+        "fields": (
+            ("connection_timeout", "query_timeout"),
+            ("connection_pool_size", "max_retries"),
+        )
+    },
+)
+SCHEMA = ("Schema", {"fields": ("schema_auto_refresh", "schema_refresh_interval")})
+TAGS_AND_METADATA = ("Tags and metadata", {"fields": ("tags", "metadata")})
+STATE = ("State", {"fields": OBSERVED_FIELDS})
+
+
 def fieldsets(data_source: DataSource | None = None, credentials: tuple[str, ...] = ()) -> Any:
-    """Give the fields by what they mean; what a new one has not got is left out."""
+    """Return the groups of fields; a new data source has no credentials and no state yet."""
     has_tunnel = data_source is not None and data_source.use_ssh_tunnel
-    sets: list[tuple[str | None, dict[str, Any]]] = [
-        (None, {"fields": ("name", "type", "workspace", "description", "shown_version")}),
-        (
-            "Connection",
-            {
-                "fields": (
-                    ("host", "port"),
-                    ("database_name", "schema_name"),
-                    "connection_string",
-                    "file_path",
-                )
-            },
-        ),
-        ("Credentials", {"fields": credentials}),
-        (
-            "SSH tunnel",
-            {
-                # Not side by side: Django opens what is collapsed only for a field on a line of
-                # its own that is invalid.
-                "fields": (
-                    "use_ssh_tunnel",
-                    "ssh_host",
-                    "ssh_port",
-                    "ssh_username",
-                    "ssh_local_port",
-                ),
-                "classes": () if has_tunnel else ("collapse",),
-            },
-        ),
-        (
-            "Limits",
-            {
-                "fields": (
-                    ("connection_timeout", "query_timeout"),
-                    ("connection_pool_size", "max_retries"),
-                )
-            },
-        ),
-        ("Schema", {"fields": ("schema_auto_refresh", "schema_refresh_interval")}),
-        ("Tags and metadata", {"fields": ("tags", "metadata")}),
+    classes = () if has_tunnel else ("collapse",)
+    groups = [GENERAL, CONNECTION]
+    if credentials:
+        groups.append(("Credentials", {"fields": credentials}))
+    groups += [
+        ("SSH tunnel", {"fields": SSH_TUNNEL_FIELDS, "classes": classes}),
+        LIMITS,
+        SCHEMA,
+        TAGS_AND_METADATA,
     ]
     if data_source is not None:
-        sets.append(("State", {"fields": OBSERVED_FIELDS}))
-    return [(title, options) for title, options in sets if options["fields"]]
+        groups.append(STATE)
+    return groups

@@ -1,4 +1,4 @@
-"""What the list of data sources can be restricted to, beside its own columns."""
+"""Filters of the list of data sources."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from datasources.models.querysets import DataSourceQuerySet
 
 
 class OrganizationFilter(admin.RelatedFieldListFilter):
-    """Of one organization, which is found by typing: there may be thousands."""
+    """Filter by one organization, found by typing: there may be thousands."""
 
     template = "admin/datasources/datasource/organization_filter.html"
 
@@ -21,14 +21,14 @@ class OrganizationFilter(admin.RelatedFieldListFilter):
         widget = AutocompleteSelect(field, model_admin.admin_site)
         self._field = field.formfield(widget=widget, required=False)
         organizations = model_admin.admin_site.get_model_admin(field.remote_field.model)
-        self._may_find: bool = organizations.has_view_permission(request)
+        self._may_view: bool = organizations.has_view_permission(request)
         return []
 
     def has_output(self) -> bool:
-        return self._may_find
+        return self._may_view
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Give the other filters, to be kept, and the form that finds the organization."""
+        """Yield the context of the filter's form: its widget, and the other filters to keep."""
         others = [
             (name, value)
             for name, values in changelist.filter_params.items()
@@ -46,7 +46,7 @@ class OrganizationFilter(admin.RelatedFieldListFilter):
 
 
 class OverdueFilter(admin.SimpleListFilter):
-    """Whose schema has waited to be read for some time."""
+    """Filter by schema refreshes that are overdue."""
 
     title = "schema refresh"
     parameter_name = "refresh"

@@ -1,4 +1,4 @@
-"""What staff may enter on the page of a data source, and of which version of it."""
+"""The form of a data source, which saves only the version that it showed."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from datasources.admin.fields import (
     ConnectionStringField,
     MetadataField,
     SecretField,
-    ShownTextField,
     TagsField,
+    VerbatimTextField,
 )
-from datasources.admin.history import overtaken
+from datasources.admin.history import describe_conflict
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource
 from datasources.models.validators import validate_text
@@ -27,15 +27,15 @@ TEXT_FIELDS = (
     "ssh_host",
     "ssh_username",
 )
-STAYS = "Empty: what is stored stays. It is never shown."
+SECRET_HELP = "Leave empty to keep the stored value, which is never shown."
 
 
 class DataSourceForm(forms.ModelForm):
-    """The fields and credentials that staff may write, of the version that the page showed."""
+    """The fields and credentials that staff may write; `shown_version` detects concurrent edits."""
 
     shown_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
-    username = ShownTextField(max_length=255, required=False, validators=[validate_text])
+    username = VerbatimTextField(max_length=255, required=False, validators=[validate_text])
     password = SecretField()
     ssh_password = SecretField()
     ssh_private_key = SecretField(has_lines=True)
@@ -45,24 +45,24 @@ class DataSourceForm(forms.ModelForm):
     removed_secrets = forms.MultipleChoiceField(
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Those ticked are deleted when you save.",
+        help_text="Ticked secrets are deleted when you save.",
     )
 
     class Meta:
         model = DataSource
         fields = ("workspace", "type", *UPDATABLE_FIELDS)
         field_classes = {
-            **dict.fromkeys(TEXT_FIELDS, ShownTextField),
+            **dict.fromkeys(TEXT_FIELDS, VerbatimTextField),
             "connection_string": ConnectionStringField,
             "metadata": MetadataField,
             "tags": TagsField,
         }
         widgets = {"description": forms.Textarea(attrs={"rows": 2})}
         help_texts = {
-            "connection_string": "A URL whose scheme fits the type. A password in it goes to the "
-            "credentials and is not shown again, not after an error either.",
-            "metadata": "A JSON object; no secrets.",
-            "tags": "One on each line.",
+            "connection_string": "A URL whose scheme fits the type. A password in it moves to the "
+            "credentials and is never shown again, not even after an error.",
+            "metadata": "A JSON object without secrets.",
+            "tags": "One tag per line.",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -70,23 +70,28 @@ class DataSourceForm(forms.ModelForm):
         self.initial["shown_version"] = self.instance.version
         self._fit_credentials()
         for name, field in self.fields.items():
-            field.show_hidden_initial = False  # the version says what was shown
+            field.show_hidden_initial = False  # `shown_version` stands for what was shown
             if name.startswith("ssh_"):
                 field.label = name.replace("_", " ").replace("ssh", "SSH")
 
     def _fit_credentials(self) -> None:
-        """Keep the credentials that the data source can log in with; a new one has none yet."""
+        """Keep only the credentials that the type takes, and say which secrets are set.
+
+        A new data source has no credentials: its type is not known yet.
+        """
         is_stored = self.instance.pk is not None
-        fitting = self.instance.connector.credential_fields if is_stored else ()
+        taken = self.instance.connector.credential_fields if is_stored else ()
         for field in CREDENTIAL_FIELDS:
-            if field not in fitting:
+            if field not in taken:
                 del self.fields[field]
         self.initial["username"] = self.instance.username
-        stored = {one.field: one for one in self.instance.credentials.all()} if is_stored else {}
+        stored: dict[str, Any] = {}
+        if is_stored:
+            stored = {secret.field: secret for secret in self.instance.credentials.all()}
         for field in SECRET_FIELDS:
             if field in self.fields:
                 state = stored[field].state if field in stored else "not set"
-                self.fields[field].help_text = f"Now {state}. {STAYS}"
+                self.fields[field].help_text = f"Now {state}. {SECRET_HELP}"
         removable: Any = self.fields["removed_secrets"]
         removable.choices = [(field, field) for field in stored]
         if not stored:
@@ -94,20 +99,20 @@ class DataSourceForm(forms.ModelForm):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Give the fields that differ from what the page showed."""
+        """Return the fields that differ from what the page showed, with their new values."""
         changed = [field for field in self.changed_data if field in UPDATABLE_FIELDS]
         return {field: self.cleaned_data[field] for field in changed}
 
     @property
     def credentials(self) -> dict[str, str | None]:
-        """Give the credentials that were entered or, as null, removed."""
+        """Return the credentials that were entered; None stands for a removed credential."""
         removed: list[str] = self.cleaned_data.get("removed_secrets", [])
         changed = [field for field in self.changed_data if field in CREDENTIAL_FIELDS]
         entered = {field: self.cleaned_data.get(field) or None for field in changed}
         return dict.fromkeys(removed) | entered
 
     def clean_name(self) -> str:
-        # Django checks the constraint only where the form has the workspace, too.
+        # Django skips the unique constraint here: `workspace` is read-only, so not in the form.
         name: str = self.cleaned_data["name"]
         if self.instance.pk and self.instance.is_name_taken(name):
             raise ValidationError(NAME_TAKEN)
@@ -118,5 +123,5 @@ class DataSourceForm(forms.ModelForm):
             return
         shown_version = self.cleaned_data.get("shown_version")
         if shown_version != self.instance.version:
-            raise ValidationError(overtaken(self.instance, shown_version))
+            raise ValidationError(describe_conflict(self.instance, shown_version))
         self.instance.credentials.validate(self.credentials)

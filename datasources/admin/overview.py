@@ -1,4 +1,4 @@
-"""How all data sources are, in a few figures and two charts."""
+"""Figures and charts of all data sources, for the overview page."""
 
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
@@ -15,11 +15,11 @@ from datasources.connections.failures import Code
 from datasources.models import DataSource
 
 HOURS = 24
-NAMED_MAX = 10
+LISTED_MAX = 10
 
 
 def overview() -> dict[str, Any]:
-    """Give the data sources by type and status, the tests of the last day, and what is overdue."""
+    """Return the context of the page: data sources, tests of the last day, overdue refreshes."""
     since = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS - 1)
     overdue = DataSource.objects.overdue_for_refresh()
     failed = failed_tests(since).select_related("data_source__organization")
@@ -33,14 +33,14 @@ def overview() -> dict[str, Any]:
         "sources_chart": stacked_bars(by_type),
         "tests_chart": columns(tests_by_hour(since)),
         "failures": failures_by_code(since),
-        "failed_tests": failed.exclude(data_source=None).order_by("-requested_at")[:NAMED_MAX],
+        "failed_tests": failed.exclude(data_source=None).order_by("-requested_at")[:LISTED_MAX],
         "overdue_count": overdue.count(),
-        "overdue": overdue.select_related("organization")[:NAMED_MAX],
+        "overdue": overdue.select_related("organization")[:LISTED_MAX],
     }
 
 
 def sources_by_type() -> list[Bar]:
-    """Give a bar for each type that is there, the longest first, divided by status."""
+    """Return one bar per type in use, divided by status, the longest first."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     rows = DataSource.objects.order_by().values_list("type", "status").annotate(Count("pk"))
     for type_name, status, count in rows:
@@ -53,7 +53,7 @@ def sources_by_type() -> list[Bar]:
 
 
 def tests_by_hour(since: datetime) -> list[Bar]:
-    """Give a bar for each hour, divided into tests that connected and that did not."""
+    """Return one bar per hour, divided into tests that failed and that connected."""
     counts: dict[datetime, Counter[str]] = defaultdict(Counter)
     rows = finished_tests(since).annotate(hour=TruncHour("requested_at"))
     for hour, code, count in rows.values_list("hour", "code").annotate(Count("pk")):
@@ -66,17 +66,17 @@ def tests_by_hour(since: datetime) -> list[Bar]:
 
 
 def failures_by_code(since: datetime) -> list[tuple[str, str, int]]:
-    """Give why tests have failed: code, sentence and number, the most frequent first."""
+    """Return the codes of failed tests, each with its meaning and count, most frequent first."""
     rows = failed_tests(since).values_list("code").annotate(count=Count("pk")).order_by("-count")
     return [(code, str(Code(code).label), count) for code, count in rows]
 
 
 def failed_tests(since: datetime) -> Any:
-    """Restrict to the tests that did not connect."""
+    """Return the tests requested since `since` that failed."""
     return finished_tests(since).exclude(code=Code.OK)
 
 
 def finished_tests(since: datetime) -> Any:
-    """Give the tests that were asked for since then and have ended; the others have no code."""
+    """Return the tests requested since `since` that have finished, annotated with their `code`."""
     tests = ConnectionTest.objects.filter(requested_at__gte=since, finished_at__isnull=False)
     return tests.annotate(code=KT("outcome__code")).order_by()

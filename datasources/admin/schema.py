@@ -1,4 +1,4 @@
-"""What a data source was found to have, for a page."""
+"""The schema page: the tables of a snapshot, and the changes since the one before."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from datasources.schemas.snapshots.pages import take_page
 from datasources.schemas.snapshots.summary import Summary
 from rivergen.http.input import read_id
 
-TABLES_ON_A_PAGE = 50
+PAGE_SIZE = 50
 CHANGES_MAX = 200
 SNAPSHOTS_MAX = 50
 
 
 def schema_page(data_source: DataSource, parameters: QueryDict) -> dict[str, Any]:
-    """Give the tables of a snapshot, some at a time, and what has changed since the one before.
+    """Return the context of the page: one page of tables, and the changes of the snapshot.
 
-    `parameters` may have `snapshot`, the last one by default, `search` and `from`, the position
-    of the first table; what makes no sense is as if it were not there.
+    `parameters` may have `snapshot` (a number; default: the latest), `search` (words) and `from`
+    (the position of the first table). Invalid values are ignored.
     """
     snapshots = data_source.schema_snapshots.select_related("content")
     snapshot = snapshots.filter(number=read_id(parameters.get("snapshot", ""))).first()
@@ -37,26 +37,26 @@ def schema_page(data_source: DataSource, parameters: QueryDict) -> dict[str, Any
     search = parameters.get("search", "").strip()
     start = read_id(parameters.get("from", ""))
     tables = snapshot.tables(words=search.split(), start=start)
-    page, has_more = take_page(tables, TABLES_ON_A_PAGE)
+    page, has_more = take_page(tables, PAGE_SIZE)
     return context | {
         "search": search,
         "tables": page,
         "next_from": start + len(page) if has_more else None,
         "start": start,
-        **changes_of(snapshot),
+        **changes_context(snapshot),
     }
 
 
-def changes_of(snapshot: SchemaSnapshot) -> dict[str, Any]:
-    """Give the first changes since the snapshot before, and how many there are of each kind."""
+def changes_context(snapshot: SchemaSnapshot) -> dict[str, Any]:
+    """Return the first changes since the snapshot before, and the number of each kind."""
     before = snapshot.previous()
     summary = Summary(snapshot.changes_since(before) if before else ())
-    changes = [in_words(change) for change in take_page(summary, CHANGES_MAX)[0]]
+    changes = [describe_change(change) for change in take_page(summary, CHANGES_MAX)[0]]
     return {"before": before, "changes": changes, "summary": summary.complete()}
 
 
-def in_words(change: Change) -> dict[str, Any]:
-    """Add to a change what it did, as text, property by property."""
+def describe_change(change: Change) -> dict[str, Any]:
+    """Return a change as text, with the old and new values of each changed property."""
     table = f"{change['schema']}.{change['table']}" if change["schema"] else change["table"]
     before, after = change["from"] or {}, change["to"] or {}
     names = dict.fromkeys((*before, *after))

@@ -1,4 +1,4 @@
-"""A real browser that watches what pages do: Debian's Chromium."""
+"""Tests in a real browser: Debian's Chromium, driven by Playwright."""
 
 import shutil
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ SIZE: ViewportSize = {"width": 1300, "height": 900}
 
 
 class Watcher:
-    """Notes what no page should do, and takes pictures of the pages."""
+    """Collects console errors, failed responses and foreign requests; takes screenshots."""
 
     def __init__(self, page: Page, site: str, folder: Path) -> None:
         self.page = page
@@ -41,8 +41,8 @@ class Watcher:
         page.context.on("request", lambda request: self._on_request(request.url))
         page.context.on("response", self._on_response)
 
-    def picture(self, name: str) -> None:
-        """Take a picture of the whole page."""
+    def screenshot(self, name: str) -> None:
+        """Save a screenshot of the whole page."""
         self._count += 1
         path = self._folder / f"{self._count:02} {name}.png"
         self.page.screenshot(path=path, full_page=True)
@@ -53,7 +53,7 @@ class Watcher:
 
     def _on_request(self, url: str) -> None:
         if urlsplit(url).netloc != self._site:
-            self.faults.append(f"Request elsewhere: {url}")
+            self.faults.append(f"Request to another site: {url}")
 
     def _on_response(self, response: Response) -> None:
         if response.status >= 400:
@@ -62,12 +62,12 @@ class Watcher:
 
 @contextmanager
 def watched_page(site: str, folder_name: str) -> Iterator[Watcher]:
-    """Open a browser with an empty page, whose pictures go to a folder that git ignores."""
+    """Open a browser with an empty page; screenshots go below `.screenshots/`, out of git."""
     folder: Path = settings.BASE_DIR / ".screenshots" / folder_name
     shutil.rmtree(folder, ignore_errors=True)
     program = require_program("chromium", "chromium")
     with sync_playwright() as playwright:
-        # Chromium's own sandbox refuses to work for root.
+        # Chromium's own sandbox does not start as root.
         chromium = playwright.chromium.launch(executable_path=program, chromium_sandbox=False)
         try:
             yield Watcher(chromium.new_page(viewport=SIZE, base_url=site), site, folder)

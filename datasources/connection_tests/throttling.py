@@ -4,8 +4,8 @@ from django.conf import settings
 from rest_framework.exceptions import Throttled
 
 from datasources.connection_tests.models import ConnectionTest
-from organizations.models import RequestCount
-from organizations.sign_in.throttling import count
+from organizations.sign_in.models import RequestCount
+from organizations.sign_in.throttling import count_request
 from rivergen.http.throttling import WindowThrottle
 
 # A worker has 64 slots by default.
@@ -28,8 +28,8 @@ class ConnectionTestThrottle(WindowThrottle):
 
 
 def count_test(organization_id: int) -> None:
-    """Count one more test of an organization. Raises Throttled (429) above the rate limit."""
-    count(ConnectionTestThrottle(), str(organization_id))
+    """Count a test that an organization asks for. Raises Throttled (429) if it is one too many."""
+    count_request(ConnectionTestThrottle(), str(organization_id))
 
 
 def count_running(organization_id: int) -> int:

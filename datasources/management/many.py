@@ -1,4 +1,4 @@
-"""Commands that have the workers do something with many data sources, and wait for it."""
+"""The base of commands that enqueue a job for each of many data sources, and wait for all."""
 
 import time
 from abc import abstractmethod
@@ -14,75 +14,77 @@ from tqdm import tqdm
 
 from datasources.connections.failures import Code
 from datasources.jobs import has_worker
-from datasources.management.table import lines_of
+from datasources.management.table import format_table
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from organizations.management.organizations import find_organization
 from rivergen.errors import StateConflict
 
-# The places of a worker are for others, too.
-AT_ONCE = 25
+# Leaves slots of the workers to other jobs.
+IN_FLIGHT_MAX = 25
 POLL_SECONDS = 0.2
-NO_WORKER = "No worker is there to do it. Start one: python manage.py worker"
-STOPPED = "Stopped. What was started goes on."
+NO_WORKER = "No worker is running. Start one: python manage.py worker"
+STOPPED = "Stopped waiting. Jobs that were started go on."
 TITLES = ("ID", "ORGANIZATION", "NAME", "TYPE", "RESULT", "")
 
 
 class Result(NamedTuple):
-    """How it ended for one data source: a code, and what there is to say."""
+    """The result of one data source: a code and a sentence."""
 
     code: str
     message: str
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended badly; nobody's fault is what is gone."""
+        """Whether this counts as a failure; a data source that is gone does not."""
         return self.code != Code.OK and self != GONE
 
 
-GONE = Result("GONE", "It was deleted, or done once more, meanwhile.")
+GONE = Result("GONE", "Deleted, or started again, before it finished.")
 
 
 class ManyDataSourcesCommand(BaseCommand):
-    """Do something with some data sources, and say how it ended for each; exit with 1 if badly."""
+    """Run a job for each selected data source, print the results, and exit with 1 on a failure."""
 
-    failed: str
-    """What those are called for which it ended badly."""
+    failure: str
+    """What the summary says before the number of failures."""
 
     @abstractmethod
     def start(self, data_source: DataSource) -> UUID:
-        """Have a worker do it with a locked data source; give what it is known by.
+        """Enqueue the job of a locked data source, and return its id.
 
-        Raises StateConflict if that cannot be.
+        Raises StateConflict if the state of the data source forbids it.
         """
 
     @abstractmethod
     def running(self, ids: Collection[UUID]) -> set[UUID]:
-        """Give those that have not ended."""
+        """Return the ids of the jobs that have not finished."""
 
     @abstractmethod
     def results(self, ids: Collection[UUID]) -> dict[UUID, Result]:
-        """Give how these ended; those that are not there any more are left out."""
+        """Return the results of finished jobs by id, without those whose row was deleted."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--organization", metavar="SLUG", help="only those of an organization")
+        parser.add_argument(
+            "--organization", metavar="SLUG", help="only data sources of this organization"
+        )
         parser.add_argument(
             "--tag",
             action="append",
             default=[],
             metavar="TAG",
-            help="only those that have this tag; given again: that one as well",
+            help="only data sources with this tag; repeat it to require several",
         )
         parser.add_argument(
-            "--status", choices=DataSource.Status.values, help="only those of this status"
+            "--status", choices=DataSource.Status.values, help="only data sources with this status"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        ids = [*selected(options).order_by("organization", "name").values_list("pk", flat=True)]
+        ids = [*select(options).order_by("organization", "name").values_list("pk", flat=True)]
         rows: dict[int, tuple[Any, ...]] = {}
         failures = 0
         try:
-            # Only a terminal gets a bar: disable=None.
+            # disable=None shows the bar on a terminal only.
             with tqdm(total=len(ids), unit=" data sources", disable=None) as progress:
                 for data_source, result in self.work_through(ids):
                     names = (data_source.organization.slug, data_source.name, data_source.type)
@@ -92,45 +94,49 @@ class ManyDataSourcesCommand(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError(STOPPED) from None
         finally:
-            # Of what is done, too, if the rest cannot be.
+            # Also after an error: print the results so far.
             if rows:
-                for line in lines_of([TITLES, *(rows[pk] for pk in ids if pk in rows)]):
+                for line in format_table([TITLES, *(rows[pk] for pk in ids if pk in rows)]):
                     self.stdout.write(line)
+        summary = f"{self.failure}: {failures} of {len(rows)} data sources."
         if failures:
-            raise CommandError(f"{self.failed}: {failures} of {len(rows)} data sources.")
-        self.stdout.write(f"{self.failed}: none of {len(rows)} data sources.")
+            raise CommandError(summary)
+        self.stdout.write(summary)
 
     def work_through(self, ids: Collection[int]) -> Iterator[tuple[DataSource, Result]]:
-        """Start some at a time, and give each with its result as it comes.
+        """Run the jobs, some at a time, and yield each data source with its result.
 
-        Raises CommandError if there is no worker, or no longer.
+        Raises CommandError if no worker is running.
         """
-        rest = iter(ids)
-        waiting: dict[UUID, DataSource] = {}
+        not_started = iter(ids)
+        in_flight: dict[UUID, DataSource] = {}
         while True:
-            for pk in islice(rest, AT_ONCE - len(waiting)):
+            for pk in islice(not_started, IN_FLIGHT_MAX - len(in_flight)):
                 with transaction.atomic():
-                    data_source = find(pk)
+                    data_source = lock(pk)
                     if data_source is None:
-                        continue  # deleted since the command began
+                        continue  # deleted since the command started
                     try:
-                        waiting[self.start(data_source)] = data_source
+                        in_flight[self.start(data_source)] = data_source
                     except StateConflict as error:
                         yield data_source, Result(error.code, str(error))
-            if not waiting:
+            if not in_flight:
                 return
-            ended = waiting.keys() - self.running(waiting.keys())
-            results = self.results(ended)
-            for key in ended:
-                yield waiting.pop(key), results.get(key, GONE)
-            if not ended:
+            finished = in_flight.keys() - self.running(in_flight.keys())
+            results = self.results(finished)
+            for job_id in finished:
+                yield in_flight.pop(job_id), results.get(job_id, GONE)
+            if not finished:
                 if not has_worker():
                     raise CommandError(NO_WORKER)
                 time.sleep(POLL_SECONDS)
 
 
-def selected(options: dict[str, Any]) -> DataSourceQuerySet:
-    """Give the data sources that the arguments mean. Raises CommandError."""
+def select(options: dict[str, Any]) -> DataSourceQuerySet:
+    """Return the data sources that the arguments select.
+
+    Raises CommandError if there is no such organization.
+    """
     data_sources: DataSourceQuerySet = DataSource.objects.all()
     if options["organization"] is not None:
         data_sources = data_sources.filter(organization=find_organization(options["organization"]))
@@ -141,7 +147,7 @@ def selected(options: dict[str, Any]) -> DataSourceQuerySet:
     return data_sources
 
 
-def find(pk: int) -> DataSource | None:
-    """Give a data source, locked; None if it is gone."""
+def lock(pk: int) -> DataSource | None:
+    """Lock a data source until the transaction ends, and return it; None if it was deleted."""
     data_sources = DataSource.objects.for_update().select_related("organization", "workspace")
     return data_sources.filter(pk=pk).first()

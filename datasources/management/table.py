@@ -1,12 +1,12 @@
-"""Tables in a terminal."""
+"""Tables on a terminal."""
 
 from collections.abc import Iterator, Sequence
 
 
-def lines_of(rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Give a line for each row, its cells below each other; the first row has the titles.
+def format_table(rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Yield one line per row, in aligned columns; the first row has the titles.
 
-    What a name has that would move the cursor, or worse, is shown as a question mark.
+    Control characters in a cell are replaced: a name could move the cursor.
     """
     texts = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
@@ -16,5 +16,5 @@ def lines_of(rows: Sequence[Sequence[object]]) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """Put a question mark for each character that does not show."""
+    """Replace each unprintable character by a question mark."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -80,7 +80,7 @@ class DemoTests(TestCase):
         self.assertFalse(acme.memberships.exists())
         Organization.objects.filter(slug__startswith="demo-").delete()
         mine = User.objects.get(username="demo-owner")
-        with self.assertRaisesMessage(CommandError, "There is a user demo-"):
+        with self.assertRaisesMessage(CommandError, "already a user demo-"):
             self.demo()
         self.assertEqual(User.objects.get(pk=mine.pk).password, mine.password)
 
@@ -98,7 +98,7 @@ class DemoTests(TestCase):
 
     def test_demo_does_not_promote_an_existing_user_named_demo_staff(self):
         mine = User.objects.create_user("demo-staff", password="mine")
-        with self.assertRaisesMessage(CommandError, "There is a user demo-staff already"):
+        with self.assertRaisesMessage(CommandError, "There is already a user demo-staff"):
             self.demo("--staff")
         mine.refresh_from_db()
         self.assertFalse(mine.is_staff)

@@ -1,4 +1,4 @@
-"""Tests of `manage.py doctor`: each check with and without its problem."""
+"""`manage.py doctor`: each check, passed and failed."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from datasources.connections.connectors import CONNECTORS
 from datasources.management.commands import doctor
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
-from rivergen.egress.exceptions import HostNotFound
+from rivergen.egress.policy import HostNotFound
 from rivergen.egress.rules import parse_rules
 from rivergen.encryption_keys import generate_key, parse_keys
 from rivergen.testing.services import free_port
@@ -33,8 +33,8 @@ class DoctorTests(DataSourceTestCase):
             cursor.execute("DELETE FROM procrastinate_workers")
             cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
 
-    def diagnose(self):
-        """Run doctor, and return by check whether it is ok, and its text."""
+    def run_checks(self):
+        """Run the command, and return for each check whether it passed, and its text."""
         output, error = StringIO(), ""
         try:
             call_command("doctor", stdout=output)
@@ -43,79 +43,79 @@ class DoctorTests(DataSourceTestCase):
         found = {}
         for line in output.getvalue().splitlines():
             sign, name, text = line.split(maxsplit=2)
-            self.assertIn(sign, ("ok", "mend"))
+            self.assertIn(sign, ("ok", "fail"))
             found[name] = (sign == "ok", text)
-        to_mend = sum(not ok for ok, _ in found.values())
-        self.assertEqual(error, f"To be mended: {to_mend} of {len(found)}." if to_mend else "")
+        failed = sum(not ok for ok, _ in found.values())
+        self.assertEqual(error, f"Checks failed: {failed} of {len(found)}." if failed else "")
         return found
 
-    def assert_only_problem(self, name, words):
-        """Assert that only this check has a problem, whose text contains `words`."""
-        found = self.diagnose()
+    def assert_failed(self, name, words):
+        """Check that this check alone fails, and that its line has these words."""
+        found = self.run_checks()
         self.assertEqual([one for one, (ok, _) in found.items() if not ok], [name])
         self.assertIn(words, found[name][1])
 
-    def assert_no_problem(self, name, words):
-        found = self.diagnose()
+    def assert_passed(self, name, words):
+        found = self.run_checks()
         self.assertTrue(all(ok for ok, _ in found.values()), found)
         self.assertIn(words, found[name][1])
 
-    def test_healthy_service_has_no_problem(self):
-        self.assertEqual([*self.diagnose()], NAMES)
-        self.assert_no_problem("database", "PostgreSQL ")
+    def test_all_checks_pass(self):
+        self.assertEqual([*self.run_checks()], NAMES)
+        self.assert_passed("database", "PostgreSQL ")
 
-    def test_old_database_is_a_problem(self):
+    def test_fails_for_an_old_database(self):
         with mock.patch.object(doctor, "POSTGRESQL_MIN", 10**6):
-            self.assertEqual([*self.diagnose()], ["database", "egress", "storage"])
-            self.assert_only_problem("database", "too old. Take 15")
+            self.assertEqual([*self.run_checks()], ["database", "egress", "storage"])
+            self.assert_failed("database", "too old. Use 15")
 
-    def test_missing_migrations_are_a_problem(self):
+    def test_fails_for_missing_migrations(self):
         with mock.patch.object(doctor, "is_migrated", return_value=False):
-            self.assert_only_problem("migrations", "manage.py migrate")
+            self.assert_failed("migrations", "manage.py migrate")
 
-    def test_lost_key_is_a_problem_and_an_old_key_is_not(self):
+    def test_fails_for_a_missing_key(self):
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         new = parse_keys(generate_key())
         with override_settings(ENCRYPTION_KEYS=[*new, *settings.ENCRYPTION_KEYS]):
-            self.assert_no_problem("keys", "By others: 1; see rotate_encryption_key")
+            self.assert_passed("keys", "Sealed by an older key: 1; run rotate_encryption_key")
         with override_settings(ENCRYPTION_KEYS=new):
-            self.assert_only_problem("keys", "which is not in ENCRYPTION_KEYS: 1. Add it")
+            self.assert_failed("keys", ", not in ENCRYPTION_KEYS: 1. Add the key")
 
-    def test_missing_worker_is_a_problem(self):
+    def test_fails_without_a_worker(self):
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '21 s'"
             )
-        self.assert_only_problem("worker", "manage.py worker")
+        self.assert_failed("worker", "manage.py worker")
 
-    def test_missing_driver_is_a_problem_if_a_data_source_needs_it(self):
+    def test_fails_for_a_missing_driver_that_is_in_use(self):
         missing = mock.patch.object(
             CONNECTORS["oracle"], "is_driver_installed", classmethod(lambda cls: False)
         )
         with missing:
-            self.assert_no_problem("drivers", "oracle")
+            self.assert_passed("drivers", "oracle")
             DataSource.objects.create(workspace=self.workspace, name="Old", type="oracle")
-            self.assert_only_problem("drivers", "there: oracle.")
+            self.assert_failed("drivers", "in use: oracle.")
 
-    def test_egress_rules_are_shown_and_metadata_address_is_a_problem(self):
+    def test_fails_if_egress_allows_a_metadata_service(self):
         for rules, words in (("127.0.0.0/8", "127.0.0.0/8"), ("::1", "::1/128")):
             with self.subTest(rules), override_settings(EGRESS_ALLOW=parse_rules(rules)):
-                self.assert_no_problem("egress", f"but for {words}.")
+                self.assert_passed("egress", f"except {words}.")
         with override_settings(EGRESS_ALLOW=parse_rules("169.254.169.254")):
-            self.assert_only_problem("egress", "169.254.169.254/32: deny")
+            self.assert_failed("egress", "169.254.169.254/32. Add what")
 
-    def test_unresolvable_database_host_is_a_problem(self):
+    def test_fails_if_the_database_host_cannot_be_resolved(self):
         with mock.patch.object(doctor, "egress_policy", side_effect=HostNotFound):
-            self.assert_only_problem("egress", "DATABASE_URL")
+            self.assert_failed("egress", "DATABASE_URL")
 
-    def test_missing_storage_folder_is_a_problem(self):
+    def test_fails_for_a_missing_storage_folder(self):
         with override_settings(STORAGE_ROOT=settings.STORAGE_ROOT / "nowhere"):
-            self.assert_only_problem("storage", "nowhere is no folder")
+            self.assert_failed("storage", "nowhere is not a readable folder")
             with override_settings(STORAGE_URL="s3://bucket/prefix"):
-                self.assert_no_problem("storage", "object store")
+                self.assert_passed("storage", "object store")
 
 
-class OutOfReachTests(SimpleTestCase):
+class DatabaseDownTests(SimpleTestCase):
     def manage(self, command):
         url = f"postgresql://reader:hunter2@127.0.0.1:{free_port()}/nowhere"
         process = subprocess.run(
@@ -130,11 +130,11 @@ class OutOfReachTests(SimpleTestCase):
         self.assertNotIn("Traceback", process.stderr)
         return process
 
-    def test_doctor_reports_an_unreachable_database(self):
+    def test_doctor_fails_if_the_database_is_down(self):
         first = self.manage("doctor").stdout.splitlines()[0]
-        self.assertRegex(first, r"^mend +database +It cannot be reached\. Start it")
+        self.assertRegex(first, r"^fail +database +Cannot be reached\. Start it")
 
-    def test_other_commands_report_an_unreachable_database_in_a_sentence(self):
+    def test_other_commands_name_the_cause_without_a_traceback(self):
         for command in ("migrate", "refresh_schemas", "demo"):
             with self.subTest(command):
                 error = self.manage(command).stderr

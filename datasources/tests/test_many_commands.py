@@ -11,7 +11,7 @@ from django.test import SimpleTestCase, TransactionTestCase
 
 from datasources.connection_tests.testing import Worker
 from datasources.management import many
-from datasources.management.table import lines_of
+from datasources.management.table import format_table
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.testing import DataSourceTestMixin
@@ -26,7 +26,7 @@ class ManyDataSourcesTestCase(DataSourceTestMixin, TransactionTestCase):
             cursor.execute("DELETE FROM procrastinate_workers")
 
     def manage(self, *arguments):
-        """Run a command, and return its output and its error message, if any."""
+        """Run a command, and return its output and its error, or None."""
         output, error = StringIO(), None
         try:
             call_command(*arguments, stdout=output)
@@ -36,7 +36,7 @@ class ManyDataSourcesTestCase(DataSourceTestMixin, TransactionTestCase):
 
 
 class WithWorkerTests(ManyDataSourcesTestCase):
-    """Cases with a worker and three sources: a file, a missing server, unconfirmed secrets."""
+    """Three data sources: a file, a server that is down, and one with unconfirmed secrets."""
 
     @classmethod
     def setUpClass(cls):
@@ -58,9 +58,9 @@ class WithWorkerTests(ManyDataSourcesTestCase):
             file_path="orders.csv",
             tags=["a", "c"],
         )
-        self.away = DataSource.objects.create(
+        self.down = DataSource.objects.create(
             workspace=self.workspace,
-            name="Away",
+            name="Down",
             type="clickhouse",
             host="127.0.0.1",
             port=free_port(),
@@ -75,32 +75,32 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         shown = (data_source.pk, "acme", data_source.name, data_source.type, result)
         return r"\s+".join(map(str, shown))
 
-    def test_commands_print_the_result_for_each_data_source(self):
+    def test_both_commands_print_a_result_per_data_source(self):
         with Worker(STORAGE_ROOT=str(self.storage)):
             for command, failed, ok in (
-                ("test_data_sources", "Do not connect", r"OK\s+\S"),
-                ("refresh_schemas", "Could not be read", r"OK\s+Tables: 1\."),
+                ("test_data_sources", "Failed to connect", r"OK\s+\S"),
+                ("refresh_schemas", "Failed to refresh", r"OK\s+Tables: 1\."),
             ):
                 with self.subTest(command):
                     output, error = self.manage(command)
                     titles, *rows = output.splitlines()
                     self.assertRegex(titles, r"^ID +ORGANIZATION +NAME +TYPE +RESULT$")
                     # Sorted by name.
-                    self.assertRegex(rows[0], self.row(self.away, r"TCP_REFUSED\s+\S"))
+                    self.assertRegex(rows[0], self.row(self.down, r"TCP_REFUSED\s+\S"))
                     self.assertRegex(rows[1], self.row(self.file, ok))
                     self.assertRegex(rows[2], self.row(self.data_source, "CREDENTIALS_UNCONFIRMED"))
                     self.assertEqual(error, f"{failed}: 2 of 3 data sources.")
                     output, error = self.manage(command, "--tag=a", "--status=active")
                     self.assertRegex(output, self.row(self.file, ok))
                     self.assertIsNone(error)
-                    self.assertTrue(output.endswith(f"{failed}: none of 1 data sources.\n"))
+                    self.assertTrue(output.endswith(f"{failed}: 0 of 1 data sources.\n"))
         self.file.refresh_from_db()
-        self.away.refresh_from_db()
-        self.assertEqual((self.file.status, self.away.status), ("active", "error"))
+        self.down.refresh_from_db()
+        self.assertEqual((self.file.status, self.down.status), ("active", "error"))
         self.assertEqual(self.file.schema_snapshots.count(), 1)
-        self.assertEqual(self.away.last_test["code"], "TCP_REFUSED")
+        self.assertEqual(self.down.last_test["code"], "TCP_REFUSED")
 
-    def test_command_waits_for_a_running_refresh(self):
+    def test_refresh_schemas_waits_for_a_running_refresh(self):
         self.call("post", f"/data-sources/{self.file.pk}/schema/refresh", user=self.editor)
         running = SchemaRefresh.objects.get().refresh_id
         with Worker(STORAGE_ROOT=str(self.storage)):
@@ -108,34 +108,34 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         self.assertIsNone(error, output)
         self.assertEqual(SchemaRefresh.objects.get().refresh_id, running)
 
-    def test_options_select_the_data_sources(self):
+    def test_options_select_data_sources(self):
         with mock.patch.object(many.ManyDataSourcesCommand, "work_through") as work_through:
             for arguments, expected in (
-                ((), [self.away, self.file, self.data_source]),
-                (("--organization=acme",), [self.away, self.file, self.data_source]),
+                ((), [self.down, self.file, self.data_source]),
+                (("--organization=acme",), [self.down, self.file, self.data_source]),
                 (("--organization=globex",), []),
-                (("--tag=a",), [self.away, self.file]),
-                (("--tag=a", "--tag=b"), [self.away]),
+                (("--tag=a",), [self.down, self.file]),
+                (("--tag=a", "--tag=b"), [self.down]),
                 (("--status=error",), []),
             ):
                 with self.subTest(arguments):
                     work_through.return_value = iter(())
                     self.manage("test_data_sources", *arguments)
                     [ids] = work_through.call_args.args
-                    self.assertEqual(ids, [one.pk for one in expected])
+                    self.assertEqual(ids, [data_source.pk for data_source in expected])
 
 
 class WithoutWorkerTests(ManyDataSourcesTestCase):
-    def test_missing_worker_is_an_error(self):
+    def test_both_commands_fail_without_a_worker(self):
         for command in ("test_data_sources", "refresh_schemas"):
             with self.subTest(command):
                 self.assertEqual(self.manage(command), ("", many.NO_WORKER))
 
-    def test_nothing_selected_needs_no_worker(self):
+    def test_no_worker_is_needed_for_zero_data_sources(self):
         output, error = self.manage("test_data_sources", "--tag=none")
-        self.assertEqual((output, error), ("Do not connect: none of 0 data sources.\n", None))
+        self.assertEqual((output, error), ("Failed to connect: 0 of 0 data sources.\n", None))
 
-    def test_mistyped_options_are_named(self):
+    def test_wrong_arguments_are_named(self):
         for argument, message in (
             ("--organization=nowhere", "no organization nowhere"),
             ("--status=fine", "invalid choice: 'fine'"),
@@ -145,15 +145,15 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
                 _, error = self.manage("refresh_schemas", argument)
                 self.assertIn(message, error)
 
-    def test_ctrl_c_stops_the_command(self):
+    def test_ctrl_c_stops_waiting(self):
         with (
             mock.patch("time.sleep", side_effect=KeyboardInterrupt),
             mock.patch.object(many, "has_worker", return_value=True),
         ):
             _, error = self.manage("test_data_sources")
-        self.assertEqual(error, "Stopped. What was started goes on.")
+        self.assertEqual(error, "Stopped waiting. Jobs that were started go on.")
 
-    def test_finished_rows_are_printed_even_if_the_command_fails(self):
+    def test_results_so_far_are_printed_when_the_command_fails(self):
         other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         self.data_source.apply_changes({"host": "moved.example.com"}, user=self.editor)
@@ -168,7 +168,7 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
                 self.assertIn("CREDENTIALS_UNCONFIRMED", output)
                 self.assertNotIn(other.name, output)
 
-    def test_data_source_deleted_during_the_command_is_no_failure(self):
+    def test_a_data_source_deleted_while_waiting_is_no_failure(self):
         def delete(seconds):
             self.data_source.delete()
 
@@ -184,7 +184,7 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
 class TableTests(SimpleTestCase):
     def test_columns_are_aligned(self):
         rows = [("ID", "NAME", ""), (1, "a", "x"), (100, "long", "")]
-        self.assertEqual([*lines_of(rows)], ["ID   NAME", "1    a     x", "100  long"])
+        self.assertEqual([*format_table(rows)], ["ID   NAME", "1    a     x", "100  long"])
 
     def test_control_characters_are_replaced(self):
-        self.assertEqual([*lines_of([("a\x1b[2J\nb\u202e",)])], ["a?[2J?b?"])
+        self.assertEqual([*format_table([("a\x1b[2J\nb\u202e",)])], ["a?[2J?b?"])

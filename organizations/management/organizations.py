@@ -1,4 +1,4 @@
-"""Organizations on the command line."""
+"""Organizations as command-line arguments."""
 
 from django.core.management.base import CommandError
 
@@ -6,7 +6,7 @@ from organizations.models import Organization
 
 
 def find_organization(slug: str) -> Organization:
-    """Give the organization of a short name. Raises CommandError if there is none."""
+    """Return the organization with this slug. Raises CommandError if there is none."""
     organization = Organization.objects.filter(slug=slug).first()
     if organization is None:
         raise CommandError(f"There is no organization {slug}.")

@@ -1,4 +1,4 @@
-"""Users on the command line: named, or made with a password that nobody sees."""
+"""Users as command-line arguments, or created with a password from the terminal."""
 
 import getpass
 import sys
@@ -11,32 +11,35 @@ from django.core.management.base import CommandError
 from organizations.models import User
 
 NEW_USER_HELP = (
-    "make the user, who is not there yet; the password is asked for, or is the first line of "
-    "standard input if that is no terminal"
+    "create the user; the password is asked for on a terminal, or read from the first line of "
+    "standard input"
 )
 
 
 def add_user_argument(parser: ArgumentParser) -> None:
-    """Let a command take `--new-user`."""
+    """Add the option `--new-user` to a command."""
     parser.add_argument("--new-user", action="store_true", help=NEW_USER_HELP)
 
 
-def find_or_make_user(username: str, is_new: bool) -> User:
-    """Give the user of a name. Raises CommandError if there is none, or is one if it is new."""
+def find_or_create_user(username: str, is_new: bool) -> User:
+    """Return the active user of this name, or create it if `is_new`.
+
+    Raises CommandError if the user does not exist, or exists although it should be new.
+    """
     user = User.objects.filter(username=username).first()
     if is_new:
         if user is not None:
-            raise CommandError(f"There is a user {username} already; leave --new-user out.")
-        return make_user(username)
+            raise CommandError(f"There is already a user {username}. Omit --new-user.")
+        return create_user(username)
     if user is None:
-        raise CommandError(f"There is no user {username}; add --new-user to make one.")
+        raise CommandError(f"There is no user {username}. Add --new-user to create it.")
     if not user.is_active:
         raise CommandError(f"The user {username} is deactivated.")
     return user
 
 
-def make_user(username: str) -> User:
-    """Make a user. Raises CommandError for a bad name, or a password that is not good enough."""
+def create_user(username: str) -> User:
+    """Create a user. Raises CommandError for an invalid name or a weak password."""
     user = User(username=username)
     try:
         user.clean_fields(exclude=["password"])
@@ -50,10 +53,10 @@ def make_user(username: str) -> User:
 
 
 def read_password(username: str) -> str:
-    """Read a password, from a terminal twice. Raises CommandError if the second is another one."""
+    """Read a password, twice on a terminal. Raises CommandError if the two differ."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\n")
     password = getpass.getpass(f"Password of {username}: ")
-    if getpass.getpass("Once more: ") != password:
-        raise CommandError("These were two passwords.")
+    if getpass.getpass("Repeat the password: ") != password:
+        raise CommandError("The passwords differ.")
     return password

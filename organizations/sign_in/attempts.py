@@ -1,13 +1,13 @@
-"""Signing in with a password, and how many wrong ones somebody may try.
+"""Signing in with a password, and the lockout after too many wrong passwords.
 
-Failures are counted three times: of a username from an address, of the username from anywhere, and
-of the address for any username. After some in a row each further attempt waits for longer, also one
-with the right password, which would tell itself apart else. The first of the three ends guessing
-early, and keeps nobody out but where the guesses come from; the others end it when they come from
-many addresses, or are about many users.
+Failures in a row are counted per username and address, per username, and per address. Above a
+limit, each further attempt must wait twice as long as the one before. The wait also applies to the
+right password: otherwise a guesser could recognize it. The first counter stops guessing early, and
+locks the user out only at the guesser's address. The other two stop guessing from many addresses,
+and guessing the passwords of many users.
 
-An attempt is counted before the password is checked, so that many at once are no more than one
-after another. A username is kept as a keyed digest: people enter their passwords there, too.
+An attempt is counted before the password is checked, so concurrent attempts get no extra guesses.
+Usernames are stored as keyed digests, because people mistakenly enter passwords there.
 """
 
 from datetime import datetime, timedelta
@@ -20,22 +20,23 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils.crypto import salted_hmac
 from rest_framework.exceptions import Throttled
 
-from organizations.models import SignInCount, User
-from organizations.sign_in.throttling import UsernameThrottle, count
+from organizations.models import User
+from organizations.sign_in.models import SignInCount
+from organizations.sign_in.throttling import UsernameThrottle, count_request
 
-# Failures in a row that nobody waits after: of a username from one address, more than a server has
-# threads, and of either alone, as many as NIST SP 800-63B allows (section 5.2.2).
-FREE_OF_BOTH = 20
-FREE_OF_ONE = 100
-# Doubled by each further failure.
+# Failures in a row without a wait. For a pair of username and address: more than a server has
+# threads. For a username or an address alone: the limit of NIST SP 800-63B, section 5.2.2.
+FREE_FAILURES_PER_PAIR = 20
+FREE_FAILURES_ALONE = 100
+# Doubled after each further failure.
 FIRST_WAIT_SECONDS = 30
-LONGEST_WAIT_SECONDS = 15 * 60
+MAX_WAIT_SECONDS = 15 * 60
 FORGOTTEN_AFTER = timedelta(hours=1)
-UNDER_WAY_WAIT_SECONDS = 1
+IN_FLIGHT_WAIT_SECONDS = 1
 ANY = ""
 
-TOO_MANY_FAILURES = "Too many attempts to sign in have failed."
-UNDER_WAY = "Other attempts to sign in are still under way."
+TOO_MANY_FAILURES = "Too many failed attempts to sign in."
+IN_FLIGHT = "Other attempts to sign in are still in progress."
 
 COUNT = f"""
 INSERT INTO {SignInCount._meta.db_table} AS counted (username, address, attempts, counted_at)
@@ -44,17 +45,17 @@ ON CONFLICT (username, address) DO UPDATE
 SET attempts = counted.attempts + 1, counted_at = statement_timestamp()
 WHERE counted.attempts < %(free)s OR counted.counted_at <= statement_timestamp() - make_interval(
     secs => least({FIRST_WAIT_SECONDS} * 2 ^ least(counted.attempts - %(free)s, 10),
-                  {LONGEST_WAIT_SECONDS})
+                  {MAX_WAIT_SECONDS})
 )
 RETURNING counted_at
 """
 
 
 def sign_in(username: str, password: str, address: str) -> User | None:
-    """Give the user of this name and password; None if one of them is wrong.
+    """Return the user with this username and password, or None if one of them is wrong.
 
-    Raises Throttled (429) if that is not to be found out now. Whether there is such a user makes no
-    difference, also to how long it takes.
+    Raises Throttled (429) during a lockout, without checking the password. Unknown usernames get
+    the same answers, after the same time, as wrong passwords.
     """
     attempt = Attempt(digest(username), address)
     attempt.begin()
@@ -67,68 +68,68 @@ def sign_in(username: str, password: str, address: str) -> User | None:
 
 
 class Attempt:
-    """One attempt, of a username, by its digest, from an address; the clock is the database's."""
+    """An attempt of a username (its digest) from an address, timed by the database's clock."""
 
     def __init__(self, username: str, address: str) -> None:
-        self._of_address = (ANY, address)
-        self._of_username = (username, ANY)
-        self._of_both = (username, address)
+        self._address_key = (ANY, address)
+        self._username_key = (username, ANY)
+        self._pair_key = (username, address)
 
     def begin(self) -> None:
-        """Count it, in all three ways or in none. Raises Throttled (429).
+        """Count the attempt in all three counters, or in none. Raises Throttled (429).
 
-        Each locks the rows in the same order: nobody waits in a circle.
+        All attempts lock the counters in the same order, which rules out a deadlock.
         """
         SignInCount.objects.filter(counted_at__lt=Now() - FORGOTTEN_AFTER).delete()
         with transaction.atomic():
-            self._counted_at = count_attempt(*self._of_address, FREE_OF_ONE)
-            count_attempt(*self._of_username, FREE_OF_ONE)
-            count_attempt(*self._of_both, FREE_OF_BOTH)
-            count(UsernameThrottle(), self._of_username[0])
+            self._counted_at = count_attempt(*self._address_key, FREE_FAILURES_ALONE)
+            count_attempt(*self._username_key, FREE_FAILURES_ALONE)
+            count_attempt(*self._pair_key, FREE_FAILURES_PER_PAIR)
+            count_request(UsernameThrottle(), self._username_key[0])
 
     def fail(self) -> None:
-        """Remember that it was wrong; whoever comes next waits from now on."""
-        for counted in (self._of_address, self._of_username, self._of_both):
+        """Mark the attempt as failed; the wait of the next attempt starts now."""
+        for counted in (self._address_key, self._username_key, self._pair_key):
             rows_of(*counted).update(counted_at=Now(), failed_at=Now())
 
     def succeed(self) -> None:
-        """Forget the failures of the username. Those of the address stay.
+        """Reset the counters of the username; of the address, take back only this attempt.
 
-        Else whoever has an account could guess the passwords of others between two successes.
+        Otherwise the owner of an account could guess other passwords between two successes.
         """
-        rows_of(*self._of_both).delete()
-        rows_of(*self._of_username).delete()
-        is_last = When(counted_at=self._counted_at, then=Coalesce("failed_at", "counted_at"))
-        rows_of(*self._of_address).update(
+        rows_of(*self._pair_key).delete()
+        rows_of(*self._username_key).delete()
+        is_latest = When(counted_at=self._counted_at, then=Coalesce("failed_at", "counted_at"))
+        rows_of(*self._address_key).update(
             attempts=Greatest(F("attempts") - 1, Value(0)),
-            counted_at=Case(is_last, default="counted_at"),
+            counted_at=Case(is_latest, default="counted_at"),
         )
 
 
 def count_attempt(username: str, address: str, free: int) -> datetime:
-    """Count an attempt, and give when; `free` is how many in a row nobody waits after.
+    """Add an attempt to one counter, and return the time; `free` failures need no wait.
 
-    Raises Throttled (429), and counts nothing, if there is still to be waited.
+    Raises Throttled (429), and counts nothing, before the wait is over.
     """
     with connection.cursor() as cursor:
         cursor.execute(COUNT, {"username": username, "address": address, "free": free})
         for (counted_at,) in cursor.fetchall():
             return cast(datetime, counted_at)
-    found = rows_of(username, address).annotate(waited=Now() - F("counted_at")).first()
-    if found is None or found.failed_at != found.counted_at:
-        raise Throttled(UNDER_WAY_WAIT_SECONDS, UNDER_WAY)
-    seconds = min(FIRST_WAIT_SECONDS * 2 ** (found.attempts - free), LONGEST_WAIT_SECONDS)
-    left = seconds - found.waited.total_seconds()
-    raise Throttled(max(left, UNDER_WAY_WAIT_SECONDS), TOO_MANY_FAILURES)
+    counter = rows_of(username, address).annotate(waited=Now() - F("counted_at")).first()
+    if counter is None or counter.failed_at != counter.counted_at:
+        raise Throttled(IN_FLIGHT_WAIT_SECONDS, IN_FLIGHT)
+    seconds = min(FIRST_WAIT_SECONDS * 2 ** (counter.attempts - free), MAX_WAIT_SECONDS)
+    remaining = seconds - counter.waited.total_seconds()
+    raise Throttled(max(remaining, IN_FLIGHT_WAIT_SECONDS), TOO_MANY_FAILURES)
 
 
 def rows_of(username: str, address: str) -> QuerySet[SignInCount]:
-    """Give the one count of a username, from an address, or of both, if there is one."""
+    """Return the queryset of one counter: at most one row."""
     return SignInCount.objects.filter(username=username, address=address)
 
 
 def unlock(username: str | None, address: str | None) -> bool:
-    """Forget the failures of a username, or of an address; say whether there were any."""
+    """Delete the counters of a username or of an address; return whether there were any."""
     if address is None:
         counts = SignInCount.objects.filter(username=digest(username or ANY))
     else:
@@ -137,5 +138,5 @@ def unlock(username: str | None, address: str | None) -> bool:
 
 
 def digest(username: str) -> str:
-    """Give what a username is counted by, exactly as it was entered."""
+    """Return the keyed digest of a username, exactly as entered, by which it is counted."""
     return salted_hmac(__name__, username, algorithm="sha256").hexdigest()

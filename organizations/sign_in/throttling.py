@@ -1,4 +1,4 @@
-"""How often an address may ask for tokens, and a user for signing in."""
+"""Rate limits of sign-in: token requests per address, and attempts per username."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from django.conf import settings
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
-from organizations.models import RequestCount
+from organizations.sign_in.models import RequestCount
 from rivergen.http.throttling import WindowThrottle
 
 
 class SignInThrottle(WindowThrottle):
-    """`RATE_LIMIT_TOKEN` for each address, over all processes: passwords are guessed here."""
+    """`RATE_LIMIT_TOKEN` per address, counted over all processes, against guessing passwords."""
 
     limit, seconds = settings.RATE_LIMIT_TOKEN
 
@@ -19,7 +19,7 @@ class SignInThrottle(WindowThrottle):
         return self.address_of(request)
 
     def address_of(self, request: Any) -> str:
-        """Give the address that a request comes from, of the API or of a page."""
+        """Return the client address of a request, of the API or of an admin page."""
         address: str = self.get_ident(request)
         return address[:64]
 
@@ -28,7 +28,7 @@ class SignInThrottle(WindowThrottle):
 
 
 class UsernameThrottle(WindowThrottle):
-    """`RATE_LIMIT_TOKEN` for each username, from all addresses together, right or wrong."""
+    """`RATE_LIMIT_TOKEN` per username, over all addresses, for right and wrong passwords."""
 
     limit, seconds = settings.RATE_LIMIT_TOKEN
 
@@ -36,7 +36,7 @@ class UsernameThrottle(WindowThrottle):
         return RequestCount.add("username", caller, window)
 
 
-def count(throttle: WindowThrottle, caller: str) -> None:
-    """Count a request that a throttle is not asked about by DRF. Raises Throttled (429)."""
+def count_request(throttle: WindowThrottle, caller: str) -> None:
+    """Count a request against a throttle outside of DRF's views. Raises Throttled (429)."""
     if not throttle.allow(caller):
         raise Throttled(throttle.wait())

@@ -20,29 +20,31 @@ class OrganizationAdminTests(APITestCase):
         self.before = self.roles(), self.workspaces()
 
     def post(self, page: str, members: Any, workspaces: Any = (), **fields: Any) -> Any:
-        """Send the form of a page, with these rows below; a row that is there has its `id`."""
+        """Submit the form of a page with these inline rows; a row that exists has its `id`."""
         data = {"name": "Acme", "slug": "acme", **fields}
         for prefix, rows in (("memberships", members), ("workspaces", workspaces)):
-            there = sum("id" in row for row in rows)
-            data |= {f"{prefix}-TOTAL_FORMS": len(rows), f"{prefix}-INITIAL_FORMS": there}
+            initial = sum("id" in row for row in rows)
+            data |= {f"{prefix}-TOTAL_FORMS": len(rows), f"{prefix}-INITIAL_FORMS": initial}
             for number, row in enumerate(rows):
                 data |= {f"{prefix}-{number}-{name}": value for name, value in row.items()}
         return self.client.post(page, data)
 
-    def members(self, **others: Any) -> list[dict[str, Any]]:
-        """Give the rows of all members as they are; `others` say what is another in whose row."""
+    def members(self, **changes: Any) -> list[dict[str, Any]]:
+        """Return the inline rows of all members; `changes` has other values by username."""
         return [
             {
-                "id": one.pk,
-                "user": one.user_id,
-                "role": one.role,
-                **others.get(one.user.username, {}),
+                "id": member.pk,
+                "user": member.user_id,
+                "role": member.role,
+                **changes.get(member.user.username, {}),
             }
-            for one in self.acme.memberships.select_related("user")
+            for member in self.acme.memberships.select_related("user")
         ]
 
     def workspaces(self) -> list[dict[str, Any]]:
-        return [{"id": one.pk, "name": one.name} for one in self.acme.workspaces.all()]
+        return [
+            {"id": workspace.pk, "name": workspace.name} for workspace in self.acme.workspaces.all()
+        ]
 
     def roles(self) -> dict[str, str]:
         return dict(self.acme.memberships.values_list("user__username", "role"))
@@ -62,7 +64,7 @@ class OrganizationAdminTests(APITestCase):
             with self.subTest(page):
                 self.assertEqual(self.client.get(page).status_code, 200)
 
-    def test_makes_one_with_an_owner_and_a_workspace(self) -> None:
+    def test_creates_an_organization_with_an_owner_and_a_workspace(self) -> None:
         rows = [{"user": self.editor.pk, "role": Role.OWNER}]
         response = self.post(f"{PAGES}add/", rows, name="New", slug="new")
         self.assertRedirects(response, PAGES)
@@ -70,14 +72,14 @@ class OrganizationAdminTests(APITestCase):
         self.assertEqual(new.memberships.get().user, self.editor)
         self.assertEqual(new.workspaces.count(), 1)
 
-    def test_makes_none_without_an_owner(self) -> None:
+    def test_refuses_a_new_organization_without_an_owner(self) -> None:
         for rows in ([], [{"user": self.editor.pk, "role": Role.ADMIN}]):
             with self.subTest(rows):
                 response = self.post(f"{PAGES}add/", rows, name="New", slug="new")
                 self.assertContains(response, "at least one owner")
         self.assertFalse(Organization.objects.filter(slug="new").exists())
 
-    def test_changes_members(self) -> None:
+    def test_saves_changes_of_members(self) -> None:
         new = User.objects.create_user("new")
         rows = self.members(
             **{
@@ -93,26 +95,26 @@ class OrganizationAdminTests(APITestCase):
         del expected[self.viewer.username]
         self.assertEqual(self.roles(), expected)
 
-    def test_keeps_an_owner(self) -> None:
+    def test_refuses_to_remove_the_last_owner(self) -> None:
         for changes in ({"role": Role.ADMIN}, {"DELETE": "on"}):
             with self.subTest(changes):
                 rows = self.members(**{self.owner.username: changes})
                 response = self.post(self.page, rows, self.workspaces())
                 self.assert_refused(response, "at least one owner")
 
-    def test_a_member_stays_who_it_is(self) -> None:
+    def test_the_user_of_a_membership_cannot_be_changed(self) -> None:
         rows = self.members(**{self.viewer.username: {"user": self.stranger.pk}})
         self.post(self.page, rows, self.workspaces())
         self.assertIn(self.viewer.username, self.roles())
         self.assertNotIn(self.stranger.username, self.roles())
 
-    def test_takes_nobody_twice(self) -> None:
+    def test_refuses_a_second_membership_of_a_user(self) -> None:
         rows = [*self.members(), {"user": self.viewer.pk, "role": Role.ADMIN}]
         response = self.post(self.page, rows, self.workspaces())
         self.assertEqual(response.status_code, 200)
         self.assertEqual(Membership.objects.filter(user=self.viewer).count(), 1)
 
-    def test_changes_workspaces(self) -> None:
+    def test_saves_changes_of_workspaces(self) -> None:
         [first] = self.workspaces()
         rows = [{**first, "name": "Renamed"}, {"name": "Second"}]
         self.assertRedirects(self.post(self.page, self.members(), rows), PAGES)
@@ -123,12 +125,12 @@ class OrganizationAdminTests(APITestCase):
         )
         self.assertEqual(self.workspaces(), [other])
 
-    def test_keeps_a_workspace(self) -> None:
+    def test_refuses_to_delete_the_last_workspace(self) -> None:
         [first] = self.workspaces()
         response = self.post(self.page, self.members(), [{**first, "DELETE": "on"}])
         self.assert_refused(response, "at least one workspace")
 
-    def test_keeps_a_workspace_that_is_in_use(self) -> None:
+    def test_refuses_to_delete_a_workspace_that_is_in_use(self) -> None:
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="csv")
         second = Workspace.objects.create(organization=self.acme, name="Second")
         self.before = self.roles(), self.workspaces()
@@ -138,22 +140,27 @@ class OrganizationAdminTests(APITestCase):
         ]
         self.assert_refused(self.post(self.page, self.members(), rows), "protected related objects")
 
-    def test_removes_one_with_all_that_is_in_it(self) -> None:
+    def test_deletes_an_organization_with_its_data_sources(self) -> None:
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="csv")
         response = self.client.post(f"{PAGES}{self.acme.pk}/delete/", {"post": "yes"})
         self.assertRedirects(response, PAGES)
         self.assertFalse(Organization.objects.filter(pk=self.acme.pk).exists())
         self.assertFalse(DataSource.objects.exists())
 
-    def test_tells_what_is_removed_without_listing_it(self) -> None:
+    def test_delete_page_counts_rows_without_listing_them(self) -> None:
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="csv")
         response = self.client.get(f"{PAGES}{self.acme.pk}/delete/")
-        for text in ("Organizations: 1", "Members: 4", "Workspaces: 1", "Data sources, with"):
+        for text in (
+            "Organizations: 1",
+            "Members: 4",
+            "Workspaces: 1",
+            "Data sources, with their history",
+        ):
             with self.subTest(text):
                 self.assertContains(response, text)
         self.assertNotContains(response, "Lake")
 
-    def test_workspaces_are_edited_below_their_organizations_only(self) -> None:
+    def test_workspaces_are_edited_only_below_their_organizations(self) -> None:
         self.assertNotContains(self.client.get("/admin/"), "/admin/organizations/workspace/")
         page = f"/admin/organizations/workspace/{self.workspace.pk}/"
         self.assertContains(self.client.get(f"{page}change/"), "Default of Acme")
@@ -165,7 +172,7 @@ class OrganizationAdminTests(APITestCase):
             self.assertEqual(response.status_code, 403)
         self.assertEqual((self.roles(), self.workspaces()), self.before)
 
-    def test_who_may_only_look_changes_nothing(self) -> None:
+    def test_staff_without_permissions_get_403(self) -> None:
         client = Client()
         client.force_login(User.objects.create_user("other", is_staff=True))
         self.assertEqual(client.get(self.page).status_code, 403)

@@ -1,4 +1,4 @@
-"""Who is asking: what a bearer token must be, and what happens to its user meanwhile."""
+"""Bearer tokens: which are accepted, and what happens when their user changes."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,14 +32,14 @@ class AuthenticationTests(DataSourceTestCase):
             self.assert_unauthorized(self.get(path, authorization))
 
     def sign(self, *without: str, key: Any = settings.SECRET_KEY, **changes: Any) -> str:
-        """Make a token like the editor's, with other claims; `algorithm` is one of jwt's."""
+        """Sign a token like the editor's with other claims; `algorithm` names the JWT algorithm."""
         algorithm = changes.pop("algorithm", "HS256")
         claims = {**AccessToken.for_user(self.editor).payload, **changes}
         for name in without:
             del claims[name]
         return "Bearer " + jwt.encode(claims, key, algorithm=algorithm)
 
-    def test_accepts_a_token_of_its_own(self):
+    def test_accepts_a_valid_token(self):
         for path in (*PATHS, self.path):
             with self.subTest(path=path):
                 self.assertEqual(self.get(path, self.sign()).status_code, 200)
@@ -49,7 +49,7 @@ class AuthenticationTests(DataSourceTestCase):
             with self.subTest(path=path):
                 self.assert_unauthorized(self.call("get", path))
 
-    def test_refuses_before_it_looks_at_the_body(self):
+    def test_refuses_anonymous_requests_before_reading_the_body(self):
         for body in (b"{", b"", b'{"unknown": 1}'):
             with self.subTest(body=body):
                 self.assert_unauthorized(self.call("patch", self.path, body))
@@ -85,7 +85,7 @@ class AuthenticationTests(DataSourceTestCase):
             with self.subTest(authorization=authorization[:60]):
                 self.assert_refused(authorization)
 
-    def test_refuses_other_schemes(self):
+    def test_refuses_other_authorization_schemes(self):
         token = AccessToken.for_user(self.editor)
         for scheme in ("Basic", "Token", "JWT", "Digest", "Bearer:"):
             with self.subTest(scheme=scheme):
@@ -113,14 +113,14 @@ class AuthenticationTests(DataSourceTestCase):
             with self.subTest(name):
                 self.assert_refused(token)
 
-    def test_refuses_tokens_that_are_no_access_tokens(self):
+    def test_refuses_tokens_of_other_types(self):
         self.assert_refused(f"Bearer {RefreshToken.for_user(self.editor)}")
         for token_type in ("refresh", "", None, [], {"access": 1}, 1):
             with self.subTest(token_type=token_type):
                 self.assert_refused(self.sign(token_type=token_type))
         self.assert_refused(self.sign("token_type"))
 
-    def test_refuses_user_ids_that_are_none(self):
+    def test_refuses_invalid_user_ids(self):
         for user_id in (
             *("x", "", " 1", "+1", "-1", "1.0", "1e0", "１", "²", "true", "9" * 30, "9" * 5000),
             *(True, False, 1.5, 1.0, None, -1, 0, 2**63, 2**64),
@@ -131,20 +131,20 @@ class AuthenticationTests(DataSourceTestCase):
         with self.subTest("missing"):
             self.assert_refused(self.sign("user_id"))
 
-    def test_refuses_users_that_never_existed(self):
+    def test_refuses_unknown_users(self):
         for user_id in (2**63 - 1, str(2**63 - 1), self.editor.pk + 1000):
             with self.subTest(user_id=user_id):
                 self.assert_refused(self.sign(user_id=user_id))
 
-    def test_refuses_absurd_expiries(self):
-        absurd = (1e20, -1, 0, "soon", "", "99999999999", True, None, [], {})
-        for exp in (*absurd, float("nan"), float("inf"), -float("inf")):
+    def test_refuses_invalid_expiries(self):
+        invalid = (1e20, -1, 0, "soon", "", "99999999999", True, None, [], {})
+        for exp in (*invalid, float("nan"), float("inf"), -float("inf")):
             with self.subTest(exp=exp):
                 self.assert_refused(self.sign(exp=exp))
         with self.subTest("missing"):
             self.assert_refused(self.sign("exp"))
 
-    def test_refuses_other_absurd_claims(self):
+    def test_refuses_other_invalid_claims(self):
         for changes in (
             {"nbf": "soon"},
             {"nbf": []},
@@ -169,7 +169,7 @@ class AuthenticationTests(DataSourceTestCase):
         self.editor.delete()
         self.assert_refused(token)
 
-    def test_forbids_a_removed_member_from_the_next_request_on(self):
+    def test_a_removed_member_gets_403_from_the_next_request_on(self):
         token = self.sign()
         self.assertEqual(self.get(self.path, token).status_code, 200)
         Membership.objects.filter(user=self.editor).delete()
@@ -177,7 +177,7 @@ class AuthenticationTests(DataSourceTestCase):
             with self.subTest(path=path):
                 self.assert_error(self.get(path, token), 403, "FORBIDDEN")
 
-    def test_applies_another_role_from_the_next_request_on(self):
+    def test_a_changed_role_applies_from_the_next_request_on(self):
         Membership.objects.filter(user=self.editor).update(role="viewer")
         response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
         self.assert_error(response, 403, "FORBIDDEN")
@@ -203,15 +203,15 @@ class AuthenticationTests(DataSourceTestCase):
         self.acme.refresh_from_db()
         self.assertEqual(self.acme.name, "Acme")
 
-    def test_knows_the_caller_without_a_query_of_its_own(self):
+    def test_authentication_needs_no_query(self):
         with self.statements() as captured:
             response = self.get(self.path, self.sign())
         self.assertEqual(response.status_code, 200)
         self.assertEqual(len(sql(captured)), 1, sql(captured))
 
-    def test_lists_without_a_query_for_the_user_alone(self):
+    def test_authentication_of_a_list_needs_no_query(self):
         with self.statements() as captured:
             response = self.get("/data-sources", self.sign())
         self.assertEqual(len(response.json()["data"]), 1)
-        # The caller's organizations, and what is in them.
+        # One for the caller's organizations, one for their data sources.
         self.assertEqual(len(sql(captured)), 2, sql(captured))

@@ -13,7 +13,7 @@ PASSWORD = "correct horse battery"
 
 
 def run(*arguments: str, typed: str | None = None, terminal: tuple[str, ...] = ()) -> str:
-    """Run a command with lines on standard input, or with what is typed at a terminal."""
+    """Run a command with lines on standard input, or with answers on a terminal."""
     stdin: Any = StringIO(typed or "")
     stdin.isatty = lambda: typed is None
     output = StringIO()
@@ -23,23 +23,23 @@ def run(*arguments: str, typed: str | None = None, terminal: tuple[str, ...] = (
 
 
 class CreateOrganizationTests(TestCase):
-    def test_makes_it_with_a_workspace_and_an_owner(self) -> None:
+    def test_creates_an_organization_with_a_workspace_and_an_owner(self) -> None:
         olivia = User.objects.create_user("olivia")
         output = run("create_organization", "acme", "--name", "Acme & Co", "--owner", "olivia")
         acme = Organization.objects.get()
         self.assertEqual((acme.slug, acme.name, acme.workspaces.count()), ("acme", "Acme & Co", 1))
         membership = Membership.objects.get()
         self.assertEqual((membership.user_id, membership.role), (olivia.pk, Role.OWNER))
-        self.assertEqual(output, f"Acme & Co has the id {acme.pk}, and olivia owns it.\n")
+        self.assertEqual(output, f"Created Acme & Co with id {acme.pk} and owner olivia.\n")
 
-    def test_makes_the_owner_too(self) -> None:
+    def test_new_user_creates_the_owner(self) -> None:
         arguments = ("create_organization", "acme", "--owner", "olivia", "--new-user")
         output = run(*arguments, typed=f"{PASSWORD}\n")
         self.assertTrue(User.objects.get(username="olivia").check_password(PASSWORD))
         self.assertEqual(Organization.objects.get().name, "acme")
         self.assertNotIn(PASSWORD, output)
 
-    def test_refuses_what_cannot_be_and_makes_nothing(self) -> None:
+    def test_invalid_arguments_create_nothing(self) -> None:
         User.objects.create_user("olivia")
         Organization.objects.create(name="Acme", slug="acme")
         for arguments, message in (
@@ -47,8 +47,8 @@ class CreateOrganizationTests(TestCase):
             (("not a slug", "--owner", "olivia"), "valid “slug”"),
             (("a" * 64, "--owner", "olivia"), "63"),
             (("new", "--name", "", "--owner", "olivia"), "blank"),
-            (("new", "--owner", "nobody"), "no user nobody; add --new-user"),
-            (("new", "--owner", "olivia", "--new-user"), "user olivia already"),
+            (("new", "--owner", "nobody"), "no user nobody. Add --new-user"),
+            (("new", "--owner", "olivia", "--new-user"), "already a user olivia"),
             (("new",), "--owner"),
         ):
             with self.subTest(arguments), self.assertRaisesMessage(CommandError, message):
@@ -61,20 +61,20 @@ class AddMemberTests(TestCase):
     def setUp(self) -> None:
         self.acme = Organization.objects.create(name="Acme", slug="acme")
 
-    def test_adds_a_user(self) -> None:
+    def test_add_member_creates_a_membership(self) -> None:
         User.objects.create_user("emil")
         output = run("add_member", "acme", "emil", "editor")
         self.assertEqual(self.acme.memberships.get().role, Role.EDITOR)
         self.assertEqual(output, "emil is editor of Acme.\n")
 
-    def test_asks_a_terminal_for_the_password_twice(self) -> None:
+    def test_a_terminal_asks_for_the_password_twice(self) -> None:
         run("add_member", "acme", "emil", "viewer", "--new-user", terminal=(PASSWORD, PASSWORD))
         self.assertTrue(User.objects.get().check_password(PASSWORD))
-        with self.assertRaisesMessage(CommandError, "two passwords"):
+        with self.assertRaisesMessage(CommandError, "The passwords differ"):
             run("add_member", "acme", "mia", "viewer", "--new-user", terminal=(PASSWORD, "other"))
         self.assertFalse(User.objects.filter(username="mia").exists())
 
-    def test_refuses_what_cannot_be_and_changes_nothing(self) -> None:
+    def test_invalid_arguments_change_nothing(self) -> None:
         emil = User.objects.create_user("emil")
         User.objects.create_user("gone", is_active=False)
         self.acme.add_member(emil, Role.VIEWER)

@@ -1,4 +1,4 @@
-"""Requests at the same moment: each waits for the same lock, and all are let go at once."""
+"""Concurrent requests: all wait for the same lock, which is then released."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,10 +15,10 @@ from organizations.models import (
     Membership,
     Organization,
     Role,
-    UsedRefreshToken,
     User,
     Workspace,
 )
+from organizations.sign_in.models import UsedRefreshToken
 from organizations.testing import APITestMixin, blocked_connections
 
 Request = tuple[Any, ...]
@@ -27,15 +27,15 @@ Request = tuple[Any, ...]
 class ConcurrencyTests(APITestMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
-        # Otto owns Acme too, and never agrees with Olivia.
+        # Otto owns Acme too, and often changes it at the same moment as Olivia.
         self.second_owner = self.make_user("otto", self.acme, Role.OWNER)
         self.second = self.acme.workspaces.create(name="Second")
         self.path = f"/organizations/{self.acme.pk}"
 
     def race(self, hold: Callable[[], Any], *requests: Request, commit: bool = False) -> list[Any]:
-        """Send requests while what `hold` did is uncommitted, until all of them wait for it.
+        """Send requests while the changes of `hold` are uncommitted, until all wait for its locks.
 
-        Then roll it back, or commit it, and give the responses, the lowest status first.
+        Then roll back or commit, and return the responses, the lowest status first.
         """
         with ThreadPoolExecutor(len(requests)) as pool:
             with transaction.atomic():
@@ -63,7 +63,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
     def owners(self) -> int:
         return Membership.objects.filter(organization=self.acme, role=Role.OWNER).count()
 
-    def test_one_of_two_gets_tokens_for_one_refresh_token(self):
+    def test_two_exchanges_of_a_refresh_token_yield_one_pair_of_tokens(self):
         token = RefreshToken.for_user(self.editor)
         expires_at = timezone.now() + timedelta(days=7)
         won, lost = self.race(
@@ -74,18 +74,18 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assert_error(lost, 401, "UNAUTHORIZED")
         self.assertEqual(UsedRefreshToken.objects.count(), 1)
 
-    def test_one_of_two_owners_removes_the_other(self):
+    def test_of_two_owners_who_remove_each_other_one_remains(self):
         won, lost = self.race(
             self.lock,
             ("delete", f"{self.path}/members/{self.second_owner.pk}", None, self.owner),
             ("delete", f"{self.path}/members/{self.owner.pk}", None, self.second_owner),
         )
         self.assertEqual(won.status_code, 204)
-        # Its caller is no owner any more.
+        # The other caller is no longer an owner.
         self.assert_error(lost, 403, "FORBIDDEN")
         self.assertEqual(self.owners(), 1)
 
-    def test_one_of_two_owners_demotes_the_other(self):
+    def test_of_two_owners_who_demote_each_other_one_remains(self):
         won, lost = self.race(
             self.lock,
             (
@@ -102,11 +102,11 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
             ),
         )
         self.assertEqual(won.status_code, 200)
-        # Its caller is no owner any more.
+        # The other caller is no longer an owner.
         self.assert_error(lost, 403, "FORBIDDEN")
         self.assertEqual(self.owners(), 1)
 
-    def test_one_of_two_owners_leaves(self):
+    def test_of_two_owners_who_leave_one_remains(self):
         won, lost = self.race(
             self.lock,
             ("delete", f"{self.path}/members/{self.owner.pk}", None, self.owner),
@@ -116,7 +116,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assert_error(lost, 409, "CONFLICT")
         self.assertEqual(self.owners(), 1)
 
-    def test_one_of_two_last_workspaces_goes(self):
+    def test_of_the_last_two_workspaces_one_remains(self):
         won, lost = self.race(
             self.lock,
             ("delete", f"{self.path}/workspaces/{self.workspace.pk}", None, self.admin),
@@ -126,7 +126,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assert_error(lost, 409, "CONFLICT")
         self.assertEqual(self.acme.workspaces.count(), 1)
 
-    def test_one_of_two_gets_the_name_of_a_workspace(self):
+    def test_two_requests_for_a_workspace_name_create_one_workspace(self):
         won, lost = self.race(
             lambda: self.acme.workspaces.create(name="Lake"),
             ("post", f"{self.path}/workspaces", {"name": "Lake"}, self.admin),
@@ -136,7 +136,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assert_error(lost, 400, "BAD_REQUEST", "name")
         self.assertEqual(self.acme.workspaces.filter(name="Lake").count(), 1)
 
-    def test_one_of_two_adds_a_member(self):
+    def test_two_requests_to_add_a_member_create_one_membership(self):
         data = {"username": "leo", "role": "viewer"}
         won, lost = self.race(
             lambda: Membership.objects.create(user=self.loner, organization=self.acme),
@@ -147,7 +147,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assert_error(lost, 400, "BAD_REQUEST", "username")
         self.assertEqual(Membership.objects.filter(user=self.loner).count(), 1)
 
-    def test_a_workspace_that_is_removed_meanwhile_is_not_found(self):
+    def test_renaming_a_concurrently_removed_workspace_is_404(self):
         (response,) = self.race(
             lambda: Workspace.objects.filter(pk=self.second.pk).delete(),
             ("patch", f"{self.path}/workspaces/{self.second.pk}", {"name": "Lake"}, self.admin),
@@ -156,7 +156,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assertFalse(Workspace.objects.filter(pk=self.second.pk).exists())
         self.assert_error(response, 404, "NOT_FOUND")
 
-    def test_a_member_that_is_removed_meanwhile_is_not_found(self):
+    def test_changing_a_concurrently_removed_member_is_404(self):
         (response,) = self.race(
             lambda: Membership.objects.filter(user=self.viewer).delete(),
             ("patch", f"{self.path}/members/{self.viewer.pk}", {"role": "editor"}, self.admin),
@@ -165,8 +165,8 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assertFalse(Membership.objects.filter(user=self.viewer).exists())
         self.assert_error(response, 404, "NOT_FOUND")
 
-    def test_an_organization_that_is_removed_meanwhile_is_not_found(self):
-        # The caller stays a member of Globex: a member of nothing would be told so.
+    def test_updating_a_concurrently_removed_organization_is_404(self):
+        # The caller stays a member of Globex: a member of no organization would get 403.
         Membership.objects.create(user=self.admin, organization=self.globex)
         (response,) = self.race(
             lambda: Organization.objects.get(pk=self.acme.pk).delete(),
@@ -176,7 +176,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assertFalse(Organization.objects.filter(pk=self.acme.pk).exists())
         self.assert_error(response, 404, "NOT_FOUND")
 
-    def test_no_workspace_is_found_in_an_organization_that_is_removed_meanwhile(self):
+    def test_removing_a_workspace_of_a_concurrently_removed_organization_is_404(self):
         Membership.objects.create(user=self.admin, organization=self.globex)
         (response,) = self.race(
             lambda: Organization.objects.get(pk=self.acme.pk).delete(),
@@ -186,34 +186,34 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assertFalse(Workspace.objects.filter(organization=self.acme).exists())
         self.assert_error(response, 404, "NOT_FOUND")
 
-    def test_an_organization_is_removed_with_a_data_source_that_comes_meanwhile(self):
+    def test_an_organization_is_removed_while_a_data_source_is_created(self):
         body = {"name": "Lake", "type": "csv", "workspace_id": self.second.pk}
-        self.assert_removed_beside(self.lock, ("post", "/data-sources", body, self.editor))
+        self.assert_removed_during(self.lock, ("post", "/data-sources", body, self.editor))
 
-    def test_an_organization_is_removed_with_a_workspace_that_comes_meanwhile(self):
+    def test_an_organization_is_removed_while_a_workspace_is_added(self):
         request = ("post", f"{self.path}/workspaces", {"name": "Third"}, self.admin)
-        self.assert_removed_beside(self.lock, request)
+        self.assert_removed_during(self.lock, request)
 
-    def test_an_organization_is_removed_with_a_member_that_comes_meanwhile(self):
+    def test_an_organization_is_removed_while_a_member_is_added(self):
         body = {"username": "leo", "role": "viewer"}
-        self.assert_removed_beside(self.lock, ("post", f"{self.path}/members", body, self.admin))
+        self.assert_removed_during(self.lock, ("post", f"{self.path}/members", body, self.admin))
 
-    def test_an_organization_is_removed_with_an_update_that_comes_meanwhile(self):
+    def test_an_organization_is_removed_while_a_data_source_is_updated(self):
         data_source = DataSource.objects.create(workspace=self.second, name="Lake", type="csv")
-        self.assert_removed_beside(
+        self.assert_removed_during(
             lambda: DataSource.objects.for_update().get(pk=data_source.pk),
             ("patch", f"/data-sources/{data_source.pk}", {"port": 1}, self.editor),
         )
 
-    def assert_removed_beside(self, hold: Callable[[], Any], request: Request) -> None:
-        """Remove Acme while another request comes; whichever is first, neither is a bug."""
+    def assert_removed_during(self, hold: Callable[[], Any], request: Request) -> None:
+        """Remove Acme during another request; in either order, no request may fail with a 5xx."""
         responses = self.race(hold, ("delete", self.path, None, self.owner), request)
         statuses = {response.status_code for response in responses}
         self.assertIn(204, statuses)
         self.assertLess(max(statuses), 500)
         self.assertFalse(Organization.objects.filter(pk=self.acme.pk).exists())
 
-    def test_an_owner_who_was_named_meanwhile_is_not_demoted_by_an_admin(self):
+    def test_an_admin_cannot_demote_a_concurrently_named_owner(self):
         membership = Membership.objects.get(user=self.editor)
         for method, body in (("patch", {"role": "viewer"}), ("delete", None)):
             with self.subTest(method=method):
@@ -226,7 +226,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
                 self.assert_error(response, 403, "FORBIDDEN")
                 self.assertEqual(Membership.objects.get(user=self.editor).role, Role.OWNER)
 
-    def test_a_change_by_a_user_who_is_deleted_meanwhile_is_no_bug(self):
+    def test_a_change_by_a_concurrently_deleted_user_is_409(self):
         data_source = DataSource.objects.create(workspace=self.second, name="Lake", type="csv")
 
         def delete_user() -> None:
@@ -242,7 +242,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         data_source.refresh_from_db()
         self.assertEqual(data_source.version, 1)
 
-    def test_a_workspace_that_fills_meanwhile_stays(self):
+    def test_a_workspace_that_gets_a_data_source_concurrently_remains(self):
         def fill() -> None:
             DataSource.objects.create(workspace=self.second, name="Lake", type="postgresql")
             with connection.cursor() as cursor:
@@ -256,7 +256,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assertTrue(Workspace.objects.filter(pk=self.second.pk).exists())
         self.assert_error(response, 409, "CONFLICT")
 
-    def test_no_data_source_is_created_in_a_workspace_that_goes_meanwhile(self):
+    def test_creating_a_data_source_in_a_concurrently_removed_workspace_is_400(self):
         data = {"workspace_id": self.second.pk, "name": "Lake", "type": "postgresql"}
         (response,) = self.race(
             lambda: Workspace.objects.filter(pk=self.second.pk).delete(),

@@ -1,4 +1,4 @@
-"""GET /api/v1/me: the caller and where it belongs."""
+"""GET /api/v1/me: the caller and its memberships."""
 
 from organizations.models import Membership, Organization, Role
 from organizations.testing import APITestCase
@@ -52,7 +52,7 @@ class MeTests(APITestCase):
         self.assertEqual(response.status_code, 200)
         self.assertEqual(response.json()["data"]["memberships"], [])
 
-    def test_costs_the_same_for_many_memberships(self):
+    def test_number_of_queries_does_not_grow_with_memberships(self):
         for number in range(5):
             organization = Organization.objects.create(name=f"N{number}", slug=f"n{number}")
             Membership.objects.create(user=self.editor, organization=organization)
@@ -67,7 +67,7 @@ class MeTests(APITestCase):
         self.assert_error(response, 401, "UNAUTHORIZED")
         self.assertEqual(response["WWW-Authenticate"], "Bearer")
 
-    def test_takes_get_only(self):
+    def test_refuses_methods_other_than_get(self):
         for method in ("post", "put", "patch", "delete", "options"):
             with self.subTest(method=method):
                 response = self.call(method, "/me", user=self.editor)

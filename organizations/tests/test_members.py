@@ -33,7 +33,7 @@ class MemberTests(APITestCase):
     def leave_one_owner(self) -> None:
         Membership.objects.filter(user=self.second_owner).delete()
 
-    def test_each_member_lists(self):
+    def test_every_role_lists_members(self):
         for user in (self.viewer, self.editor, self.admin, self.owner):
             with self.subTest(user=user.username):
                 response = self.call("get", self.path, user=user)
@@ -43,7 +43,7 @@ class MemberTests(APITestCase):
                 self.assertEqual(roles, {k: v for k, v in self.roles().items() if k != "stella"})
                 self.assertEqual(list(data[0]), ["user_id", "username", "role", "created_at"])
 
-    def test_list_has_pages(self):
+    def test_list_is_paginated(self):
         path, names = f"{self.path}?page_size=2", []
         while path:
             body = self.call("get", path, user=self.viewer).json()
@@ -51,7 +51,7 @@ class MemberTests(APITestCase):
             path = (body["pagination"]["next"] or "").partition("/api/v1")[2]
         self.assertEqual(names, ["olivia", "adam", "edith", "victor", "otto"])
 
-    def test_admins_and_owners_add(self):
+    def test_admins_and_owners_add_members(self):
         for user, role in ((self.admin, "admin"), (self.owner, "owner")):
             with self.subTest(user=user.username):
                 Membership.objects.filter(user=self.loner).delete()
@@ -61,7 +61,7 @@ class MemberTests(APITestCase):
                 self.assertEqual((data["user_id"], data["role"]), (self.loner.pk, role))
                 self.assertEqual(self.roles()["leo"], role)
 
-    def test_admins_name_no_owners(self):
+    def test_admins_cannot_name_owners(self):
         before = self.roles()
         response = self.add({"username": "leo", "role": "owner"})
         self.assert_error(response, 403, "FORBIDDEN")
@@ -69,7 +69,7 @@ class MemberTests(APITestCase):
         self.assert_error(self.patch(self.admin, {"role": "owner"}), 403, "FORBIDDEN")
         self.assertEqual(self.roles(), before)
 
-    def test_admins_neither_demote_nor_remove_owners(self):
+    def test_admins_can_neither_demote_nor_remove_owners(self):
         before = self.roles()
         for role in ("viewer", "admin", "owner"):
             with self.subTest(role=role):
@@ -77,7 +77,7 @@ class MemberTests(APITestCase):
         self.assert_error(self.remove(self.owner), 403, "FORBIDDEN")
         self.assertEqual(self.roles(), before)
 
-    def test_admins_change_the_others(self):
+    def test_admins_change_roles_below_owner(self):
         for member, role in (
             (self.viewer, "editor"),
             (self.editor, "admin"),
@@ -89,7 +89,7 @@ class MemberTests(APITestCase):
                 self.assertEqual(response.json()["data"]["role"], role)
                 self.assertEqual(self.roles()[member.username], role)
 
-    def test_admins_remove_the_others(self):
+    def test_admins_remove_members_below_owner(self):
         for member in (self.viewer, self.editor, self.admin):
             with self.subTest(member=member.username):
                 response = self.remove(member)
@@ -111,7 +111,7 @@ class MemberTests(APITestCase):
         self.assertEqual(self.roles()["edith"], "owner")
         self.assertNotIn("olivia", self.roles())
 
-    def test_the_last_owner_stays(self):
+    def test_the_last_owner_can_be_neither_demoted_nor_removed(self):
         self.leave_one_owner()
         before = self.roles()
         self.assert_error(self.remove(self.owner, self.owner), 409, "CONFLICT")
@@ -121,23 +121,23 @@ class MemberTests(APITestCase):
                 self.assert_error(response, 409, "CONFLICT")
         self.assertEqual(self.roles(), before)
 
-    def test_the_last_owner_may_be_named_owner_again(self):
+    def test_naming_the_last_owner_owner_again_is_allowed(self):
         self.leave_one_owner()
         response = self.patch(self.owner, {"role": "owner"}, self.owner)
         self.assertEqual(response.status_code, 200)
 
-    def test_owners_of_other_organizations_do_not_count(self):
+    def test_ownership_of_another_organization_does_not_count(self):
         self.leave_one_owner()
         Membership.objects.create(user=self.owner, organization=self.globex, role=Role.OWNER)
         self.assert_error(self.remove(self.owner, self.owner), 409, "CONFLICT")
         self.assertEqual(Membership.objects.filter(user=self.owner).count(), 2)
 
-    def test_a_removed_member_is_out_from_the_next_request_on(self):
+    def test_a_removed_member_gets_403_from_the_next_request_on(self):
         self.remove(self.viewer)
         response = self.call("get", self.path, user=self.viewer)
         self.assert_error(response, 403, "FORBIDDEN")
 
-    def test_add_names_the_bad_fields(self):
+    def test_adding_a_member_names_invalid_fields(self):
         self.make_user("ida")
         User.objects.filter(username="ida").update(is_active=False)
         before = self.roles()
@@ -164,7 +164,7 @@ class MemberTests(APITestCase):
                 self.assert_error(self.add(data), 400, "BAD_REQUEST", *fields)
                 self.assertEqual(self.roles(), before)
 
-    def test_update_names_the_bad_fields(self):
+    def test_updating_a_member_names_invalid_fields(self):
         before = self.roles()
         for data, fields in (
             ({"role": "boss"}, ["role"]),
@@ -180,7 +180,7 @@ class MemberTests(APITestCase):
                 self.assert_error(response, 400, "BAD_REQUEST", *fields)
                 self.assertEqual(self.roles(), before)
 
-    def test_suggests_the_nearest_name(self):
+    def test_suggests_the_nearest_field_name(self):
         for response in (
             self.add({"username": "leo", "role": "viewer", "rolle": "viewer"}),
             self.patch(self.viewer, {"rolle": "editor"}),
@@ -193,7 +193,7 @@ class MemberTests(APITestCase):
         self.assertEqual(self.patch(self.viewer, {}).status_code, 200)
         self.assertEqual(self.roles(), before)
 
-    def test_finds_nothing_for_ids_of_others(self):
+    def test_users_who_are_not_members_are_404(self):
         before = self.roles()
         for user in (self.loner, self.stranger):
             for method, data in (("patch", {"role": "admin"}), ("delete", None)):

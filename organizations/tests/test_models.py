@@ -1,21 +1,10 @@
-"""Organizations, workspaces, memberships and used tokens, without HTTP."""
-
-from datetime import timedelta
+"""The models of organizations, workspaces and memberships."""
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from datasources.models import DataSource
-from organizations.models import (
-    ROLES_WITH,
-    Membership,
-    Organization,
-    Role,
-    UsedRefreshToken,
-    User,
-    Workspace,
-)
+from organizations.models import ROLES_WITH, Membership, Organization, Role, User, Workspace
 from organizations.testing import APITestCase
 from rivergen.errors import StateConflict
 
@@ -62,17 +51,17 @@ class ModelTests(APITestCase):
             Organization.objects.create(name="Acme again", slug="acme")
         self.assertEqual(Workspace.objects.count(), before)
 
-    def test_organizations_for_user_have_its_role(self):
+    def test_organizations_for_user_have_the_role_of_the_user(self):
         Membership.objects.create(user=self.stranger, organization=self.acme, role=Role.VIEWER)
         roles = Organization.objects.for_user(self.stranger).values_list("slug", "role")
         self.assertEqual(dict(roles), {"acme": "viewer", "globex": "owner"})
         self.assertEqual([o.role for o in Organization.objects.for_user(self.admin)], ["admin"])
 
-    def test_memberships_for_user_are_its_own(self):
+    def test_memberships_for_user_are_only_those_of_the_user(self):
         memberships = Membership.objects.for_user(self.editor)
         self.assertEqual([*memberships], [self.membership(self.editor)])
 
-    def test_data_sources_for_user_are_found_once_each(self):
+    def test_data_sources_for_user_are_listed_once_each(self):
         for organization in (self.acme, self.globex):
             workspace = organization.workspaces.get()
             DataSource.objects.create(workspace=workspace, name="Lake", type="postgresql")
@@ -82,7 +71,7 @@ class ModelTests(APITestCase):
         self.assertEqual(DataSource.objects.for_user(self.stranger).count(), 2)
         self.assertEqual(DataSource.objects.for_user(self.viewer).get().role, "viewer")
 
-    def test_users_who_belong_nowhere_or_are_deactivated_find_nothing(self):
+    def test_for_user_is_empty_for_nonmembers_and_deactivated_users(self):
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="postgresql")
         self.deactivate(self.editor)
         for user in (self.loner, self.editor, User(username="unsaved")):
@@ -97,7 +86,7 @@ class ModelTests(APITestCase):
                 with self.subTest(role=role, other=other):
                     self.assertIs(role in ROLES_WITH[other], rank >= other_rank)
 
-    def test_change_role_keeps_the_last_owner(self):
+    def test_change_role_refuses_to_demote_the_last_owner(self):
         owner = self.membership(self.owner)
         for role in (Role.VIEWER, Role.EDITOR, Role.ADMIN):
             with self.subTest(role=role), self.assertRaises(StateConflict):
@@ -108,7 +97,7 @@ class ModelTests(APITestCase):
         owner.change_role(Role.VIEWER)
         self.assertEqual(self.membership(self.owner).role, Role.VIEWER)
 
-    def test_remove_keeps_the_last_owner(self):
+    def test_remove_refuses_the_last_owner(self):
         with self.assertRaises(StateConflict):
             self.membership(self.owner).remove()
         self.assertEqual(self.membership(self.owner).role, Role.OWNER)
@@ -116,12 +105,12 @@ class ModelTests(APITestCase):
         self.membership(self.owner).remove()
         self.assertFalse(Membership.objects.filter(user=self.owner).exists())
 
-    def test_a_user_is_a_member_once(self):
+    def test_a_second_membership_of_a_user_violates_the_constraint(self):
         with self.assertRaises(IntegrityError), transaction.atomic():
             Membership.objects.create(user=self.editor, organization=self.acme)
         self.assertEqual(self.membership(self.editor).role, Role.EDITOR)
 
-    def test_remove_keeps_the_last_workspace_and_those_in_use(self):
+    def test_remove_refuses_the_last_workspace_and_workspaces_in_use(self):
         second = self.acme.workspaces.create(name="Second")
         DataSource.objects.create(workspace=second, name="Lake", type="postgresql")
         with self.assertRaises(StateConflict):
@@ -131,30 +120,13 @@ class ModelTests(APITestCase):
             second.remove()
         self.assertEqual(self.workspace_names(self.acme), ["Second"])
 
-    def test_save_unique_refuses_a_name_of_the_organization(self):
+    def test_save_unique_refuses_a_taken_name(self):
         with self.assertRaises(ValidationError) as caught:
             Workspace(organization=self.acme, name="Default").save_unique()
         self.assertEqual(list(caught.exception.message_dict), ["name"])
         self.assertEqual(self.workspace_names(self.acme), ["Default"])
 
-    def test_a_refresh_token_is_used_up_once(self):
-        expires_at = timezone.now() + timedelta(days=7)
-        UsedRefreshToken.use_up("a", expires_at)
-        UsedRefreshToken.use_up("b", expires_at)
-        with self.assertRaises(ValidationError):
-            UsedRefreshToken.use_up("a", expires_at + timedelta(days=1))
-        used = UsedRefreshToken.objects.order_by("jti").values_list("jti", "expires_at")
-        self.assertEqual([*used], [("a", expires_at), ("b", expires_at)])
-
-    def test_expired_refresh_tokens_are_forgotten(self):
-        now = timezone.now()
-        UsedRefreshToken.objects.create(jti="old", expires_at=now - timedelta(seconds=1))
-        UsedRefreshToken.objects.create(jti="young", expires_at=now + timedelta(days=1))
-        UsedRefreshToken.use_up("new", now + timedelta(days=7))
-        used = UsedRefreshToken.objects.values_list("jti", flat=True)
-        self.assertEqual({*used}, {"young", "new"})
-
-    def test_a_deleted_user_leaves_its_data_sources(self):
+    def test_data_sources_of_a_deleted_user_remain(self):
         data_source = DataSource.objects.create(
             workspace=self.workspace, name="Lake", type="postgresql",
             created_by=self.editor, updated_by=self.editor,

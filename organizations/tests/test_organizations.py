@@ -22,7 +22,7 @@ class OrganizationTests(APITestCase):
         acme = Organization.objects.get(pk=self.acme.pk)
         self.assertEqual((acme.name, acme.slug), ("Acme", "acme"))
 
-    def test_list_shows_the_organizations_of_the_caller_and_no_others(self):
+    def test_list_has_only_the_organizations_of_the_caller(self):
         Membership.objects.create(user=self.editor, organization=self.globex, role=Role.VIEWER)
         Organization.objects.create(name="Initech", slug="initech")
         response = self.call("get", "/organizations", user=self.editor)
@@ -30,7 +30,7 @@ class OrganizationTests(APITestCase):
         roles = {item["slug"]: item["role"] for item in response.json()["data"]}
         self.assertEqual(roles, {"acme": "editor", "globex": "viewer"})
 
-    def test_list_has_pages(self):
+    def test_list_is_paginated(self):
         Membership.objects.create(user=self.owner, organization=self.globex)
         first = self.call("get", "/organizations?page_size=1", user=self.owner).json()
         self.assertEqual([item["name"] for item in first["data"]], ["Acme"])
@@ -43,7 +43,7 @@ class OrganizationTests(APITestCase):
         again = self.call("get", path, user=self.owner).json()
         self.assertEqual(again["data"], first["data"])
 
-    def test_list_orders(self):
+    def test_list_is_ordered_as_requested(self):
         Membership.objects.create(user=self.owner, organization=self.globex)
         for ordering, names in (
             ("name", ["Acme", "Globex"]),
@@ -60,7 +60,7 @@ class OrganizationTests(APITestCase):
         error = self.assert_error(response, 400, "BAD_REQUEST", "orderin")
         self.assertIn("ordering", error["details"]["orderin"][0])
 
-    def test_each_member_reads(self):
+    def test_every_role_reads_the_organization(self):
         for user in (self.viewer, self.editor, self.admin, self.owner):
             with self.subTest(user=user.username):
                 response = self.call("get", self.path, user=user)
@@ -72,7 +72,7 @@ class OrganizationTests(APITestCase):
                 self.assertEqual(data["role"], Membership.objects.get(user=user).role)
                 self.assertRegex(data["created_at"], r"^\d{4}-\d\d-\d\dT[\d:.]+Z$")
 
-    def test_refuses_users_of_no_organization(self):
+    def test_users_of_no_organization_get_403(self):
         for method, path in (
             ("get", "/organizations"),
             ("get", "/organizations?unknown=1"),
@@ -85,7 +85,7 @@ class OrganizationTests(APITestCase):
                 self.assert_error(self.call(method, path, user=self.loner), 403, "FORBIDDEN")
         self.assert_unchanged()
 
-    def test_reads_an_id_to_its_end(self):
+    def test_ids_with_extra_digits_are_404(self):
         for text in (f"{self.acme.pk:020}0", f"{self.acme.pk:020}9"):
             with self.subTest(id=text):
                 response = self.call("get", f"/organizations/{text}", user=self.owner)
@@ -100,7 +100,7 @@ class OrganizationTests(APITestCase):
                 self.acme.refresh_from_db()
                 self.assertEqual(self.acme.name, f"{user.username} & Co")
 
-    def test_admins_and_owners_change_the_policy(self):
+    def test_admins_and_owners_set_requires_if_match(self):
         for user, policy in ((self.admin, True), (self.owner, False), (self.owner, True)):
             with self.subTest(user=user.username, policy=policy):
                 response = self.patch({"requires_if_match": policy}, user)
@@ -117,7 +117,7 @@ class OrganizationTests(APITestCase):
         self.assertTrue(self.acme.requires_if_match)
         self.assert_unchanged()
 
-    def test_a_role_in_another_organization_counts_for_nothing(self):
+    def test_a_role_in_another_organization_does_not_count(self):
         Membership.objects.create(user=self.stranger, organization=self.acme, role=Role.VIEWER)
         self.assert_error(self.patch({"name": "Mine"}, self.stranger), 403, "FORBIDDEN")
         response = self.call("delete", self.path, user=self.stranger)
@@ -128,13 +128,13 @@ class OrganizationTests(APITestCase):
         self.assertEqual(self.patch({}).status_code, 200)
         self.assert_unchanged()
 
-    def test_refuses_bad_names(self):
+    def test_refuses_invalid_names(self):
         for name in ("", "   ", "x" * 256, "a\0b", None, 7, True, ["Acme"], {"name": "Acme"}):
             with self.subTest(name=name):
                 self.assert_error(self.patch({"name": name}), 400, "BAD_REQUEST", "name")
                 self.assert_unchanged()
 
-    def test_refuses_unknown_fields_and_suggests_the_nearest(self):
+    def test_refuses_unknown_fields_and_suggests_the_nearest_name(self):
         error = self.assert_error(
             self.patch({"nmae": "Mine", "slug": "mine", "id": 7}),
             400, "BAD_REQUEST", "nmae", "slug", "id",
@@ -149,7 +149,7 @@ class OrganizationTests(APITestCase):
         response = self.patch(b"name=Mine", self.editor, content_type="text/plain")
         self.assert_error(response, 403, "FORBIDDEN")
 
-    def test_owners_remove_an_organization_and_all_that_is_in_it(self):
+    def test_owners_remove_an_organization_with_its_data_sources(self):
         workspace = self.acme.workspaces.create(name="Second")
         for place in (self.workspace, workspace):
             DataSource.objects.create(workspace=place, name="Lake", type="postgresql")

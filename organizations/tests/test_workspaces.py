@@ -6,7 +6,7 @@ from datasources.models import DataSource
 from organizations.models import User, Workspace
 from organizations.testing import APITestCase
 
-BAD_NAMES = ("", "   ", "x" * 256, "a\0b", None, 7, True, ["Lake"], {"name": "Lake"})
+INVALID_NAMES = ("", "   ", "x" * 256, "a\0b", None, 7, True, ["Lake"], {"name": "Lake"})
 
 
 class WorkspaceTests(APITestCase):
@@ -32,7 +32,7 @@ class WorkspaceTests(APITestCase):
     def remove(self, workspace: Workspace, user: User | None = None) -> Any:
         return self.call("delete", f"{self.path}/{workspace.pk}", user=user or self.admin)
 
-    def test_each_member_lists(self):
+    def test_every_role_lists_workspaces(self):
         for user in (self.viewer, self.editor, self.admin, self.owner):
             with self.subTest(user=user.username):
                 response = self.call("get", self.path, user=user)
@@ -42,7 +42,7 @@ class WorkspaceTests(APITestCase):
                 self.assertEqual(list(data[0]), ["id", "organization_id", "name", "created_at"])
                 self.assertEqual(data[0]["organization_id"], self.acme.pk)
 
-    def test_list_has_pages(self):
+    def test_list_is_paginated(self):
         first = self.call("get", f"{self.path}?page_size=1", user=self.viewer).json()
         self.assertEqual([item["name"] for item in first["data"]], ["Default"])
         path = first["pagination"]["next"].partition("/api/v1")[2]
@@ -53,7 +53,7 @@ class WorkspaceTests(APITestCase):
         again = self.call("get", path, user=self.viewer).json()
         self.assertEqual(again["data"], first["data"])
 
-    def test_hides_workspaces_of_other_organizations_below_ones_own(self):
+    def test_workspaces_of_other_organizations_are_404(self):
         before = self.names()
         path = f"/organizations/{self.globex.pk}/workspaces/{self.second.pk}"
         for method, data in (("patch", {"name": "Mine"}), ("delete", None)):
@@ -62,7 +62,7 @@ class WorkspaceTests(APITestCase):
                 self.assert_error(response, 404, "NOT_FOUND")
                 self.assertEqual(self.names(), before)
 
-    def test_admins_and_owners_add(self):
+    def test_admins_and_owners_add_workspaces(self):
         for user in (self.admin, self.owner):
             with self.subTest(user=user.username):
                 response = self.add({"name": f"  By {user.username} "}, user)
@@ -73,7 +73,7 @@ class WorkspaceTests(APITestCase):
                 workspace = Workspace.objects.get(pk=data["id"])
                 self.assertEqual(workspace.name, f"By {user.username}")
 
-    def test_admins_and_owners_rename(self):
+    def test_admins_and_owners_rename_workspaces(self):
         for user in (self.admin, self.owner):
             with self.subTest(user=user.username):
                 response = self.patch({"name": f" By {user.username}  "}, user)
@@ -82,7 +82,7 @@ class WorkspaceTests(APITestCase):
                 self.second.refresh_from_db()
                 self.assertEqual(self.second.name, f"By {user.username}")
 
-    def test_admins_and_owners_remove(self):
+    def test_admins_and_owners_remove_workspaces(self):
         for user in (self.admin, self.owner):
             with self.subTest(user=user.username):
                 workspace = self.acme.workspaces.create(name="Third")
@@ -90,17 +90,17 @@ class WorkspaceTests(APITestCase):
                 self.assertEqual((response.status_code, response.content), (204, b""))
                 self.assertFalse(Workspace.objects.filter(pk=workspace.pk).exists())
 
-    def test_refuses_a_name_that_is_taken(self):
+    def test_refuses_a_taken_name(self):
         before = self.names()
         self.assert_error(self.add({"name": "Second"}), 400, "BAD_REQUEST", "name")
         self.assert_error(self.patch({"name": "Default"}), 400, "BAD_REQUEST", "name")
         self.assertEqual(self.names(), before)
 
-    def test_takes_a_name_that_another_organization_has(self):
+    def test_accepts_a_name_used_in_another_organization(self):
         self.globex.workspaces.create(name="Lake")
         self.assertEqual(self.add({"name": "Lake"}).status_code, 201)
 
-    def test_takes_the_name_it_has(self):
+    def test_accepts_the_current_name(self):
         self.assertEqual(self.patch({"name": "Second"}).status_code, 200)
 
     def test_an_empty_update_changes_nothing(self):
@@ -108,36 +108,36 @@ class WorkspaceTests(APITestCase):
         self.assertEqual(self.patch({}).status_code, 200)
         self.assertEqual(self.names(), before)
 
-    def test_the_last_workspace_stays(self):
+    def test_the_last_workspace_cannot_be_removed(self):
         self.assertEqual(self.remove(self.second).status_code, 204)
         before = self.names()
         self.assert_error(self.remove(self.workspace), 409, "CONFLICT")
         self.assertEqual(self.names(), before)
 
-    def test_a_workspace_in_use_stays(self):
+    def test_a_workspace_in_use_cannot_be_removed(self):
         before = self.names()
         DataSource.objects.create(workspace=self.second, name="Lake", type="postgresql")
         self.assert_error(self.remove(self.second, self.owner), 409, "CONFLICT")
         self.assertEqual(self.names(), before)
         self.assertEqual(DataSource.objects.get().workspace, self.second)
 
-    def test_a_workspace_goes_once_it_is_empty(self):
+    def test_an_emptied_workspace_can_be_removed(self):
         data_source = DataSource.objects.create(
             workspace=self.second, name="Lake", type="postgresql"
         )
         data_source.delete()
         self.assertEqual(self.remove(self.second).status_code, 204)
 
-    def test_refuses_bad_names(self):
+    def test_refuses_invalid_names(self):
         before = self.names()
-        for name in BAD_NAMES:
+        for name in INVALID_NAMES:
             with self.subTest(name=name):
                 self.assert_error(self.add({"name": name}), 400, "BAD_REQUEST", "name")
                 self.assert_error(self.patch({"name": name}), 400, "BAD_REQUEST", "name")
                 self.assertEqual(self.names(), before)
         self.assert_error(self.add({}), 400, "BAD_REQUEST", "name")
 
-    def test_refuses_unknown_fields_and_suggests_the_nearest(self):
+    def test_refuses_unknown_fields_and_suggests_the_nearest_name(self):
         before = self.names()
         for response in (
             self.add({"name": "Third", "nmae": "Third", "organization_id": self.globex.pk}),

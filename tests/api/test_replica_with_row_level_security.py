@@ -5,7 +5,6 @@ from django.db import connections, transaction
 from django.test import TransactionTestCase
 from django.test.utils import CaptureQueriesContext
 
-from bench.pgbouncer import pgbouncer
 from datasources.connections.testing.servers import require_program
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
@@ -13,6 +12,7 @@ from rivergen.postgresql import replica
 from rivergen.postgresql.acting_user import act_as_member, acting_user
 from rivergen.testing import replication
 from rivergen.testing.databases import connected_to
+from rivergen.testing.pgbouncer import pgbouncer
 from rivergen.testing.web_role import web_role
 
 

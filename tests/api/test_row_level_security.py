@@ -367,13 +367,13 @@ class CommandTests(RowLevelSecurityTestCase):
     def isolation(self, *, is_set: bool) -> tuple[bool, str]:
         """Return the verdict and the text of `doctor` for the connected role."""
         with override_settings(DATABASE_ROW_LEVEL_SECURITY=is_set):
-            _, ok, text = doctor.look_at_isolation()
+            _, ok, text = doctor.check_isolation()
         return ok, text
 
     def test_doctor_reports_whether_rows_are_isolated(self):
         self.assertEqual(
             self.isolation(is_set=False),
-            (True, "This role sees all rows; workers and commands must."),
+            (True, "This role sees all rows, as workers and commands must."),
         )
         ok, text = self.isolation(is_set=True)
         self.assertFalse(ok)

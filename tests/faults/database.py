@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import psutil
 import psycopg
 
-from bench.pgbouncer import pgbouncer
+from rivergen.testing.pgbouncer import pgbouncer
 from tests.faults.clients import Ledger
 from tests.faults.outcomes import Outcome
 from tests.faults.service import DATABASE, Service, web

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from bench.pgbouncer import pgbouncer
+from rivergen.testing.pgbouncer import pgbouncer
 from tests.faults.clients import POLL_SECONDS, TIMEOUT_SECONDS, Ledger
 from tests.faults.database import POOL_SIZE, repeat
 from tests.faults.outcomes import Outcome

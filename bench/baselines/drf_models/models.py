@@ -1,4 +1,4 @@
-"""Those columns of rivergen's tables that matter here; nothing is migrated."""
+"""Unmanaged models of the columns of rivergen's tables that the benchmark uses."""
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
@@ -27,7 +27,7 @@ class Organization(models.Model):
 
 
 class Membership(models.Model):
-    """That a user belongs to a tenant."""
+    """A user's membership in an organization."""
 
     organization = models.ForeignKey(
         Organization, on_delete=models.CASCADE, related_name="memberships"
@@ -86,7 +86,7 @@ class DataSource(models.Model):
 
 
 class Revision(models.Model):
-    """A change."""
+    """A revision of a data source."""
 
     data_source = models.ForeignKey(DataSource, on_delete=models.CASCADE)
     version = models.BigIntegerField()

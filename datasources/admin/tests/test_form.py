@@ -34,7 +34,7 @@ class FormTests(DataSourceTestCase):
             with self.subTest(page=page):
                 self.assertEqual(self.client.get(page).status_code, 200)
 
-    def test_a_change_is_one_of_the_history(self):
+    def test_saving_records_a_revision(self):
         response = self.client.post(self.page, self.form(self.page, port=5433, tags="a\r\nb\r\n"))
         self.assertRedirects(response, ADMIN_PAGES)
         self.assertEqual((self.stored()["port"], self.stored()["tags"]), (5433, ["a", "b"]))
@@ -46,7 +46,7 @@ class FormTests(DataSourceTestCase):
             {"port": {"from": 5432, "to": 5433}, "tags": {"from": [], "to": ["a", "b"]}},
         )
 
-    def test_saving_what_is_shown_changes_nothing(self):
+    def test_saving_unchanged_values_changes_nothing(self):
         odd = {
             "description": "two\nlines \r\nor three\n",
             "database_name": " x ",
@@ -59,7 +59,7 @@ class FormTests(DataSourceTestCase):
                 self.data_source.apply_changes(changes, user=self.editor)
                 before = self.stored()
                 form = self.form(self.page)
-                # As a browser sends it.
+                # As a browser sends the values.
                 for name, value in form.items():
                     if name in ("description", "tags"):
                         form[name] = "\r\n".join(value.splitlines(keepends=False))
@@ -70,26 +70,26 @@ class FormTests(DataSourceTestCase):
                 self.client.post(self.page, form)
                 self.assertEqual(self.stored(), before)
 
-    def test_takes_lines(self):
+    def test_splits_tags_and_description_into_lines(self):
         self.client.post(
             self.page, self.form(self.page, description="a\r\nb", tags=" x \r\n\r\ny,z")
         )
         self.assertEqual(self.stored()["description"], "a\nb")
         self.assertEqual(self.stored()["tags"], ["x", "y,z"])
 
-    def test_creates_with_a_first_revision(self):
+    def test_creating_records_the_first_revision(self):
         values = {"name": "Lake", "type": "csv", "workspace": self.workspace.pk}
         page = f"{ADMIN_PAGES}add/"
         response = self.client.post(page, self.form(page, _save="Save", **values))
         data_source = DataSource.objects.get(name="Lake")
-        # There one goes on with its credentials.
+        # The page of the new data source follows, to enter its credentials.
         self.assertRedirects(response, f"{ADMIN_PAGES}{data_source.pk}/change/")
         self.assertEqual(data_source.organization, self.acme)
         self.assertEqual(data_source.created_by, self.admin)
         (revision,) = data_source.revisions.all()
         self.assertEqual((revision.origin, revision.changed_by), ("admin", self.admin))
 
-    def test_says_on_the_page_what_is_invalid(self):
+    def test_invalid_values_are_shown_on_the_page_and_not_stored(self):
         DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
         before = self.stored()
         for values in ({"port": 0}, {"name": "taken"}, {"use_ssh_tunnel": True}, {"host": "a b"}):
@@ -99,22 +99,22 @@ class FormTests(DataSourceTestCase):
                 self.assertTrue(response.context["adminform"].form.errors)
                 self.assertEqual(self.stored(), before)
 
-    def test_refuses_a_form_that_somebody_else_has_overtaken(self):
+    def test_refuses_a_stale_form_and_names_the_change(self):
         stale = self.form(self.page, description="Mine")
         self.call("patch", self.path, {"host": "moved.example.com"}, self.editor)
         before = self.stored()
         response = self.client.post(self.page, stale)
-        self.assertContains(response, "Somebody else has changed this data source")
+        self.assertContains(response, "This data source has changed since you opened it.")
         self.assertContains(response, "host: db.example.com → moved.example.com.")
         self.assertContains(response, "edith, 20")
-        self.assertContains(response, "UTC, by api")
-        self.assertNotContains(response, "There are earlier changes")
+        self.assertContains(response, "UTC, via api")
+        self.assertNotContains(response, "Earlier changes are in the history.")
         self.assertEqual(self.stored(), before)
         fresh = self.form(self.page, description="Mine")
         self.assertRedirects(self.client.post(self.page, fresh), ADMIN_PAGES)
         self.assertEqual(self.stored()["host"], "moved.example.com")
 
-    def test_names_the_last_five_who_have_overtaken_a_form(self):
+    def test_refused_stale_form_names_the_last_five_changes(self):
         stale = self.form(self.page, description="Mine")
         for port in range(1, 7):
             self.data_source.apply_changes({"port": port}, user=self.editor)
@@ -122,9 +122,9 @@ class FormTests(DataSourceTestCase):
         self.assertContains(response, "port: 5 → 6")
         self.assertContains(response, "port: 1 → 2")
         self.assertNotContains(response, "port: 5432 → 1.")
-        self.assertContains(response, "There are earlier changes, too")
+        self.assertContains(response, "Earlier changes are in the history.")
 
-    def test_of_two_who_take_a_name_at_once_the_second_is_told(self):
+    def test_losing_a_race_for_a_name_is_reported(self):
         DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
         before = self.stored()
         with mock.patch.object(DataSource, "is_name_taken", return_value=False):
@@ -133,7 +133,7 @@ class FormTests(DataSourceTestCase):
         self.assertContains(response, "Nothing was saved. The workspace has a data source of this")
         self.assertEqual(self.stored(), before)
 
-    def test_tells_what_is_deleted_without_listing_it(self):
+    def test_delete_page_counts_revisions_without_listing_them(self):
         self.data_source.apply_changes({"port": 1}, user=self.editor)
         page = f"{ADMIN_PAGES}{self.data_source.pk}/delete/"
         response = self.client.get(page)
@@ -142,7 +142,7 @@ class FormTests(DataSourceTestCase):
         self.client.post(page, {"post": "yes"})
         self.assertFalse(DataSource.objects.filter(pk=self.data_source.pk).exists())
 
-    def test_shows_no_metadata_that_it_refuses(self):
+    def test_rejected_metadata_is_not_shown_again(self):
         self.data_source.apply_changes({"metadata": {"team": "blue"}}, user=self.admin)
         for metadata in (
             '{"db_password": "hunter2"}',
@@ -156,7 +156,7 @@ class FormTests(DataSourceTestCase):
                 self.assertNotContains(response, "hunter2")
                 self.assertEqual(self.stored()["metadata"], {"team": "blue"})
 
-    def test_takes_a_password_and_never_shows_it(self):
+    def test_a_password_in_the_connection_string_is_stored_and_never_shown(self):
         for url, port in (
             ("postgresql://reader:hunter2@db/x", 5433),
             ("postgresql://reader:hunter2@db/x", 0),
@@ -176,25 +176,25 @@ class FormTests(DataSourceTestCase):
         self.assertEqual(data_source.connection_string, "postgresql://reader@db/x")
         self.assertEqual(data_source.credentials.open(), {"password": "hunter2"})
 
-    def test_gives_the_same_revision_as_the_API_and_the_shell(self):
+    def test_records_the_same_revision_as_the_API_and_the_shell(self):
         changes = {"port": 5433, "name": "Moved", "tags": ["a"], "connection_string": URL}
         revisions = []
-        for way in ("admin", "api", "shell"):
+        for origin in ("admin", "api", "shell"):
             data_source = DataSource.objects.create(
-                workspace=self.workspace, name=way, type="postgresql", host="db", port=5432
+                workspace=self.workspace, name=origin, type="postgresql", host="db", port=5432
             )
-            if way == "admin":
+            if origin == "admin":
                 page = f"{ADMIN_PAGES}{data_source.pk}/change/"
                 values = self.form(page, **changes | {"tags": "a"})
                 self.assertRedirects(self.client.post(page, values), ADMIN_PAGES)
-            elif way == "api":
+            elif origin == "api":
                 path = f"/data-sources/{data_source.pk}"
                 response = self.call("patch", path, changes, self.admin)
                 self.assertEqual(response.status_code, 200)
             else:
                 data_source.apply_changes(changes, user=self.admin)
             revision = data_source.revisions.first()
-            self.assertEqual(revision.origin, way)
+            self.assertEqual(revision.origin, origin)
             changed = {**revision.changes, "name": revision.changes["name"]["to"]}
             revisions.append((revision.version, revision.changed_by, changed))
             DataSource.objects.filter(pk=data_source.pk).delete()
@@ -214,21 +214,21 @@ class CredentialsTests(CredentialTestCase):
     def secrets(self) -> Any:
         return self.fetch().credentials.open()
 
-    def test_offers_what_the_type_takes(self):
+    def test_form_has_the_credentials_of_the_type(self):
         form: Any = self.client.get(self.page).context["adminform"].form
         self.assertIn("password", form.fields)
         self.assertNotIn("service_account_json", form.fields)
         form = self.client.get(f"{ADMIN_PAGES}add/").context["adminform"].form
         self.assertTrue(form.fields.keys().isdisjoint(SECRET_FIELDS))
 
-    def test_says_what_is_stored_and_never_shows_it(self):
+    def test_form_says_which_secrets_are_set_and_never_shows_them(self):
         response = self.client.get(self.page)
         self.assertContains(response, "Credentials: set")
-        self.assertContains(response, "Now set. Empty: what is stored stays.")
+        self.assertContains(response, "Now set. Leave empty to keep the stored value")
         self.assertContains(response, "Now not set.")
         self.assertNotContains(response, PASSWORD)
 
-    def test_enters_them_with_a_revision_of_their_own(self):
+    def test_saving_credentials_records_a_revision_of_their_own(self):
         version = self.stored()["version"]
         key = "-----BEGIN KEY-----\r\nabc\r\n-----END KEY-----\r\n"
         response = self.save(port=5433, username="reader", password="n3w", ssh_private_key=key)
@@ -247,22 +247,22 @@ class CredentialsTests(CredentialTestCase):
         revision = self.data_source.revisions.first()
         self.assertEqual((revision.origin, revision.changed_by), ("admin", self.admin))
 
-    def test_removes_those_that_are_ticked(self):
+    def test_ticked_secrets_are_deleted(self):
         self.save(removed_secrets=["ssh_password"])
         self.assertEqual(self.secrets(), {"password": PASSWORD})
         self.assertEqual(self.newest_changes(), {"ssh_password": {"from": "set", "to": "unset"}})
 
-    def test_clears_the_username(self):
+    def test_an_empty_username_clears_the_stored_one(self):
         self.save(username="reader")
         self.assertEqual(self.stored()["username"], "reader")
         self.save(username="")
         self.assertIsNone(self.stored()["username"])
 
-    def test_seals_a_password_to_the_destination_it_is_entered_for(self):
+    def test_a_password_is_sealed_to_the_destination_entered_with_it(self):
         self.save(host="moved.example.com", password="n3w")
         self.assertEqual(self.secrets()["password"], "n3w")
 
-    def test_says_what_is_wrong_and_shows_nothing_of_it(self):
+    def test_rejected_credentials_are_explained_and_not_shown(self):
         before = self.stored()
         for values, sentence in (
             ({"password": "********"}, "This is a mask."),
@@ -282,7 +282,7 @@ class CredentialsTests(CredentialTestCase):
 
 
 class ConcurrentFormTests(DataSourceTestMixin, TransactionTestCase):
-    def test_a_form_that_waits_for_another_writer_is_overtaken_by_it(self):
+    def test_a_save_that_waited_for_another_writer_is_refused_as_stale(self):
         self.make_world()
         page = f"{ADMIN_PAGES}{self.data_source.pk}/change/"
         client = admin_client(self.admin)

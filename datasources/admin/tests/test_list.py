@@ -1,4 +1,4 @@
-"""The list of data sources in the Django admin, however many there are."""
+"""The list of data sources in the Django admin, also with 100,000 rows."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from datasources.testing import ADMIN_PAGES, DataSourceTestCase, admin_client
 from organizations.models import User
 from organizations.testing import sql
 
-# A hundred copies of the one there is, in each of a thousand organizations.
+# Copies the one data source 100 times into each of 1,000 organizations.
 MANY = """
     INSERT INTO organizations_organization (name, slug, created_at)
     SELECT 'Organization ' || n, 'organization-' || n, now() FROM generate_series(1, 998) n;
@@ -46,7 +46,7 @@ class ListTests(DataSourceTestCase):
             **{"workspace": self.workspace, "name": name, "type": "csv", **fields}
         )
 
-    def test_filters_by_what_an_operator_looks_for(self):
+    def test_filters_and_searches(self):
         self.make_source("Lake", tags=["x"])
         self.make_source("Theirs", workspace=self.globex.workspaces.get())
         DataSource.objects.filter(name="Lake").record_test({"ok": False}, version=1)
@@ -62,7 +62,7 @@ class ListTests(DataSourceTestCase):
             with self.subTest(query=query):
                 self.assertEqual(self.names(query), names)
 
-    def test_finds_what_is_overdue(self):
+    def test_filters_overdue_refreshes(self):
         for name, minutes in (("late", 10), ("due", 1), ("early", -10)):
             self.make_source(name, schema_auto_refresh=True)
             DataSource.objects.filter(name=name).record_schema(
@@ -74,7 +74,7 @@ class ListTests(DataSourceTestCase):
         SchemaRefresh.objects.get(data_source__name="late").advance(0, 5)
         self.assertEqual(self.names("refresh=overdue"), set())
 
-    def test_keeps_the_other_filters_when_one_of_organizations_is_set(self):
+    def test_organization_filter_keeps_the_other_filters(self):
         response = self.client.get(f"{ADMIN_PAGES}?type__exact=csv&q=lake")
         self.assertContains(response, '<input type="hidden" name="type__exact" value="csv">')
         self.assertContains(response, '<input type="hidden" name="q" value="lake">')
@@ -84,20 +84,20 @@ class ListTests(DataSourceTestCase):
         self.assertContains(response, f'<option value="{self.acme.pk}" selected>Acme</option>')
         self.assertContains(response, '<a href="?type__exact=csv">All</a>')
 
-    def test_offers_organizations_to_those_who_may_see_them(self):
+    def test_organization_filter_needs_permission_to_view_organizations(self):
         self.assertContains(self.client.get(ADMIN_PAGES), "organization-filter")
         staff = User.objects.create_user("sam", is_staff=True)
         staff.user_permissions.add(Permission.objects.get(codename="view_datasource"))
         self.client.force_login(staff)
         self.assertNotContains(self.client.get(ADMIN_PAGES), "organization-filter")
 
-    def test_an_organization_that_is_none_is_no_error(self):
+    def test_an_invalid_organization_id_is_no_error(self):
         for value in ("abc", "9" * 30):
             with self.subTest(value=value):
                 page = f"{ADMIN_PAGES}?organization__id__exact={value}"
                 self.assertEqual(self.client.get(page, follow=True).status_code, 200)
 
-    def test_finds_organizations_and_workspaces_by_typing(self):
+    def test_organizations_and_workspaces_are_found_by_typing(self):
         for field, text in (("organization", "Acme"), ("workspace", "Default of Acme")):
             with self.subTest(field=field):
                 parameters = {
@@ -110,7 +110,7 @@ class ListTests(DataSourceTestCase):
                 [found] = response.json()["results"]
                 self.assertEqual(found["text"], text)
 
-    def test_workspaces_are_found_by_those_who_may_see_them(self):
+    def test_finding_workspaces_needs_permission_to_view_them(self):
         staff = User.objects.create_user("sam", is_staff=True)
         may = ("view_datasource", "add_datasource")
         staff.user_permissions.set(Permission.objects.filter(codename__in=may))
@@ -121,15 +121,15 @@ class ListTests(DataSourceTestCase):
         staff.user_permissions.add(Permission.objects.get(codename="view_workspace"))
         self.assertEqual(self.client.get(found).status_code, 200)
 
-    def test_opens_with_as_many_queries_however_many_there_are(self):
-        # The session, its user, how many there are, and a page of them.
+    def test_number_of_queries_is_the_same_with_100000_data_sources(self):
+        # Session, user, count, and one page.
         pages = {
             "": 4,
             "q=source": 4,
             "status__exact=active&type__exact=postgresql": 4,
             "refresh=overdue": 4,
             "o=-7": 4,
-            f"organization__id__exact={self.acme.pk}": 5,  # and its name
+            f"organization__id__exact={self.acme.pk}": 5,  # the name of the organization
         }
         self.assertEqual({query: self.count_queries(query) for query in pages}, pages)
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The pages to look at: history, schema, overview."""
+"""The read-only pages: history, schema, overview."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ OVERVIEW = f"{ADMIN_PAGES}overview/"
 
 
 class PageTestCase(DataSourceTestCase):
-    """A test case with a browser in the hands of staff."""
+    """A test case whose client is signed in as staff."""
 
     def setUp(self) -> None:
         self.client = admin_client(self.admin)
@@ -30,12 +30,12 @@ class PageTestCase(DataSourceTestCase):
         response = self.client.get(page)
         self.assertEqual(response.status_code, 200)
         self.assertNotContains(response, "<style")
-        self.assertNotContains(response, " style=")  # the content security policy forbids it
+        self.assertNotContains(response, " style=")  # forbidden by the content security policy
         return response
 
 
 class DifferencesTests(SimpleTestCase):
-    def test_are_told_by_field_and_by_key(self):
+    def test_objects_are_compared_key_by_key(self):
         changes = {
             "tags": {"from": ["a"], "to": ["a", "b"]},
             "host": {"from": None, "to": "db"},
@@ -59,24 +59,24 @@ class DifferencesTests(SimpleTestCase):
             ],
         )
 
-    def test_are_cut_to_a_length(self):
+    def test_long_values_are_truncated(self):
         [one] = differences({"description": {"from": "", "to": "a" * 100}}, max_length=10)
         self.assertEqual((one.before, one.after), ("—", "aaaaaaaaa…"))
 
 
 class HistoryTests(PageTestCase):
-    def test_shows_who_changed_what_newest_first(self):
+    def test_shows_changes_with_their_authors_newest_first(self):
         author = Author(self.editor, request_id="abc-1")
         self.data_source.apply_changes({"port": 5433}, user=author)
         response = self.get(f"{self.pages}history/")
         self.assertContains(response, "<del>5432</del> → <ins>5433</ins>")
-        self.assertContains(response, "edith, by shell")
+        self.assertContains(response, "edith, via shell")
         self.assertContains(response, "Request abc-1")
         self.assertContains(response, "Restore this version", count=1)
         versions = [revision.version for revision, _ in response.context["revisions"]]
         self.assertEqual(versions, [2, 1])
 
-    def test_goes_back_page_by_page_with_as_many_queries(self):
+    def test_pages_of_fifty_need_four_queries(self):
         for port in range(1, 61):
             self.data_source.apply_changes({"port": port}, user=self.editor)
         with self.statements() as captured:
@@ -87,9 +87,9 @@ class HistoryTests(PageTestCase):
         versions = [revision.version for revision, _ in response.context["revisions"]]
         self.assertEqual(versions, [*range(11, 0, -1)])
         self.assertNotContains(response, "Older changes")
-        self.assertContains(self.get(f"{self.pages}history/?before=1"), "There is nothing older.")
+        self.assertContains(self.get(f"{self.pages}history/?before=1"), "No older changes.")
 
-    def test_shows_text_as_text(self):
+    def test_html_in_a_name_is_escaped(self):
         name = "<script>alert(1)</script>"
         self.data_source.apply_changes({"name": name}, user=self.editor)
         for page in ("history/", "change/", "schema/"):
@@ -97,10 +97,10 @@ class HistoryTests(PageTestCase):
 
 
 class SchemaPageTests(PageTestCase):
-    def test_says_that_it_has_not_been_read(self):
+    def test_says_that_the_schema_has_not_been_read(self):
         self.assertContains(self.get(f"{self.pages}schema/"), "The schema has not been read yet.")
 
-    def test_shows_tables_and_what_has_changed(self):
+    def test_shows_tables_and_changes(self):
         facts: Any = {
             "primary_key": {"name": "pk", "columns": ["id"]},
             "indexes": [{"name": "by_day", "columns": ["day"], "is_unique": True}],
@@ -133,10 +133,10 @@ class SchemaPageTests(PageTestCase):
         self.assertEqual((summary["added"], summary["removed"]), (4, 1))
         self.assertContains(response, "breaks readers", count=1)
         response = self.get(f"{self.pages}schema/?snapshot=1")
-        self.assertContains(response, "there is nothing to compare it with")
+        self.assertContains(response, "so there is nothing to compare it with")
         self.assertContains(response, "public.<strong>old</strong>")
 
-    def test_searches_and_turns_pages(self):
+    def test_searches_and_paginates_tables(self):
         tables = [table(f"t{number:03}", column("id")) for number in range(60)]
         refresh(self.data_source, *tables, table("orders", column("amount")))
         response = self.get(f"{self.pages}schema/")
@@ -146,22 +146,22 @@ class SchemaPageTests(PageTestCase):
         self.assertEqual(len(response.context["tables"]), 11)
         self.assertIsNone(response.context["next_from"])
         response = self.get(f"{self.pages}schema/?search=amount")
-        self.assertEqual([one["name"] for one in response.context["tables"]], ["orders"])
+        self.assertEqual([found["name"] for found in response.context["tables"]], ["orders"])
         for query in ("search=none", f"from={10**18}", "from=x&snapshot=x&search=%20"):
             with self.subTest(query=query):
                 self.get(f"{self.pages}schema/?{query}")
 
 
 class OverviewTests(PageTestCase):
-    def test_is_reached_from_the_list(self):
+    def test_list_links_to_the_overview(self):
         self.assertContains(self.client.get(ADMIN_PAGES), OVERVIEW)
 
-    def test_says_that_nothing_has_failed(self):
+    def test_says_that_no_test_failed(self):
         response = self.get(OVERVIEW)
-        self.assertContains(response, "No test has failed.")
+        self.assertContains(response, "No failed tests.")
         self.assertEqual(response.context["overdue_count"], 0)
 
-    def test_sums_up_sources_tests_and_refreshes(self):
+    def test_counts_data_sources_failed_tests_and_overdue_refreshes(self):
         for number in range(3):
             DataSource.objects.create(
                 workspace=self.workspace,
@@ -176,7 +176,7 @@ class OverviewTests(PageTestCase):
         self.make_test("DEADLINE", days_ago=2)
         ConnectionTest.objects.request(
             self.data_source.configuration(), of=self.data_source, is_stored=True
-        )  # which has not ended
+        )  # still running
         response = self.get(OVERVIEW)
         context = response.context
         self.assertEqual((context["total"], context["overdue_count"]), (4, 2))
@@ -193,7 +193,7 @@ class OverviewTests(PageTestCase):
         self.assertEqual(response.context["overdue_count"], 2)
         self.assertContains(response, "due 2", count=2)
 
-    def test_takes_as_many_queries_however_many_there_are(self):
+    def test_number_of_queries_does_not_grow(self):
         with self.statements() as captured:
             self.get(OVERVIEW)
         few = len(sql(captured))
@@ -210,7 +210,7 @@ class OverviewTests(PageTestCase):
         self.assertEqual((few, len(sql(captured))), (8, 8), sql(captured))
 
     def make_test(self, code: str, days_ago: int = 0) -> None:
-        """Have a test end so; the data source was not changed since."""
+        """Record a finished connection test of the current version."""
         test = ConnectionTest.objects.request(
             self.data_source.configuration(), of=self.data_source, is_stored=True
         )
@@ -221,7 +221,7 @@ class OverviewTests(PageTestCase):
 
 
 class ChartTests(SimpleTestCase):
-    def test_the_longest_bar_fills_the_width(self):
+    def test_longest_bar_fills_the_width(self):
         bars = [Bar("a", [("x", 30), ("y", 10)]), Bar("b", [("x", 0), ("y", 20)])]
         chart = stacked_bars(bars)
         first, second = chart["bars"]
@@ -231,13 +231,13 @@ class ChartTests(SimpleTestCase):
         self.assertEqual([(r["x"], r["width"]) for r in second["rectangles"]], [(130, 260)])
         self.assertLess(first["y"] + chart["bar_height"], second["y"])
 
-    def test_the_highest_column_fills_the_height(self):
+    def test_highest_column_fills_the_height(self):
         chart = columns([Bar("00", [("failed", 3), ("connected", 1)]), Bar("01", [])])
         failed, connected = chart["bars"][0]["rectangles"]
         self.assertEqual((failed["y"], failed["height"]), (35, 105))
         self.assertEqual((connected["y"], connected["height"]), (0, 35))
         self.assertEqual(chart["bars"][1]["rectangles"], [])
 
-    def test_of_nothing_there_is_nothing_to_draw(self):
+    def test_charts_without_data_are_empty(self):
         self.assertEqual(stacked_bars([])["bars"], [])
         self.assertEqual(columns([Bar("00", [("failed", 0)])])["highest"], 0)

@@ -13,7 +13,8 @@ from datasources.connection_tests.throttling import ConnectionTestThrottle
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.testing import DataSourceTestMixin
-from organizations.models import Organization, RequestCount, User
+from organizations.models import Organization, User
+from organizations.sign_in.models import RequestCount
 from organizations.testing import bearer
 from rivergen.testing.gunicorn import gunicorn
 

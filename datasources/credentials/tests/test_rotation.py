@@ -68,7 +68,7 @@ class RotationTests(CredentialTestCase):
         self.assertEqual(
             output,
             f"Secrets sealed by {key_id(NEW_KEY)}: 7.\n"
-            f"No secret uses another key than {key_id(NEW_KEY)}.\n",
+            f"All secrets are sealed by {key_id(NEW_KEY)}.\n",
         )
         self.with_only(NEW_KEY)
         secrets = {"password": PASSWORD, "ssh_password": SSH_PASSWORD}
@@ -112,7 +112,7 @@ class RotationTests(CredentialTestCase):
         with self.assertRaises(CommandError) as caught:
             rotate("--batch-size", "1")
         message = str(caught.exception)
-        self.assertIn(f"another key than {key_id(NEW_KEY)}: 2.", message)
+        self.assertIn(f"Secrets not sealed by {key_id(NEW_KEY)}: 2.", message)
         self.assertIn(f"1 by {key_id(LOST_KEY)}, which is not in ENCRYPTION_KEYS", message)
         self.assertIn(f"1 by {key_id(OLD_KEY)}\n", message)
         self.assertIn(f"Data sources: {self.others[0].pk}, {self.others[1].pk}.", message)
@@ -127,14 +127,14 @@ class RotationTests(CredentialTestCase):
         self.assertEqual(caught.exception.returncode, 1)
         self.assertEqual([*Credential.objects.values()], before)
         rotate()
-        self.assertIn("No secret uses another key", rotate("--check"))
+        self.assertIn("All secrets are sealed by", rotate("--check"))
 
     def test_rotation_dry_run_changes_nothing(self):
         self.lose_a_key()
         before = [*Credential.objects.values()]
         output = rotate("--dry-run")
-        self.assertIn(f"to be sealed by {key_id(NEW_KEY)}: 5.", output)
-        self.assertIn("Cannot be opened, and would stay as they are: 2.", output)
+        self.assertIn(f"to seal by {key_id(NEW_KEY)}: 5.", output)
+        self.assertIn("Secrets that no key opens, which would stay unchanged: 2.", output)
         self.assertEqual([*Credential.objects.values()], before)
 
     def test_rotation_refuses_invalid_arguments(self):
@@ -212,7 +212,7 @@ class RotationLockTests(DataSourceTestMixin, TransactionTestCase):
     def test_rotation_skips_a_locked_secret(self):
         with self.assertRaises(CommandError) as caught:
             rotate()
-        self.assertIn(f"another key than {key_id(NEW_KEY)}: 1.", str(caught.exception))
+        self.assertIn(f"Secrets not sealed by {key_id(NEW_KEY)}: 1.", str(caught.exception))
         self.assertEqual(Credential.objects.of_other_keys().get().field, "password")
         self.release()
         self.assertIn(f"{key_id(NEW_KEY)}: 1.", rotate())

@@ -104,7 +104,7 @@ class ExportTests(ApplyTestCase):
         self.assertNotIn("Theirs", text)
         self.assertIn("# password is set.", text)
         before = self.everything()
-        summary = "Created: 0; changed: 0; deleted: 0; left as they are: 5.\n"
+        summary = "Created: 0; changed: 0; deleted: 0; unchanged: 5.\n"
         self.assertEqual(self.apply(text, "--prune"), summary)
         self.assertEqual(self.everything(), before)
 
@@ -115,7 +115,7 @@ class ExportTests(ApplyTestCase):
                 self.workspace.name = name
                 self.workspace.save_unique()
                 self.data_source.apply_changes({"name": f"x{name[:250]}x"}, user=self.owner)
-                self.assertIn("left as they are: 1.", self.apply(self.export(), "--prune"))
+                self.assertIn("unchanged: 1.", self.apply(self.export(), "--prune"))
 
     def test_applying_an_export_recreates_deleted_data_sources(self) -> None:
         self.data_source.apply_changes({"port": 5433, "tags": ["a"]}, user=self.owner)
@@ -129,7 +129,7 @@ class ExportTests(ApplyTestCase):
     def test_export_of_an_organization_without_data_sources_can_be_applied(self) -> None:
         self.data_source.delete()
         self.assertIn("data_sources: []", self.export())
-        self.assertIn("left as they are: 0.", self.apply(self.export()))
+        self.assertIn("unchanged: 0.", self.apply(self.export()))
 
     def test_export_refuses_an_unknown_or_missing_organization(self) -> None:
         with self.assertRaisesMessage(CommandError, "There is no organization nowhere."):
@@ -159,11 +159,11 @@ class ApplyTests(ApplyTestCase):
                 "~ Default/Production PostgreSQL (postgresql)",
                 "    port: 5432 -> 5433",
                 '    tags: [] -> ["a"]',
-                "Created: 1; changed: 1; deleted: 0; left as they are: 0.",
+                "Created: 1; changed: 1; deleted: 0; unchanged: 0.",
             ],
         )
         again = self.apply_entries(entries)
-        self.assertEqual(again, "Created: 0; changed: 0; deleted: 0; left as they are: 2.\n")
+        self.assertEqual(again, "Created: 0; changed: 0; deleted: 0; unchanged: 2.\n")
 
     def test_plan_prints_the_same_steps_and_stores_nothing(self) -> None:
         entries = f"{NEW}- name: production postgresql\n  port: 5433\n"
@@ -171,7 +171,7 @@ class ApplyTests(ApplyTestCase):
         planned = self.apply_entries(entries, "--plan", "--prune")
         self.assertEqual(self.everything(), before)
         *steps, summary = planned.splitlines()
-        self.assertEqual(summary, "To create: 1; to change: 1; to delete: 0; to leave: 0.")
+        self.assertEqual(summary, "To create: 1; to change: 1; to delete: 0; unchanged: 0.")
         self.assertEqual(self.apply_entries(entries, "--prune").splitlines()[:-1], steps)
 
     def test_only_prune_deletes_undeclared_data_sources(self) -> None:
@@ -214,7 +214,7 @@ class ApplyTests(ApplyTestCase):
                     with self.assertRaisesMessage(CommandError, "Declared twice"):
                         self.apply_entries(twice)
                 else:
-                    self.assertIn("left as they are: 2", self.apply_entries(twice))
+                    self.assertIn("unchanged: 2", self.apply_entries(twice))
 
     def test_prune_leaves_other_organizations_alone(self) -> None:
         theirs = self.globex.workspaces.get()
@@ -230,7 +230,7 @@ class ApplyTests(ApplyTestCase):
         self.assertEqual(self.current().username, "reader")
         self.assertIn('password: "unset" -> "set"', output)
         self.assertNotIn("hunter2", output)
-        self.assertIn("left as they are: 1", self.apply_entries(entry + password))
+        self.assertIn("unchanged: 1", self.apply_entries(entry + password))
         self.apply_entries(entry + "    password: ${env:OTHER_PASSWORD}\n")
         self.assertEqual(self.current().credentials.open(), {"password": "hunter3"})
         self.apply_entries(entry)
@@ -344,19 +344,21 @@ class ApplyTests(ApplyTestCase):
             ("organization: acme", "data_sources: Must be a list"),
             ("organization: 5\ndata_sources: []", "short name"),
             ("organization: nowhere\ndata_sources: []", "no organization nowhere"),
-            ("organization: globex\ndata_sources: []", "The file is of globex, not of acme."),
+            ("organization: globex\ndata_sources: []", "The file is for globex, not for acme."),
             ("data_sources: []\nprune: true", "prune: Unknown field."),
             ("data_sources: [", "Not valid YAML"),
         ):
             arguments = () if "nowhere" in text else ("--organization=acme",)
             with self.subTest(text), self.assertRaisesMessage(CommandError, words):
                 self.apply(text, *arguments)
-        with self.assertRaisesMessage(CommandError, "Say whose they are"):
+        with self.assertRaisesMessage(
+            CommandError, "The file names no organization. Add --organization"
+        ):
             self.apply("data_sources: []")
         with self.assertRaisesMessage(CommandError, "cannot be read: No such file"):
             call_command("apply_data_sources", str(self.folder / "nowhere.yaml"))
         (self.folder / "binary").write_bytes(b"\xff")
-        with self.assertRaisesMessage(CommandError, "is no UTF-8 text"):
+        with self.assertRaisesMessage(CommandError, "is not UTF-8 text"):
             call_command("apply_data_sources", str(self.folder / "binary"))
 
     def test_apply_refuses_a_file_that_is_too_large(self) -> None:

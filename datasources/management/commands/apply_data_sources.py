@@ -1,4 +1,4 @@
-"""`manage.py apply_data_sources`: make it what a file says."""
+"""`manage.py apply_data_sources`: create, change and delete data sources as a file declares."""
 
 import sys
 from argparse import ArgumentParser
@@ -18,30 +18,32 @@ from organizations.management.organizations import find_organization
 from organizations.models import Organization
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
-DONE = "Created: {create}; changed: {change}; deleted: {delete}; left as they are: {keep}."
-PLANNED = "To create: {create}; to change: {change}; to delete: {delete}; to leave: {keep}."
+DONE = "Created: {create}; changed: {change}; deleted: {delete}; unchanged: {keep}."
+PLANNED = "To create: {create}; to change: {change}; to delete: {delete}; unchanged: {keep}."
 
 
 class Command(BaseCommand):
-    """Create, change and, if asked, delete data sources, as a file declares them."""
+    """Apply a YAML file of data sources; with `--prune`, delete what it does not declare."""
 
     help = (
-        "Create and change data sources as a YAML file declares them, each known by workspace and "
-        "name; what the file does not say of one stays as it is. All of it is done, or nothing. "
-        "Start from what export_data_sources writes. Secrets stand there by reference only: "
+        "Create and change data sources as a YAML file declares them. A data source is identified "
+        "by workspace and name; fields that the file does not mention stay unchanged. Applies all "
+        "changes or none. export_data_sources writes such a file. Secrets are references: "
         "${env:NAME}, or ${file:path} below SECRETS_ROOT."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", help="the file; - is standard input")
+        parser.add_argument("file", help="path of the YAML file; - reads standard input")
         parser.add_argument(
-            "--organization", metavar="SLUG", help="whose they are, if the file does not say it"
+            "--organization", metavar="SLUG", help="required if the file does not name it"
         )
         parser.add_argument(
-            "--plan", action="store_true", help="only say what would be done, and store nothing"
+            "--plan", action="store_true", help="print the changes without storing them"
         )
         parser.add_argument(
-            "--prune", action="store_true", help="delete what the file does not declare"
+            "--prune",
+            action="store_true",
+            help="delete data sources that are not in the file",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,12 +54,12 @@ class Command(BaseCommand):
             applier = Applier(declarations, organization, resolve, Author(None))
             plan = applier.apply(prune=options["prune"], dry_run=options["plan"])
         except DeclarationError as error:
-            lines = "\n".join(f"{name}: {printable(str(one))}" for one in error.problems)
+            lines = "\n".join(f"{name}: {printable(str(problem))}" for problem in error.problems)
             raise CommandError(f"{lines}\nNothing was changed.") from None
-        self.say(plan, PLANNED if options["plan"] else DONE)
+        self.print_plan(plan, PLANNED if options["plan"] else DONE)
 
-    def say(self, plan: Plan, summary: str) -> None:
-        """Print the steps, and how many there are."""
+    def print_plan(self, plan: Plan, summary: str) -> None:
+        """Print the steps of a plan, and a summary."""
         for step in plan.steps:
             for line in step.lines():
                 self.stdout.write(printable(line))
@@ -65,26 +67,26 @@ class Command(BaseCommand):
 
 
 def read_file(name: str) -> str:
-    """Give the text of a file. Raises CommandError."""
+    """Read a text file, or standard input for `-`. Raises CommandError."""
     try:
         if name == "-":
             data = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
         else:
             with Path(name).open("rb") as file:
                 data = file.read(FILE_BYTES_MAX + 1)
-        if len(data) > FILE_BYTES_MAX:  # and cut, inside of a character maybe
+        if len(data) > FILE_BYTES_MAX:  # before decoding: the cut may split a character
             raise CommandError(f"{name} is larger than {FILE_BYTES_MAX:,} bytes.")
         return data.decode()
     except OSError as error:
         raise CommandError(f"{name} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise CommandError(f"{name} is no UTF-8 text.") from None
+        raise CommandError(f"{name} is not UTF-8 text.") from None
 
 
 def organization_of(declarations: Declarations, slug: str | None) -> Organization:
-    """Give the organization that the file or the argument names. Raises CommandError."""
+    """Return the organization named by the file or by the argument. Raises CommandError."""
     if declarations.organization is None and slug is None:
-        raise CommandError("Say whose they are: --organization SLUG.")
+        raise CommandError("The file names no organization. Add --organization SLUG.")
     if slug is not None and declarations.organization not in (None, slug):
-        raise CommandError(f"The file is of {declarations.organization}, not of {slug}.")
+        raise CommandError(f"The file is for {declarations.organization}, not for {slug}.")
     return find_organization(slug or str(declarations.organization))

@@ -1,4 +1,4 @@
-"""`manage.py demo`: something to try the API on."""
+"""`manage.py demo`: demo data to try the API with."""
 
 import secrets
 from typing import Any
@@ -20,7 +20,7 @@ CSV_TEXT = """order_id,customer,amount,ordered_at
 2,Grace,75.00,2024-11-02
 3,Linus,210.25,2024-11-02
 """
-# By the slugs of the organizations.
+# Organization slug -> username -> role.
 PEOPLE = {
     "demo-acme": {
         "demo-owner": Role.OWNER,
@@ -32,7 +32,7 @@ PEOPLE = {
 }
 USERNAMES = [username for people in PEOPLE.values() for username in people]
 STAFF_USERNAME = "demo-staff"
-# The example of "Update Data Source", word for word but for host and token.
+# The example of the API document ("Update Data Source") with this host and token.
 CURL = """curl -X PATCH "http://127.0.0.1:{port}/api/v1/data-sources/{data_source_id}" \\
 -H "Authorization: Bearer {token}" \\
 -H "Content-Type: application/json" \\
@@ -43,19 +43,19 @@ CURL = """curl -X PATCH "http://127.0.0.1:{port}/api/v1/data-sources/{data_sourc
 
 
 class Command(BaseCommand):
-    """Create what is missing, and say how to use it."""
+    """Create the demo if there is none, and print how to use it."""
 
     help = (
-        "Create two demo organizations with users of every role and two data sources, "
-        "and print a curl that updates one. Safe to run again: what is there stays as it is."
+        "Create two demo organizations, with a user of every role and two data sources, and print "
+        "a curl command that updates one. Safe to run again: existing rows stay unchanged."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--staff",
             action="store_true",
-            help=f"also create {STAFF_USERNAME}, who may do everything in the admin with all "
-            "organizations: for a database that has nobody else's",
+            help=f"also create the superuser {STAFF_USERNAME}, who may change all organizations in "
+            "the admin: for a database that holds only the demo",
         )
 
     @transaction.atomic
@@ -68,22 +68,22 @@ class Command(BaseCommand):
         acme = Organization.objects.filter(slug="demo-acme").first()
         if acme is None:
             raise CommandError(
-                "The organization demo-acme has been removed. Remove demo-globex and the demo "
-                "users as well, and a new demo is made."
+                "The organization demo-acme has been removed. To create a new demo, also remove "
+                "the organization demo-globex and the demo users."
             )
         if options["staff"]:
             self.make_staff(acme)
         self.set_password(password)
         self.write_csv(acme)
-        self.say_what_to_try(acme, password)
+        self.print_instructions(acme, password)
         if options["staff"]:
             pages = f"http://127.0.0.1:{settings.PORT}/admin/"
-            self.stdout.write(f"Admin pages: {pages} for {STAFF_USERNAME}, with that password")
+            self.stdout.write(f"Admin pages: {pages} for {STAFF_USERNAME}, same password")
 
     def make_everything(self) -> None:
         """Create the organizations, their users and the data sources."""
         for user in User.objects.filter(username__in=USERNAMES):
-            raise CommandError(f"There is a user {user.username} already, and no demo yet.")
+            raise CommandError(f"There is no demo yet, but already a user {user.username}.")
         acme = Organization.objects.create(name="Acme", slug="demo-acme")
         globex = Organization.objects.create(name="Globex", slug="demo-globex")
         for organization in (acme, globex):
@@ -108,17 +108,17 @@ class Command(BaseCommand):
                 user.save(update_fields=["password"])
 
     def make_staff(self, acme: Organization) -> None:
-        """Create the one who may do everything in the admin, and confirm secrets of one."""
+        """Create a superuser who is also an admin of Acme, so that it can confirm secrets."""
         staff, is_new = User.objects.get_or_create(
             username=STAFF_USERNAME, defaults={"is_staff": True, "is_superuser": True}
         )
         if is_new:
             acme.add_member(staff, Role.ADMIN)
         elif not acme.memberships.filter(user=staff).exists():
-            raise CommandError(f"There is a user {STAFF_USERNAME} already, who is not the demo's.")
+            raise CommandError(f"There is already a user {STAFF_USERNAME} who is not of the demo.")
 
     def make_data_sources(self, acme: Organization, owner: User) -> None:
-        """Create the PostgreSQL source of the API document, and a CSV file's."""
+        """Create the PostgreSQL data source of the API document, and one of a CSV file."""
         shared = {"organization": acme, "created_by": owner, "updated_by": owner}
         DataSource.objects.create(
             **shared,
@@ -141,23 +141,23 @@ class Command(BaseCommand):
         )
 
     def write_csv(self, acme: Organization) -> None:
-        """Write the file that the CSV source points to, unless it is there."""
+        """Write the file of the CSV data source, unless it exists."""
         path = settings.STORAGE_ROOT / path_in_storage(acme.pk, CSV_PATH)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(CSV_TEXT)
 
-    def say_what_to_try(self, acme: Organization, password: str) -> None:
-        """Print the users, and a curl with a live token."""
+    def print_instructions(self, acme: Organization, password: str) -> None:
+        """Print the users, and a curl command with a valid token."""
         self.stdout.write(f"Users: {', '.join(USERNAMES)}; password: {password}")
         data_source = (
             acme.data_sources.filter(type=DataSource.Type.POSTGRESQL).order_by("id").first()
         )
         if data_source is None:
-            self.stdout.write("The demo data source has been deleted; create one to try the API.")
+            self.stdout.write("The demo data source has been deleted. Create one to try the API.")
             return
         minutes = int(AccessToken.lifetime.total_seconds() // 60)
-        self.stdout.write(f"Try this; the token lives {minutes} minutes:\n")
+        self.stdout.write(f"Try this (the token is valid for {minutes} minutes):\n")
         token = AccessToken.for_user(User.objects.get(username="demo-owner"))
         self.stdout.write(
             CURL.format(port=settings.PORT, data_source_id=data_source.pk, token=token)

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: is all there that the service needs?"""
+"""`manage.py doctor`: check everything that the service needs."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ ANY_PORT = 80
 
 
 class Finding(NamedTuple):
-    """What was looked at, whether it is well, and how it is or what mends it."""
+    """The result of one check: its name, whether it passed, and its state or how to fix it."""
 
     name: str
     ok: bool
@@ -32,157 +32,158 @@ class Finding(NamedTuple):
 
 
 class Command(BaseCommand):
-    """Look at what the service needs, a line for each."""
+    """Run all checks, and print one line for each."""
 
     help = (
-        "Look at all that the service needs, and say for each whether it is well, or how to mend "
-        "it. Changes nothing. Run it with the environment of the worker. Exits with 1 if something "
-        "is to be mended."
+        "Check database, migrations, keys, workers, drivers, isolation, egress and storage, and "
+        "say how to fix what is wrong. Changes nothing. Run it in the environment of the worker. "
+        "Exits with 1 if a check fails."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         findings = []
-        for finding in find_all():
-            sign = self.style.SUCCESS("ok  ") if finding.ok else self.style.ERROR("mend")
+        for finding in run_checks():
+            sign = self.style.SUCCESS("ok  ") if finding.ok else self.style.ERROR("fail")
             self.stdout.write(f"{sign}  {finding.name:<10}  {finding.text}")
             findings.append(finding)
-        to_mend = sum(not finding.ok for finding in findings)
-        if to_mend:
-            raise CommandError(f"To be mended: {to_mend} of {len(findings)}.")
+        failed = sum(not finding.ok for finding in findings)
+        if failed:
+            raise CommandError(f"Checks failed: {failed} of {len(findings)}.")
 
 
-def find_all() -> Iterator[Finding]:
-    """Give what is found, one after the other; what needs the database only if it is there."""
-    database = look_at_database()
+def run_checks() -> Iterator[Finding]:
+    """Yield the findings; skip the checks that need the database if it is unusable."""
+    database = check_database()
     yield database
     if database.ok:
-        migrations = look_at_migrations()
+        migrations = check_migrations()
         yield migrations
         if migrations.ok:
-            for look in OF_THE_DATABASE:
-                yield look()
-    for look in OF_THIS_MACHINE:
-        yield look()
+            for check in DATABASE_CHECKS:
+                yield check()
+    for check in MACHINE_CHECKS:
+        yield check()
 
 
-def look_at_database() -> Finding:
-    """Whether PostgreSQL answers, is new enough, and holds every letter."""
+def check_database() -> Finding:
+    """Check that PostgreSQL answers, is new enough, and uses UTF-8."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT current_setting('server_encoding')")
             encoding = cursor.fetchone()[0]
     except (DatabaseError, InterfaceError):
-        mend = "It cannot be reached. Start it, or correct DATABASE_URL."
-        return Finding("database", False, mend)
+        fix = "Cannot be reached. Start it, or correct DATABASE_URL."
+        return Finding("database", False, fix)
     version: int = connection.pg_version  # type: ignore[attr-defined]
     if version < POSTGRESQL_MIN:
-        mend = f"PostgreSQL {version // 10_000} is too old. Take 15 or newer."
-        return Finding("database", False, mend)
+        fix = f"PostgreSQL {version // 10_000} is too old. Use 15 or newer."
+        return Finding("database", False, fix)
     if encoding != "UTF8":
-        mend = f"Its encoding is {encoding}. Create a database with ENCODING 'UTF8'."
-        return Finding("database", False, mend)
+        fix = f"The encoding is {encoding}. Create a database with ENCODING 'UTF8'."
+        return Finding("database", False, fix)
     return Finding("database", True, f"PostgreSQL {version // 10_000}.{version % 10_000}.")
 
 
-def look_at_migrations() -> Finding:
-    """Whether the tables are those of this code."""
+def check_migrations() -> Finding:
+    """Check that all migrations are applied."""
     if not is_migrated():
-        return Finding("migrations", False, "Some are missing: python manage.py migrate")
-    return Finding("migrations", True, "All are applied.")
+        return Finding("migrations", False, "Some are missing. Run: python manage.py migrate")
+    return Finding("migrations", True, "All applied.")
 
 
-def look_at_keys() -> Finding:
-    """Whether there is a key for every secret."""
+def check_keys() -> Finding:
+    """Check that every stored secret can be opened."""
     others = Credential.objects.of_other_keys().count_by_key()
     lost = {key_id: count for key_id, count in others.items() if key_id not in key_ring()}
     if lost:
         names = ", ".join(lost)
-        mend = (
-            f"Secrets sealed by {names}, which is not in ENCRYPTION_KEYS: {sum(lost.values())}. "
-            "Add it, or have them entered again."
+        fix = (
+            f"Secrets sealed by {names}, not in ENCRYPTION_KEYS: {sum(lost.values())}. "
+            "Add the key, or enter the secrets again."
         )
-        return Finding("keys", False, mend)
+        return Finding("keys", False, fix)
     old = sum(others.values())
-    rest = f" By others: {old}; see rotate_encryption_key." if old else ""
-    return Finding("keys", True, f"The key {key_ring().current_id} seals, all secrets open.{rest}")
+    rest = f" Sealed by an older key: {old}; run rotate_encryption_key." if old else ""
+    current = key_ring().current_id
+    return Finding("keys", True, f"Current: {current}. All secrets can be opened.{rest}")
 
 
-def look_at_workers() -> Finding:
-    """Whether anybody does what is asked for."""
+def check_workers() -> Finding:
+    """Check that a worker is running."""
     if not has_worker():
-        return Finding("worker", False, "None is running. Start one: python manage.py worker")
-    return Finding("worker", True, "At least one is running.")
+        return Finding("worker", False, "Not running. Start one: python manage.py worker")
+    return Finding("worker", True, "Running.")
 
 
-def look_at_drivers() -> Finding:
-    """Whether the drivers are there that the stored data sources need."""
+def check_drivers() -> Finding:
+    """Check that the drivers of all stored data sources are installed."""
     missing = {
         name for name, connector in CONNECTORS.items() if not connector.is_driver_installed()
     }
     needed = {*DataSource.objects.filter(type__in=missing).values_list("type", flat=True)}
     if needed:
-        mend = (
-            f"Missing for data sources that are there: {', '.join(sorted(needed))}. Workers need: "
+        fix = (
+            f"Not installed, but in use: {', '.join(sorted(needed))}. Run for the workers: "
             "pip install -r requirements-cloud.txt"
         )
-        return Finding("drivers", False, mend)
-    rest = f", but for {', '.join(sorted(missing))}" if missing else ""
-    return Finding("drivers", True, f"All are installed{rest}.")
+        return Finding("drivers", False, fix)
+    rest = f" except {', '.join(sorted(missing))}" if missing else ""
+    return Finding("drivers", True, f"All installed{rest}.")
 
 
-def look_at_isolation() -> Finding:
-    """Whether the database keeps organizations apart, where it is meant to."""
-    in_sight = unprotected_tables()
+def check_isolation() -> Finding:
+    """Check that row-level security is as DATABASE_ROW_LEVEL_SECURITY says."""
+    visible = unprotected_tables()
     if not settings.DATABASE_ROW_LEVEL_SECURITY:
-        if len(in_sight) < len(PROTECTED):
-            mend = "This role is shown no rows until DATABASE_ROW_LEVEL_SECURITY is set to 1."
-            return Finding("isolation", False, mend)
-        return Finding("isolation", True, "This role sees all rows; workers and commands must.")
-    if in_sight:
-        mend = (
-            f"This role sees all rows of {', '.join(sorted(in_sight))}. Let the web sign in as one "
-            "that owns nothing, and run, as the owner: python manage.py protect_rows ROLE"
+        if len(visible) < len(PROTECTED):
+            fix = "This role sees no rows without DATABASE_ROW_LEVEL_SECURITY=1. Set it."
+            return Finding("isolation", False, fix)
+        return Finding("isolation", True, "This role sees all rows, as workers and commands must.")
+    if visible:
+        fix = (
+            f"This role sees all rows of {', '.join(sorted(visible))}. Let the web connect as a "
+            "role that owns no table, and run as the owner: python manage.py protect_rows ROLE"
         )
-        return Finding("isolation", False, mend)
-    return Finding("isolation", True, "This role is shown what whoever is asking may see.")
+        return Finding("isolation", False, fix)
+    return Finding("isolation", True, "This role sees only the rows of the acting user.")
 
 
-def look_at_egress() -> Finding:
-    """Whether data sources can lead to what nobody should reach."""
+def check_egress() -> Finding:
+    """Check that data sources cannot reach the addresses that are denied by default."""
     try:
         policy = egress_policy()
     except HostNotFound:
-        mend = "The host of DATABASE_URL cannot be resolved, so that nothing is connected to."
-        return Finding("egress", False, mend)
+        fix = "The host of DATABASE_URL cannot be resolved, so all connections are refused."
+        return Finding("egress", False, fix)
     reachable = [network for network in DENIED_BY_DEFAULT if is_open(policy, network)]
     names = ", ".join(map(str, reachable))
     if any(network.num_addresses == 1 and not network.is_loopback for network in reachable):
-        mend = f"Data sources can reach {names}: deny in EGRESS_DENY what they must not reach."
-        return Finding("egress", False, mend)
-    rest = f", but for {names}" if reachable else ""
-    return Finding("egress", True, f"What is denied by default is denied{rest}.")
+        fix = f"Data sources can reach {names}. Add what they must not reach to EGRESS_DENY."
+        return Finding("egress", False, fix)
+    rest = f" except {names}" if reachable else ""
+    return Finding("egress", True, f"All addresses denied by default are denied{rest}.")
 
 
 def is_open(policy: EgressPolicy, network: Network) -> bool:
-    """Whether the first address of a network may be connected to."""
+    """Return whether the policy allows the first address of a network."""
     return policy.allows(str(network.network_address), ANY_PORT)
 
 
-def look_at_storage() -> Finding:
-    """Whether files can be read."""
+def check_storage() -> Finding:
+    """Check that the folder of files can be read."""
     if settings.STORAGE_URL:
-        return Finding("storage", True, "It is an object store, which every test of a file asks.")
+        return Finding("storage", True, "An object store. Connection tests of files check it.")
     root = settings.STORAGE_ROOT
     if not (root.is_dir() and os.access(root, os.R_OK | os.X_OK)):
-        mend = f"{root} is no folder that can be read. Make it, or set STORAGE_ROOT."
-        return Finding("storage", False, mend)
-    return Finding("storage", True, f"The files are below {root}.")
+        fix = f"{root} is not a readable folder. Create it, or set STORAGE_ROOT."
+        return Finding("storage", False, fix)
+    return Finding("storage", True, f"Files are below {root}.")
 
 
-OF_THE_DATABASE: tuple[Callable[[], Finding], ...] = (
-    look_at_keys,
-    look_at_workers,
-    look_at_drivers,
-    look_at_isolation,
+DATABASE_CHECKS: tuple[Callable[[], Finding], ...] = (
+    check_keys,
+    check_workers,
+    check_drivers,
+    check_isolation,
 )
-OF_THIS_MACHINE: tuple[Callable[[], Finding], ...] = (look_at_egress, look_at_storage)
+MACHINE_CHECKS: tuple[Callable[[], Finding], ...] = (check_egress, check_storage)

@@ -1,4 +1,4 @@
-"""`manage.py export_data_sources`: write down what there is."""
+"""`manage.py export_data_sources`: print data sources as YAML."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -10,15 +10,17 @@ from organizations.management.organizations import find_organization
 
 
 class Command(BaseCommand):
-    """Write the data sources of an organization as YAML."""
+    """Print the data sources of an organization as YAML."""
 
     help = (
-        "Write the data sources of an organization as YAML, without secrets, for "
+        "Print the data sources of an organization as YAML, without secrets, for "
         "apply_data_sources. Example: manage.py export_data_sources --organization acme > acme.yaml"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--organization", required=True, metavar="SLUG", help="whose they are")
+        parser.add_argument(
+            "--organization", required=True, metavar="SLUG", help="the organization"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         for part in export(find_organization(options["organization"])):

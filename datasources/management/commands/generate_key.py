@@ -1,4 +1,4 @@
-"""`manage.py generate_key`: a key for ENCRYPTION_KEYS."""
+"""`manage.py generate_key`: print a new key for ENCRYPTION_KEYS."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from rivergen.encryption_keys import generate_key
 
 
 class Command(BaseCommand):
-    """Print a new key. Needs no settings: they need a key first."""
+    """Print a new key, without loading the settings, which need a key first."""
 
     help = (
-        "Print a new key for ENCRYPTION_KEYS, the comma-separated list of keys that seal the "
-        "secrets of data sources; the first seals, all open. To change the key without downtime: "
-        "put the new one behind the old one and restart, put it first and restart, and run "
+        "Print a new key for ENCRYPTION_KEYS, the comma-separated list of keys for the secrets of "
+        "data sources: the first key encrypts, all keys decrypt. To change the key without "
+        "downtime: append the new key and restart, move it to the front and restart, then run "
         "rotate_encryption_key."
     )
     requires_system_checks = []

@@ -1,4 +1,4 @@
-"""`manage.py protect_rows`: raise the second wall between organizations, in PostgreSQL itself."""
+"""`manage.py protect_rows`: row-level security between organizations, in PostgreSQL."""
 
 from typing import Any
 
@@ -15,27 +15,28 @@ from rivergen.postgresql.row_level_security import (
 
 
 class Command(BaseCommand):
-    """Make the policies, and grant a role what the web needs."""
+    """Create the policies, and grant a role the privileges that the web needs."""
 
     help = (
-        "Have PostgreSQL show ROLE, as which the web is to sign in, the rows of the organizations "
-        "of whoever is asking, and grant it what the web needs. Make the role first: CREATE ROLE "
-        "name LOGIN PASSWORD '…'. Run it as the owner of the tables, and again after each migrate."
+        "Create row-level security policies, so that ROLE, as which the web connects, sees only "
+        "rows of the acting user's organizations, and grant it the privileges that the web needs. "
+        "Create the role first: CREATE ROLE name LOGIN PASSWORD '…'. Run this as the owner of the "
+        "tables, and again after each migrate."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("role", metavar="ROLE", help="as whom the web signs in to PostgreSQL")
+        parser.add_argument("role", metavar="ROLE", help="the PostgreSQL role of the web")
         parser.add_argument(
-            "--remove", action="store_true", help="take all of it back, from this role"
+            "--remove", action="store_true", help="drop the policies, and revoke the privileges"
         )
         parser.add_argument(
             "--leakproof",
             action="store_true",
-            help="also let searches go by their indexes in spite of the policies; asks for a "
-            "superuser, and is about all tables of the database. docs/isolation.md says more",
+            help="also mark the search functions leakproof, so that searches use their indexes; "
+            "needs a superuser and affects the whole database (see docs/isolation.md)",
         )
         parser.add_argument(
-            "--sql", action="store_true", help="print the statements, and run none of them"
+            "--sql", action="store_true", help="print the statements without running them"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,13 +47,13 @@ class Command(BaseCommand):
         if options["leakproof"]:
             statements += leakproof_statements(not is_removed)
         if options["sql"]:
-            self.stdout.write("\n".join(f"{one};" for one in ("BEGIN", *statements, "COMMIT")))
+            self.stdout.write("\n".join(f"{line};" for line in ("BEGIN", *statements, "COMMIT")))
             return
         try:
             with transaction.atomic(), connection.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(statement)
-        except DatabaseError as error:  # not the owner, or somebody had a table for too long
+        except DatabaseError as error:  # not the owner, or timed out waiting for a lock
             raise CommandError(str(error).strip()) from None
-        done = "The wall is down" if is_removed else "Nobody but their owner sees all rows"
-        self.stdout.write(f"{done}: {len(PROTECTED)} tables.")
+        done = "removed from" if is_removed else "enabled on"
+        self.stdout.write(f"Row-level security {done} {len(PROTECTED)} tables.")

@@ -1,4 +1,4 @@
-"""`manage.py prune_schemas`: delete old snapshots of schemas."""
+"""`manage.py prune_schemas`: delete old schema snapshots."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from datasources.schemas.snapshots.models import SchemaSnapshot
 from datasources.schemas.snapshots.pruning import KEPT_COUNT, KEPT_DAYS, prune
 
-# A hundred years: far more days ago there is no date.
+# A hundred years; much larger values overflow a date.
 DAYS_MAX = 36_500
 
 
 class Command(BaseCommand):
-    """Delete what is not to be kept; the worker does it every night, too."""
+    """Delete old snapshots, as workers do every night."""
 
     help = (
-        "Delete the snapshots of schemas that are too many or too old, and the contents that no "
-        "snapshot has any more. The last snapshot of a data source always stays. Workers do it "
-        "every night by the defaults."
+        "Delete schema snapshots that are too many or too old, and contents that no snapshot uses. "
+        "The latest snapshot of a data source is always kept. Workers do this every night with the "
+        "defaults."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,16 +25,17 @@ class Command(BaseCommand):
             "--count",
             type=int,
             default=KEPT_COUNT,
-            help=f"keep so many of each data source (default: {KEPT_COUNT})",
+            help=f"snapshots to keep per data source (default: {KEPT_COUNT})",
         )
         parser.add_argument(
             "--days",
             type=int,
             default=KEPT_DAYS,
-            help="keep what was replaced by the next snapshot in the last so many days "
-            f"(default: {KEPT_DAYS})",
+            help=f"keep snapshots that were the latest within so many days (default: {KEPT_DAYS})",
         )
-        parser.add_argument("--dry-run", action="store_true", help="only count the snapshots")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="only count the snapshots to delete"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         count, days = options["count"], options["days"]

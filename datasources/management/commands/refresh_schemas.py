@@ -1,4 +1,4 @@
-"""`manage.py refresh_schemas`: what is in it today?"""
+"""`manage.py refresh_schemas`: refresh the schemas of many data sources."""
 
 from collections.abc import Collection
 from uuid import UUID
@@ -10,14 +10,14 @@ from datasources.schemas.tasks import enqueue
 
 
 class Command(ManyDataSourcesCommand):
-    """Have the workers read many schemas."""
+    """Enqueue a schema refresh of each data source, and print the results."""
 
     help = (
-        "Have the workers read the schemas of all data sources, or of some, and print what came of "
-        "it. One that is being read is waited for. Exits with 1 if one could not be read. Example: "
-        "manage.py refresh_schemas --organization acme --status active"
+        "Let the workers refresh the schemas of all data sources, or of the selected ones, and "
+        "print the results. Waits for refreshes that are already running. Exits with 1 if one "
+        "fails. Example: manage.py refresh_schemas --organization acme --status active"
     )
-    failed = "Could not be read"
+    failure = "Failed to refresh"
 
     def start(self, data_source: DataSource) -> UUID:
         data_source.configuration()
@@ -39,5 +39,5 @@ class Command(ManyDataSourcesCommand):
 
 
 def message_of(refresh: SchemaRefresh) -> str:
-    """Say how many tables there are, or why that is not known."""
+    """Return the number of tables, or why the refresh failed."""
     return f"Tables: {refresh.tables_total}." if refresh.ok else str(refresh.message)

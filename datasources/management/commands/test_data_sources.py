@@ -1,4 +1,4 @@
-"""`manage.py test_data_sources`: does it still connect?"""
+"""`manage.py test_data_sources`: test the connections of many data sources."""
 
 from collections.abc import Collection
 from uuid import UUID
@@ -9,20 +9,20 @@ from datasources.jobs import Queue
 from datasources.management.many import ManyDataSourcesCommand, Result
 from datasources.models import DataSource
 
-# After all that users ask for.
+# Behind all tests that users request.
 PRIORITY = -1_000
 
 
 class Command(ManyDataSourcesCommand):
-    """Have the workers test many connections."""
+    """Enqueue a connection test of each data source, and print the results."""
 
     help = (
-        "Have the workers test the connections of all data sources, or of some, and print what "
-        "came of it. Each result is the `last_test` of its data source, and sets the status. Exits "
-        "with 1 if one does not connect. Example: manage.py test_data_sources --organization acme "
-        "--tag production"
+        "Let the workers test the connections of all data sources, or of the selected ones, and "
+        "print the results. Each result is stored as the `last_test` of its data source, and sets "
+        "its status. Exits with 1 if one fails. Example: manage.py test_data_sources "
+        "--organization acme --tag production"
     )
-    failed = "Do not connect"
+    failure = "Failed to connect"
 
     def start(self, data_source: DataSource) -> UUID:
         test = ConnectionTest.objects.request(
@@ -39,4 +39,4 @@ class Command(ManyDataSourcesCommand):
     def results(self, ids: Collection[UUID]) -> dict[UUID, Result]:
         tests = ConnectionTest.objects.filter(pk__in=ids)
         results = {test.pk: test.result() for test in tests}
-        return {pk: Result(one["code"], one["message"]) for pk, one in results.items()}
+        return {pk: Result(result["code"], result["message"]) for pk, result in results.items()}

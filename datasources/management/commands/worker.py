@@ -1,4 +1,4 @@
-"""`manage.py worker`: run the jobs."""
+"""`manage.py worker`: run jobs from the queues."""
 
 import asyncio
 import logging
@@ -18,29 +18,29 @@ from datasources.schemas.reading import child
 logger = logging.getLogger("rivergen.worker")
 
 PAUSE_SECONDS = 1
-# One of so many places is for the express alone; it may have the others, too, but for those of
-# schemas: to read one takes a processor, not only time.
+# 1/4 of the slots serve only the express queue, 1/8 only schema reads, which are CPU-bound. The
+# rest serve connection tests, and express jobs as well.
 EXPRESS_SHARE = 4
 SCHEMAS_SHARE = 8
-# Then what still runs is stopped, and left to the next worker.
+# Jobs that still run after this are aborted, and left to the next worker.
 GRACEFUL_SECONDS = 20
 
 
 class Command(BaseCommand):
-    """Run jobs, over restarts of the database, until told to stop."""
+    """Run jobs until SIGTERM or SIGINT, reconnecting when the database restarts."""
 
     help = (
-        "Test connections, and do whatever else touches a data source. Start as many as you like, "
-        "on any machines that reach the database and the sources; stop them with SIGTERM or "
-        "Ctrl-C. They wait for a database that is away. Each runs as many jobs at a time as "
-        "WORKER_CONCURRENCY in its environment says."
+        "Run the jobs that connect to data sources: connection tests, schema refreshes. Start any "
+        "number of workers, on machines that reach the database and the data sources; stop them "
+        "with SIGTERM or Ctrl-C. A worker reconnects when the database is back. WORKER_CONCURRENCY "
+        "sets how many jobs it runs at a time."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         asyncio.run(self.work())
 
     async def work(self) -> None:
-        """Run a worker, and another one whenever it has ended, until a signal comes."""
+        """Run jobs until a signal arrives; start again one second after the database is lost."""
         stopping = asyncio.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
@@ -52,43 +52,43 @@ class Command(BaseCommand):
             worker.cancel()
             [error] = await asyncio.gather(worker, return_exceptions=True)
             if not stopping.is_set():
-                # Its words may have the address of the database; now and then there is none.
+                # The type only: the text may contain the address of the database.
                 reason = f" ({type(error).__name__})" if error else ""
-                logger.warning("The database is lost%s; trying again.", reason)
+                logger.warning("Database connection lost%s; retrying.", reason)
                 await asyncio.wait([stop], timeout=PAUSE_SECONDS)
             stop.cancel()
 
 
 async def run_worker() -> None:
-    """Run jobs until the database is lost, which ends it without an error now and then."""
+    """Run jobs until the database is lost, which may end this without an error."""
     assert isinstance(app.connector, DjangoConnector)
-    express_places = max(settings.WORKER_CONCURRENCY // EXPRESS_SHARE, 1)
-    schema_places = max(settings.WORKER_CONCURRENCY // SCHEMAS_SHARE, 1)
-    other_places = settings.WORKER_CONCURRENCY - express_places - schema_places
+    express_slots = max(settings.WORKER_CONCURRENCY // EXPRESS_SHARE, 1)
+    schema_slots = max(settings.WORKER_CONCURRENCY // SCHEMAS_SHARE, 1)
+    other_slots = settings.WORKER_CONCURRENCY - express_slots - schema_slots
     lanes = (
-        ([Queue.EXPRESS], express_places),
-        ([Queue.SCHEMAS], schema_places),
-        ([Queue.EXPRESS, Queue.TESTS], other_places),
+        ([Queue.EXPRESS], express_slots),
+        ([Queue.SCHEMAS], schema_slots),
+        ([Queue.EXPRESS, Queue.TESTS], other_slots),
     )
     assert len(lanes) == LANES
     with app.replace_connector(app.connector.get_worker_connector()) as worker_app:
         async with worker_app.open_async():
-            logger.info("Ready, for %s jobs at a time.", settings.WORKER_CONCURRENCY)
+            logger.info("Ready to run %s jobs at a time.", settings.WORKER_CONCURRENCY)
             await end_together(
                 worker_app.run_worker_async(
                     queues=queues,
-                    concurrency=places,
+                    concurrency=slots,
                     delete_jobs="successful",
                     install_signal_handlers=False,
                     shutdown_graceful_timeout=GRACEFUL_SECONDS,
                     update_heartbeat_interval=settings.WORKER_HEARTBEAT_SECONDS,
                 )
-                for queues, places in lanes
+                for queues, slots in lanes
             )
 
 
 async def end_together(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all until one ends or this is cancelled, then stop the others. Raises what they raise."""
+    """Run all until one ends or this is cancelled, then cancel the rest; raise their errors."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""`manage.py add_member`: let a user into an organization."""
+"""`manage.py add_member`: add a user to an organization."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from organizations.management.organizations import find_organization
-from organizations.management.people import add_user_argument, find_or_make_user
+from organizations.management.people import add_user_argument, find_or_create_user
 from organizations.models import Role
 
 
@@ -20,19 +20,19 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("organization", metavar="SLUG", help="the organization's short name")
-        parser.add_argument("username", help="who is let in")
+        parser.add_argument("organization", metavar="SLUG", help="short name of the organization")
+        parser.add_argument("username", help="who becomes a member")
         parser.add_argument(
             "role",
             choices=Role.values,
-            help="what it may do; each may all that the ones before it may",
+            help="role; each role includes the ones before it",
         )
         add_user_argument(parser)
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         organization = find_organization(options["organization"])
-        user = find_or_make_user(options["username"], options["new_user"])
+        user = find_or_create_user(options["username"], options["new_user"])
         try:
             membership = organization.add_member(user, options["role"])
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Wrong passwords: how many somebody may try, over the API, on the pages, and from anywhere."""
+"""The lockout after wrong passwords: over the API and on the login page of the admin."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -15,15 +15,20 @@ from django.db import connection
 from django.db.models import F
 from django.test import Client, TransactionTestCase
 
-from organizations.models import SignInCount, User
-from organizations.sign_in.attempts import FORGOTTEN_AFTER, FREE_OF_BOTH, FREE_OF_ONE
+from organizations.models import User
+from organizations.sign_in.attempts import (
+    FORGOTTEN_AFTER,
+    FREE_FAILURES_ALONE,
+    FREE_FAILURES_PER_PAIR,
+)
+from organizations.sign_in.models import SignInCount
 from organizations.sign_in.throttling import SignInThrottle, UsernameThrottle
 from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from rivergen.testing.gunicorn import gunicorn
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-# How long a test may take where a wait is measured, which is of at least 30.
-PATIENCE_SECONDS = 20
+# Tolerance where a wait of at least 30 seconds is measured.
+TOLERANCE_SECONDS = 20
 WAITS = (30, 60, 120, 240, 480, 900, 900)
 THREADS = 30
 BARRIER_TIMEOUT = 60
@@ -31,7 +36,7 @@ LOGIN = "/admin/login/"
 
 
 class SignInMixin(APITestMixin):
-    """Tries passwords."""
+    """Requests that try passwords."""
 
     def sign_in(
         self, password: str = "wrong", username: str = "edith", address: str = "192.0.2.1"
@@ -40,14 +45,14 @@ class SignInMixin(APITestMixin):
         return self.call("post", "/auth/token", body, REMOTE_ADDR=address)
 
     def guess(self, times: int, **options: str) -> None:
-        """Enter so many wrong passwords, each of which is looked at."""
+        """Try wrong passwords, and assert that each is checked and refused."""
         for _ in range(times):
             self.assert_error(self.sign_in(**options), 401, "UNAUTHORIZED")
 
-    def assert_waits(self, seconds: int, **options: str) -> None:
+    def assert_must_wait(self, seconds: int, **options: str) -> None:
         response = self.sign_in(**options)
         self.assert_error(response, 429, "TOO_MANY_REQUESTS")
-        assert seconds - PATIENCE_SECONDS < int(response["Retry-After"]) <= seconds
+        assert seconds - TOLERANCE_SECONDS < int(response["Retry-After"]) <= seconds
 
 
 class LockoutTests(SignInMixin, APITestCase):
@@ -57,97 +62,97 @@ class LockoutTests(SignInMixin, APITestCase):
             self.enterContext(mock.patch.object(throttle, "limit", 10_000))
 
     def wait(self, seconds: float) -> None:
-        """Let time go by for this process and, which has a clock of its own, the database."""
+        """Let time pass for this process and for the database, which has its own clock."""
         passed = timedelta(seconds=seconds)
         self.clock.shift(passed)
         columns = ("counted_at", "failed_at")
         SignInCount.objects.update(**{column: F(column) - passed for column in columns})
 
-    def test_waits_for_longer_after_each_failure(self):
+    def test_the_wait_doubles_after_each_failure_up_to_15_minutes(self):
         for username in ("edith", "nobody", "Edith"):
             with self.subTest(username=username):
-                self.guess(FREE_OF_BOTH, username=username)
+                self.guess(FREE_FAILURES_PER_PAIR, username=username)
                 for seconds in WAITS:
-                    self.assert_waits(seconds, username=username)
-                    self.wait(seconds - PATIENCE_SECONDS)
-                    self.assert_waits(PATIENCE_SECONDS, username=username)
-                    self.assert_waits(PATIENCE_SECONDS, username=username, password=PASSWORD)
-                    self.wait(PATIENCE_SECONDS)
+                    self.assert_must_wait(seconds, username=username)
+                    self.wait(seconds - TOLERANCE_SECONDS)
+                    self.assert_must_wait(TOLERANCE_SECONDS, username=username)
+                    self.assert_must_wait(TOLERANCE_SECONDS, username=username, password=PASSWORD)
+                    self.wait(TOLERANCE_SECONDS)
                     self.guess(1, username=username)
                 SignInCount.objects.filter(username="").delete()
 
-    def test_a_success_begins_anew(self):
-        self.guess(FREE_OF_BOTH - 1)
+    def test_a_successful_sign_in_resets_the_failures(self):
+        self.guess(FREE_FAILURES_PER_PAIR - 1)
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
-        self.guess(FREE_OF_BOTH)
-        self.assert_waits(30, password=PASSWORD)
+        self.guess(FREE_FAILURES_PER_PAIR)
+        self.assert_must_wait(30, password=PASSWORD)
         self.wait(30)
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
-        self.guess(FREE_OF_BOTH)
+        self.guess(FREE_FAILURES_PER_PAIR)
 
-    def test_it_is_forgotten_after_an_hour_without_a_failure(self):
-        self.guess(FREE_OF_BOTH)
+    def test_failures_are_forgotten_after_an_hour(self):
+        self.guess(FREE_FAILURES_PER_PAIR)
         self.wait(FORGOTTEN_AFTER.total_seconds() + 1)
-        self.guess(FREE_OF_BOTH)
-        self.assert_waits(30)
+        self.guess(FREE_FAILURES_PER_PAIR)
+        self.assert_must_wait(30)
         self.assertEqual(SignInCount.objects.count(), 3)
 
-    def test_a_machine_whose_clock_is_fast_lets_nobody_in(self):
-        self.guess(FREE_OF_BOTH)
+    def test_a_fast_clock_of_a_web_server_does_not_end_the_lockout(self):
+        self.guess(FREE_FAILURES_PER_PAIR)
         self.clock.shift(2 * FORGOTTEN_AFTER)
-        self.assert_waits(30)
+        self.assert_must_wait(30)
 
-    def test_the_user_gets_in_from_elsewhere(self):
-        self.guess(FREE_OF_BOTH)
-        self.assert_waits(30, password=PASSWORD)
+    def test_a_locked_user_can_sign_in_from_another_address(self):
+        self.guess(FREE_FAILURES_PER_PAIR)
+        self.assert_must_wait(30, password=PASSWORD)
         self.assertEqual(self.sign_in(PASSWORD, address="192.0.2.2").status_code, 200)
-        self.assert_waits(30, password=PASSWORD)
+        self.assert_must_wait(30, password=PASSWORD)
 
-    def test_guesses_from_many_addresses_end_too(self):
-        for number in range(FREE_OF_ONE):
+    def test_guesses_from_many_addresses_lock_the_username(self):
+        for number in range(FREE_FAILURES_ALONE):
             self.guess(1, address=f"192.0.2.{number}")
-        self.assert_waits(30, address="198.51.100.1", password=PASSWORD)
+        self.assert_must_wait(30, address="198.51.100.1", password=PASSWORD)
         self.assertEqual(self.sign_in(PASSWORD, username="victor").status_code, 200)
         self.wait(30)
         self.assertEqual(self.sign_in(PASSWORD, address="198.51.100.1").status_code, 200)
 
-    def test_guesses_about_many_users_end_too(self):
-        for number in range(FREE_OF_ONE):
+    def test_guesses_for_many_usernames_lock_the_address(self):
+        for number in range(FREE_FAILURES_ALONE):
             self.guess(1, username=f"user {number}")
-        self.assert_waits(30, password=PASSWORD)
+        self.assert_must_wait(30, password=PASSWORD)
         self.assertEqual(self.sign_in(PASSWORD, address="192.0.2.2").status_code, 200)
         self.wait(30)
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
-        # Which takes back its own attempt, and not the failures.
+        # The success took back its own attempt, and kept the failures.
         self.guess(1, username="somebody")
-        self.assert_waits(60, password=PASSWORD)
+        self.assert_must_wait(60, password=PASSWORD)
 
-    def test_an_own_account_buys_no_guesses(self):
-        for number in range(FREE_OF_ONE):
+    def test_successes_of_an_own_account_do_not_reset_the_address(self):
+        for number in range(FREE_FAILURES_ALONE):
             self.assertEqual(self.sign_in(PASSWORD, username="victor").status_code, 200)
             self.guess(1, username=f"user {number}")
-        self.assert_waits(30, username="victor", password=PASSWORD)
+        self.assert_must_wait(30, username="victor", password=PASSWORD)
 
-    def test_what_is_refused_is_not_counted(self):
-        self.guess(FREE_OF_BOTH)
-        for _ in range(2 * FREE_OF_ONE):
-            self.assert_waits(30)
+    def test_refused_attempts_are_not_counted(self):
+        self.guess(FREE_FAILURES_PER_PAIR)
+        for _ in range(2 * FREE_FAILURES_ALONE):
+            self.assert_must_wait(30)
         self.assertEqual(self.sign_in(PASSWORD, username="victor").status_code, 200)
         self.assertEqual(self.sign_in(PASSWORD, address="192.0.2.2").status_code, 200)
         self.wait(30)
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
 
-    def test_a_user_signs_in_no_oftener_than_the_limit_from_all_addresses(self):
+    def test_rate_limit_per_username_counts_all_addresses(self):
         with mock.patch.object(UsernameThrottle, "limit", 3):
             for number in range(3):
                 response = self.sign_in(PASSWORD, address=f"192.0.2.{number}")
                 self.assertEqual(response.status_code, 200)
-            self.assert_waits(60, password=PASSWORD, address="192.0.2.9")
+            self.assert_must_wait(60, password=PASSWORD, address="192.0.2.9")
             self.assertEqual(self.sign_in(PASSWORD, username="victor").status_code, 200)
             self.wait(60)
             self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
 
-    def test_an_unknown_user_takes_as_long(self):
+    def test_unknown_and_deactivated_users_cost_one_hash_too(self):
         User.objects.filter(username="victor").update(is_active=False)
         for username in ("edith", "victor", "nobody"):
             encode = mock.patch.object(MD5PasswordHasher, "encode", autospec=True)
@@ -156,13 +161,13 @@ class LockoutTests(SignInMixin, APITestCase):
                 self.sign_in(username=username)
                 self.assertEqual(encoded.call_count, 1)
 
-    def test_what_is_refused_is_not_looked_at(self):
-        self.guess(FREE_OF_BOTH)
+    def test_refused_passwords_are_not_hashed(self):
+        self.guess(FREE_FAILURES_PER_PAIR)
         with mock.patch.object(MD5PasswordHasher, "encode") as encode:
-            self.assert_waits(30, password=PASSWORD)
+            self.assert_must_wait(30, password=PASSWORD)
         encode.assert_not_called()
 
-    def test_no_username_is_stored(self):
+    def test_usernames_are_stored_as_keyed_digests(self):
         self.guess(1, username="hunter2")
         with connection.cursor() as cursor:
             cursor.execute("SELECT counted::text FROM organizations_signincount AS counted")
@@ -175,11 +180,11 @@ class LockoutTests(SignInMixin, APITestCase):
             self.guess(1, username="hunter2")
         self.assertEqual(SignInCount.objects.exclude(username="").count(), 4)
 
-    def test_refresh_tokens_go_on(self):
+    def test_refresh_tokens_work_during_a_lockout(self):
         token = self.sign_in(PASSWORD).json()["data"]["refresh_token"]
-        for number in range(FREE_OF_ONE):
+        for number in range(FREE_FAILURES_ALONE):
             self.guess(1, username=f"user {number}")
-        self.assert_waits(30, password=PASSWORD)
+        self.assert_must_wait(30, password=PASSWORD)
         response = self.call("post", "/auth/token/refresh", {"refresh_token": token})
         self.assertEqual(response.status_code, 200)
 
@@ -190,29 +195,30 @@ class LockoutTests(SignInMixin, APITestCase):
         call_command("unlock", *arguments, stdout=output)
         return output.getvalue()
 
-    def test_an_operator_lets_a_user_in_again(self):
-        for number in range(FREE_OF_ONE):
+    def test_unlock_ends_the_lockout_of_a_username(self):
+        for number in range(FREE_FAILURES_ALONE):
             self.guess(1, address=f"192.0.2.{number % 8}")
-        self.assert_waits(30, password=PASSWORD)
-        self.assertEqual(self.unlock("Edith"), "Edith had not failed within the last hour.\n")
-        self.assertEqual(self.unlock("edith"), "edith may try again.\n")
+        self.assert_must_wait(30, password=PASSWORD)
+        none = "{} has no failed attempts within the last hour.\n"
+        self.assertEqual(self.unlock("Edith"), none.format("Edith"))
+        self.assertEqual(self.unlock("edith"), "edith can sign in again.\n")
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
-        self.assertEqual(self.unlock("edith"), "edith had not failed within the last hour.\n")
+        self.assertEqual(self.unlock("edith"), none.format("edith"))
 
-    def test_an_operator_lets_an_address_in_again(self):
-        for number in range(FREE_OF_ONE):
+    def test_unlock_ends_the_lockout_of_an_address(self):
+        for number in range(FREE_FAILURES_ALONE):
             self.guess(1, username=f"user {number % 8}")
-        self.assert_waits(30, password=PASSWORD)
+        self.assert_must_wait(30, password=PASSWORD)
         output = self.unlock("--address", "192.0.2.1")
-        self.assertEqual(output, "192.0.2.1 may try again.\n")
+        self.assertEqual(output, "192.0.2.1 can sign in again.\n")
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
 
-    def test_an_operator_says_whom(self):
+    def test_unlock_needs_either_a_username_or_an_address(self):
         for arguments in ((), ("edith", "--address", "192.0.2.1")):
             with self.subTest(arguments), self.assertRaises(CommandError):
                 self.unlock(*arguments)
 
-    # The admin pages
+    # The login page of the admin
 
     def log_in(self, password: str = "wrong", username: str = "olivia") -> Any:
         User.objects.filter(username="olivia").update(is_staff=True)
@@ -220,38 +226,38 @@ class LockoutTests(SignInMixin, APITestCase):
             LOGIN, {"username": username, "password": password}
         )
 
-    def test_the_pages_are_entered_by_the_same_rules(self):
-        for _ in range(FREE_OF_BOTH - 1):
+    def test_login_page_and_api_share_the_lockout(self):
+        for _ in range(FREE_FAILURES_PER_PAIR - 1):
             self.assertContains(self.log_in(), "correct username and password")
         self.guess(1, username="olivia")
         for password in ("wrong", PASSWORD):
             response = self.log_in(password)
-            self.assertContains(response, "Too many attempts to sign in have failed.")
+            self.assertContains(response, "Too many failed attempts to sign in.")
             self.assertContains(response, "30 seconds")
-        self.assert_waits(30, username="olivia", password=PASSWORD)
+        self.assert_must_wait(30, username="olivia", password=PASSWORD)
         self.wait(30)
         self.assertEqual(self.log_in(PASSWORD).status_code, 302)
         self.assertEqual(self.log_in(PASSWORD).status_code, 302)
 
-    def test_the_pages_are_not_for_everybody(self):
+    def test_login_page_refuses_non_staff_and_empty_passwords(self):
         self.assertContains(self.log_in(PASSWORD, "victor"), "correct username and password")
         self.assertContains(self.log_in(""), "This field is required")
         self.assertContains(self.log_in("", "nobody"), "This field is required")
 
-    def test_the_pages_and_tokens_share_a_limit(self):
+    def test_login_page_and_api_share_the_rate_limit(self):
         with mock.patch.object(SignInThrottle, "limit", 2):
             self.guess(1, username="victor")
             self.assertEqual(self.log_in(PASSWORD).status_code, 302)
             self.assertContains(self.log_in(PASSWORD), "Request was throttled")
-            self.assert_waits(60, password=PASSWORD)
+            self.assert_must_wait(60, password=PASSWORD)
 
 
-class ManyGuessesTests(SignInMixin, TransactionTestCase):
+class ConcurrentAttemptsTests(SignInMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
 
     def at_once(self, send: Any) -> list[Any]:
-        """Call `send(number)` in many threads at the same time; give what it gives."""
+        """Call `send(number)` in many threads at the same moment, and return the results."""
         start = Barrier(THREADS, timeout=BARRIER_TIMEOUT)
 
         def run(number: int) -> Any:
@@ -264,15 +270,15 @@ class ManyGuessesTests(SignInMixin, TransactionTestCase):
         with ThreadPoolExecutor(THREADS) as pool:
             return [*pool.map(run, range(THREADS))]
 
-    def assert_as_many_as_one_after_another(self, statuses: list[int]) -> None:
-        self.assertEqual(statuses.count(401), FREE_OF_BOTH)
-        self.assertEqual(statuses.count(429), THREADS - FREE_OF_BOTH)
+    def assert_no_extra_guesses(self, statuses: list[int]) -> None:
+        self.assertEqual(statuses.count(401), FREE_FAILURES_PER_PAIR)
+        self.assertEqual(statuses.count(429), THREADS - FREE_FAILURES_PER_PAIR)
 
-    def test_many_guesses_at_once_are_no_more(self):
-        answers = self.at_once(lambda number: self.sign_in(f"guess {number}"))
-        self.assert_as_many_as_one_after_another([answer.status_code for answer in answers])
+    def test_concurrent_attempts_get_no_extra_guesses(self):
+        responses = self.at_once(lambda number: self.sign_in(f"guess {number}"))
+        self.assert_no_extra_guesses([response.status_code for response in responses])
 
-    def test_many_guesses_at_once_by_many_processes_are_no_more(self):
+    def test_concurrent_attempts_in_many_processes_get_no_extra_guesses(self):
         def send(number: int) -> int:
             http = HTTPConnection("127.0.0.1", port, timeout=BARRIER_TIMEOUT)
             body = f'{{"username": "edith", "password": "guess {number}"}}'
@@ -283,22 +289,22 @@ class ManyGuessesTests(SignInMixin, TransactionTestCase):
             return status
 
         with gunicorn() as (_, port):
-            self.assert_as_many_as_one_after_another(self.at_once(send))
+            self.assert_no_extra_guesses(self.at_once(send))
 
-    def test_many_who_know_the_password_are_not_locked_out(self):
+    def test_concurrent_right_passwords_lock_nobody_out(self):
         statuses = []
-        for answer in self.at_once(lambda number: self.sign_in(PASSWORD)):
-            statuses.append(answer.status_code)
-            if answer.status_code == 429:
-                self.assertEqual(answer["Retry-After"], "1")
+        for response in self.at_once(lambda number: self.sign_in(PASSWORD)):
+            statuses.append(response.status_code)
+            if response.status_code == 429:
+                self.assertEqual(response["Retry-After"], "1")
         self.assertEqual({*statuses} - {429}, {200})
-        self.assertGreaterEqual(statuses.count(200), FREE_OF_BOTH)
+        self.assertGreaterEqual(statuses.count(200), FREE_FAILURES_PER_PAIR)
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
-        # None is taken for a failure afterwards.
+        # No attempt is counted as a failure afterwards.
         counts = SignInCount.objects.values_list("username", "attempts")
         self.assertEqual([*counts], [("", 0)])
 
-    def test_locks_nobody_for_ever_where_many_fail_and_succeed(self):
+    def test_concurrent_failures_and_successes_cause_no_deadlock(self):
         def send(number: int) -> int:
             user = ("edith", "victor", "adam", "nobody")[number % 4]
             address = f"192.0.2.{number % 3}"

@@ -1,4 +1,4 @@
-"""429: how often an address may ask for tokens, and a user for anything."""
+"""Rate limits (429): token requests per address, and any requests per user."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +11,14 @@ from django.db import connection
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from rest_framework.test import APIRequestFactory
 
-from organizations.models import RequestCount, User
+from organizations.models import User
+from organizations.sign_in.models import RequestCount
 from organizations.sign_in.throttling import SignInThrottle
 from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from rivergen.http.throttling import UserThrottle, WindowThrottle
 
 LIMIT = 3
-# The start of a window, so that none ends while a test runs.
+# The start of a window, so that no window ends during a test.
 NOON = "2026-11-24T12:00:00Z"
 SECONDS_LATER = "2026-11-24T12:00:45Z"
 MINUTE_LATER = "2026-11-24T12:01:00Z"
@@ -25,7 +26,7 @@ MINUTE_LATER = "2026-11-24T12:01:00Z"
 
 @contextmanager
 def limited(throttle: type[WindowThrottle]) -> Iterator[None]:
-    """Let a caller call `LIMIT` times a minute."""
+    """Set the limit of a throttle to `LIMIT` requests per minute."""
     with mock.patch.multiple(throttle, limit=LIMIT, seconds=60):
         yield
 
@@ -35,7 +36,7 @@ class SignInThrottleTests(APITestCase):
         body = {"username": "edith", "password": password}
         return self.call("post", "/auth/token", body, REMOTE_ADDR=address)
 
-    def test_refuses_the_next_one_above_the_limit_until_the_minute_ends(self):
+    def test_refuses_requests_above_the_limit_until_the_minute_ends(self):
         with limited(SignInThrottle), time_machine.travel(NOON, tick=False) as clock:
             statuses = [self.sign_in(password).status_code for password in ("a", "b", PASSWORD)]
             self.assertEqual(statuses, [401, 401, 200])
@@ -47,7 +48,7 @@ class SignInThrottleTests(APITestCase):
             clock.move_to(MINUTE_LATER)
             self.assertEqual(self.sign_in().status_code, 200)
 
-    def test_counts_each_address_by_itself_and_both_endpoints_together(self):
+    def test_limit_is_per_address_and_shared_by_both_endpoints(self):
         with limited(SignInThrottle), time_machine.travel(NOON, tick=False):
             for _ in range(LIMIT):
                 self.call("post", "/auth/token/refresh", {"refresh_token": "x"})
@@ -55,13 +56,13 @@ class SignInThrottleTests(APITestCase):
             self.assert_error(refused, 429, "TOO_MANY_REQUESTS")
             self.assertEqual(self.sign_in(address="192.0.2.2").status_code, 200)
 
-    def test_refuses_before_it_reads_the_body(self):
+    def test_refuses_before_reading_the_body(self):
         with limited(SignInThrottle), time_machine.travel(NOON, tick=False):
             for _ in range(LIMIT):
                 self.assert_error(self.call("post", "/auth/token", b"{"), 400, "BAD_REQUEST")
             self.assertEqual(self.call("post", "/auth/token", b"{").status_code, 429)
 
-    def test_forgets_the_minutes_that_are_over(self):
+    def test_deletes_counts_of_expired_windows(self):
         with time_machine.travel(NOON, tick=False) as clock:
             self.sign_in()
             clock.move_to(MINUTE_LATER)
@@ -77,14 +78,14 @@ class AddressTests(SimpleTestCase):
         with mock.patch("rest_framework.throttling.api_settings.NUM_PROXIES", proxies):
             return SignInThrottle().caller(request)
 
-    def test_trusts_as_many_proxies_as_there_are(self):
+    def test_trusts_the_configured_number_of_proxies(self):
         self.assertEqual(self.address(0, "198.51.100.7"), "192.0.2.1")
         self.assertEqual(self.address(1, "forged, 198.51.100.7"), "198.51.100.7")
         self.assertEqual(self.address(2, "forged, 198.51.100.7, 10.0.0.1"), "198.51.100.7")
 
 
-class ManySignInsTests(APITestMixin, TransactionTestCase):
-    def test_lets_exactly_the_limit_through_when_all_come_at_once(self):
+class ConcurrentTokenRequestsTests(APITestMixin, TransactionTestCase):
+    def test_concurrent_requests_pass_exactly_up_to_the_limit(self):
         def refresh(_: int) -> int:
             try:
                 return self.call("post", "/auth/token/refresh", {"refresh_token": "x"}).status_code
@@ -108,7 +109,7 @@ class UserThrottleTests(APITestMixin, TestCase):
     def get(self, user: User) -> Any:
         return self.call("get", "/data-sources", user=user)
 
-    def test_refuses_the_next_one_above_the_limit_of_this_user_only(self):
+    def test_limit_is_per_user(self):
         with limited(UserThrottle), time_machine.travel(NOON, tick=False) as clock:
             self.assertEqual([self.get(self.editor).status_code for _ in range(LIMIT)], [200] * 3)
             response = self.get(self.editor)
@@ -118,7 +119,7 @@ class UserThrottleTests(APITestMixin, TestCase):
             clock.move_to(MINUTE_LATER)
             self.assertEqual(self.get(self.editor).status_code, 200)
 
-    def test_stores_nothing_of_a_refused_request(self):
+    def test_a_refused_request_stores_nothing(self):
         with limited(UserThrottle), time_machine.travel(NOON, tick=False):
             for _ in range(LIMIT):
                 self.get(self.admin)

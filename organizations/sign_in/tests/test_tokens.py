@@ -1,4 +1,4 @@
-"""POST /api/v1/auth/token and /api/v1/auth/token/refresh: signing in and staying signed in."""
+"""POST /api/v1/auth/token and /api/v1/auth/token/refresh."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +11,8 @@ from jwt.warnings import InsecureKeyLengthWarning
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from organizations.models import UsedRefreshToken, User
+from organizations.models import User
+from organizations.sign_in.models import UsedRefreshToken
 from organizations.testing import PASSWORD, APITestCase
 
 
@@ -31,7 +32,7 @@ class TokenTests(APITestCase):
         response: Any = self.call("get", "/me", headers=headers)
         self.assertEqual(response.json()["data"]["id"], user.pk)
 
-    def test_sign_in_gives_tokens(self):
+    def test_sign_in_returns_tokens(self):
         response = self.sign_in()
         self.assertEqual(response.status_code, 200)
         body = response.json()
@@ -47,14 +48,14 @@ class TokenTests(APITestCase):
     def test_a_user_of_no_organization_signs_in(self):
         self.assert_signs_in(self.sign_in("leo").json()["data"], self.loner)
 
-    def test_expires_in_is_true(self):
+    def test_expires_in_matches_the_exp_claim(self):
         now = datetime.now(UTC).replace(microsecond=0)
         with time_machine.travel(now, tick=False):
             access_token = self.sign_in().json()["data"]["access_token"]
             claims = jwt.decode(access_token, settings.SECRET_KEY, algorithms=["HS256"])
         self.assertEqual(claims["exp"] - now.timestamp(), 900)
 
-    def test_a_machine_whose_clock_is_behind_takes_them(self):
+    def test_tokens_are_valid_on_servers_with_another_clock(self):
         for minutes in (5, -5):
             with time_machine.travel(datetime.now(UTC) + timedelta(minutes=minutes)):
                 tokens = self.sign_in().json()["data"]
@@ -76,7 +77,7 @@ class TokenTests(APITestCase):
             with self.subTest(username=username):
                 self.assert_unauthorized(self.sign_in(username))
 
-    def test_unknown_user_and_wrong_password_look_the_same(self):
+    def test_unknown_user_and_wrong_password_get_the_same_message(self):
         unknown, wrong = self.sign_in("nobody").json(), self.sign_in(password="wrong").json()
         self.assertEqual(unknown["error"]["message"], wrong["error"]["message"])
 
@@ -89,7 +90,7 @@ class TokenTests(APITestCase):
         self.editor.save()
         self.assert_unauthorized(self.sign_in(password=self.editor.password))
 
-    def test_sign_in_names_the_bad_fields(self):
+    def test_sign_in_names_invalid_fields(self):
         good = {"username": "edith", "password": PASSWORD}
         for data, fields in (
             ({}, ["username", "password"]),
@@ -107,14 +108,14 @@ class TokenTests(APITestCase):
                 response = self.call("post", "/auth/token", data)
                 self.assert_error(response, 400, "BAD_REQUEST", *fields)
 
-    def test_sign_in_suggests_the_nearest_name(self):
+    def test_sign_in_suggests_the_nearest_field_name(self):
         data = {"usernme": "edith", "password": PASSWORD}
         error = self.assert_error(
             self.call("post", "/auth/token", data), 400, "BAD_REQUEST", "username", "usernme"
         )
         self.assertIn("username", error["details"]["usernme"][0])
 
-    def test_refuses_bodies_that_are_no_object(self):
+    def test_refuses_bodies_that_are_not_json_objects(self):
         for path in ("/auth/token", "/auth/token/refresh"):
             for body in (b"", b"[]", b"null", b'"edith"', b"{", b"\xff", b'{"username": NaN}'):
                 with self.subTest(path=path, body=body):
@@ -132,7 +133,7 @@ class TokenTests(APITestCase):
                     response = self.call("post", path, b"{}", content_type=media_type)
                     self.assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE")
 
-    def test_takes_post_only(self):
+    def test_refuses_methods_other_than_post(self):
         for path in ("/api/v1/auth/token", "/api/v1/auth/token/refresh"):
             for method in ("get", "put", "patch", "delete", "options"):
                 with self.subTest(path=path, method=method):
@@ -140,7 +141,7 @@ class TokenTests(APITestCase):
                     self.assert_error(response, 405, "METHOD_NOT_ALLOWED")
                     self.assertIn("POST", response["Allow"])
 
-    def test_refresh_gives_tokens_that_work(self):
+    def test_refresh_returns_valid_tokens(self):
         first = self.sign_in().json()["data"]
         response = self.refresh(first["refresh_token"])
         self.assertEqual(response.status_code, 200)
@@ -151,13 +152,13 @@ class TokenTests(APITestCase):
         third = self.refresh(second["refresh_token"]).json()["data"]
         self.assert_signs_in(third, self.editor)
 
-    def test_refresh_uses_the_old_token_up(self):
+    def test_a_refresh_token_works_once(self):
         old = RefreshToken.for_user(self.editor)
         self.assertEqual(self.refresh(old).status_code, 200)
         self.assert_unauthorized(self.refresh(old))
         self.assertEqual(UsedRefreshToken.objects.count(), 1)
 
-    def test_refresh_leaves_other_tokens_alone(self):
+    def test_refresh_leaves_other_refresh_tokens_valid(self):
         one, other = RefreshToken.for_user(self.editor), RefreshToken.for_user(self.editor)
         self.assertEqual(self.refresh(one).status_code, 200)
         self.assertEqual(self.refresh(other).status_code, 200)
@@ -178,7 +179,7 @@ class TokenTests(APITestCase):
         self.assert_unauthorized(self.refresh(AccessToken.for_user(self.editor)))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
-    def test_refresh_token_lives_for_seven_days(self):
+    def test_a_refresh_token_expires_after_seven_days(self):
         now = datetime.now(UTC)
         used_in_time, too_late = (RefreshToken.for_user(self.editor) for _ in range(2))
         with time_machine.travel(now + timedelta(days=7, seconds=-10), tick=False):
@@ -205,7 +206,7 @@ class TokenTests(APITestCase):
                 self.assert_unauthorized(self.refresh(token))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
-    def test_refresh_refuses_a_user_who_has_another_password_now(self):
+    def test_refresh_is_refused_after_a_password_change(self):
         token = self.sign_in().json()["data"]["refresh_token"]
         self.editor.set_password("another one")
         self.editor.save()
@@ -213,7 +214,7 @@ class TokenTests(APITestCase):
         again = self.sign_in(password="another one").json()["data"]["refresh_token"]
         self.assertEqual(self.refresh(again).status_code, 200)
 
-    def test_refresh_refuses_absurd_claims(self):
+    def test_refresh_refuses_invalid_claims(self):
         claims = RefreshToken.for_user(self.editor).payload
         for changes in (
             {"exp": 1e20},
@@ -235,7 +236,7 @@ class TokenTests(APITestCase):
                 self.assert_unauthorized(self.refresh(token))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
-    def test_refresh_names_the_bad_fields(self):
+    def test_refresh_names_invalid_fields(self):
         for data, fields in (
             ({}, ["refresh_token"]),
             ({"refresh_token": 7}, ["refresh_token"]),

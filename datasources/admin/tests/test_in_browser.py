@@ -1,4 +1,4 @@
-"""A day in the back office: a real browser, the whole service, a real worker."""
+"""Staff at work in a real browser, with the whole service and a real worker running."""
 
 import json
 from typing import Any
@@ -12,18 +12,18 @@ from rivergen.testing.run import Run, fresh_copy, running
 WORKER_TIMEOUT_MS = 30_000
 
 
-class WalkTests(SimpleTestCase):
+class AdminInBrowserTests(SimpleTestCase):
     service: Run
     page: Page
 
     def setUp(self) -> None:
         self.service = self.enterContext(running(self.enterContext(fresh_copy())))
         site = f"http://127.0.0.1:{self.service.port}"
-        self.watcher = self.enterContext(watched_page(site, "back office"))
+        self.watcher = self.enterContext(watched_page(site, "admin"))
         self.page = self.watcher.page
 
     def see(self, text: str) -> None:
-        """Wait until the page shows this."""
+        """Wait until the page shows a text."""
         expect(self.page.locator("#container")).to_contain_text(text, timeout=WORKER_TIMEOUT_MS)
 
     def press(self, name: str) -> None:
@@ -33,12 +33,12 @@ class WalkTests(SimpleTestCase):
         self.page.get_by_role("link", name=name, exact=True).first.click()
 
     def see_names(self, *names: str) -> None:
-        """Wait until the list has these, and only these."""
+        """Wait until the list shows exactly these names."""
         expect(self.page.locator("#result_list th.field-name")).to_have_text(names)
 
     def log_in(self) -> None:
         self.page.goto("/admin/")
-        self.watcher.picture("log in")
+        self.watcher.screenshot("log in")
         self.page.get_by_label("Username").fill("demo-staff")
         self.page.get_by_label("Password").fill(self.service.password)
         self.press("Log in")
@@ -56,50 +56,50 @@ class WalkTests(SimpleTestCase):
         self.follow("PostgreSQL")
         self.see("1 data source")
         self.see_names("Production PostgreSQL")
-        self.watcher.picture("filtered list")
+        self.watcher.screenshot("filtered list")
 
-    def edit(self) -> None:
+    def edit_a_data_source(self) -> None:
         self.follow("Production PostgreSQL")
         self.page.get_by_label("Port:", exact=True).fill("0")
         self.press("Save and continue editing")
         self.see("Ensure this value is greater than or equal to 1.")
-        self.watcher.picture("validation error")
+        self.watcher.screenshot("validation error")
         self.page.get_by_label("Port:", exact=True).fill("5433")
         self.page.get_by_label("Password:", exact=True).fill("hunter2")
         self.press("Save and continue editing")
         self.see("was changed successfully")
         self.see("Credentials: set")
         self.assertNotIn("hunter2", self.page.content())
-        self.watcher.picture("saved")
+        self.watcher.screenshot("saved")
 
-    def restore(self) -> None:
+    def restore_a_version(self) -> None:
         self.follow("History")
         self.see("5432 → 5433")
         self.assertNotIn("hunter2", self.page.content())
-        self.watcher.picture("history")
+        self.watcher.screenshot("history")
         self.press_in_row("1", "Restore this version")
-        self.see("Version 1 is restored, as version 4.")
+        self.see("Version 1 was restored as version 4.")
         expect(self.page.get_by_label("Port:", exact=True)).to_have_value("5432")
-        self.watcher.picture("restored")
+        self.watcher.screenshot("restored")
 
     def press_in_row(self, version: str, button: str) -> None:
         version_cell = self.page.get_by_role("rowheader", name=version, exact=True)
         row = self.page.get_by_role("row").filter(has=version_cell)
         row.get_by_role("button", name=button).click()
 
-    def be_overtaken(self) -> None:
+    def save_a_stale_form(self) -> None:
         self.patch_as_editor(port=5434)
         self.page.get_by_label("Description:").fill("Mine")
         self.press("Save")
-        self.see("Somebody else has changed this data source since you opened it.")
+        self.see("This data source has changed since you opened it.")
         self.see("demo-editor")
         self.see("port: 5432 → 5434")
-        self.watcher.picture("overtaken")
+        self.watcher.screenshot("stale form")
         stored = json.load(self.service.request())["data"]
         self.assertEqual(stored["description"], "The orders database")
 
     def patch_as_editor(self, **changes: Any) -> None:
-        """Change the data source by the API, as somebody who may not confirm secrets."""
+        """Change the data source over the API as an editor, who may not confirm secrets."""
         credentials = {"username": "demo-editor", "password": self.service.password}
         response = self.page.request.post("/api/v1/auth/token", data=credentials)
         token = response.json()["data"]["access_token"]
@@ -108,42 +108,42 @@ class WalkTests(SimpleTestCase):
         response = self.page.request.patch(path, data=changes, headers=headers)
         self.assertEqual(response.status, 200, response.text())
 
-    def confirm(self) -> None:
+    def confirm_credentials(self) -> None:
         self.page.goto(f"{ADMIN_PAGES}1/change/")
         self.see("Credentials: unconfirmed")
-        self.watcher.picture("credentials to confirm")
+        self.watcher.screenshot("credentials to confirm")
         self.press("Test connection")
         self.see("The destination was moved.")
         self.press("Confirm credentials")
         self.see("Credentials: set")
 
-    def try_connections(self) -> None:
+    def run_connection_tests(self) -> None:
         self.press("Test connection")
-        self.see("It does not connect: ")
+        self.see("Connection failed: ")
         expect(self.page.locator("#last-test")).to_contain_text("dns")
-        self.watcher.picture("test that fails")
+        self.watcher.screenshot("failed test")
         self.page.goto(ADMIN_PAGES)
         self.follow("Orders CSV")
         self.press("Test connection")
-        self.see("It connects.")
+        self.see("Connected.")
         expect(self.page.locator("#last-test")).to_contain_text("OK")
-        self.watcher.picture("test that works")
+        self.watcher.screenshot("successful test")
 
-    def look_into_the_schema(self) -> None:
+    def read_the_schema(self) -> None:
         self.press("Refresh schema")
         self.see("The schema was read. Tables: 1.")
         self.follow("Schema")
         self.see("ordered_at")
-        self.watcher.picture("schema")
+        self.watcher.screenshot("schema")
 
-    def look_over_all(self) -> None:
+    def open_the_overview(self) -> None:
         self.page.goto(ADMIN_PAGES)
         self.follow("Overview")
         self.see("By type and status")
-        self.see("Failed last")
-        self.watcher.picture("overview")
+        self.see("Latest failures")
+        self.watcher.screenshot("overview")
 
-    def add(self) -> None:
+    def add_a_data_source(self) -> None:
         self.page.goto(f"{ADMIN_PAGES}add/")
         self.page.get_by_label("Name:", exact=True).fill("Lake")
         self.page.get_by_label("Type:").select_option(label="Parquet file")
@@ -151,20 +151,20 @@ class WalkTests(SimpleTestCase):
         self.page.locator(".select2-results__option", has_text="Default of Globex").click()
         self.press("Save")
         self.see("was added successfully")
-        self.watcher.picture("added")
+        self.watcher.screenshot("added")
 
-    def test_walks_through_all_pages(self) -> None:
+    def test_staff_work_through_all_pages(self) -> None:
         for step in (
             self.log_in,
             self.filter_the_list,
-            self.edit,
-            self.restore,
-            self.be_overtaken,
-            self.confirm,
-            self.try_connections,
-            self.look_into_the_schema,
-            self.look_over_all,
-            self.add,
+            self.edit_a_data_source,
+            self.restore_a_version,
+            self.save_a_stale_form,
+            self.confirm_credentials,
+            self.run_connection_tests,
+            self.read_the_schema,
+            self.open_the_overview,
+            self.add_a_data_source,
         ):
             step()
             self.assertEqual(self.watcher.faults, [], step.__name__)

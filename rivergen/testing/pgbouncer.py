@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before a server, as docs/scaling.md has it."""
+"""PgBouncer in transaction mode in front of a server, configured as in docs/scaling.md."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ import psycopg
 from rivergen.testing.services import free_port
 
 PROGRAM = "/usr/sbin/pgbouncer"
-SYSTEM_USER = "postgres"  # it refuses to run as root
+SYSTEM_USER = "postgres"  # PgBouncer refuses to run as root
 POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 10
 CONFIGURATION = """
@@ -44,7 +44,7 @@ LIMITS = "SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 200
 def pgbouncer(
     server_port: int, database: str, pool_size: int, user: str = "postgres"
 ) -> Iterator[str]:
-    """Start one that keeps so many connections to a server; give the URL of a database there."""
+    """Run PgBouncer with `pool_size` connections to a server, and yield the URL of a database."""
     port = free_port()
     url = f"postgresql://postgres@127.0.0.1:{port}/{database}"
     with TemporaryDirectory(prefix="rivergen-") as folder:
@@ -63,15 +63,15 @@ def pgbouncer(
             start_new_session=True,
         )
         try:
-            wait_until_it_answers(url)
+            wait_until_ready(url)
             yield url
         finally:
             process.kill()
             process.wait()
 
 
-def wait_until_it_answers(url: str) -> None:
-    """Return once a client gets through to the server. Raises OperationalError if none does."""
+def wait_until_ready(url: str) -> None:
+    """Wait until a client can connect through PgBouncer. Raises OperationalError on a timeout."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:

@@ -1,0 +1,53 @@
+"""Access and refresh tokens: issued at sign-in, and exchanged for new ones."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import RefreshToken
+from rest_framework_simplejwt.utils import get_md5_hash_password
+
+from organizations.authentication import read_user_id
+from organizations.models import User
+from organizations.sign_in.models import UsedRefreshToken
+
+
+def issue_tokens(user: User) -> dict[str, Any]:
+    """Return a new pair of tokens: the `data` of `POST /auth/token`. `expires_in` is in seconds."""
+    refresh_token = RefreshToken.for_user(user)
+    access_token = refresh_token.access_token
+    for token in (access_token, refresh_token):
+        # A machine whose clock is behind would refuse a token issued in its future.
+        del token["iat"]
+    return {
+        "access_token": str(access_token),
+        "refresh_token": str(refresh_token),
+        "token_type": "Bearer",
+        "expires_in": int(access_token.lifetime.total_seconds()),
+    }
+
+
+def exchange_refresh_token(encoded: str) -> dict[str, Any]:
+    """Mark a refresh token as used, and return a new pair of tokens.
+
+    Raises AuthenticationFailed (401) if the token is forged, expired or used, or if its user is
+    deactivated, deleted or has changed the password.
+    """
+    try:
+        refresh_token = RefreshToken(encoded)  # type: ignore[arg-type]
+    except (TokenError, OverflowError, OSError, TypeError, ValueError):
+        raise AuthenticationFailed("The refresh token is invalid or expired.") from None
+    user = User.objects.filter(pk=read_user_id(refresh_token), is_active=True).first()
+    if user is None:
+        raise AuthenticationFailed("The user no longer exists or is deactivated.")
+    if refresh_token.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):
+        raise AuthenticationFailed("The password has been changed; sign in again.")
+    expires_at = datetime.fromtimestamp(refresh_token["exp"], tz=UTC)
+    try:
+        UsedRefreshToken.use_up(str(refresh_token["jti"]), expires_at)
+    except ValidationError as error:
+        raise AuthenticationFailed(error.message) from None
+    return issue_tokens(user)

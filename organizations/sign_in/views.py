@@ -1,0 +1,66 @@
+"""Signing in over HTTP, and exchanging refresh tokens."""
+
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rivergen.postgresql.retries import retried
+
+from organizations.sign_in.attempts import sign_in
+from organizations.sign_in.serializers import (
+    TokenRefreshRequestSerializer,
+    TokenRequestSerializer,
+    TokenSerializer,
+)
+from organizations.sign_in.throttling import SignInThrottle
+from organizations.sign_in.tokens import exchange_refresh_token, issue_tokens
+from rivergen.http.input import read_body
+from rivergen.http.openapi import describe
+from rivergen.http.responses import SuccessResponse
+
+
+class SignInView(APIView):
+    """The base of the views that issue tokens; they need no token themselves."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_classes = (SignInThrottle,)
+    http_method_names = ["post"]
+
+    def get_authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class TokenView(SignInView):
+    """`POST /auth/token`: sign in with a password."""
+
+    @describe("Sign in", request=TokenRequestSerializer, response=TokenSerializer, errors=(401,))
+    @retried
+    def post(self, request: Request) -> Response:
+        """Exchange a username and password for an access and a refresh token."""
+        serializer = TokenRequestSerializer(data=read_body(request))
+        serializer.is_valid(raise_exception=True)
+        address = SignInThrottle().address_of(request)
+        user = sign_in(**serializer.validated_data, address=address)
+        if user is None:
+            raise AuthenticationFailed("The username or the password is wrong.")
+        return SuccessResponse(issue_tokens(user), "Signed in successfully")
+
+
+class TokenRefreshView(SignInView):
+    """`POST /auth/token/refresh`: stay signed in."""
+
+    @describe(
+        "Refresh the tokens",
+        request=TokenRefreshRequestSerializer,
+        response=TokenSerializer,
+        errors=(401,),
+    )
+    @retried
+    def post(self, request: Request) -> Response:
+        """Exchange a refresh token for a new pair of tokens; each refresh token works once."""
+        serializer = TokenRefreshRequestSerializer(data=read_body(request))
+        serializer.is_valid(raise_exception=True)
+        tokens = exchange_refresh_token(serializer.validated_data["refresh_token"])
+        return SuccessResponse(tokens, "Token refreshed successfully")
