@@ -79,8 +79,9 @@ class ServerTestCase(ConnectTestCase):
 
     @classmethod
     def setUpClass(cls):
-        super().setUpClass()
+        # First: a skip after super() would leave the transaction of the class open.
         cls.server = cls.enterClassContext(cls.start())
+        super().setUpClass()
 
     def make_server_source(self, **settings):
         defaults = {
@@ -215,9 +216,9 @@ class TunnelTests(ServerTestCase):
 
     @classmethod
     def setUpClass(cls):
-        super().setUpClass()
         cls.ssh_username, _ = cls.enterClassContext(account())
         cls.ssh_server = cls.enterClassContext(OpenSSH())
+        super().setUpClass()
 
     def make_tunnelled_source(self, **settings):
         source = self.make_server_source(
