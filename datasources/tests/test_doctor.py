@@ -17,7 +17,7 @@ from datasources.connections.connectors import CONNECTORS
 from datasources.management.commands import doctor
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
-from rivergen.egress.policy import HostNotFound
+from rivergen.egress.exceptions import HostNotFound
 from rivergen.egress.rules import parse_rules
 from rivergen.encryption_keys import generate_key, parse_keys
 from rivergen.testing.services import free_port

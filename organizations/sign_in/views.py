@@ -5,7 +5,6 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-from rivergen.postgresql.retries import retried
 
 from organizations.sign_in.attempts import sign_in
 from organizations.sign_in.serializers import (
@@ -15,6 +14,7 @@ from organizations.sign_in.serializers import (
 )
 from organizations.sign_in.throttling import SignInThrottle
 from organizations.sign_in.tokens import exchange_refresh_token, issue_tokens
+from organizations.writing import retried
 from rivergen.http.input import read_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
