@@ -4,7 +4,7 @@ import json
 import re
 import socket
 
-from django.test import SimpleTestCase, TransactionTestCase
+from django.test import TransactionTestCase
 
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
@@ -96,7 +96,7 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(DataSource.objects.get().description, description)
 
 
-class StoppingTests(SimpleTestCase):
+class StoppingTests(TransactionTestCase):
     def test_answers_requests_sent_before_sigterm(self):
         with serving(WEB_CONCURRENCY="1") as web:
             peers = [self.enterContext(web.connect()) for _ in range(60)]
