@@ -29,5 +29,5 @@ ENV PATH=/opt/venv/bin:$PATH \
     STORAGE_ROOT=/storage
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-m", "rivergen.healthcheck"]
-CMD ["gunicorn", "-c", "python:rivergen.gunicorn", "rivergen.wsgi"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-m", "rivergen.server.healthcheck"]
+CMD ["gunicorn", "-c", "python:rivergen.server.gunicorn", "rivergen.wsgi"]

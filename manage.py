@@ -3,12 +3,14 @@
 
 import os
 import sys
+from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from django.db import OperationalError
 
 from datasources.management.commands import generate_key
+from rivergen.local.keys import use_local_keys_if_there
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
@@ -16,6 +18,7 @@ if __name__ == "__main__":
         # Must work without settings, which need a key.
         generate_key.Command().run_from_argv(sys.argv)
         sys.exit()
+    use_local_keys_if_there(Path(__file__).parent / ".local")
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:

@@ -32,7 +32,7 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "--log-level", "warning", "--worke
 PLAIN = [*GUNICORN, "--threads", "8", "--worker-class", "gthread", "--keep-alive", "75"]
 # Name -> command, to which the address to listen on is added.
 SYSTEMS = {
-    "rivergen": [*GUNICORN, "-c", "python:rivergen.gunicorn", "rivergen.wsgi"],
+    "rivergen": [*GUNICORN, "-c", "python:rivergen.server.gunicorn", "rivergen.wsgi"],
     "floor": [*PLAIN, "bench.baselines.floor:application"],
     "drf_plain": [*PLAIN, "--preload", "bench.baselines.drf_plain:application"],
     "fastapi_plain": [

@@ -132,7 +132,6 @@ class Bench:
     """A server, a data source that connects to it, and a user of the API."""
 
     def __init__(self, server: Server, port: int) -> None:
-        from datasources.connection_tests.models import configuration_of
         from datasources.models import DataSource
         from organizations.models import Organization, Role, User
 
@@ -148,7 +147,7 @@ class Bench:
             database_name=server.database,
         )
         self.data_source.set_credentials(server.secrets, user=user)
-        self.configuration = configuration_of(self.data_source)
+        self.configuration = self.data_source.configuration()
         self.port, self.user = port, user
         self.server = server
 

@@ -15,7 +15,7 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateWorker
 from procrastinate.jobs import Job, Status
 
-from organizations.models import KeptAnswer
+from organizations.idempotency.models import IdempotencyRecord
 
 
 class Queue(StrEnum):
@@ -108,10 +108,14 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
 
 
 @app.periodic(cron="45 * * * *")
-@app.task(name="delete_kept_answers", queueing_lock="delete_kept_answers", queue=Queue.EXPRESS)
-async def delete_kept_answers(timestamp: int) -> None:
-    """Every hour, delete the answers to requests with a key that were kept long enough."""
-    await sync_to_async(KeptAnswer.delete_outdated)()
+@app.task(
+    name="delete_idempotency_records",
+    queueing_lock="delete_idempotency_records",
+    queue=Queue.EXPRESS,
+)
+async def delete_idempotency_records(timestamp: int) -> None:
+    """Every hour, delete the stored answers of requests with a key that are past their time."""
+    await sync_to_async(IdempotencyRecord.delete_outdated)()
 
 
 @app.periodic(cron="0 * * * *")

@@ -24,7 +24,7 @@ from datasources.models.validators import (
     validate_metadata,
     validate_tags,
 )
-from organizations.models import Role, Workspace
+from organizations.models import ROLES_WITH, Role, Workspace
 from rivergen.http.serializers import (
     OutputSerializer,
     StrictIntegerField,
@@ -133,6 +133,8 @@ class DataSourceWriteSerializer(StrictModelSerializer):
         model = DataSource
         fields: tuple[str, ...] = UPDATABLE_FIELDS
         extra_kwargs = {"name": {"trim_whitespace": True}}
+        # DRF would look for unique constraints, in each request; the database tells.
+        validators: tuple[Any, ...] = ()
 
     def refuse(self, name: str, value: Any) -> None:
         if name in CREDENTIAL_FIELDS or (name not in READ_ONLY_FIELDS and names_secret(name)):
@@ -147,12 +149,11 @@ class DataSourceWriteSerializer(StrictModelSerializer):
     def add_contradictions(
         self, data_source: DataSource, values: dict[str, Any], errors: dict[str, list[Any]]
     ) -> None:
-        """Add what the fields, each valid by itself, break together and with what is stored."""
+        """Add what the fields, each valid by itself, break together and with the stored row."""
         for field, message in data_source.contradictions(values).items():
             errors.setdefault(field, [message])
-        # Else the database says so when the row is written.
-        is_refused = errors or not self.context.get("will_be_stored", True)
-        if is_refused and "name" in values and data_source.is_name_taken(values["name"]):
+        # A valid request needs no query for this: the database tells when the row is written.
+        if errors and "name" in values and data_source.is_name_taken(values["name"]):
             errors["name"] = [NAME_TAKEN]
 
 
@@ -160,22 +161,30 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
     """All fields are optional; only the given ones change.
 
     `context["is_merge_patch"]`: `metadata` is merged into the stored one (RFC 7396).
-    `context["will_be_stored"]`: false if the request is refused after it was validated.
+    `context["compares"]`: false if `If-Match` names another version than the row's, so that only
+    faults count that need no stored row.
     """
 
     instance: DataSource
 
     def refuse(self, name: str, value: Any) -> None:
         if name in READ_ONLY_FIELDS:
+            if not self.compares:
+                return
             stored = self.stored[name]
-            # json.dumps tells 1 from true and from 1.0, which == does not; in an object, which is
-            # not a field to write, many clients order the keys anew and write 1 for 1.0.
+            # json.dumps tells 1 from true and from 1.0, which == does not. Objects compare by ==:
+            # many clients reorder their keys and write 1 for 1.0.
             if json.dumps(value) == json.dumps(stored):
                 return
             if isinstance(stored, dict) and value == stored:
                 return
             raise serializers.ValidationError("This field is read-only and has another value.")
         super().refuse(name, value)
+
+    @property
+    def compares(self) -> bool:
+        """Whether the values are compared with the stored row."""
+        return bool(self.context.get("compares", True))
 
     @functools.cached_property
     def stored(self) -> Any:
@@ -185,13 +194,15 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         patch = data.get("metadata")
         is_merge = self.context.get("is_merge_patch") and isinstance(patch, dict)
-        # One that is too deep is refused as it is, below; merging it would recurse.
+        # A patch that is too deep is refused unmerged, by the field: merging would recurse.
         if is_merge and not is_too_deep(patch):
-            data = {**data, "metadata": merge_patch(self.instance.metadata, patch)}
+            target = self.instance.metadata if self.compares else {}
+            data = {**data, "metadata": merge_patch(target, patch)}
         return super().to_internal_value(data)
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
-        self.add_contradictions(self.instance, values, errors)
+        if self.compares:
+            self.add_contradictions(self.instance, values, errors)
 
 
 class DataSourceCreateSerializer(DataSourceWriteSerializer):
@@ -226,7 +237,7 @@ class DataSourceCreateSerializer(DataSourceWriteSerializer):
         if workspace_id is not None:
             workspaces = Workspace.objects.filter(pk=workspace_id, organization_id__in=roles)
             return workspaces.first() or "There is no such workspace in your organizations."
-        candidates = [id for id, role in roles.items() if Role(role).includes(Role.EDITOR)]
+        candidates = [id for id, role in roles.items() if role in ROLES_WITH[Role.EDITOR]]
         if len(candidates) > 1:
             return "You may create in several organizations; name the workspace."
         return Workspace.objects.first_of(candidates[0]) or WORKSPACE_GONE

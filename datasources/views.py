@@ -3,185 +3,186 @@
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import ModelViewSet
 
 from datasources import openapi
 from datasources.connection_tests.verification import Verification
 from datasources.connection_tests.waiting import waiting_place
 from datasources.filters import DataSourceFilter
 from datasources.models import DataSource, DataSourceRevision
+from datasources.replicas import list_via_replica, read_via_replica
 from datasources.serializers import (
     DataSourceCreateSerializer,
     DataSourceRevisionSerializer,
     DataSourceSerializer,
     DataSourceUpdateSerializer,
 )
-from datasources.viewsets import (
-    check_precondition,
-    creating_roles,
-    find_data_source,
-    find_locked,
-    is_merge_patch,
-    is_version_meant,
-    read_about,
-    read_among,
-    recorded,
-)
-from organizations.authentication import caller
-from organizations.idempotency.requests import IdempotentRequest, idempotent
+from datasources.viewsets import DataSourceScopedViewSet, check_if_match, creating_roles
+from organizations.idempotency.keyed_request import KeyedRequest
 from organizations.models import Role
 from organizations.permissions import require_role
-from organizations.viewsets import ScopedViewSet
-from rivergen.http.exceptions import Conflict
+from organizations.writing import receive_body, retried, write
 from rivergen.http.input import (
     check_parameters,
+    entity_tag,
     is_known,
+    is_merge_patch,
+    judge_if_match,
     read_body,
     read_id,
     read_no_body,
-    read_switch,
 )
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
-from rivergen.observability.logs import note, request_id
-from rivergen.postgresql.retries import retried
 
 
-class DataSourceViewSet(ScopedViewSet):
-    """Data sources of the organizations the caller belongs to."""
+class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
+    """Data sources of the organizations that the caller belongs to."""
 
-    queryset = DataSource.objects.none()  # names the model to openapi.json
+    queryset = DataSource.objects.all()
     http_method_names = ["get", "head", "post", "patch", "delete"]
     lookup_url_kwarg = "data_source_id"
     lookup_value_regex = "[^/]+"
-    serializer_class = DataSourceSerializer
     filter_backends = [DjangoFilterBackend]
     filterset_class = DataSourceFilter
     repeatable_parameters = ("tag",)
     ordering = "name"
     ordering_fields = ("name", "created_at", "updated_at")
 
+    def get_queryset(self) -> QuerySet[DataSource]:
+        return DataSource.objects.for_user(self.caller)
+
+    def get_object(self) -> DataSource:
+        return self.get_data_source()
+
+    def get_serializer_class(self) -> type[BaseSerializer]:
+        by_action = {
+            "create": DataSourceCreateSerializer,
+            "partial_update": DataSourceUpdateSerializer,
+        }
+        return by_action.get(self.action, DataSourceSerializer)
+
     @describe(**openapi.LIST)
     def list(self, request: Request) -> Response:
         """List the data sources of the caller's organizations, page by page."""
-        return read_among(
-            caller(request),
-            lambda found: self.list_page(request, "Data sources retrieved successfully", found),
+        message = "Data sources retrieved successfully"
+        return list_via_replica(
+            self.caller, lambda data_sources: self.list_page(request, message, data_sources)
         )
 
-    @describe(**openapi.CREATE)
-    @retried
-    @idempotent
+    @write(**openapi.CREATE)
     def create(self, request: Request) -> Response:
         """Create a data source (editor, admin, owner)."""
-        user = caller(request)
-        roles = creating_roles(user)
-        serializer = DataSourceCreateSerializer(data=read_body(request), context={"roles": roles})
+        roles = creating_roles(self.caller)
+        serializer = self.get_serializer(data=read_body(request), context={"roles": roles})
         serializer.is_valid(raise_exception=True)
+        user = self.caller
         data_source = DataSource(**serializer.validated_data, created_by=user, updated_by=user)
-        note(organization_id=data_source.workspace.organization_id)
-        require_role(roles[data_source.workspace.organization_id], Role.EDITOR)
         self.organization_id = data_source.workspace.organization_id
-        data_source.save(origin=DataSourceRevision.Origin.API, request_id=request_id.get())
-        response = data_source_response(
-            data_source, "Data source created successfully", HTTPStatus.CREATED
-        )
-        response["Location"] = f"/api/v1/data-sources/{data_source.pk}"
-        return response
+        require_role(roles[self.organization_id], Role.EDITOR)
+        data_source.save(author=self.author)
+        headers = {"Location": f"/api/v1/data-sources/{data_source.pk}"}
+        message = "Data source created successfully"
+        return data_source_response(data_source, message, HTTPStatus.CREATED, headers)
 
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
-        """Give one data source; 304 if `If-None-Match` names its version."""
-        data_source = find_data_source(self)
+        """Return one data source; 304 if `If-None-Match` names its version."""
+        data_source = self.get_object()
         check_parameters(request)
-        if is_known(request, data_source.etag):
-            return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": data_source.etag})
+        etag = entity_tag(data_source.version)
+        if is_known(request, etag):
+            return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
         return data_source_response(data_source, "Data source retrieved successfully")
 
     @describe(**openapi.UPDATE)
     def partial_update(self, request: Request, data_source_id: str) -> HttpResponse:
         """Change the given fields of a data source, and only those (editor, admin, owner)."""
-        # Any other value is refused when the request is read.
+        # Values other than true and false are refused when the body is read.
         if request.query_params.get("verify") != "true":
-            return self.update(request)
-        self.receive_body()
-        keyed = IdempotentRequest.of(self)
-        if keyed is not None and (answer := keyed.kept_answer()):
+            return self.store_update(request)
+        receive_body(request)
+        keyed = KeyedRequest.of(self)
+        if keyed is not None and (answer := keyed.stored_answer()):
             return answer
         with waiting_place() as has_place:
             verification = self.start_verification(request, has_place, keyed)
             verification.wait()
-        return self.update(request, verification)
+        return self.store_update(request, verification)
+
+    @write()
+    def store_update(self, request: Request, verification: Verification | None = None) -> Response:
+        """Store the update; with a verification, only if it is still what was tested."""
+        data_source = self.get_data_source(Role.EDITOR, lock=True)
+        version, values = data_source.version, self.read_update(request, data_source)
+        dry_run = request.query_params.get("dry_run") == "true"
+        changes = data_source.apply_changes(
+            values, user=self.author, is_locked=True, is_validated=True, dry_run=dry_run
+        )
+        if dry_run:
+            data = DataSourceSerializer(data_source).data
+            message = "The update is valid; nothing was stored"
+            return SuccessResponse(data, message, version=version, changes=changes)
+        if verification is not None:
+            verification.record(data_source)
+        data = DataSourceSerializer(data_source).data
+        message = "Data source updated successfully"
+        return SuccessResponse(data, message, version=data_source.version)
 
     @retried
     @transaction.atomic
     def start_verification(
-        self, request: Request, has_place: bool, keyed: IdempotentRequest | None
+        self, request: Request, has_place: bool, keyed: KeyedRequest | None
     ) -> Verification:
-        """Ask for a test of what the update would make of the data source."""
-        data_source = find_locked(self, Role.EDITOR)
-        changes = self.read_changes(request, data_source)
+        """Start a test of what the update would make of the data source."""
+        data_source = self.get_data_source(Role.EDITOR, lock=True)
+        values = self.read_update(request, data_source)
         if not has_place:
-            raise Throttled(wait=1, detail="Too many updates wait for their tests just now.")
-        return Verification.start(data_source, changes, caller(request), keyed)
+            raise Throttled(wait=1, detail="Too many updates are waiting for their tests.")
+        return Verification.start(data_source, values, self.caller, keyed)
 
-    @retried
-    @transaction.atomic
-    @idempotent
-    def update(self, request: Request, verification: Verification | None = None) -> Response:
-        """Store the update, if it is (still) what was tested."""
-        data_source = find_locked(self, Role.EDITOR)
-        changes = self.read_changes(request, data_source)
-        dry_run = read_switch(request, "dry_run")
-        etag = data_source.etag
-        differences = data_source.apply_changes(changes, **recorded(request), dry_run=dry_run)
-        if dry_run:
-            data = DataSourceSerializer(data_source).data
-            message = "The update is valid; nothing was stored"
-            return SuccessResponse(data, message, changes=differences, headers={"ETag": etag})
-        if verification is not None:
-            verification.record(data_source)
-        return data_source_response(data_source, "Data source updated successfully")
+    def read_update(self, request: Request, data_source: DataSource) -> dict[str, Any]:
+        """Return the valid changes that the body asks for. Raises 400, 412, 413, 415 or 428.
 
-    def read_changes(self, request: Request, data_source: DataSource) -> dict[str, Any]:
-        """Give the valid changes that the body asks for. Raises 400, 412, 415 or 428."""
-        data = read_body(request, parameters=["dry_run", "verify"])
-        for switch in ("dry_run", "verify"):
-            read_switch(request, switch)
-        is_current = is_version_meant(request, data_source)
+        A fault that needs no stored row is 400 at any version; only then is `If-Match` judged, and
+        last what must be compared with the stored row (contract, section 1).
+        """
+        refusal = judge_if_match(request, data_source.version, data_source.requires_if_match)
+        is_merge = is_merge_patch(request)
         serializer = DataSourceUpdateSerializer(
             data_source,
-            data=data,
+            data=read_body(request, switches=("dry_run", "verify")),
             partial=True,
-            context={"is_merge_patch": is_merge_patch(request), "will_be_stored": is_current},
+            context={"is_merge_patch": is_merge, "compares": refusal is None},
         )
         serializer.is_valid(raise_exception=True)
-        check_precondition(request, data_source)
-        changes: dict[str, Any] = serializer.validated_data
-        return changes
+        if refusal is not None:
+            raise refusal
+        values: dict[str, Any] = serializer.validated_data
+        return values
 
-    @describe(**openapi.DESTROY)
-    @retried
-    @transaction.atomic
+    @write(**openapi.DESTROY)
     def destroy(self, request: Request, data_source_id: str) -> Response:
         """Delete a data source and its history (admin, owner)."""
-        data_source = find_locked(self, Role.ADMIN)
+        data_source = self.get_data_source(Role.ADMIN, lock=True)
         read_no_body(request)
-        check_precondition(request, data_source)
+        check_if_match(request, data_source)
         data_source.delete()
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
-class HistoryViewSet(ScopedViewSet):
+class HistoryViewSet(DataSourceScopedViewSet):
     """The changes of a data source."""
 
-    queryset = DataSourceRevision.objects.none()  # names the model to openapi.json
+    queryset = DataSourceRevision.objects.all()
     http_method_names = ["get", "head", "post"]
     serializer_class = DataSourceRevisionSerializer
     ordering = "-version"
@@ -189,37 +190,31 @@ class HistoryViewSet(ScopedViewSet):
     @describe(**openapi.HISTORY)
     def list(self, request: Request, data_source_id: str) -> Response:
         """List the changes of a data source, newest first."""
-        return read_about(
-            find_data_source(self),
-            lambda found: self.list_page(
-                request, "History retrieved successfully", found.revisions.all()
-            ),
+        message = "History retrieved successfully"
+        return read_via_replica(
+            self.get_data_source(),
+            lambda data_source: self.list_page(request, message, data_source.revisions.all()),
         )
 
-    @describe(**openapi.RESTORE)
-    @retried
-    @transaction.atomic
-    @idempotent
+    @write(**openapi.RESTORE)
     def restore(self, request: Request, data_source_id: str, version: str) -> Response:
-        """Bring all fields back to what they were at a version (admin, owner); a new version."""
-        data_source = find_locked(self, Role.VIEWER)
+        """Set all fields to what they were at a version (admin, owner); a new version."""
+        data_source = self.get_data_source(lock=True)
         if not data_source.has_version(number := read_id(version)):
             raise NotFound("The data source has no such version.")
         require_role(data_source.role, Role.ADMIN)
         read_no_body(request)
-        check_precondition(request, data_source)
-        try:
-            data_source.restore(
-                number, user=caller(request), request_id=request_id.get(), is_locked=True
-            )
-        except ModelValidationError as error:
-            raise Conflict(f"This version cannot be restored: {' '.join(error.messages)}") from None
+        check_if_match(request, data_source)
+        data_source.restore(number, user=self.author, is_locked=True)
         return data_source_response(data_source, "Data source restored successfully")
 
 
 def data_source_response(
-    data_source: DataSource, message: str, status: int = HTTPStatus.OK
+    data_source: DataSource,
+    message: str,
+    status: int = HTTPStatus.OK,
+    headers: dict[str, str] | None = None,
 ) -> SuccessResponse:
-    """Answer with one data source and its entity tag."""
+    """Answer with one data source and the entity tag of its version."""
     data = DataSourceSerializer(data_source).data
-    return SuccessResponse(data, message, status, headers={"ETag": data_source.etag})
+    return SuccessResponse(data, message, status, headers, version=data_source.version)

@@ -1,23 +1,19 @@
 """Who is asking: users, the organizations they belong to, and the workspaces below them."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, connection, models, transaction
-from django.db.models.expressions import CombinedExpression
-from django.db.models.functions import Now
-from django.http import Http404
-from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from rivergen.http.exceptions import Conflict
-from rivergen.postgresql.constraints import unique
+from organizations.exceptions import LastOwner, LastWorkspace, WorkspaceInUse
+from organizations.idempotency.models import IdempotencyRecord
+from rivergen.errors import Gone
+from rivergen.postgresql.constraints import unique_violation_as_validation_error
 
 DEFAULT_WORKSPACE_NAME = "Default"
-ANSWERS_KEPT_FOR = timedelta(days=1)
 
 
 class User(AbstractUser):
@@ -54,12 +50,15 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
         ).annotate(role=models.F("memberships__role"))
 
     def lock(self, pk: int) -> "Organization":
-        """Lock an organization until the transaction ends. Raises Http404 if it is gone.
+        """Lock an organization until the transaction ends. Raises Gone (404).
 
         Whoever adds to an organization or takes from it does so first, and then may lock rows below
         it: nothing is added to one that is being removed, and nobody waits in a circle.
         """
-        return get_object_or_404(self.select_for_update(no_key=True), pk=pk)
+        try:
+            return self.select_for_update(no_key=True).get(pk=pk)
+        except Organization.DoesNotExist:
+            raise Gone from None
 
     def bulk_create(self, objs: Iterable["Organization"], *args: Any, **options: Any) -> Any:
         """Create many, each with its default workspace."""
@@ -106,16 +105,17 @@ class Organization(models.Model):
     def add_member(self, user: User, role: str) -> "Membership":
         """Make a user a member.
 
-        Raises ValidationError (400) if it is one already, also when two calls race, and Http404 if
-        the organization was removed meanwhile.
+        Raises ValidationError (400) if the user is a member, also when two calls race, and Gone
+        (404) if the organization was removed.
         """
         message = "The user is already a member."
-        with unique("membership_unique", "username", message), transaction.atomic():
+        unique = unique_violation_as_validation_error("membership_unique", "username", message)
+        with unique, transaction.atomic():
             Organization.objects.lock(self.pk)
             return self.memberships.create(user=user, role=role)
 
     def remove(self) -> None:
-        """Delete the organization and all that is in it. Raises Http404 if it was meanwhile."""
+        """Delete the organization and all that is in it. Raises Gone (404)."""
         with transaction.atomic():
             Organization.objects.lock(self.pk)
             # An update would add to a history that is being deleted.
@@ -123,11 +123,11 @@ class Organization(models.Model):
             self.delete()
 
     def change(self, values: dict[str, Any]) -> None:
-        """Store another name or policy. Raises Http404 if it was removed meanwhile."""
+        """Store another name or policy. Raises Gone (404)."""
         for field, value in values.items():
             setattr(self, field, value)
         if not Organization.objects.filter(pk=self.pk).update(**values):
-            raise Http404
+            raise Gone
 
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
@@ -164,31 +164,32 @@ class Workspace(models.Model):
     def save_unique(self) -> None:
         """Save.
 
-        Raises ValidationError (400) if the name is taken, also when two calls race, and Http404 if
-        the workspace was removed meanwhile.
+        Raises ValidationError (400) if the name is taken, also when two calls race, and Gone (404)
+        if the workspace was removed.
         """
         message = "The organization has a workspace of this name."
-        with unique("workspace_name_unique", "name", message), transaction.atomic():
+        unique = unique_violation_as_validation_error("workspace_name_unique", "name", message)
+        with unique, transaction.atomic():
             Organization.objects.lock(self.organization_id)
             if self._state.adding:
                 self.save()
             elif not Workspace.objects.filter(pk=self.pk).update(name=self.name):
-                raise Http404
+                raise Gone
 
     def remove(self) -> None:
-        """Delete this workspace. Raises Conflict (409) if it is in use, or the last one."""
+        """Delete this workspace. Raises WorkspaceInUse and LastWorkspace (409)."""
         with transaction.atomic():
             Organization.objects.lock(self.organization_id)
             siblings = Workspace.objects.filter(organization_id=self.organization_id)
             if not siblings.exclude(pk=self.pk).exists():
-                raise Conflict("An organization keeps at least one workspace.")
+                raise LastWorkspace
             try:
                 with transaction.atomic():
                     self.delete()
                     # A data source that came meanwhile would fail the deferred check of the commit.
                     connection.check_constraints()
             except (models.RestrictedError, IntegrityError):
-                raise Conflict("The workspace still has data sources.") from None
+                raise WorkspaceInUse from None
 
 
 class Role(models.TextChoices):
@@ -199,10 +200,11 @@ class Role(models.TextChoices):
     ADMIN = "admin"
     OWNER = "owner"
 
-    def includes(self, other: str) -> bool:
-        """Whether this role may do what `other` may."""
-        ranks = Role.values
-        return ranks.index(self) >= ranks.index(other)
+
+ROLES_WITH: dict[str, frozenset[str]] = {
+    role: frozenset(Role.values[rank:]) for rank, role in enumerate(Role.values)
+}
+"""The roles that may do what a role may: itself, and all above it."""
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
@@ -214,7 +216,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
 
     def including(self, role: Role) -> Self:
         """Restrict to the members who may do what `role` may."""
-        return self.filter(role__in=[other for other in Role if other.includes(role)])
+        return self.filter(role__in=ROLES_WITH[role])
 
 
 class Membership(models.Model):
@@ -250,22 +252,22 @@ class Membership(models.Model):
         return f"{self.user_id} is {self.role} of {self.organization_id}"
 
     def change_role(self, role: str) -> None:
-        """Give the member another role. Raises Conflict (409) for the last owner."""
+        """Give the member another role. Raises LastOwner (409) and Gone (404)."""
         with transaction.atomic():
             Organization.objects.lock(self.organization_id)
             if role != Role.OWNER:
                 self._keep_an_owner()
             self.role = role
             if not Membership.objects.filter(pk=self.pk).update(role=role):
-                raise Http404  # removed meanwhile
+                raise Gone
 
     def remove(self) -> None:
-        """End the membership, from the next request on; Conflict (409) for the last owner."""
+        """End the membership, from the next request on. Raises LastOwner (409)."""
         with transaction.atomic():
             Organization.objects.lock(self.organization_id)
             self._keep_an_owner()
-            # They are not shown any more, and would keep their keys from being used again.
-            KeptAnswer.objects.filter(
+            # A former member gets no stored answer, and its keys must become free again.
+            IdempotencyRecord.objects.filter(
                 user_id=self.user_id, organization_id=self.organization_id
             ).delete()
             self.delete()
@@ -273,41 +275,4 @@ class Membership(models.Model):
     def _keep_an_owner(self) -> None:
         owners = Membership.objects.filter(organization=self.organization_id, role=Role.OWNER)
         if {owner.pk for owner in owners} == {self.pk}:
-            raise Conflict("An organization keeps at least one owner.")
-
-
-class KeptAnswer(models.Model):
-    """What a request with an `Idempotency-Key` was answered, to be answered again.
-
-    Of the request itself there is a keyed digest only: its body may have secrets.
-    """
-
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
-        related_name="+",
-        db_index=False,  # the constraint below starts with it
-    )
-    key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64)
-    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
-    status = models.SmallIntegerField()
-    headers = models.JSONField()
-    body = models.BinaryField()
-    kept_at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["user", "key"], name="kept_answer_unique")]
-
-    def __str__(self) -> str:
-        return f"{self.status} to {self.user_id} for {self.key}"
-
-    @classmethod
-    def kept_since(cls) -> CombinedExpression:
-        """Give when the oldest answers came to be that count, by the clock of the database."""
-        return Now() - ANSWERS_KEPT_FOR
-
-    @classmethod
-    def delete_outdated(cls) -> None:
-        """Delete those that were kept long enough."""
-        cls.objects.filter(kept_at__lte=cls.kept_since()).delete()
+            raise LastOwner

@@ -1,4 +1,4 @@
-"""Who may do what: membership (403), and the roles within an organization (403)."""
+"""Who may do what: membership, and the roles within an organization (403)."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,14 +9,14 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from organizations.authentication import caller
-from organizations.models import Membership, Role, User
+from organizations.models import ROLES_WITH, Membership, Role, User
 
 
 class IsAuthenticated(BasePermission):
-    """Refuse callers without a token (401); the view's own query then finds out about the user.
+    """Refuse callers without a token (401); the view's own query decides about the user.
 
-    For views that fetch rows with a `for_user` queryset. When that finds nothing they call
-    `require_membership`, so that the usual request costs no query to learn who is asking.
+    For views that fetch rows with a `for_user` queryset. Only when that finds nothing do they call
+    `require_membership`, so a normal request needs no query about the user.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -34,10 +34,10 @@ class IsOrganizationMember(IsAuthenticated):
 
 
 def require_membership(user: User) -> None:
-    """Do nothing for an active user who belongs to an organization.
+    """Raise 401 or 403 unless `user` is active and belongs to an organization.
 
-    Raises NotAuthenticated (401) if the user is deactivated or deleted, PermissionDenied (403) if
-    the user is a member of no organization.
+    NotAuthenticated (401) if the user is deactivated or deleted, PermissionDenied (403) if the
+    user is a member of no organization.
     """
     memberships = Membership.objects.filter(user_id=OuterRef("pk"))
     is_member = (
@@ -53,11 +53,16 @@ def require_membership(user: User) -> None:
 
 def require_role(role: str, required: Role) -> None:
     """Raise PermissionDenied (403) unless `role` may do what `required` may."""
-    if not Role(role).includes(required):
-        raise PermissionDenied(f"This needs the role {required}; yours is {role}.")
+    if role not in ROLES_WITH[required]:
+        raise role_refusal(role, required)
+
+
+def role_refusal(role: str, required: Role) -> PermissionDenied:
+    """Return the refusal (403) of a caller whose `role` is less than `required`."""
+    return PermissionDenied(f"This needs the role {required}; yours is {role}.")
 
 
 def require_role_anywhere(roles: Iterable[str], required: Role) -> None:
     """Raise PermissionDenied (403) unless one of the caller's `roles` includes `required`."""
-    if not any(Role(role).includes(required) for role in roles):
+    if ROLES_WITH[required].isdisjoint(roles):
         raise PermissionDenied(f"This needs the role {required} in some organization.")

@@ -61,6 +61,7 @@ class OrganizationUpdateSerializer(StrictModelSerializer):
     class Meta:
         model = Organization
         fields = ("name", "requires_if_match")
+        validators: tuple[Any, ...] = ()
 
 
 class MemberSerializer(OutputSerializer):

@@ -3,7 +3,6 @@
 from http import HTTPStatus
 from typing import Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -11,7 +10,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from organizations.authentication import caller
-from organizations.idempotency.requests import idempotent
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -25,10 +23,10 @@ from organizations.serializers import (
     WorkspaceWriteSerializer,
 )
 from organizations.viewsets import ScopedViewSet
+from organizations.writing import write
 from rivergen.http.input import read_body, read_no_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
-from rivergen.postgresql.retries import retried
 
 
 class MeView(APIView):
@@ -61,12 +59,7 @@ class OrganizationViewSet(ScopedViewSet):
     ordering_fields = ("name", "created_at")
 
     def get_queryset(self) -> QuerySet[Organization]:
-        return Organization.objects.for_user(caller(self.request))
-
-    def get_object(self) -> Organization:
-        organization: Organization = super().get_object()
-        self.organization_id = organization.pk
-        return organization
+        return Organization.objects.for_user(self.caller)
 
     @describe("List organizations", response=OrganizationSerializer, many=True, errors=(401, 403))
     def list(self, request: Request) -> Response:
@@ -80,14 +73,12 @@ class OrganizationViewSet(ScopedViewSet):
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization retrieved successfully")
 
-    @describe(
-        "Update an organization",
+    @write(
+        summary="Update an organization",
         request=OrganizationUpdateSerializer,
         response=OrganizationSerializer,
         errors=(401, 403, 404),
     )
-    @retried
-    @idempotent
     def partial_update(self, request: Request, organization_id: str) -> Response:
         """Change the name or the policy of an organization (admin, owner)."""
         organization = self.get_object()
@@ -99,8 +90,7 @@ class OrganizationViewSet(ScopedViewSet):
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization updated successfully")
 
-    @describe("Remove an organization", status=204, errors=(401, 403, 404, 413, 415))
-    @retried
+    @write(summary="Remove an organization", status=204, errors=(401, 403, 404, 413, 415))
     def destroy(self, request: Request, organization_id: str) -> Response:
         """Remove an organization and all that is in it (owner)."""
         organization = self.get_object()
@@ -117,15 +107,13 @@ class BelowOrganizationViewSet(ScopedViewSet):
 
     def get_organization(self, role: Role = Role.VIEWER) -> Organization:
         """Fetch the organization in the path; raises 401, 403 (also below `role`) or 404."""
-        organizations = Organization.objects.for_user(caller(self.request))
+        organizations = Organization.objects.for_user(self.caller)
         organization: Organization = self.find(organizations, self.kwargs["organization_id"])
-        self.organization_id = organization.pk
         require_role(organization.role, role)
         return organization
 
     def get_locked_organization(self, role: Role) -> Organization:
         """Fetch it so that its members and their roles stay as they are until the commit."""
-        self.receive_body()
         Organization.objects.lock(self.get_organization(role).pk)
         return self.get_organization(role)
 
@@ -153,15 +141,13 @@ class MemberViewSet(BelowOrganizationViewSet):
         """List the members of an organization, in the order they joined."""
         return self.list_page(request, "Members retrieved successfully")
 
-    @describe(
-        "Add a member",
+    @write(
+        summary="Add a member",
         request=MemberCreateSerializer,
         response=MemberSerializer,
         status=201,
         errors=(401, 403, 404),
     )
-    @retried
-    @idempotent
     def create(self, request: Request, organization_id: str) -> Response:
         """Make an existing user a member (admin, owner; only owners name owners)."""
         organization = self.get_organization(Role.ADMIN)
@@ -172,15 +158,12 @@ class MemberViewSet(BelowOrganizationViewSet):
         data = MemberSerializer(member).data
         return SuccessResponse(data, "Member added successfully", status=HTTPStatus.CREATED)
 
-    @describe(
-        "Change a member's role",
+    @write(
+        summary="Change a member's role",
         request=MemberUpdateSerializer,
         response=MemberSerializer,
         errors=(401, 403, 404, 409),
     )
-    @retried
-    @transaction.atomic
-    @idempotent
     def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Give a member another role (admin, owner; only owners name or demote owners)."""
         organization = self.get_locked_organization(Role.ADMIN)
@@ -192,9 +175,7 @@ class MemberViewSet(BelowOrganizationViewSet):
             member.change_role(role)
         return SuccessResponse(MemberSerializer(member).data, "Member updated successfully")
 
-    @describe("Remove a member", status=204, errors=(401, 403, 404, 409, 413, 415))
-    @retried
-    @transaction.atomic
+    @write(summary="Remove a member", status=204, errors=(401, 403, 404, 409, 413, 415))
     def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
         """End a membership (admin, owner; only owners remove owners; the last owner stays)."""
         member = self.get_member(self.get_locked_organization(Role.ADMIN))
@@ -230,15 +211,13 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         """List the workspaces of an organization, the first one first."""
         return self.list_page(request, "Workspaces retrieved successfully")
 
-    @describe(
-        "Add a workspace",
+    @write(
+        summary="Add a workspace",
         request=WorkspaceWriteSerializer,
         response=WorkspaceSerializer,
         status=201,
         errors=(401, 403, 404),
     )
-    @retried
-    @idempotent
     def create(self, request: Request, organization_id: str) -> Response:
         """Add a workspace to an organization (admin, owner)."""
         organization = self.get_organization(Role.ADMIN)
@@ -247,14 +226,12 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         data = WorkspaceSerializer(workspace).data
         return SuccessResponse(data, "Workspace created successfully", status=HTTPStatus.CREATED)
 
-    @describe(
-        "Rename a workspace",
+    @write(
+        summary="Rename a workspace",
         request=WorkspaceWriteSerializer,
         response=WorkspaceSerializer,
         errors=(401, 403, 404),
     )
-    @retried
-    @idempotent
     def partial_update(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Change the name of a workspace (admin, owner)."""
         workspace = self.get_workspace()
@@ -264,8 +241,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         data = WorkspaceSerializer(workspace).data
         return SuccessResponse(data, "Workspace updated successfully")
 
-    @describe("Remove a workspace", status=204, errors=(401, 403, 404, 409, 413, 415))
-    @retried
+    @write(summary="Remove a workspace", status=204, errors=(401, 403, 404, 409, 413, 415))
     def destroy(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Remove an empty workspace (admin, owner); an organization keeps at least one."""
         workspace = self.get_workspace()

@@ -1,205 +1,40 @@
-"""Django settings. The environment is read here and nowhere else; README lists the variables."""
+"""Django settings: a table of them. README lists the environment variables they are read from."""
 
 import os
-import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import environ
-from django.core.exceptions import ImproperlyConfigured
-
-from rivergen.egress.rules import Network, Rule, parse_network, parse_rules
-from rivergen.encryption_keys import parse_keys
-from rivergen.local import embedded_postgres
+from rivergen.env import (
+    PORT_MAX,
+    TEST_SECRET_KEY,  # noqa: F401  # a setting, for tests
+    TESTING,
+    read_bool,
+    read_choice,
+    read_databases,
+    read_egress_rules,
+    read_encryption_keys,
+    read_list,
+    read_networks,
+    read_number,
+    read_rate,
+    read_secret_key,
+    read_storage_url,
+    read_token,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Set by pytest itself. A fresh checkout must be able to run the tests with no environment.
-TESTING = "PYTEST_VERSION" in os.environ
-TEST_SECRET_KEY = "django-insecure-for-tests-only-and-refused-everywhere-else"
-SECRET_KEY_MIN_LENGTH = 50
-TEST_ENCRYPTION_KEY = bytes(range(32))
-# A machine that keeps silent for so long is out of reach.
-DATABASE_SILENCE_SECONDS = 5
-# A replica is hardly waited for: the primary has all that it has. libpq takes no less.
-REPLICA_SILENCE_SECONDS = 2
-
-
-def read_bool(name: str) -> bool:
-    """Read a switch that is off unless set: 1, true, yes, on or 0, false, no, off."""
-    value = os.environ.get(name, "").strip().lower()
-    if value in ("1", "true", "yes", "on"):
-        return True
-    if value in ("", "0", "false", "no", "off"):
-        return False
-    raise ImproperlyConfigured(f"{name} must be 1 or 0, not {value!r}.")
-
-
-def read_number(name: str, default: int, low: int, high: int) -> int:
-    """Read a whole number within bounds."""
-    text = os.environ.get(name) or str(default)
-    if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
-        raise ImproperlyConfigured(f"{name} must be a number from {low} to {high}, not {text!r}.")
-    return int(text)
-
-
-def read_rate(name: str, default: str) -> tuple[int, int]:
-    """Read a rate such as 60/min as (requests, seconds); the units are s, min, h and day."""
-    text = os.environ.get(name) or default
-    number, _, unit = text.partition("/")
-    seconds = {"s": 1, "min": 60, "h": 3600, "day": 86_400}.get(unit)
-    if not (number.isascii() and number.isdecimal()) or int(number) < 1 or seconds is None:
-        raise ImproperlyConfigured(f"{name} must be a rate such as {default}, not {text!r}.")
-    return int(number), seconds
-
-
-def read_choice(name: str, choices: tuple[str, ...]) -> str:
-    """Read one of a few words, the first by default."""
-    word = os.environ.get(name) or choices[0]
-    if word not in choices:
-        raise ImproperlyConfigured(f"{name} must be {' or '.join(choices)}, not {word!r}.")
-    return word
-
-
-def read_list(name: str, default: list[str]) -> list[str]:
-    """Read a comma-separated list."""
-    return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()] or default
-
-
-def read_egress_rules(name: str) -> list[Rule]:
-    """Read a comma-separated list of networks, IP addresses and host names."""
-    try:
-        return parse_rules(os.environ.get(name, ""))
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{name} is malformed: {error}.") from None
-
-
-def read_networks(name: str, default: str) -> list[Network]:
-    """Read a comma-separated list of networks and IP addresses."""
-    items = read_list(name, default.split(","))
-    try:
-        return [parse_network(item) for item in items]
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} must be networks and IP addresses.") from None
-
-
-def read_token(name: str) -> str | None:
-    """Read what some caller has to bring; refuse what can be guessed."""
-    token = os.environ.get(name) or None
-    if token is not None and re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,}", token) is None:
-        raise ImproperlyConfigured(f"{name} must be 16 letters and digits or more.")
-    return token
-
-
-def read_storage_url(name: str) -> tuple[str, str] | None:
-    """Read s3://bucket/prefix as (bucket, what object keys start with); unset means None."""
-    url = os.environ.get(name)
-    if not url:
-        return None
-    match = re.fullmatch(
-        r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[\w.=-]+)*)/?", url, re.ASCII
-    )
-    if match is None or {".", ".."} & set(url.split("/")):
-        raise ImproperlyConfigured(f"{name} must look like s3://bucket/prefix, without keys.")
-    bucket, prefix = match.groups()
-    return bucket, f"{prefix[1:]}/" if prefix else ""
-
-
-def read_secret_key() -> str:
-    """Read the key that signs access tokens; refuse one that somebody else may know."""
-    key = os.environ.get("SECRET_KEY", "")
-    if not key and TESTING:
-        return TEST_SECRET_KEY
-    if not key:
-        fault = "is not set"
-    elif key.startswith("django-insecure-"):
-        fault = "is a published key"
-    elif len(key) < SECRET_KEY_MIN_LENGTH or len(set(key)) < 10:
-        fault = f"is too easy to guess; it needs {SECRET_KEY_MIN_LENGTH} random characters"
-    else:
-        return key
-    make_one = "python -c 'import secrets; print(secrets.token_urlsafe(50))'"
-    raise ImproperlyConfigured(f"SECRET_KEY {fault}. Make one: {make_one}")
-
-
-def read_encryption_keys() -> list[bytes]:
-    """Read the keys that seal the secrets of data sources; the first seals, all open."""
-    text = os.environ.get("ENCRYPTION_KEYS", "")
-    if not text and TESTING:
-        return [TEST_ENCRYPTION_KEY]
-    if not text:
-        raise ImproperlyConfigured(
-            "ENCRYPTION_KEYS is not set. Make a key: python manage.py generate_key"
-        )
-    try:
-        return parse_keys(text)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"ENCRYPTION_KEYS is malformed: {error}.") from None
-
-
-def read_databases(name: str, replica_name: str) -> dict[str, Any]:
-    """Read the URL of the database, and that of its replica, if there is one.
-
-    Without the first it is the embedded server, which is started.
-    """
-    url = os.environ.get(name) or embedded_postgres.start(BASE_DIR / ".postgres")
-    databases = {"default": parse_database(name, url, DATABASE_SILENCE_SECONDS)}
-    if replica_url := os.environ.get(replica_name):
-        databases["replica"] = parse_database(replica_name, replica_url, REPLICA_SILENCE_SECONDS)
-        databases["replica"]["TEST"] = {"MIRROR": "default"}
-    return databases
-
-
-def parse_database(name: str, url: str, silence_seconds: int) -> dict[str, Any]:
-    """Give the database at a PostgreSQL URL, the value of `name`; its own options come first."""
-    options = out_of_reach_after(silence_seconds)
-    try:
-        # The parser warns of other schemes, repeating the URL: they are not shown to it.
-        is_postgresql = url.startswith(("postgresql://", "postgres://"))
-        database: dict[str, Any] = environ.Env.db_url_config(url) if is_postgresql else {}
-    except Exception:  # whatever the parser raises repeats the URL, password included
-        database = {}
-    if database.get("ENGINE") != "django.db.backends.postgresql" or not database["NAME"]:
-        raise ImproperlyConfigured(
-            f"{name} must look like postgresql://user:password@host:5432/database."
-        )
-    return {
-        **database,
-        "ENGINE": "rivergen.postgresql",
-        "OPTIONS": {**options, **database.get("OPTIONS", {})},
-        "CONN_MAX_AGE": 60,  # seconds
-        # After a database restart the first request must find out that its connection is gone.
-        "CONN_HEALTH_CHECKS": True,
-        # Behind PgBouncer in transaction mode the next statement may go to another connection,
-        # which has no such cursor.
-        "DISABLE_SERVER_SIDE_CURSORS": True,
-    }
-
-
-def out_of_reach_after(seconds: int) -> dict[str, int]:
-    """Give libpq's options for a server that nobody waits for if its machine keeps silent."""
-    return {
-        "connect_timeout": seconds,  # one that accepts and then says nothing, as well
-        # It vanished without a word: from a query that it has not acknowledged, or has.
-        "tcp_user_timeout": 1_000 * seconds,  # milliseconds
-        "keepalives_idle": seconds,
-        "keepalives_interval": 1,  # seconds
-        "keepalives_count": seconds,
-    }
-
-
 DEBUG = read_bool("DEBUG")
 DEFAULT_EXCEPTION_REPORTER_FILTER = "rivergen.observability.error_pages.SilentReporterFilter"
-SECRET_KEY = read_secret_key()
-ENCRYPTION_KEYS = read_encryption_keys()
+SECRET_KEY = read_secret_key("SECRET_KEY")
+ENCRYPTION_KEYS = read_encryption_keys("ENCRYPTION_KEYS")
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 
 IS_DATABASE_EMBEDDED = not os.environ.get("DATABASE_URL")
 
-# Read by rivergen.gunicorn.
+# Read by rivergen.server.gunicorn.
 BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
-PORT = read_number("PORT", default=8000, low=1, high=65_535)
+PORT = read_number("PORT", default=8000, low=1, high=PORT_MAX)
 WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)
 
 # The proxies whose X-Forwarded-Proto is believed.
@@ -288,7 +123,9 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = read_databases("DATABASE_URL", "DATABASE_REPLICA_URL")
+DATABASES = read_databases(
+    "DATABASE_URL", "DATABASE_REPLICA_URL", embedded_folder=BASE_DIR / ".postgres"
+)
 # Whether the web says who is asking, to a server that shows nobody what is not theirs.
 DATABASE_ROW_LEVEL_SECURITY = read_bool("DATABASE_ROW_LEVEL_SECURITY")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

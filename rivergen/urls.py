@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from datasources.metrics import collect
 from rivergen.http.docs import DocsView
+from rivergen.http.index import index
 from rivergen.http.openapi import OpenAPIView
 from rivergen.observability.health import healthz, readyz
 from rivergen.observability.metrics import metrics
@@ -13,11 +14,12 @@ admin.site.site_header = admin.site.site_title = "rivergen"
 admin.site.site_url = "/api/docs"
 
 urlpatterns = [
+    path("", index),
     path("admin/", admin.site.urls),
     path("api/v1/", include("datasources.urls")),
     path("api/v1/", include("organizations.urls")),
     path("api/v1/openapi.json", OpenAPIView.as_view(), name="openapi"),
-    path("api/docs", DocsView.as_view(url_name="openapi")),
+    path("api/docs", DocsView.as_view(url_name="openapi"), name="docs"),
     path("healthz", healthz),
     path("readyz", readyz),
     path("metrics", metrics, {"collect": collect}),

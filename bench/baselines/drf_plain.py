@@ -7,15 +7,24 @@ import os
 from typing import Any
 
 import django
-import environ
 from django.conf import settings
 from django.urls import include, path
+from psycopg.conninfo import conninfo_to_dict
 
+url = conninfo_to_dict(os.environ["DATABASE_URL"])
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1"],
     AUTH_USER_MODEL="drf_models.User",
     DATABASES={
-        "default": {**environ.Env.db_url_config(os.environ["DATABASE_URL"]), "CONN_MAX_AGE": 60}
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": url["dbname"],
+            "USER": url.get("user", ""),
+            "PASSWORD": url.get("password", ""),
+            "HOST": url.get("host", ""),
+            "PORT": url.get("port", ""),
+            "CONN_MAX_AGE": 60,
+        }
     },
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     INSTALLED_APPS=[

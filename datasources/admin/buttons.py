@@ -1,7 +1,7 @@
 """The buttons on the page of a data source: what each does, and the notice that follows."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -10,16 +10,16 @@ from django.http import HttpRequest
 from rest_framework.exceptions import APIException
 
 from datasources.admin.history import describe_conflict
-from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.starting import start_test
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
 from datasources.jobs import has_worker
-from datasources.models import DataSource
+from datasources.models import Author, DataSource
 from datasources.models.revision import DataSourceRevision
 from datasources.schemas.lookups import start_refresh
 from datasources.schemas.models import SchemaRefresh
-from datasources.viewsets import recorded_as
 from organizations.models import User
+from rivergen.errors import DomainError
 from rivergen.http.input import read_id
 from rivergen.observability.logs import request_id
 
@@ -42,8 +42,8 @@ def run_action(request: HttpRequest, action: Action, pk: int) -> None:
     """Run the action of a button, and show its notice, or its error, on the next page."""
     try:
         notice = action(request, pk)
-    except APIException as error:
-        notice = Notice(messages.ERROR, str(error.detail))
+    except (APIException, DomainError) as error:
+        notice = Notice(messages.ERROR, str(error))
     except ValidationError as error:
         notice = Notice(messages.ERROR, " ".join(error.messages))
     except PermissionDenied as error:
@@ -58,7 +58,7 @@ def test_connection(request: HttpRequest, pk: int) -> Notice:
     with transaction.atomic():
         data_source = lock(pk)
         test = start_test(
-            data_source, configuration_of(data_source), is_stored=True, user=staff_user(request)
+            data_source, data_source.configuration(), is_stored=True, user=staff_user(request)
         )
     if unfinished := wait_for_job(test):
         return unfinished
@@ -85,7 +85,7 @@ def refresh_schema(request: HttpRequest, pk: int) -> Notice:
 def confirm_credentials(request: HttpRequest, pk: int) -> Notice:
     """Confirm the unconfirmed secrets for the destination that the page showed."""
     data_source = lock_shown_version(request, pk)
-    data_source.confirm_credentials(**recorded(request))
+    data_source.confirm_credentials(user=author(request), is_locked=True)
     return Notice(messages.SUCCESS, "Credentials confirmed for this destination.")
 
 
@@ -93,7 +93,9 @@ def confirm_credentials(request: HttpRequest, pk: int) -> Notice:
 def confirm_host_key(request: HttpRequest, pk: int) -> Notice:
     """Confirm the SSH host key that the page showed."""
     data_source = lock_shown_version(request, pk)
-    data_source.confirm_ssh_host_key(request.POST.get("fingerprint"), **recorded(request))
+    data_source.confirm_ssh_host_key(
+        request.POST.get("fingerprint"), user=author(request), is_locked=True
+    )
     return Notice(messages.SUCCESS, "SSH host key confirmed.")
 
 
@@ -103,14 +105,9 @@ def restore(request: HttpRequest, pk: int) -> Notice:
     data_source = lock_shown_version(request, pk)
     version = read_id(request.POST.get("to", ""))
     try:
-        changes = data_source.restore(
-            version, user=staff_user(request), request_id=request_id.get(), is_locked=True
-        )
+        changes = data_source.restore(version, user=author(request), is_locked=True)
     except DataSourceRevision.DoesNotExist:
         raise ValidationError(f"There is no version {version}.") from None
-    except ValidationError as error:
-        text = f"Version {version} cannot be restored: {' '.join(error.messages)}"
-        raise ValidationError(text) from None
     if not changes:
         return Notice(messages.INFO, f"All fields already have their values of version {version}.")
     return Notice(
@@ -134,9 +131,9 @@ def lock_shown_version(request: HttpRequest, pk: int) -> DataSource:
     return data_source
 
 
-def recorded(request: HttpRequest) -> dict[str, Any]:
-    """Return the author arguments of a change by a button, whose row is already locked."""
-    return {**recorded_as(staff_user(request), DataSourceRevision.Origin.ADMIN), "is_locked": True}
+def author(request: HttpRequest) -> Author:
+    """Return the author that the history records for a request of the admin."""
+    return Author(staff_user(request), DataSourceRevision.Origin.ADMIN, request_id.get())
 
 
 def staff_user(request: HttpRequest) -> User:

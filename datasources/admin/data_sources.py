@@ -24,7 +24,6 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.models import DataSource, DataSourceRevision
 from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.schemas.models import SchemaSnapshot
-from datasources.viewsets import recorded_as
 from rivergen.http.input import read_id
 
 TEMPLATES = "admin/datasources/datasource"
@@ -98,13 +97,13 @@ class DataSourceAdmin(admin.ModelAdmin):
         return super().get_form(request, *args, fields=columns, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: DataSource, form: Any, change: bool) -> None:
-        recorded = recorded_as(buttons.staff_user(request), DataSourceRevision.Origin.ADMIN)
+        author = buttons.author(request)
         if change:
-            obj.apply_changes(form.changes, **recorded)
-            obj.set_credentials(form.credentials, **recorded)
+            obj.apply_changes(form.changes, user=author)
+            obj.set_credentials(form.credentials, user=author)
         else:
-            obj.created_by = obj.updated_by = recorded.pop("user")
-            obj.save(**recorded)
+            obj.created_by = obj.updated_by = author.user
+            obj.save(author=author)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -8,7 +8,8 @@ from django.db.models import QuerySet
 from django.utils.text import Truncator
 
 from datasources.models import DataSource
-from datasources.models.revision import Changes, DataSourceRevision, is_same_json
+from datasources.models.changing import is_same_json
+from datasources.models.revision import Changes, DataSourceRevision
 
 PAGE_SIZE = 50
 VALUE_MAX_LENGTH = 500

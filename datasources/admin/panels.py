@@ -16,8 +16,8 @@ def panels(data_source: DataSource, user: User, has_errors: bool) -> dict[str, A
     """
     may_confirm = data_source.may_be_confirmed_by(user)
     is_unconfirmed = data_source.credentials_status == DataSource.CredentialsStatus.UNCONFIRMED
-    is_key_unconfirmed = data_source.has_waiting_host_key
-    key = data_source.met_host_key
+    is_key_unconfirmed = data_source.has_unconfirmed_host_key
+    key = data_source.presented_host_key
     return {
         "data_source": data_source,
         "secrets": data_source.credentials.select_related("set_by"),

@@ -7,9 +7,22 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from playwright.sync_api import ConsoleMessage, Page, Response, ViewportSize, sync_playwright
 
-from datasources.connections.testing.servers import require_program
+from datasources.connections.testing.servers import require_program, skip_or_fail
+
+try:
+    from playwright.sync_api import (
+        ConsoleMessage,
+        Page,
+        Response,
+        ViewportSize,
+        expect,
+        sync_playwright,
+    )
+except ImportError:
+    skip_or_fail("playwright is not installed: pip install -r requirements-dev.txt")
+
+__all__ = ["Page", "Watcher", "expect", "watched_page"]
 
 SIZE: ViewportSize = {"width": 1300, "height": 900}
 

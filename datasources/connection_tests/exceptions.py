@@ -1,15 +1,16 @@
-"""Why a request that connects is refused, and with which status."""
+"""Why a request that connects to a data source is refused, and the status of each."""
 
 from http import HTTPStatus
 from typing import Any
 
 from rest_framework.exceptions import APIException
 
-from rivergen.http.exceptions import Conflict, ServiceUnavailable
+from rivergen.errors import StateConflict
+from rivergen.http.exceptions import ServiceUnavailable
 
 
 class ConnectionFailed(APIException):
-    """The new settings do not connect; nothing was saved.
+    """The new settings do not connect; nothing was saved (422).
 
     `details` has the `code` of the test, its `stages`, each as a sentence, and its `test_id`.
     """
@@ -31,23 +32,12 @@ class ConnectionFailed(APIException):
 
 
 class WorkerUnavailable(ServiceUnavailable):
-    """No worker has taken the test in time."""
+    """No worker has run the test in time (503)."""
 
     default_detail = "No worker has run the test in time; nothing was saved. Try again shortly."
 
 
-class ChangedMeanwhile(Conflict):
-    """What was tested is not what would be stored."""
+class SettingsChanged(StateConflict):
+    """The settings that were tested are not those that would be stored (409)."""
 
-    default_detail = "The data source was changed while the update was tested. Try again."
-
-
-class NoHostKey(Conflict):
-    """There is no such host key to confirm."""
-
-    def __init__(self, data_source_id: int, fingerprint: str | None = None) -> None:
-        key = f"the host key {fingerprint}" if fingerprint else "a host key"
-        super().__init__(
-            f"The last test since the last change has not met {key}. Test the connection: "
-            f"POST /api/v1/data-sources/{data_source_id}/test."
-        )
+    message = "The data source was changed while the update was tested. Try again."

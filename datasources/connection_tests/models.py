@@ -3,8 +3,6 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -14,12 +12,10 @@ from django.utils import timezone
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
-from datasources.connections.files.storage import path_in_storage
 from datasources.connections.outcome import Outcome
 from datasources.connections.ssh.host_keys import fingerprint
 from datasources.credentials.cipher import KEY_ID_LENGTH, Sealed, key_ring
 from datasources.models import DataSource
-from datasources.models.connection_strings import read_connection_string
 from organizations.models import Organization, User
 
 # Long enough to read a result; the last one of a data source stays with it.
@@ -188,32 +184,3 @@ class ConnectionTest(models.Model):
 def _time(value: datetime | None) -> str | None:
     """Give a time as the API shows it."""
     return None if value is None else value.isoformat().replace("+00:00", "Z")
-
-
-def configuration_of(
-    data_source: DataSource, secrets: Mapping[str, str] | None = None
-) -> Configuration:
-    """Give the configuration of a data source as it is in memory, with the given secrets.
-
-    None are those that are stored: raises CredentialsUnconfirmed and CredentialsUnreadable (409).
-
-    What its connection string says goes before what the fields say. A port that nobody says is the
-    type's.
-    """
-    if secrets is None:
-        secrets = data_source.credentials.open()
-    values = {
-        name: getattr(data_source, name)
-        for name in Configuration.field_names()
-        if hasattr(data_source, name)
-    }
-    if data_source.connection_string is not None:
-        url = read_connection_string(data_source.connection_string)
-        values |= {name: value for name, value in url.items() if value is not None}
-    if data_source.file_path is not None:
-        organization_id = data_source.workspace.organization_id
-        values["file_path"] = path_in_storage(organization_id, data_source.file_path)
-    configuration = Configuration(**values, secrets=secrets)
-    if configuration.port is not None:
-        return configuration
-    return replace(configuration, port=data_source.connector.usual_port(configuration))

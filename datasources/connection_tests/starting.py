@@ -6,7 +6,7 @@ from uuid import UUID
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.serializers import DraftSerializer, HostKeyConfirmationSerializer
 from datasources.connection_tests.tasks import test_connection
 from datasources.connection_tests.throttling import EXPRESS_MAX, count_running, count_test
@@ -73,7 +73,7 @@ def read_draft(request: Request) -> tuple[DataSource, Configuration]:
     changes = serializer.validated_data
     changes.pop("name", None)  # nothing comes to have it: another source may
     with data_source.proposed(changes, entered, user=caller(request), is_locked=True):
-        return data_source, configuration_of(data_source)
+        return data_source, data_source.configuration()
 
 
 def read_new_draft(
@@ -84,11 +84,11 @@ def read_new_draft(
     serializer.is_valid(raise_exception=True)
     data_source = DataSource(**serializer.validated_data)
     require_role(roles[data_source.workspace.organization_id], Role.EDITOR)
-    secrets = data_source.take_secrets()
+    secrets = data_source.pop_secrets()
     entered = read_credentials(data_source, credentials)
     data_source.username = entered.pop("username", None)
     secrets |= {field: text for field, text in entered.items() if text is not None}
-    return data_source, configuration_of(data_source, secrets)
+    return data_source, data_source.configuration(secrets)
 
 
 def find_basis(request: Request, data_source_id: Any) -> DataSource:

@@ -4,17 +4,18 @@ import dataclasses
 from typing import Any
 
 from datasources.connection_tests.exceptions import (
-    ChangedMeanwhile,
     ConnectionFailed,
+    SettingsChanged,
     WorkerUnavailable,
 )
-from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.starting import start_test
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.models import DataSource
-from organizations.idempotency.requests import IdempotentRequest, KeyInUse
+from organizations.idempotency.exceptions import KeyInUse
+from organizations.idempotency.keyed_request import KeyedRequest
 from organizations.models import User
 
 # It must be over before the waiting is.
@@ -42,7 +43,7 @@ class Verification:
         data_source: DataSource,
         changes: dict[str, Any],
         user: User,
-        keyed: IdempotentRequest | None,
+        keyed: KeyedRequest | None,
     ) -> "Verification":
         """Ask for the test of a locked data source. Raises 400, 409 and 429.
 
@@ -50,7 +51,7 @@ class Verification:
         already, if the settings would still be the same. Raises KeyInUse (409) while that runs.
         """
         with data_source.proposed(changes, {}, user=user, is_locked=True):
-            configuration = configuration_of(data_source)
+            configuration = data_source.configuration()
         seconds = min(configuration.connection_timeout, MAX_SECONDS)
         tested = dataclasses.replace(configuration, connection_timeout=seconds)
         test_id, test = None, None
@@ -81,12 +82,12 @@ class Verification:
     def record(self, data_source: DataSource) -> None:
         """Show the result on the data source, which has been updated by now.
 
-        Raises ChangedMeanwhile (409), and the update must be undone, if it became anything else
+        Raises SettingsChanged (409), and the update must be undone, if it became anything else
         than what was tested.
         """
-        stored = configuration_of(data_source)
+        stored = data_source.configuration()
         if stored != self._configuration:
-            raise ChangedMeanwhile
+            raise SettingsChanged
         result = self._test.result() | {
             "data_source_id": data_source.pk,
             "version": data_source.version,

@@ -3,7 +3,6 @@
 from http import HTTPStatus
 from uuid import UUID
 
-from django.db import transaction
 from django.http import HttpResponse
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -11,25 +10,22 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from datasources.connection_tests import openapi
-from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.serializers import ConnectionTestSerializer, SourceTypeSerializer
 from datasources.connection_tests.starting import read_draft, read_fingerprint, start_test
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
 from datasources.connections.connectors import CONNECTORS
 from datasources.views import data_source_response
-from datasources.viewsets import check_precondition, find_data_source, find_locked, recorded
-from organizations.authentication import caller
-from organizations.idempotency.requests import idempotent
+from datasources.viewsets import DataSourceScopedViewSet, check_if_match
 from organizations.models import Role
-from organizations.permissions import require_membership, require_role
-from organizations.viewsets import ScopedViewSet
+from organizations.permissions import require_membership
+from organizations.writing import receive_body, write
 from rivergen.http.input import check_parameters, read_no_body, read_seconds
 from rivergen.http.openapi import IDEMPOTENCY_REPLAYED, describe
 from rivergen.http.responses import SuccessResponse
-from rivergen.postgresql.retries import retried
 
 
-class ConnectionTestViewSet(ScopedViewSet):
+class ConnectionTestViewSet(DataSourceScopedViewSet):
     """Live tests: asked for here, run by a worker."""
 
     http_method_names = ["get", "head", "post"]
@@ -38,67 +34,59 @@ class ConnectionTestViewSet(ScopedViewSet):
     @describe(**openapi.TEST)
     def test(self, request: Request, data_source_id: str) -> HttpResponse:
         """Test a data source as it is stored (editor, admin, owner)."""
-        self.receive_body()
+        receive_body(request)
         return with_result(request, self.start(request))
 
-    @retried
-    @transaction.atomic
-    @idempotent
+    @write()
     def start(self, request: Request) -> Response:
         """Ask for the test of a stored data source."""
-        data_source = find_data_source(self)
-        require_role(data_source.role, Role.EDITOR)
+        data_source = self.get_data_source(Role.EDITOR)
         read_no_body(request, parameters=["wait"])
         read_seconds(request, "wait", WAIT_MAX_SECONDS)
-        configuration = configuration_of(data_source)
-        test = start_test(data_source, configuration, is_stored=True, user=caller(request))
+        configuration = data_source.configuration()
+        test = start_test(data_source, configuration, is_stored=True, user=self.caller)
         return started_response(test)
 
     @describe(**openapi.TEST_DRAFT)
     def test_draft(self, request: Request) -> HttpResponse:
         """Test a configuration that is not stored (editor, admin, owner)."""
-        self.receive_body()
+        receive_body(request)
         return with_result(request, self.start_draft(request))
 
-    @retried
-    @transaction.atomic
-    @idempotent
+    @write()
     def start_draft(self, request: Request) -> Response:
         """Ask for the test of what the body describes."""
         data_source, configuration = read_draft(request)
         read_seconds(request, "wait", WAIT_MAX_SECONDS)
         self.organization_id = data_source.workspace.organization_id
-        test = start_test(data_source, configuration, is_stored=False, user=caller(request))
+        test = start_test(data_source, configuration, is_stored=False, user=self.caller)
         return started_response(test)
 
     @describe(**openapi.RESULT)
     def retrieve(self, request: Request, test_id: str) -> Response:
         """Give what is known of a test, for a day."""
-        tests = ConnectionTest.objects.for_user(caller(request))
+        tests = ConnectionTest.objects.for_user(self.caller)
         uuid = read_uuid(test_id)
         test = None if uuid is None else tests.filter(pk=uuid).first()
         if test is None:
-            require_membership(caller(request))
+            require_membership(self.caller)
             raise NotFound
         check_parameters(request)
         return SuccessResponse(self.get_serializer(test.result()).data, message(test))
 
 
-class SSHHostKeyViewSet(ScopedViewSet):
+class SSHHostKeyViewSet(DataSourceScopedViewSet):
     """The host key of the SSH server that a data source is reached through."""
 
     http_method_names = ["post"]
 
-    @describe(**openapi.CONFIRM_HOST_KEY)
-    @retried
-    @transaction.atomic
-    @idempotent
+    @write(**openapi.CONFIRM_HOST_KEY)
     def confirm(self, request: Request, data_source_id: str) -> Response:
         """Trust the host key that the last test has met (admin, owner)."""
-        data_source = find_locked(self, Role.ADMIN)
+        data_source = self.get_data_source(Role.ADMIN, lock=True)
         fingerprint = read_fingerprint(request)
-        check_precondition(request, data_source)
-        data_source.confirm_ssh_host_key(fingerprint, **recorded(request))
+        check_if_match(request, data_source)
+        data_source.confirm_ssh_host_key(fingerprint, user=self.author, is_locked=True)
         return data_source_response(data_source, "SSH host key confirmed successfully")
 
 

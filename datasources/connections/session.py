@@ -1,24 +1,22 @@
-"""A live connection to a data source, for operators and jobs."""
+"""A live connection to a source, in this process: for operators and jobs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from datasources.connection_tests.models import configuration_of
 from datasources.connections.attempt import connector_for
+from datasources.connections.configuration import Configuration
 from datasources.connections.stages import Stages
-from datasources.models import DataSource
 from rivergen.egress.policy import egress_policy
 
 
 @contextmanager
-def connect(data_source: DataSource) -> Iterator[Any]:
-    """Give a connection until the block ends; see `DataSource.connect`.
+def connect(configuration: Configuration) -> Iterator[Any]:
+    """Yield a live connection until the block ends; see `DataSource.connect`.
 
-    Its `engine` has a pool: it gives up to `connection_pool_size` connections at a time. As long as
-    the block lasts, Python code in this process reaches nothing else (`guarded`).
+    Its `engine` has a pool: it gives up to `connection_pool_size` connections at a time. Within
+    the block, Python code in this process can reach nothing else (`egress.python_sockets`).
     """
-    configuration = configuration_of(data_source)
     with (
         connector_for(configuration, egress_policy(), Stages()) as connector,
         connector.session() as connection,

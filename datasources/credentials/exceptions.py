@@ -1,29 +1,29 @@
-"""Why secrets cannot be used; each becomes 409 with a code of its own."""
+"""Why secrets cannot be used; each becomes 409 with its own code."""
 
 from collections.abc import Iterable
 
-from rivergen.http.exceptions import Conflict
+from rivergen.errors import StateConflict
 
 
-class CredentialsUnconfirmed(Conflict):
-    """Secrets wait for confirmation, because the destination was moved since they were entered."""
+class CredentialsUnconfirmed(StateConflict):
+    """Secrets are unconfirmed: the destination was moved after they were entered."""
 
-    error_code = "CREDENTIALS_UNCONFIRMED"
+    code = "CREDENTIALS_UNCONFIRMED"
 
-    def __init__(self, data_source_id: int, fields: Iterable[str]) -> None:
+    def __init__(self, fields: Iterable[str]) -> None:
         super().__init__(
-            f"The destination was moved. Enter {', '.join(fields)} again, or let an admin confirm: "
-            f"POST /api/v1/data-sources/{data_source_id}/credentials/confirm."
+            f"The destination was moved. Enter {', '.join(fields)} again, or let an admin confirm "
+            "the credentials."
         )
 
 
-class CredentialsUnreadable(Conflict):
-    """Secrets cannot be decrypted any more."""
+class CredentialsUnreadable(StateConflict):
+    """Stored secrets cannot be decrypted."""
 
-    error_code = "CREDENTIALS_UNREADABLE"
+    code = "CREDENTIALS_UNREADABLE"
 
     def __init__(self, data_source_id: int, fields: Iterable[str]) -> None:
         super().__init__(
-            f"Of data source {data_source_id} these cannot be decrypted any more, because the key "
-            f"is gone or the row was changed by other hands: {', '.join(fields)}. Enter them again."
+            f"Data source {data_source_id}: {', '.join(fields)} cannot be decrypted. The key is "
+            "missing, or the row was changed outside of rivergen. Enter them again."
         )

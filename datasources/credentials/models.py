@@ -120,7 +120,7 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
         if errors:
             raise ValidationError(errors)
 
-    def enter(self, secrets: Mapping[str, str | None], user: User | None) -> Changes:
+    def seal_all(self, secrets: Mapping[str, str | None], user: User | None) -> Changes:
         """Seal the given secrets, valid ones, to the destination as it is now; null clears."""
         if not secrets:
             return {}
@@ -138,7 +138,7 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
             changes[field] = {"from": before, "to": credential.state}
         return changes
 
-    def follow(self, old_destination: str, carries_over: bool) -> Changes:
+    def rebind(self, old_destination: str, *, carries_over: bool) -> Changes:
         """Let the secrets that were good for the old destination follow to the one of now.
 
         They are sealed to it if `carries_over`; else, or if one cannot be opened, they wait to be
@@ -207,7 +207,7 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
             except UnreadableError:
                 lost.append(credential.field)
         if waiting:
-            raise CredentialsUnconfirmed(self.instance.pk, waiting)
+            raise CredentialsUnconfirmed(waiting)
         if lost:
             raise CredentialsUnreadable(self.instance.pk, lost)
         return secrets

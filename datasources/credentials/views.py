@@ -1,8 +1,7 @@
-"""The credentials of a data source over HTTP: entered, cleared, confirmed, never shown."""
+"""The credentials of a data source over HTTP: stored, cleared, confirmed, never shown."""
 
 from http import HTTPStatus
 
-from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -10,19 +9,17 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.credentials import openapi
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.models import DataSource
-from datasources.viewsets import check_precondition, find_data_source, find_locked, recorded
-from organizations.idempotency.requests import idempotent
+from datasources.viewsets import DataSourceScopedViewSet, check_if_match
 from organizations.models import Role
-from organizations.viewsets import ScopedViewSet
-from rivergen.http.input import check_parameters, read_body, read_no_body
+from organizations.writing import write
+from rivergen.http.input import check_parameters, entity_tag, read_body, read_no_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
-from rivergen.postgresql.retries import retried
 
 ALL_CLEARED: dict[str, str | None] = dict.fromkeys(CREDENTIAL_FIELDS)
 
 
-class CredentialsViewSet(ScopedViewSet):
+class CredentialsViewSet(DataSourceScopedViewSet):
     """The credentials of one data source, which share its version and its history."""
 
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
@@ -30,66 +27,57 @@ class CredentialsViewSet(ScopedViewSet):
 
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
-        """Tell which secrets are set, by whom and when; never a value."""
-        data_source = find_data_source(self)
+        """Return which secrets are set, by whom and when; never a value."""
+        data_source = self.get_data_source()
         check_parameters(request)
         return credentials_response(data_source, "Credentials retrieved successfully")
 
-    @describe(**openapi.REPLACE)
-    @retried
-    @transaction.atomic
+    @write(**openapi.REPLACE)
     def update(self, request: Request, data_source_id: str) -> Response:
-        """Enter the given credentials, and clear all others (editor, admin, owner)."""
-        data_source = find_locked(self, Role.EDITOR)
+        """Store the given credentials, and clear all others (editor, admin, owner)."""
+        data_source = self.get_data_source(Role.EDITOR, lock=True)
         credentials = read_credentials(request, data_source)
-        data_source.set_credentials(ALL_CLEARED | credentials, **recorded(request))
+        data_source.set_credentials(ALL_CLEARED | credentials, user=self.author, is_locked=True)
         return credentials_response(data_source, "Credentials replaced successfully")
 
-    @describe(**openapi.UPDATE)
-    @retried
-    @transaction.atomic
-    @idempotent
+    @write(**openapi.UPDATE)
     def partial_update(self, request: Request, data_source_id: str) -> Response:
-        """Enter the given credentials, and only those; null clears one (editor, admin, owner)."""
-        data_source = find_locked(self, Role.EDITOR)
+        """Store the given credentials, and only those; null clears one (editor, admin, owner)."""
+        data_source = self.get_data_source(Role.EDITOR, lock=True)
         credentials = read_credentials(request, data_source)
-        data_source.set_credentials(credentials, **recorded(request))
+        data_source.set_credentials(credentials, user=self.author, is_locked=True)
         return credentials_response(data_source, "Credentials updated successfully")
 
-    @describe(**openapi.CLEAR)
-    @retried
-    @transaction.atomic
+    @write(**openapi.CLEAR)
     def destroy(self, request: Request, data_source_id: str) -> Response:
         """Clear all credentials (editor, admin, owner)."""
-        data_source = find_locked(self, Role.EDITOR)
+        data_source = self.get_data_source(Role.EDITOR, lock=True)
         read_no_body(request)
-        check_precondition(request, data_source)
-        data_source.set_credentials(ALL_CLEARED, **recorded(request))
-        return Response(status=HTTPStatus.NO_CONTENT, headers={"ETag": data_source.etag})
+        check_if_match(request, data_source)
+        data_source.set_credentials(ALL_CLEARED, user=self.author, is_locked=True)
+        etag = entity_tag(data_source.version)
+        return Response(status=HTTPStatus.NO_CONTENT, headers={"ETag": etag})
 
-    @describe(**openapi.CONFIRM)
-    @retried
-    @transaction.atomic
-    @idempotent
+    @write(**openapi.CONFIRM)
     def confirm(self, request: Request, data_source_id: str) -> Response:
         """Let all secrets be sent to the destination as it is now (admin, owner)."""
-        data_source = find_locked(self, Role.ADMIN)
+        data_source = self.get_data_source(Role.ADMIN, lock=True)
         read_no_body(request)
-        check_precondition(request, data_source)
-        data_source.confirm_credentials(**recorded(request))
+        check_if_match(request, data_source)
+        data_source.confirm_credentials(user=self.author, is_locked=True)
         return credentials_response(data_source, "Credentials confirmed successfully")
 
 
 def read_credentials(request: Request, data_source: DataSource) -> dict[str, str | None]:
-    """Give the valid credentials that the body names. Raises 400, 412, 415 or 428."""
+    """Return the valid credentials that the body names. Raises 400, 412, 413, 415 or 428."""
     serializer = CredentialsUpdateSerializer(data_source, data=read_body(request), partial=True)
     serializer.is_valid(raise_exception=True)
-    check_precondition(request, data_source)
+    check_if_match(request, data_source)
     credentials: dict[str, str | None] = serializer.validated_data
     return credentials
 
 
 def credentials_response(data_source: DataSource, message: str) -> SuccessResponse:
-    """Answer with what may be seen of the credentials, and the entity tag of the data source."""
+    """Answer with what is shown of the credentials, and the entity tag of the data source."""
     data = CredentialsSerializer(data_source).data
-    return SuccessResponse(data, message, headers={"ETag": data_source.etag})
+    return SuccessResponse(data, message, version=data_source.version)

@@ -11,8 +11,7 @@ from datasources.declarations.problems import DeclarationError
 from datasources.declarations.reading import Declarations
 from datasources.declarations.references import resolve_for
 from datasources.declarations.text import Document
-from datasources.models.revision import DataSourceRevision
-from datasources.viewsets import creating_roles, recorded_as
+from datasources.viewsets import author_of, creating_roles
 from organizations.authentication import caller
 from organizations.models import Organization, Role
 from organizations.permissions import require_role
@@ -40,7 +39,7 @@ def read_application(request: Request) -> Applier:
         declarations,
         organization,
         partial(resolve_for, organization.pk),
-        **recorded_as(user, DataSourceRevision.Origin.API),
+        author_of(request),
     )
 
 

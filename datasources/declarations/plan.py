@@ -14,12 +14,13 @@ from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.serializers import CredentialsUpdateSerializer
 from datasources.declarations.problems import Path, name_of
 from datasources.declarations.reading import Declaration, Declarations
-from datasources.models import DataSource
+from datasources.models import Author, DataSource
+from datasources.models.changing import is_same_json
 from datasources.models.querysets import DataSourceQuerySet
-from datasources.models.revision import Changes, is_same_json
+from datasources.models.revision import Changes
 from datasources.serializers import DataSourceCreateSerializer, DataSourceUpdateSerializer
-from organizations.models import Organization, Role, User, Workspace
-from rivergen.http.exceptions import Conflict
+from organizations.models import Organization, Role, Workspace
+from rivergen.errors import StateConflict
 from rivergen.postgresql.lookups import AnyOf, lower_case
 
 CREATE, CHANGE, DELETE, KEEP = "create", "change", "delete", "keep"
@@ -76,19 +77,12 @@ class Applier:
         declarations: Declarations,
         organization: Organization,
         resolve: Callable[[str], str],
-        *,
-        user: User | None,
-        **recorded: Any,
+        author: Author,
     ) -> None:
-        """Take what is declared, how references are resolved, and who changes it.
-
-        `recorded` are `origin` and `request_id` of the revisions.
-        """
         self.declarations = declarations
         self.organization = organization
         self.resolve = resolve
-        self.user = user
-        self.recorded = recorded
+        self.author = author
 
     def apply(self, *, prune: bool = False, dry_run: bool = False) -> Plan:
         """Create and update what is declared; with `prune`, delete what is not. All or nothing.
@@ -205,9 +199,7 @@ class Applier:
                 for name, value in fields.items()
                 if not is_same_json(getattr(data_source, name), value)
             }
-            changes = data_source.apply_changes(
-                anew, user=self.user, **self.recorded, is_locked=True
-            )
+            changes = data_source.apply_changes(anew, user=self.author, is_locked=True)
             if has_secret(changes):  # which followed to where it was moved, or did not
                 secrets = secrets_of(data_source)
             stored = {**secrets, "username": data_source.username}
@@ -220,15 +212,14 @@ class Applier:
         return step_of(CHANGE if changes else KEEP, data_source, changes)
 
     def _create(self, fields: dict[str, Any], credentials: dict[str, Any]) -> Step:
-        data_source = DataSource(**fields, created_by=self.user, updated_by=self.user)
-        data_source.save(**self.recorded)
+        user = self.author.user
+        data_source = DataSource(**fields, created_by=user, updated_by=user)
+        data_source.save(author=self.author)
         self._enter(data_source, credentials)
         return step_of(CREATE, data_source, {})
 
     def _enter(self, data_source: DataSource, credentials: dict[str, Any]) -> Changes:
-        return data_source.set_credentials(
-            credentials, user=self.user, **self.recorded, is_locked=True
-        )
+        return data_source.set_credentials(credentials, user=self.author, is_locked=True)
 
 
 def step_of(kind: str, data_source: DataSource, changes: Changes) -> Step:
@@ -255,7 +246,7 @@ def secrets_of(data_source: DataSource) -> Secrets:
     """Give the stored secrets; if any of them waits or cannot be opened, none is usable."""
     try:
         return {**data_source.credentials.open()}
-    except Conflict:
+    except StateConflict:
         return {credential.field: UNUSABLE for credential in data_source.credentials.all()}
 
 

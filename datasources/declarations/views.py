@@ -10,13 +10,11 @@ from datasources.declarations.input import details_of, read_application
 from datasources.declarations.parsers import YAMLParser
 from datasources.declarations.problems import DeclarationError
 from datasources.declarations.serializers import PlanSerializer
-from organizations.idempotency.requests import idempotent
 from organizations.viewsets import ScopedViewSet
+from organizations.writing import write
 from rivergen.http.input import read_switch
-from rivergen.http.openapi import describe
 from rivergen.http.parsers import StrictJSONParser
 from rivergen.http.responses import SuccessResponse
-from rivergen.postgresql.retries import retried
 
 
 class DeclarationViewSet(ScopedViewSet):
@@ -28,9 +26,7 @@ class DeclarationViewSet(ScopedViewSet):
     def get_parsers(self) -> list[BaseParser]:
         return [StrictJSONParser(), YAMLParser()]
 
-    @describe(**openapi.APPLY)
-    @retried
-    @idempotent
+    @write(**openapi.APPLY)
     def apply(self, request: Request) -> Response:
         """Create and change what is declared, all or nothing (editor; with `prune`: admin).
 

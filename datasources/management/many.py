@@ -18,7 +18,7 @@ from datasources.management.table import format_table
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from organizations.management.organizations import find_organization
-from rivergen.http.exceptions import Conflict
+from rivergen.errors import StateConflict
 
 # Leaves slots of the workers to other jobs.
 IN_FLIGHT_MAX = 25
@@ -53,7 +53,7 @@ class ManyDataSourcesCommand(BaseCommand):
     def start(self, data_source: DataSource) -> UUID:
         """Enqueue the job of a locked data source, and return its id.
 
-        Raises Conflict if the state of the data source forbids it.
+        Raises StateConflict if the state of the data source forbids it.
         """
 
     @abstractmethod
@@ -118,8 +118,8 @@ class ManyDataSourcesCommand(BaseCommand):
                         continue  # deleted since the command started
                     try:
                         in_flight[self.start(data_source)] = data_source
-                    except Conflict as error:
-                        yield data_source, Result(error.error_code, str(error.detail))
+                    except StateConflict as error:
+                        yield data_source, Result(error.code, str(error))
             if not in_flight:
                 return
             finished = in_flight.keys() - self.running(in_flight.keys())

@@ -6,4 +6,5 @@ from datasources.models.data_source import DataSource as DataSource
 from datasources.models.field_names import DESTINATION_FIELDS as DESTINATION_FIELDS
 from datasources.models.field_names import SSH_SERVER_FIELDS as SSH_SERVER_FIELDS
 from datasources.models.field_names import UPDATABLE_FIELDS as UPDATABLE_FIELDS
+from datasources.models.revision import Author as Author
 from datasources.models.revision import DataSourceRevision as DataSourceRevision

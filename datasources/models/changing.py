@@ -1,139 +1,126 @@
-"""How a data source changes: every writer of a row, and the revision that records each change."""
+"""How a data source changes: all that writes a stored row, and records what it changed."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import models, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from datasources.connection_tests.exceptions import NoHostKey
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.connections.ssh.host_keys import fingerprint as host_key_fingerprint
-from datasources.models.columns import NAME_TAKEN, DataSourceColumns
+from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE, DataSourceColumns
 from datasources.models.connection_strings import split_secrets, url_destination, validate_fit
+from datasources.models.exceptions import NoHostKey, RestoreImpossible
 from datasources.models.field_names import (
     DESTINATION_FIELDS,
     SCHEMA_FIELDS,
     SSH_SERVER_FIELDS,
     UPDATABLE_FIELDS,
 )
-from datasources.models.revision import Changes, DataSourceRevision, is_same_json
+from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Membership, Role, User
-from rivergen.postgresql.constraints import unique
+from rivergen.postgresql.constraints import as_validation_error
 from rivergen.postgresql.prepared import update_row
 
 if TYPE_CHECKING:
-    pass
+    from datasources.credentials.models import CredentialManager
 
 
 class ChangingDataSource(DataSourceColumns):
-    """The methods that write a row; each locks it, and records what differs as a revision."""
+    """The methods that change a row. Each locks it, and records what differs as a revision.
 
-    objects: "ClassVar[models.Manager[Any]]"
-    credentials: Any  # the related manager of `datasources.credentials.models.Credential`
+    `user` is who asks: a User, None for an operator at a shell, or an `Author`, which also names
+    the way in and the request. `is_locked` says that the row was locked in this transaction.
+    """
+
+    credentials: "CredentialManager"
     revisions: Any
 
     class Meta(DataSourceColumns.Meta):
         abstract = True
 
-    @property
-    def has_secrets(self) -> bool:
-        """Whether secrets are stored."""
-        return self.credentials_status != self.CredentialsStatus.UNSET
-
-    @property
-    def destination(self) -> str:
-        """What the secrets are sealed to: a digest of all that decides where they would travel."""
-        parts: list[Any] = [getattr(self, field) for field in DESTINATION_FIELDS]
-        if self.connection_string is not None:
-            parts.append(url_destination(self.connection_string))
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    @property
-    def etag(self) -> str:
-        """The entity tag (RFC 9110, section 8.8.3): the version, quoted."""
-        return f'"{self.version}"'
-
     def apply_changes(
         self,
         changes: Mapping[str, Any],
         *,
-        user: User | None,
-        origin: str = "shell",
-        request_id: str = "",
+        user: User | Author | None,
         is_locked: bool = False,
+        is_validated: bool = False,
         dry_run: bool = False,
     ) -> Changes:
-        """Write the given fields, and only those, to this data source; record what changed.
+        """Write the given fields, and only those, and return what differs.
 
         `changes` maps names of `UPDATABLE_FIELDS` to values; timeouts and intervals are whole
-        seconds. Also sets `updated_at` (UTC) and `updated_by`, and, if a value really differs,
-        moves `version` by one and adds a revision, all in one transaction. Without any field it
-        does nothing. Returns what differs.
+        seconds. Sets `updated_at` (UTC) and `updated_by`; if a value differs, `version` moves by
+        one and a revision is added in the same transaction. Without any field it does nothing.
 
-        A password in `connection_string` is entered as a secret, and the string stored without
-        it. If the destination moves, the other secrets are sealed to the new one if `user` is an
-        admin or owner, and else wait to be confirmed (contract, section 4a).
-
-        The row is locked and read anew first, so that concurrent writers of other fields lose
-        nothing, unless `is_locked` says that it comes from `for_update` in this transaction. With
-        `dry_run` this instance becomes what would be stored, and nothing is.
+        A password in `connection_string` is sealed as a secret and not stored in the string. If
+        the destination moves, the other secrets are sealed to the new one if `user` is an admin or
+        owner; otherwise they become unconfirmed (contract, section 4a). `is_validated`: a
+        serializer has checked the values against this row. With `dry_run` this instance becomes
+        what would be stored, and nothing is stored.
 
         Raises ValidationError (400) if a value is invalid, the fields contradict each other, or
         the name is taken. Source: "Update Data Source", Features; contract, section 4.
         """
-        with self._changing(is_locked, dry_run):
+        # The lock holder has a transaction already: a savepoint would be two statements more.
+        with transaction.atomic(savepoint=dry_run or not is_locked):
+            if not is_locked:
+                self._lock()
             if unknown := [field for field in changes if field not in UPDATABLE_FIELDS]:
                 raise ValidationError(dict.fromkeys(unknown, "This field cannot be changed."))
             if not changes:
                 return {}
-            fields = [*changes, "ssh_host_key"]
-            before = {field: getattr(self, field) for field in fields}
-            old_destination = self.destination if self.has_secrets else None
-            for field, value in changes.items():
-                setattr(self, field, value)
-            self._check(changes)
-            secrets = self.take_secrets() if "connection_string" in changes else {}
-            if any(
-                before.get(field) != value
-                for field, value in changes.items()
-                if field in SSH_SERVER_FIELDS
-            ):
-                self.ssh_host_key = None  # it was that of another server
-            differences: Changes = {
-                field: {"from": before[field], "to": getattr(self, field)}
-                for field in fields
-                if not is_same_json(before[field], getattr(self, field))
-            }
-            differences |= self.credentials.enter(secrets, user)
-            if old_destination is not None and self.destination != old_destination:
-                differences |= self.credentials.follow(
-                    old_destination, self.may_be_confirmed_by(user)
-                )
-            self._record(differences, user=user, origin=origin, request_id=request_id)
+            author = as_author(user)
+            differences = self._assign(changes, author, is_validated)
+            self._record(differences, author)
+            if dry_run:
+                transaction.set_rollback(True)
             return differences
+
+    def _assign(self, changes: Mapping[str, Any], author: Author, is_validated: bool) -> Changes:
+        """Set the fields and what follows from them in this instance; return what differs."""
+        fields = [*changes, "ssh_host_key"]
+        before = {field: getattr(self, field) for field in fields}
+        old_destination = self.destination if self.has_secrets else None
+        for field, value in changes.items():
+            setattr(self, field, value)
+        if not is_validated:
+            self._check(changes)
+        secrets = self.pop_secrets() if "connection_string" in changes else {}
+        if any(before[field] != changes[field] for field in SSH_SERVER_FIELDS if field in changes):
+            self.ssh_host_key = None  # the key of another server
+        differences: Changes = {
+            field: {"from": before[field], "to": getattr(self, field)}
+            for field in fields
+            if not is_same_json(before[field], getattr(self, field))
+        }
+        if secrets:
+            differences |= self.credentials.seal_all(secrets, author.user)
+        if old_destination is not None and self.destination != old_destination:
+            may_confirm = self.may_be_confirmed_by(author.user)
+            differences |= self.credentials.rebind(old_destination, carries_over=may_confirm)
+        return differences
 
     def set_credentials(
         self,
         credentials: Mapping[str, str | None],
         *,
-        user: User | None,
-        origin: str = "shell",
-        request_id: str = "",
+        user: User | Author | None,
         is_locked: bool = False,
     ) -> Changes:
-        """Enter the given credentials, and only those; null clears one. Record which.
+        """Store the given credentials, and only those, and return what differs; null clears one.
 
         `credentials` maps names of `CREDENTIAL_FIELDS` to text. A secret is sealed to the
-        destination as it is now, and may be used there. What is returned, stored beside it and
-        locked is as with `apply_changes`.
+        destination as it is now, and may be used there. The revision names the secrets, never
+        their values.
 
         Raises ValidationError (400) if a value is invalid or does not fit the type.
         Source: contract, section 4a.
@@ -142,80 +129,76 @@ class ChangingDataSource(DataSourceColumns):
             if not credentials:
                 return {}
             self.credentials.validate(credentials)
-            secrets = {**credentials}
+            author, secrets = as_author(user), {**credentials}
             differences: Changes = {}
             if "username" in secrets:
                 before, self.username = self.username, secrets.pop("username")
                 self._check(["username"])
                 if self.username != before:
                     differences["username"] = {"from": before, "to": self.username}
-            differences |= self.credentials.enter(secrets, user)
-            self._record(differences, user=user, origin=origin, request_id=request_id)
+            differences |= self.credentials.seal_all(secrets, author.user)
+            self._record(differences, author)
             return differences
 
     def confirm_credentials(
-        self,
-        *,
-        user: User | None,
-        origin: str = "shell",
-        request_id: str = "",
-        is_locked: bool = False,
+        self, *, user: User | Author | None, is_locked: bool = False
     ) -> Changes:
-        """Let the secrets that wait be used at the destination as it is now. Record which.
+        """Let the unconfirmed secrets be used at the destination as it is now; return which.
 
-        Without any that waits it does nothing. Raises PermissionDenied (403) unless `user` is an
-        admin or owner, and CredentialsUnreadable (409). Source: contract, section 4a.
+        Without unconfirmed secrets it does nothing. Raises PermissionDenied (403) unless `user` is
+        an admin or owner, and CredentialsUnreadable (409). Source: contract, section 4a.
         """
         with self._changing(is_locked):
-            if not self.may_be_confirmed_by(user):
+            author = as_author(user)
+            if not self.may_be_confirmed_by(author.user):
                 raise PermissionDenied("Only an admin or owner may confirm secrets.")
             if differences := self.credentials.confirm():
-                self._record(differences, user=user, origin=origin, request_id=request_id)
+                self._record(differences, author)
             return differences
 
     def confirm_ssh_host_key(
         self,
         fingerprint: str | None = None,
         *,
-        user: User | None,
-        origin: str = "shell",
-        request_id: str = "",
+        user: User | Author | None,
         is_locked: bool = False,
     ) -> Changes:
-        """Trust the host key that the SSH server showed in the last test; give what differs.
+        """Trust the host key that the SSH server presented in the last test; return what differs.
 
-        `fingerprint` says which one was looked at, in case that another test has met another one
-        since. Secrets that may be used now are sealed to the destination with this key. Raises
-        PermissionDenied (403) unless `user` is an admin or owner, and NoHostKey (409) if no such
-        key waits, and it is not the confirmed one either.
+        `fingerprint` names the key that was looked at: a later test may have met another one.
+        Secrets that may be used now are sealed to the destination with this key. Raises
+        PermissionDenied (403) unless `user` is an admin or owner, and NoHostKey (409) if there is
+        no such key to confirm.
         """
         with self._changing(is_locked):
-            if not self.may_be_confirmed_by(user):
+            author = as_author(user)
+            if not self.may_be_confirmed_by(author.user):
                 raise PermissionDenied("Only an admin or owner may confirm a host key.")
-            key = self.met_host_key
-            if key is None or (key != self.ssh_host_key and not self.has_waiting_host_key):
-                raise NoHostKey(self.pk)
+            key, is_new = self.presented_host_key, self.has_unconfirmed_host_key
+            if key is None or (key != self.ssh_host_key and not is_new):
+                raise NoHostKey
             if fingerprint not in (None, host_key_fingerprint(key)):
-                raise NoHostKey(self.pk, fingerprint)
-            if not self.has_waiting_host_key:
+                raise NoHostKey(fingerprint)
+            if not is_new:
                 return {}
             old_destination = self.destination
             differences: Changes = {"ssh_host_key": {"from": self.ssh_host_key, "to": key}}
             self.ssh_host_key = key
-            differences |= self.credentials.follow(old_destination, carries_over=True)
-            self._record(differences, user=user, origin=origin, request_id=request_id)
+            differences |= self.credentials.rebind(old_destination, carries_over=True)
+            self._record(differences, author)
             return differences
 
     def restore(
-        self, version: int, *, user: User | None, request_id: str = "", is_locked: bool = False
+        self, version: int, *, user: User | Author | None, is_locked: bool = False
     ) -> Changes:
-        """Bring all fields back to what they were at `version`, as a change of its own.
+        """Set all fields to what they were at `version`, as a new version; return what differs.
 
-        Undoes the later revisions, newest first; credentials stay as they are, under the rule of
+        Undoes the later revisions, newest first. Credentials stay as they are, under the rule of
         `apply_changes`. Raises DataSourceRevision.DoesNotExist (404) if there was no such version,
-        and ValidationError (409) if the old values cannot be had any more, because the name is
-        taken, say.
+        and RestoreImpossible (409) if the old values are not valid any more: the name is taken,
+        for instance.
         """
+        author = as_author(user)
         with self._changing(is_locked):
             if not self.has_version(version):
                 raise DataSourceRevision.DoesNotExist
@@ -224,13 +207,12 @@ class ChangingDataSource(DataSourceColumns):
                 for field, change in revision.changes.items():
                     if field in UPDATABLE_FIELDS:
                         old_values[field] = change["from"]
-            return self.apply_changes(
-                old_values,
-                user=user,
-                origin=DataSourceRevision.Origin.RESTORE,
-                request_id=request_id,
-                is_locked=True,
-            )
+            restorer = Author(author.user, DataSourceRevision.Origin.RESTORE, author.request_id)
+            try:
+                return self.apply_changes(old_values, user=restorer, is_locked=True)
+            except ValidationError as error:
+                sentence = f"Version {version} cannot be restored: {' '.join(error.messages)}"
+                raise RestoreImpossible(sentence) from None
 
     @contextmanager
     def proposed(
@@ -238,18 +220,32 @@ class ChangingDataSource(DataSourceColumns):
         changes: Mapping[str, Any],
         credentials: Mapping[str, str | None],
         *,
-        user: User | None,
+        user: User | Author | None,
         is_locked: bool = False,
     ) -> Iterator[None]:
-        """Be, while the block lasts, what these changes and credentials would make of it.
+        """Make this instance, within the block, what these changes and credentials would make it.
 
-        Under all rules of `apply_changes` and `set_credentials`, those for secrets included;
-        nothing is stored. Raises what they raise.
+        All rules of `apply_changes` and `set_credentials` hold, those for secrets included, and
+        their errors are raised; nothing is stored.
         """
-        with self._changing(is_locked, dry_run=True):
+        with transaction.atomic(), self._changing(is_locked):
             self.apply_changes(changes, user=user, is_locked=True)
             self.set_credentials(credentials, user=user, is_locked=True)
             yield
+            transaction.set_rollback(True)
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether secrets are stored."""
+        return self.credentials_status != self.CredentialsStatus.UNSET
+
+    @property
+    def destination(self) -> str:
+        """The digest that secrets are sealed to: of all that decides where they would travel."""
+        parts: list[Any] = [getattr(self, field) for field in DESTINATION_FIELDS]
+        if self.connection_string is not None:
+            parts.append(url_destination(self.connection_string))
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def may_be_confirmed_by(self, user: User | None) -> bool:
         """Whether `user` may confirm secrets here: an admin or owner, whichever way in."""
@@ -258,8 +254,15 @@ class ChangingDataSource(DataSourceColumns):
         admins = Membership.objects.for_user(user).including(Role.ADMIN)
         return admins.filter(organization_id=self.organization_id).exists()
 
+    def pop_secrets(self) -> dict[str, str]:
+        """Remove the secrets from the connection string, and return them by field."""
+        if self.connection_string is None:
+            return {}
+        self.connection_string, secrets = split_secrets(self.connection_string, self.connector)
+        return secrets
+
     def contradictions(self, changes: Mapping[str, Any]) -> dict[str, str]:
-        """Say, by field, what would be contradictory once `changes` were made."""
+        """Return, by field, what `changes` would make contradictory."""
 
         def value(field: str) -> Any:
             return changes.get(field, getattr(self, field))
@@ -276,54 +279,61 @@ class ChangingDataSource(DataSourceColumns):
                 errors["connection_string"] = str(error.message)
         return errors
 
-    def take_secrets(self) -> dict[str, str]:
-        """Leave the connection string without the secrets it brought; give those, by field."""
-        if self.connection_string is None:
-            return {}
-        self.connection_string, secrets = split_secrets(self.connection_string, self.connector)
-        return secrets
+    def _check(self, fields: Iterable[str]) -> None:
+        """Raise ValidationError (400) for all that is wrong with these fields and across all."""
+        errors: dict[str, Any] = {}
+        try:
+            others = {field.name for field in self._meta.fields} - {*fields}
+            self.clean_fields(exclude=others)
+        except ValidationError as error:
+            errors = error.update_error_dict(errors)
+        for field, message in self.contradictions({}).items():
+            errors.setdefault(field, [message])
+        if errors:
+            raise ValidationError(errors)
 
     @contextmanager
-    def _changing(self, is_locked: bool, dry_run: bool = False) -> Iterator[None]:
-        """Hold the row, locked and read anew, for a change; a dry run is undone in the end."""
-        # Whoever holds the lock has a transaction, and no use for a savepoint in it.
-        with transaction.atomic(savepoint=dry_run or not is_locked):
+    def _changing(self, is_locked: bool) -> Iterator[None]:
+        """Open a transaction in which the row is locked and read again, for a change."""
+        with transaction.atomic(savepoint=not is_locked):
             if not is_locked:
-                self.refresh_from_db(from_queryset=self._meta.default_manager.for_update())
+                self._lock()
             yield
-            if dry_run:
-                transaction.set_rollback(True)
 
-    def _record(
-        self, differences: Changes, *, user: User | None, origin: str, request_id: str
-    ) -> None:
-        """Store what differs, who and when, and, if anything does, the version and a revision."""
+    def _lock(self) -> None:
+        """Lock the row until the transaction ends, and read it again."""
+        self.refresh_from_db(from_queryset=type(self)._default_manager.for_update())
+
+    def _record(self, differences: Changes, author: Author) -> None:
+        """Store what differs, who and when; if anything differs, the version and a revision."""
         self._update_credentials_status(differences)
         self.updated_at = timezone.now()
-        self.updated_by = user
+        self.updated_by = author.user
         self.version += bool(differences)
-        # Secrets have rows of their own, and all else that differs is a column of this one.
+        # Secrets have rows of their own; everything else that differs is a column of this one.
         columns = [field for field in differences if field not in SECRET_FIELDS]
         columns += ["version", "updated_at", "updated_by"]
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
         revision = DataSourceRevision(
-            data_source=self,
+            data_source_id=self.pk,
             version=self.version,
             changed_at=self.updated_at,
-            changed_by=user,
-            origin=origin,
-            request_id=request_id,
+            changed_by=author.user,
+            origin=author.origin,
+            request_id=author.request_id,
             changes=differences,
         )
-        with self._unique_name():
+        try:
             update_row(self, columns, revision if differences else None)
+        except IntegrityError as error:
+            raise as_validation_error(error, NAME_UNIQUE, "name", NAME_TAKEN) from None
 
     def _schedule_refresh(self, changed: AbstractSet[str]) -> bool:
-        """Say when the schema is to be read next, after a change; give whether that moves.
+        """Set when the schema is read next, after a change; return whether that moved.
 
-        Due at once is one that was never read, or may be another one now; the others keep their
-        distance from the last time. One that is being read is scheduled anew when that has ended.
+        A schema that may be another one now is due at once. A new interval counts from the last
+        refresh; without one it is due at once. A running refresh sets the next time at its end.
         """
         before, now = self.schema_next_refresh_at, timezone.now()
         if not self.schema_auto_refresh:
@@ -337,26 +347,21 @@ class ChangingDataSource(DataSourceColumns):
         return self.schema_next_refresh_at != before
 
     def _update_credentials_status(self, differences: Changes) -> None:
-        """Sum up what became of the secrets, if anything did."""
+        """Sum up the states of all secrets, if one of them differs."""
         if differences.keys().isdisjoint(SECRET_FIELDS):
             return
         before, self.credentials_status = self.credentials_status, self.credentials.status()
         if self.credentials_status != before:
             differences["credentials_status"] = {"from": before, "to": self.credentials_status}
 
-    def _check(self, fields: Iterable[str]) -> None:
-        """Validate these fields, and the rules across all; every fault is in one error."""
-        errors: dict[str, Any] = {}
-        try:
-            others = {field.name for field in self._meta.fields} - {*fields}
-            self.clean_fields(exclude=others)
-        except ValidationError as error:
-            errors = error.update_error_dict(errors)
-        for field, message in self.contradictions({}).items():
-            errors.setdefault(field, [message])
-        if errors:
-            raise ValidationError(errors)
 
-    def _unique_name(self) -> AbstractContextManager[None]:
-        """Tell of a name that is taken, also when two writers race for it (400)."""
-        return unique("data_source_name_unique", "name", NAME_TAKEN)
+def as_author(user: User | Author | None) -> Author:
+    """Return the author of a change; a user alone changes it at a shell."""
+    return user if isinstance(user, Author) else Author(user)
+
+
+def is_same_json(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same; unlike `==`, which takes true for 1 and 1 for 1.0."""
+    if isinstance(one, dict | list):
+        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return type(one) is type(other) and one == other

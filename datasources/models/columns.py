@@ -29,13 +29,14 @@ from datasources.models.validators import (
 from organizations.models import Organization, Workspace
 
 NAME_TAKEN = "The workspace has a data source of this name."
+NAME_UNIQUE = "data_source_name_unique"
 
 
 def list_indexes(field: str, suffix: str) -> list[models.Index]:
-    """Give the indexes that a list is read from in one `?ordering=`, page by page.
+    """Return the indexes that serve a list in one `?ordering=`, page by page.
 
-    One is for a single organization. In the other, the caller's organizations are looked for among
-    all, which is less work than to sort what they have if that is much.
+    The first serves one organization. The second serves a caller of several: skipping the rows of
+    other organizations is less work than sorting many rows.
     """
     return [
         models.Index(fields=["organization", field, "id"], name=f"data_source_by_{suffix}"),
@@ -49,7 +50,7 @@ class DataSourceColumns(models.Model):
     Type = DataSourceType
 
     class Status(models.TextChoices):
-        """What the last use of the source showed."""
+        """What the last test of the source showed."""
 
         ACTIVE = "active"
         INACTIVE = "inactive"
@@ -109,7 +110,7 @@ class DataSourceColumns(models.Model):
     ssh_username = text_field(255)
     ssh_local_port = number_field(1, 65_535, null=True, help_text="Null: any free port.")
 
-    # Of the SSH server, in OpenSSH's form; nothing is sent to one that shows another.
+    # In OpenSSH's form. Nothing is sent to a server that presents another key.
     ssh_host_key = text_field(HOST_KEY_MAX_LENGTH, editable=False)
 
     connection_pool_size = number_field(1, 100, 5)
@@ -126,7 +127,7 @@ class DataSourceColumns(models.Model):
     schema_refreshed_at = models.DateTimeField(null=True, default=None, editable=False)
     schema_next_refresh_at = models.DateTimeField(null=True, default=None, editable=False)
 
-    # Set with the secrets, shown with them, and, unlike them, in clear.
+    # Set and shown with the secrets, but, unlike them, stored in clear.
     username = text_field(255, editable=False)
     metadata = models.JSONField(default=dict, blank=True, validators=[validate_metadata])
     tags = ArrayField(
@@ -171,7 +172,7 @@ class DataSourceColumns(models.Model):
             models.UniqueConstraint(
                 "workspace",
                 Lower("name"),
-                name="data_source_name_unique",
+                name=NAME_UNIQUE,
                 violation_error_message=NAME_TAKEN,
             )
         ]
@@ -179,7 +180,7 @@ class DataSourceColumns(models.Model):
             *list_indexes("name", "name"),
             *list_indexes("created_at", "created"),
             *list_indexes("updated_at", "updated"),
-            # Those that few have of many: `?workspace_id=`, `?type=` and so on.
+            # Selective filters: `?workspace_id=`, `?type=` and so on.
             models.Index(fields=["workspace", "name", "id"], name="data_source_of_workspace"),
             models.Index(fields=["organization", "type", "name", "id"], name="data_source_type"),
             models.Index(
@@ -207,27 +208,27 @@ class DataSourceColumns(models.Model):
 
     @property
     def connector(self) -> ConnectorClass:
-        """What all sources of this type have in common."""
+        """The connector class of this type."""
         return CONNECTORS[self.type]
 
     @property
-    def met_host_key(self) -> str | None:
-        """The host key that the SSH server showed in the last test, else the confirmed one."""
-        met = (self.last_test or {}).get("ssh_host_key") or {}
-        key: str | None = met.get("key", self.ssh_host_key)
+    def presented_host_key(self) -> str | None:
+        """The host key that the SSH server presented in the last test, else the confirmed one."""
+        presented = (self.last_test or {}).get("ssh_host_key") or {}
+        key: str | None = presented.get("key", self.ssh_host_key)
         return key
 
     @property
-    def has_waiting_host_key(self) -> bool:
-        """Whether the last test, of this version, met a host key that is not the confirmed one."""
-        is_new = self.met_host_key != self.ssh_host_key
+    def has_unconfirmed_host_key(self) -> bool:
+        """Whether the last test of this version met a host key that is not the confirmed one."""
+        is_new = self.presented_host_key != self.ssh_host_key
         return is_new and (self.last_test or {}).get("version") == self.version
 
     def has_later_test(self, result: Mapping[str, Any]) -> bool:
-        """Whether the last test was asked for after the one with this result."""
-        asked_at: str = (self.last_test or {}).get("requested_at", "")
-        return asked_at > result["requested_at"]
+        """Whether the last test was requested after the test with this result."""
+        requested_at: str = (self.last_test or {}).get("requested_at", "")
+        return requested_at > result["requested_at"]
 
     def has_version(self, version: int) -> bool:
-        """Whether this data source was once at `version`, or is."""
+        """Whether this data source is, or was, at `version`."""
         return 1 <= version <= self.version

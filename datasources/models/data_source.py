@@ -1,19 +1,30 @@
-"""Data sources: every rule about one row; `querysets` has those about many."""
+"""Data sources: one row, from its creation on; `changing` has what changes it afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.db.models.functions import Lower
-from django.http import Http404
+from psycopg.errors import ForeignKeyViolation
 
+from datasources.connections.configuration import Configuration
+from datasources.connections.files.storage import path_in_storage
 from datasources.models.changing import ChangingDataSource
+from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE
+from datasources.models.connection_strings import read_connection_string
 from datasources.models.field_names import UPDATABLE_FIELDS
-from datasources.models.querysets import DataSourceQuerySet, UnrecordedChangeError, secrets_apart
-from datasources.models.revision import Changes, DataSourceRevision
+from datasources.models.querysets import (
+    DataSourceQuerySet,
+    UnrecordedChangeError,
+    extracted_secrets,
+)
+from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Organization, Workspace
+from rivergen.errors import Gone
+from rivergen.postgresql.constraints import as_validation_error
 
 WORKSPACE_GONE = "The workspace has been removed."
 
@@ -23,28 +34,33 @@ class DataSource(ChangingDataSource):
 
     objects = DataSourceQuerySet.as_manager()
 
-    def save(self, *args: Any, origin: str = "shell", request_id: str = "", **kwargs: Any) -> None:
-        """Insert a new data source and the first revision of its history.
+    def save(self, *args: Any, author: Author | None = None, **kwargs: Any) -> None:
+        """Insert a new data source, its secrets and the first revision of its history.
 
-        Raises ValidationError (400) if it is invalid or its name taken, and UnrecordedChangeError
-        for a stored one: those change by `apply_changes`.
+        Without `author` it is `created_by`, at a shell. Raises ValidationError (400) if the data
+        source is invalid or its name taken, and UnrecordedChangeError if it is stored already:
+        stored ones change by `apply_changes`.
         """
         if not self._state.adding:
             raise UnrecordedChangeError
         self.complete()
         try:
-            with secrets_apart([self]) as [secrets], self._unique_name(), transaction.atomic():
+            with extracted_secrets([self]) as [secrets], transaction.atomic():
                 Organization.objects.lock(self.organization_id)
                 super().save(*args, **kwargs)
-                entered = self.credentials.enter(secrets, self.created_by)
-                self.first_revision(entered, origin, request_id).save()
-        except (Http404, IntegrityError) as error:
-            if isinstance(error, IntegrityError) and "workspace_id" not in str(error):
-                raise
+                entered = self.credentials.seal_all(secrets, self.created_by)
+                self.first_revision(entered, author or Author(self.created_by)).save()
+                # Not only at the commit: the workspace may have been removed.
+                connection.check_constraints()
+        except Gone:
             raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
+        except IntegrityError as error:
+            if isinstance(error.__cause__, ForeignKeyViolation) and "workspace_id" in str(error):
+                raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
+            raise as_validation_error(error, NAME_UNIQUE, "name", NAME_TAKEN) from None
 
     def complete(self) -> None:
-        """Fill in what follows from other fields, before the first save, and check them all.
+        """Fill in what follows from other fields before the first save, and check all fields.
 
         Raises ValidationError (400).
         """
@@ -57,12 +73,10 @@ class DataSource(ChangingDataSource):
         self._schedule_refresh({"schema_auto_refresh"})
         self._check(("name", "type", "username", *UPDATABLE_FIELDS))
 
-    def first_revision(
-        self, entered: Changes, origin: str, request_id: str = ""
-    ) -> "DataSourceRevision":
-        """Give the revision that records the creation.
+    def first_revision(self, entered: Changes, author: Author) -> DataSourceRevision:
+        """Return the revision that records the creation.
 
-        It has all fields that are not at their default, and the secrets that were entered.
+        Its changes are all fields that differ from their default, and the `entered` secrets.
         """
         unset = DataSource()
         changes: Changes = {}
@@ -76,26 +90,48 @@ class DataSource(ChangingDataSource):
             version=self.version,
             changed_at=self.created_at,
             changed_by_id=self.created_by_id,
-            origin=origin,
-            request_id=request_id,
+            origin=author.origin,
+            request_id=author.request_id,
             changes=changes,
         )
 
+    def configuration(self, secrets: Mapping[str, str] | None = None) -> Configuration:
+        """Return what a connection needs: the fields of this instance, with the given secrets.
+
+        Without `secrets` the stored ones are opened: raises CredentialsUnconfirmed and
+        CredentialsUnreadable (409). What the connection string says overrides the fields; without
+        a port it is the default port of the type.
+        """
+        if secrets is None:
+            secrets = self.credentials.open()
+        names = [name for name in Configuration.field_names() if hasattr(self, name)]
+        values = {name: getattr(self, name) for name in names}
+        if self.connection_string is not None:
+            url = read_connection_string(self.connection_string)
+            values |= {name: value for name, value in url.items() if value is not None}
+        if self.file_path is not None:
+            values["file_path"] = path_in_storage(self.workspace.organization_id, self.file_path)
+        configuration = Configuration(**values, secrets=secrets)
+        if configuration.port is not None:
+            return configuration
+        return replace(configuration, port=self.connector.usual_port(configuration))
+
     @contextmanager
     def connect(self) -> Iterator[Any]:
-        """Give a live connection: SQLAlchemy's, or DuckDB's or MongoDB's own.
+        """Yield a live connection: SQLAlchemy's, or the client of DuckDB or MongoDB.
 
-        For operators and jobs, never for the web. It has the pool, time-outs, retries, tunnel and
-        egress policy that are configured; see `datasources.connections.session`. Raises
-        ConnectionFailure, CredentialsUnconfirmed and CredentialsUnreadable.
+        For operators and jobs, never for the web. It has the configured pool, time-outs, retries,
+        tunnel and egress policy; see `datasources.connections.session`. Raises ConnectionFailure,
+        CredentialsUnconfirmed and CredentialsUnreadable.
         """
-        from datasources.connections.session import connect  # which knows of data sources
+        # The web never connects, and must not load what does.
+        from datasources.connections.session import connect
 
-        with connect(self) as connection:
-            yield connection
+        with connect(self.configuration()) as live_connection:
+            yield live_connection
 
     def clean(self) -> None:
-        """Check the fields against each other; raises ValidationError (400)."""
+        """Raise ValidationError (400) if the fields contradict each other."""
         if errors := self.contradictions({}):
             raise ValidationError(errors)
 

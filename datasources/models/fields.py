@@ -9,11 +9,11 @@ from datasources.models.validators import validate_text
 
 
 class TrimmedCharField(models.CharField):
-    """Text without space around it."""
+    """Text that is stored without surrounding white space."""
 
-    def to_python(self, value: Any) -> Any:
-        value = super().to_python(value)
-        return value.strip() if isinstance(value, str) else value
+    def clean(self, value: Any, model_instance: Any) -> Any:
+        # Not in to_python, which Django also calls for each write of a checked value.
+        return super().clean(value.strip() if isinstance(value, str) else value, model_instance)
 
 
 def text_field(max_length: int, *validators: Any, **options: Any) -> models.CharField:

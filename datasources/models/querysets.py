@@ -1,5 +1,6 @@
 """Many data sources at once: every rule about more than one row."""
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,9 +13,10 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from datasources.models.field_names import SEARCHED_FIELDS
-from datasources.models.revision import DataSourceRevision
+from datasources.models.revision import Author, DataSourceRevision
 from organizations.models import User
 from rivergen.postgresql.lookups import AnyOf, AnyOfPairs
+from rivergen.postgresql.prepared import PreparedGet
 
 if TYPE_CHECKING:
     from datasources.models import DataSource
@@ -42,6 +44,20 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
             organization__memberships__user_id=user.pk,
             organization__memberships__user__is_active=True,
         ).annotate(role=models.F("organization__memberships__role"))
+
+    def visible_to(self, user: User, pk: int) -> "DataSource":
+        """Return one data source, as `for_user(user).get(pk=pk)` does, without building the SQL.
+
+        Raises DataSource.DoesNotExist.
+        """
+        return prepared_get(self.model, is_locked=False)(user.pk, pk)
+
+    def locked_for(self, user: User, pk: int) -> "DataSource":
+        """Return one data source for a change by `user`: locked, and with the policy annotated.
+
+        Raises DataSource.DoesNotExist.
+        """
+        return prepared_get(self.model, is_locked=True)(user.pk, pk)
 
     def with_policy(self) -> Self:
         """Annotate each with what its organization requires of those who change it over HTTP."""
@@ -91,12 +107,12 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         objs = list(objs)
         for data_source in objs:
             data_source.complete()
-        with secrets_apart(objs) as secrets, transaction.atomic():
+        with extracted_secrets(objs) as secrets, transaction.atomic():
             created = super().bulk_create(objs, *args, **options)  # type: ignore[arg-type]
             revisions = []
             for data_source, of_one in zip(created, secrets, strict=True):
-                entered = data_source.credentials.enter(of_one, data_source.created_by)
-                revision = data_source.first_revision(entered, DataSourceRevision.Origin.SHELL)
+                entered = data_source.credentials.seal_all(of_one, data_source.created_by)
+                revision = data_source.first_revision(entered, Author(data_source.created_by))
                 revisions.append(revision)
             DataSourceRevision.objects.bulk_create(revisions)
         return created
@@ -155,15 +171,28 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         )
 
 
+@functools.cache
+def prepared_get(model: "type[DataSource]", is_locked: bool) -> "PreparedGet[DataSource]":
+    """Return the prepared query that fetches one data source for a user, locked or not."""
+
+    def visible(user_id: int, pk: int) -> DataSourceQuerySet:
+        return model.objects.for_user(User(pk=user_id)).filter(pk=pk)
+
+    def locked(user_id: int, pk: int) -> DataSourceQuerySet:
+        return visible(user_id, pk).with_policy().for_update()
+
+    return PreparedGet(model, locked if is_locked else visible)
+
+
 @contextmanager
-def secrets_apart(data_sources: Sequence["DataSource"]) -> Iterator[list[dict[str, str]]]:
+def extracted_secrets(data_sources: Sequence["DataSource"]) -> Iterator[list[dict[str, str]]]:
     """Take the secrets out of the connection strings of new data sources, to store both.
 
     They are put back if the block fails, so that another attempt has them.
     """
     urls = [data_source.connection_string for data_source in data_sources]
     try:
-        secrets = [data_source.take_secrets() for data_source in data_sources]
+        secrets = [data_source.pop_secrets() for data_source in data_sources]
         for data_source, of_one in zip(data_sources, secrets, strict=True):
             status = data_source.CredentialsStatus
             data_source.credentials_status = status.SET if of_one else status.UNSET

@@ -1,10 +1,12 @@
-"""The history of data sources: one row for each change."""
+"""The history of data sources: one revision for each change, and who made it."""
 
-import json
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db import models
+
+from organizations.models import User
 
 Changes = dict[str, dict[str, Any]]
 """What a change did, by field: `{"port": {"from": 5432, "to": 5433}}`.
@@ -51,8 +53,11 @@ class DataSourceRevision(models.Model):
         return f"{self.data_source_id}, version {self.version}"
 
 
-def is_same_json(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same; unlike `==`, which takes true for 1 and 1 for 1.0."""
-    if isinstance(one, dict | list):
-        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    return type(one) is type(other) and one == other
+@dataclass(frozen=True)
+class Author:
+    """Who makes a change: the user, the way in, and the request; as a revision records it."""
+
+    user: User | None
+    """None: an operator, or the service itself."""
+    origin: str = DataSourceRevision.Origin.SHELL
+    request_id: str = ""

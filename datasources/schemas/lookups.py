@@ -3,7 +3,6 @@
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from datasources.connection_tests.models import configuration_of
 from datasources.connection_tests.throttling import count_test
 from datasources.filters import SEARCH_MAX_LENGTH
 from datasources.models import DataSource
@@ -21,7 +20,7 @@ def start_refresh(data_source: DataSource, user: User) -> SchemaRefresh:
 
     Raises CredentialsUnconfirmed and CredentialsUnreadable (409), and Throttled (429).
     """
-    configuration_of(data_source)
+    data_source.configuration()
     if data_source.schema_status == DataSource.SchemaStatus.REFRESHING:
         running: SchemaRefresh = data_source.schema_refresh
         return running
@@ -45,7 +44,7 @@ def find_snapshot(request: Request, data_source: DataSource, parameter: str) -> 
         return snapshot
     if text is not None and data_source.schema_refreshed_at is not None:
         raise SnapshotGone
-    raise SchemaNotRead(data_source.pk)
+    raise SchemaNotRead
 
 
 def find_pair(

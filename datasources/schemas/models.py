@@ -17,7 +17,6 @@ from django.db.models.functions import Cast, Lag, RowNumber
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from datasources.connection_tests.models import configuration_of
 from datasources.connections.failures import Code
 from datasources.models import DataSource
 from datasources.schemas.reading.catalogue import Key
@@ -352,7 +351,7 @@ class SchemaRefresh(models.Model):
 
 def place_of(data_source: DataSource) -> dict[str, Any]:
     """Give all that decides what is read of a data source."""
-    return configuration_of(data_source, secrets={}).place()
+    return data_source.configuration(secrets={}).place()
 
 
 def store_snapshot(data_source: DataSource, content: Content) -> None:

@@ -9,7 +9,6 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 
-from datasources.connection_tests.models import configuration_of
 from datasources.connections.failures import Code
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.jobs import Queue, lasting_task
@@ -38,7 +37,7 @@ async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
         return
     data_source, content = refresh.data_source, None
     try:
-        configuration = await sync_to_async(configuration_of)(data_source)
+        configuration = await sync_to_async(data_source.configuration)()
     except CredentialsUnconfirmed:
         code = Code.CREDENTIALS_UNCONFIRMED
     except CredentialsUnreadable:

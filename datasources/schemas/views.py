@@ -4,11 +4,11 @@ from functools import partial
 from http import HTTPStatus
 from itertools import islice
 
-from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources.models import DataSource
+from datasources.replicas import read_via_replica
 from datasources.schemas import openapi
 from datasources.schemas.exceptions import SchemaNotRead
 from datasources.schemas.lookups import (
@@ -22,32 +22,26 @@ from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
 from datasources.schemas.serializers import SchemaRefreshSerializer, SchemaSnapshotSerializer
 from datasources.schemas.snapshots.pages import Page
 from datasources.schemas.snapshots.summary import Summary
-from datasources.viewsets import find_data_source, find_locked, read_about
-from organizations.authentication import caller
-from organizations.idempotency.requests import idempotent
+from datasources.viewsets import DataSourceScopedViewSet
 from organizations.models import Role
-from organizations.viewsets import ScopedViewSet
+from organizations.writing import write
 from rivergen.http.input import check_parameters, is_known, read_no_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
-from rivergen.postgresql.retries import retried
 
 
-class SchemaRefreshViewSet(ScopedViewSet):
+class SchemaRefreshViewSet(DataSourceScopedViewSet):
     """Reading the schema of a data source: asked for here, done by a worker."""
 
     http_method_names = ["get", "head", "post"]
     serializer_class = SchemaRefreshSerializer
 
-    @describe(**openapi.REFRESH)
-    @retried
-    @transaction.atomic
-    @idempotent
+    @write(**openapi.REFRESH)
     def refresh(self, request: Request, data_source_id: str) -> Response:
         """Have the schema read (editor, admin, owner); a refresh that runs is the answer."""
-        data_source = find_locked(self, Role.EDITOR)
+        data_source = self.get_data_source(Role.EDITOR, lock=True)
         read_no_body(request)
-        data = self.get_serializer(start_refresh(data_source, caller(request))).data
+        data = self.get_serializer(start_refresh(data_source, self.caller)).data
         headers = {"Location": f"/api/v1/data-sources/{data_source.pk}/schema/refresh"}
         message = "The schema is being refreshed"
         return SuccessResponse(data, message, HTTPStatus.ACCEPTED, headers)
@@ -55,16 +49,16 @@ class SchemaRefreshViewSet(ScopedViewSet):
     @describe(**openapi.RETRIEVE_REFRESH)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
         """Give the last refresh, running or ended."""
-        data_source = find_data_source(self)
+        data_source = self.get_data_source()
         check_parameters(request)
         refresh = SchemaRefresh.objects.filter(data_source=data_source).first()
         if refresh is None:
-            raise SchemaNotRead(data_source.pk)
+            raise SchemaNotRead
         message = "The last refresh was retrieved successfully"
         return SuccessResponse(self.get_serializer(refresh).data, message)
 
 
-class SchemaViewSet(ScopedViewSet):
+class SchemaViewSet(DataSourceScopedViewSet):
     """What a data source was found to have."""
 
     queryset = SchemaSnapshot.objects.none()  # names the model to openapi.json
@@ -75,8 +69,8 @@ class SchemaViewSet(ScopedViewSet):
     @describe(**openapi.SNAPSHOTS)
     def list(self, request: Request, data_source_id: str) -> Response:
         """List the snapshots of the schema, newest first."""
-        return read_about(
-            find_data_source(self),
+        return read_via_replica(
+            self.get_data_source(),
             lambda found: self.list_page(
                 request, "Snapshots retrieved successfully", found.schema_snapshots.summaries()
             ),
@@ -85,7 +79,7 @@ class SchemaViewSet(ScopedViewSet):
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
         """Give the tables of the last snapshot, page by page; 304 if `If-None-Match` names it."""
-        return read_about(find_data_source(self), partial(self.tables_of, request))
+        return read_via_replica(self.get_data_source(), partial(self.tables_of, request))
 
     def tables_of(self, request: Request, data_source: DataSource) -> Response:
         """Do so with what one database has of the data source."""
@@ -111,7 +105,7 @@ class SchemaViewSet(ScopedViewSet):
     @describe(**openapi.CHANGES)
     def changes(self, request: Request, data_source_id: str) -> Response:
         """List what changed from one snapshot to another, page by page."""
-        return read_about(find_data_source(self), partial(self.changes_of, request))
+        return read_via_replica(self.get_data_source(), partial(self.changes_of, request))
 
     def changes_of(self, request: Request, data_source: DataSource) -> Response:
         """Do so with what one database has of the data source."""

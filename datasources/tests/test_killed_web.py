@@ -14,7 +14,7 @@ from django.test import TransactionTestCase
 
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
-from organizations.models import KeptAnswer
+from organizations.idempotency.models import IdempotencyRecord
 from organizations.testing import bearer
 from rivergen.testing.gunicorn import gunicorn
 
@@ -75,7 +75,7 @@ class KilledWebTests(DataSourceTestMixin, TransactionTestCase):
         created = {body["data"]["id"] for status, body in answers if status == 201}
         stored = DataSource.objects.exclude(pk=self.data_source.pk).values_list("pk", flat=True)
         self.assertEqual((len(created), created), (number, {*stored}))
-        self.assertEqual(KeptAnswer.objects.count(), 2 * number)
+        self.assertEqual(IdempotencyRecord.objects.count(), 2 * number)
 
     def work(self, client: int) -> list[tuple[int, Any]]:
         """Send the requests of one client, one after another; give their answers."""

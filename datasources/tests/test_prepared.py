@@ -8,11 +8,13 @@ from django.db.models.sql.compiler import SQLCompiler, SQLInsertCompiler, SQLUpd
 from django.utils import timezone
 
 from datasources.models import UPDATABLE_FIELDS, DataSource
+from datasources.models.querysets import prepared_get
 from datasources.testing import DataSourceTestCase
-from datasources.viewsets import LOCK, READ
 from organizations.models import User
-from rivergen.postgresql.prepared import CompiledGet, update_row
+from rivergen.postgresql.prepared import PreparedGet, update_row
 
+READ = prepared_get(DataSource, is_locked=False)
+LOCK = prepared_get(DataSource, is_locked=True)
 ODD_VALUES = {
     "description": "100 % of \\ 'quotes' \" and %s",
     "host": None,
@@ -25,7 +27,7 @@ ODD_VALUES = {
 }
 
 
-class CompiledTests(DataSourceTestCase):
+class PreparedTests(DataSourceTestCase):
     def test_fetches_what_the_queryset_does(self):
         for user in (self.editor, self.owner):
             expected = DataSource.objects.for_user(user).get(pk=self.data_source.pk)
@@ -50,7 +52,7 @@ class CompiledTests(DataSourceTestCase):
         )
 
     def test_refuses_a_query_of_other_values(self):
-        get = CompiledGet(DataSource, lambda user_id, pk: DataSource.objects.filter(pk=pk))
+        get = PreparedGet(DataSource, lambda user_id, pk: DataSource.objects.filter(pk=pk))
         with self.assertRaises(AssertionError):
             get(self.editor.pk, self.data_source.pk)
 

@@ -13,8 +13,8 @@ from datasources.models import DataSource
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin
 from organizations.models import Role, User
+from rivergen.env import REPLICA_SILENCE_SECONDS, parse_database
 from rivergen.postgresql import replica
-from rivergen.settings import REPLICA_SILENCE_SECONDS, parse_database
 from rivergen.testing import replication
 
 PATIENCE_SECONDS = 10

@@ -260,10 +260,30 @@ class UpdateDataSourceTests(DataSourceTestCase):
         response = self.patch({"port": 0}, headers={"If-Match": '"9"'})
         self.assert_error(response, 400, "BAD_REQUEST", "port")
 
-    def test_checks_the_name_before_the_precondition(self):
+    def test_patch_with_stale_if_match_is_not_compared_with_the_stored_row(self):
         DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
-        response = self.patch({"name": "TAKEN"}, headers={"If-Match": '"9"'})
-        self.assert_error(response, 400, "BAD_REQUEST", "name")
+        stale = {"If-Match": '"9"'}
+        for body in (
+            {"name": "TAKEN"},
+            {"use_ssh_tunnel": True},
+            {"id": self.data_source.pk + 1},
+            self.shown() | {"version": 9},
+        ):
+            with self.subTest(body=body):
+                response = self.patch(body, headers=stale)
+                self.assert_error(response, 412, "PRECONDITION_FAILED")
+
+    def test_patch_with_a_fault_of_its_own_is_400_at_any_version(self):
+        for body, field in (({"port": 0}, "port"), ({"nmae": "x"}, "nmae")):
+            with self.subTest(body=body):
+                response = self.patch(body | {"id": 0}, headers={"If-Match": '"9"'})
+                error = self.assert_error(response, 400, "BAD_REQUEST", field)
+                self.assertEqual([*error["details"]], [field])
+
+    def test_message_of_a_stale_if_match_names_both_versions(self):
+        response = self.patch({"port": 5433}, headers={"If-Match": '"9"'})
+        error = self.assert_error(response, 412, "PRECONDITION_FAILED")
+        self.assertEqual(error["message"], 'Version 1 is current; If-Match named "9".')
 
     # Dry run
 

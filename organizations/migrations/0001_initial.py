@@ -269,7 +269,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="KeptAnswer",
+            name="IdempotencyRecord",
             fields=[
                 (
                     "id",
@@ -282,7 +282,7 @@ class Migration(migrations.Migration):
                 ("status", models.SmallIntegerField()),
                 ("headers", models.JSONField()),
                 ("body", models.BinaryField()),
-                ("kept_at", models.DateTimeField(db_index=True)),
+                ("stored_at", models.DateTimeField(db_index=True)),
                 (
                     "user",
                     models.ForeignKey(
@@ -303,7 +303,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 "constraints": [
-                    models.UniqueConstraint(fields=("user", "key"), name="kept_answer_unique")
+                    models.UniqueConstraint(
+                        fields=("user", "key"), name="idempotency_record_unique"
+                    )
                 ],
             },
         ),

@@ -14,10 +14,10 @@ from organizations.sign_in.serializers import (
 )
 from organizations.sign_in.throttling import SignInThrottle
 from organizations.sign_in.tokens import exchange_refresh_token, issue_tokens
+from organizations.writing import retried
 from rivergen.http.input import read_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
-from rivergen.postgresql.retries import retried
 
 
 class SignInView(APIView):

@@ -4,9 +4,16 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from datasources.models import DataSource
-from organizations.models import Membership, Organization, Role, User, Workspace
+from organizations.models import (
+    ROLES_WITH,
+    Membership,
+    Organization,
+    Role,
+    User,
+    Workspace,
+)
 from organizations.testing import APITestCase
-from rivergen.http.exceptions import Conflict
+from rivergen.errors import StateConflict
 
 
 class ModelTests(APITestCase):
@@ -84,12 +91,12 @@ class ModelTests(APITestCase):
         for rank, role in enumerate(roles):
             for other_rank, other in enumerate(roles):
                 with self.subTest(role=role, other=other):
-                    self.assertIs(role.includes(other), rank >= other_rank)
+                    self.assertIs(role in ROLES_WITH[other], rank >= other_rank)
 
     def test_change_role_refuses_to_demote_the_last_owner(self):
         owner = self.membership(self.owner)
         for role in (Role.VIEWER, Role.EDITOR, Role.ADMIN):
-            with self.subTest(role=role), self.assertRaises(Conflict):
+            with self.subTest(role=role), self.assertRaises(StateConflict):
                 owner.change_role(role)
             self.assertEqual(self.membership(self.owner).role, Role.OWNER)
         owner.change_role(Role.OWNER)
@@ -98,7 +105,7 @@ class ModelTests(APITestCase):
         self.assertEqual(self.membership(self.owner).role, Role.VIEWER)
 
     def test_remove_refuses_the_last_owner(self):
-        with self.assertRaises(Conflict):
+        with self.assertRaises(StateConflict):
             self.membership(self.owner).remove()
         self.assertEqual(self.membership(self.owner).role, Role.OWNER)
         self.membership(self.editor).change_role(Role.OWNER)
@@ -113,10 +120,10 @@ class ModelTests(APITestCase):
     def test_remove_refuses_the_last_workspace_and_workspaces_in_use(self):
         second = self.acme.workspaces.create(name="Second")
         DataSource.objects.create(workspace=second, name="Lake", type="postgresql")
-        with self.assertRaises(Conflict):
+        with self.assertRaises(StateConflict):
             second.remove()
         self.workspace.remove()
-        with self.assertRaises(Conflict):
+        with self.assertRaises(StateConflict):
             second.remove()
         self.assertEqual(self.workspace_names(self.acme), ["Second"])
 

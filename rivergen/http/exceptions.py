@@ -1,4 +1,4 @@
-"""The failures DRF has no class for; each becomes a status of the contract's table (section 1)."""
+"""The failures that DRF has no class for; each has a status of the contract's table (section 1)."""
 
 from http import HTTPStatus
 
@@ -26,20 +26,19 @@ class PreconditionFailed(APIException):
     """`If-Match` names another version (RFC 9110, section 13.1.1)."""
 
     status_code = HTTPStatus.PRECONDITION_FAILED
-    default_detail = "The resource has changed: If-Match names another version."
 
-    def __init__(self, etag: str) -> None:
-        super().__init__()
+    def __init__(self, version: int, etag: str, if_match: str) -> None:
+        super().__init__(f"Version {version} is current; If-Match named {if_match[:64]}.")
         self.etag = etag
 
 
 class PreconditionRequired(APIException):
-    """The organization wants `If-Match` (RFC 6585, section 3)."""
+    """The organization requires `If-Match` (RFC 6585, section 3)."""
 
     status_code = HTTPStatus.PRECONDITION_REQUIRED
     default_detail = (
-        "This organization wants to know which version is to be changed: send the ETag that you "
-        'have read as If-Match. "*" names none.'
+        "This organization requires If-Match. Send the ETag of the version you read; `*` is not a "
+        "version."
     )
 
 

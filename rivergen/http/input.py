@@ -1,26 +1,33 @@
-"""What a request brings: ids in its path, query parameters and a body, all read strictly."""
+"""Strict reading of a request: ids in the path, query parameters, headers and the body."""
 
 from collections.abc import Collection
 from typing import Any
 
 from django.db.models import BigIntegerField
 from django.utils.http import parse_etags
-from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
+from rest_framework.exceptions import (
+    APIException,
+    ParseError,
+    UnsupportedMediaType,
+    ValidationError,
+)
 from rest_framework.request import Request
 from rest_framework.utils.mediatypes import media_type_matches
 
+from rivergen.http.exceptions import PreconditionFailed, PreconditionRequired
+from rivergen.http.parsers import MergePatchParser
 from rivergen.http.serializers import unknown_names
 
 
 def read_id(text: str) -> int:
-    """Read an id; what can be none, such as one past bigint, is 0: no row has that."""
+    """Return the id that `text` spells; 0, which no row has, if it cannot be one (past bigint)."""
     if not text.isascii() or not text.isdecimal() or len(text) > 19:
         return 0
     return int(text) if int(text) <= BigIntegerField.MAX_BIGINT else 0
 
 
 def read_switch(request: Request, name: str) -> bool:
-    """Read a true/false query parameter, false by default. Raises ValidationError (400)."""
+    """Return a true/false query parameter, false by default. Raises ValidationError (400)."""
     value = request.query_params.get(name, "false")
     if value not in ("true", "false"):
         raise ValidationError({name: ["Must be true or false."]})
@@ -28,7 +35,7 @@ def read_switch(request: Request, name: str) -> bool:
 
 
 def read_seconds(request: Request, name: str, most: int) -> int:
-    """Read a query parameter of whole seconds, 0 by default. Raises ValidationError (400)."""
+    """Return a query parameter of whole seconds, 0 by default. Raises ValidationError (400)."""
     text = request.query_params.get(name, "0")
     if not text.isascii() or not text.isdecimal() or len(text) > 4 or int(text) > most:
         raise ValidationError({name: [f"Must be whole seconds from 0 to {most}."]})
@@ -41,13 +48,33 @@ def is_known(request: Request, etag: str) -> bool:
     return "*" in tags or etag in [tag.removeprefix("W/") for tag in tags]
 
 
+def entity_tag(version: int) -> str:
+    """Return the entity tag of a version: the number, quoted (RFC 9110, section 8.8.3)."""
+    return f'"{version}"'
+
+
+def judge_if_match(request: Request, version: int, is_required: bool) -> APIException | None:
+    """Return why `If-Match` forbids a change of what has this version, or None if it does not.
+
+    The refusal is PreconditionFailed (412) or, where a version must be named, PreconditionRequired
+    (428). Source: RFC 9110, section 13.1.1; RFC 6585, section 3.
+    """
+    header = request.headers.get("If-Match", "*")
+    tags = parse_etags(header)
+    if entity_tag(version) in tags or ("*" in tags and not is_required):
+        return None
+    if header.strip() == "*":
+        return PreconditionRequired()
+    return PreconditionFailed(version, entity_tag(version), header)
+
+
 def check_parameters(
     request: Request, known: Collection[str] = (), repeatable: Collection[str] = ()
 ) -> None:
-    """Raise ValidationError (400) for query parameters that would be ignored in silence."""
+    """Raise ValidationError (400) for unknown and repeated query parameters."""
     parameters = request.query_params
-    unknown = (name for name in parameters if name not in known)
-    errors = unknown_names(unknown, known, "query parameter")
+    unknown = [name for name in parameters if name not in known]
+    errors = unknown_names(unknown, known, "query parameter") if unknown else {}
     for name in known:
         if name not in repeatable and len(parameters.getlist(name)) > 1:
             errors[name] = ["Must not be given twice."]
@@ -55,13 +82,21 @@ def check_parameters(
         raise ValidationError(errors)
 
 
-def read_body(request: Request, parameters: Collection[str] = ()) -> dict[str, Any]:
-    """Give the parsed body of a request that must have one, and check its query parameters.
+def is_merge_patch(request: Request) -> bool:
+    """Whether the body is a JSON merge patch (RFC 7396) rather than plain JSON."""
+    media_type: str = request.content_type.partition(";")[0].strip().lower()
+    return media_type == MergePatchParser.media_type
 
-    DRF takes an absent body for `{}`, whatever its type; the contract does not. Raises
-    UnsupportedMediaType (415) for other types than the view's parsers and for compressed ones,
-    ParseError (400) for an empty or incomplete body, ValidationError (400) for query parameters
-    other than `parameters`, and what the parser raises.
+
+def read_body(
+    request: Request, parameters: Collection[str] = (), switches: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the parsed body of a request that must have one, and check its query parameters.
+
+    `switches` are parameters that must be true or false. DRF takes an absent body for `{}`,
+    whatever its type; the contract does not. Raises UnsupportedMediaType (415) for other types
+    than those of the view's parsers and for compressed bodies, ParseError (400) for an empty or
+    incomplete body, ValidationError (400) for other query parameters, and what the parser raises.
     """
     media_type = request.content_type
     # "*/*" is no type of a body, though DRF would match it with the first parser.
@@ -69,12 +104,16 @@ def read_body(request: Request, parameters: Collection[str] = ()) -> dict[str, A
         raise UnsupportedMediaType(media_type)
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
-        raise UnsupportedMediaType(encoding, "Send the body as it is, without Content-Encoding.")
-    check_parameters(request, parameters)
+        raise UnsupportedMediaType(
+            encoding, "Send the body uncompressed, without Content-Encoding."
+        )
+    check_parameters(request, (*parameters, *switches))
+    for name in switches:
+        read_switch(request, name)
     if not request.body:
         raise ParseError("The body is empty; send a JSON object.")
     if not media_type:
-        raise UnsupportedMediaType("", "Say what the body is: Content-Type: application/json.")
+        raise UnsupportedMediaType("", "The body has no type. Send Content-Type: application/json.")
     if len(request.body) < int(request.META["CONTENT_LENGTH"]):
         raise ParseError("The request body ended too early.")
     data: Any = request.data

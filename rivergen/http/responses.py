@@ -25,6 +25,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from rivergen.errors import DomainError, Gone
 from rivergen.http.exceptions import (
     Conflict,
     PayloadTooLarge,
@@ -64,7 +65,10 @@ EXACT_CODES = (
 
 
 class SuccessResponse(Response):
-    """`{"success": true, "data": …, "message": …}`; `extra` adds members beside `data`."""
+    """`{"success": true, "data": …, "message": …}`, and the `ETag` of a version.
+
+    `extra` adds members beside `data`.
+    """
 
     def __init__(
         self,
@@ -72,10 +76,14 @@ class SuccessResponse(Response):
         message: str,
         status: int = HTTPStatus.OK,
         headers: dict[str, str] | None = None,
+        *,
+        version: int | None = None,
         **extra: Any,
     ) -> None:
         body = {"success": True, "data": data, "message": message, **extra}
         super().__init__(body, status=status, headers=headers)
+        if version is not None:
+            self["ETag"] = f'"{version}"'  # an entity tag is quoted (RFC 9110, section 8.8.3)
 
 
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
@@ -141,6 +149,8 @@ def _translate(exc: Exception) -> Exception:
         return exceptions.NotFound()
     if isinstance(exc, PermissionDenied):
         return exceptions.PermissionDenied()
+    if isinstance(exc, DomainError):
+        return _translate_domain_error(exc)
     if isinstance(exc, ModelValidationError):
         if hasattr(exc, "error_dict"):
             return exceptions.ValidationError(exc.message_dict)
@@ -150,7 +160,7 @@ def _translate(exc: Exception) -> Exception:
     if isinstance(exc, SuspiciousOperation):
         return exceptions.ParseError("The request is malformed.")
     if isinstance(exc, IntegrityError) and isinstance(exc.__cause__, ForeignKeyViolation):
-        return Conflict("Something that this refers to has been removed meanwhile.")
+        return Conflict("Something that this refers to was removed by another request.")
     if isinstance(exc, UnreadablePostError):
         return exceptions.ParseError("The request body ended too early.")
     if _is_out_of_reach(exc):
@@ -158,6 +168,17 @@ def _translate(exc: Exception) -> Exception:
         is_locked = isinstance(exc.__cause__, LockNotAvailable)
         return ServiceUnavailable(LOCKED if is_locked else None)
     return exc
+
+
+def _translate_domain_error(error: DomainError) -> exceptions.APIException:
+    translated: exceptions.APIException
+    if isinstance(error, Gone):
+        # Only a class that says more than "not found" has a sentence worth repeating.
+        translated = exceptions.NotFound(None if type(error) is Gone else str(error))
+    else:
+        translated = Conflict(str(error))
+    translated.error_code = error.code  # type: ignore[attr-defined]
+    return translated
 
 
 def _is_out_of_reach(exc: BaseException | None) -> bool:

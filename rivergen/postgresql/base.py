@@ -30,13 +30,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connection: Connection[Any] = super().get_new_connection(conn_params)
             return connection
 
-    def set_autocommit(self, autocommit: bool, *args: Any, **options: Any) -> None:
-        # At the end of a transaction whose connection was lost, Django would make another one, and
-        # wait for it, only to have it commit by itself; as each new one does.
-        if self.connection is None and autocommit:
-            self.autocommit = True
-        else:
-            super().set_autocommit(autocommit, *args, **options)
+    def close(self) -> None:
+        super().close()
+        # At the end of a transaction that lost its connection, Django would open a new one only to
+        # switch autocommit on, and wait for a server that is gone. This flag, which the next
+        # connect() resets, keeps it from doing so.
+        self.closed_in_transaction = self.closed_in_transaction or self.connection is None
 
     def is_usable(self) -> bool:
         """Whether the connection can be used for another request.

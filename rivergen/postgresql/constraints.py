@@ -1,4 +1,4 @@
-"""What a violated constraint of the database means to the caller."""
+"""What a violated constraint of the database means to the person who caused it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +8,23 @@ from django.db import IntegrityError
 
 
 @contextmanager
-def unique(constraint: str, field: str, message: str) -> Iterator[None]:
+def unique_violation_as_validation_error(
+    constraint: str, field: str, message: str
+) -> Iterator[None]:
     """Raise ValidationError (400) for `field` if the block violates this unique constraint.
 
-    Only the database can say so when two requests race for a value.
+    Only the database can tell when two requests race for a value.
     """
     try:
         yield
     except IntegrityError as error:
-        if constraint not in str(error):
-            raise
-        raise ValidationError({field: ValidationError(message, code="unique")}) from None
+        raise as_validation_error(error, constraint, field, message) from None
+
+
+def as_validation_error(
+    error: IntegrityError, constraint: str, field: str, message: str
+) -> Exception:
+    """Return a ValidationError for `field` if this constraint was violated, else `error` itself."""
+    if constraint not in str(error):
+        return error
+    return ValidationError({field: ValidationError(message, code="unique")})

@@ -1,7 +1,7 @@
-"""Queries that are compiled once.
+"""Queries whose SQL is written once per process, for the hot path of one data source.
 
-To build the query of one data source and to compile it takes Django several times as long as to
-have it run and to read its row. Only some ids differ from one time to the next.
+Building and compiling such a query takes Django several times as long as running it and reading
+its row. From one request to the next only the ids differ.
 """
 
 import functools
@@ -10,19 +10,18 @@ from collections.abc import Callable, Collection
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.contrib.postgres.fields import ArrayField
-from django.core.exceptions import ObjectDoesNotExist
 from django.db import connection
 from django.db.models import Field, Model, QuerySet
 from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row", bound=Model)
 
-# Stand for the ids while a query is compiled; no id is negative.
+# Stand for the ids while the SQL is written; no real id is negative.
 PLACEHOLDERS = (-1_000_000_007, -1_000_000_009)
 
 
-class Compiled(NamedTuple):
-    """What a queryset comes to."""
+class Prepared(NamedTuple):
+    """The SQL of a queryset, and how to read its rows."""
 
     sql: str
     parameters: tuple[Any, ...]
@@ -30,66 +29,67 @@ class Compiled(NamedTuple):
     converters: dict[int, Any]
 
 
-class CompiledQuery:
-    """A queryset that depends on one or two ids alone."""
+class PreparedQuery:
+    """A queryset that depends only on one or two ids."""
 
     def __init__(self, build: Callable[..., QuerySet[Any, Any]]) -> None:
-        """`build` gives the queryset for the ids; it compares each of them once, as it is."""
+        """`build` returns the queryset for the ids; it must compare each id exactly once."""
         self._build = build
 
     def rows(self, *ids: int) -> list[Any]:
-        """Run it; give what is selected, row by row."""
-        sql, parameters, compiler, converters = self._compiled
+        """Run the query and return the selected values, row by row."""
+        sql, parameters, compiler, converters = self._prepared
         values = dict(zip(PLACEHOLDERS, ids, strict=False))
         with connection.cursor() as cursor:
             cursor.execute(sql, [values.get(value, value) for value in parameters])
             return [*compiler.apply_converters(cursor.fetchall(), converters)]
 
     @functools.cached_property
-    def _compiled(self) -> Compiled:
-        """Write the SQL; one with a lock wants to be in a transaction, as when it is run."""
+    def _prepared(self) -> Prepared:
+        """The SQL, written at first use: a query that locks needs a transaction."""
         placeholders = PLACEHOLDERS[: len(inspect.signature(self._build).parameters)]
         compiler = self._build(*placeholders).query.get_compiler(connection.alias)
         sql, parameters = compiler.as_sql()
         assert {*map(parameters.count, placeholders)} == {1}, "Each id must be compared once."
         converters = compiler.get_converters([expression for expression, *_ in compiler.select])
-        return Compiled(sql, tuple(parameters), compiler, converters)
+        return Prepared(sql, tuple(parameters), compiler, converters)
 
 
-class CompiledGet(CompiledQuery, Generic[Row]):
-    """`queryset.get()`, of a queryset with the columns of one model, and annotations."""
+class PreparedGet(PreparedQuery, Generic[Row]):
+    """`queryset.get()` for a queryset with all columns of one model, and annotations."""
 
     def __init__(self, model: type[Row], build: Callable[[int, int], QuerySet[Row]]) -> None:
         super().__init__(build)
         self._model = model
 
     def __call__(self, *ids: int) -> Row:
-        """Fetch the row. Raises ObjectDoesNotExist."""
+        """Return the row. Raises the model's DoesNotExist."""
         for values in self.rows(*ids):
             found = self._model.from_db(connection.alias, self._names, values[: len(self._names)])
-            for name, column in self._compiled.compiler.annotation_col_map.items():
+            for name, column in self._prepared.compiler.annotation_col_map.items():
                 setattr(found, name, values[column])
             return found
-        raise ObjectDoesNotExist
+        raise self._model.DoesNotExist
 
     @functools.cached_property
     def _names(self) -> list[str]:
-        compiler = self._compiled.compiler
+        compiler = self._prepared.compiler
         columns = compiler.klass_info["select_fields"]
         assert columns == [*range(len(columns))], "The columns of the model come first."
         return [compiler.select[column][0].target.attname for column in columns]
 
 
 def update_row(row: Model, columns: Collection[str], record: Model | None = None) -> None:
-    """Do as `row.save(update_fields=columns)` and `record.save()` do, in one statement.
+    """Write `columns` of a locked row, and insert `record`, in one statement.
 
-    The row is locked, `record` new, and nobody wants to know its id; there are no signals.
+    Does what `row.save(update_fields=columns)` and `record.save()` do, without signals; `record`
+    does not learn its id.
     """
     sql, fields = _update(type(row), frozenset(columns))
     values = [*_values(row, fields), row.pk]
     if record is not None:
         insert, fields = _insert(type(record))
-        # What is in WITH is carried out whether or not it is referred to.
+        # PostgreSQL executes a data-modifying WITH whether or not it is referenced.
         sql, values = f"WITH updated AS ({sql}) {insert}", [*values, *_values(record, fields)]
     with connection.cursor() as cursor:
         cursor.execute(sql, values)

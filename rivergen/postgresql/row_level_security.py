@@ -18,7 +18,7 @@ PROTECTED = {
     ORGANIZATION: "id",
     "organizations.Workspace": "organization",
     "organizations.Membership": "organization",
-    "organizations.KeptAnswer": "organization",
+    "organizations.IdempotencyRecord": "organization",
     "datasources.DataSource": "organization",
     "datasources.DataSourceRevision": "data_source",
     "datasources.Credential": "data_source",

@@ -9,7 +9,7 @@ OWN_APPS = ("organizations", "datasources")
 # They count requests, and remember answers and tokens: of what was refused, too.
 BOOKKEEPING = tuple(
     f"organizations_{name}"
-    for name in ("keptanswer", "requestcount", "signincount", "usedrefreshtoken")
+    for name in ("idempotencyrecord", "requestcount", "signincount", "usedrefreshtoken")
 )
 
 

@@ -23,12 +23,19 @@ def environment(**variables: str) -> dict[str, str]:
 
 @contextmanager
 def gunicorn(
-    log: IO[Any] | int = subprocess.DEVNULL, config: str = "rivergen.gunicorn", **variables: str
+    log: IO[Any] | int = subprocess.DEVNULL, **variables: str
 ) -> "Iterator[tuple[subprocess.Popen[bytes], int]]":
-    """Serve with a module as configuration; give the first of all processes, and its port."""
+    """Serve until the block ends; yield the main process and its port."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", f"python:{config}", "rivergen.wsgi"],
+        [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            "python:rivergen.server.gunicorn",
+            "rivergen.wsgi",
+        ],
         cwd=settings.BASE_DIR,
         env=environment(PORT=str(port), **variables),
         stdout=log,

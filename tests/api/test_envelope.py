@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase, admin_client
 from organizations.testing import bearer
-from rivergen.postgresql.prepared import CompiledGet
+from rivergen.postgresql.prepared import PreparedGet
 from rivergen.testing.outage import without_database
 
 JSON = "application/json"
@@ -62,7 +62,7 @@ class EnvelopeTests(DataSourceTestCase):
                     self.assertEqual(response["Content-Type"], JSON)
 
     def test_unknown_paths_elsewhere_are_djangos(self):
-        for path in ("/", "/nothing", "/api", "/apiary", "/v1/data-sources", "/healthz/"):
+        for path in ("/nothing", "/api", "/apiary", "/v1/data-sources", "/healthz/"):
             with self.subTest(path=path):
                 response = self.request("GET", path)
                 self.assertEqual(response.status_code, 404)
@@ -120,7 +120,7 @@ class EnvelopeTests(DataSourceTestCase):
     def test_a_bug_is_500_without_internals_and_its_traceback_is_logged(self):
         bug = RuntimeError("SELECT secret FROM vault")
         with (
-            mock.patch.object(CompiledGet, "__call__", side_effect=bug),
+            mock.patch.object(PreparedGet, "__call__", side_effect=bug),
             self.assertLogs("rivergen.errors", logging.ERROR) as logs,
         ):
             response = self.call("get", self.path, user=self.editor)
@@ -157,7 +157,7 @@ class EnvelopeTests(DataSourceTestCase):
     def test_a_row_that_stays_locked_is_503_and_says_so(self):
         failure = OperationalError("canceling statement due to lock timeout")
         failure.__cause__ = LockNotAvailable()
-        with mock.patch.object(CompiledGet, "__call__", side_effect=failure):
+        with mock.patch.object(PreparedGet, "__call__", side_effect=failure):
             response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
         error = self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
         self.assertIn("Somebody else", error["message"])
@@ -174,7 +174,7 @@ class EnvelopeTests(DataSourceTestCase):
         for failure in (OperationalError("server closed: db.internal"), InterfaceError("closed")):
             with (
                 self.subTest(failure=failure),
-                mock.patch.object(CompiledGet, "__call__", side_effect=failure),
+                mock.patch.object(PreparedGet, "__call__", side_effect=failure),
             ):
                 response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
                 self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
@@ -214,7 +214,7 @@ class EnvelopeTests(DataSourceTestCase):
     def test_the_log_has_the_request_id(self):
         bug = RuntimeError("boom")
         headers = {"X-Request-ID": "abc.1"}
-        with mock.patch.object(CompiledGet, "__call__", side_effect=bug):
+        with mock.patch.object(PreparedGet, "__call__", side_effect=bug):
             lines = self.logged("get", self.path, user=self.editor, headers=headers)
         error, request = lines  # and none of Django's own
         self.assertIn("ERROR rivergen.errors [abc.1]", error)

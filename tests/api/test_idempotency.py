@@ -12,21 +12,14 @@ from django.test import TransactionTestCase
 from django.utils import timezone
 
 from datasources.connection_tests.testing import run_jobs
-from datasources.jobs import delete_kept_answers
+from datasources.jobs import delete_idempotency_records
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
-from organizations.idempotency.requests import IdempotentRequest
-from organizations.models import (
-    ANSWERS_KEPT_FOR,
-    KeptAnswer,
-    Membership,
-    Organization,
-    Role,
-    User,
-    Workspace,
-)
+from organizations.idempotency.keyed_request import KeyedRequest
+from organizations.idempotency.models import ANSWERS_KEPT_FOR, IdempotencyRecord
+from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.testing import PASSWORD, sql
-from rivergen.postgresql.tests.test_retries import losing_once
+from organizations.tests.test_writing import losing_once
 from tests.api.test_routes import ROUTES, Route, enter_password
 
 THREADS = 20
@@ -113,7 +106,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assert_error(self.keyed({}, user=self.viewer), 403, "FORBIDDEN")
         stale = {"If-Match": '"7"'}
         self.assert_error(self.keyed({}, headers=stale), 412, "PRECONDITION_FAILED")
-        self.assertFalse(KeptAnswer.objects.exists())
+        self.assertFalse(IdempotencyRecord.objects.exists())
         self.assertEqual(self.keyed({"port": 5433}).status_code, 200)
         self.assertEqual(self.stored()["port"], 5433)
 
@@ -152,7 +145,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
             route.prepare(DataSource.objects.get(pk=self.data_source.pk))
             first = self.keyed(**sent)
             self.assertEqual(first.status_code, route.success, first.content)
-            self.assertEqual(KeptAnswer.objects.get().organization, self.acme)
+            self.assertEqual(IdempotencyRecord.objects.get().organization, self.acme)
             self.assert_replayed(self.keyed(**sent), first)
             transaction.set_rollback(True)
 
@@ -163,7 +156,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
             self.assertEqual(response.json()["data"]["username"], username)
         self.assertEqual(self.keyed(method="get", key="").status_code, 200)
         self.assertEqual(self.keyed(method="delete", key="", user=self.admin).status_code, 204)
-        self.assertFalse(KeptAnswer.objects.exists())
+        self.assertFalse(IdempotencyRecord.objects.exists())
 
     def test_the_answers_with_tokens_are_not_kept(self):
         body = {"username": "edith", "password": PASSWORD}
@@ -172,7 +165,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         tokens = {"refresh_token": answers[0].json()["data"]["refresh_token"]}
         sent = {"body": tokens, "method": "post", "path": "/auth/token/refresh"}
         self.assertEqual([self.keyed(**sent).status_code for _ in range(2)], [200, 401])
-        self.assertFalse(KeptAnswer.objects.exists())
+        self.assertFalse(IdempotencyRecord.objects.exists())
 
     def test_a_key_is_the_same_in_quotes_and_without(self):
         first = self.keyed({"port": 5433}, key='a "b" \\')
@@ -196,9 +189,11 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
 
     def test_a_key_is_forgotten_after_a_day(self):
         self.keyed({"port": 5433})
-        KeptAnswer.objects.update(kept_at=timezone.now() - ANSWERS_KEPT_FOR + timedelta(minutes=1))
+        IdempotencyRecord.objects.update(
+            stored_at=timezone.now() - ANSWERS_KEPT_FOR + timedelta(minutes=1)
+        )
         self.assertIn("Idempotency-Replayed", self.keyed({"port": 5433}))
-        KeptAnswer.objects.update(kept_at=timezone.now() - ANSWERS_KEPT_FOR)
+        IdempotencyRecord.objects.update(stored_at=timezone.now() - ANSWERS_KEPT_FOR)
         first = self.keyed({"port": 5434})
         self.assertEqual((first.status_code, self.stored()["port"]), (200, 5434))
         self.assert_replayed(self.keyed({"port": 5434}), first)
@@ -223,15 +218,15 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
     def test_the_keys_of_who_was_removed_are_free_again(self):
         self.keyed({"port": 5433})
         Membership.objects.get(user=self.editor).remove()
-        self.assertFalse(KeptAnswer.objects.exists())
+        self.assertFalse(IdempotencyRecord.objects.exists())
 
     def test_nothing_is_left_of_an_organization_and_of_a_user(self):
         self.keyed({"port": 5433})
         self.keyed({"port": 5434}, user=self.admin)
         User.objects.get(pk=self.admin.pk).delete()
-        self.assertEqual(KeptAnswer.objects.count(), 1)
+        self.assertEqual(IdempotencyRecord.objects.count(), 1)
         Organization.objects.get(pk=self.acme.pk).remove()
-        self.assertFalse(KeptAnswer.objects.exists())
+        self.assertFalse(IdempotencyRecord.objects.exists())
 
     def test_no_secret_of_a_body_is_stored(self):
         secret = "correct horse"
@@ -240,11 +235,11 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual(first.status_code, 200)
         self.assertIn("Idempotency-Replayed", self.keyed(**sent))
         with connection.cursor() as cursor:
-            cursor.execute("SELECT kept::text FROM organizations_keptanswer AS kept")
+            cursor.execute("SELECT kept::text FROM organizations_idempotencyrecord AS kept")
             [[text]] = cursor.fetchall()
         for form in (secret, secret.encode().hex()):
             self.assertNotIn(form, text)
-        [kept] = KeptAnswer.objects.all()
+        [kept] = IdempotencyRecord.objects.all()
         with self.settings(SECRET_KEY="another"):
             self.assert_error(self.keyed(**sent), 422, "IDEMPOTENCY_KEY_REUSED")
         self.assertEqual(len(kept.fingerprint), 64)
@@ -258,7 +253,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual(len(sql(captured)), 5, captured.captured_queries)
 
     def test_a_change_whose_answer_cannot_be_kept_is_not_made(self):
-        with mock.patch.object(IdempotentRequest, "keep", side_effect=OperationalError):
+        with mock.patch.object(KeyedRequest, "store", side_effect=OperationalError):
             response = self.keyed({"port": 5433})
             self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
             response = self.keyed(NEW, method="post", path="/data-sources")
@@ -349,8 +344,10 @@ class ManyAtOnceTests(KeyedMixin, TransactionTestCase):
 
     def test_the_worker_deletes_what_was_kept_long_enough(self):
         self.keyed({"port": 5433}, key="old")
-        KeptAnswer.objects.update(kept_at=timezone.now() - ANSWERS_KEPT_FOR - timedelta(seconds=1))
+        IdempotencyRecord.objects.update(
+            stored_at=timezone.now() - ANSWERS_KEPT_FOR - timedelta(seconds=1)
+        )
         self.keyed({"port": 5434}, key="new")
-        delete_kept_answers.defer(timestamp=0)
+        delete_idempotency_records.defer(timestamp=0)
         run_jobs()
-        self.assertEqual(KeptAnswer.objects.get().key, "new")
+        self.assertEqual(IdempotencyRecord.objects.get().key, "new")

@@ -26,7 +26,7 @@ MISSING_ID = 999_999
 MISSING: dict[str, Any] = {"test_id": UUID(int=1), "version": MISSING_ID}
 SAME_ID = {"X-Request-ID": "the-same"}
 # Pages for whoever asks, and what they answer.
-OPEN_PAGES = {"/healthz": 200, "/readyz": 200, "/metrics": 200, "/api/docs": 200}
+OPEN_PAGES = {"/": 200, "/healthz": 200, "/readyz": 200, "/metrics": 200, "/api/docs": 200}
 ADMIN = "/admin/"
 # What the admin has for everybody, by the status of GET.
 ADMIN_FOR_ALL = {"/admin/login/": 200}

@@ -369,7 +369,7 @@ class LeakTests(Tour):
         self.assertNotIn("answers", leaks)
 
     def test_finds_what_stays_in_a_connection_string(self):
-        with mock.patch.object(DataSource, "take_secrets", return_value={}):
+        with mock.patch.object(DataSource, "pop_secrets", return_value={}):
             leaks = self.find_leaks()
         name = "patch postgresql://me@db/x?sslmode=require&passwd={} (raw or URL-encoded)"
         for place in ("answers", "log", "database"):

@@ -9,11 +9,10 @@ from typing import Any
 
 from django.core.management import call_command
 from django.test import Client
-from rest_framework.exceptions import NotFound
 
-from organizations.idempotency.requests import KeyReused
+from organizations.idempotency.exceptions import KeyInUse, KeyReused
 from organizations.testing import APITestCase
-from rivergen.http.exceptions import Conflict
+from rivergen.errors import Gone, StateConflict
 from rivergen.http.responses import ERROR_CODES
 from rivergen.testing.routes import METHODS, routes
 
@@ -83,8 +82,9 @@ class OpenAPITests(APITestCase):
         call_command("spectacular", "--fail-on-warn", stdout=StringIO())
 
     def test_names_every_code_of_a_failure(self):
-        exact = (*Conflict.__subclasses__(), *NotFound.__subclasses__(), KeyReused)
-        codes = {*ERROR_CODES.values(), *(error.error_code for error in exact)}
+        exact = {KeyInUse.error_code, KeyReused.error_code}
+        exact |= {error.code for kind in (Gone, StateConflict) for error in kind.__subclasses__()}
+        codes = {*ERROR_CODES.values(), *exact}
         self.assertEqual(
             {*self.document["components"]["schemas"]["ErrorDetailCodeEnum"]["enum"]}, codes
         )

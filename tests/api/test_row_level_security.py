@@ -17,10 +17,12 @@ from datasources.connection_tests.models import ConnectionTest
 from datasources.connections.configuration import Configuration
 from datasources.management.commands import doctor
 from datasources.models import DataSource
+from datasources.models.querysets import DataSourceQuerySet
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client
 from datasources.tests import test_plans
-from organizations.models import KeptAnswer, Membership, Organization, User
+from organizations.idempotency.models import IdempotencyRecord
+from organizations.models import Membership, Organization, User
 from organizations.testing import bearer, sql
 from rivergen.postgresql import row_level_security
 from rivergen.postgresql.acting_user import entrance, read_all, see_all_as, see_as
@@ -64,9 +66,9 @@ class WallTestCase(DataSourceTestMixin, TransactionTestCase):
                 Configuration("csv"), of=data_source, is_stored=True, user=None
             )
         for user, organization in ((self.owner, self.acme), (self.stranger, self.globex)):
-            KeptAnswer.objects.create(
+            IdempotencyRecord.objects.create(
                 **{"user": user, "organization": organization, "key": "k", "fingerprint": ""},
-                **{"status": 200, "headers": {}, "body": b"", "kept_at": timezone.now()},
+                **{"status": 200, "headers": {}, "body": b"", "stored_at": timezone.now()},
             )
         token = entrance.set("")
         self.addCleanup(entrance.reset, token)
@@ -259,18 +261,20 @@ class RequestTests(WallTestCase):
     def test_forgotten_scopes_show_and_change_nothing_of_others(self):
         """What a request finds where a scope is forgotten."""
         everything = DataSource.objects.annotate(role=F("organization__memberships__role"))
-        with (
-            self.role.answering(),
-            mock.patch(
-                "datasources.models.querysets.DataSourceQuerySet.in_organizations", lambda s, _: s
-            ),
-            mock.patch("datasources.viewsets.READ", lambda _, pk: everything.get(pk=pk)),
-        ):
+
+        def unscoped(data_sources, user, pk):
+            if (found := everything.filter(pk=pk).first()) is None:
+                raise DataSource.DoesNotExist
+            return found
+
+        in_all = mock.patch.object(DataSourceQuerySet, "in_organizations", lambda found, _: found)
+        visible = mock.patch.object(DataSourceQuerySet, "visible_to", unscoped)
+        with self.role.answering(), in_all, visible:
             page = self.call("get", "/data-sources", user=self.stranger).json()["data"]
             self.assertEqual([one["name"] for one in page], ["Theirs"])
             self.assert_error(self.call("get", self.path, user=self.stranger), 404, "NOT_FOUND")
-        with mock.patch("datasources.viewsets.READ", lambda _, pk: everything.filter(pk=pk)[0]):
-            # Without the wall, it is there.
+        with visible:
+            # Without row-level security the row is found.
             self.assertEqual(self.call("get", self.path, user=self.stranger).status_code, 200)
 
     def test_takes_no_other_statements(self):

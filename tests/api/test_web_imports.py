@@ -19,7 +19,8 @@ HEAVY = {
 # All that the table of routes has, and the pages, by what gunicorn loads.
 WEB = """
 import sys
-from rivergen import gunicorn, wsgi
+from rivergen import wsgi
+from rivergen.server import gunicorn
 gunicorn.when_ready(None)
 
 from django.db import connection, transaction
@@ -27,7 +28,8 @@ from django.test import Client
 assert connection.connection is None, "A connection would be shared by the workers."
 from tests.api.test_routes import ROUTES, RouteTests
 
-PATHS = ("/healthz", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/docs", "/admin/login/")
+PATHS = ("/", "/healthz", "/readyz", "/metrics")
+PATHS += ("/api/v1/openapi.json", "/api/docs", "/admin/login/")
 for path in PATHS:
     assert Client().get(path, secure=True).status_code == 200, path
 with transaction.atomic():

@@ -140,7 +140,7 @@ def shifted(port: int, seconds: int) -> Iterator[None]:
     """Serve at a port, with a clock that is so many seconds fast, until the block ends."""
     command = [sys.executable, "-c", SHIFTED, str(seconds), "--log-level", "critical"]
     process = subprocess.Popen(
-        [*command, "-c", "python:rivergen.gunicorn", "rivergen.wsgi"],
+        [*command, "-c", "python:rivergen.server.gunicorn", "rivergen.wsgi"],
         cwd=BASE_DIR,
         env={**os.environ, "PORT": str(port)},
         stdout=subprocess.DEVNULL,

@@ -4,9 +4,8 @@ import json
 from typing import Any
 
 from django.test import SimpleTestCase
-from playwright.sync_api import Page, expect
 
-from datasources.admin.testing import watched_page
+from datasources.admin.testing import Page, expect, watched_page
 from datasources.testing import ADMIN_PAGES
 from rivergen.testing.run import Run, fresh_copy, running
 

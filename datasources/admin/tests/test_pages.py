@@ -8,9 +8,9 @@ from django.utils import timezone
 
 from datasources.admin.charts import Bar, columns, stacked_bars
 from datasources.admin.history import Difference, differences
-from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connections.outcome import no_outcome
-from datasources.models import DataSource
+from datasources.models import Author, DataSource
 from datasources.schemas.tasks import enqueue_due
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import ADMIN_PAGES, DataSourceTestCase, admin_client
@@ -66,7 +66,8 @@ class DifferencesTests(SimpleTestCase):
 
 class HistoryTests(PageTestCase):
     def test_shows_changes_with_their_authors_newest_first(self):
-        self.data_source.apply_changes({"port": 5433}, user=self.editor, request_id="abc-1")
+        author = Author(self.editor, request_id="abc-1")
+        self.data_source.apply_changes({"port": 5433}, user=author)
         response = self.get(f"{self.pages}history/")
         self.assertContains(response, "<del>5432</del> → <ins>5433</ins>")
         self.assertContains(response, "edith, via shell")
@@ -174,7 +175,7 @@ class OverviewTests(PageTestCase):
             self.make_test(code)
         self.make_test("DEADLINE", days_ago=2)
         ConnectionTest.objects.request(
-            configuration_of(self.data_source), of=self.data_source, is_stored=True
+            self.data_source.configuration(), of=self.data_source, is_stored=True
         )  # still running
         response = self.get(OVERVIEW)
         context = response.context
@@ -211,7 +212,7 @@ class OverviewTests(PageTestCase):
     def make_test(self, code: str, days_ago: int = 0) -> None:
         """Record a finished connection test of the current version."""
         test = ConnectionTest.objects.request(
-            configuration_of(self.data_source), of=self.data_source, is_stored=True
+            self.data_source.configuration(), of=self.data_source, is_stored=True
         )
         if days_ago:
             test.requested_at -= timedelta(days=days_ago)

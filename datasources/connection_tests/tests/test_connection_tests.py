@@ -8,7 +8,7 @@ import time_machine
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from datasources.connection_tests import views, waiting
-from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.tasks import delete_old_tests
 from datasources.connection_tests.testing import WorkerTestCase
 from datasources.connection_tests.throttling import ConnectionTestThrottle
@@ -353,7 +353,7 @@ class ConnectionTestTests(DataSourceTestCase):
 
     def request(self, data_source=None, secrets=None):
         data_source = data_source or self.data_source
-        configuration = configuration_of(data_source, secrets or {})
+        configuration = data_source.configuration(secrets or {})
         return ConnectionTest.objects.request(
             configuration, of=data_source, is_stored=True, user=self.editor
         )
@@ -464,7 +464,7 @@ class ConnectionTestTests(DataSourceTestCase):
 
     def test_the_port_of_nowhere_else_is_that_of_the_type(self):
         self.data_source.apply_changes({"port": None}, user=self.owner)
-        self.assertEqual(configuration_of(self.data_source, {}).port, 5432)
+        self.assertEqual(self.data_source.configuration({}).port, 5432)
 
     def test_the_port_of_no_connection_string_is_that_of_its_scheme_and_options(self):
         for url, port in (
@@ -477,7 +477,7 @@ class ConnectionTestTests(DataSourceTestCase):
                 draft = {"type": "clickhouse", "name": url, "connection_string": url}
                 response = self.call("post", "/data-sources", draft, self.editor)
                 data_source = DataSource.objects.get(pk=response.json()["data"]["id"])
-                self.assertEqual(configuration_of(data_source, {}).port, port)
+                self.assertEqual(data_source.configuration({}).port, port)
 
     def test_what_the_connection_string_says_goes_first(self):
         self.data_source.apply_changes(
@@ -485,7 +485,7 @@ class ConnectionTestTests(DataSourceTestCase):
             user=self.owner,
         )
         self.data_source.set_credentials({"username": "reader"}, user=self.owner)
-        configuration = configuration_of(self.data_source, {})
+        configuration = self.data_source.configuration({})
         expected = Configuration(
             type="postgresql",
             host="::1",

@@ -8,7 +8,6 @@ from unittest import mock
 from django.conf import settings
 from django.test import TransactionTestCase, override_settings
 
-from datasources.connection_tests.models import configuration_of
 from datasources.connection_tests.testing import WorkerTestCase, run_jobs
 from datasources.connections.files.tests.test_files import write_files
 from datasources.connections.ssh.host_keys import fingerprint
@@ -135,7 +134,7 @@ class EndToEndTests(EndToEndTestCase):
         source = self.make_source(
             type="mysql", connection_string=f"mysql://{ADDRESS}/shop", port=None
         )
-        self.assertEqual(configuration_of(source, {}).port, 3306)
+        self.assertEqual(source.configuration({}).port, 3306)
         result = self.run_test(self.path_of(source))
         self.assertEqual(self.stages_of(result)[:2], [("policy", True), ("dns", True)], result)
 

@@ -50,7 +50,7 @@ INSERT INTO procrastinate_jobs (queue_name, task_name, args)
 VALUES ('tests', 'test_connection', jsonb_build_object('test_id', gen_random_uuid()))
 """
 ASK = """
-from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.tasks import test_connection
 from datasources.models import DataSource
 from organizations.models import Organization, User
@@ -61,7 +61,7 @@ source = DataSource.objects.create(
     database_name="shop", connection_timeout=2,
 )
 test = ConnectionTest.objects.request(
-    configuration_of(source, {{}}), of=source, is_stored=True, user=olivia
+    source.configuration({{}}), of=source, is_stored=True, user=olivia
 )
 test_connection.defer(test_id=str(test.pk))
 """

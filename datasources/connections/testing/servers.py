@@ -2,18 +2,20 @@
 
 import os
 import shutil
+from typing import NoReturn
 from unittest import SkipTest
 
 
 def require_program(name: str, package: str) -> str:
-    """Give the path of a program, which Debian has in a package.
-
-    Without it the tests that ask for it are skipped, or fail where `CI` is set.
-    """
+    """Return the path of a program, or skip the test that needs it, naming its Debian package."""
     folders = (os.environ.get("PATH", os.defpath), "/usr/sbin")
     if path := shutil.which(name, path=os.pathsep.join(folders)):
         return path
-    message = f"{name} is not installed: apt-get install {package}"
+    skip_or_fail(f"{name} is not installed: apt-get install {package}")
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test; fail instead if `CI` is set, where everything must be installed."""
     if os.environ.get("CI"):
-        raise AssertionError(message)
-    raise SkipTest(message)
+        raise AssertionError(reason)
+    raise SkipTest(reason)

@@ -9,7 +9,7 @@ from datasources.declarations.plan import Applier
 from datasources.declarations.reading import Declarations
 from datasources.declarations.references import resolve
 from datasources.declarations.text import Document
-from datasources.models import DataSource
+from datasources.models import Author, DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from datasources.testing import DataSourceTestMixin
 
@@ -44,7 +44,7 @@ class LockTests(DataSourceTestMixin, TransactionTestCase):
 
     def apply(self, *entries: dict[str, str], prune: bool = False) -> None:
         declarations = Declarations(Document.of_json({"data_sources": [*entries]}))
-        Applier(declarations, self.acme, resolve, user=None).apply(prune=prune)
+        Applier(declarations, self.acme, resolve, Author(None)).apply(prune=prune)
 
     def prune(self) -> None:
         self.apply({"name": "Lake"}, prune=True)

@@ -13,6 +13,7 @@ from datasources.declarations.reading import Declarations
 from datasources.declarations.references import resolve
 from datasources.declarations.text import Document
 from datasources.management.table import printable
+from datasources.models import Author
 from organizations.management.organizations import find_organization
 from organizations.models import Organization
 
@@ -50,7 +51,7 @@ class Command(BaseCommand):
         try:
             declarations = Declarations(Document(read_file(name)))
             organization = organization_of(declarations, options["organization"])
-            applier = Applier(declarations, organization, resolve, user=None)
+            applier = Applier(declarations, organization, resolve, Author(None))
             plan = applier.apply(prune=options["prune"], dry_run=options["plan"])
         except DeclarationError as error:
             lines = "\n".join(f"{name}: {printable(str(problem))}" for problem in error.problems)

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from datasources.connection_tests.models import configuration_of
 from datasources.management.many import ManyDataSourcesCommand, Result
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
@@ -21,7 +20,7 @@ class Command(ManyDataSourcesCommand):
     failure = "Failed to refresh"
 
     def start(self, data_source: DataSource) -> UUID:
-        configuration_of(data_source)
+        data_source.configuration()
         if data_source.schema_status == DataSource.SchemaStatus.REFRESHING:
             return data_source.schema_refresh.refresh_id
         [refresh] = SchemaRefresh.objects.start([data_source])

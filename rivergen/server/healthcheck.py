@@ -1,6 +1,6 @@
-"""`python -m rivergen.healthcheck`: whether the web server of this container lives.
+"""Exit with 1 unless the web server of this container answers.
 
-It exits with 1 if not. A container's image has no other client of HTTP.
+Run as `python -m rivergen.server.healthcheck`. The image has no other HTTP client.
 """
 
 import os
@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 3
 
 
 def is_alive() -> bool:
-    """Whether `/healthz` answers, asked by a name that is answered to."""
+    """Return whether `/healthz` answers, asked with a name of ALLOWED_HOSTS."""
     host = os.environ.get("ALLOWED_HOSTS", "").partition(",")[0].strip(" .*") or "127.0.0.1"
     port = int(os.environ.get("PORT") or 8000)
     client = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)

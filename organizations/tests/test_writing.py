@@ -13,7 +13,7 @@ from django.db import OperationalError, connection, transaction
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
-from rivergen.postgresql.retries import ATTEMPTS, retried
+from organizations.writing import ATTEMPTS, retried
 from tests.api.test_routes import ROUTES, RoutesMixin
 
 DEADLOCK = "DO $$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$"

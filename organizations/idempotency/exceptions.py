@@ -1,0 +1,26 @@
+"""Why a request with an `Idempotency-Key` is refused."""
+
+from http import HTTPStatus
+
+from rest_framework.exceptions import APIException
+
+from rivergen.http.exceptions import Conflict
+
+
+class KeyInUse(Conflict):
+    """The first request with this key is still in flight (409)."""
+
+    error_code = "IDEMPOTENCY_KEY_IN_USE"
+    default_detail = "A request with this Idempotency-Key is still in flight. Try again shortly."
+    wait = 1
+
+
+class KeyReused(APIException):
+    """The key came with another request before (422)."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    error_code = "IDEMPOTENCY_KEY_REUSED"
+    default_detail = (
+        "Another request has used this Idempotency-Key; this one changed nothing. "
+        "Send each request with a key of its own, and the same key only when it is retried."
+    )

@@ -1,0 +1,166 @@
+"""`Idempotency-Key`: a request that is retried, because its answer was lost, is done once.
+
+The answer is stored in the transaction of the change: there are both or neither, at whatever
+moment a process or a connection ends. An advisory lock of that transaction tells that the first
+request is still in flight; it ends with the transaction, so a killed process leaves nothing behind.
+
+Only successes are stored: a refusal has changed nothing, so the request is judged again.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Self
+from uuid import UUID
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import connection
+from django.db.models.functions import Now
+from django.http import HttpResponse
+from django.utils.crypto import salted_hmac
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from organizations.idempotency.exceptions import KeyInUse, KeyReused
+from organizations.idempotency.models import IdempotencyRecord
+from organizations.models import Membership
+from organizations.permissions import require_membership
+from organizations.viewsets import ScopedViewSet
+from rivergen.http.openapi import IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED
+
+KEY = re.compile(r"[ -~]{1,255}")
+# A string of RFC 9651, as draft-ietf-httpapi-idempotency-key-header has it.
+QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+STORED_HEADERS = ("ETag", "Location")
+
+
+class KeyedRequest:
+    """A request with an `Idempotency-Key`."""
+
+    def __init__(self, view: ScopedViewSet, key: str, body: bytes) -> None:
+        self._view = view
+        self._user = view.caller
+        self._key = key
+        self._fingerprint = fingerprint(view.request, body)
+
+    @classmethod
+    def of(cls, view: ScopedViewSet) -> Self | None:
+        """Return the view's request with its key; None if it has no key.
+
+        Raises ValidationError (400) for a malformed key, unless the caller is due 401 or 403.
+        """
+        text = view.request.headers.get(IDEMPOTENCY_KEY)
+        if text is None:
+            return None
+        try:
+            return cls(view, read_key(text), view.request.body)
+        except RequestDataTooBig:
+            return None  # refused with 413 each time, so there is nothing to store
+        except ValidationError:
+            require_membership(view.caller)
+            raise
+
+    def answer_once(self, perform: Callable[[], Response]) -> HttpResponse:
+        """Return the stored answer, or perform the request and store its answer.
+
+        Runs in the transaction of the change. Raises KeyInUse (409) and KeyReused (422).
+        """
+        is_first = self._lock()
+        # A statement of its own: it must see what was committed before the lock was released.
+        if answer := self.stored_answer():
+            return answer
+        if not is_first:
+            require_membership(self._user)
+            raise KeyInUse
+        response = perform()
+        self.store(response)
+        return response
+
+    def _lock(self) -> bool:
+        """Lock the key until the transaction ends; return False if another request has it.
+
+        Never waits. An advisory lock of a transaction also works behind a transaction pooler.
+        """
+        name = f"{self._user.pk} {self._key}".encode()
+        number = int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+            return bool(cursor.fetchone()[0])
+
+    def stored_answer(self) -> HttpResponse | None:
+        """Return the answer to the first request with this key, or None if there is none.
+
+        Raises KeyReused (422) if the first request was a different one, and 401, 403 or 404 if the
+        caller may not see the result any more. The caller's role does not matter: nothing is done.
+        """
+        records = IdempotencyRecord.objects.filter(user_id=self._user.pk, key=self._key)
+        record = records.filter(stored_at__gt=IdempotencyRecord.valid_since()).first()
+        if record is None:
+            return None
+        require_membership(self._user)
+        if record.fingerprint != self._fingerprint:
+            raise KeyReused
+        memberships = Membership.objects.for_user(self._user)
+        if not memberships.filter(organization=record.organization_id).exists():
+            raise NotFound
+        return HttpResponse(
+            bytes(record.body),
+            content_type="application/json",
+            status=record.status,
+            headers={**record.headers, IDEMPOTENCY_REPLAYED: "true"},
+        )
+
+    def store(self, response: Response) -> None:
+        """Store an answer as it will be sent; it replaces an outdated one of the same key."""
+        view = self._view
+        view.finalize_response(view.request, response).render()
+        values = {
+            "fingerprint": self._fingerprint,
+            "organization_id": view.organization_id,
+            "status": response.status_code,
+            "headers": {name: response[name] for name in STORED_HEADERS if name in response},
+            "body": response.content,
+            "stored_at": Now(),
+        }
+        IdempotencyRecord.objects.bulk_create(
+            [IdempotencyRecord(user_id=self._user.pk, key=self._key, **values)],
+            update_conflicts=True,
+            unique_fields=["user", "key"],
+            update_fields=[name.removesuffix("_id") for name in values],
+        )
+
+    def uuid_for(self, purpose: Any) -> UUID:
+        """Return an id for a side effect of this request; the same id each time it is retried.
+
+        `purpose` is JSON and may hold secrets: the id, a keyed digest, reveals nothing of it.
+        """
+        message = json.dumps([self._user.pk, self._key, self._fingerprint, purpose], sort_keys=True)
+        digest = salted_hmac(f"{__name__}.uuid", message, algorithm="sha256").digest()
+        return UUID(bytes=digest[:16], version=4)
+
+
+def read_key(text: str) -> str:
+    """Read a key, quoted or bare. Raises ValidationError (400)."""
+    key = text.strip()
+    if key.startswith('"'):
+        quoted = QUOTED.fullmatch(key)
+        key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
+    if not KEY.fullmatch(key):
+        sentence = "Must be 1 to 255 printable ASCII characters, bare or in double quotes."
+        raise ValidationError({IDEMPOTENCY_KEY: [sentence]})
+    return key
+
+
+def fingerprint(request: Request, body: bytes) -> str:
+    """Return a keyed digest of all that tells two requests apart; a body may be easy to guess."""
+    parts = (
+        request.method or "",
+        request.path,
+        request.META.get("QUERY_STRING", ""),
+        request.headers.get("Content-Type", ""),
+        request.headers.get("If-Match", ""),
+    )
+    message = json.dumps(parts).encode() + body
+    return salted_hmac(f"{__name__}.fingerprint", message, algorithm="sha256").hexdigest()
