@@ -171,7 +171,7 @@ class Bench:
 
     def measure_once(self, size: int) -> Results:
         """Measure plain client, refresh and storing in alternation, then the API."""
-        from datasources.schemas.models import SchemaContent, SchemaSnapshot
+        from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot
 
         results = Results(size)
         self.read()  # warm up
@@ -260,16 +260,16 @@ class Bench:
         }
 
 
-def read_and_measure(configuration: Any, policy: Any, tell: Callable[..., None]) -> None:
+def read_and_measure(configuration: Any, policy: Any, send: Callable[..., None]) -> None:
     """Run as the sandbox, and add its peak memory to the last message."""
-    from datasources.schemas.reading.read import read_and_tell
+    from datasources.schemas.reading.child import read_and_send
 
-    def tell_more(**message: Any) -> None:
+    def send_with_memory(**message: Any) -> None:
         if "code" in message:
             message["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        tell(**message)
+        send(**message)
 
-    read_and_tell(configuration, policy, tell_more)
+    read_and_send(configuration, policy, send_with_memory)
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-"""What all jobs have in common: where they wait, and that none is lost with its worker."""
+"""Queues of background jobs, and the retries that keep a job alive when its worker dies."""
 
 import math
 from collections.abc import Awaitable, Callable
@@ -19,32 +19,32 @@ from organizations.idempotency.models import IdempotencyRecord
 
 
 class Queue(StrEnum):
-    """What waits; a worker keeps some places for the express, and few for schemas."""
+    """The queues of jobs. A worker has slots that only the express queue may use."""
 
     EXPRESS = "express"
     TESTS = "tests"
     SCHEMAS = "schemas"
 
 
-# Of a job whose worker was killed or stopped; one that kills each worker it meets must end.
+# A job that kills every worker that runs it must end at some point.
 ATTEMPTS_MAX = 3
-# Parts of a worker process with places of their own: management/commands/worker.py.
+# Each worker process runs this many procrastinate workers: see management/commands/worker.py.
 LANES = 3
 STALLED_AFTER_SECONDS = 4 * settings.WORKER_HEARTBEAT_SECONDS
 RETRY_SECONDS = 2
 FAILED_JOBS_KEPT_HOURS = 7 * 24
 
 Coroutine = Callable[..., Awaitable[None]]
-_given_up_by: dict[str, Coroutine] = {}
+_on_exhausted: dict[str, Coroutine] = {}
 
 
-def lasting_task(name: str, queue: Queue, give_up: Coroutine) -> Callable[[Coroutine], Any]:
-    """Make a task of a coroutine: it is run again if it fails, or its worker is gone.
+def durable_task(name: str, queue: Queue, *, on_exhausted: Coroutine) -> Callable[[Coroutine], Any]:
+    """Return a decorator that makes a task of a coroutine, retried if it or its worker fails.
 
-    After the last attempt `give_up` gets the same arguments, to tell whoever waits that there will
-    be no outcome. It may be called twice.
+    After the last attempt, `on_exhausted` is called with the same arguments: it stores that there
+    will be no outcome. It may be called twice.
     """
-    _given_up_by[name] = give_up
+    _on_exhausted[name] = on_exhausted
 
     def make_task(run: Coroutine) -> Any:
         @app.task(
@@ -56,9 +56,9 @@ def lasting_task(name: str, queue: Queue, give_up: Coroutine) -> Callable[[Corou
         async def task(context: JobContext, **arguments: Any) -> None:
             try:
                 await run(**arguments)
-            except BaseException:  # one stopped with its worker is cancelled
+            except BaseException:  # also the cancellation when the worker stops
                 if is_last_attempt(context.job):
-                    await give_up(**arguments)
+                    await on_exhausted(**arguments)
                 raise
 
         return task
@@ -67,23 +67,23 @@ def lasting_task(name: str, queue: Queue, give_up: Coroutine) -> Callable[[Corou
 
 
 def has_worker() -> bool:
-    """Whether a worker has shown lately that it is alive."""
+    """Return whether any worker has sent a heartbeat lately."""
     return lanes_alive().exists()
 
 
 def count_workers() -> int:
-    """Count the worker processes that have shown lately that they are alive."""
+    """Return the number of worker processes that have sent a heartbeat lately."""
     return math.ceil(lanes_alive().count() / LANES)
 
 
 def lanes_alive() -> "QuerySet[ProcrastinateWorker]":
-    """Give what has shown lately that it is alive; procrastinate has each lane for a worker."""
+    """Return the lanes with a recent heartbeat; to procrastinate, each lane is a worker."""
     since = timezone.now() - timedelta(seconds=STALLED_AFTER_SECONDS)
     return ProcrastinateWorker.objects.filter(last_heartbeat__gt=since)
 
 
 def is_last_attempt(job: Job) -> bool:
-    """Whether a job is not to be run again."""
+    """Return whether a job has no attempt left after this one."""
     return job.attempts + 1 >= ATTEMPTS_MAX
 
 
@@ -95,13 +95,13 @@ def is_last_attempt(job: Job) -> bool:
     pass_context=True,
 )
 async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
-    """Every 10 seconds, run again what workers that are gone had in hand; give up in the end."""
+    """Retry, every 10 seconds, the jobs of dead workers; fail those without an attempt left."""
     jobs = context.app.job_manager
     for job in await jobs.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS):
         if is_last_attempt(job):
-            # In this order: a job that is given up twice does no harm.
-            if job.task_name in _given_up_by:
-                await _given_up_by[job.task_name](**job.task_kwargs)
+            # In this order: to call `on_exhausted` twice does no harm, to skip it does.
+            if job.task_name in _on_exhausted:
+                await _on_exhausted[job.task_name](**job.task_kwargs)
             await jobs.finish_job(job, Status.FAILED, delete_job=False)
         else:
             await jobs.retry_job(job)
@@ -126,5 +126,5 @@ async def delete_idempotency_records(timestamp: int) -> None:
     pass_context=True,
 )
 async def delete_failed_jobs(context: JobContext, timestamp: int) -> None:
-    """Every hour, delete the failed jobs that were kept long enough."""
+    """Delete, every hour, the failed jobs that are older than a week."""
     await context.app.job_manager.delete_old_jobs(FAILED_JOBS_KEPT_HOURS, include_failed=True)

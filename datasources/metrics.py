@@ -1,4 +1,4 @@
-"""What the database knows of jobs, connection tests and schemas, for Prometheus."""
+"""Prometheus metrics of jobs, connection tests and schemas, read from the database."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,23 +19,23 @@ from datasources.models import DataSource
 from datasources.models.querysets import OVERDUE_AFTER
 from datasources.schemas.models import SchemaRefresh
 
-# What procrastinate calls the states of a job; one that has succeeded is deleted.
+# By procrastinate's name of the state. Jobs that have succeeded are deleted.
 STATES = {"todo": "waiting", "doing": "running", "failed": "failed"}
 TESTS_SINCE = timedelta(hours=1)
 
 
 def collect() -> Iterator[Metric]:
-    """Read what there is now, in five statements. Raises DatabaseError."""
+    """Yield the current metrics, read in five statements. Raises DatabaseError."""
     yield jobs()
     yield connection_tests()
     yield from schema_refreshes()
-    help_text = "Worker processes that have shown in the last 20 seconds that they are alive."
+    help_text = "Worker processes that have sent a heartbeat in the last 20 seconds."
     yield GaugeMetricFamily("rivergen_workers", help_text, count_workers())
 
 
 def jobs() -> Metric:
-    """Count jobs by task and state; those of each task are 0 rather than missing."""
-    help_text = "Jobs that wait, run, or have failed for good in the last 7 days."
+    """Return the number of jobs by task and state, 0 for a task without jobs."""
+    help_text = "Jobs that are waiting, are running, or have failed for good in the last 7 days."
     metric = GaugeMetricFamily("rivergen_jobs", help_text, labels=["task", "state"])
     rows = ProcrastinateJob.objects.filter(status__in=STATES).values_list("task_name", "status")
     counts = Counter({(task, status): n for task, status, n in rows.annotate(Count("pk"))})
@@ -48,8 +48,8 @@ def jobs() -> Metric:
 
 
 def connection_tests() -> Metric:
-    """Count the connection tests that were asked for lately and have ended, by code."""
-    help_text = "Connection tests that were asked for in the last hour and have ended."
+    """Return the number of finished connection tests of the last hour, by code."""
+    help_text = "Connection tests that were requested in the last hour and have finished."
     metric = GaugeMetricFamily("rivergen_connection_tests", help_text, labels=["code"])
     tests = ConnectionTest.objects.filter(
         requested_at__gte=timezone.now() - TESTS_SINCE, finished_at__isnull=False
@@ -62,30 +62,30 @@ def connection_tests() -> Metric:
 
 
 def schema_refreshes() -> Iterator[Metric]:
-    """Say how late schemas are read, be it that the schedule or that the workers do not keep up."""
+    """Yield how far schema refreshes are behind, whether schedule or workers cannot keep up."""
     now = timezone.now()
-    waiting = [
-        waits(DataSource.objects.due_for_refresh(), "schema_next_refresh_at", now),
-        waits(SchemaRefresh.objects.waiting(), "requested_at", now),
+    delays = [
+        delay_of(DataSource.objects.due_for_refresh(), "schema_next_refresh_at", now),
+        delay_of(SchemaRefresh.objects.waiting(), "requested_at", now),
     ]
-    help_text = "How long the schema that waits to be read for longest has waited."
-    lag = max(one.longest for one in waiting).total_seconds()
+    help_text = "Longest time that a schema refresh which is due has been waiting."
+    lag = max(delay.longest for delay in delays).total_seconds()
     yield GaugeMetricFamily("rivergen_schema_refresh_lag_seconds", help_text, lag)
-    help_text = "Data sources whose schema has waited to be read for more than 5 minutes."
-    count = sum(one.overdue for one in waiting)
+    help_text = "Data sources whose schema refresh has been due for more than 5 minutes."
+    count = sum(delay.overdue for delay in delays)
     yield GaugeMetricFamily("rivergen_schema_refreshes_overdue", help_text, count)
 
 
-class Waiting(NamedTuple):
-    """How long the one that waits for longest has waited, and how many do so for too long."""
+class Delay(NamedTuple):
+    """The longest wait of some rows, and how many wait longer than `OVERDUE_AFTER`."""
 
     longest: timedelta
     overdue: int
 
 
-def waits(rows: QuerySet[Any], since: str, now: datetime) -> Waiting:
-    """Read how long rows wait that have waited since the time in a column."""
+def delay_of(rows: QuerySet[Any], since: str, now: datetime) -> Delay:
+    """Return the delay of rows that have been waiting since the time in the column `since`."""
     is_overdue = Q((f"{since}__lte", now - OVERDUE_AFTER))
     found = rows.aggregate(since=Min(since), overdue=Count("pk", filter=is_overdue))
     longest = timedelta() if found["since"] is None else now - found["since"]
-    return Waiting(longest, found["overdue"])
+    return Delay(longest, found["overdue"])

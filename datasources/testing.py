@@ -1,4 +1,4 @@
-"""A data source in the world of the tests."""
+"""Test cases that start with one data source, and helpers for the admin pages."""
 
 from datetime import datetime
 from threading import Thread
@@ -14,7 +14,7 @@ ADMIN_PAGES = "/admin/datasources/datasource/"
 
 
 def admin_client(user: User, **options: Any) -> Client:
-    """Let a user into the Django admin; give a browser's session of its."""
+    """Make a user staff and superuser, and return a client that is signed in to the admin."""
     User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True)
     client = Client(**options)
     client.force_login(user)
@@ -22,7 +22,7 @@ def admin_client(user: User, **options: Any) -> Client:
 
 
 def filled_in(client: Client, page: str, **values: Any) -> dict[str, Any]:
-    """Fill in the form of an admin page as it stands, with other values for some fields."""
+    """Return the form data of an admin page as shown, with other values for some fields."""
     form: Any = client.get(page).context["adminform"].form
     shown = {name: form[name].value() for name in form.fields}
     return {
@@ -33,7 +33,7 @@ def filled_in(client: Client, page: str, **values: Any) -> dict[str, Any]:
 
 
 class DataSourceTestMixin(APITestMixin):
-    """The seed's data source, as its document shows it before the update."""
+    """Creates the data source of the API document, as it is before the documented update."""
 
     data_source: DataSource
     path: str
@@ -55,26 +55,26 @@ class DataSourceTestMixin(APITestMixin):
         cls.path = f"/data-sources/{cls.data_source.pk}"
 
     def stored(self) -> dict[str, Any]:
-        """Give the row as the database has it, by column."""
+        """Return the row of the data source as stored, by column."""
         return dict(DataSource.objects.filter(pk=self.data_source.pk).values().get())
 
     def shown(self) -> dict[str, Any]:
-        """Give the data source as `GET` shows it."""
+        """Return the data source as `GET` shows it."""
         data: dict[str, Any] = self.call("get", self.path, user=self.viewer).json()["data"]
         return data
 
     @staticmethod
     def wait_for_lock(thread: Thread) -> None:
-        """Return once a connection waits for a lock, or `thread` has ended and none will."""
+        """Return when a connection waits for a lock, or when `thread` has ended."""
         while thread.is_alive() and not blocked_connections():
             pass
 
     @staticmethod
     def read_time(text: str) -> datetime:
-        """Read a time of the API, which must be in UTC and end in Z."""
+        """Return the datetime of a timestamp of the API, which must end in Z."""
         assert text.endswith("Z"), text
         return datetime.fromisoformat(text)
 
 
 class DataSourceTestCase(DataSourceTestMixin, APITestCase):
-    """A test case with the seed's data source."""
+    """A test case with the data source of the API document."""

@@ -37,7 +37,8 @@ class DataSourceScopedViewSet(ScopedViewSet):
 
         Raises 401, 403 (also for less than `role`) or 404.
         """
-        user, data_source_id = self.request.user, read_id(self.kwargs["data_source_id"])
+        user: Any = self.request.user
+        data_source_id = read_id(self.kwargs["data_source_id"])
         get = DataSource.objects.locked_for if lock else DataSource.objects.visible_to
         try:
             data_source: DataSource = get(user, data_source_id)

@@ -13,7 +13,7 @@ from rest_framework_simplejwt.tokens import Token
 from organizations.models import User
 from rivergen.http.input import read_id
 from rivergen.observability.logs import note
-from rivergen.postgresql.acting_user import see_as
+from rivergen.postgresql.acting_user import act_as_member
 
 TOKENS_REMEMBERED = 1_024
 
@@ -43,7 +43,7 @@ class BearerAuthentication(JWTAuthentication):
     def get_user(self, validated_token: Token) -> User:  # type: ignore[override]
         user_id = read_user_id(validated_token)
         note(user_id=user_id)
-        see_as(user_id)
+        act_as_member(user_id)
         return User.from_db(None, ["id"], [user_id])
 
 

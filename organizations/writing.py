@@ -25,7 +25,7 @@ ATTEMPTS = 3
 PAUSE_SECONDS = (0.01, 0.1)
 
 
-def write(**description: Any) -> Callable[[Callable[..., Response]], Callable[..., HttpResponse]]:
+def write(**description: Any) -> Callable[[Callable[..., Response]], Callable[..., Any]]:
     """Make a method of a scoped view one transaction, retried if it loses a race, and keyed.
 
     `description` is what `describe` takes; without it the method is a step of another one. The
@@ -33,7 +33,7 @@ def write(**description: Any) -> Callable[[Callable[..., Response]], Callable[..
     `PATCH` are done once for each key: raises KeyInUse (409), KeyReused (422) and 400.
     """
 
-    def decorate(method: Callable[..., Response]) -> Callable[..., HttpResponse]:
+    def decorate(method: Callable[..., Response]) -> Callable[..., Any]:
         @retried
         @transaction.atomic
         def change(

@@ -1,4 +1,4 @@
-"""The keys that seal the secrets of data sources: how one is made, and how a list is read."""
+"""Generate and parse the keys that encrypt the secrets of data sources (`ENCRYPTION_KEYS`)."""
 
 import base64
 import os
@@ -7,12 +7,15 @@ KEY_BYTES = 32
 
 
 def generate_key() -> str:
-    """Make a key: 32 random bytes in standard base64 (RFC 4648, section 4)."""
+    """Return a new key: 32 random bytes in standard base64 (RFC 4648, section 4)."""
     return base64.b64encode(os.urandom(KEY_BYTES)).decode()
 
 
 def parse_keys(text: str) -> list[bytes]:
-    """Read keys separated by commas. Raises ValueError, which names a bad one by its number."""
+    """Return the keys of a comma-separated list.
+
+    Raises ValueError, which names a bad key by its position and never quotes it.
+    """
     keys: list[bytes] = []
     for number, item in enumerate(text.split(","), start=1):
         try:

@@ -1,4 +1,4 @@
-"""Django settings: a table of them. README lists the environment variables they are read from."""
+"""Django settings. The environment is read here only; docs/configuration.md lists the variables."""
 
 import os
 from datetime import timedelta
@@ -99,7 +99,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "rivergen.http.page_middleware.AuthenticationMiddleware",
     "rivergen.http.page_middleware.MessageMiddleware",
-    "rivergen.postgresql.acting_user.EntranceMiddleware",
+    "rivergen.postgresql.acting_user.ActingUserMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "organizations.middleware.WritePositionMiddleware",
 ]

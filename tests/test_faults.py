@@ -1,4 +1,4 @@
-"""`make faults`, the ones that take little time, once each."""
+"""Run the quick faults of `make faults`, once each."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ FAULTS = ("row locked", "deadlock", "serialization", "told to stop", "hang up", 
 
 
 class FaultTests(SimpleTestCase):
-    def test_nothing_is_lost(self):
+    def test_quick_faults_lose_no_acknowledged_change(self):
         environment = {
             name: text
             for name, text in os.environ.items()

@@ -16,8 +16,8 @@ from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, wai
 from datasources.jobs import has_worker
 from datasources.models import Author, DataSource
 from datasources.models.revision import DataSourceRevision
-from datasources.schemas.lookups import start_refresh
 from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.starting import start_refresh
 from organizations.models import User
 from rivergen.errors import DomainError
 from rivergen.http.input import read_id
@@ -93,9 +93,8 @@ def confirm_credentials(request: HttpRequest, pk: int) -> Notice:
 def confirm_host_key(request: HttpRequest, pk: int) -> Notice:
     """Confirm the SSH host key that the page showed."""
     data_source = lock_shown_version(request, pk)
-    data_source.confirm_ssh_host_key(
-        request.POST.get("fingerprint"), user=author(request), is_locked=True
-    )
+    fingerprint = request.POST.get("fingerprint")
+    data_source.confirm_ssh_host_key(fingerprint, user=author(request), is_locked=True)
     return Notice(messages.SUCCESS, "SSH host key confirmed.")
 
 

@@ -23,7 +23,7 @@ from datasources.admin.schema import schema_page
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.models import DataSource, DataSourceRevision
 from datasources.models.field_names import SEARCHED_FIELDS
-from datasources.schemas.models import SchemaSnapshot
+from datasources.schemas.snapshots.models import SchemaSnapshot
 from rivergen.http.input import read_id
 
 TEMPLATES = "admin/datasources/datasource"

@@ -6,8 +6,9 @@ from django.http import QueryDict
 
 from datasources.admin.history import differences
 from datasources.models import DataSource
-from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
+from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.snapshots.changes import Change
+from datasources.schemas.snapshots.models import SchemaSnapshot
 from datasources.schemas.snapshots.pages import take_page
 from datasources.schemas.snapshots.summary import Summary
 from rivergen.http.input import read_id

@@ -1,4 +1,4 @@
-"""How the endpoints are described in openapi.json."""
+"""Descriptions of the connection test endpoints for openapi.json."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from datasources.serializers import DataSourceSerializer
 WAIT = OpenApiParameter(
     "wait",
     {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_SECONDS},
-    description="Seconds to wait for the result: 200 if it is there in time, else 202.",
+    description="Seconds to wait for the result: 200 if the test finishes in time, else 202.",
 )
 TEST: dict[str, Any] = {
     "summary": "Test a data source",

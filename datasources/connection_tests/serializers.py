@@ -1,4 +1,4 @@
-"""What a client sees of the catalogue and of connection tests."""
+"""Serializers of connection tests, drafts, host keys and the catalogue of source types."""
 
 from typing import Any
 
@@ -19,8 +19,9 @@ JSON_TYPES: dict[type[models.Field], str] = {
     models.BooleanField: "boolean",
     models.IntegerField: "integer",
 }
-# Of all types, and of all that are reached by host and port.
+# Every type has these.
 LIMITS = ("connection_pool_size", "connection_timeout", "query_timeout", "max_retries")
+# Types that are reached by host and port have these, too.
 TUNNEL_FIELDS = ("use_ssh_tunnel", "ssh_host", "ssh_port", "ssh_username", "ssh_local_port")
 CATALOGUE_ENTRY = (
     "name",
@@ -35,11 +36,11 @@ CATALOGUE_ENTRY = (
 
 
 class FieldDescriptionSerializer(serializers.Serializer):
-    """A field that the sources of a type use, and its limits."""
+    """A field that data sources of a type use, and its limits."""
 
     name = serializers.CharField()
     required = serializers.BooleanField(  # type: ignore[assignment]
-        help_text="Whether a connection needs it, be it from here or from the connection string."
+        help_text="Whether a connection needs it, from this field or from the connection string."
     )
     type = serializers.ChoiceField(choices=("string", "integer", "boolean"))
     max_length = serializers.IntegerField(allow_null=True, help_text="Characters.")
@@ -48,7 +49,7 @@ class FieldDescriptionSerializer(serializers.Serializer):
 
 
 class SourceTypeSerializer(serializers.Serializer):
-    """An entry of the catalogue."""
+    """A type of data sources in the catalogue."""
 
     type = serializers.ChoiceField(choices=DataSourceType.choices, source="name")
     name = serializers.CharField(source="label")
@@ -60,7 +61,8 @@ class SourceTypeSerializer(serializers.Serializer):
     driver = serializers.CharField()
     driver_installed = serializers.BooleanField(source="is_driver_installed")
     verified = serializers.BooleanField(
-        source="is_verified", help_text="Whether our tests log in to a live server of this type."
+        source="is_verified",
+        help_text="Whether the test suite logs in to a live server of this type.",
     )
 
     def to_representation(self, instance: ConnectorClass) -> dict[str, Any]:
@@ -70,14 +72,14 @@ class SourceTypeSerializer(serializers.Serializer):
 
 
 def describe_fields(connector: ConnectorClass) -> list[dict[str, Any]]:
-    """Describe the fields that the sources of a type use, the needed ones first."""
+    """Return descriptions of the fields that data sources of a type use, required ones first."""
     tunnel_fields = TUNNEL_FIELDS if connector.has_endpoint else ()
     names = (*connector.required_fields, *connector.optional_fields, *tunnel_fields, *LIMITS)
     return [describe_field(name, name in connector.required_fields) for name in names]
 
 
 def describe_field(name: str, is_required: bool) -> dict[str, Any]:
-    """Describe a field by its name."""
+    """Return the description of a field: its JSON type and limits."""
     field = DataSource._meta.get_field(name)
     assert isinstance(field, models.Field)
     bounds = {
@@ -96,7 +98,7 @@ def describe_field(name: str, is_required: bool) -> dict[str, Any]:
 
 
 class StageSerializer(serializers.Serializer):
-    """A stage of reaching a source."""
+    """A stage of a connection test, such as `tcp`."""
 
     stage = serializers.ChoiceField(choices=STAGE_NAMES)
     ok = serializers.BooleanField()
@@ -104,52 +106,53 @@ class StageSerializer(serializers.Serializer):
 
 
 class SSHHostKeySerializer(serializers.Serializer):
-    """A host key that waits to be confirmed."""
+    """An SSH host key that waits for confirmation."""
 
     key = serializers.CharField()
     fingerprint = serializers.CharField()
 
 
 class ConnectionTestSerializer(serializers.Serializer):
-    """A connection test; `ok`, `code`, `message` are null until it has ended."""
+    """A connection test; `ok`, `code` and `message` are null until it has finished."""
 
     test_id = serializers.UUIDField()
     data_source_id = serializers.IntegerField(
-        allow_null=True, help_text="Null: a configuration that is not stored."
+        allow_null=True, help_text="Null for a draft, which is not stored."
     )
     version = serializers.IntegerField(allow_null=True, help_text="Of the data source.")
     requested_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
     ok = serializers.BooleanField(allow_null=True)
     code = serializers.ChoiceField(choices=Code.choices, allow_null=True)
-    message = serializers.CharField(allow_null=True, help_text="What to do about it.")
+    message = serializers.CharField(allow_null=True, help_text="What it means, and what to do.")
     stages = StageSerializer(many=True)
     server_version = serializers.CharField(allow_null=True)
     ssh_host_key = SSHHostKeySerializer(
-        allow_null=True, help_text="The one that was refused, because nobody has confirmed it."
+        allow_null=True, help_text="The host key that was refused because nobody has confirmed it."
     )
 
 
 class HostKeyConfirmationSerializer(StrictSerializer):
-    """Which host key is confirmed."""
+    """The host key to confirm, by its fingerprint."""
 
     fingerprint = StrictCharField(
         required=False,
         max_length=100,
-        help_text="That of the key that was looked at, in case that another test has met another.",
+        help_text="The fingerprint you checked: 409 if the last test was shown another key.",
     )
 
 
 class DraftSerializer(DataSourceCreateSerializer):
-    """A configuration to be tested, and not stored: it needs no name.
+    """A configuration to test without storing it; it needs no name.
 
-    `based_on` and `credentials` stand here for openapi.json; they are read before the rest.
+    `based_on` and `credentials` are declared for openapi.json only: `read_draft` takes them out of
+    the body first.
     """
 
     based_on = StrictIntegerField(
         required=False,
-        help_text="The id of a data source: its fields and secrets are taken where none are given, "
-        "the secrets only if the caller may send them to the given destination.",
+        help_text="The id of a data source, whose fields and secrets fill in what the draft leaves "
+        "out; its secrets only if the caller may send them to the draft's destination.",
     )
     credentials = CredentialsUpdateSerializer(required=False)
 

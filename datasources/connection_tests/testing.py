@@ -1,4 +1,4 @@
-"""A real worker in the world of the tests."""
+"""Helpers of tests that run jobs: a real worker process, or jobs run in this process."""
 
 import os
 import subprocess
@@ -22,12 +22,14 @@ from organizations.models import User
 from rivergen.testing.services import url_of
 
 PATIENCE_SECONDS = 30
+# A valid host key, which no server has.
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1vZGVsLWtleS1vZi1ub2JvZHktYXQtYWxsLSEh"
 
 
 class Worker:
-    """`manage.py worker` on the database of the tests, for as long as the block lasts.
+    """A context manager that runs `manage.py worker` on the test database.
 
-    It may connect to this machine, where the servers of the tests are.
+    The worker may connect to 127.0.0.0/8, where the servers of the tests listen.
     """
 
     def __init__(self, **environment: str) -> None:
@@ -52,7 +54,7 @@ class Worker:
         self._reader.start()
         if not self._ready.wait(PATIENCE_SECONDS) or self.process.poll() is not None:
             raise RuntimeError("The worker does not start:\n" + "".join(self.log))
-        # It says so before it has shown itself to others.
+        # "Ready" is logged before the first heartbeat is stored.
         registered = "EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat >= '{}')"
         wait_until(self._environment["DATABASE_URL"], registered.format(started_at))
         return self
@@ -61,7 +63,7 @@ class Worker:
         self.stop()
 
     def stop(self) -> int:
-        """End it as an operator does; give its exit status."""
+        """Terminate the worker as an operator does, and return its exit status."""
         self.process.terminate()
         status = self.process.wait(PATIENCE_SECONDS)
         self._reader.join()
@@ -80,7 +82,7 @@ class Worker:
 
 @async_to_sync
 async def run_jobs() -> None:
-    """Run, in this process, the jobs that wait."""
+    """Run all waiting jobs in this process."""
     assert isinstance(app.connector, DjangoConnector)
     with app.replace_connector(app.connector.get_worker_connector()) as worker_app:
         async with worker_app.open_async():
@@ -90,7 +92,7 @@ async def run_jobs() -> None:
 
 
 def wait_until(database_url: str, condition: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Return when an expression of SQL is true in a database; raise psycopg.Error if it stays."""
+    """Return when an SQL expression is true. Raises psycopg.Error if that takes too long."""
     with psycopg.connect(database_url, autocommit=True) as database:
         database.execute(
             f"""
@@ -110,7 +112,7 @@ def wait_until(database_url: str, condition: str, seconds: float = PATIENCE_SECO
 
 
 def lose_job(task_name: str, attempts: int) -> None:
-    """Leave a job as that of a worker that was killed, and pruned, so many times before."""
+    """Make a job look as if `attempts` workers had been killed while they ran it."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE procrastinate_jobs SET status = 'doing', attempts = %s, worker_id = NULL"
@@ -121,7 +123,7 @@ def lose_job(task_name: str, attempts: int) -> None:
 
 
 class WorkerTestCase(DataSourceTestMixin, TransactionTestCase):
-    """A test case with a worker that runs all the time."""
+    """A test case with a running worker."""
 
     worker: Worker
 
@@ -136,7 +138,7 @@ class WorkerTestCase(DataSourceTestMixin, TransactionTestCase):
     def run_test(
         self, path: str | None = None, body: Any = None, user: User | None = None, status: int = 200
     ) -> Any:
-        """Ask for a test, wait for it, and give the result."""
+        """Run a connection test over HTTP, and return its result."""
         target = f"{path or self.path}/test?wait=30"
         response = self.call("post", target, body, user or self.editor)
         assert response.status_code == status, response.content

@@ -1,4 +1,4 @@
-"""How often an organization may have connections tested, and how many at once."""
+"""Rate limit of connection tests by organization, and limit of tests in flight."""
 
 from django.conf import settings
 from rest_framework.exceptions import Throttled
@@ -8,15 +8,18 @@ from organizations.sign_in.models import RequestCount
 from organizations.sign_in.throttling import count_request
 from rivergen.http.throttling import WindowThrottle
 
-# Of the 64 places that a worker has by default.
+# A worker has 64 slots by default.
 RUNNING_MAX = 50
-# Of those that others cannot fill.
+# Tests of one organization that may use the express queue.
 EXPRESS_MAX = 4
 RETRY_AFTER_SECONDS = 1
 
 
 class ConnectionTestThrottle(WindowThrottle):
-    """`RATE_LIMIT_TEST` for each organization, over all processes: a test knocks at other doors."""
+    """Limits each organization to `RATE_LIMIT_TEST`, counted over all processes.
+
+    Tests are limited because each one connects to somebody's server.
+    """
 
     limit, seconds = settings.RATE_LIMIT_TEST
 
@@ -30,12 +33,14 @@ def count_test(organization_id: int) -> None:
 
 
 def count_running(organization_id: int) -> int:
-    """Give how many tests of an organization wait or run; at once, some more may come to be.
+    """Return the number of tests of an organization that wait or run.
 
-    Raises Throttled (429) if it may not have one more.
+    Raises Throttled (429) from `RUNNING_MAX` on. Concurrent requests may exceed it by a few.
     """
     number = ConnectionTest.objects.running().filter(organization_id=organization_id).count()
     if number >= RUNNING_MAX:
-        sentence = f"{number} tests of this organization wait or run. Wait until one has ended."
+        sentence = (
+            f"{number} tests of this organization wait or run. Try again when one has finished."
+        )
         raise Throttled(RETRY_AFTER_SECONDS, sentence)
     return number

@@ -1,4 +1,4 @@
-"""Waiting for a worker, in a request, without starving the others."""
+"""Waiting for a worker within a request, in a limited number of threads."""
 
 import threading
 import time
@@ -11,9 +11,9 @@ from django.core.exceptions import ObjectDoesNotExist
 from rest_framework.exceptions import NotFound
 
 WAIT_MAX_SECONDS = 30
-# Half of the threads of a web process: the other half goes on with all else.
+# Half of the threads of a web process: the other half keeps serving requests.
 WAITING_MAX = 4
-# A pooler in transaction mode loses notifications, so the database is asked.
+# Polled: NOTIFY does not arrive through a pooler in transaction mode.
 FIRST_PAUSE_SECONDS = 0.03
 PAUSE_MAX_SECONDS = 0.5
 
@@ -22,7 +22,7 @@ _places = threading.BoundedSemaphore(WAITING_MAX)
 
 @contextmanager
 def waiting_place() -> Iterator[bool]:
-    """Take one of the places of this process; give whether there was one."""
+    """Take one of the waiting places of this process, and yield whether one was free."""
     has_place = _places.acquire(blocking=False)
     try:
         yield has_place
@@ -32,7 +32,7 @@ def waiting_place() -> Iterator[bool]:
 
 
 class Job(Protocol):
-    """A row that a worker finishes."""
+    """A row whose `finished_at` a worker sets."""
 
     finished_at: datetime | None
 
@@ -40,9 +40,9 @@ class Job(Protocol):
 
 
 def wait_for(job: Job, seconds: float) -> None:
-    """Return when a worker has finished it, or after so many seconds; not for a transaction.
+    """Return when a worker has finished the job, or after `seconds`. Not for use in a transaction.
 
-    Raises NotFound (404) if it is deleted, with its data source or organization.
+    Raises NotFound (404) if the job was deleted together with its data source or organization.
     """
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
@@ -52,4 +52,4 @@ def wait_for(job: Job, seconds: float) -> None:
         try:
             job.refresh_from_db()
         except ObjectDoesNotExist:
-            raise NotFound("The data source has been deleted meanwhile.") from None
+            raise NotFound("The data source was deleted during this request.") from None

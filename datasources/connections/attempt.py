@@ -1,4 +1,4 @@
-"""Reaching one source, step by step, in this process."""
+"""Reach one source in this process: open the route, log in, run a query."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import Connector
 from datasources.connections.failures import Code, ConnectionFailure, SSHHostKeyRefused
 from datasources.connections.outcome import Outcome
-from datasources.connections.route import reach
+from datasources.connections.route import open_route
 from datasources.connections.stages import Stages
 from rivergen.egress.policy import EgressPolicy
 
@@ -18,18 +18,18 @@ from rivergen.egress.policy import EgressPolicy
 def connector_for(
     configuration: Configuration, policy: EgressPolicy, stages: Stages
 ) -> Iterator[Connector]:
-    """Give the connector of a source, its way open until the block ends.
+    """Yield the connector of a source; the route to the source stays open until the block ends.
 
     Raises ConnectionFailure.
     """
     connector = CONNECTORS[configuration.type]
     connector.check(configuration)
-    with reach(connector, configuration, policy, stages) as endpoint:
+    with open_route(connector, configuration, policy, stages) as endpoint:
         yield connector(configuration, endpoint, stages)
 
 
 def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) -> Outcome:
-    """Reach a source, log in, and ask it something."""
+    """Reach a source, log in and run a trivial query. Return the outcome."""
     code = Code.OK
     server_version: str | None = None
     ssh_host_key: str | None = None
@@ -37,7 +37,7 @@ def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) 
         with connector_for(configuration, policy, stages) as connector:
             connection: Any = connector.connect()
             try:
-                server_version = connector.ask(connection)
+                server_version = connector.query_version(connection)
             finally:
                 connector.close(connection)
     except SSHHostKeyRefused as failure:
@@ -46,7 +46,7 @@ def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) 
         code = failure.code
     return {
         "code": code.value,
-        "stages": stages.shown(),
+        "stages": stages.to_list(),
         "server_version": server_version,
         "ssh_host_key": ssh_host_key,
     }

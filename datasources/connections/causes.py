@@ -1,4 +1,4 @@
-"""What of the network is behind a driver's error."""
+"""The network error behind a driver's error."""
 
 import socket
 import ssl
@@ -9,11 +9,7 @@ from datasources.connections.failures import Code, ConnectionFailure
 
 
 def network_cause(error: BaseException) -> Code | None:
-    """Say what of the network made a driver raise `error`; None: it was something else.
-
-    Drivers written in Python wrap such errors, each in its own way: as cause, context, argument or
-    `reason` (urllib3).
-    """
+    """Return the code of the network error behind a driver's `error`; None if there is none."""
     found = [*causes(error)]
     for cause in found:
         if isinstance(cause, ConnectionFailure):
@@ -35,7 +31,11 @@ def network_cause(error: BaseException) -> Code | None:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Give an error, and all that are wrapped in it, each once."""
+    """Yield an error and every error that is wrapped in it, each once.
+
+    Drivers written in Python wrap network errors in different ways: as cause, as context, as an
+    argument or as `reason` (urllib3).
+    """
     waiting, seen = [error], {id(error)}
     while waiting:
         cause = waiting.pop(0)
@@ -46,7 +46,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
             getattr(cause, "reason", None),
             *cause.args,
         )
-        for one in wrapped:
-            if isinstance(one, BaseException) and id(one) not in seen:
-                seen.add(id(one))
-                waiting.append(one)
+        for inner in wrapped:
+            if isinstance(inner, BaseException) and id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)

@@ -1,11 +1,11 @@
-"""All that is needed to reach one source, apart from the database that it is stored in."""
+"""The settings of one source, independent of the database that stores them."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# What decides how a source is connected to, and not which one.
+# Fields that say how to connect. All others decide which source is reached.
 TUNING = (
     *("ssh_local_port", "connection_pool_size", "connection_timeout", "query_timeout"),
     *("max_retries", "secrets"),
@@ -14,10 +14,10 @@ TUNING = (
 
 @dataclass(frozen=True)
 class Configuration:
-    """The settings of one source, as a connector takes them; `repr` keeps the secrets out.
+    """The settings of one source, as connectors take them; `repr` leaves the secrets out.
 
-    Times are whole seconds. What a connection string says is in `host`, `port`, `database_name`
-    and `username` already, in the place of what the fields say; its options are in `options`.
+    Times are whole seconds. `host`, `port`, `database_name` and `username` have the values of the
+    connection string where it has them; its options are in `options`.
     """
 
     type: str
@@ -43,13 +43,13 @@ class Configuration:
 
     @classmethod
     def field_names(cls) -> list[str]:
-        """Name all but the secrets."""
+        """Return the names of all fields except the secrets."""
         return [field.name for field in dataclasses.fields(cls) if field.name != "secrets"]
 
     def without_secrets(self) -> dict[str, Any]:
-        """Give all but the secrets, as JSON that the constructor takes."""
+        """Return all fields except the secrets, as JSON that the constructor takes."""
         return {name: getattr(self, name) for name in self.field_names()}
 
     def place(self) -> dict[str, Any]:
-        """Give all that decides which source this is, and what of it is seen."""
+        """Return the fields that decide which source is reached and what is visible in it."""
         return {name: value for name, value in vars(self).items() if name not in TUNING}

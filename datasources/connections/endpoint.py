@@ -1,4 +1,4 @@
-"""Where a driver connects to."""
+"""The address that a driver connects to."""
 
 import socket
 from dataclasses import dataclass, field
@@ -8,10 +8,10 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass
 class Endpoint:
-    """Where a driver connects to.
+    """The address that a driver connects to.
 
-    `host` is the name that certificates are checked for; `address`, an IP address, is what the
-    egress policy has checked, or this machine's end of a tunnel.
+    Certificates are checked against `host`. `address` is an IP address: the one that the egress
+    policy has checked, or loopback for a tunnel.
     """
 
     host: str
@@ -19,19 +19,22 @@ class Endpoint:
     port: int
     timeout_seconds: float
     opened: socket.socket | None = field(default=None, repr=False)
+    """A connection that is already open, for the first caller of `dial`."""
 
     def dial(self) -> socket.socket:
-        """Open a TCP connection; the first time, give the one that found out the address.
-
-        Raises OSError.
-        """
+        """Return a TCP connection: the one in `opened` first, then new ones. Raises OSError."""
         if (opened := self.opened) is not None:
             self.opened = None
             return opened
         return socket.create_connection((self.address, self.port), self.timeout_seconds)
 
-    def hang_up(self) -> None:
-        """Close the connection that nobody has asked for, for drivers that open their own."""
+    def close_unused(self) -> None:
+        """Close the connection in `opened`, for drivers that open their own."""
         if self.opened is not None:
             self.opened.close()
             self.opened = None
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return `host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

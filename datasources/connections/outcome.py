@@ -1,4 +1,4 @@
-"""What an attempt to reach a source found out."""
+"""The outcome of an attempt to reach a source."""
 
 from typing import Any, TypedDict
 
@@ -8,38 +8,41 @@ from datasources.connections.stages import STAGE_NAMES, Stage, stage
 
 
 class Outcome(TypedDict):
-    """The findings, without any words of a driver."""
+    """The outcome of an attempt; it never quotes a driver."""
 
     code: str
     stages: list[Stage]
     server_version: str | None
     ssh_host_key: str | None
-    """The one that the SSH server showed, if it was refused for it."""
+    """The host key that was refused, if that is why the attempt failed."""
 
 
 def no_outcome(code: str, stages: list[Stage] | None = None) -> Outcome:
-    """Give the outcome of an attempt that came to no end, or did not begin."""
+    """Return an outcome that has a code but no findings: the attempt did not begin or end."""
     return {"code": code, "stages": stages or [], "server_version": None, "ssh_host_key": None}
 
 
-def read_outcome(told: Any) -> Outcome:
-    """Give the outcome that a child told; whatever got hold of the child may have told anything.
+def read_outcome(given: Any) -> Outcome:
+    """Return the outcome that a child process sent, checked: a compromised child may send anything.
 
-    Raises KeyError, TypeError or ValueError if it is none.
+    Raises KeyError, TypeError or ValueError if it is malformed.
     """
-    key = told["ssh_host_key"]
+    key = given["ssh_host_key"]
     if key is not None and not is_host_key(key):
-        raise ValueError("This is no host key.")
+        raise ValueError("Not a host key.")
     return {
-        "code": Code(told["code"]).value,
-        "stages": [read_stage(one) for one in told["stages"]],
-        "server_version": told["server_version"] and str(told["server_version"]),
+        "code": Code(given["code"]).value,
+        "stages": [read_stage(stage) for stage in given["stages"]],
+        "server_version": given["server_version"] and str(given["server_version"]),
         "ssh_host_key": key,
     }
 
 
-def read_stage(told: Any) -> Stage:
-    """Give a stage that a child told. Raises KeyError, TypeError or ValueError if it is none."""
-    if told["stage"] not in STAGE_NAMES:
-        raise ValueError("There is no such stage.")
-    return stage(told["stage"], bool(told["ok"]), float(told["milliseconds"]) / 1000)
+def read_stage(given: Any) -> Stage:
+    """Return the stage that a child process sent, checked.
+
+    Raises KeyError, TypeError or ValueError if it is malformed.
+    """
+    if given["stage"] not in STAGE_NAMES:
+        raise ValueError("Not a stage.")
+    return stage(given["stage"], bool(given["ok"]), float(given["milliseconds"]) / 1000)

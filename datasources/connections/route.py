@@ -1,4 +1,4 @@
-"""The way to a source: to an address that was checked, or through an SSH tunnel."""
+"""The route to a source: a direct connection to a checked address, or an SSH tunnel."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.endpoint import LOOPBACK, Endpoint
-from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.failures import (
+    Code,
+    ConnectionFailure,
+    egress_errors_as_failures,
+)
 from datasources.connections.ssh.tunnel import tunnel
 from datasources.connections.stages import Stages
 from rivergen.egress.policy import EgressPolicy, look_up
@@ -18,13 +22,13 @@ FIRST_PAUSE_SECONDS = 0.1
 
 
 @contextmanager
-def reach(
+def open_route(
     connector: ConnectorClass, configuration: Configuration, policy: EgressPolicy, stages: Stages
 ) -> Iterator[Endpoint | None]:
-    """Give where the source of this configuration is connected to, if its type has an endpoint.
+    """Yield the endpoint of a source, or None for a type that has none. Raises ConnectionFailure.
 
-    A driver that finds its servers by itself is held to the policy by the guard alone. Meanwhile
-    Python code in this process gets nowhere else. Raises ConnectionFailure.
+    Until the block ends, Python code in this process can connect only to the endpoint and to what
+    the policy allows (`guarded`).
     """
     host, port = configuration.host, configuration.port
     if not connector.has_endpoint:
@@ -32,33 +36,51 @@ def reach(
             yield None
     elif host is None or port is None:
         raise ConnectionFailure(Code.FIELDS_MISSING)
-    elif connector.is_found_by_driver(configuration):
-        with stages("policy"):
+    elif connector.is_resolved_by_driver(configuration):
+        with stages("policy"), egress_errors_as_failures():
             policy.check_name(host)
-        with guarded(policy):
+        with guarded(policy):  # it checks the servers that the driver finds
             yield Endpoint(host, host, port, configuration.connection_timeout)
     elif configuration.use_ssh_tunnel:
-        bastion = open_endpoint(
-            configuration.ssh_host or "",
-            configuration.ssh_port or SSH_PORT,
-            configuration,
-            policy,
-            stages,
-        )
-        with tunnel(configuration, bastion, stages) as local_port:
-            # What lies behind the tunnel is resolved and reached by the SSH server.
-            allowed = {(LOOPBACK, local_port)}
-            with guarded(policy, pins={host: LOOPBACK}, allowed=allowed):
-                yield Endpoint(host, LOOPBACK, local_port, configuration.connection_timeout)
+        with open_tunnel_route(host, configuration, policy, stages) as endpoint:
+            yield endpoint
     else:
-        endpoint = open_endpoint(host, port, configuration, policy, stages)
-        try:
-            # The policy allows some addresses for the sake of their names only.
-            allowed = {(endpoint.address, port)}
-            with guarded(policy, pins={host: endpoint.address}, allowed=allowed):
-                yield endpoint
-        finally:
-            endpoint.hang_up()
+        with open_direct_route(host, port, configuration, policy, stages) as endpoint:
+            yield endpoint
+
+
+@contextmanager
+def open_tunnel_route(
+    host: str, configuration: Configuration, policy: EgressPolicy, stages: Stages
+) -> Iterator[Endpoint]:
+    """Yield the local end of an SSH tunnel to a source. Raises ConnectionFailure."""
+    bastion = open_endpoint(
+        configuration.ssh_host or "",
+        configuration.ssh_port or SSH_PORT,
+        configuration,
+        policy,
+        stages,
+    )
+    with tunnel(configuration, bastion, stages) as local_port:
+        # The SSH server resolves `host`; for the driver it is at the local end.
+        allowed = {(LOOPBACK, local_port)}
+        with guarded(policy, pins={host: LOOPBACK}, allowed=allowed):
+            yield Endpoint(host, LOOPBACK, local_port, configuration.connection_timeout)
+
+
+@contextmanager
+def open_direct_route(
+    host: str, port: int, configuration: Configuration, policy: EgressPolicy, stages: Stages
+) -> Iterator[Endpoint]:
+    """Yield the checked address of a source. Raises ConnectionFailure."""
+    endpoint = open_endpoint(host, port, configuration, policy, stages)
+    try:
+        # Allowed explicitly: the policy may allow the address under this name only.
+        allowed = {(endpoint.address, port)}
+        with guarded(policy, pins={host: endpoint.address}, allowed=allowed):
+            yield endpoint
+    finally:
+        endpoint.close_unused()
 
 
 def open_endpoint(
@@ -66,21 +88,21 @@ def open_endpoint(
 ) -> Endpoint:
     """Resolve a host once, check all its addresses, and connect to the first that answers.
 
-    A refusal is tried again, `max_retries` times, within `connection_timeout` seconds. Raises
-    ConnectionFailure.
+    Retries a refused connection `max_retries` times, within `connection_timeout` seconds.
+    Raises ConnectionFailure.
     """
-    with stages("policy"):
+    with stages("policy"), egress_errors_as_failures():
         policy.check_name(host)
-    with stages("dns"):
+    with stages("dns"), egress_errors_as_failures():
         addresses = look_up(host)
-    with stages("policy"):
+    with stages("policy"), egress_errors_as_failures():
         policy.check_addresses(host, addresses, port)
     deadline = time.monotonic() + configuration.connection_timeout
     with stages("tcp"):
         for pause in pauses(configuration.max_retries):
             code = Code.TCP_TIMEOUT
             for number, address in enumerate(addresses):
-                # One that does not answer leaves the others their share of the time.
+                # Split the time, so that a silent address leaves some to the next.
                 seconds = (deadline - time.monotonic()) / (len(addresses) - number)
                 endpoint = Endpoint(host, address, port, max(seconds, 0))
                 try:
@@ -98,7 +120,7 @@ def open_endpoint(
 
 
 def pauses(max_retries: int) -> Iterator[float | None]:
-    """Give the seconds to wait after each attempt: more and more, and None after the last."""
+    """Yield the seconds to wait after each attempt, doubling; None after the last attempt."""
     for retry in range(max_retries):
         yield FIRST_PAUSE_SECONDS * 2**retry
     yield None

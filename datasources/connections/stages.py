@@ -1,4 +1,4 @@
-"""The stages of reaching a source: which were passed, which one failed, and how long each took."""
+"""The stages of an attempt to reach a source: their order, success and duration."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 
 
 class Stage(TypedDict):
-    """One stage, as the API shows it."""
+    """One stage, as the API returns it."""
 
     stage: StageName
     ok: bool
@@ -18,10 +18,10 @@ class Stage(TypedDict):
 
 
 class Stages:
-    """Collects the stages; `on_start` is told of each when it begins.
+    """Times the stages of one attempt, and calls `on_start` when a stage begins.
 
-    One that is entered inside another (`tls` inside `login`, as drivers do it) takes its time out
-    of the outer one's; one that is entered again goes on.
+    Stages may be nested: drivers do `tls` inside `login`. The time of an inner stage does not count
+    for the outer one. The times of a stage that is entered again add up.
     """
 
     def __init__(self, on_start: Callable[["Stages", StageName], None] | None = None) -> None:
@@ -32,7 +32,7 @@ class Stages:
 
     @contextmanager
     def __call__(self, name: StageName) -> Iterator[None]:
-        """Time a stage; it failed if the block raises."""
+        """Time a stage around a block. The stage fails if the block raises."""
         if self._on_start is not None:
             self._on_start(self, name)
         outer_seconds, self._inner_seconds = self._inner_seconds, 0.0
@@ -46,12 +46,12 @@ class Stages:
             self._seconds[name] += seconds - self._inner_seconds
             self._inner_seconds = outer_seconds + seconds
 
-    def forget(self, name: StageName) -> None:
-        """Leave a stage out: it turned out that there was none."""
+    def drop(self, name: StageName) -> None:
+        """Remove a stage that was entered but did not take place."""
         self._ok.pop(name, None)
 
-    def shown(self) -> list[Stage]:
-        """Give the stages in their order, up to the first that failed."""
+    def to_list(self) -> list[Stage]:
+        """Return the stages in order, up to and including the first that failed."""
         stages: list[Stage] = []
         for name in STAGE_NAMES:
             if name in self._ok:
@@ -62,5 +62,5 @@ class Stages:
 
 
 def stage(name: StageName, ok: bool, seconds: float) -> Stage:
-    """Give a stage as the API shows it."""
+    """Return a stage, as the API returns it."""
     return {"stage": name, "ok": ok, "milliseconds": round(seconds * 1000, 1)}

@@ -1,4 +1,4 @@
-"""How secrets are sealed: AES-256-GCM, by a ring of keys, each bound to a context."""
+"""Seal secrets: AES-256-GCM with a ring of keys, each ciphertext bound to a context."""
 
 import hashlib
 import os
@@ -11,18 +11,18 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 
 KEY_ID_LENGTH = 16
-# NIST SP 800-38D, section 8.2.2: a random nonce, good for 2**32 messages by one key.
+# NIST SP 800-38D, section 8.2.2: random nonces are safe for 2**32 messages per key.
 NONCE_BYTES = 12
 
 
 class UnreadableError(ValueError):
-    """The key is gone, or the ciphertext was sealed in another context, or was changed."""
+    """The secret cannot be opened: its key is missing, or the ciphertext or its context changed."""
 
 
 class PlainText(str):
-    """A secret in clear that `repr` keeps to itself, and so do tracebacks and dumps of variables.
+    """A secret in clear, whose `repr` hides it from tracebacks and dumps of variables.
 
-    `str()` and formatting give it away, or no driver could use it.
+    `str()` and formatting return the secret: drivers need it.
     """
 
     def __repr__(self) -> str:
@@ -31,14 +31,14 @@ class PlainText(str):
 
 @dataclass(frozen=True)
 class Sealed:
-    """A ciphertext, as stored: the nonce, the encrypted text, the tag; and the key it needs."""
+    """A ciphertext as stored (nonce, encrypted text, tag), and the id of its key."""
 
     key_id: str
     ciphertext: bytes
 
 
 class KeyRing:
-    """Keys of 32 bytes: the first seals, all open."""
+    """A ring of keys of 32 bytes: the first key seals, all keys open."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._ciphers = {key_id(key): AESGCM(key) for key in keys}
@@ -48,13 +48,13 @@ class KeyRing:
         return key_id in self._ciphers
 
     def seal(self, text: str, context: bytes) -> Sealed:
-        """Encrypt `text`; it can be opened in the same context only."""
+        """Encrypt `text` with the first key; it opens in the same context only."""
         nonce = os.urandom(NONCE_BYTES)
         cipher = self._ciphers[self.current_id]
         return Sealed(self.current_id, nonce + cipher.encrypt(nonce, text.encode(), context))
 
     def open(self, sealed: Sealed, context: bytes) -> PlainText:
-        """Decrypt what was sealed in this context. Raises UnreadableError."""
+        """Decrypt a text that was sealed in this context. Raises UnreadableError."""
         nonce, encrypted = sealed.ciphertext[:NONCE_BYTES], sealed.ciphertext[NONCE_BYTES:]
         try:
             text = self._ciphers[sealed.key_id].decrypt(nonce, encrypted, context)
@@ -64,12 +64,12 @@ class KeyRing:
 
 
 def key_id(key: bytes) -> str:
-    """Give the public name of a key: 16 hexadecimal digits that tell nothing about it."""
+    """Return the public id of a key: 16 hexadecimal digits that reveal nothing about the key."""
     return hashlib.sha256(b"rivergen key id\0" + key).hexdigest()[:KEY_ID_LENGTH]
 
 
 def key_ring() -> KeyRing:
-    """Give the ring of `ENCRYPTION_KEYS`."""
+    """Return the ring of the keys in the setting `ENCRYPTION_KEYS`."""
     return _key_ring(tuple(settings.ENCRYPTION_KEYS))
 
 

@@ -1,4 +1,4 @@
-"""How the endpoints are described in openapi.json."""
+"""The description of the credential endpoints in openapi.json."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from datasources.credentials.serializers import CredentialsSerializer, Credentia
 from datasources.openapi import IF_MATCH
 
 RETRIEVE: dict[str, Any] = {
-    "summary": "Get what is known of the credentials",
+    "summary": "Get the state of the credentials",
     "response": CredentialsSerializer,
     "errors": (401, 403, 404),
     "headers": ("ETag",),

@@ -1,4 +1,4 @@
-"""What a client may enter as credentials, and what it may see of them: never a value."""
+"""Serializers of credentials: secrets can be entered, but are never returned."""
 
 import functools
 from typing import Any
@@ -18,7 +18,7 @@ from rivergen.http.serializers import StrictCharField, StrictSerializer
     {"type": "string", "format": "password", "minLength": 1, "maxLength": SECRET_MAX_BYTES}
 )
 class SecretField(serializers.Field):
-    """A secret, kept to the letter."""
+    """A secret, stored without trimming or any other change."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(required=False, allow_null=True, write_only=True, **kwargs)
@@ -32,11 +32,11 @@ class SecretField(serializers.Field):
     {"type": "string", "format": "json-object", "minLength": 2, "maxLength": SECRET_MAX_BYTES}
 )
 class JSONSecretField(SecretField):
-    """A secret that is the text of a JSON object."""
+    """A secret whose text is a JSON object."""
 
 
 class CredentialsUpdateSerializer(StrictSerializer):
-    """Credentials to enter; null clears one. Only those that fit the type of the source."""
+    """Credentials to store; null clears. Takes only those that the type of the source uses."""
 
     instance: DataSource
 
@@ -45,10 +45,10 @@ class CredentialsUpdateSerializer(StrictSerializer):
     )
     password = SecretField()
     ssh_password = SecretField()
-    ssh_private_key = SecretField(help_text="As OpenSSH or PEM has it, header and all.")
+    ssh_private_key = SecretField(help_text="In OpenSSH or PEM format, including the header.")
     ssh_private_key_passphrase = SecretField()
     token = SecretField()
-    service_account_json = JSONSecretField(help_text="The text of the file, a JSON object.")
+    service_account_json = JSONSecretField(help_text="The content of the JSON key file.")
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
         validate = functools.partial(validate_field, data_source=self.instance)
@@ -60,18 +60,18 @@ class CredentialsUpdateSerializer(StrictSerializer):
 
 
 class SecretStateSerializer(serializers.Serializer):
-    """What may be seen of a secret."""
+    """The state of a secret, without its value."""
 
     is_set = serializers.BooleanField()
     confirmed = serializers.BooleanField(
-        help_text="Whether it may be sent to the destination as it is now."
+        help_text="Whether the secret may be sent to the current destination."
     )
     set_at = serializers.DateTimeField(allow_null=True)
     set_by_user_id = serializers.IntegerField(allow_null=True)
 
 
 class CredentialsSerializer(serializers.Serializer):
-    """The credentials of a data source: the username, and of each secret whether it is set."""
+    """The credentials of a data source: the username, and the state of each secret."""
 
     username = serializers.CharField(allow_null=True)
     password = SecretStateSerializer()

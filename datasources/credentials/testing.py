@@ -1,19 +1,31 @@
-"""A data source with secrets in the world of the tests."""
+"""Test cases for credentials."""
 
 from typing import Any
 
 from datasources.credentials.models import Credential
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
+from organizations.models import User
 
 PASSWORD = "hunter2"
 SSH_PASSWORD = "hunter3"
 
 
-class CredentialTestCase(DataSourceTestCase):
-    """A test case whose data source has secrets, and something in every field of its destination.
+class RevisionTestCase(DataSourceTestCase):
+    """A test case that reads the history of the data source."""
 
-    The tunnel is off, but ready to be switched on.
+    def newest_changes(self) -> dict[str, Any]:
+        """Return the changes of the newest revision."""
+        changes: dict[str, Any] = self.data_source.revisions.get(
+            version=self.stored()["version"]
+        ).changes
+        return changes
+
+
+class CredentialTestCase(RevisionTestCase):
+    """A test case whose data source has two secrets and a value in every destination field.
+
+    The tunnel is off, but its fields are set.
     """
 
     @classmethod
@@ -32,16 +44,37 @@ class CredentialTestCase(DataSourceTestCase):
         cls.data_source.set_credentials(secrets, user=cls.owner)
 
     def fetch(self) -> DataSource:
-        """Give the data source as it is stored."""
+        """Return the data source as stored."""
         return DataSource.objects.get(pk=self.data_source.pk)
 
-    def newest_changes(self) -> dict[str, Any]:
-        """Give what the newest version of the history says."""
-        changes: dict[str, Any] = self.data_source.revisions.get(
-            version=self.stored()["version"]
-        ).changes
-        return changes
-
     def credential(self, field: str = "password") -> Credential:
-        """Give the stored row of a secret."""
+        """Return the stored row of a secret."""
         return Credential.objects.get(data_source=self.data_source, field=field)
+
+
+class CredentialsEndpointTestCase(RevisionTestCase):
+    """A test case that calls the credentials endpoint of the data source."""
+
+    def setUp(self) -> None:
+        self.path = f"/data-sources/{self.data_source.pk}/credentials"
+
+    def send(self, method: str, body: Any = None, user: User | None = None, **extra: Any) -> Any:
+        """Call the endpoint, as the editor unless `user` is given."""
+        return self.call(method, self.path, body, user or self.editor, **extra)
+
+    def shown(self) -> dict[str, Any]:
+        """Return the credentials as a viewer gets them."""
+        data: dict[str, Any] = self.send("get", user=self.viewer).json()["data"]
+        return data
+
+    def secrets(self) -> dict[str, str]:
+        """Return the stored secrets in clear."""
+        data_source = DataSource.objects.get(pk=self.data_source.pk)
+        return {**data_source.credentials.open()}
+
+    def assert_refused(self, method: str, body: Any, *fields: str) -> dict[str, Any]:
+        """Assert that a body is 400 for these fields, and stores nothing."""
+        before = self.stored(), [*Credential.objects.values()]
+        error = self.assert_error(self.send(method, body), 400, "BAD_REQUEST", *fields)
+        self.assertEqual((self.stored(), [*Credential.objects.values()]), before)
+        return error

@@ -1,4 +1,4 @@
-"""What a credential may hold, whoever enters it."""
+"""Validators of credentials, for API, admin and shell."""
 
 import json
 from typing import Any
@@ -21,26 +21,26 @@ PUBLIC_KEY_STARTS = (
 
 
 def validate_field(field: str, data_source: DataSource) -> None:
-    """Accept the name of a credential that this data source can log in with."""
+    """Raise ValidationError if the type of this data source does not use the credential."""
     fitting = data_source.connector.credential_fields
     if field not in fitting:
-        names = ", ".join(fitting) or "no credentials"
-        raise ValidationError(f"A source of type {data_source.type} takes {names}.")
+        uses = f"It uses: {', '.join(fitting)}." if fitting else "It uses no credentials."
+        raise ValidationError(f"Type {data_source.type} does not use this credential. {uses}")
 
 
 def validate_secret(field: str, text: Any) -> None:
-    """Accept the text of a secret. Raises ValidationError (400) that never repeats any of it."""
+    """Raise ValidationError (400) if a secret is invalid. The message never repeats the secret."""
     if not isinstance(text, str) or not text:
-        raise ValidationError("Must be a string, not empty; null clears it.")
+        raise ValidationError("Must be a non-empty string. Send null to clear it.")
     validate_text(text)
     if len(text.encode()) > SECRET_MAX_BYTES:
         raise ValidationError(f"Must not be larger than {SECRET_MAX_BYTES:,} bytes.")
     if is_mask(text):
-        raise ValidationError("This is a mask. Leave the field out, and the stored value stays.")
+        raise ValidationError("This is a mask. Leave the field out to keep the stored value.")
     if field == "service_account_json" and not is_json_object(text):
         raise ValidationError("Must be the text of a JSON object.")
     if field == "ssh_private_key" and text.lstrip().startswith(PUBLIC_KEY_STARTS):
-        raise ValidationError("This is a public key; the private one is needed.")
+        raise ValidationError("This is a public key. Enter the private key.")
 
 
 def is_json_object(text: str) -> bool:

@@ -1,4 +1,7 @@
-"""Declaring what there is: a file that, applied, changes nothing."""
+"""Export of an organization's data sources as a file of declarations.
+
+Applying the exported file changes nothing.
+"""
 
 from collections.abc import Iterator
 
@@ -9,7 +12,7 @@ from organizations.models import Organization
 
 HEAD = """\
 # The data sources of {name}.
-# What a data source has no line for stays as it is. Secrets are not here; to enter one:
+# Fields without a line stay unchanged. Secrets are never exported; to set one:
 #   credentials:
 #     password: ${{env:NAME}}    (or ${{file:path}})
 """
@@ -17,7 +20,7 @@ ROWS_AT_ONCE = 500
 
 
 def export(organization: Organization) -> Iterator[str]:
-    """Give the file, a part for each data source."""
+    """Yield the file in parts, one for each data source."""
     yield HEAD.format(name=one_line(organization.name))
     yield write_yaml({"organization": organization.slug})
     data_sources = organization.data_sources.select_related("workspace").order_by(
@@ -34,7 +37,7 @@ def export(organization: Organization) -> Iterator[str]:
 
 
 def declare(data_source: DataSource) -> dict[str, object]:
-    """Give a data source as a file declares it."""
+    """Return the declaration of a data source, as a value to write in YAML."""
     fields = {name: getattr(data_source, name) for name in UPDATABLE_FIELDS}
     declared = {
         "name": fields.pop("name"),

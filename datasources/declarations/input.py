@@ -1,4 +1,4 @@
-"""What a request to apply declarations brings."""
+"""Reading and checking a request to apply declarations."""
 
 from functools import partial
 from typing import Any
@@ -17,14 +17,15 @@ from organizations.models import Organization, Role
 from organizations.permissions import require_role
 from rivergen.http.input import read_body, read_switch
 
-# All of them in one transaction, in a request.
+# They are all applied in one transaction, within the request.
 DATA_SOURCES_MAX = 500
 
 
-def read_application(request: Request) -> Applier:
-    """Give what is to be applied, and where. Raises 400, 401, 403 or DeclarationError.
+def read_applier(request: Request) -> Applier:
+    """Return an Applier of the declarations in the body, for the caller's organization.
 
-    An editor may create and change; to prune, which deletes, takes an admin.
+    Creating and changing takes an editor, `?prune=true` an admin, because it deletes. Raises 400,
+    403 or DeclarationError.
     """
     user = caller(request)
     roles = creating_roles(user)
@@ -44,22 +45,22 @@ def read_application(request: Request) -> Applier:
 
 
 def find_organization(slug: str | None, roles: dict[int, str]) -> Organization:
-    """Give the caller's organization of a short name, or the only one. Raises 400."""
+    """Return the caller's organization with this slug; without one, the only one. Raises 400."""
     organizations = Organization.objects.filter(pk__in=roles)
     if slug is not None:
         organization = organizations.filter(slug=slug).first()
         if organization is None:
-            sentence = "There is no such organization among yours."
+            sentence = f"You are in no organization named {slug}."
             raise ValidationError({"organization": [sentence]})
         return organization
     if len(roles) > 1:
-        sentence = "You are in several organizations; say which one is meant."
+        sentence = "You are in several organizations. Name one here, by its short name."
         raise ValidationError({"organization": [sentence]})
     return organizations.get()
 
 
 def details_of(error: DeclarationError) -> dict[str, Any]:
-    """Give the problems by field, each with its line if the body was YAML."""
+    """Return the problems as error details: by field, with the line if the body was YAML."""
     details: dict[str, list[str]] = {}
     for problem in error.problems:
         field = problem.field or "data_sources"

@@ -1,4 +1,4 @@
-"""How the endpoint is described in openapi.json."""
+"""Description of the endpoint for openapi.json."""
 
 from typing import Any
 
@@ -14,7 +14,11 @@ APPLY: dict[str, Any] = {
     "response": PlanSerializer,
     "errors": (401, 403, 404),
     "parameters": (
-        OpenApiParameter("dry_run", BOOLEAN, description="Say what would be done; store nothing."),
-        OpenApiParameter("prune", BOOLEAN, description="Delete what is not declared (admin)."),
+        OpenApiParameter(
+            "dry_run", BOOLEAN, description="Return the plan without storing anything."
+        ),
+        OpenApiParameter(
+            "prune", BOOLEAN, description="Delete data sources that are not declared (admin)."
+        ),
     ),
 }

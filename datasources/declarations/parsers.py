@@ -1,4 +1,4 @@
-"""How a body of YAML is read."""
+"""Parser of request bodies in YAML."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -14,7 +14,7 @@ from rivergen.http.parsers import read_text
 class YAMLParser(BaseParser):
     """Parse `application/yaml` (RFC 9512) into a Document.
 
-    Raises PayloadTooLarge (413), and ParseError (400) for what is no YAML as it is read here.
+    Raises PayloadTooLarge (413), and ParseError (400) for a body outside the accepted subset.
     """
 
     media_type = "application/yaml"

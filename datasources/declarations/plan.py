@@ -1,4 +1,4 @@
-"""Making the data sources of an organization what a file declares them to be."""
+"""Applying declarations: create, change and delete data sources until they match the file."""
 
 import json
 from collections import Counter
@@ -28,18 +28,18 @@ KINDS = (CREATE, CHANGE, DELETE, KEEP)
 SIGNS = {CREATE: "+", CHANGE: "~", DELETE: "-"}
 
 Key = tuple[int, str]
-"""The id of a workspace, and a name in lower case: names differ by more than case."""
+"""The id of a workspace, and a name in lower case: names are unique ignoring case."""
 Secrets = dict[str, Any]
-"""The secrets of a data source, by field."""
+"""The secrets of a data source in clear, by field."""
 Valid = tuple[dict[str, Any], dict[str, Any]]
-"""Fields and credentials."""
-# Stands for a secret that cannot be used as it is, and equals none.
+"""Validated fields, and validated credentials."""
+# Stands for a stored secret that cannot be opened; it equals no secret that is entered.
 UNUSABLE = object()
 
 
 @dataclass
 class Step:
-    """What is done with one data source; `changes` never have a secret."""
+    """What is done with one data source; `changes` never contain a secret."""
 
     kind: str
     workspace: str
@@ -48,7 +48,7 @@ class Step:
     changes: Changes
 
     def lines(self) -> Iterator[str]:
-        """Say it for people; of what stays as it is there is nothing to say."""
+        """Yield the step as lines of text; none if the data source is kept unchanged."""
         if self.kind == KEEP:
             return
         yield f"{SIGNS[self.kind]} {self.workspace}/{self.name} ({self.type})"
@@ -58,19 +58,19 @@ class Step:
 
 
 class Plan:
-    """The steps from what there is to what is declared."""
+    """The steps that lead from the stored data sources to the declared ones."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
 
     def counts(self) -> dict[str, int]:
-        """Give how many steps there are of each kind."""
+        """Return the number of steps of each kind."""
         counts = Counter(step.kind for step in self.steps)
         return {kind: counts[kind] for kind in KINDS}
 
 
 class Applier:
-    """Applies the declarations of one file, in a transaction of its own."""
+    """Applies the declarations of one file, in one transaction."""
 
     def __init__(
         self,
@@ -85,68 +85,71 @@ class Applier:
         self.author = author
 
     def apply(self, *, prune: bool = False, dry_run: bool = False) -> Plan:
-        """Create and update what is declared; with `prune`, delete what is not. All or nothing.
+        """Create and change the declared data sources, and return the plan: all steps or none.
 
-        With `dry_run` all of it is done, and undone. Raises DeclarationError with all that is
-        wrong, as far as it can be found at once.
+        With `prune`, delete the data sources that are not declared. With `dry_run`, do everything
+        and roll back. Raises DeclarationError with as many problems as can be found at once.
         """
         self.declarations.resolve_secrets(self.resolve)
         with transaction.atomic():
             Organization.objects.lock(self.organization.pk)
-            # Before others are, so that all of them are locked in one order.
-            there = self._lock_all() if prune else []
+            # First, so that all rows are locked in the order of their ids.
+            stored = self._lock_all() if prune else []
             declared = self._find()
             self.declarations.raise_problems()
-            valid = [(one, found, self._validate(one, found)) for one, found in declared]
+            valid = [(entry, found, self._validate(entry, found)) for entry, found in declared]
             self.declarations.raise_problems()
             plan = Plan()
-            if prune:  # first, so that the names are free
+            if prune:  # before creating, so that the names are free
                 kept = {found.pk for _, found in declared}
-                plan.steps += self._delete([one for one in there if one.pk not in kept])
-            entering = [found for _, found, (_, entered) in valid if has_secret(entered)]
-            opened = open_secrets(entering)
-            plan.steps += [self._write(*one, opened.get(one[1].pk, {})) for one in valid]
+                plan.steps += self._delete([source for source in stored if source.pk not in kept])
+            given_secrets = [found for _, found, (_, entered) in valid if has_secret(entered)]
+            secrets = open_secrets(given_secrets)
+            plan.steps += [
+                self._write(entry, found, fields, secrets.get(found.pk, {}))
+                for entry, found, fields in valid
+            ]
             transaction.set_rollback(dry_run)
         return plan
 
     def _lock_all(self) -> list[DataSource]:
-        """Give what there is, locked, with what is said of one that is deleted."""
+        """Lock and return all data sources, with the columns that a deletion reports."""
         data_sources = self._locked().filter(organization=self.organization)
         return [*data_sources.only("name", "type", "workspace__name")]
 
-    def _stored(self, keys: Collection[Key]) -> dict[Key, DataSource]:
-        """Give what there is of these, locked, by workspace and name."""
-        return {(one.workspace_id, one.name_key): one for one in self._locked().named(keys)}
+    def _lock_named(self, keys: Collection[Key]) -> dict[Key, DataSource]:
+        """Lock and return the data sources that exist under these keys, by key."""
+        found = self._locked().named(keys)
+        return {(source.workspace_id, source.name_key): source for source in found}
 
     def _locked(self) -> DataSourceQuerySet:
         return DataSource.objects.for_update().select_related("workspace").order_by("pk")
 
     def _find(self) -> list[tuple[Declaration, DataSource]]:
-        """Give each declaration with the data source that it is about, a new one if need be."""
-        workspaces = {one.name: one for one in self.organization.workspaces.all()}
+        """Return each declaration with its data source, locked; a new instance if there is none."""
+        workspaces = {workspace.name: workspace for workspace in self.organization.workspaces.all()}
         default = next(iter(workspaces.values()))
         placed: dict[Key, tuple[Declaration, Workspace]] = {}
-        names = lower_case([one.name for one in self.declarations.all])
-        for one, name in zip(self.declarations.all, names, strict=True):
-            workspace = default if one.workspace is None else workspaces.get(one.workspace)
+        names = lower_case([entry.name for entry in self.declarations.all])
+        for entry, name in zip(self.declarations.all, names, strict=True):
+            workspace = default if entry.workspace is None else workspaces.get(entry.workspace)
             if workspace is None:
-                there = ", ".join(workspaces)
-                message = f"The organization has no such workspace; it has: {there}."
-                self.declarations.add_problem((*one.path, "workspace"), message)
+                message = f"There is no such workspace. There are: {', '.join(workspaces)}."
+                self.declarations.add_problem((*entry.path, "workspace"), message)
                 continue
             key = workspace.pk, name
             if key in placed:
-                message = f"It is declared twice: see {name_of(placed[key][0].path)}."
-                self.declarations.add_problem((*one.path, "name"), message)
-            placed[key] = one, workspace
-        stored = self._stored(placed)
+                message = f"Declared twice: see {name_of(placed[key][0].path)}."
+                self.declarations.add_problem((*entry.path, "name"), message)
+            placed[key] = entry, workspace
+        stored = self._lock_named(placed)
         return [
-            (one, stored.get(key) or DataSource(workspace=workspace))
-            for key, (one, workspace) in placed.items()
+            (entry, stored.get(key) or DataSource(workspace=workspace))
+            for key, (entry, workspace) in placed.items()
         ]
 
     def _validate(self, declaration: Declaration, data_source: DataSource) -> Valid:
-        """Give the valid fields and credentials; note what is wrong with them."""
+        """Return the validated fields and credentials; add a problem for each invalid one."""
         serializer: Serializer
         if data_source.pk is None:
             serializer = DataSourceCreateSerializer(
@@ -161,7 +164,7 @@ class Applier:
         if data_source.pk is None:
             if "type" not in fields:
                 return fields, {}
-            # What fits depends on it.
+            # The type decides which credentials are allowed.
             data_source = DataSource(type=fields["type"])
         credentials = CredentialsUpdateSerializer(
             data_source, data=declaration.credentials, partial=True
@@ -169,7 +172,7 @@ class Applier:
         return fields, self._run(credentials, (*declaration.path, "credentials"))
 
     def _run(self, serializer: Serializer, path: Path) -> dict[str, Any]:
-        """Give what is valid, or nothing, and note what is wrong."""
+        """Return the validated data; add the errors to the problems and return {} if invalid."""
         if serializer.is_valid():
             valid: dict[str, Any] = serializer.validated_data
             return valid
@@ -185,7 +188,7 @@ class Applier:
     def _write(
         self, declaration: Declaration, data_source: DataSource, valid: Valid, secrets: Secrets
     ) -> Step:
-        """Create or change it, whose stored secrets are given if any are entered.
+        """Create or change a data source, and return the step; `secrets` are the stored ones.
 
         Raises DeclarationError for what only the database can say.
         """
@@ -193,14 +196,14 @@ class Applier:
         try:
             if data_source.pk is None:
                 return self._create(fields, credentials)
-            # What is the same already would move `updated_at`.
-            anew = {
+            # Equal values are left out: they would move `updated_at`.
+            different = {
                 name: value
                 for name, value in fields.items()
                 if not is_same_json(getattr(data_source, name), value)
             }
-            changes = data_source.apply_changes(anew, user=self.author, is_locked=True)
-            if has_secret(changes):  # which followed to where it was moved, or did not
+            changes = data_source.apply_changes(different, user=self.author, is_locked=True)
+            if has_secret(changes):  # the destination moved: secrets may be unconfirmed now
                 secrets = secrets_of(data_source)
             stored = {**secrets, "username": data_source.username}
             entered = {name: text for name, text in credentials.items() if text != stored.get(name)}
@@ -223,27 +226,29 @@ class Applier:
 
 
 def step_of(kind: str, data_source: DataSource, changes: Changes) -> Step:
-    """Give the step of a data source."""
+    """Return the step of one kind for a data source."""
     return Step(kind, data_source.workspace.name, data_source.name, data_source.type, changes)
 
 
 def has_secret(fields: Collection[str]) -> bool:
-    """Whether any of these fields is a secret."""
+    """Return whether any of these fields is a secret."""
     return any(field in SECRET_FIELDS for field in fields)
 
 
 def open_secrets(data_sources: list[DataSource]) -> dict[int, Secrets]:
-    """Give the stored secrets of each, by its id; all are fetched at once."""
+    """Return the stored secrets of each data source, by its id, read in one query."""
     data_sources = [data_source for data_source in data_sources if data_source.pk is not None]
     models.prefetch_related_objects(data_sources, "credentials")
     opened = {data_source.pk: secrets_of(data_source) for data_source in data_sources}
     for data_source in data_sources:
-        data_source.refresh_from_db(fields=["credentials"])  # forgets them, as they will change
+        data_source.refresh_from_db(
+            fields=["credentials"]
+        )  # drops the prefetched rows, which will change
     return opened
 
 
 def secrets_of(data_source: DataSource) -> Secrets:
-    """Give the stored secrets; if any of them waits or cannot be opened, none is usable."""
+    """Return the stored secrets by field; all UNUSABLE if any is unconfirmed or unreadable."""
     try:
         return {**data_source.credentials.open()}
     except StateConflict:
@@ -251,7 +256,7 @@ def secrets_of(data_source: DataSource) -> Secrets:
 
 
 def sentences(messages: Any) -> str:
-    """Give the messages about one field, however nested, as a text."""
+    """Return the messages about one field as one text, however they are nested."""
     if isinstance(messages, dict):
         return " ".join(map(sentences, messages.values()))
     if isinstance(messages, list):

@@ -1,13 +1,13 @@
-"""What is wrong with a file of declarations, and where."""
+"""Problems in a file of declarations: what is wrong, and where."""
 
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
-"""How a value is reached from the top of the file, such as `("data_sources", 2, "port")`."""
+"""The keys that lead from the top of the file to a value: `("data_sources", 2, "port")`."""
 
 
 class Problem(NamedTuple):
-    """One mistake."""
+    """One mistake in the file; `line` is None if the input was not text."""
 
     line: int | None
     field: str
@@ -19,7 +19,7 @@ class Problem(NamedTuple):
 
 
 class DeclarationError(Exception):
-    """A file of declarations cannot be applied; nothing of it was."""
+    """The declarations cannot be applied. Nothing was stored."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -27,7 +27,7 @@ class DeclarationError(Exception):
 
 
 def name_of(path: Path) -> str:
-    """Give a path as people write it: `data_sources[2].port`."""
+    """Return a path as text, such as `data_sources[2].port`."""
     text = ""
     for part in path:
         dot = "." if text else ""

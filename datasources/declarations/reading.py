@@ -1,4 +1,4 @@
-"""The shape of a file of declarations: one organization's data sources, each by its name."""
+"""Reading a file of declarations: its keys, and the declaration of each data source."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ KEYS = ("workspace", "type", *UPDATABLE_FIELDS, "credentials")
 
 @dataclass
 class Declaration:
-    """What a file says of one data source; what it does not say stays as it is."""
+    """The declaration of one data source; fields that it leaves out stay unchanged."""
 
     path: Path
     name: str
@@ -32,10 +32,10 @@ class Declaration:
 
 
 class Declarations:
-    """What a file says, or all that is wrong with its shape."""
+    """All declarations of a file, and the problems found in it so far."""
 
     def __init__(self, document: Document, most: float = math.inf) -> None:
-        """Read it, if it has so many entries at most. Raises DeclarationError."""
+        """Read a document of at most `most` data sources. Raises DeclarationError."""
         self.document = document
         self.most = most
         self.problems: list[Problem] = []
@@ -45,27 +45,29 @@ class Declarations:
         self.raise_problems()
 
     def add_problem(self, path: Path, message: str) -> None:
-        """Note that something is wrong with the value at a path."""
+        """Add a problem with the value at a path."""
         self.problems.append(self.document.problem(path, message))
 
     def raise_problems(self) -> None:
-        """Raise DeclarationError if anything is wrong."""
+        """Raise DeclarationError if there are problems, sorted by line."""
         if self.problems:
-            raise DeclarationError(sorted(self.problems, key=lambda one: one.line or 0))
+            raise DeclarationError(sorted(self.problems, key=lambda problem: problem.line or 0))
 
     def resolve_secrets(self, resolve: Callable[[str], str]) -> None:
-        """Put the secrets in the place of the references, and note what leads nowhere."""
-        for one in self.all:
-            for field, text in one.credentials.items():
+        """Replace each reference by its secret; add a problem for each that does not resolve."""
+        for declaration in self.all:
+            credentials = declaration.credentials
+            for field, text in credentials.items():
                 if field in SECRET_FIELDS and text is not None:
                     try:
-                        one.credentials[field] = resolve(text if isinstance(text, str) else "")
+                        credentials[field] = resolve(text if isinstance(text, str) else "")
                     except ValueError as error:
-                        self.add_problem((*one.path, "credentials", field), str(error))
+                        path = (*declaration.path, "credentials", field)
+                        self.add_problem(path, str(error))
 
     def _read_file(self, value: Any) -> None:
         if not isinstance(value, dict):
-            self.add_problem((), "There must be a list named data_sources.")
+            self.add_problem((), "Must be a mapping with a list named data_sources.")
             return
         self._check_keys(value, (), FILE_KEYS)
         organization, entries = value.get("organization"), value.get("data_sources")
@@ -77,22 +79,22 @@ class Declarations:
         if not isinstance(entries, list):
             self.add_problem(("data_sources",), "Must be a list.")
         elif len(entries) > self.most:
-            sentence = f"Must have at most {self.most:,} entries; the command takes more."
-            self.add_problem(("data_sources",), sentence)
+            message = f"Must have at most {self.most:,} entries. Split the document."
+            self.add_problem(("data_sources",), message)
         else:
             for number, entry in enumerate(entries):
                 self._read_entry(entry, ("data_sources", number))
 
     def _read_entry(self, entry: Any, path: Path) -> None:
         if not isinstance(entry, dict):
-            self.add_problem(path, "Must have a name, and fields.")
+            self.add_problem(path, "Must be a mapping with a name and fields.")
             return
         self._check_keys(entry, path, KEYS)
         name, workspace = entry.get("name"), entry.get("workspace")
         try:
             if not isinstance(name, str):
-                raise ValidationError("Must be a text.")
-            validate_name(name)  # before the database is asked for it
+                raise ValidationError("Must be a string.")
+            validate_name(name)  # before it is looked up in the database
         except ValidationError as error:
             self.add_problem((*path, "name"), str(error.message))
             return
@@ -107,28 +109,28 @@ class Declarations:
         unknown = [key for key in value if key not in known]
         for key, [message] in unknown_names(unknown, known).items():
             if key in CREDENTIAL_FIELDS:
-                message = "This belongs in credentials."
+                message = "Belongs in credentials."
             self.add_problem((*path, key), message)
 
     def _check_connection_string(self, url: Any, path: Path) -> None:
-        """Refuse a password in a URL: a file is no place for one."""
+        """Add a problem if a URL contains a password: secrets are given by reference only."""
         if not isinstance(url, str):
             return
         try:
             validate_connection_string(url)
         except ValidationError:
-            return  # which is said of it later
+            return  # the serializer reports it
         if without_secrets(url) != url:
-            message = "A password in it belongs in credentials, by reference."
+            message = "Contains a password. Move it to credentials, as a reference."
             self.add_problem((*path, "connection_string"), message)
 
     def _read_credentials(self, value: Any, path: Path) -> dict[str, Any]:
-        """Give the credentials, secrets by reference; null clears one."""
+        """Return the credentials by field: references to secrets, or None to clear one."""
         path = (*path, "credentials")
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.add_problem(path, "Must have names of credentials, and references to them.")
+            self.add_problem(path, "Must be a mapping of credential fields to references.")
             return {}
         self._check_keys(value, path, CREDENTIAL_FIELDS)
         return dict(value)

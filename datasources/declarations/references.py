@@ -1,4 +1,4 @@
-"""Secrets in a file of declarations: never there, only where they are."""
+"""References to secrets: a file of declarations says where a secret is, never the secret."""
 
 import os
 import re
@@ -7,15 +7,15 @@ from pathlib import Path
 from django.conf import settings
 
 REFERENCE = re.compile(r"\$\{(?P<kind>env|file):(?P<name>[^${}\0]+)\}")
-HOW = "Say where it is: ${env:NAME}, or ${file:path} below SECRETS_ROOT."
-HOW_REMOTE = "Say where it is: ${file:path} below the organization's folder in SECRETS_ROOT."
-# They are the service's own, and not for whoever a data source leads to.
+HOW = "Must be a reference: ${env:NAME}, or ${file:path} below SECRETS_ROOT."
+HOW_REMOTE = "Must be a reference: ${file:path} in the organization's folder of SECRETS_ROOT."
+# The service's own secrets must not be sent to a data source.
 OWN_VARIABLES = (
     "DATABASE_REPLICA_URL",
     "DATABASE_URL",
     "ENCRYPTION_KEYS",
     "METRICS_TOKEN",
-    "PGPASSWORD",  # which libpq takes where those URLs have none
+    "PGPASSWORD",  # libpq uses it for URLs without a password
     "SECRET_KEY",
 )
 OWN_PREFIX = "AWS_"
@@ -23,9 +23,9 @@ FILE_BYTES_MAX = 65_536
 
 
 def resolve(text: str) -> str:
-    """Give the secret that a reference of an operator leads to.
+    """Return the secret behind an operator's reference, to a variable or a file.
 
-    Raises ValueError that says what is wrong.
+    Raises ValueError, with a message for the operator.
     """
     match = REFERENCE.fullmatch(text)
     if match is None:
@@ -34,9 +34,9 @@ def resolve(text: str) -> str:
 
 
 def resolve_for(organization_id: int, text: str) -> str:
-    """Give the secret that a reference of a client leads to: a file of its own organization.
+    """Return the secret behind a client's reference, to a file of its organization.
 
-    Raises ValueError that says what is wrong.
+    Raises ValueError, with a message for the client.
     """
     match = REFERENCE.fullmatch(text)
     if match is None or match["kind"] == "env":
@@ -45,25 +45,28 @@ def resolve_for(organization_id: int, text: str) -> str:
 
 
 def read_variable(name: str) -> str:
-    """Give a variable of the environment. Raises ValueError if it is not set, or our own."""
+    """Return an environment variable. Raises ValueError if it is unset, or the service's own."""
     if name in OWN_VARIABLES or name.startswith(OWN_PREFIX):
-        raise ValueError(f"{name} is this service's own.")
+        raise ValueError(f"{name} is one of this service's own variables.")
     if not os.environ.get(name):
         raise ValueError(f"The variable {name} is not set.")
     return os.environ[name]
 
 
 def read_file(name: str, folder: str = "") -> str:
-    """Give the text of a file, without a line break at its end. Raises ValueError."""
+    """Return the text of a file below SECRETS_ROOT, without its last line break.
+
+    Raises ValueError if it is outside, too large or unreadable.
+    """
     if settings.SECRETS_ROOT is None:
-        raise ValueError("SECRETS_ROOT is not set, below which files would be.")
+        raise ValueError("SECRETS_ROOT is not set, so there are no files.")
     root = Path(settings.SECRETS_ROOT, folder).resolve()
     path = (root / name).resolve()
     if not path.is_relative_to(root):
         raise ValueError(f"{name} is not below SECRETS_ROOT.")
     try:
         if not path.is_file() or path.stat().st_size > FILE_BYTES_MAX:
-            raise ValueError(f"{name} is no file of {FILE_BYTES_MAX:,} bytes or less.")
+            raise ValueError(f"{name} is not a file of at most {FILE_BYTES_MAX:,} bytes.")
         return path.read_text(encoding="utf-8").removesuffix("\n")
     except (OSError, UnicodeDecodeError):
         raise ValueError(f"{name} cannot be read.") from None

@@ -1,4 +1,4 @@
-"""What a client sends as declarations, and what it sees of the plan."""
+"""Serializers of declarations (for openapi.json) and of the plan."""
 
 from rest_framework import serializers
 
@@ -11,7 +11,7 @@ from rivergen.http.serializers import StrictSerializer
 
 
 class DeclaredCredentialsSerializer(StrictSerializer):
-    """Credentials; each secret is a reference such as `${file:orders}`, and null clears it."""
+    """Credentials; a secret is given as a reference such as `${file:orders}`, null clears it."""
 
     def get_fields(self) -> dict[str, serializers.Field]:
         return {
@@ -21,13 +21,13 @@ class DeclaredCredentialsSerializer(StrictSerializer):
 
 
 class DeclaredSerializer(DataSourceWriteSerializer):
-    """A data source; what is not said of one that is there stays as it is."""
+    """A declared data source; fields that are left out stay unchanged."""
 
     workspace = serializers.CharField(
         required=False,
         allow_null=True,
         max_length=255,
-        help_text="Its name. Default: the organization's first.",
+        help_text="Name of the workspace. Default: the organization's first.",
     )
     credentials = DeclaredCredentialsSerializer(required=False, allow_null=True)
 
@@ -35,25 +35,25 @@ class DeclaredSerializer(DataSourceWriteSerializer):
         model = DataSource
         fields = ("name", "workspace", "type", *UPDATABLE_FIELDS[1:], "credentials")
         extra_kwargs = {
-            "type": {"required": False, "help_text": "A new one needs it."},
+            "type": {"required": False, "help_text": "Required for a new data source."},
             "name": {"trim_whitespace": True},
         }
 
 
 class DeclarationsSerializer(StrictSerializer):
-    """The data sources of an organization, each known by its workspace and name."""
+    """The data sources of an organization, identified by workspace and name."""
 
     organization = serializers.CharField(
         required=False,
         allow_null=True,
         max_length=63,
-        help_text="Its short name. Default: the caller's only one.",
+        help_text="Short name of the organization. Default: the caller's only one.",
     )
     data_sources = serializers.ListField(child=DeclaredSerializer(), max_length=DATA_SOURCES_MAX)
 
 
 class StepSerializer(serializers.Serializer):
-    """What is done with a data source; of secrets `changes` have the state, never the value."""
+    """What is done with one data source; for a secret, `changes` has its state, never its value."""
 
     action = serializers.ChoiceField(choices=KINDS, source="kind")
     workspace = serializers.CharField()
@@ -63,7 +63,7 @@ class StepSerializer(serializers.Serializer):
 
 
 class PlanSummarySerializer(serializers.Serializer):
-    """How many steps there are of each kind."""
+    """The number of steps of each kind."""
 
     create = serializers.IntegerField()  # type: ignore[assignment]
     change = serializers.IntegerField()
@@ -72,7 +72,7 @@ class PlanSummarySerializer(serializers.Serializer):
 
 
 class PlanSerializer(serializers.Serializer):
-    """The steps from what there was to what is declared."""
+    """The steps that led, or with `dry_run` would lead, to what is declared."""
 
     steps = StepSerializer(many=True)
     summary = PlanSummarySerializer(source="counts")

@@ -1,7 +1,7 @@
-"""YAML as it is read and written here: what JSON can say, and where in the text it is said.
+"""A strict subset of YAML: values that JSON has, with the line of each value.
 
-The scalars are those of YAML's core schema (YAML 1.2.2, section 10.3): `no` is a text, and so is
-`2024-12-01`. Tags, anchors and duplicate keys are refused.
+Scalars follow the core schema (YAML 1.2.2, section 10.3), so `no` and `2024-12-01` are strings.
+Tags, anchors and duplicate keys are refused.
 """
 
 import re
@@ -29,9 +29,9 @@ LINE_WIDTH = 100
 
 
 class Loader(Composer, CParser, Resolver):
-    """Composes nodes of what libyaml reads, and constructs nothing.
+    """Composes nodes from the events of libyaml, without constructing objects.
 
-    Its own way to compose is not taken: it follows anchors, and has no bound to its depth.
+    Composer, not CParser, composes: the latter follows anchors and recurses without limit.
     """
 
     yaml_implicit_resolvers: Any = {}
@@ -43,15 +43,15 @@ class Loader(Composer, CParser, Resolver):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
-        if getattr(event, "anchor", None):  # an alias has one, too
+        if getattr(event, "anchor", None):  # an alias has an anchor, too
             line = event.start_mark.line + 1
-            problem = Problem(line, "", "Anchors and aliases are not taken; write it out.")
+            problem = Problem(line, "", "Anchors and aliases are not supported. Repeat the value.")
             raise DeclarationError([problem])
         return super().compose_node(parent, index)
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what `Loader`, and others that know YAML 1.1 only, read as it was."""
+    """Writes YAML that `Loader` and readers of YAML 1.1 read as the same values."""
 
 
 for tag, pattern in PATTERNS:
@@ -60,7 +60,7 @@ for tag, pattern in PATTERNS:
 
 
 def represent_text(dumper: Dumper, text: str) -> yaml.ScalarNode:
-    """Escape the line breaks that only YAML 1.1 knows; the emitter would make a space of them."""
+    """Return a scalar node; quote rare line breaks, which the emitter would turn into spaces."""
     style = '"' if RARE_LINE_BREAKS.search(text) else None
     return dumper.represent_scalar(TEXT, text, style)
 
@@ -69,38 +69,38 @@ Dumper.add_representer(str, represent_text)
 
 
 class Document:
-    """A text, as a value of JSON; `line_of` tells where a part of it stands."""
+    """A YAML text as a value of JSON types; `line_of` returns the line of a part of it."""
 
     def __init__(self, text: str) -> None:
-        """Read it. Raises DeclarationError for what is no YAML, or more than JSON can say."""
+        """Parse the text. Raises DeclarationError for invalid YAML, and values outside of JSON."""
         self._lines: dict[Path, int] = {}
         try:
             node = Loader(text).get_single_node()
             self.value: Any = None if node is None else self._read(node, ())
         except yaml.MarkedYAMLError as error:
-            # One that is found missing is found after the end.
+            # What is missing at the end is reported on the line after it.
             last = max(len(text.splitlines()), 1)
             line = min(error.problem_mark.line + 1, last) if error.problem_mark else None
-            message = f"This is no YAML: {error.problem}."
+            message = f"Not valid YAML: {error.problem}."
             raise DeclarationError([Problem(line, "", message)]) from None
         except (yaml.YAMLError, RecursionError):
-            raise DeclarationError([Problem(None, "", "This is no YAML.")]) from None
+            raise DeclarationError([Problem(None, "", "Not valid YAML.")]) from None
 
     @classmethod
     def of_json(cls, value: Any) -> "Document":
-        """Give a value that was no text, so that nothing of it has a line."""
+        """Return a document of a parsed JSON value, which has no lines."""
         document = cls("")
         document.value, document._lines = value, {}
         return document
 
     def line_of(self, path: Path) -> int | None:
-        """Give the line of a value, or of what it would be in."""
+        """Return the line of the value at a path, or of the nearest value around it."""
         while path and path not in self._lines:
             path = path[:-1]
         return self._lines.get(path)
 
     def problem(self, path: Path, message: str) -> Problem:
-        """Say that something is wrong with the value at a path."""
+        """Return a problem with the value at a path, with its line."""
         return Problem(self.line_of(path), name_of(path), message)
 
     def _read(self, node: yaml.Node, path: Path) -> Any:
@@ -111,16 +111,16 @@ class Document:
             return [self._read(item, (*path, number)) for number, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
             return self._read_scalar(node, path)
-        raise self._refusal(node, path, "Tags are not taken.")
+        raise self._refusal(node, path, "Tags are not supported.")
 
     def _read_mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = key_node.value
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != TEXT:
-                raise self._refusal(key_node, path, "A key must be a text.")
+                raise self._refusal(key_node, path, "A key must be a string.")
             if key in values:
-                raise self._refusal(key_node, (*path, key), "It is there twice.")
+                raise self._refusal(key_node, (*path, key), "This key appears twice.")
             self._lines[(*path, key)] = key_node.start_mark.line + 1
             values[key] = self._read(value_node, (*path, key))
         return values
@@ -134,7 +134,7 @@ class Document:
         if node.tag == BOOLEAN:
             return text.lower() == "true"
         if node.tag not in (INTEGER, FLOAT):
-            raise self._refusal(node, path, "Tags are not taken.")
+            raise self._refusal(node, path, "Tags are not supported.")
         try:
             return int(text) if node.tag == INTEGER else finite_number(text)
         except ValueError:
@@ -146,7 +146,7 @@ class Document:
 
 
 def write_yaml(value: Any) -> str:
-    """Write a value of JSON, its keys in their order."""
+    """Return a JSON value as YAML, with the keys in their order."""
     text: str = yaml.dump(
         value,
         Dumper=Dumper,

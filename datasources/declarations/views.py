@@ -1,4 +1,4 @@
-"""Declarations over HTTP, for whoever keeps them beside the code."""
+"""The endpoint that applies declarations."""
 
 from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import BaseParser
@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources.declarations import openapi
-from datasources.declarations.input import details_of, read_application
+from datasources.declarations.input import details_of, read_applier
 from datasources.declarations.parsers import YAMLParser
 from datasources.declarations.problems import DeclarationError
 from datasources.declarations.serializers import PlanSerializer
@@ -18,7 +18,7 @@ from rivergen.http.responses import SuccessResponse
 
 
 class DeclarationViewSet(ScopedViewSet):
-    """The data sources of an organization, as one document."""
+    """Declarations: the data sources of an organization in one document."""
 
     http_method_names = ["post"]
     serializer_class = PlanSerializer
@@ -28,12 +28,12 @@ class DeclarationViewSet(ScopedViewSet):
 
     @write(**openapi.APPLY)
     def apply(self, request: Request) -> Response:
-        """Create and change what is declared, all or nothing (editor; with `prune`: admin).
+        """Create and change the declared data sources, all or none (editor; with `prune`: admin).
 
-        The body may be `application/yaml`, too, whose mistakes are named with their lines.
+        The body may also be `application/yaml`; problems in it are reported with their lines.
         """
         try:
-            applier = read_application(request)
+            applier = read_applier(request)
             self.organization_id = applier.organization.pk
             prune, dry_run = (read_switch(request, name) for name in ("prune", "dry_run"))
             plan = applier.apply(prune=prune, dry_run=dry_run)

@@ -302,7 +302,8 @@ class ChangingDataSource(DataSourceColumns):
 
     def _lock(self) -> None:
         """Lock the row until the transaction ends, and read it again."""
-        self.refresh_from_db(from_queryset=type(self)._default_manager.for_update())
+        data_sources: Any = type(self)._default_manager
+        self.refresh_from_db(from_queryset=data_sources.for_update())
 
     def _record(self, differences: Changes, author: Author) -> None:
         """Store what differs, who and when; if anything differs, the version and a revision."""

@@ -1,37 +1,19 @@
-"""What a request about a schema brings, and what it sets going."""
+"""Query parameters of the schema endpoints, and the snapshots that they name."""
 
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from datasources.connection_tests.throttling import count_test
 from datasources.filters import SEARCH_MAX_LENGTH
 from datasources.models import DataSource
 from datasources.schemas.exceptions import SchemaNotRead, SnapshotGone
-from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
-from datasources.schemas.tasks import enqueue
-from organizations.models import User
+from datasources.schemas.snapshots.models import SchemaSnapshot
 from rivergen.http.input import read_id
 
 TABLE_MAX_LENGTH = 1_000
 
 
-def start_refresh(data_source: DataSource, user: User) -> SchemaRefresh:
-    """Give the refresh of a locked data source that runs, or start one, with the transaction.
-
-    Raises CredentialsUnconfirmed and CredentialsUnreadable (409), and Throttled (429).
-    """
-    data_source.configuration()
-    if data_source.schema_status == DataSource.SchemaStatus.REFRESHING:
-        running: SchemaRefresh = data_source.schema_refresh
-        return running
-    count_test(data_source.organization_id)
-    [refresh] = SchemaRefresh.objects.start([data_source], user)
-    enqueue([refresh], is_urgent=True)
-    return refresh
-
-
 def find_snapshot(request: Request, data_source: DataSource, parameter: str) -> SchemaSnapshot:
-    """Give the snapshot whose number a query parameter has; without it the last one.
+    """Return the snapshot whose number is in a query parameter; without one, the last snapshot.
 
     Raises ValidationError (400), SchemaNotRead and SnapshotGone (404).
     """
@@ -50,9 +32,9 @@ def find_snapshot(request: Request, data_source: DataSource, parameter: str) -> 
 def find_pair(
     request: Request, data_source: DataSource
 ) -> tuple[SchemaSnapshot | None, SchemaSnapshot]:
-    """Give the snapshots to compare: `?from=`, else the one before, and `?to=`, else the last one.
+    """Return the snapshots to compare: `?from=`, by default the previous, and `?to=`, the last.
 
-    Raises what `find_snapshot` raises. The first snapshot has none before it.
+    The first is None if no snapshot before `?to=` is kept. Raises what `find_snapshot` raises.
     """
     to = find_snapshot(request, data_source, "to")
     if "from" in request.query_params:
@@ -61,14 +43,14 @@ def find_pair(
 
 
 def read_number(parameter: str, text: str) -> int:
-    """Read the number of a snapshot. Raises ValidationError (400)."""
+    """Return the number of a snapshot. Raises ValidationError (400)."""
     if not read_id(text):
         raise ValidationError({parameter: ["Must be the number of a snapshot."]})
     return read_id(text)
 
 
 def read_text(request: Request, parameter: str, max_length: int) -> str | None:
-    """Read a query parameter that must say something. Raises ValidationError (400)."""
+    """Return a query parameter, which must not be blank. Raises ValidationError (400)."""
     text: str | None = request.query_params.get(parameter)
     if text is not None and not text.strip():
         raise ValidationError({parameter: ["Must not be empty."]})
@@ -78,10 +60,10 @@ def read_text(request: Request, parameter: str, max_length: int) -> str | None:
 
 
 def read_table_name(request: Request) -> str | None:
-    """Read `?table=`: a name, or `schema.name`."""
+    """Return `?table=`: the name of a table, or `schema.name`."""
     return read_text(request, "table", TABLE_MAX_LENGTH)
 
 
 def read_words(request: Request) -> list[str]:
-    """Read `?search=`: words, all of which are looked for."""
+    """Return the words of `?search=`."""
     return (read_text(request, "search", SEARCH_MAX_LENGTH) or "").split()

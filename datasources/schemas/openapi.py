@@ -1,4 +1,4 @@
-"""How the endpoints are described in openapi.json."""
+"""Descriptions of the schema endpoints for openapi.json."""
 
 from typing import Any
 
@@ -16,17 +16,17 @@ from rivergen.http.pagination import page_parameters
 
 NUMBER = {"type": "integer", "format": "int64", "minimum": 1}
 PAGES = tuple(OpenApiParameter(name, schema) for name, schema in page_parameters().items())
-SNAPSHOT = OpenApiParameter("snapshot", NUMBER, description="Default: the last one.")
+SNAPSHOT = OpenApiParameter("snapshot", NUMBER, description="Default: the last snapshot.")
 TABLE = OpenApiParameter(
     "table",
     {"type": "string", "minLength": 1, "maxLength": TABLE_MAX_LENGTH, "pattern": r"\S"},
-    description="Only tables of this name, or of this schema and name: `public.orders`.",
+    description="Only tables with this name, or with this schema and name: `public.orders`.",
 )
 SEARCH = OpenApiParameter(
     "search",
     {"type": "string", "minLength": 1, "maxLength": SEARCH_MAX_LENGTH, "pattern": r"\S"},
-    description="Only tables that have each of these words in their name or comment, or in those "
-    "of their columns.",
+    description="Only tables that contain each of these words in a name or comment, their own or "
+    "a column's.",
 )
 REFRESH: dict[str, Any] = {
     "summary": "Refresh the schema",
@@ -59,8 +59,8 @@ CHANGES: dict[str, Any] = {
     "response": SchemaChangesSerializer,
     "errors": (401, 403, 404),
     "parameters": (
-        OpenApiParameter("from", NUMBER, description="Default: the one before `to`."),
-        OpenApiParameter("to", NUMBER, description="Default: the last one."),
+        OpenApiParameter("from", NUMBER, description="Default: the snapshot before `to`."),
+        OpenApiParameter("to", NUMBER, description="Default: the last snapshot."),
         *PAGES,
     ),
 }

@@ -1,4 +1,4 @@
-"""When the schema of a data source is read next."""
+"""Schedule of automatic schema refreshes: interval, jitter and backoff."""
 
 import random
 from datetime import datetime, timedelta
@@ -7,19 +7,19 @@ from django.utils import timezone
 
 from datasources.models import DataSource
 
-# Of the interval: what started together does not stay together.
+# Share of the interval. Spreads data sources that were refreshed together.
 JITTER = 0.1
-# After failures: twice as long each time, from the interval or this on, a day at most with jitter.
+# After failures the wait doubles each time, from the interval or this on, up to a day with jitter.
 BACKOFF_BASE_MAX_SECONDS = 3_600
 BACKOFF_MAX_SECONDS = 86_400 / (1 + JITTER)
 DOUBLINGS_MAX = 11
 
 
 def next_refresh_at(data_source: DataSource, failures: int, has_changed: bool) -> datetime | None:
-    """Give the time of the next refresh, when one has ended; None: it is not asked for.
+    """Return when a data source is due for its next refresh, or None without auto-refresh.
 
-    `failures` counts them in a row. A data source that `has_changed` since it was read is due at
-    once: what was read, or why it could not be, may be out of date.
+    `failures` are the failures in a row. If the data source `has_changed` since it was read, it is
+    due at once: the snapshot or the failure may be out of date.
     """
     if not data_source.schema_auto_refresh:
         return None
@@ -32,6 +32,6 @@ def next_refresh_at(data_source: DataSource, failures: int, has_changed: bool) -
 
 
 def backoff(interval: float, failures: int) -> float:
-    """Give the seconds to wait after so many failures in a row."""
+    """Return the seconds to wait after a number of failures in a row."""
     base = min(interval, BACKOFF_BASE_MAX_SECONDS)
     return min(base * 2 ** min(failures, DOUBLINGS_MAX), BACKOFF_MAX_SECONDS)

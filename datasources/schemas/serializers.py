@@ -1,21 +1,25 @@
-"""What a client sees of schemas."""
+"""Serializers of refreshes, snapshots, tables and changes."""
 
 from rest_framework import serializers
 
 from datasources.connections.failures import Code
-from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
+from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.reading.catalogue import Kind
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.snapshots.changes import ChangedObject, ChangeKind
+from datasources.schemas.snapshots.models import SchemaSnapshot
 from rivergen.http.serializers import OutputSerializer
 
 
 class SchemaRefreshSerializer(OutputSerializer):
-    """A refresh; what is not known yet is null."""
+    """A schema refresh; fields whose values are not known yet are null."""
 
     data_source_id = serializers.IntegerField(read_only=True)
     requested_by_user_id = serializers.IntegerField(
-        source="requested_by_id", read_only=True, allow_null=True, help_text="Null: the schedule."
+        source="requested_by_id",
+        read_only=True,
+        allow_null=True,
+        help_text="Null: started by the schedule.",
     )
     ok = serializers.BooleanField(read_only=True, allow_null=True)
     code = serializers.ChoiceField(choices=Code.choices, read_only=True, allow_null=True)
@@ -39,12 +43,14 @@ class SchemaRefreshSerializer(OutputSerializer):
 
 
 class SchemaSnapshotSerializer(OutputSerializer):
-    """A snapshot: what was read at `read_at`, and stayed so until the next one."""
+    """A snapshot: the schema as read at `read_at`, unchanged until the next snapshot."""
 
     snapshot = serializers.IntegerField(
-        source="number", help_text="Counts those of the data source, from 1."
+        source="number", help_text="Counts the snapshots of the data source, from 1."
     )
-    digest = serializers.CharField(source="content.digest", help_text="The same for the same.")
+    digest = serializers.CharField(
+        source="content.digest", help_text="SHA-256 of the tables: equal for equal schemas."
+    )
     table_count = serializers.IntegerField(source="content.table_count")
     column_count = serializers.IntegerField(source="content.column_count")
 
@@ -55,10 +61,10 @@ class SchemaSnapshotSerializer(OutputSerializer):
 
 
 class ColumnSerializer(serializers.Serializer):
-    """A column, or a field of documents."""
+    """A column of a table, or a field of the documents of a collection."""
 
     name = serializers.CharField()
-    type = serializers.CharField(help_text="As the source says it.")
+    type = serializers.CharField(help_text="As the source spells it.")
     common_type = serializers.ChoiceField(choices=CommonType.choices)
     nullable = serializers.BooleanField()
     has_default = serializers.BooleanField()
@@ -66,14 +72,14 @@ class ColumnSerializer(serializers.Serializer):
 
 
 class PrimaryKeySerializer(serializers.Serializer):
-    """A primary key, its columns in the key's order."""
+    """A primary key, its columns in the order of the key."""
 
     name = serializers.CharField(allow_null=True)
     columns = serializers.ListField(child=serializers.CharField())
 
 
 class ForeignKeySerializer(serializers.Serializer):
-    """A reference to the columns of a table."""
+    """A foreign key."""
 
     name = serializers.CharField(allow_null=True)
     columns = serializers.ListField(child=serializers.CharField())
@@ -83,17 +89,18 @@ class ForeignKeySerializer(serializers.Serializer):
 
 
 class IndexSerializer(serializers.Serializer):
-    """An index, apart from that of the primary key."""
+    """An index other than the primary key's."""
 
     name = serializers.CharField()
     columns = serializers.ListField(
-        child=serializers.CharField(), help_text="Expressions stand as the source says them."
+        child=serializers.CharField(),
+        help_text="Column names, or expressions as the source spells them.",
     )
     is_unique = serializers.BooleanField()
 
 
 class TableSerializer(serializers.Serializer):
-    """A table, a view, or whatever else has columns."""
+    """A table, view, collection or file."""
 
     schema = serializers.CharField()
     name = serializers.CharField()
@@ -104,12 +111,12 @@ class TableSerializer(serializers.Serializer):
     foreign_keys = ForeignKeySerializer(many=True)
     indexes = IndexSerializer(many=True)
     row_estimate = serializers.IntegerField(
-        allow_null=True, help_text="At the last refresh, by the source's own statistics."
+        allow_null=True, help_text="From the source's own statistics, at the last refresh."
     )
 
 
 class SchemaSerializer(serializers.Serializer):
-    """One of the schemas in a snapshot."""
+    """A schema in a snapshot, with the number of its tables."""
 
     name = serializers.CharField()
     table_count = serializers.IntegerField()
@@ -129,7 +136,7 @@ class SnapshotContentSerializer(SchemaSnapshotSerializer):
 
 
 class ChangeSerializer(serializers.Serializer):
-    """A change; `from` and `to` have only what differs, or the whole of what came or went."""
+    """A change; `from` and `to` hold the properties that differ, or all if added or removed."""
 
     change = serializers.ChoiceField(choices=ChangeKind.choices)
     object = serializers.ChoiceField(choices=ChangedObject.choices)
@@ -138,7 +145,7 @@ class ChangeSerializer(serializers.Serializer):
     name = serializers.CharField(allow_null=True, help_text="Null: the table itself.")
     to = serializers.DictField(allow_null=True)
     breaks_readers = serializers.BooleanField(
-        help_text="Whether a query that ran before may fail, or meet what it has never met."
+        help_text="Whether a query that ran before may fail, or meet values of a new kind."
     )
 
     def get_fields(self) -> dict[str, serializers.Field]:
@@ -146,7 +153,7 @@ class ChangeSerializer(serializers.Serializer):
 
 
 class ChangesSummarySerializer(serializers.Serializer):
-    """How many changes there are, on all pages."""
+    """The number of changes on all pages together."""
 
     added = serializers.IntegerField()
     removed = serializers.IntegerField()
@@ -164,5 +171,7 @@ class SchemaChangesSerializer(serializers.Serializer):
     changes = ChangeSerializer(many=True)
 
     def get_fields(self) -> dict[str, serializers.Field]:
-        before = SchemaSnapshotSerializer(allow_null=True, help_text="Null: there is none before.")
+        before = SchemaSnapshotSerializer(
+            allow_null=True, help_text="Null: no earlier snapshot is kept."
+        )
         return {"from": before, **super().get_fields()}

@@ -1,4 +1,4 @@
-"""What the worker does for schemas: it reads those that are asked for, and those that are due."""
+"""Jobs of schemas: refresh on request and on schedule, clean up lost refreshes, prune."""
 
 from collections import Counter
 
@@ -11,25 +11,25 @@ from procrastinate.manager import JobManager
 
 from datasources.connections.failures import Code
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
-from datasources.jobs import Queue, lasting_task
+from datasources.jobs import Queue, durable_task
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.snapshots.pruning import prune
 
-# Locked together, for as long as it takes to enqueue them.
+# Rows that are locked at once while their refreshes are enqueued.
 ENQUEUED_AT_ONCE = 1_000
 
 
-async def give_up(data_source_id: int, refresh_id: str) -> None:
-    """Tell whoever waits for a refresh that there will be no outcome."""
+async def store_crash(data_source_id: int, refresh_id: str) -> None:
+    """Store that the refresh crashed: no attempt is left, so there will be no other outcome."""
     if refresh := await find_running(data_source_id, refresh_id):
         await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED)
 
 
-@lasting_task("refresh_schema", Queue.SCHEMAS, give_up)
+@durable_task("refresh_schema", Queue.SCHEMAS, on_exhausted=store_crash)
 async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
-    """Read the schema of a data source in a child process, unless this refresh has ended."""
-    # The web process must not load what only the worker needs.
+    """Read the schema of a data source in the sandbox, unless this refresh has finished."""
+    # Imported here: only the worker needs it, and the web process defers this task.
     from datasources.schemas.reading.sandbox import read_in_child
 
     refresh = await find_running(data_source_id, refresh_id)
@@ -49,7 +49,7 @@ async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
 
 
 async def find_running(data_source_id: int, refresh_id: str) -> SchemaRefresh | None:
-    """Find a refresh and its data source as it is now; None: it has ended, or is gone."""
+    """Return a refresh with its current data source; None if it has finished or is deleted."""
     refreshes = SchemaRefresh.objects.running().select_related("data_source__workspace")
     return await refreshes.filter(pk=data_source_id, refresh_id=refresh_id).afirst()
 
@@ -57,21 +57,20 @@ async def find_running(data_source_id: int, refresh_id: str) -> SchemaRefresh | 
 @app.periodic(cron="* * * * * */10")
 @app.task(name="enqueue_refreshes", queueing_lock="enqueue_refreshes", queue=Queue.EXPRESS)
 async def enqueue_refreshes(timestamp: int) -> None:
-    """Every 10 seconds, have those schemas read that are due by then."""
+    """Enqueue, every 10 seconds, a refresh of each data source that is due."""
     await sync_to_async(enqueue_due)()
 
 
 def enqueue_due() -> int:
-    """Enqueue a refresh of each data source that is due; give how many there were.
+    """Enqueue a refresh of each data source that is due, and return their number.
 
-    Those that somebody else has locked are left to the next time: it is being enqueued elsewhere,
-    or is changed just now.
+    Locked rows are skipped until the next run: they are being changed, or enqueued elsewhere.
     """
     number_by_organization: Counter[int] = Counter()
     while True:
         with transaction.atomic():
             due = DataSource.objects.due_for_refresh()
-            # As for a change: nobody can change, start or delete them meanwhile.
+            # The same lock as for a change, so that no row is changed or deleted concurrently.
             locked = due.select_for_update(skip_locked=True, no_key=True, of=("self",))
             locked = locked.only("organization_id", "version", "schema_next_refresh_at")
             data_sources = [*locked[:ENQUEUED_AT_ONCE]]
@@ -85,9 +84,10 @@ def enqueue(
     number_by_organization: Counter[int] | None = None,
     is_urgent: bool = False,
 ) -> None:
-    """Enqueue refreshes with the transaction: what somebody waits for comes first.
+    """Enqueue refreshes in the current transaction, urgent ones before all others.
 
-    After that come organizations that have fewer of them, as counted in `number_by_organization`.
+    Otherwise organizations with fewer refreshes, as counted in `number_by_organization`, come
+    first.
     """
     numbers = Counter[int]() if number_by_organization is None else number_by_organization
     jobs = []
@@ -108,14 +108,14 @@ def enqueue(
             )
         )
         numbers[organization_id] += 1
-    # In this thread's transaction: a worker's own connector would have one of its own.
+    # DjangoConnector joins this transaction; the worker's connector would use another connection.
     JobManager(DjangoConnector()).batch_defer_jobs(jobs)
 
 
 @app.periodic(cron="15 * * * *")
 @app.task(name="end_lost_refreshes", queueing_lock="end_lost_refreshes", queue=Queue.EXPRESS)
 async def end_lost_refreshes(timestamp: int) -> None:
-    """Every hour, end the refreshes whose jobs are gone, as by an operator who emptied a table."""
+    """Fail, every hour, the refreshes whose jobs are gone, as when the jobs table was emptied."""
     async for refresh in SchemaRefresh.objects.lost():
         await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED)
 
@@ -123,5 +123,5 @@ async def end_lost_refreshes(timestamp: int) -> None:
 @app.periodic(cron="30 3 * * *")
 @app.task(name="prune_schemas", queueing_lock="prune_schemas", queue=Queue.EXPRESS)
 async def prune_schemas(timestamp: int) -> None:
-    """Every night, delete the snapshots that are not to be kept."""
+    """Delete, every night, the outdated snapshots."""
     await sync_to_async(prune)()

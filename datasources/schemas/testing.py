@@ -1,4 +1,4 @@
-"""Schemas that were read, without anybody who reads."""
+"""Helpers of schema tests: tables, snapshots without a worker, and the rows of readers."""
 
 import json
 from typing import Any
@@ -13,8 +13,8 @@ from datasources.schemas.snapshots.content import dump, pack
 
 
 def column(name: str, **facts: Any) -> Column:
-    """Give a column: a whole number that may be null, unless `facts` say something else."""
-    usual: Any = {
+    """Return a nullable integer column, with `facts` in place of these defaults."""
+    defaults: Any = {
         "name": name,
         "type": "integer",
         "common_type": "integer",
@@ -22,12 +22,12 @@ def column(name: str, **facts: Any) -> Column:
         "has_default": False,
         "comment": None,
     }
-    return usual | facts
+    return defaults | facts
 
 
 def table(name: str, *columns: Column, **facts: Any) -> Table:
-    """Give a table of the schema `public`, unless `facts` say something else."""
-    usual: Any = {
+    """Return a table in the schema `public`, with `facts` in place of these defaults."""
+    defaults: Any = {
         "schema": "public",
         "name": name,
         "kind": "table",
@@ -37,32 +37,32 @@ def table(name: str, *columns: Column, **facts: Any) -> Table:
         "foreign_keys": [],
         "indexes": [],
     }
-    return usual | facts
+    return defaults | facts
 
 
 def refresh(data_source: DataSource, *tables: Table, row_estimate: int | None = None) -> None:
-    """Have a data source read: it was found to have these tables."""
+    """Store a finished refresh of a data source that found these tables."""
     data_source.refresh_from_db()
     [running] = SchemaRefresh.objects.start([data_source])
-    content = pack((one, row_estimate) for one in tables)
+    content = pack((found, row_estimate) for found in tables)
     running.finish(Code.OK, data_source, content)
     data_source.refresh_from_db()
 
 
 def tables_of(connection: Any, configuration: Any) -> dict[str, Any]:
-    """Give the tables by name, or by schema and name outside of the usual schema."""
+    """Return the tables of a source by name, or by `schema.name` outside the default schema."""
     found = {}
     for table, row_estimate in Assembly(
         READERS[configuration.type](connection, configuration)
     ).tables():
-        is_usual = table["schema"] in ("main", "public", configuration.database_name)
-        key = table["name"] if is_usual else f"{table['schema']}.{table['name']}"
+        is_default = table["schema"] in ("main", "public", configuration.database_name)
+        key = table["name"] if is_default else f"{table['schema']}.{table['name']}"
         found[key] = table | {"row_estimate": row_estimate}
     return found
 
 
 def columns_of(table: Any) -> dict[str, tuple[Any, ...]]:
-    """Give type, common type, whether nullable and whether it has a default, by column."""
+    """Return (type, common type, nullable, has default) by column."""
     facts = ("type", "common_type", "nullable", "has_default")
     columns = json.loads(dump(table["columns"]))
     return {column["name"]: tuple(column[fact] for fact in facts) for column in columns}

@@ -1,4 +1,4 @@
-"""Schemas over HTTP: refreshing them, and looking into them."""
+"""The schema endpoints: refreshes, snapshots and changes."""
 
 from functools import partial
 from http import HTTPStatus
@@ -16,12 +16,13 @@ from datasources.schemas.lookups import (
     find_snapshot,
     read_table_name,
     read_words,
-    start_refresh,
 )
-from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
+from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.serializers import SchemaRefreshSerializer, SchemaSnapshotSerializer
+from datasources.schemas.snapshots.models import SchemaSnapshot
 from datasources.schemas.snapshots.pages import Page
 from datasources.schemas.snapshots.summary import Summary
+from datasources.schemas.starting import start_refresh
 from datasources.viewsets import DataSourceScopedViewSet
 from organizations.models import Role
 from organizations.writing import write
@@ -31,14 +32,14 @@ from rivergen.http.responses import SuccessResponse
 
 
 class SchemaRefreshViewSet(DataSourceScopedViewSet):
-    """Reading the schema of a data source: asked for here, done by a worker."""
+    """Schema refreshes: requested here, run by a worker."""
 
     http_method_names = ["get", "head", "post"]
     serializer_class = SchemaRefreshSerializer
 
     @write(**openapi.REFRESH)
     def refresh(self, request: Request, data_source_id: str) -> Response:
-        """Have the schema read (editor, admin, owner); a refresh that runs is the answer."""
+        """Start a refresh of the schema, or return the running one (editor, admin, owner)."""
         data_source = self.get_data_source(Role.EDITOR, lock=True)
         read_no_body(request)
         data = self.get_serializer(start_refresh(data_source, self.caller)).data
@@ -48,7 +49,7 @@ class SchemaRefreshViewSet(DataSourceScopedViewSet):
 
     @describe(**openapi.RETRIEVE_REFRESH)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
-        """Give the last refresh, running or ended."""
+        """Return the last refresh, running or finished."""
         data_source = self.get_data_source()
         check_parameters(request)
         refresh = SchemaRefresh.objects.filter(data_source=data_source).first()
@@ -59,7 +60,7 @@ class SchemaRefreshViewSet(DataSourceScopedViewSet):
 
 
 class SchemaViewSet(DataSourceScopedViewSet):
-    """What a data source was found to have."""
+    """Snapshots of the schema of a data source, and the changes between them."""
 
     queryset = SchemaSnapshot.objects.none()  # names the model to openapi.json
     http_method_names = ["get", "head"]
@@ -78,11 +79,11 @@ class SchemaViewSet(DataSourceScopedViewSet):
 
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
-        """Give the tables of the last snapshot, page by page; 304 if `If-None-Match` names it."""
+        """Return a page of tables of a snapshot; 304 if `If-None-Match` names its `ETag`."""
         return read_via_replica(self.get_data_source(), partial(self.tables_of, request))
 
     def tables_of(self, request: Request, data_source: DataSource) -> Response:
-        """Do so with what one database has of the data source."""
+        """Return the page of tables, read from the database that `data_source` was read from."""
         page = Page(request, ("snapshot", "table", "search"))
         name, words = read_table_name(request), read_words(request)
         snapshot = find_snapshot(request, data_source, "snapshot")
@@ -91,7 +92,7 @@ class SchemaViewSet(DataSourceScopedViewSet):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         tables = page.take(snapshot.tables(named=name, words=words, start=page.offset))
         return SuccessResponse(
-            # The tables are JSON already; a serializer would take as long as all the rest.
+            # Not serialized: the tables are JSON values already, and it would double the time.
             {
                 **self.get_serializer(snapshot).data,
                 "schemas": snapshot.content.schemas(),
@@ -108,7 +109,7 @@ class SchemaViewSet(DataSourceScopedViewSet):
         return read_via_replica(self.get_data_source(), partial(self.changes_of, request))
 
     def changes_of(self, request: Request, data_source: DataSource) -> Response:
-        """Do so with what one database has of the data source."""
+        """Return the page of changes, read from the database that `data_source` was read from."""
         page = Page(request, ("from", "to"))
         before, to = find_pair(request, data_source)
         summary = Summary(to.changes_since(before) if before else ())

@@ -1,4 +1,4 @@
-"""A backup, restored as docs/operating.md has it: what is there again, and what it takes."""
+"""Tests of a backup restored as docs/operating.md describes: the data, and the keys it needs."""
 
 import json
 import os
@@ -19,8 +19,7 @@ from rivergen.encryption_keys import generate_key
 from rivergen.testing.replication import BINARIES
 from rivergen.testing.services import make_database, server_url, url_of
 
-# One process of the service on the restored database: it sends what it reads, and prints what it
-# was answered.
+# A script that sends the requests on its input to the service, and prints the responses.
 SEND = """
 import json, sys
 import django
@@ -53,7 +52,7 @@ class BackupTests(DataSourceTestMixin, TransactionTestCase):
         self.restore()
 
     def restore(self) -> None:
-        """Dump the database, and restore the dump in a new one, which is removed in the end."""
+        """Dump the database, and restore it into a new one, which is dropped after the test."""
         self.addCleanup(self.drop)
         restored = make_database(self.name)
         with TemporaryDirectory() as folder:
@@ -71,8 +70,8 @@ class BackupTests(DataSourceTestMixin, TransactionTestCase):
         with psycopg.connect(server_url(), autocommit=True) as server:
             server.execute(statement.format(sql.Identifier(self.name)))
 
-    def process(self, *command: str, text: str = "", **variables: str) -> str:
-        """Run something of the service on the restored database; give what it prints."""
+    def run_on_restored(self, *command: str, text: str = "", **variables: str) -> str:
+        """Run a Python command with the restored database, and return its output."""
         environment = {"DATABASE_URL": url_of(self.name), **variables}
         done = subprocess.run(
             [sys.executable, *command],
@@ -86,10 +85,10 @@ class BackupTests(DataSourceTestMixin, TransactionTestCase):
         return done.stdout
 
     def send(self, *requests: tuple[str, str, Any, str | None], **variables: str) -> Any:
-        """Send requests to the restored service; give pairs of status and body."""
-        return json.loads(self.process("-c", SEND, text=json.dumps(requests), **variables))
+        """Send requests to the restored service, and return pairs of status and body."""
+        return json.loads(self.run_on_restored("-c", SEND, text=json.dumps(requests), **variables))
 
-    def test_all_is_there_again_and_goes_on(self):
+    def test_restored_service_has_all_data_and_works(self):
         owner = bearer(self.owner)
         path = f"/api/v1{self.path}"
         new = {"name": "New", "type": "csv"}
@@ -108,19 +107,19 @@ class BackupTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(len(history[1]["data"]), 3)
         self.assertEqual(created[0], 201)
         self.assertGreater(created[1]["data"]["id"], self.data_source.pk)
-        # Tokens are signed by SECRET_KEY, and those that are used up are in the database.
+        # Tokens are signed with SECRET_KEY; used refresh tokens are recorded in the database.
         self.assertEqual(exchanged[0], 200)
         self.assertEqual(refused[0], 401)
         self.assertIsNone(test[1]["data"]["finished_at"])
-        self.process("manage.py", "migrate", "--check")
+        self.run_on_restored("manage.py", "migrate", "--check")
 
-    def test_secrets_open_with_the_keys_and_with_no_others(self):
+    def test_restored_secrets_open_only_with_the_original_keys(self):
         read = (
             "from datasources.models import DataSource; "
             f"print(DataSource.objects.get(pk={self.data_source.pk}).credentials.open()['password'])"
         )
         shell = ("manage.py", "shell", "--verbosity", "0", "--command", read)
-        self.assertEqual(self.process(*shell).strip(), "the-secret-of-the-source")
+        self.assertEqual(self.run_on_restored(*shell).strip(), "the-secret-of-the-source")
         [[status, body]] = self.send(
             ("POST", f"/api/v1{self.path}/test", None, bearer(self.editor)),
             ENCRYPTION_KEYS=generate_key(),

@@ -1,4 +1,4 @@
-"""What operators see of the commands."""
+"""Tests of `demo`, `generate_key`, and the help texts of all commands."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ class DemoTests(TestCase):
         call_command("demo", *arguments, stdout=output)
         return output.getvalue()
 
-    def test_creates_two_organizations_with_users_of_every_role(self):
+    def test_demo_creates_two_organizations_with_users_of_every_role(self):
         self.demo()
         self.assertEqual(Organization.objects.count(), 2)
         roles = Membership.objects.filter(organization__slug="demo-acme").values_list(
@@ -37,7 +37,7 @@ class DemoTests(TestCase):
         self.assertEqual({*roles}, {*Role.values})
         self.assertTrue(Membership.objects.filter(organization__slug="demo-globex").exists())
 
-    def test_creates_the_source_of_the_document_and_a_csv_file_that_exists(self):
+    def test_demo_creates_the_documented_data_source_and_a_csv_file(self):
         self.demo()
         postgresql, csv = DataSource.objects.order_by("id")
         self.assertEqual((postgresql.type, postgresql.database_name), ("postgresql", "production"))
@@ -47,13 +47,13 @@ class DemoTests(TestCase):
     def stored_file(self, data_source):
         return self.storage / str(data_source.organization_id) / data_source.file_path
 
-    def test_prints_users_who_can_sign_in(self):
+    def test_demo_prints_the_password_of_its_users(self):
         password = self.demo().partition("password: ")[2].splitlines()[0]
         for user in User.objects.all():
             with self.subTest(user=user.username):
                 self.assertTrue(user.check_password(password))
 
-    def test_changes_nothing_when_run_again(self):
+    def test_second_demo_changes_nothing(self):
         self.demo()
         data_source = DataSource.objects.get(type="postgresql")
         data_source.apply_changes({"name": "Mine"}, user=None)
@@ -68,13 +68,13 @@ class DemoTests(TestCase):
         self.assertEqual(after, before)
         self.assertEqual(file.read_text(), "mine")
 
-    def test_keeps_its_password_private_and_the_same(self):
+    def test_demo_password_is_private_and_stays_the_same(self):
         first = self.demo().splitlines()[0]
         self.assertEqual(self.demo().splitlines()[0], first)
         path = self.storage.parent / "demo_password"
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
-    def test_leaves_users_and_organizations_of_these_names_alone(self):
+    def test_demo_leaves_existing_users_and_organizations_alone(self):
         acme = Organization.objects.create(name="Acme", slug="acme")
         self.demo()
         self.assertFalse(acme.memberships.exists())
@@ -84,7 +84,7 @@ class DemoTests(TestCase):
             self.demo()
         self.assertEqual(User.objects.get(pk=mine.pk).password, mine.password)
 
-    def test_makes_staff_only_if_asked(self):
+    def test_demo_creates_a_staff_user_only_with_staff(self):
         self.demo()
         self.assertFalse(User.objects.filter(is_staff=True).exists())
         for _ in range(2):
@@ -96,7 +96,7 @@ class DemoTests(TestCase):
             self.assertTrue(self.client.login(username="demo-staff", password=password))
             self.assertEqual(self.client.get("/admin/").status_code, 200)
 
-    def test_lets_no_other_user_of_that_name_in(self):
+    def test_demo_does_not_promote_an_existing_user_named_demo_staff(self):
         mine = User.objects.create_user("demo-staff", password="mine")
         with self.assertRaisesMessage(CommandError, "There is already a user demo-staff"):
             self.demo("--staff")
@@ -105,13 +105,13 @@ class DemoTests(TestCase):
         self.assertTrue(mine.check_password("mine"))
         self.assertFalse(Organization.objects.exists())
 
-    def test_says_so_if_the_organization_has_been_removed(self):
+    def test_demo_refuses_after_its_organization_was_removed(self):
         self.demo()
         Organization.objects.get(slug="demo-acme").remove()
         with self.assertRaisesMessage(CommandError, "demo-acme has been removed"):
             self.demo()
 
-    def test_says_so_if_the_source_has_been_deleted(self):
+    def test_demo_reports_that_its_data_source_was_deleted(self):
         self.demo()
         DataSource.objects.filter(type="postgresql").delete()
         output = self.demo()
@@ -126,14 +126,14 @@ class HelpTests(SimpleTestCase):
         self.assertIn("create_organization", ours)
         self.commands = {name: load_command_class(apps[name], name) for name in ours}
 
-    def test_every_command_says_what_it_does_and_is_in_README(self):
-        readme = (settings.BASE_DIR / "README.md").read_text()
+    def test_every_command_has_a_help_text_and_is_documented(self):
+        page = (settings.BASE_DIR / "docs" / "commands.md").read_text()
         for name, command in self.commands.items():
             with self.subTest(name):
                 self.assertGreater(len(command.help.split()), 7)
-                self.assertRegex(readme, rf"[|,] `{name}[ `]")
+                self.assertRegex(page, rf"(?m)^\| `{name}[ `]")
 
-    def test_every_argument_says_what_it_is_for(self):
+    def test_every_argument_has_a_help_text(self):
         for name, command in self.commands.items():
             with self.subTest(name):
                 parser = command.create_parser("manage.py", name)
@@ -141,20 +141,20 @@ class HelpTests(SimpleTestCase):
                 silent = [action.dest for action in parser._actions if not action.help]
                 self.assertEqual(silent, [])
 
-    def test_the_worker_says_what_it_is_set_by(self):
+    def test_help_of_worker_names_its_setting(self):
         parser = self.commands["worker"].create_parser("manage.py", "worker")
         self.assertIn("WORKER_CONCURRENCY", parser.format_help())
 
 
 class GenerateKeyTests(SimpleTestCase):
-    def test_prints_another_key_each_time(self):
+    def test_generate_key_prints_a_new_key_each_time(self):
         outputs = [StringIO(), StringIO()]
         for output in outputs:
             call_command("generate_key", stdout=output)
         keys = parse_keys(",".join(output.getvalue() for output in outputs))
         self.assertEqual([len(key) for key in keys], [32, 32])
 
-    def test_needs_nothing_configured(self):
+    def test_generate_key_needs_no_configuration(self):
         command = [sys.executable, "manage.py", "generate_key"]
         process = subprocess.run(
             command, cwd=settings.BASE_DIR, env={}, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""PATCH from many clients at once, each on a database connection of its own."""
+"""Tests of PATCH from many concurrent clients, each on its own database connection."""
 
 import threading
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from datasources.testing import DataSourceTestMixin
 
 THREADS = 8
 ROUNDS = 200
-# Seconds after which a thread that waits for one that failed gives up.
+# Seconds after which a thread stops waiting for a thread that failed.
 BARRIER_TIMEOUT = 60
-# One field for each thread, so that no update is meant to touch another's.
+# One field for each thread, so that no update overwrites another.
 NUMBER_FIELDS = (
     ("port", 1_000),
     ("ssh_port", 2_000),
@@ -29,8 +29,8 @@ class ConcurrentUpdateTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
 
-    def test_loses_no_field(self):
-        """8 threads × 200 rounds; in each round all threads start together."""
+    def test_concurrent_updates_of_different_fields_are_all_stored(self):
+        """8 threads, 200 rounds; all threads start each round together."""
         lost: list[str] = []
         start = threading.Barrier(THREADS, timeout=BARRIER_TIMEOUT)
         end = threading.Barrier(THREADS, timeout=BARRIER_TIMEOUT)
@@ -58,7 +58,7 @@ class ConcurrentUpdateTests(DataSourceTestMixin, TransactionTestCase):
         versions = self.data_source.revisions.values_list("version", flat=True)
         self.assertEqual([*versions], [*range(row["version"], 0, -1)])
 
-    def test_lets_one_of_many_win_with_if_match(self):
+    def test_one_of_many_concurrent_updates_with_if_match_wins(self):
         statuses: list[int] = []
         start = threading.Barrier(THREADS, timeout=BARRIER_TIMEOUT)
 
@@ -73,8 +73,8 @@ class ConcurrentUpdateTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(sorted(statuses), [200] + [412] * (THREADS - 1))
         self.assertEqual(self.stored()["version"], 2)
 
-    def test_never_stores_what_is_only_together_contradictory(self):
-        """One clears the tunnel's host, another switches the tunnel on: one of them is 400."""
+    def test_concurrent_updates_that_contradict_each_other_are_not_both_stored(self):
+        """One update clears ssh_host, the other switches the tunnel on: one of them is 400."""
         start = threading.Barrier(2, timeout=BARRIER_TIMEOUT)
         bodies = ({"ssh_host": None}, {"use_ssh_tunnel": True})
         for _ in range(20):
@@ -94,7 +94,7 @@ class ConcurrentUpdateTests(DataSourceTestMixin, TransactionTestCase):
             row = self.stored()
             self.assertFalse(row["use_ssh_tunnel"] and row["ssh_host"] is None)
 
-    def test_gives_a_name_to_one_of_many(self):
+    def test_one_of_many_concurrent_creates_gets_the_name(self):
         start = threading.Barrier(THREADS, timeout=BARRIER_TIMEOUT)
         statuses: list[int] = []
 
@@ -106,8 +106,8 @@ class ConcurrentUpdateTests(DataSourceTestMixin, TransactionTestCase):
         self.run_threads(write)
         self.assertEqual(sorted(statuses), [201] + [400] * (THREADS - 1))
 
-    def test_answers_404_if_the_row_is_deleted_while_it_waits(self):
-        waiting = threading.Thread(target=self.patch_and_keep)
+    def test_update_is_404_if_the_row_is_deleted_while_it_waits(self):
+        waiting = threading.Thread(target=self.patch_and_store_response)
         with transaction.atomic():
             DataSource.objects.for_update().get(pk=self.data_source.pk)
             waiting.start()
@@ -116,7 +116,7 @@ class ConcurrentUpdateTests(DataSourceTestMixin, TransactionTestCase):
         waiting.join()
         self.assert_error(self.response, 404, "NOT_FOUND")
 
-    def patch_and_keep(self) -> None:
+    def patch_and_store_response(self) -> None:
         self.response = self.call("patch", self.path, {"port": 5433}, self.editor)
         connection.close()
 

@@ -1,4 +1,4 @@
-"""Create, list, get, delete, history and restore of data sources, over HTTP."""
+"""Tests of create, list, get, delete, history and restore of data sources over HTTP."""
 
 from unittest import mock
 
@@ -12,7 +12,7 @@ from organizations.testing import sql
 
 
 class DataSourceTests(DataSourceTestCase):
-    def test_creates_in_the_first_workspace_with_the_port_of_the_type(self):
+    def test_create_defaults_to_the_first_workspace_and_the_port_of_the_type(self):
         response = self.call("post", "/data-sources", {"name": "n", "type": "mysql"}, self.editor)
         self.assertEqual(response.status_code, 201)
         data = response.json()["data"]
@@ -20,7 +20,7 @@ class DataSourceTests(DataSourceTestCase):
         self.assertEqual(data["created_by_user_id"], self.editor.pk)
         self.assertEqual(response["Location"], f"/api/v1/data-sources/{data['id']}")
 
-    def test_refuses_to_create_for_viewers_and_elsewhere(self):
+    def test_create_is_refused_for_viewers_and_in_other_organizations(self):
         body = {"name": "n", "type": "csv"}
         count = DataSource.objects.count()
         self.assert_error(self.call("post", "/data-sources", body), 401, "UNAUTHORIZED")
@@ -34,7 +34,7 @@ class DataSourceTests(DataSourceTestCase):
         self.assert_error(response, 400, "BAD_REQUEST", "name", "type", "typ")
         self.assertEqual(DataSource.objects.count(), count)
 
-    def test_gets_in_one_statement_and_honours_if_none_match(self):
+    def test_get_takes_one_statement_and_honours_if_none_match(self):
         with self.statements() as captured:
             response = self.call("get", self.path, user=self.viewer)
         self.assertEqual((response.status_code, len(sql(captured))), (200, 1))
@@ -43,7 +43,7 @@ class DataSourceTests(DataSourceTestCase):
         )
         self.assertEqual((again.status_code, again.content), (304, b""))
 
-    def test_lists_in_two_statements_what_the_caller_may_see(self):
+    def test_list_takes_two_statements_and_filters_visible_data_sources(self):
         DataSource.objects.create(
             workspace=self.workspace, name="Orders", type="csv", tags=["a", "b"]
         )
@@ -81,7 +81,7 @@ class DataSourceTests(DataSourceTestCase):
                 response = self.call("get", f"/data-sources?{query}", user=self.viewer)
                 self.assert_error(response, 400, "BAD_REQUEST", query.partition("=")[0])
 
-    def test_builds_no_field_again_for_an_answer(self):
+    def test_serializer_fields_are_built_once(self):
         calls = (
             ("get", self.path, None),
             ("get", "/data-sources", None),
@@ -95,13 +95,13 @@ class DataSourceTests(DataSourceTestCase):
                 self.assertEqual(self.call(*call, self.editor).status_code, 200)
         build.assert_not_called()
 
-    def test_deletes_for_admins_only(self):
+    def test_only_admins_delete(self):
         self.assert_error(self.call("delete", self.path, user=self.editor), 403, "FORBIDDEN")
         response = self.call("delete", self.path, user=self.admin)
         self.assertEqual((response.status_code, response.content), (204, b""))
         self.assert_error(self.call("get", self.path, user=self.admin), 404, "NOT_FOUND")
 
-    def test_records_who_changed_what_and_restores_it(self):
+    def test_history_shows_author_and_changes_and_can_be_restored(self):
         self.call(
             "patch", self.path, {"port": 1}, self.editor, headers={"X-Request-ID": "change-1"}
         )
@@ -123,7 +123,7 @@ class DataSourceTests(DataSourceTestCase):
             missing = self.call("post", f"{self.path}/history/{version}/restore", user=self.admin)
             self.assert_error(missing, 404, "NOT_FOUND")
 
-    def test_refuses_to_restore_a_name_that_is_taken_meanwhile(self):
+    def test_restore_is_409_if_the_name_has_been_taken(self):
         self.call("patch", self.path, {"name": "New"}, self.editor)
         DataSource.objects.create(
             workspace=self.workspace, name="production postgresql", type="csv"
@@ -132,7 +132,7 @@ class DataSourceTests(DataSourceTestCase):
         self.assert_error(response, 409, "CONFLICT")
         self.assertEqual(self.stored()["name"], "New")
 
-    def test_refuses_parameters_and_bodies_that_a_request_does_not_take(self):
+    def test_unknown_parameters_and_bodies_are_refused(self):
         self.call("patch", self.path, {"port": 1}, self.editor)
         before = self.stored()
         restore = f"{self.path}/history/1/restore"
@@ -160,7 +160,7 @@ class DataSourceTests(DataSourceTestCase):
         self.assertEqual(DataSource.objects.count(), 1)
         self.assertEqual(self.call("post", restore, b"{}", self.owner).status_code, 200)
 
-    def test_cannot_be_changed_unrecorded(self):
+    def test_data_source_cannot_be_changed_without_a_revision(self):
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         data_source.port = 1
         for change in (
@@ -173,7 +173,7 @@ class DataSourceTests(DataSourceTestCase):
         self.assertEqual(self.stored()["port"], 5432)
         self.assertEqual(DataSourceRevision.objects.count(), 1)
 
-    def test_lists_the_types_to_members_only(self):
+    def test_only_members_list_the_types(self):
         response = self.call("get", "/data-source-types", user=self.viewer)
         types = {entry["type"]: entry for entry in response.json()["data"]}
         self.assertEqual({*types}, {*DataSource.Type.values})

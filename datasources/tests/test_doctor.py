@@ -14,10 +14,10 @@ from django.db import connection
 from django.test import SimpleTestCase, override_settings
 
 from datasources.connections.connectors import CONNECTORS
-from datasources.connections.failures import Code, ConnectionFailure
 from datasources.management.commands import doctor
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
+from rivergen.egress.exceptions import HostNotFound
 from rivergen.egress.rules import parse_rules
 from rivergen.encryption_keys import generate_key, parse_keys
 from rivergen.testing.services import free_port
@@ -105,9 +105,7 @@ class DoctorTests(DataSourceTestCase):
             self.assert_failed("egress", "169.254.169.254/32. Add what")
 
     def test_fails_if_the_database_host_cannot_be_resolved(self):
-        with mock.patch.object(
-            doctor, "egress_policy", side_effect=ConnectionFailure(Code.DNS_FAILED)
-        ):
+        with mock.patch.object(doctor, "egress_policy", side_effect=HostNotFound):
             self.assert_failed("egress", "DATABASE_URL")
 
     def test_fails_for_a_missing_storage_folder(self):

@@ -1,4 +1,4 @@
-"""Every row of the contract's table 3: what each field takes and refuses, over HTTP."""
+"""Tests of the fields of a data source: values that each accepts and refuses over HTTP."""
 
 import json
 from typing import Any
@@ -85,7 +85,7 @@ FIELDS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
 
 
 def nested(depth: int, inner: Any = 1) -> Any:
-    """Give an object that is `depth` levels deep."""
+    """Return an object that is `depth` levels deep."""
     value = inner
     for _ in range(depth):
         value = {"a": value}
@@ -93,7 +93,7 @@ def nested(depth: int, inner: Any = 1) -> Any:
 
 
 class FieldTests(DataSourceTestCase):
-    def test_takes_what_the_table_allows(self):
+    def test_fields_accept_the_values_of_the_contract(self):
         self.send({"ssh_host": "bastion", "ssh_username": "me"})
         for field, (valid, _) in FIELDS.items():
             for value in valid:
@@ -103,17 +103,17 @@ class FieldTests(DataSourceTestCase):
                     self.assertEqual(response.json()["data"][field], value)
                     self.assertEqual(self.shown()[field], value)
 
-    def test_refuses_what_the_table_does_not(self):
+    def test_fields_refuse_values_outside_of_the_contract(self):
         before = self.stored()
         for field, (_, invalid) in FIELDS.items():
             for value in invalid:
                 with self.subTest(field=field, value=value):
-                    # With a valid field beside it: nothing of a refused update is stored.
+                    # Sent with a valid field, which must not be stored either.
                     response = self.send({"max_retries": 7, field: value})
                     self.assert_error(response, 400, "BAD_REQUEST", field)
                     self.assertEqual(self.stored(), before)
 
-    def test_has_the_defaults_of_the_table(self):
+    def test_fields_have_the_defaults_of_the_contract(self):
         response = self.call("post", "/data-sources", {"name": "n", "type": "mysql"}, self.editor)
         data = response.json()["data"]
         defaults = {
@@ -129,13 +129,13 @@ class FieldTests(DataSourceTestCase):
             with self.subTest(field=field):
                 self.assertEqual(data[field], value)
 
-    def test_trims_names_and_tags(self):
+    def test_names_and_tags_are_trimmed(self):
         data = self.send({"name": "  padded\n", "tags": [" a ", "b\t"]}).json()["data"]
         self.assertEqual(data["name"], "padded")
         self.assertEqual(data["tags"], ["a", "b"])
         self.assertEqual(self.send({"name": " " + "n" * 255 + " "}).status_code, 200)
 
-    def test_takes_any_json_object_as_metadata(self):
+    def test_metadata_accepts_any_json_object(self):
         text = "x" * (65_536 - len('{"text":""}'))
         euro = "€" * ((65_536 - len('{"text":""}')) // 3)
         values: tuple[Any, ...] = (
@@ -154,7 +154,7 @@ class FieldTests(DataSourceTestCase):
                 self.assertEqual(self.send({"metadata": value}).status_code, 200)
                 self.assertEqual(self.shown()["metadata"], value)
 
-    def test_refuses_other_metadata(self):
+    def test_other_metadata_is_refused(self):
         text = "x" * (65_537 - len('{"text":""}'))
         values: tuple[Any, ...] = (
             *(None, [], "x", 1, True),
@@ -164,9 +164,9 @@ class FieldTests(DataSourceTestCase):
         )
         for value in values:
             with self.subTest(value=str(value)[:40]):
-                self.refused(value)
+                self.assert_metadata_refused(value)
 
-    def test_refuses_metadata_that_names_a_secret_at_any_depth(self):
+    def test_metadata_keys_that_name_a_secret_are_refused_at_any_depth(self):
         names = (
             *("password", "passwd", "pwd", "secret", "token", "api_key", "apikey", "access_key"),
             *("secret_key", "private_key", "client_secret", "credentials", "passphrase"),
@@ -177,12 +177,12 @@ class FieldTests(DataSourceTestCase):
         for name in names:
             for value in ({name: "hunter2"}, {"a": [{"b": {name: None}}]}):
                 with self.subTest(value=value):
-                    error = self.refused(value)
+                    error = self.assert_metadata_refused(value)
                     self.assertIn("credentials", error["details"]["metadata"][0])
                     self.assertIn(name[:64], error["details"]["metadata"][0])
                     self.assertNotIn("hunter2", json.dumps(error))
 
-    def test_takes_connection_strings_that_fit_the_type(self):
+    def test_connection_strings_that_fit_the_type_are_accepted(self):
         for value in (
             "postgresql://db.example.com",
             "postgres://reader@db.example.com:5432/orders?sslmode=require",
@@ -195,7 +195,7 @@ class FieldTests(DataSourceTestCase):
                 self.assertEqual(self.send({"connection_string": value}).status_code, 200)
                 self.assertEqual(self.shown()["connection_string"], value)
 
-    def test_refuses_other_connection_strings(self):
+    def test_other_connection_strings_are_refused(self):
         for value in (
             *("", 7, True, [], "x", "db.example.com", "postgresql:", "postgresql://", "://db"),
             *("mysql://db/orders", "http://db", "file:///etc/passwd", "postgresql:///orders"),
@@ -227,7 +227,7 @@ class FieldTests(DataSourceTestCase):
                 self.assert_error(response, 400, "BAD_REQUEST", "connection_string")
                 self.assertIsNone(self.stored()["connection_string"])
 
-    def test_refuses_options_that_make_a_driver_read_local_files(self):
+    def test_options_that_make_a_driver_read_local_files_are_refused(self):
         for type_name, option in (
             ("mysql", "local_infile=1"),
             ("mariadb", "ssl_key=/etc/key"),
@@ -244,7 +244,7 @@ class FieldTests(DataSourceTestCase):
                     self.assertEqual(response.status_code, status)
                     DataSource.objects.filter(name="n").delete()
 
-    def test_refuses_connection_strings_of_file_sources(self):
+    def test_file_sources_refuse_connection_strings(self):
         body = {"name": "f", "type": "csv", "connection_string": "postgresql://db/x"}
         response = self.call("post", "/data-sources", body, self.editor)
         self.assert_error(response, 400, "BAD_REQUEST", "connection_string")
@@ -252,7 +252,7 @@ class FieldTests(DataSourceTestCase):
     def send(self, body: dict[str, Any]) -> Any:
         return self.call("patch", self.path, body, self.editor)
 
-    def refused(self, metadata: Any) -> dict[str, Any]:
+    def assert_metadata_refused(self, metadata: Any) -> dict[str, Any]:
         response = self.send({"metadata": metadata})
         self.assertEqual(self.stored()["metadata"], {})
         return self.assert_error(response, 400, "BAD_REQUEST", "metadata")

@@ -1,4 +1,4 @@
-"""Web processes that are killed under load: with a key, each request is carried out once."""
+"""Tests of killed web processes: under load, each request with a key takes effect once."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from organizations.testing import bearer
 from rivergen.testing.gunicorn import gunicorn
 
 CLIENTS = 6
-# Of each client: so many updates, and as many data sources to create.
+# Updates of each client, and data sources that it creates.
 REQUESTS = 40
 KILLS = 12
 TIMEOUT_SECONDS = 30
@@ -27,7 +27,7 @@ PAUSE_SECONDS = 0.02
 
 
 class Killer:
-    """Kills all web processes, again and again, each time when some more answers have come."""
+    """Kills all web processes repeatedly, after a number of answers each time."""
 
     def __init__(self, master: int) -> None:
         self._master = psutil.Process(master)
@@ -37,7 +37,7 @@ class Killer:
         self.interrupted = 0
 
     def count_answer(self) -> None:
-        """Count one more answer; kill if it is time."""
+        """Count an answer, and kill the web processes if it is time."""
         with self._lock:
             self._answers += 1
             if self._answers % (2 * CLIENTS * REQUESTS // KILLS) == 0:
@@ -46,7 +46,7 @@ class Killer:
                 self.kills += 1
 
     def count_interruption(self) -> None:
-        """Count a request whose connection has ended without an answer."""
+        """Count a request whose connection was closed without an answer."""
         with self._lock:
             self.interrupted += 1
 
@@ -56,11 +56,13 @@ class KilledWebTests(DataSourceTestMixin, TransactionTestCase):
         self.make_world()
         self.token = bearer(self.editor)
 
-    def test_each_request_with_a_key_is_carried_out_once(self):
+    def test_each_request_with_a_key_takes_effect_once(self):
         with gunicorn(RATE_LIMIT_USER="1000000/min") as (web, self.port):
             self.killer = Killer(web.pid)
             with ThreadPoolExecutor(CLIENTS) as pool:
-                answers = [one for client in pool.map(self.work, range(CLIENTS)) for one in client]
+                answers = [
+                    one for client in pool.map(self.send_all, range(CLIENTS)) for one in client
+                ]
         number = CLIENTS * REQUESTS
         self.assertGreaterEqual(self.killer.kills, KILLS)
         self.assertGreater(self.killer.interrupted, 0)
@@ -68,7 +70,7 @@ class KilledWebTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(
             (statuses.count(200), statuses.count(201)), (number, number), set(statuses)
         )
-        # What was answered is what is stored: each version once, and each data source.
+        # The answers match the database: each version and each data source exists once.
         changed = [body["data"]["version"] for status, body in answers if status == 200]
         self.assertEqual(sorted(changed), [*range(2, number + 2)])
         self.assertEqual(self.data_source.revisions.count(), number + 1)
@@ -77,8 +79,8 @@ class KilledWebTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual((len(created), created), (number, {*stored}))
         self.assertEqual(IdempotencyRecord.objects.count(), 2 * number)
 
-    def work(self, client: int) -> list[tuple[int, Any]]:
-        """Send the requests of one client, one after another; give their answers."""
+    def send_all(self, client: int) -> list[tuple[int, Any]]:
+        """Send the requests of one client in sequence, and return the answers."""
         answers = []
         for number in range(REQUESTS):
             name = f"{client} {number}"
@@ -86,11 +88,11 @@ class KilledWebTests(DataSourceTestMixin, TransactionTestCase):
                 ("PATCH", self.path, {"description": name}),
                 ("POST", "/data-sources", {"name": name, "type": "csv"}),
             ):
-                answers.append(self.insist(method, path, body, key=f"{method} {name}"))
+                answers.append(self.send_until_answered(method, path, body, key=f"{method} {name}"))
         return answers
 
-    def insist(self, method: str, path: str, body: Any, key: str) -> tuple[int, Any]:
-        """Send a request until it is answered."""
+    def send_until_answered(self, method: str, path: str, body: Any, key: str) -> tuple[int, Any]:
+        """Send a request again until it is answered, and return status and body."""
         while True:
             try:
                 status, answer = self.send(method, path, body, key)
@@ -100,10 +102,10 @@ class KilledWebTests(DataSourceTestMixin, TransactionTestCase):
             if answer.get("error", {}).get("code") != "IDEMPOTENCY_KEY_IN_USE":
                 self.killer.count_answer()
                 return status, answer
-            time.sleep(PAUSE_SECONDS)  # as `Retry-After` asks for
+            time.sleep(PAUSE_SECONDS)  # shorter than `Retry-After`, to keep the load up
 
     def send(self, method: str, path: str, body: Any, key: str) -> tuple[int, Any]:
-        """Send a request once, by a connection of its own."""
+        """Send a request once on a new connection, and return status and body."""
         http = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
         headers = {
             "Authorization": self.token,

@@ -1,4 +1,4 @@
-"""`manage.py test_data_sources` and `manage.py refresh_schemas`, with a real worker."""
+"""Tests of `manage.py test_data_sources` and `manage.py refresh_schemas`."""
 
 from io import StringIO
 from pathlib import Path

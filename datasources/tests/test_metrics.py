@@ -1,4 +1,4 @@
-"""What /metrics tells of jobs, connection tests, schemas and workers."""
+"""Tests of the metrics of jobs, connection tests, schemas and workers."""
 
 import re
 from datetime import timedelta
@@ -15,12 +15,12 @@ from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.tasks import enqueue_due
 from datasources.testing import DataSourceTestCase
-from rivergen.observability.tests.test_metrics import read
+from rivergen.testing.metrics import parse_metrics
 
 
 class MetricsTests(DataSourceTestCase):
     def scrape(self) -> dict[str, float]:
-        return read(self.client.get("/metrics").content.decode())
+        return parse_metrics(self.client.get("/metrics").content.decode())
 
     def make_job(self, task: str, status: str) -> None:
         with connection.cursor() as cursor:
@@ -52,7 +52,7 @@ class MetricsTests(DataSourceTestCase):
             schema_next_refresh_at=timezone.now() - late
         )
 
-    def test_counts_jobs_by_task_and_state(self):
+    def test_jobs_are_counted_by_task_and_state(self):
         for status in ("todo", "todo", "doing", "failed", "succeeded", "cancelled"):
             self.make_job("read_schema", status)
         self.make_job("of_another_release", "todo")
@@ -69,7 +69,7 @@ class MetricsTests(DataSourceTestCase):
                 series = f'rivergen_jobs{{state="{state}",task="{task}"}}'
                 self.assertEqual(metrics[series], expected)
 
-    def test_counts_the_tests_of_the_last_hour_by_code(self):
+    def test_connection_tests_of_the_last_hour_are_counted_by_code(self):
         self.make_test(Code.OK)
         self.make_test(Code.OK, requested_at=timezone.now() - timedelta(minutes=61))
         self.make_test(Code.DNS_FAILED)
@@ -80,7 +80,7 @@ class MetricsTests(DataSourceTestCase):
             with self.subTest(code):
                 self.assertEqual(metrics[f'rivergen_connection_tests{{code="{code}"}}'], expected)
 
-    def test_says_how_late_schemas_are_read(self):
+    def test_metrics_show_lag_and_number_of_overdue_schema_refreshes(self):
         self.assertEqual(self.scrape()["rivergen_schema_refresh_lag_seconds"], 0)
         self.schedule("in time", -timedelta(hours=1))
         self.schedule("just due", timedelta(minutes=4))
@@ -104,28 +104,28 @@ class MetricsTests(DataSourceTestCase):
         self.assertEqual(metrics["rivergen_schema_refreshes_overdue"], 0)
         self.assertEqual(metrics["rivergen_schema_refresh_lag_seconds"], 0)
 
-    def test_counts_workers_that_are_alive(self):
+    def test_live_workers_are_counted(self):
         for lanes, age, expected in (
             (0, timedelta(), 0),
             (3, timedelta(minutes=1), 0),
             (3, timedelta(), 1),
             (3, timedelta(seconds=10), 2),
-            (1, timedelta(), 3),  # one that is starting
+            (1, timedelta(), 3),  # a worker that is starting has fewer lanes
         ):
             with self.subTest(expected=expected):
                 self.make_lanes(lanes, age)
                 self.assertEqual(self.scrape()["rivergen_workers"], expected)
 
-    def test_the_documentation_names_all_that_there_is_and_nothing_else(self):
-        self.client.get("/healthz")  # else nothing has been counted
+    def test_documentation_lists_exactly_the_metrics(self):
+        self.client.get("/healthz")  # so that a request has been counted
         text = self.client.get("/metrics").content.decode()
-        told = {*re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)}
+        exposed = {*re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)}
         page = (settings.BASE_DIR / "docs" / "operating.md").read_text()
         section = page.partition("\n## Metrics\n")[2]
         names = re.findall(r"\brivergen_[a-z_]+", section)
-        self.assertEqual({name.removesuffix("_bucket") for name in names}, told)
+        self.assertEqual({name.removesuffix("_bucket") for name in names}, exposed)
 
-    def test_reads_in_few_statements(self):
+    def test_scrape_takes_five_statements(self):
         self.make_test(Code.OK)
         with self.statements() as captured:
             self.scrape()

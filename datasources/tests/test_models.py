@@ -1,4 +1,4 @@
-"""Data sources as `manage.py shell` meets them: one row's rules, many rows', and the history."""
+"""Tests of the model DataSource: apply_changes, restore, search, locks and history."""
 
 import threading
 from typing import Any
@@ -19,7 +19,7 @@ class DataSourceModelTests(DataSourceTestCase):
     def revisions(self) -> list[Any]:
         return [*self.data_source.revisions.values()]
 
-    def test_apply_changes_returns_and_records_what_differs(self):
+    def test_apply_changes_returns_and_records_the_differences(self):
         data_source = self.fetch()
         changes = data_source.apply_changes(
             {"port": 5433, "host": "db.example.com", "tags": ["a"]}, user=self.admin
@@ -36,14 +36,14 @@ class DataSourceModelTests(DataSourceTestCase):
         )
         self.assertEqual(revision["changed_at"], row["updated_at"])
 
-    def test_apply_changes_reads_the_row_anew(self):
+    def test_apply_changes_compares_with_the_current_row(self):
         stale = self.fetch()
         self.fetch().apply_changes({"port": 5433}, user=self.admin)
         changes = stale.apply_changes({"port": 5434}, user=self.admin)
         self.assertEqual(changes, {"port": {"from": 5433, "to": 5434}})
         self.assertEqual(self.stored()["version"], 3)
 
-    def test_apply_changes_does_nothing_without_a_field(self):
+    def test_apply_changes_without_fields_does_nothing(self):
         before = self.stored()
         self.assertEqual(self.fetch().apply_changes({}, user=self.admin), {})
         self.assertEqual(self.stored(), before)
@@ -77,13 +77,13 @@ class DataSourceModelTests(DataSourceTestCase):
             self.assertEqual({*caught.exception.message_dict}, {"name"})
             self.assertEqual(self.stored()["port"], 5432)
 
-    def test_apply_changes_needs_a_row_that_still_exists(self):
+    def test_apply_changes_raises_does_not_exist_for_a_deleted_row(self):
         data_source = self.fetch()
         self.fetch().delete()
         with self.assertRaises(DataSource.DoesNotExist):
             data_source.apply_changes({"port": 1}, user=self.admin)
 
-    def test_a_dry_run_shows_what_would_be_and_stores_nothing(self):
+    def test_dry_run_returns_the_changes_and_stores_nothing(self):
         data_source = self.fetch()
         before = self.stored()
         changes = data_source.apply_changes({"port": 1}, user=self.admin, dry_run=True)
@@ -91,14 +91,14 @@ class DataSourceModelTests(DataSourceTestCase):
         self.assertEqual((data_source.port, data_source.version), (1, 2))
         self.assertEqual(self.stored(), before)
 
-    def test_a_dry_run_leaves_the_transaction_of_its_caller_alone(self):
+    def test_dry_run_keeps_earlier_changes_of_the_transaction(self):
         with transaction.atomic():
             data_source = DataSource.objects.for_update().get(pk=self.data_source.pk)
             data_source.apply_changes({"port": 1}, user=self.admin, is_locked=True)
             data_source.apply_changes({"port": 2}, user=self.admin, is_locked=True, dry_run=True)
         self.assertEqual(self.stored()["port"], 1)
 
-    def test_restore_undoes_all_later_changes_at_once(self):
+    def test_restore_undoes_all_later_changes(self):
         for changes in ({"port": 1, "tags": ["a"]}, {"port": 2, "metadata": {"a": 1}}, {"port": 3}):
             self.fetch().apply_changes(changes, user=self.editor)
         self.fetch().restore(2, user=self.admin)
@@ -110,12 +110,12 @@ class DataSourceModelTests(DataSourceTestCase):
         row = self.stored()
         self.assertEqual((row["port"], row["metadata"], row["version"]), (3, {"a": 1}, 6))
 
-    def test_restore_of_the_version_it_has_changes_nothing(self):
+    def test_restore_of_the_current_version_changes_nothing(self):
         before = self.stored()
         self.assertEqual(self.fetch().restore(1, user=self.admin), {})
         self.assertEqual(self.stored(), before)
 
-    def test_restore_needs_a_version_there_was(self):
+    def test_restore_raises_does_not_exist_for_an_unknown_version(self):
         for version in (0, -1, 2):
             with self.subTest(version=version), self.assertRaises(DataSourceRevision.DoesNotExist):
                 self.fetch().restore(version, user=self.admin)
@@ -138,7 +138,7 @@ class DataSourceModelTests(DataSourceTestCase):
             },
         )
 
-    def test_a_new_one_is_validated_and_follows_its_workspace(self):
+    def test_save_of_a_new_data_source_validates_and_sets_the_organization(self):
         data_source = DataSource(organization=self.globex, name=" Lake ", type="csv")
         data_source.save()
         self.assertEqual(data_source.workspace, self.globex.workspaces.get())
@@ -154,7 +154,7 @@ class DataSourceModelTests(DataSourceTestCase):
                 DataSource(**values).save()
             self.assertEqual({*caught.exception.message_dict}, {*wrong})
 
-    def test_many_at_once_have_a_history_each(self):
+    def test_bulk_create_records_a_revision_for_each(self):
         made = DataSource.objects.bulk_create(
             DataSource(workspace=self.workspace, name=f"s{n}", type="csv") for n in range(3)
         )
@@ -164,7 +164,7 @@ class DataSourceModelTests(DataSourceTestCase):
             with self.subTest(option=option), self.assertRaises(TypeError):
                 DataSource.objects.bulk_create([], **{option: True})
 
-    def test_the_history_outlives_its_users(self):
+    def test_history_stays_after_its_users_are_deleted(self):
         self.fetch().apply_changes({"port": 1}, user=self.editor)
         self.editor.delete()
         row = self.stored()
@@ -190,7 +190,7 @@ class DataSourceModelTests(DataSourceTestCase):
                 found = DataSource.objects.search(text).values_list("name", flat=True)
                 self.assertEqual([*found], names)
 
-    def test_for_update_locks_the_data_source_alone(self):
+    def test_for_update_locks_only_the_row_of_the_data_source(self):
         with self.statements() as captured, transaction.atomic():
             DataSource.objects.for_user(self.editor).for_update().get(pk=self.data_source.pk)
         (select,) = sql(captured)
@@ -201,7 +201,7 @@ class LockTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
 
-    def test_apply_changes_waits_for_whoever_has_the_row(self):
+    def test_apply_changes_waits_for_a_concurrent_change(self):
         def change() -> None:
             stale.apply_changes({"port": 5434}, user=self.admin)
             connection.close()

@@ -1,4 +1,4 @@
-"""428: an organization may require that changes say which version they are about."""
+"""Tests of organizations that require If-Match with every change (428)."""
 
 from typing import Any, ClassVar
 
@@ -7,7 +7,7 @@ from datasources.testing import DataSourceTestCase, admin_client
 from organizations.models import Organization
 from organizations.testing import sql
 from rivergen.http.input import entity_tag
-from tests.api.test_routes import ROUTES, enter_password, show_host_key
+from tests.api.testing.route_table import ROUTES, enter_password, present_host_key
 
 UPDATE = ("patch", "", {"port": 5433})
 NOT_NAMED: tuple[dict[str, str], ...] = ({}, {"If-Match": "*"}, {"If-Match": " * "})
@@ -20,7 +20,7 @@ class PreconditionTests(DataSourceTestCase):
     def setUpTestData(cls) -> None:
         super().setUpTestData()
         enter_password(cls.data_source)
-        show_host_key(cls.data_source)
+        present_host_key(cls.data_source)
         cls.data_source.refresh_from_db()
         cls.writes = (
             UPDATE,
@@ -35,15 +35,15 @@ class PreconditionTests(DataSourceTestCase):
             ("delete", "", None),
         )
 
-    def require(self) -> None:
+    def require_if_match(self) -> None:
         Organization.objects.filter(pk=self.acme.pk).update(requires_if_match=True)
 
     def write(self, method: str, path: str, body: Any, user: Any = None, **headers: str) -> Any:
         target = f"{self.path}{path}"
         return self.call(method, target, body, user or self.admin, headers=headers)
 
-    def test_no_write_is_carried_out_without_a_version(self):
-        self.require()
+    def test_every_write_without_a_version_is_428(self):
+        self.require_if_match()
         before = self.stored()
         for write in self.writes:
             for headers in NOT_NAMED:
@@ -53,7 +53,7 @@ class PreconditionTests(DataSourceTestCase):
                     self.assertNotIn("ETag", response)
         self.assertEqual(self.stored(), before)
 
-    def test_the_writes_are_those_that_take_a_version(self):
+    def test_writes_under_test_are_those_with_if_match_in_openapi(self):
         document = self.call("get", "/openapi.json").json()
         described = {
             (method, path)
@@ -70,23 +70,23 @@ class PreconditionTests(DataSourceTestCase):
         for method, path in described:
             self.assertIn("428", document["paths"][path][method]["responses"])
 
-    def test_each_is_carried_out_with_one(self):
-        self.require()
+    def test_every_write_with_the_current_version_succeeds(self):
+        self.require_if_match()
         for write in self.writes:
             if "verify" in write[1]:
-                continue  # it would take a worker
+                continue  # needs a worker
             with self.subTest(write=write):
                 etag = entity_tag(DataSource.objects.get(pk=self.data_source.pk).version)
                 stale = self.write(*write, **{"If-Match": '"99"'})
                 self.assert_error(stale, 412, "PRECONDITION_FAILED")
                 response = self.write(*write, **{"If-Match": f'"99", {etag}'})
-                if write[1] == "/ssh-host-key/confirm":  # a change since has ended what was met
+                if write[1] == "/ssh-host-key/confirm":  # an earlier write invalidated the key
                     self.assert_error(response, 409, "CONFLICT")
                 else:
                     self.assertLess(response.status_code, 300, response.content)
 
-    def test_comes_after_all_other_refusals(self):
-        self.require()
+    def test_other_refusals_come_before_428(self):
+        self.require_if_match()
         refused = self.write("patch", "", {"port": 0}, **{"If-Match": "*"})
         self.assert_error(refused, 400, "BAD_REQUEST", "port")
         self.assert_error(self.write("patch", "?x=1", {}), 400, "BAD_REQUEST", "x")
@@ -99,8 +99,8 @@ class PreconditionTests(DataSourceTestCase):
         taken = self.write("patch", "", {"name": "Taken"})
         self.assert_error(taken, 428, "PRECONDITION_REQUIRED")
 
-    def test_what_changes_no_version_needs_none(self):
-        self.require()
+    def test_requests_that_change_no_version_need_no_if_match(self):
+        self.require_if_match()
         for method, path, body, status in (
             ("post", "/data-sources", {"name": "New", "type": "csv"}, 201),
             ("post", f"{self.path}/test", None, 202),
@@ -111,20 +111,20 @@ class PreconditionTests(DataSourceTestCase):
                 response = self.call(method, path, body, self.admin)
                 self.assertEqual(response.status_code, status, response.content)
 
-    def test_other_organizations_are_as_before(self):
+    def test_organizations_without_the_policy_need_no_if_match(self):
         Organization.objects.filter(pk=self.globex.pk).update(requires_if_match=True)
         for headers in NOT_NAMED:
             with self.subTest(headers=headers):
                 self.assertEqual(self.write(*UPDATE, **headers).status_code, 200)
 
-    def test_it_costs_no_statement(self):
-        self.require()
+    def test_policy_takes_no_extra_statement(self):
+        self.require_if_match()
         with self.statements() as captured:
             headers = {"If-Match": entity_tag(self.data_source.version)}
             response = self.write("patch", "", {"description": "New"}, **headers)
         self.assertEqual(response.status_code, 200, response.content)
         self.assertEqual(len(sql(captured)), 2, captured.captured_queries)
 
-    def test_the_admin_shows_the_policy(self):
+    def test_admin_shows_the_policy(self):
         page = f"/admin/organizations/organization/{self.acme.pk}/change/"
         self.assertContains(admin_client(self.admin).get(page), "Requires If-Match")

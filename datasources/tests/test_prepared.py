@@ -1,4 +1,4 @@
-"""What is compiled once is the same as what Django would compile anew."""
+"""Tests that statements compiled once behave as those that Django compiles each time."""
 
 from unittest import mock
 
@@ -28,7 +28,7 @@ ODD_VALUES = {
 
 
 class PreparedTests(DataSourceTestCase):
-    def test_fetches_what_the_queryset_does(self):
+    def test_prepared_query_returns_what_the_queryset_returns(self):
         for user in (self.editor, self.owner):
             expected = DataSource.objects.for_user(user).get(pk=self.data_source.pk)
             for get, policy in ((READ, {}), (LOCK, {"requires_if_match": False})):
@@ -44,19 +44,19 @@ class PreparedTests(DataSourceTestCase):
             with self.subTest(user_id=user_id, pk=pk), self.assertRaises(ObjectDoesNotExist):
                 READ(user_id, pk)
 
-    def test_locks(self):
+    def test_compiled_lock_locks_the_row_of_the_data_source(self):
         with self.statements() as captured, transaction.atomic():
             LOCK(self.editor.pk, self.data_source.pk)
         self.assertTrue(
             captured[1]["sql"].endswith('FOR NO KEY UPDATE OF "datasources_datasource"')
         )
 
-    def test_refuses_a_query_of_other_values(self):
+    def test_query_that_ignores_an_argument_is_refused(self):
         get = PreparedGet(DataSource, lambda user_id, pk: DataSource.objects.filter(pk=pk))
         with self.assertRaises(AssertionError):
             get(self.editor.pk, self.data_source.pk)
 
-    def test_writes_what_save_does(self):
+    def test_update_row_stores_what_save_would_store(self):
         other = DataSource.objects.get(pk=self.data_source.pk)
         for name, value in ODD_VALUES.items():
             setattr(other, name, value)
@@ -71,7 +71,7 @@ class PreparedTests(DataSourceTestCase):
         for field in User._meta.concrete_fields[1:]:
             self.assertEqual(getattr(stored_user, field.attname), getattr(user, field.attname))
 
-    def test_an_update_and_a_read_compile_nothing(self):
+    def test_repeated_update_and_read_compile_no_sql(self):
         self.call("patch", self.path, {"description": "0"}, self.editor)
         self.shown()
         compilers = (SQLCompiler, SQLUpdateCompiler, SQLInsertCompiler)
@@ -82,7 +82,7 @@ class PreparedTests(DataSourceTestCase):
         for spy in spies:
             spy.assert_not_called()
 
-    def test_every_field_is_stored(self):
+    def test_update_row_stores_every_updatable_field(self):
         for field in UPDATABLE_FIELDS:
             with self.subTest(field):
                 value = self.stored()[field]

@@ -1,4 +1,4 @@
-"""Reads from a streaming replica: a real one, of a server that these tests start."""
+"""Tests of reads from a real streaming replica."""
 
 import time
 from contextlib import contextmanager
@@ -13,32 +13,11 @@ from datasources.models import DataSource
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin
 from organizations.models import Role, User
-from rivergen.env import REPLICA_SILENCE_SECONDS, parse_database
 from rivergen.postgresql import replica
 from rivergen.testing import replication
+from rivergen.testing.databases import connected_to
 
 PATIENCE_SECONDS = 10
-
-
-@contextmanager
-def databases(default, replica_url):
-    """Let the aliases stand for databases at other URLs, in this thread, until the block ends."""
-    urls = {"default": default, replica.REPLICA: replica_url}
-    parsed = {
-        alias: parse_database(alias, url, REPLICA_SILENCE_SECONDS) for alias, url in urls.items()
-    }
-    parsed[replica.REPLICA]["TEST"] = {"MIRROR": "default"}
-    before = connections["default"]
-    with mock.patch.dict(connections.settings, connections.configure_settings(parsed)):
-        for alias in urls:
-            connections[alias] = connections.create_connection(alias)
-        try:
-            yield
-        finally:
-            for alias in urls:
-                connections[alias].close()
-            del connections[replica.REPLICA]
-            connections["default"] = before
 
 
 class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
@@ -47,13 +26,13 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         super().setUpClass()
         cls.primary = cls.enterClassContext(replication.embedded_primary(fsync="off"))
         cls.server = cls.enterClassContext(replication.replica(cls.primary))
-        cls.enterClassContext(databases(cls.primary.url(), cls.server.url()))
+        cls.enterClassContext(connected_to(cls.primary.url(), cls.server.url()))
         cls.databases = {"default", replica.REPLICA}
         call_command("migrate", verbosity=0)
 
     def setUp(self):
         self.make_world()
-        replica.set_ask_again_at(0.0)
+        replica.set_retry_at(0.0)
         self.catch_up()
 
     def on_replica(self, statement):
@@ -62,7 +41,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             return cursor.fetchone()[0]
 
     def catch_up(self):
-        """Return once the replica has all that the primary has."""
+        """Return when the replica has replayed everything."""
         with connections["default"].cursor() as cursor:
             cursor.execute("SELECT pg_current_wal_lsn()")
             [end] = cursor.fetchone()
@@ -73,7 +52,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
 
     @contextmanager
     def fallen_behind(self):
-        """Keep the replica as it is."""
+        """Pause the replay of the replica."""
         self.catch_up()
         self.on_replica("SELECT pg_wal_replay_pause()")
         while self.on_replica("SELECT pg_get_wal_replay_pause_state()") != "paused":
@@ -84,7 +63,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             self.on_replica("SELECT pg_wal_replay_resume()")
 
     def get(self, path, user=None, **headers):
-        """Give the answer, and how often either server was asked for it."""
+        """Return the response, and the number of statements on primary and replica."""
         with (
             CaptureQueriesContext(connections["default"]) as of_primary,
             CaptureQueriesContext(connections[replica.REPLICA]) as of_replica,
@@ -110,20 +89,20 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
     def position(self, user):
         return User.objects.get(pk=user.pk).last_write_position
 
-    def test_reads_the_history_from_the_replica(self):
+    def test_history_is_read_from_the_replica(self):
         self.assertEqual(self.history(), ([1], (1, 2)))
 
-    def test_shows_a_change_before_the_replica_has_it(self):
+    def test_history_shows_a_change_before_the_replica_has_it(self):
         with self.fallen_behind():
             self.change()
             self.assertEqual(self.history(), ([2, 1], (2, 1)))
         self.catch_up()
         self.assertEqual(self.history(), ([2, 1], (1, 2)))
 
-    def test_reads_a_list_from_the_replica(self):
+    def test_list_is_read_from_the_replica(self):
         self.assertEqual(self.list(self.editor), ([""], (1, 1)))
 
-    def test_lists_a_change_for_who_made_it_before_the_replica_has_it(self):
+    def test_list_shows_users_their_own_change_before_the_replica_has_it(self):
         with self.fallen_behind():
             self.change()
             [description], asked = self.list(self.editor)
@@ -131,23 +110,23 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(asked, (2, 1))
             self.assertEqual(self.list(self.viewer), ([""], (1, 1)))
         self.catch_up()
-        # It is asked how far it is, once.
+        # The position of the replica is queried once.
         self.assertEqual(self.list(self.editor), ([description], (1, 2)))
         self.assertEqual(self.list(self.editor), ([description], (1, 1)))
 
-    def test_a_list_is_that_of_the_memberships_that_the_primary_has(self):
+    def test_list_goes_by_the_memberships_in_the_primary(self):
         with self.fallen_behind():
             self.acme.memberships.get(user=self.editor).delete()
             self.assert_error(self.get("/data-sources")[0], 403, "FORBIDDEN")
             self.acme.add_member(self.stranger, Role.VIEWER)
             self.assertEqual(self.list(self.stranger), ([""], (1, 1)))
 
-    def test_shows_a_change_that_somebody_else_made_another_way(self):
+    def test_history_shows_a_change_from_the_shell_before_the_replica_has_it(self):
         with self.fallen_behind():
             DataSource.objects.get().apply_changes({"description": "x"}, user=self.owner)
             self.assertEqual(self.history(), ([2, 1], (2, 1)))
 
-    def test_who_may_see_it_is_decided_by_the_primary(self):
+    def test_access_is_decided_by_the_primary(self):
         with self.fallen_behind():
             self.acme.memberships.get(user=self.editor).delete()
             for path in ("/history", "/schema", "/schema/snapshots", "/schema/changes"):
@@ -156,30 +135,30 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
                     self.assert_error(response, 403, "FORBIDDEN")
                     self.assertEqual(of_replica, 0)
 
-    def test_reads_schemas_from_the_replica(self):
+    def test_schemas_are_read_from_the_replica(self):
         refresh(self.data_source, table("orders", column("id")))
         refresh(self.data_source, table("orders", column("id"), column("total")))
         self.catch_up()
-        # Beside the row: the snapshots and, for tables, the blocks they are in.
+        # The row, the snapshots and, for tables, their blocks.
         for path, count in (("", 3), ("/snapshots", 2), ("/changes", 5), ("?snapshot=1", 3)):
             with self.subTest(path):
                 response, asked = self.get(f"{self.path}/schema{path}")
                 self.assertEqual((response.status_code, asked), (200, (1, count)))
 
-    def test_shows_what_a_refresh_found_before_the_replica_has_it(self):
+    def test_schema_shows_a_refresh_before_the_replica_has_it(self):
         refresh(self.data_source, table("orders", column("id")), row_estimate=1)
         with self.fallen_behind():
             response, _ = self.get(f"{self.path}/schema")
             etag = response["ETag"]
             known, asked = self.get(f"{self.path}/schema", **{"If-None-Match": etag})
             self.assertEqual((known.status_code, asked), (304, (1, 2)))
-            # Nothing moves but the number of rows: the snapshot is still the first.
+            # Only the row estimate changes: the snapshot stays the first.
             refresh(self.data_source, table("orders", column("id")), row_estimate=2)
             response, (_, of_replica) = self.get(f"{self.path}/schema", **{"If-None-Match": etag})
             self.assertEqual((response.status_code, of_replica), (200, 1))
             self.assertEqual(response.json()["data"]["tables"][0]["row_estimate"], 2)
 
-    def test_shows_a_first_schema_before_the_replica_has_it(self):
+    def test_first_schema_is_shown_before_the_replica_has_it(self):
         with self.fallen_behind():
             self.assert_error(self.get(f"{self.path}/schema")[0], 404, "SCHEMA_NOT_READ")
             refresh(self.data_source, table("orders", column("id")))
@@ -188,7 +167,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
                     response, (_, of_replica) = self.get(f"{self.path}/schema{path}")
                     self.assertEqual((response.status_code, of_replica), (200, 1))
 
-    def test_the_primary_answers_while_the_replica_is_down(self):
+    def test_primary_answers_while_the_replica_is_down(self):
         path = f"{self.path}/history"
         self.assertEqual(self.history(), ([1], (1, 2)))
         self.server.kill()
@@ -200,29 +179,29 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             connect.assert_not_called()
         finally:
             self.server.start()
-        replica.set_ask_again_at(time.monotonic())
+        replica.set_retry_at(time.monotonic())
         self.assertEqual(self.history(), ([1], (1, 2)))
         self.assertEqual(self.history(), ([1], (1, 2)))
 
-    def test_one_that_failed_is_tried_by_one_thread_at_a_time(self):
-        replica.set_ask_again_at(time.monotonic())
-        self.assertEqual([replica.may_ask() for _ in range(3)], [True, False, False])
+    def test_failed_replica_is_retried_by_one_thread_at_a_time(self):
+        replica.set_retry_at(time.monotonic())
+        self.assertEqual([replica.is_available() for _ in range(3)], [True, False, False])
 
-    def test_the_primary_answers_once_the_replica_is_promoted(self):
+    def test_primary_answers_once_the_replica_is_promoted(self):
         other = self.enterContext(replication.replica(self.primary))
-        with databases(self.primary.url(), other.url()):
+        with connected_to(self.primary.url(), other.url()):
             self.catch_up()
             self.assertEqual(self.history(), ([1], (1, 2)))
             self.assertTrue(self.on_replica("SELECT pg_promote()"))
             self.assertEqual(self.history(), ([1], (2, 2)))
             self.assertEqual(self.history(), ([1], (2, 0)))
 
-    def test_the_primary_answers_if_there_is_no_replica_at_the_url(self):
-        with databases(self.primary.url(), self.primary.url()):
+    def test_primary_answers_if_the_replica_url_leads_to_the_primary(self):
+        with connected_to(self.primary.url(), self.primary.url()):
             self.assertEqual(self.history(), ([1], (2, 2)))
             self.assertEqual(self.history(), ([1], (2, 0)))
 
-    def test_stores_how_new_the_replica_has_to_be_to_show_a_change(self):
+    def test_change_stores_the_position_that_the_replica_must_reach(self):
         self.assertEqual(self.position(self.editor), 0)
         with self.fallen_behind():
             self.change()
@@ -233,7 +212,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         replica.require_replayed(position)
         self.assertEqual(self.position(self.viewer), 0)
 
-    def test_what_changed_nothing_moves_no_position(self):
+    def test_requests_that_change_nothing_store_no_position(self):
         self.get(self.path)
         self.call("patch", self.path, {"port": 0}, self.editor)
         self.call("patch", self.path, {"port": 1}, self.viewer)
@@ -241,12 +220,12 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         for user in (self.editor, self.viewer, self.stranger):
             self.assertEqual(self.position(user), 0)
 
-    def test_a_position_never_goes_back(self):
+    def test_position_never_goes_back(self):
         User.objects.filter(pk=self.editor.pk).update(last_write_position=2**62)
         self.change()
         self.assertEqual(self.position(self.editor), 2**62)
 
-    def test_asks_the_replica_for_its_position_only_if_it_may_be_too_old(self):
+    def test_known_position_of_the_replica_is_not_queried_again(self):
         self.change()
         position = self.position(self.editor)
         self.catch_up()
@@ -256,7 +235,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             replica.require_replayed(0)
         self.assertEqual(len(captured), 1)
 
-    def test_another_server_at_the_same_address_has_to_say_it_itself(self):
+    def test_position_is_queried_again_after_a_reconnect(self):
         self.change()
         self.catch_up()
         replica.require_replayed(self.position(self.editor))
@@ -265,7 +244,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             replica.require_replayed(self.position(self.editor))
         self.assertEqual(len(captured), 1)
 
-    def test_a_change_whose_position_cannot_be_stored_is_503(self):
+    def test_change_whose_position_cannot_be_stored_is_503(self):
         with mock.patch.object(User, "remember_write", side_effect=OperationalError):
             response = self.call("patch", self.path, {"description": "x"}, self.editor)
         self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
@@ -276,11 +255,11 @@ class WithoutReplicaTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self):
         self.make_world()
 
-    def test_a_change_stores_no_position(self):
+    def test_change_without_a_replica_stores_no_position(self):
         self.call("patch", self.path, {"description": "x"}, self.editor)
         self.assertEqual(User.objects.get(pk=self.editor.pk).last_write_position, 0)
 
-    def test_a_history_takes_two_statements(self):
+    def test_history_without_a_replica_takes_two_statements(self):
         with self.assertNumQueries(2):
             response = self.call("get", f"{self.path}/history", user=self.editor)
         self.assertEqual(response.status_code, 200)

@@ -1,4 +1,4 @@
-"""PATCH /api/v1/data-sources/{data_source_id}: the endpoint over HTTP."""
+"""Tests of PATCH /api/v1/data-sources/{data_source_id} over HTTP."""
 
 import re
 from typing import Any
@@ -50,7 +50,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
     def patch(self, data: Any, user: User | None = None, **extra: Any) -> Any:
         return self.call("patch", self.path, data, user or self.editor, **extra)
 
-    def test_answers_as_the_document_shows(self):
+    def test_answer_matches_the_example_of_the_document(self):
         started_at = timezone.now()
         response = self.patch(SEED_REQUEST, self.owner)
         self.assertEqual(response.status_code, 200)
@@ -71,20 +71,20 @@ class UpdateDataSourceTests(DataSourceTestCase):
                 else:
                     self.assertEqual(body["data"][field], ids.get(field, value))
 
-    def test_answers_what_get_answers(self):
+    def test_answer_equals_the_answer_of_get(self):
         response = self.patch(SEED_REQUEST)
         self.assertEqual(
             response.json()["data"], self.call("get", self.path, user=self.viewer).json()["data"]
         )
 
-    def test_leaves_other_fields_unchanged(self):
+    def test_patch_leaves_other_fields_unchanged(self):
         before = self.stored()
         self.patch({"port": 5433})
         changed = {"port", "version", "updated_at", "updated_by_id"}
         after = self.stored()
         self.assertEqual({field for field in before if before[field] != after[field]}, changed)
 
-    def test_takes_two_statements(self):
+    def test_patch_takes_two_statements(self):
         with self.statements() as captured:
             self.assertEqual(self.patch(SEED_REQUEST).status_code, 200)
         self.assertEqual(len(sql(captured)), 2, sql(captured))
@@ -95,7 +95,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertEqual(columns, {*SEED_REQUEST, "version", "updated_at", "updated_by_id"})
         self.assertIn("datasourcerevision", insert)
 
-    def test_sets_who_and_when_even_if_the_value_is_equal(self):
+    def test_patch_with_an_equal_value_sets_updated_at_and_updated_by(self):
         before = self.stored()
         response = self.patch({"port": 5432})
         after = self.stored()
@@ -105,14 +105,14 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertEqual(after["version"], 1)
         self.assertEqual(self.data_source.revisions.count(), 1)
 
-    def test_changes_nothing_for_an_empty_object(self):
+    def test_patch_with_an_empty_object_changes_nothing(self):
         before = self.stored()
         with self.statements() as captured:
             self.assertEqual(self.patch({}).status_code, 200)
         self.assertEqual(len(sql(captured)), 1)
         self.assertEqual(self.stored(), before)
 
-    def test_accepts_what_get_shows(self):
+    def test_patch_accepts_the_body_of_get(self):
         before = self.stored()
         shown = self.call("get", self.path, user=self.editor).json()["data"]
         self.assertEqual(self.patch(shown).status_code, 200)
@@ -123,41 +123,41 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertEqual(self.patch(self.shown() | {"port": 5433}).status_code, 200)
         self.assertEqual(self.stored()["port"], 5433)
 
-    def test_clears_nullable_fields_with_null(self):
+    def test_null_clears_nullable_fields(self):
         for field in ("host", "port", "database_name", "schema_name", "ssh_port"):
             with self.subTest(field=field):
                 self.assertEqual(self.patch({field: None}).status_code, 200)
                 self.assertIsNone(self.stored()[field])
 
-    def test_names_unknown_fields_and_the_nearest_known_one(self):
-        response = self.refused({"hst": "db", "no_such_thing": 1}, "hst", "no_such_thing")
+    def test_unknown_fields_are_named_with_the_nearest_known_field(self):
+        response = self.assert_refused({"hst": "db", "no_such_thing": 1}, "hst", "no_such_thing")
         details = response.json()["error"]["details"]
         self.assertEqual(details["hst"], ["Unknown field. Did you mean host?"])
         self.assertEqual(details["no_such_thing"], ["Unknown field."])
 
-    def test_names_unknown_fields_of_any_name(self):
+    def test_unknown_fields_may_have_any_name(self):
         for name in ("non_field_errors", "__all__", "detail", "None", "", " ", "é"):
             with self.subTest(name=name):
-                error = self.refused({name: 1}, name).json()["error"]
+                error = self.assert_refused({name: 1}, name).json()["error"]
                 self.assertEqual(error["details"][name], ["Unknown field."])
 
-    def test_reports_read_only_fields_after_many_unknown_ones(self):
+    def test_read_only_fields_are_reported_after_many_unknown_fields(self):
         body = {**{f"u{number}": 1 for number in range(80)}, "id": 999, "password": "x"}
         details = self.patch(body).json()["error"]["details"]
         self.assertLessEqual({"u0", "id", "password"}, details.keys())
         self.assertLess(len(details), 60)
 
-    def test_points_credentials_to_their_endpoint(self):
+    def test_credential_fields_are_refused_with_their_endpoint(self):
         for field in (
             *("password", "username", "ssh_private_key", "token", "service_account_json"),
             *("pwd", "api_key", "dbPassword", "credentials"),
         ):
             with self.subTest(field=field):
-                response = self.refused({field: "hunter2"}, field)
+                response = self.assert_refused({field: "hunter2"}, field)
                 self.assertIn("/credentials", response.json()["error"]["details"][field][0])
                 self.assertNotIn("hunter2", response.content.decode())
 
-    def test_refuses_other_values_of_read_only_fields(self):
+    def test_other_values_of_read_only_fields_are_refused(self):
         version_as = {"true": True, "float": 1.0, "text": "1"}
         cases = [("version", value) for value in version_as.values()] + [
             ("id", 999),
@@ -173,11 +173,11 @@ class UpdateDataSourceTests(DataSourceTestCase):
         ]
         for field, value in cases:
             with self.subTest(field=field, value=value):
-                self.refused({field: value, "port": 5433}, field)
+                self.assert_refused({field: value, "port": 5433}, field)
 
-    def test_reports_all_invalid_fields_at_once(self):
+    def test_all_invalid_fields_are_reported_at_once(self):
         DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
-        self.refused(
+        self.assert_refused(
             {
                 "name": "taken",
                 "port": 0,
@@ -189,35 +189,35 @@ class UpdateDataSourceTests(DataSourceTestCase):
             *("name", "port", "host", "tags", "nme", "ssh_host", "ssh_username"),
         )
 
-    def test_refuses_a_taken_name_ignoring_case(self):
+    def test_taken_name_is_refused_ignoring_case(self):
         DataSource.objects.create(workspace=self.workspace, name="Ärger", type="csv")
         for name in ("Ärger", "ärger", "ÄRGER", "  ärger "):
             with self.subTest(name=name):
-                self.refused({"name": name}, "name")
+                self.assert_refused({"name": name}, "name")
         self.assertEqual(self.patch({"name": self.data_source.name.upper()}).status_code, 200)
 
-    def test_lets_other_workspaces_use_the_name(self):
+    def test_name_may_be_taken_in_another_workspace(self):
         other = self.acme.workspaces.create(name="Staging")
         DataSource.objects.create(workspace=other, name="Shared name", type="csv")
         self.assertEqual(self.patch({"name": "Shared name"}).status_code, 200)
 
-    def test_checks_the_tunnel_after_the_update(self):
-        self.refused({"use_ssh_tunnel": True}, "ssh_host", "ssh_username")
+    def test_tunnel_fields_are_checked_after_the_update(self):
+        self.assert_refused({"use_ssh_tunnel": True}, "ssh_host", "ssh_username")
         tunnel = {"use_ssh_tunnel": True, "ssh_host": "bastion.example.com", "ssh_username": "me"}
         self.assertEqual(self.patch(tunnel).status_code, 200)
-        self.refused({"ssh_host": None}, "ssh_host")
+        self.assert_refused({"ssh_host": None}, "ssh_host")
         self.assertEqual(self.patch({"use_ssh_tunnel": False, "ssh_host": None}).status_code, 200)
 
-    def test_needs_no_reachable_target(self):
+    def test_patch_needs_no_reachable_source(self):
         self.assertEqual(self.patch({"host": "no-such-host.invalid", "port": 1}).status_code, 200)
 
-    def test_suggests_known_query_parameters(self):
+    def test_unknown_query_parameter_is_refused_with_the_nearest_known(self):
         response = self.call("patch", f"{self.path}?dryrun=true", {"port": 5433}, self.editor)
         error = self.assert_error(response, 400, "BAD_REQUEST", "dryrun")
         self.assertIn("dry_run", error["details"]["dryrun"][0])
         self.assertEqual(self.stored()["port"], 5432)
 
-    def test_keeps_large_numbers_and_order_in_metadata_and_tags(self):
+    def test_metadata_and_tags_keep_large_numbers_and_order(self):
         metadata = {"n": 12345678901234567890123, "f": 1.5, "big": 1e300, "z": [1, {"a": None}]}
         self.assertEqual(self.patch({"metadata": metadata, "tags": ["b", "a"]}).status_code, 200)
         shown = self.call("get", self.path, user=self.viewer).json()["data"]
@@ -227,20 +227,20 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.patch({"metadata": metadata})
         self.assertEqual(self.stored()["version"], 2)
 
-    def test_takes_a_negative_zero_for_zero(self):
+    def test_negative_zero_is_stored_as_zero(self):
         for _ in range(2):
             self.patch(b'{"metadata": {"zero": -0.0}}')
         self.assertEqual(self.stored()["version"], 2)
         self.assertEqual(str(self.stored()["metadata"]["zero"]), "0.0")
 
-    def test_tells_true_from_one_in_metadata(self):
+    def test_true_and_1_differ_in_metadata(self):
         self.patch({"metadata": {"flag": 1}})
         self.patch({"metadata": {"flag": True}})
         self.assertIs(self.stored()["metadata"]["flag"], True)
 
     # Preconditions
 
-    def test_refuses_another_version(self):
+    def test_patch_with_stale_if_match_changes_nothing(self):
         for if_match in ('"2"', 'W/"1"', "1", '"x"', '"1x"'):
             with self.subTest(if_match=if_match):
                 response = self.patch({"port": 5433}, headers={"If-Match": if_match})
@@ -248,7 +248,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
                 self.assertEqual(response["ETag"], '"1"')
                 self.assertEqual(self.stored()["port"], 5432)
 
-    def test_accepts_the_version_it_has(self):
+    def test_patch_with_current_if_match_succeeds(self):
         for if_match in ('"1"', '"7", "2"', "*"):
             with self.subTest(if_match=if_match):
                 version = self.stored()["version"]
@@ -256,7 +256,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
                 self.assertEqual(response.status_code, 200)
                 self.assertEqual(response["ETag"], f'"{version + 1}"')
 
-    def test_checks_the_body_before_the_precondition(self):
+    def test_body_is_checked_before_the_precondition(self):
         response = self.patch({"port": 0}, headers={"If-Match": '"9"'})
         self.assert_error(response, 400, "BAD_REQUEST", "port")
 
@@ -287,7 +287,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
 
     # Dry run
 
-    def test_stores_nothing_in_a_dry_run(self):
+    def test_dry_run_stores_nothing(self):
         before = self.stored()
         response = self.call("patch", f"{self.path}?dry_run=true", SEED_REQUEST, self.editor)
         body = response.json()
@@ -298,14 +298,14 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertEqual(self.stored(), before)
         self.assertEqual(self.data_source.revisions.count(), 1)
 
-    def test_refuses_in_a_dry_run_what_it_refuses_otherwise(self):
+    def test_dry_run_refuses_invalid_values(self):
         DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
         for body, field in (({"port": 0}, "port"), ({"name": "TAKEN"}, "name")):
             with self.subTest(field=field):
                 response = self.call("patch", f"{self.path}?dry_run=true", body, self.editor)
                 self.assert_error(response, 400, "BAD_REQUEST", field)
 
-    def test_refuses_other_values_of_dry_run(self):
+    def test_other_values_of_dry_run_are_refused(self):
         for value in ("1", "yes", "", "True", "true&dry_run=false"):
             with self.subTest(value=value):
                 path = f"{self.path}?dry_run={value}"
@@ -315,19 +315,19 @@ class UpdateDataSourceTests(DataSourceTestCase):
 
     # Merge patch
 
-    def test_replaces_metadata_whole(self):
+    def test_json_body_replaces_metadata_whole(self):
         self.patch({"metadata": {"a": 1, "b": {"c": 2}}})
         self.patch({"metadata": {"d": 4}})
         self.assertEqual(self.stored()["metadata"], {"d": 4})
 
-    def test_merges_metadata_of_a_merge_patch(self):
+    def test_merge_patch_merges_metadata(self):
         self.patch({"metadata": {"a": 1, "b": {"c": 2, "d": 3}, "e": [1, 2]}})
         response = self.merge(b'{"metadata": {"a": null, "b": {"c": 9}, "e": [3]}, "port": 5433}')
         self.assertEqual(response.status_code, 200)
         self.assertEqual(self.stored()["metadata"], {"b": {"c": 9, "d": 3}, "e": [3]})
         self.assertEqual(self.stored()["port"], 5433)
 
-    def test_checks_the_merged_metadata(self):
+    def test_merged_metadata_is_checked(self):
         self.patch({"metadata": {"text": "x" * 65_000}})
         for body in (b'{"metadata": {"more": "%s"}}' % (b"y" * 1000), b'{"metadata": {"pwd": 1}}'):
             with self.subTest(body=body[:20]):
@@ -339,21 +339,21 @@ class UpdateDataSourceTests(DataSourceTestCase):
 
     # Who may
 
-    def test_lets_editors_and_above_update(self):
+    def test_editors_admins_and_owners_may_update(self):
         for user in (self.editor, self.admin, self.owner):
             with self.subTest(user=user.username):
                 self.assertEqual(self.patch({"description": user.username}, user).status_code, 200)
                 self.assertEqual(self.stored()["updated_by_id"], user.pk)
 
-    def test_forbids_viewers(self):
+    def test_viewers_may_not_update(self):
         before = self.stored()
         self.assert_error(self.patch({"port": 5433}, self.viewer), 403, "FORBIDDEN")
         self.assertEqual(self.stored(), before)
 
-    def test_forbids_members_of_nothing(self):
+    def test_users_without_an_organization_may_not_update(self):
         self.assert_error(self.patch({"port": 5433}, self.loner), 403, "FORBIDDEN")
 
-    def test_hides_data_sources_of_other_organizations(self):
+    def test_data_sources_of_other_organizations_are_404(self):
         before = self.stored()
         other = self.patch({"port": 5433}, self.stranger)
         missing = self.call("patch", "/data-sources/999999", {"port": 5433}, self.stranger)
@@ -365,18 +365,18 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertEqual(*errors)
         self.assertEqual(self.stored(), before)
 
-    def test_uses_the_role_in_the_organization_of_the_data_source(self):
+    def test_role_in_the_organization_of_the_data_source_counts(self):
         Membership.objects.create(user=self.viewer, organization=self.globex, role=Role.OWNER)
         self.assert_error(self.patch({"port": 5433}, self.viewer), 403, "FORBIDDEN")
 
-    def test_answers_404_to_what_is_no_id(self):
+    def test_malformed_ids_are_404(self):
         for text in ("abc", "-1", "0", "1.5", "١", "9223372036854775808", "9" * 400, "1%00", "+1"):
             with self.subTest(id=text):
                 path = f"/data-sources/{text}"
                 response = self.call("patch", path, {"port": 5433}, self.editor)
                 self.assert_error(response, 404, "NOT_FOUND")
 
-    def test_checks_in_the_order_of_the_contract(self):
+    def test_checks_run_in_the_order_of_the_contract(self):
         bad: dict[str, Any] = {"data": b"{", "content_type": "text/plain"}
         anonymous = self.call("patch", "/data-sources/999999", **bad)
         self.assert_error(anonymous, 401, "UNAUTHORIZED")
@@ -389,7 +389,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
         media_type = self.call("patch", self.path, user=self.editor, **bad)
         self.assert_error(media_type, 415, "UNSUPPORTED_MEDIA_TYPE")
 
-    def test_refuses_too_large_a_body_in_its_turn(self):
+    def test_too_large_body_is_refused_in_its_turn(self):
         large: dict[str, Any] = {"data": b" " * (1024 * 1024 + 1)}
         missing = self.call("patch", "/data-sources/999999", user=self.editor, **large)
         self.assert_error(missing, 404, "NOT_FOUND")
@@ -403,8 +403,8 @@ class UpdateDataSourceTests(DataSourceTestCase):
     def merge(self, body: bytes) -> Any:
         return self.patch(body, content_type="application/merge-patch+json")
 
-    def refused(self, body: Any, *fields: str) -> Any:
-        """Send what must be 400 for exactly these fields; nothing may have changed."""
+    def assert_refused(self, body: Any, *fields: str) -> Any:
+        """Assert that a body is 400 for exactly these fields and changes nothing."""
         before = self.stored()
         response = self.patch(body)
         self.assert_error(response, 400, "BAD_REQUEST", *fields)

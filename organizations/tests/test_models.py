@@ -4,14 +4,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from datasources.models import DataSource
-from organizations.models import (
-    ROLES_WITH,
-    Membership,
-    Organization,
-    Role,
-    User,
-    Workspace,
-)
+from organizations.models import ROLES_WITH, Membership, Organization, Role, User, Workspace
 from organizations.testing import APITestCase
 from rivergen.errors import StateConflict
 

@@ -10,13 +10,12 @@ from typing import Any
 from django.conf import settings
 from psycopg.pq import Conninfo
 
-from datasources.connections.endpoint import LOOPBACK
-from datasources.connections.failures import Code, ConnectionFailure
+from rivergen.egress.exceptions import EgressDenied, HostNotFound
 from rivergen.egress.rules import HOST_NAME, WILDCARD, Network, Rule, ascii_name
 
 Address = IPv4Address | IPv6Address
 
-# The real one, whatever `guard` puts in its place.
+# The original function: `python_sockets` replaces the one in `socket`.
 lookup = socket.getaddrinfo
 
 DENIED_BY_DEFAULT: tuple[Network, ...] = tuple(
@@ -34,7 +33,7 @@ DENIED_BY_DEFAULT: tuple[Network, ...] = tuple(
             "ff00::/8",
             "240.0.0.0/4",  # reserved
             "255.255.255.255",  # broadcast
-            # Metadata of clouds: each by itself, so that no wider rule allows it by accident.
+            # Cloud metadata: one rule per address, so that no wider rule allows it by accident.
             "169.254.169.254",  # AWS, Azure, Google and most others
             "169.254.170.2",  # AWS ECS
             "169.254.170.23",  # AWS EKS
@@ -64,11 +63,11 @@ NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")  # NAT64 of local use (RFC 8215)
 
 @dataclass(frozen=True)
 class EgressPolicy:
-    """Decides by the narrowest rule that fits; of two equally narrow ones, by the denial.
+    """Decide by the narrowest matching rule; of two equally narrow rules, by the denial.
 
-    Rules for names come before those for networks. A denied name is not even looked up; an allowed
-    one may mean any address. A rule of `allow` or `deny` outweighs a default of the same width.
-    `own` are the (IP address, port) of this service's own database, which nothing allows.
+    Rules for names come before rules for networks. A denied name is not looked up; an allowed name
+    may resolve to any address. A rule of `allow` or `deny` beats a default of the same width.
+    `own` holds the (IP address, port) pairs of this service's own database, always denied.
     """
 
     allow: Collection[Rule] = ()
@@ -76,19 +75,19 @@ class EgressPolicy:
     own: Collection[tuple[str, int]] = frozenset()
 
     def check_name(self, host: str) -> None:
-        """Refuse what needs no lookup to be refused: denied names, and addresses.
+        """Raise EgressDenied if a host can be refused without a DNS lookup.
 
-        Raises ConnectionFailure (EGRESS_DENIED).
+        That is a denied name, or a denied IP address in plain notation.
         """
         address = parse_address(host)
         is_denied = self._is_name_allowed(host) is False
         if is_denied or (address is not None and self._is_network_denied(address)):
-            raise ConnectionFailure(Code.EGRESS_DENIED)
+            raise EgressDenied
 
     def resolve(self, host: str, port: int) -> list[str]:
-        """Look a host up, once; give its addresses, best first, if each of them is allowed.
+        """Return the addresses of a host, best first, after one lookup.
 
-        Raises ConnectionFailure (EGRESS_DENIED, DNS_FAILED).
+        Raises HostNotFound, and EgressDenied unless every address is allowed.
         """
         self.check_name(host)
         addresses = look_up(host)
@@ -96,16 +95,13 @@ class EgressPolicy:
         return addresses
 
     def check_addresses(self, host: str, addresses: Collection[str], port: int) -> None:
-        """Refuse the addresses of a host unless each is allowed.
-
-        Raises ConnectionFailure (EGRESS_DENIED).
-        """
+        """Raise EgressDenied unless every address of a host is allowed."""
         is_allowed = self.is_foreign if self._is_name_allowed(host) else self.allows
         if not all(is_allowed(address, port) for address in addresses):
-            raise ConnectionFailure(Code.EGRESS_DENIED)
+            raise EgressDenied
 
     def allows(self, address: str, port: int) -> bool:
-        """Whether an IP address may be connected to, apart from what its name allows."""
+        """Return whether an IP address may be connected to, by the rules for networks alone."""
         parsed = parse_address(address)
         return (
             parsed is not None
@@ -114,7 +110,7 @@ class EgressPolicy:
         )
 
     def is_foreign(self, address: str, port: int) -> bool:
-        """Whether this is not the service's own database, by any of its addresses."""
+        """Return whether an address is not that of the service's own database."""
         own = {
             meaning
             for own_address, own_port in self.own
@@ -123,13 +119,13 @@ class EgressPolicy:
         }
         if not own:
             return True
-        asked = set(meanings(ip_address(address)))
-        # A server on this machine may listen on all of the machine's addresses.
-        is_here = any(map(is_this_machine, own)) and any(map(is_this_machine, asked))
-        return not is_here and own.isdisjoint(asked)
+        target = set(meanings(ip_address(address)))
+        # A database on this machine may listen on all of the machine's addresses.
+        is_local = any(map(is_this_machine, own)) and any(map(is_this_machine, target))
+        return not is_local and own.isdisjoint(target)
 
     def _is_name_allowed(self, host: str) -> bool | None:
-        """Say what the rules for names say; None: nothing."""
+        """Return whether the rules for names allow a host; None if no rule matches."""
         name = parse_name(host)
         matching = [
             (not rule.startswith(WILDCARD), len(rule), is_denial)
@@ -140,10 +136,10 @@ class EgressPolicy:
         return not max(matching)[-1] if matching else None
 
     def _is_network_denied(self, address: Address) -> bool:
-        """Whether the rules for networks deny this address, or one hidden in it."""
-        return any(map(self._is_denied_as_it_stands, meanings(address)))
+        """Return whether the rules for networks deny an address, or an IPv4 address inside it."""
+        return any(map(self._is_denied_literally, meanings(address)))
 
-    def _is_denied_as_it_stands(self, address: Address) -> bool:
+    def _is_denied_literally(self, address: Address) -> bool:
         matching = [
             (rule.prefixlen, is_configured, is_denial)
             for rules, is_configured, is_denial in (
@@ -158,9 +154,9 @@ class EgressPolicy:
 
 
 def egress_policy() -> EgressPolicy:
-    """Make the policy of the settings. Looks the service's own database up.
+    """Return the policy of the settings, with the current addresses of our own database.
 
-    Raises ConnectionFailure (DNS_FAILED) while that is impossible.
+    Raises HostNotFound if the host of the database cannot be resolved.
     """
     return EgressPolicy(
         settings.EGRESS_ALLOW, settings.EGRESS_DENY, frozenset(own_database_addresses())
@@ -168,16 +164,16 @@ def egress_policy() -> EgressPolicy:
 
 
 def own_database_addresses() -> Iterator[tuple[str, int]]:
-    """Give every (IP address, port) at which libpq looks for our own database, or its replica."""
+    """Yield every (IP address, port) at which libpq finds our own database, or its replica."""
     return chain.from_iterable(map(addresses_of, settings.DATABASES.values()))
 
 
 def addresses_of(database: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Give those of one of the databases of the settings.
+    """Yield the (IP address, port) pairs of one entry of `DATABASES`.
 
-    One that is reached by a Unix socket listens on this machine as well, unless it is embedded.
+    A server behind a Unix socket also listens on loopback, unless it is the embedded one.
     """
-    # What neither says comes from PGHOST, PGPORT, a service file, or is compiled in.
+    # libpq's defaults: PGHOST, PGPORT, a service file, or compiled in.
     defaults = {
         option.keyword.decode(): option.val.decode()
         for option in Conninfo.get_defaults()
@@ -192,30 +188,30 @@ def addresses_of(database: dict[str, Any]) -> Iterator[tuple[str, int]]:
         if target and not target.startswith(("/", "@")):
             yield from product(look_up(target), ports)
         elif not settings.IS_DATABASE_EMBEDDED:
-            yield from product([LOOPBACK], ports)
+            yield from product(["127.0.0.1"], ports)
 
 
 def look_up(host: str) -> list[str]:
-    """Give the addresses of a host, without a judgement. Raises ConnectionFailure (DNS_FAILED)."""
+    """Return the addresses of a host, allowed or not. Raises HostNotFound."""
     try:
         answers = lookup(host, None, type=socket.SOCK_STREAM)
-    except (OSError, ValueError):  # a ValueError is a name that cannot be one
-        raise ConnectionFailure(Code.DNS_FAILED) from None
+    except (OSError, ValueError):  # ValueError: not a valid host name
+        raise HostNotFound from None
     addresses = list(dict.fromkeys(with_zone(answer[4]) for answer in answers))
     if not addresses:
-        raise ConnectionFailure(Code.DNS_FAILED)
+        raise HostNotFound
     return addresses
 
 
 def with_zone(sockaddr: tuple[Any, ...]) -> str:
-    """Give the IP address of a socket's address; IPv6 keeps its zone apart (RFC 4007)."""
+    """Return the IP address of a socket address, with its IPv6 zone if it has one (RFC 4007)."""
     address, *rest = sockaddr
     zone = rest[2] if len(rest) > 2 else 0
     return f"{address}%{zone}" if zone else str(address)
 
 
 def parse_address(host: str) -> Address | None:
-    """Read a plainly written IP address; None: this is something else."""
+    """Return an IP address in plain notation; None if the text is anything else."""
     try:
         return ip_address(host)
     except ValueError:
@@ -223,7 +219,10 @@ def parse_address(host: str) -> Address | None:
 
 
 def parse_name(host: str) -> str | None:
-    """Give a host name as rules have it; None: this is an address in some spelling, or nonsense."""
+    """Return a host name as rules spell it; None if the text is no host name.
+
+    Addresses are no names, in any spelling (`127.1`, `0x7f000001`).
+    """
     try:
         name = ascii_name(host)
     except ValueError:
@@ -232,12 +231,12 @@ def parse_name(host: str) -> str | None:
 
 
 def matches(rule: str, name: str) -> bool:
-    """Whether a rule is for this name; a wildcard is for all names below its own."""
+    """Return whether a rule covers a name; `*.example.com` covers all names below example.com."""
     return name == rule or (rule.startswith(WILDCARD) and name.endswith(rule[1:]))
 
 
 def meanings(address: Address) -> Iterator[Address]:
-    """Give an address without its zone, and the IPv4 addresses that are hidden in it."""
+    """Yield an address without its zone, and the IPv4 addresses that are embedded in it."""
     if isinstance(address, IPv4Address):
         yield address
         return
@@ -254,20 +253,21 @@ def meanings(address: Address) -> Iterator[Address]:
 
 
 def behind_nat64(bits: int) -> Iterator[IPv4Address]:
-    """Give all that an address may mean to a NAT64, whose prefix may have 48, 56, 64 or 96 bits.
+    """Yield the IPv4 addresses that a NAT64 may read in an IPv6 address.
 
-    By RFC 6052, section 2.2, bits 64 to 71 do not count, and zeros follow the IPv4 address.
+    Its prefix may have 48, 56, 64 or 96 bits. By RFC 6052, section 2.2, bits 64 to 71 do not count,
+    and zeros follow the IPv4 address.
     """
     joined = bits >> 64 << 56 | bits & (1 << 56) - 1
     candidates = [joined >> n for n in (40, 32, 24) if joined & (1 << n) - 1 == 0]
     for candidate in (bits, *candidates):
         ipv4 = IPv4Address(candidate & 0xFFFFFFFF)
-        if int(ipv4) >> 24:  # else it was read with the wrong prefix: nobody is at 0.0.0.0/8
+        if int(ipv4) >> 24:  # 0.0.0.0/8 has no hosts: the prefix length was wrong
             yield ipv4
 
 
 def is_this_machine(address: Address) -> bool:
-    """Whether an address is one of this machine's own: those can be bound to."""
+    """Return whether an address belongs to this machine: only then a socket can be bound to it."""
     if address.is_loopback or address.is_unspecified:
         return True
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6

@@ -1,4 +1,4 @@
-"""Holds Python's drivers to the egress policy, whatever host a server tells them of."""
+"""Enforce the egress policy on Python's sockets, also for hosts that a server redirects to."""
 
 import errno
 import re
@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from datasources.connections.failures import Code, ConnectionFailure
+from rivergen.egress.exceptions import EgressDenied, EgressError, HostNotFound
 from rivergen.egress.policy import EgressPolicy, lookup, parse_address
 from rivergen.egress.rules import ascii_name
 
@@ -36,15 +36,15 @@ def guarded(
     pins: Mapping[str, str] | None = None,
     allowed: Collection[tuple[str, int]] = (),
 ) -> Iterator[None]:
-    """Let this process look up and connect to nothing but what the policy allows.
+    """Restrict lookups and connections of this process to what the policy allows.
 
-    `pins` says which IP address a host name has; it is not looked up. `allowed` are (IP address,
-    port) that are connected to without asking the policy, as this machine's end of a tunnel, or
-    what an allowed name has resolved to; the service's own database is not even then.
+    `pins` maps host names to the IP address they have; they are not looked up. `allowed` holds
+    (IP address, port) pairs that need no rule, such as the local end of a tunnel, or what an
+    allowed name resolved to. The service's own database stays denied.
 
-    Refusals are socket.gaierror and PermissionError. It is for all threads, and meant for a child
-    process that does one thing; of several at once the one entered last rules. It sees Python's
-    own sockets: libpq has to be given checked addresses, and FreeTDS is `confined`.
+    Refusals are socket.gaierror and PermissionError. The restriction holds for all threads; of
+    nested ones the innermost holds. It covers Python's own sockets only: libpq must be given
+    checked addresses, and FreeTDS is `confined`.
     """
     guard = Guard(policy, pins or {}, allowed)
     with _lock:
@@ -62,7 +62,7 @@ def guarded(
 
 
 class Guard:
-    """Answers for `socket`'s look-ups, and judges where its sockets go."""
+    """Resolve hosts in place of `socket`, and check where its sockets connect."""
 
     def __init__(
         self, policy: EgressPolicy, pins: Mapping[str, str], allowed: Collection[tuple[str, int]]
@@ -81,8 +81,8 @@ class Guard:
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Do what socket.getaddrinfo does, for what is pinned or allowed."""
-        # To listen on, or no more than to read an address: connecting is judged anyway.
+        """Return what socket.getaddrinfo returns, for pinned and allowed hosts only."""
+        # A lookup to listen, or to parse an address: the connection itself is checked anyway.
         if host is None or flags & (socket.AI_PASSIVE | socket.AI_NUMERICHOST):
             return lookup(host, port, family, type, proto, flags)
         if isinstance(host, bytes):
@@ -91,30 +91,30 @@ class Guard:
         answers: list[Any] = []
         for address in [pinned] if pinned else self._resolve(host, port):
             try:
-                # Of an address, this makes what the caller wants: its family, types and port.
+                # Formats the address for the family, types and port that the caller asks for.
                 answers += lookup(address, port, family, type, proto, socket.AI_NUMERICHOST)
-            except socket.gaierror:  # it is of another family
+            except socket.gaierror:  # an address of the other family
                 continue
         if not answers:
-            raise socket.gaierror(socket.EAI_NONAME, Code.DNS_FAILED.label)
+            raise socket.gaierror(socket.EAI_NONAME, HostNotFound.message)
         if not pinned:
             self._allowed.update(_target(*answer[4][:2]) for answer in answers)
         return answers
 
     def gethostbyname(self, hostname: str) -> str:
-        """Do what socket.gethostbyname does, for what is pinned or allowed."""
+        """Return what socket.gethostbyname returns, for pinned and allowed hosts only."""
         return self.gethostbyname_ex(hostname)[2][0]
 
     def gethostbyname_ex(self, hostname: str) -> tuple[str, list[str], list[str]]:
-        """Do what socket.gethostbyname_ex does, for what is pinned or allowed."""
+        """Return what socket.gethostbyname_ex returns, for pinned and allowed hosts only."""
         answers = self.getaddrinfo(hostname, None, socket.AF_INET, socket.SOCK_STREAM)
         return hostname, [], [answer[4][0] for answer in answers]
 
-    def judge(self, sockaddr: Any) -> None:
-        """Raise PermissionError if a socket may not connect, or send, to this address."""
-        # Neither the path of a Unix socket, nor a name: that was looked up out of sight.
+    def check(self, sockaddr: Any) -> None:
+        """Raise PermissionError if a socket may not connect, or send, to an address."""
+        # Refuse paths of Unix sockets, and names: the socket would look them up unchecked.
         if not (is_numeric(sockaddr) and self._is_allowed(*sockaddr[:2])):
-            raise PermissionError(errno.EACCES, Code.EGRESS_DENIED.label)
+            raise PermissionError(errno.EACCES, EgressDenied.message)
 
     def _is_allowed(self, address: str, port: int) -> bool:
         if self._allowed.isdisjoint((_target(address, port), _target(address, ANY_PORT))):
@@ -122,18 +122,18 @@ class Guard:
         return self._policy.is_foreign(address, port)
 
     def _resolve(self, host: str, port: str | bytes | int | None) -> list[str]:
-        # A port by its name is judged when it is connected to.
+        # A port given by name is checked when the socket connects.
         number = port if isinstance(port, int) else ANY_PORT
         try:
             return self._policy.resolve(host, number)
-        except ConnectionFailure as failure:
-            is_unknown = failure.code == Code.DNS_FAILED
+        except EgressError as error:
+            is_unknown = isinstance(error, HostNotFound)
             status = socket.EAI_NONAME if is_unknown else socket.EAI_FAIL
-            raise socket.gaierror(status, str(failure)) from None
+            raise socket.gaierror(status, error.message) from None
 
 
 def nameservers() -> list[str]:
-    """Give the addresses of the resolvers of this machine, which dnspython asks by itself."""
+    """Return the addresses of this machine's DNS resolvers: dnspython connects to them itself."""
     try:
         return NAMESERVER.findall(RESOLV_CONF.read_text())
     except OSError:
@@ -141,7 +141,7 @@ def nameservers() -> list[str]:
 
 
 def is_numeric(sockaddr: Any) -> bool:
-    """Whether this is an IP address, plainly written, and a port."""
+    """Return whether a socket address is an IP address in plain notation, and a port."""
     match sockaddr:
         case (str(address), int(), *_):
             return parse_address(address) is not None
@@ -149,7 +149,7 @@ def is_numeric(sockaddr: Any) -> bool:
 
 
 def _key(host: str) -> str:
-    """Give a host as pins have it; what cannot be a name stays as it is."""
+    """Return a host as the keys of `pins` spell it; text that is no host name is unchanged."""
     try:
         return ascii_name(host)
     except ValueError:
@@ -157,27 +157,27 @@ def _key(host: str) -> str:
 
 
 def _target(address: str, port: int) -> Target:
-    """Give an address and a port in the one form in which they are compared, without a zone."""
+    """Return an address, without its zone, and a port in a form that can be compared."""
     return parse_address(address.partition("%")[0]), port
 
 
 def _patch() -> None:
-    """Let `socket` ask the guard that rules, or nobody if there is none."""
+    """Point the functions of `socket` at the innermost guard, or at the originals."""
     for name in PATCHED:
         setattr(socket, name, getattr(_guards[-1], name) if _guards else _originals[name])
 
 
 @cache
 def _watch() -> None:
-    """Have Python tell of every connection from now on: a hook cannot be removed."""
-    sys.addaudithook(_judge)
+    """Install the audit hook, once per process: Python cannot remove a hook."""
+    sys.addaudithook(_check)
 
 
-def _judge(event: str, arguments: tuple[Any, ...]) -> None:
+def _check(event: str, arguments: tuple[Any, ...]) -> None:
     if event not in WATCHED or not _guards:
         return
     sockaddr = arguments[1]
-    if sockaddr is None:  # it sends over a connection that it has
+    if sockaddr is None:  # sendmsg on a connected socket
         return
     for guard in _guards[-1:]:
-        guard.judge(sockaddr)
+        guard.check(sockaddr)

@@ -1,47 +1,50 @@
-"""What EGRESS_ALLOW and EGRESS_DENY may name: networks, addresses and hosts."""
+"""Parse the rules of EGRESS_ALLOW and EGRESS_DENY: networks, addresses and host names."""
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 Network = IPv4Network | IPv6Network
 Rule = Network | str
-"""An address is the network of its own; a str is a host name, or `*.` and the end of some."""
+"""A network, with one address or more, or a host name; `*.example.com` covers all names below."""
 
 LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-# What ends in a number is an address to a resolver: 127.1 and 0x7f000001 are 127.0.0.1.
+# A resolver takes a name whose last label is a number for an address: 127.1 is 127.0.0.1.
 HOST_NAME = re.compile(rf"(?:{LABEL}\.)*(?!(?:[0-9]+|0x[0-9a-f]*)$){LABEL}")
 WILDCARD = "*."
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 def ascii_name(host: str) -> str:
-    """Give a host name as names are compared: in ASCII, in lower case, without its last dot.
+    """Return a host name in the form that is compared: ASCII, lower case, without a final dot.
 
-    Raises ValueError if it is none.
+    Raises ValueError if the text cannot be a host name.
     """
     return host.encode("idna").decode().lower().removesuffix(".")
 
 
 def parse_rules(text: str) -> list[Rule]:
-    """Read rules separated by commas. Raises ValueError, which names the first bad one."""
+    """Return the rules of a comma-separated list. Raises ValueError, quoting the first bad rule."""
     return [parse_rule(item.strip()) for item in text.split(",") if item.strip()]
 
 
 def parse_rule(item: str) -> Rule:
-    """Read one rule. Raises ValueError, which names it."""
+    """Return one rule. Raises ValueError, which quotes the text."""
     try:
         return parse_network(item) if is_network(item) else parse_name(item)
     except ValueError:
-        raise ValueError(f"{item!r} is no network, IP address or host name") from None
+        raise ValueError(f"{item!r} is not a network, IP address or host name") from None
 
 
 def is_network(item: str) -> bool:
-    """Whether this is meant to be a network or an address."""
+    """Return whether the text looks like a network or an address."""
     return "/" in item or ":" in item or item.replace(".", "").isdecimal()
 
 
 def parse_network(item: str) -> Network:
-    """Read a network; IPv4 has to be written as IPv4, or it would not be what it is compared to."""
+    """Return a network. Raises ValueError.
+
+    An IPv4 network must be written as IPv4: one in its IPv6 form would match no address.
+    """
     network = ip_network(item)
     if "%" in item or (isinstance(network, IPv6Network) and network.subnet_of(IPV4_MAPPED)):
         raise ValueError
@@ -49,7 +52,7 @@ def parse_network(item: str) -> Network:
 
 
 def parse_name(item: str) -> str:
-    """Read a host name, or a wildcard for all names below one."""
+    """Return a host name, or a wildcard for all names below it. Raises ValueError."""
     wildcard = WILDCARD if item.startswith(WILDCARD) else ""
     name = ascii_name(item.removeprefix(wildcard))
     if not HOST_NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""`/api/docs`: Swagger UI from our own files, without inline scripts or styles."""
+"""`/api/docs`: Swagger UI, served from our own files, without inline scripts or styles."""
 
 from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.renderers import JSONRenderer, TemplateHTMLRenderer
@@ -6,7 +6,7 @@ from rest_framework.response import Response
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """`GET /api/docs`: the page of the description; its failures are in the envelope."""
+    """Serve the page of the API's documentation; errors have the envelope of the API."""
 
     http_method_names = ["get", "head"]
     renderer_classes = [TemplateHTMLRenderer, JSONRenderer]

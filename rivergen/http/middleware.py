@@ -1,4 +1,4 @@
-"""What every request gets, in one pass: an id, a log line, a count, and a security policy."""
+"""Give every request an id, a log line, a count in the metrics, and a security policy."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from rivergen.observability import metrics
-from rivergen.observability.logs import about, request_id
+from rivergen.observability.logs import request_fields, request_id
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -18,10 +18,10 @@ logger = logging.getLogger("rivergen.request")
 
 
 class RequestMiddleware:
-    """Name the request, log how it ended and count it.
+    """Set the id of each request, log its outcome and count it.
 
-    The caller's `X-Request-ID` is kept if it is sane (contract, section 1), and is found again in
-    the response, the log, the error body and the history.
+    The client's `X-Request-ID` is kept if it is valid (contract, section 1). The id appears in the
+    response, the log, the error body and the history.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -31,26 +31,26 @@ class RequestMiddleware:
         started_at = time.perf_counter()
         sent = request.headers.get("X-Request-ID", "")
         current = sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
-        token, about_token = request_id.set(current), about.set({})
+        id_token, fields_token = request_id.set(current), request_fields.set({})
         metrics.begin()
         try:
             response = self.get_response(request)
             if request.method == "HEAD" and not response.streaming:
-                response.content = b""  # its length stays in Content-Length
+                response.content = b""  # Content-Length keeps the length of the body
             seconds = time.perf_counter() - started_at
             metrics.count(request, response.status_code, seconds)
             # %r keeps a path with line breaks on one line.
-            ended = {
+            outcome = {
                 "method": request.method,
                 "path": request.path,
                 "status": response.status_code,
                 "ms": round(seconds * 1000, 1),
             }
-            logger.info("%s %r %d %.1f ms", *ended.values(), extra=ended)
+            logger.info("%s %r %d %.1f ms", *outcome.values(), extra=outcome)
         finally:
             metrics.end()
-            about.reset(about_token)
-            request_id.reset(token)
+            request_fields.reset(fields_token)
+            request_id.reset(id_token)
         response["X-Request-ID"] = current
         response.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)
         return response

@@ -1,4 +1,4 @@
-"""What only the pages need that a browser shows: sessions, their users, and messages."""
+"""Sessions, their users and messages: Django's middleware, for HTML pages only."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from rivergen.observability.logs import note
 
 
 class PagesOnly(MiddlewareMixin):
-    """Lets requests of the API pass by: they bring a token, and have no session."""
+    """Skip a middleware for requests to the API: they have a token, and no session."""
 
     def __call__(self, request: HttpRequest) -> Any:
         is_page = not request.path_info.startswith("/api/")
@@ -20,14 +20,14 @@ class PagesOnly(MiddlewareMixin):
 
 
 class SessionMiddleware(PagesOnly, sessions.SessionMiddleware):
-    """The session of a browser."""
+    """Load and save the session of a browser."""
 
 
 class AuthenticationMiddleware(PagesOnly, auth.AuthenticationMiddleware):
-    """The user of a session."""
+    """Set `request.user` from the session."""
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        # It is there if somebody has asked for it, which may cost a query.
+        # Only a user that was already loaded: `request.user` may cost a query.
         user = getattr(request, "_cached_user", None)
         if user is not None and user.pk:
             note(user_id=user.pk)
@@ -35,4 +35,4 @@ class AuthenticationMiddleware(PagesOnly, auth.AuthenticationMiddleware):
 
 
 class MessageMiddleware(PagesOnly, messages.MessageMiddleware):
-    """What the last page had to say."""
+    """Show the messages that the previous page left for the next."""

@@ -1,4 +1,4 @@
-"""Lists in pages: a cursor names the row that the next page starts after."""
+"""Cursor pagination: a cursor names the row after which the next page starts."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ BIGINT_MAX = models.BigIntegerField.MAX_BIGINT
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place between two rows: after (or, backwards, before) the row of this value and id."""
+    """A position in a list: after the row with this value and id, or before it if `backwards`."""
 
     field_name: str
     backwards: bool
@@ -32,7 +32,7 @@ class Cursor:
     row_id: int
 
     def encode(self) -> str:
-        """Give the cursor as it stands in a URL."""
+        """Return the cursor as it is written in a URL."""
         value = self.value.isoformat() if isinstance(self.value, datetime) else self.value
         members = [self.field_name, self.backwards, value, self.row_id]
         text = json.dumps(members, separators=(",", ":"))
@@ -40,7 +40,7 @@ class Cursor:
 
     @classmethod
     def decode(cls, encoded: str, field: models.Field) -> "Cursor":
-        """Read a cursor for rows ordered by `field`. Raises ValidationError (400)."""
+        """Return the cursor of a URL, for rows ordered by `field`. Raises ValidationError (400)."""
         try:
             padded = encoded.encode("ascii") + b"=" * (-len(encoded) % 4)
             members = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -50,30 +50,30 @@ class Cursor:
                 raise ValueError
             if field_name != field.name or not 0 < row_id <= BIGINT_MAX or "\0" in str(value):
                 raise ValueError
-            str(value).encode()  # a lone surrogate raises
+            str(value).encode()  # raises for a lone surrogate
             value = field.clean(value, None)
             if isinstance(value, datetime):
                 if value.tzinfo is None:
                     raise ValueError
-                value = value.astimezone(UTC)  # PostgreSQL knows no offsets of 16 hours and more
+                value = value.astimezone(UTC)  # PostgreSQL refuses offsets of 16 hours and more
         except (ArithmeticError, RecursionError, TypeError, ValueError, ModelValidationError):
             raise ValidationError({"cursor": ["Not a cursor of this list."]}) from None
         return cls(field_name, backwards, value, row_id)
 
 
 class CursorPagination(BasePagination):
-    """Keyset pages over one field and the id: each costs what the first one costs.
+    """Paginate by one field and the id as tie-breaker: every page costs as much as the first.
 
-    DRF's own class compares the field alone and counts rows of equal value by an offset of at most
-    1,000, past which it repeats rows; the id as tie-breaker has no such end.
+    DRF's own class compares the field alone and skips rows of equal value by an offset of at most
+    1,000; beyond that it repeats rows.
 
-    The view gives `ordering` (the default) and `ordering_fields` (what `?ordering=` may name).
+    The view sets `ordering` (the default) and `ordering_fields` (allowed in `?ordering=`).
     """
 
     query_parameters = ("cursor", "page_size")
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
-        """Give the rows of the page. Raises ValidationError (400) for a bad parameter."""
+        """Return the rows of the page. Raises ValidationError (400) for a bad parameter."""
         self.url = request.build_absolute_uri()
         self.page_size = read_page_size(request)
         ordering = self._read_ordering(request, view)
@@ -87,7 +87,7 @@ class CursorPagination(BasePagination):
         if cursor is not None:
             comparison = "lt" if descending else "gt"
             queryset = queryset.filter(
-                # The first condition is implied by the others; it is the one an index serves.
+                # The other conditions imply the first, but only the first can use an index.
                 Q(**{f"{self.field_name}__{comparison}e": cursor.value}),
                 Q(**{f"{self.field_name}__{comparison}": cursor.value})
                 | Q(**{self.field_name: cursor.value, f"id__{comparison}": cursor.row_id}),
@@ -144,7 +144,7 @@ class CursorPagination(BasePagination):
 
 
 def read_page_size(request: Request) -> int:
-    """Read `?page_size=`. Raises ValidationError (400)."""
+    """Return `?page_size=`, or the default. Raises ValidationError (400)."""
     text = request.query_params.get("page_size")
     if text is None:
         return PAGE_SIZE
@@ -155,13 +155,13 @@ def read_page_size(request: Request) -> int:
 
 
 def page_parameters() -> dict[str, dict[str, Any]]:
-    """Give the JSON schemas of the query parameters of every list."""
+    """Return the JSON schemas of the query parameters that every list takes."""
     size = {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
     return {"cursor": {"type": "string", "format": "cursor"}, "page_size": size}
 
 
 def pagination_schema() -> dict[str, Any]:
-    """Give the JSON schema of what a list has beside its `data`."""
+    """Return the JSON schema of `pagination`, which a list has beside its `data`."""
     link = {"type": ["string", "null"], "format": "uri"}
     members = {"next": link, "previous": link, "page_size": {"type": "integer"}}
     return {"type": "object", "properties": members, "required": [*members]}

@@ -1,4 +1,4 @@
-"""How a request body is read: strict JSON, of a bounded size."""
+"""Parse request bodies: strict JSON of a limited size."""
 
 import json
 import math
@@ -12,20 +12,19 @@ from rest_framework.parsers import BaseParser
 
 from rivergen.http.exceptions import PayloadTooLarge
 
-NO_TEXT = "The body is not valid UTF-8 text."
+NOT_UTF_8 = "The body is not valid UTF-8 text."
 
 
 class DuplicateNameError(ValueError):
-    """A JSON object names a member twice: one of the values would be lost."""
+    """A JSON object has the same name twice; the parser would silently drop one of the values."""
 
 
 class StrictJSONParser(BaseParser):
     """Parse `application/json` into a dict.
 
-    Raises PayloadTooLarge (413) above `REQUEST_BODY_MAX_BYTES`, and ParseError (400) for all that
-    is not one JSON object by RFC 8259: an empty body, other encodings than UTF-8, NaN and numbers
-    too large for a double, lone surrogates, a name twice in one object, and nesting made to
-    exhaust the parser.
+    Raises PayloadTooLarge (413) above `REQUEST_BODY_MAX_BYTES`, and ParseError (400) for anything
+    but one JSON object by RFC 8259: an empty body, another encoding than UTF-8, NaN, numbers too
+    large for a double, lone surrogates, a duplicate name, and nesting too deep for the parser.
     """
 
     media_type = "application/json"
@@ -44,12 +43,12 @@ class StrictJSONParser(BaseParser):
                 parse_constant=refuse_constant,
                 object_pairs_hook=_object_of_unique_names,
             )
-            if "\\u" in text:  # only an escape can bring a lone surrogate past the decoding
+            if "\\u" in text:  # only an escape can hold a lone surrogate: UTF-8 cannot
                 json.dumps(data, ensure_ascii=False).encode()
         except RecursionError:
             raise ParseError("The JSON is nested too deeply.") from None
         except UnicodeError:
-            raise ParseError(NO_TEXT) from None
+            raise ParseError(NOT_UTF_8) from None
         except DuplicateNameError as error:
             raise ParseError(str(error)) from None
         except ValueError as error:
@@ -67,9 +66,10 @@ class MergePatchParser(StrictJSONParser):
 
 
 def read_text(stream: IO[bytes]) -> str:
-    """Read a body of UTF-8.
+    """Return a body as text.
 
-    Raises PayloadTooLarge (413) above `REQUEST_BODY_MAX_BYTES`, and ParseError (400).
+    Raises PayloadTooLarge (413) above `REQUEST_BODY_MAX_BYTES`, and ParseError (400) unless the
+    body is UTF-8.
     """
     body = stream.read(settings.REQUEST_BODY_MAX_BYTES + 1)
     if len(body) > settings.REQUEST_BODY_MAX_BYTES:
@@ -77,17 +77,17 @@ def read_text(stream: IO[bytes]) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError:
-        raise ParseError(NO_TEXT) from None
+        raise ParseError(NOT_UTF_8) from None
 
 
 def finite_number(text: str) -> float | int:
-    """Read a number that has a fraction or an exponent. Raises ValueError if a double cannot."""
+    """Return a number with a fraction or exponent. Raises ValueError if no double can hold it."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
-    # PostgreSQL gives large numbers of a jsonb back as whole ones, digit by digit: 1e300 as 1 and
-    # 300 zeros. Read here the same way, they compare equal and count as long as they are stored.
-    # And it knows no negative zero, which + 0.0 makes a plain one.
+    # PostgreSQL returns large numbers of a jsonb as integers, 1e300 as 1 and 300 zeros. Converted
+    # the same way, a number equals its stored form, and has the same length. A jsonb has no
+    # negative zero either: adding 0.0 makes it positive.
     return int(Decimal(repr(number))) if abs(number) >= 1e16 else number + 0.0
 
 
@@ -96,11 +96,11 @@ def _object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        # repr, cut short: the name is the caller's and may be of any length and alphabet.
+        # A shortened repr: the client's name may have any length and any characters.
         raise DuplicateNameError(f"The body names {twice[:64]!r} twice in one object.")
     return members
 
 
 def refuse_constant(text: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python's parser takes for JSON (its `parse_constant`)."""
+    """Raise ValueError for NaN and Infinity, which Python's parser accepts (`parse_constant`)."""
     raise ValueError(text)

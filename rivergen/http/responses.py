@@ -133,7 +133,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         message = _summary(details) if details else " ".join(_sentences(detail))
         response.data = error_body(response.status_code, message, details)
     else:
-        code = getattr(translated, "error_code", None)
+        code = exc.code if isinstance(exc, DomainError) else getattr(translated, "error_code", None)
         sentence = _sentence(translated.detail)
         details = getattr(translated, "details", {})
         response.data = error_body(response.status_code, sentence, details, code)
@@ -150,7 +150,8 @@ def _translate(exc: Exception) -> Exception:
     if isinstance(exc, PermissionDenied):
         return exceptions.PermissionDenied()
     if isinstance(exc, DomainError):
-        return _translate_domain_error(exc)
+        is_gone = isinstance(exc, Gone)
+        return exceptions.NotFound(str(exc)) if is_gone else Conflict(str(exc))
     if isinstance(exc, ModelValidationError):
         if hasattr(exc, "error_dict"):
             return exceptions.ValidationError(exc.message_dict)
@@ -168,17 +169,6 @@ def _translate(exc: Exception) -> Exception:
         is_locked = isinstance(exc.__cause__, LockNotAvailable)
         return ServiceUnavailable(LOCKED if is_locked else None)
     return exc
-
-
-def _translate_domain_error(error: DomainError) -> exceptions.APIException:
-    translated: exceptions.APIException
-    if isinstance(error, Gone):
-        # Only a class that says more than "not found" has a sentence worth repeating.
-        translated = exceptions.NotFound(None if type(error) is Gone else str(error))
-    else:
-        translated = Conflict(str(error))
-    translated.error_code = error.code  # type: ignore[attr-defined]
-    return translated
 
 
 def _is_out_of_reach(exc: BaseException | None) -> bool:

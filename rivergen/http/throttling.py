@@ -1,4 +1,4 @@
-"""How often a caller may call: fixed windows, refused with 429 and `Retry-After`."""
+"""Rate limits in fixed windows; a request above the limit gets 429 with `Retry-After`."""
 
 import time
 from collections import Counter
@@ -11,10 +11,10 @@ from rest_framework.throttling import BaseThrottle
 
 
 class WindowThrottle(BaseThrottle):
-    """Count the requests of a caller in the running window.
+    """Limit the requests of each caller per time window.
 
-    DRF's own throttles keep a list of times for each caller: at 6,000 a minute, copying it would
-    cost more than the rest of the request.
+    DRF's own throttles keep a list of times for each caller: at 6,000 a minute, copying the list
+    would cost more than the rest of the request.
     """
 
     limit: int
@@ -25,7 +25,7 @@ class WindowThrottle(BaseThrottle):
         return caller is None or self.allow(caller)
 
     def allow(self, caller: str) -> bool:
-        """Count one more request of the caller; say whether it is within the limit."""
+        """Count a request of the caller; return whether the caller is within the limit."""
         now = time.time()
         elapsed = now % self.seconds
         self.seconds_left = self.seconds - elapsed
@@ -35,22 +35,22 @@ class WindowThrottle(BaseThrottle):
         return self.seconds_left
 
     def caller(self, request: Request) -> str | None:
-        """Name who is counted; None is not counted."""
+        """Return the key that a request is counted under; None to leave the request uncounted."""
         raise NotImplementedError
 
     def count(self, caller: str, window: int) -> int:
-        """Count one more request of the caller; return the number so far.
+        """Count a request of the caller; return the number in this window.
 
-        `window` is the Unix time at which it began.
+        `window` is the Unix time at which the window began.
         """
         raise NotImplementedError
 
 
 class UserThrottle(WindowThrottle):
-    """`RATE_LIMIT_USER`, in each web process by itself: a guard, at no cost to the request."""
+    """Apply `RATE_LIMIT_USER` in memory, in each web process separately: it costs no query."""
 
     limit, seconds = settings.RATE_LIMIT_USER
-    # Of the running window: all callers and their requests.
+    # The number of requests by caller, for the current window only.
     counts: ClassVar[dict[int, Counter[str]]] = {}
     lock = Lock()
 

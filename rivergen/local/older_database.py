@@ -40,7 +40,7 @@ def _differences() -> Iterator[str]:
 
 
 def _columns(model: type[Model]) -> set[str]:
-    return {field.column for field in model._meta.local_concrete_fields}
+    return {str(field.column) for field in model._meta.local_concrete_fields}
 
 
 def _named(model: type[Model]) -> set[str]:

@@ -42,7 +42,7 @@ def main() -> int:
     say_what_starts()
     use_local_keys(BASE_DIR / ".local")
     os.environ["BIND_ADDRESS"] = ADDRESS
-    # What one tries out at home is on this machine; elsewhere it is denied (README, EGRESS_ALLOW).
+    # What one tries out at home is on this machine; elsewhere it is denied (docs/configuration.md).
     os.environ.setdefault("EGRESS_ALLOW", "127.0.0.0/8,::1")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
     django.setup()

@@ -1,4 +1,4 @@
-"""Django's own error pages, which DEBUG switches on, without anything that may be secret."""
+"""Remove everything that may be secret from the error pages that Django shows with DEBUG."""
 
 from collections.abc import ItemsView
 from types import FrameType
@@ -9,7 +9,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class SilentReporterFilter(SafeExceptionReporterFilter):
-    """Show where it failed, but neither local variables nor what was posted."""
+    """Show where the request failed, but no local variables and no posted values."""
 
     def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
         return {}

@@ -1,4 +1,4 @@
-"""Liveness and readiness, for whoever restarts processes and routes requests to them."""
+"""`/healthz` and `/readyz`: liveness and readiness, for supervisors and load balancers."""
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
@@ -6,7 +6,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from rivergen.postgresql.row_level_security import tables_in_sight
+from rivergen.postgresql.row_level_security import unprotected_tables
 
 _was_migrated = False
 
@@ -19,11 +19,11 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 if the database is within reach and fully migrated, 503 with the reason if not."""
+    """Answer 200 if the database is reachable and fully migrated, 503 with the reason if not."""
     try:
         if not is_migrated():
             return JsonResponse({"status": "unavailable", "database": "not migrated"}, status=503)
-        if not is_walled():
+        if not is_isolated():
             reason = "no row-level security"
             return JsonResponse({"status": "unavailable", "database": reason}, status=503)
     except (DatabaseError, InterfaceError):
@@ -31,22 +31,22 @@ def readyz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok", "database": "ok"})
 
 
-def is_walled() -> bool:
-    """Whether the database keeps organizations apart, or nobody has asked for that.
+def is_isolated() -> bool:
+    """Return whether row-level security is active, or not configured.
 
-    One statement either way.
+    Always runs one statement, so that the database is checked either way.
     """
     if settings.DATABASE_ROW_LEVEL_SECURITY:
-        return not tables_in_sight()
+        return not unprotected_tables()
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
     return True
 
 
 def is_migrated() -> bool:
-    """Whether all migrations of this code have been applied.
+    """Return whether all migrations of this code are applied.
 
-    Remembered once it is so: reading all migrations costs ten times the rest of the answer.
+    Remembers a positive result: reading all migrations costs ten times the rest of the answer.
     """
     global _was_migrated
     if not _was_migrated:

@@ -1,4 +1,4 @@
-"""What every line of the log says of the request that it belongs to, and how it says so in JSON."""
+"""Log lines: the request that each belongs to, and the format of JSON lines."""
 
 import json
 import logging
@@ -7,25 +7,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
-# What is known of the request at hand by now: `user_id`, `organization_id`.
-about: ContextVar[dict[str, Any] | None] = ContextVar("about", default=None)
+# What is known of the current request so far: `user_id`, `organization_id`.
+request_fields: ContextVar[dict[str, Any] | None] = ContextVar("request_fields", default=None)
 
-# What the line of a request brings (rivergen.http.middleware), besides its text.
+# Fields of the line that rivergen.http.middleware logs for each request.
 REQUEST_FIELDS = ("method", "path", "status", "ms")
 
 
 def note(**fields: Any) -> None:
-    """Have this line of the request at hand, and all that follow, say this as well.
+    """Add fields to all further log lines of the current request.
 
-    For what is at hand anyway: no query is made for a line of a log.
+    Only for values that the code has anyway: no query is worth a log line.
     """
-    known = about.get()
+    known = request_fields.get()
     if known is not None:
         known |= fields
 
 
 class RequestIDFilter(logging.Filter):
-    """Put the id of the request at hand on every log record; `-` outside of one."""
+    """Set `request_id` on every log record: the id of the current request, or `-`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
@@ -33,10 +33,10 @@ class RequestIDFilter(logging.Filter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object for each record, on one line, whatever is in it.
+    """Write each record as one JSON object on one line.
 
-    A traceback is where it failed and what the exception says, as in text; it has no local
-    variables, which may be secrets.
+    A traceback has the stack and the exception's message, as in text; no local variables, which
+    may hold secrets.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -49,7 +49,7 @@ class JSONFormatter(logging.Formatter):
         }
         if (current := request_id.get()) != "-":
             line["request_id"] = current
-        line |= about.get() or {}
+        line |= request_fields.get() or {}
         line |= {name: getattr(record, name) for name in REQUEST_FIELDS if hasattr(record, name)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

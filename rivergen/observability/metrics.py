@@ -1,8 +1,8 @@
-"""`/metrics`: how the service does, for Prometheus.
+"""`/metrics`: request counts and database figures for Prometheus.
 
-Requests are counted in each web process, in files that all can read (rivergen.server.gunicorn);
-what is stored is counted when somebody asks. So each web server tells of its own requests, and all
-tell the same of the database.
+Each web process counts its requests in files that all processes of the server read
+(rivergen.server.gunicorn). The database is queried on each scrape. So every web server reports its
+own requests, and all report the same database figures.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 
-# A caller may send any word as a method; each would be a series for ever.
+# Other methods count as `other`: each word that a client invents would be a new series.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-# Seconds: an update takes some milliseconds, and one that waits for a test up to half a minute.
+# Seconds: an update takes milliseconds; a request that waits for a test, up to half a minute.
 BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-# Milliseconds. Prometheus waits for ten seconds by itself.
+# Milliseconds. Prometheus itself times out after ten seconds.
 STATEMENT_TIMEOUT = 2_000
-# What a proxy in front adds.
+# Headers that proxies add.
 PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP")
 
-# Of this process alone; all other processes are read from their files.
+# The metrics of this process; the other processes are read from their files.
 disable_created_metrics()
 registry = CollectorRegistry()
 
@@ -47,7 +47,7 @@ REQUESTS = Counter(
 )
 DURATION = Histogram(
     "rivergen_http_request_duration_seconds",
-    "What it took to answer a request, without the wait for a thread of the web.",
+    "Seconds to answer a request, without the wait for a web thread.",
     ["method", "route"],
     registry=registry,
     buckets=BUCKETS,
@@ -60,34 +60,33 @@ IN_PROGRESS = Gauge(
 )
 
 
-# A disk that is full, a folder that somebody has cleaned up, and what the library makes of either:
-# a request is worth more than its count.
-uncounted = contextlib.suppress(Exception)
+# A full disk or a deleted folder must not fail the request; the library raises various exceptions.
+ignore_errors = contextlib.suppress(Exception)
 
 
 def begin() -> None:
-    """Count a request among those that are being answered."""
-    with uncounted:
+    """Count a request as in progress."""
+    with ignore_errors:
         IN_PROGRESS.inc()
 
 
 def end() -> None:
-    """Count it there no more."""
-    with uncounted:
+    """Stop counting a request as in progress."""
+    with ignore_errors:
         IN_PROGRESS.dec()
 
 
 def count(request: HttpRequest, status: int, seconds: float) -> None:
-    """Count a request that was answered."""
+    """Count an answered request by its method, route and status."""
     match = request.resolver_match
     if match is not None:
         route = path_template(match.route)
     else:
-        # WhiteNoise answers before there is a route; for what it does not know there is none.
+        # No route: WhiteNoise served a file before routing, or the path is unknown.
         is_file = request.path_info.startswith(settings.STATIC_URL) and status < 400
         route = settings.STATIC_URL if is_file else "unknown"
     method = request.method if request.method in METHODS else "other"
-    with uncounted:
+    with ignore_errors:
         requests, duration = _series(method, route, status)
         requests.inc()
         duration.observe(seconds)
@@ -95,37 +94,37 @@ def count(request: HttpRequest, status: int, seconds: float) -> None:
 
 @functools.cache
 def path_template(route: str) -> str:
-    """Give a route as OpenAPI writes it: `/api/v1/data-sources/{data_source_id}`."""
+    """Return a route as OpenAPI writes it: `/api/v1/data-sources/{data_source_id}`."""
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", simplify_regex(route))
 
 
 @functools.cache
 def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
-    """Look the series up once, which takes as long as to count in them."""
+    """Return the two series, cached: the lookup takes as long as the counting."""
     return REQUESTS.labels(method, route, status), DURATION.labels(method, route)
 
 
 @require_safe
 def metrics(request: HttpRequest, collect: Callable[[], Iterable[Metric]]) -> HttpResponse:
-    """Answer 200 with all metrics; `collect` gives those that the database knows.
+    """Answer 200 with all metrics; `collect` returns those that are read from the database.
 
-    While it is out of reach they are missing, and `rivergen_database_up` is 0. Whoever may not read
-    them gets 403.
+    If the database cannot be read, they are missing and `rivergen_database_up` is 0. A client that
+    METRICS_ALLOW or METRICS_TOKEN does not admit gets 403.
     """
     if not is_allowed(request):
-        text = "This address, or its token, may not read the metrics: METRICS_ALLOW, METRICS_TOKEN."
+        text = "Not allowed to read metrics: check METRICS_ALLOW and METRICS_TOKEN."
         return HttpResponse(text, status=HTTPStatus.FORBIDDEN, content_type="text/plain")
     answer = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(answer)
     else:
         answer.register(registry)
-    answer.register(Collected(collect))
+    answer.register(DatabaseCollector(collect))
     return HttpResponse(generate_latest(answer), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-class Collected:
-    """What the database knows at this moment, or that it is out of reach."""
+class DatabaseCollector:
+    """Collect metrics from the database within a time limit."""
 
     def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
         self._read = read
@@ -133,7 +132,7 @@ class Collected:
     def collect(self) -> Iterable[Metric]:
         try:
             with transaction.atomic(), connection.cursor() as cursor:
-                # Whoever asks again and again must not pile up what takes long.
+                # Otherwise repeated scrapes pile up slow queries.
                 cursor.execute("SET LOCAL statement_timeout = %s", [STATEMENT_TIMEOUT])
                 found = [*self._read()]
         except (DatabaseError, InterfaceError):
@@ -142,13 +141,13 @@ class Collected:
 
 
 def database_up(is_up: bool) -> Metric:
-    """Say whether what the database knows is there."""
+    """Return the metric that says whether the database figures could be read."""
     help_text = "Whether the database answered within its time: 1 or 0."
     return GaugeMetricFamily("rivergen_database_up", help_text, is_up)
 
 
 def is_allowed(request: HttpRequest) -> bool:
-    """Whether a request brings METRICS_TOKEN, if there is one, and comes from METRICS_ALLOW."""
+    """Return whether a request comes from METRICS_ALLOW, and has METRICS_TOKEN if that is set."""
     sent = request.headers.get("Authorization", "")
     token = settings.METRICS_TOKEN
     if token and not constant_time_compare(sent, f"Bearer {token}"):
@@ -157,20 +156,20 @@ def is_allowed(request: HttpRequest) -> bool:
         address = ip_address(client_address(request))
     except ValueError:
         return False
-    # An IPv4 client of an IPv6 socket.
+    # An IPv4 client on an IPv6 socket.
     address = getattr(address, "ipv4_mapped", None) or address
     return any(address in network for network in settings.METRICS_ALLOW)
 
 
 def client_address(request: HttpRequest) -> str:
-    """Give the address of the client; `""` if only a proxy knows it.
+    """Return the IP address of the client; `""` if only a proxy knows the address.
 
-    Through a proxy on the same machine everybody seems to come from there. So what a proxy has
-    touched counts only if NUM_PROXIES says which address of `X-Forwarded-For` is the client's.
+    Behind a proxy on this machine, every client seems to be local. So a request that came through
+    a proxy counts only if NUM_PROXIES says which address of `X-Forwarded-For` is the client's.
     """
-    is_told = api_settings.NUM_PROXIES and "X-Forwarded-For" in request.headers
-    if not is_told and any(name in request.headers for name in PROXY_HEADERS):
+    is_known = api_settings.NUM_PROXIES and "X-Forwarded-For" in request.headers
+    if not is_known and any(name in request.headers for name in PROXY_HEADERS):
         return ""
-    # It reads META, which is the same in both.
+    # get_ident() only reads META, which Django's request has too.
     address: str = BaseThrottle().get_ident(request)  # type: ignore[arg-type]
     return address

@@ -1,4 +1,4 @@
-"""Who is asking, as each transaction of a request says it where there is row-level security."""
+"""The user that each transaction of a request acts as, for row-level security."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -7,34 +7,32 @@ from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponse
 
-PAGES_OF_STAFF = "/admin/"
-METRICS = "/metrics"
+ADMIN_PATH = "/admin/"
+METRICS_PATH = "/metrics"
 
-# What goes before the first statement of each transaction; empty: nobody is asking.
-entrance: ContextVar[str] = ContextVar("entrance", default="")
-
-
-def see_as(user_id: int) -> None:
-    """Let the transactions of this request see what the organizations of a user have."""
-    entrance.set(f"SELECT rivergen_see_as({user_id:d}); ")
+# The SQL that ActingUserCursor sends before the first statement of each transaction. Empty: nobody.
+acting_user: ContextVar[str] = ContextVar("acting_user", default="")
 
 
-def see_all_as(user_id: int) -> None:
-    """Let them see all, if the user is active staff; the database looks that up by itself."""
-    entrance.set(f"SELECT rivergen_see_all_as({user_id:d}); ")
+def act_as_member(user_id: int) -> None:
+    """Let this request see and change the rows of the user's organizations."""
+    acting_user.set(f"SELECT rivergen_see_as({user_id:d}); ")
 
 
-def read_all() -> None:
-    """Let them see all, and write nothing: for what is counted over all organizations."""
-    entrance.set("SELECT rivergen_read_all(); ")
+def act_as_staff(user_id: int) -> None:
+    """Let this request see and change all rows; the database checks that the user is staff."""
+    acting_user.set(f"SELECT rivergen_see_all_as({user_id:d}); ")
 
 
-class EntranceMiddleware:
-    """Begin each request as nobody; let staff see all in their pages, and there only.
+def act_as_metrics() -> None:
+    """Let this request read all rows and write none, to count over all organizations."""
+    acting_user.set("SELECT rivergen_read_all(); ")
 
-    The metrics are counted among all, by transactions that may only read.
 
-    Whose token a request of the API brings, its authentication says.
+class ActingUserMiddleware:
+    """Start each request as nobody; act as staff in the admin and as metrics in `/metrics`.
+
+    For the API, authentication calls `act_as_member` once it has checked the token.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -43,13 +41,13 @@ class EntranceMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        token = entrance.set("")
+        token = acting_user.set("")
         try:
-            user = request.user if request.path_info.startswith(PAGES_OF_STAFF) else None
+            user = request.user if request.path_info.startswith(ADMIN_PATH) else None
             if user is not None and user.is_staff:
-                see_all_as(user.pk)
-            if request.path_info == METRICS:
-                read_all()
+                act_as_staff(user.pk)
+            if request.path_info == METRICS_PATH:
+                act_as_metrics()
             return self.get_response(request)
         finally:
-            entrance.reset(token)
+            acting_user.reset(token)

@@ -9,11 +9,11 @@ from django.db.backends.postgresql import base
 from psycopg import ClientCursor, Connection
 from psycopg.pq import TransactionStatus
 
-from rivergen.postgresql.acting_user import entrance
-from rivergen.postgresql.circuit_breaker import Reach
+from rivergen.postgresql.acting_user import acting_user
+from rivergen.postgresql.circuit_breaker import CircuitBreaker
 
 # By alias.
-REACH: defaultdict[str, Reach] = defaultdict(Reach)
+CIRCUIT_BREAKERS: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -22,11 +22,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()
         if settings.DATABASE_ROW_LEVEL_SECURITY:
-            parameters["cursor_factory"] = EnteringCursor
+            parameters["cursor_factory"] = ActingUserCursor
         return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection[Any]:
-        with REACH[self.alias].attempt():
+        with CIRCUIT_BREAKERS[self.alias].guard():
             connection: Connection[Any] = super().get_new_connection(conn_params)
             return connection
 
@@ -51,7 +51,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return super().is_usable() if has_something else True
 
 
-class EnteringCursor(base.CursorMixin, ClientCursor[Any]):
+class ActingUserCursor(base.CursorMixin, ClientCursor[Any]):
     """Says who is asking, to a server with row-level security.
 
     It does so before the first statement of each transaction, and in the same message: no round
@@ -60,7 +60,7 @@ class EnteringCursor(base.CursorMixin, ClientCursor[Any]):
     """
 
     def execute(self, query: Any, *args: Any, **options: Any) -> Self:
-        prefix = entrance.get()
+        prefix = acting_user.get()
         if not prefix or self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
             return super().execute(query, *args, **options)
         text = query if isinstance(query, str) else query.as_string(self)

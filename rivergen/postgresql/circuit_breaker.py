@@ -1,4 +1,4 @@
-"""Whether the server can be reached, as the threads of a process find out for each other."""
+"""Limit attempts to connect while the database server is unreachable."""
 
 import threading
 import time
@@ -8,43 +8,43 @@ from contextlib import contextmanager
 from psycopg import OperationalError
 
 PATIENCE_SECONDS = 0.5
-# A server may be back while an attempt still waits for the one that it was.
+# Start another attempt after this time: the server may be back while the first still waits.
 INTERVAL_SECONDS = 1.0
 
 
-class Reach:
-    """Lets few threads try to connect, once that has failed.
+class CircuitBreaker:
+    """Let one thread retry, instead of all, once an attempt to connect has failed.
 
-    A machine that keeps silent takes seconds to be given up, and each request would wait as long,
-    with a thread of its own. So one thread tries, and every second one more; the others hardly
-    wait. All may connect as soon as one has got through.
+    A server that does not answer takes seconds to time out, and every request would block a thread
+    that long. So one thread tries, and each second one more; the others fail fast. All threads may
+    connect again as soon as one attempt has succeeded.
     """
 
     def __init__(self) -> None:
-        self._is_lost = False
-        self._attempts = 0  # that are under way
-        self._began_at = 0.0  # the latest of them
+        self._is_open = False  # the last attempt failed
+        self._in_flight = 0
+        self._last_started_at = 0.0
         self._changed = threading.Condition()
 
     @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Connect in the block. Raises OperationalError (503) if enough others are at it."""
+    def guard(self) -> Iterator[None]:
+        """Run one attempt to connect. Raises OperationalError (503) if others are in flight."""
         with self._changed:
-            if not self._changed.wait_for(self._may_try, PATIENCE_SECONDS):
-                raise OperationalError("The server has not been heard of yet.")
-            self._attempts += 1
-            self._began_at = time.monotonic()
+            if not self._changed.wait_for(self._may_start, PATIENCE_SECONDS):
+                raise OperationalError("The database is unreachable; other threads are retrying.")
+            self._in_flight += 1
+            self._last_started_at = time.monotonic()
         try:
             yield
-            self._is_lost = False
+            self._is_open = False
         except OperationalError:
-            self._is_lost = True
+            self._is_open = True
             raise
         finally:
             with self._changed:
-                self._attempts -= 1
+                self._in_flight -= 1
                 self._changed.notify_all()
 
-    def _may_try(self) -> bool:
-        is_due = time.monotonic() >= self._began_at + INTERVAL_SECONDS
-        return not self._is_lost or not self._attempts or is_due
+    def _may_start(self) -> bool:
+        is_due = time.monotonic() >= self._last_started_at + INTERVAL_SECONDS
+        return not self._is_open or not self._in_flight or is_due

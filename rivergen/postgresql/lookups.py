@@ -1,4 +1,4 @@
-"""Comparisons that Django has no words for."""
+"""Comparisons with many values at once, which Django's ORM lacks or does slowly."""
 
 from collections.abc import Collection
 from typing import Any
@@ -7,10 +7,10 @@ from django.db import connection, models
 
 
 class AnyOf(models.Lookup):
-    """One of these ids: `AnyOf(F("organization_id"), [1, 2])`.
+    """Match any of some ids: `AnyOf(F("organization_id"), [1, 2])`.
 
-    `__in` writes a placeholder for each, which takes as long for a thousand of them as all else
-    together.
+    `__in` writes a placeholder for each id: for a thousand ids, that takes as long as the rest of
+    the request.
     """
 
     lookup_name = "any_of"
@@ -22,7 +22,7 @@ class AnyOf(models.Lookup):
 
 
 class AnyOfPairs(models.Func):
-    """One of these pairs of an id and a text: `AnyOfPairs("workspace_id", "name", pairs=[…])`."""
+    """Match any of some pairs of id and text: `AnyOfPairs("workspace_id", "name", pairs=[…])`."""
 
     template = "(%(expressions)s) IN (SELECT * FROM unnest(%%s::bigint[], %%s::text[]))"
     arity = 2
@@ -39,7 +39,7 @@ class AnyOfPairs(models.Func):
 
 
 def lower_case(texts: list[str]) -> list[str]:
-    """Give texts in lower case, as the database has it: its collation may differ from Python."""
+    """Return texts in lower case by the database's collation, which may differ from Python's."""
     statement = "SELECT lower(text) FROM unnest(%s::text[]) WITH ORDINALITY AS given (text, number)"
     with connection.cursor() as cursor:
         cursor.execute(f"{statement} ORDER BY number", [texts])

@@ -69,7 +69,7 @@ class PreparedGet(PreparedQuery, Generic[Row]):
             for name, column in self._prepared.compiler.annotation_col_map.items():
                 setattr(found, name, values[column])
             return found
-        raise self._model.DoesNotExist
+        raise self._model.DoesNotExist  # type: ignore[attr-defined]
 
     @functools.cached_property
     def _names(self) -> list[str]:

@@ -1,7 +1,7 @@
-"""Reading from a streaming replica, where `DATABASE_REPLICA_URL` names one.
+"""Read from a streaming replica, if `DATABASE_REPLICA_URL` names one.
 
-It is asked for what the primary has let the caller see, and only if it is new enough. If it is not,
-or does not answer, or is no replica any more, the primary is read instead.
+The primary decides first what the caller may see. The replica serves the read only if it has
+replayed enough; if it lags, fails or was promoted, the primary serves it.
 """
 
 import threading
@@ -15,30 +15,30 @@ from django.db import Error, connections
 T = TypeVar("T")
 
 REPLICA = "replica"
-# One that is gone without a word costs a connect time-out each time it is tried.
-LEFT_ALONE_SECONDS = 10
+# How long a failed replica is skipped: each attempt may cost a connect timeout.
+RETRY_AFTER_SECONDS = 10
 
 _lock = threading.Lock()
-_ask_again_at = 0.0
-# By connection, which ends with its server: another one at the same address starts anew.
+_retry_at = 0.0  # 0: the replica has not failed
+# By connection: another server at the same address has its own position.
 _replayed: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 
 class BehindError(Exception):
-    """The replica has not replayed yet what is to be read."""
+    """The replica has not yet replayed what is to be read."""
 
 
 def is_configured() -> bool:
-    """Whether there is a replica."""
+    """Return whether there is a replica."""
     return REPLICA in connections.settings
 
 
 def read(on_replica: Callable[[], T], on_primary: Callable[[], T]) -> T:
-    """Give what `on_replica` reads, or else what `on_primary` does.
+    """Return the result of `on_replica`, or of `on_primary` if the replica cannot serve the read.
 
-    `on_replica` raises BehindError if the replica is too old; it may read from the primary, too.
+    `on_replica` raises BehindError if the replica lags; it may query the primary as well.
     """
-    if not is_configured() or not may_ask():
+    if not is_configured() or not is_available():
         return on_primary()
     try:
         answer = on_replica()
@@ -46,22 +46,22 @@ def read(on_replica: Callable[[], T], on_primary: Callable[[], T]) -> T:
     except BehindError:
         return on_primary()
     except Error:
-        # Also a migration that it has not replayed, or a query that was in the way of replaying.
+        # Also: a migration is not replayed yet, or the query conflicted with replay.
         is_standby = False
     if not is_standby:
-        leave_alone()
+        trip()
         return on_primary()
-    set_ask_again_at(0.0)
+    set_retry_at(0.0)
     return answer
 
 
 def require_replayed(position: int) -> None:
     """Raise BehindError unless the replica has replayed the primary's log up to `position`.
 
-    It is asked only if that is further than it has told before.
+    Queries the replica only if the position is beyond the last one that it reported.
     """
     replica = connections[REPLICA]
-    # Else the next statement might, and find another server.
+    # Check now: the next statement could reconnect, perhaps to another server.
     replica.close_if_health_check_failed()
     replica.ensure_connection()
     if position <= _replayed.get(replica.connection, 0):
@@ -75,33 +75,36 @@ def require_replayed(position: int) -> None:
 
 
 def is_still_standby() -> bool:
-    """Whether the server was a standby when it answered the last query.
+    """Return whether the server was a standby when it answered the last query.
 
-    One that is promoted goes its own way; the server says so by itself, with its next answer.
+    A promoted server diverges from the primary; it reports the change with its next answer.
     """
     connection = connections[REPLICA].connection
     return connection is not None and connection.info.parameter_status("in_hot_standby") == "on"
 
 
-def may_ask() -> bool:
-    """Whether the replica may be tried; one that has failed by one thread, now and then."""
+def is_available() -> bool:
+    """Return whether this thread may try the replica.
+
+    After a failure, one thread at a time gets True, once in RETRY_AFTER_SECONDS.
+    """
     with _lock:
-        if _ask_again_at > time.monotonic():
+        if _retry_at > time.monotonic():
             return False
-        has_failed = _ask_again_at > 0
+        has_failed = _retry_at > 0
     if has_failed:
-        set_ask_again_at(time.monotonic() + LEFT_ALONE_SECONDS)
+        set_retry_at(time.monotonic() + RETRY_AFTER_SECONDS)
     return True
 
 
-def leave_alone() -> None:
-    """Do not try the replica for some time, in all threads of this process."""
+def trip() -> None:
+    """Skip the replica for RETRY_AFTER_SECONDS, in all threads of this process."""
     connections[REPLICA].close()
-    set_ask_again_at(time.monotonic() + LEFT_ALONE_SECONDS)
+    set_retry_at(time.monotonic() + RETRY_AFTER_SECONDS)
 
 
-def set_ask_again_at(moment: float) -> None:
-    """Set when the replica may be tried; 0: it did not fail."""
-    global _ask_again_at
+def set_retry_at(moment: float) -> None:
+    """Set the time (`time.monotonic`) of the next attempt; 0 if the replica works."""
+    global _retry_at
     with _lock:
-        _ask_again_at = moment
+        _retry_at = moment

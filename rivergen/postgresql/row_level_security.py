@@ -1,8 +1,8 @@
-"""The second wall between organizations, in PostgreSQL; docs/isolation.md tells how it stands.
+"""Row-level security: PostgreSQL's own separation of organizations; see docs/isolation.md.
 
-The web signs in as a role that owns nothing. Policies show this role the rows of the organizations
-of whoever is asking, whatever the query forgot to ask for, and let it write no others; the backend
-says who that is (`postgresql.entrance`). Who said nothing is shown none.
+The web connects as a role that owns nothing. Policies restrict this role to the rows of the acting
+user's organizations, even if a query forgets its filter. Each transaction names the acting user
+(`postgresql.acting_user`); without one, no row is visible.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, models
 
 ORGANIZATION = "organizations.Organization"
-# By model, the field that tells whose a row is: it leads to the organization, or towards it.
+# For each model, the field that leads to the organization of a row, directly or by a parent row.
 PROTECTED = {
     ORGANIZATION: "id",
     "organizations.Workspace": "organization",
@@ -30,16 +30,16 @@ PROTECTED = {
 }
 READ = "SELECT"
 WRITE = "SELECT, INSERT, UPDATE, DELETE"
-# What is no organization's, and what the web does there.
+# Models whose rows belong to no organization, and the privileges that the web needs there.
 EXEMPT = {
-    # Found by name before anyone is known, and to be made a member.
+    # Users are looked up by name at sign-in, and to become members.
     "organizations.User": WRITE,
-    # Of addresses and organizations, by their ids: numbers.
+    # Counts by address or organization: nothing but ids and numbers.
     "organizations.RequestCount": WRITE,
-    # Of whoever tries to sign in.
+    # Counts of attempts to sign in, before the user is known.
     "organizations.SignInCount": WRITE,
     "organizations.UsedRefreshToken": WRITE,
-    # Of staff, who see all organizations.
+    # For staff, who see all organizations.
     "organizations.User_groups": WRITE,
     "organizations.User_user_permissions": WRITE,
     "auth.Group": WRITE,
@@ -48,7 +48,7 @@ EXEMPT = {
     "admin.LogEntry": WRITE,
     "contenttypes.ContentType": READ,
     "sessions.Session": WRITE,
-    # The web enqueues, which writes an event, too, counts jobs, and asks whether a worker is there.
+    # The web enqueues jobs, which also writes events, counts jobs, and looks for workers.
     "procrastinate.ProcrastinateJob": "SELECT (id, task_name, status), INSERT",
     "procrastinate.ProcrastinateEvent": "INSERT",
     "procrastinate.ProcrastinateWorker": READ,
@@ -59,8 +59,8 @@ SEQUENCES = ("procrastinate_jobs_id_seq", "procrastinate_events_id_seq")
 POLICY = "rivergen_organization"
 LOCK_TIMEOUT = "5s"
 ORGANIZATIONS, SEES_ALL = "rivergen.organization_ids", "rivergen.sees_all"
-# As their owner they see all memberships. What they set ends with the transaction, or with the
-# message where there is none, so that whoever has the connection next begins with nothing.
+# SECURITY DEFINER: the functions see all memberships, as their owner does. Their settings last
+# until the end of the transaction, so that a pooled connection passes nothing to its next client.
 FUNCTIONS = f"""
 CREATE OR REPLACE FUNCTION {{schema}}.rivergen_see_as(asking bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -84,9 +84,9 @@ BEGIN
     PERFORM set_config('{SEES_ALL}', 'on', true), set_config('transaction_read_only', 'on', true);
 END $$
 """
-# What searches, and names, are found by. PostgreSQL asks no index for them beside a policy, as they
-# might tell of rows that are not shown, unless a superuser says that they do not.
-SEARCHING = (
+# Functions of searches and of lookups by name. Under a policy, PostgreSQL uses no index for them
+# unless a superuser marks them LEAKPROOF: they could reveal hidden rows, in an error message say.
+SEARCH_FUNCTIONS = (
     "textlike(text, text)",
     "lower(text)",
     "upper(text)",
@@ -100,9 +100,9 @@ SIGNATURES = (
 
 
 def protected_models() -> Iterator[tuple[type[models.Model], str]]:
-    """Give each model whose rows are an organization's, and the field that tells whose.
+    """Yield each model whose rows belong to an organization, and the field that leads there.
 
-    Raises ImproperlyConfigured for a model of which nobody has said whether they are.
+    Raises ImproperlyConfigured for a model in neither PROTECTED nor EXEMPT.
     """
     for model in apps.get_models(include_auto_created=True):
         if model._meta.label in PROTECTED:
@@ -113,24 +113,24 @@ def protected_models() -> Iterator[tuple[type[models.Model], str]]:
             )
 
 
-def condition(model: type[models.Model], field_name: str) -> str:
-    """Write what a row must be like to be seen, and to be written."""
+def policy_condition(model: type[models.Model], field_name: str) -> str:
+    """Return the SQL condition that a row must meet to be read or written."""
     field: Any = model._meta.get_field(field_name)
     column = f"{quoted(model._meta.db_table)}.{quoted(field.column)}"
     parent = field.related_model
     if parent is None or parent._meta.label == ORGANIZATION:
-        # An array costs twice as much: it is planned for, and read for each row. And of <> the
-        # planner assumes that it is so, as it is where the query has asked for the right rows.
+        # strpos in a text: an array costs twice as much, to plan and to parse for each row. With
+        # <> the planner assumes that most rows match, as is right for queries with a filter.
         ids = f"current_setting('{ORGANIZATIONS}', true)"
         is_among = f"strpos({ids}, concat(',', {column}, ',')) <> 0"
         return f"{is_among} OR current_setting('{SEES_ALL}', true) = 'on'"
     table, key = quoted(parent._meta.db_table), quoted(parent._meta.pk.column)
-    # As whoever asks sees it: that has a policy of its own.
+    # The policy of the parent table applies to this subquery.
     return f"EXISTS (SELECT FROM {table} parent WHERE parent.{key} = {column})"
 
 
-def protection(role: str) -> list[str]:
-    """Write the statements that raise the wall for a role; they may be run again."""
+def protect_statements(role: str) -> list[str]:
+    """Return the SQL that restricts a role to the acting user's rows; safe to run again."""
     schema = current_schema()
     statements = [
         f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
@@ -146,7 +146,7 @@ def protection(role: str) -> list[str]:
         table = quoted(model._meta.db_table)
         statements += [
             f"DROP POLICY IF EXISTS {POLICY} ON {table}",
-            f"CREATE POLICY {POLICY} ON {table} USING ({condition(model, field_name)})",
+            f"CREATE POLICY {POLICY} ON {table} USING ({policy_condition(model, field_name)})",
             f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
             f"GRANT {WRITE} ON {table} TO {quoted(role)}",
         ]
@@ -157,8 +157,8 @@ def protection(role: str) -> list[str]:
     return statements
 
 
-def removal(role: str) -> list[str]:
-    """Write the statements that take the wall down, and from the role what it was granted."""
+def unprotect_statements(role: str) -> list[str]:
+    """Return the SQL that removes the policies, and revokes what the role was granted."""
     schema = current_schema()
     statements = [f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"]
     for model, _ in protected_models():
@@ -172,8 +172,8 @@ def removal(role: str) -> list[str]:
     return statements
 
 
-def why_not_held(role: str) -> str | None:
-    """Say why row-level security would not hold a role, or None."""
+def bypass_reason(role: str) -> str | None:
+    """Return why row-level security would not restrict a role; None if it would."""
     statement = """
         SELECT rolsuper OR rolbypassrls, pg_has_role(rolname, relowner, 'MEMBER')
         FROM pg_roles, pg_class WHERE rolname = %s AND pg_class.oid = %s::regclass
@@ -182,20 +182,24 @@ def why_not_held(role: str) -> str | None:
         cursor.execute(statement, [role, apps.get_model(ORGANIZATION)._meta.db_table])
         found = cursor.fetchone()
     if found is None:
-        return f"There is no role {role}: CREATE ROLE {quoted(role)} LOGIN PASSWORD '…'"
+        create = f"CREATE ROLE {quoted(role)} LOGIN PASSWORD '…'"
+        return f"The role {role} does not exist. Create it: {create}"
     if any(found):
-        return f"No wall holds {role}: it is a superuser, has BYPASSRLS, or owns the tables."
+        return (
+            f"Row-level security does not restrict {role}: it is a superuser, has BYPASSRLS, or "
+            "owns the tables. Use another role."
+        )
     return None
 
 
-def leakproof(is_so: bool) -> list[str]:
-    """Write the statements, for a superuser, that let searches go by their indexes, or not."""
-    words = "LEAKPROOF" if is_so else "NOT LEAKPROOF"
-    return [f"ALTER FUNCTION pg_catalog.{signature} {words}" for signature in SEARCHING]
+def leakproof_statements(is_leakproof: bool) -> list[str]:
+    """Return the SQL, for a superuser, that lets searches use their indexes, or stops that."""
+    words = "LEAKPROOF" if is_leakproof else "NOT LEAKPROOF"
+    return [f"ALTER FUNCTION pg_catalog.{signature} {words}" for signature in SEARCH_FUNCTIONS]
 
 
-def tables_in_sight() -> list[str]:
-    """Name the tables of organizations that hide no row from the role that is connected."""
+def unprotected_tables() -> list[str]:
+    """Return the tables of organizations whose rows the connected role sees without a policy."""
     tables = [model._meta.db_table for model, _ in protected_models()]
     statement = "SELECT name FROM unnest(%s::text[]) name WHERE NOT row_security_active(name)"
     with connection.cursor() as cursor:
@@ -204,12 +208,12 @@ def tables_in_sight() -> list[str]:
 
 
 def current_schema() -> str:
-    """Give the schema that the tables are in."""
+    """Return the quoted name of the schema that holds the tables."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_schema()")
         return quoted(cursor.fetchone()[0])
 
 
 def quoted(name: str) -> str:
-    """Write a name as SQL has it."""
+    """Return a name quoted for SQL."""
     return connection.ops.quote_name(name)

@@ -1,4 +1,4 @@
-"""Whether a request has changed anything, at the cost of one statement."""
+"""Detect whether a request has changed any row, with one statement."""
 
 from collections.abc import Collection
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from django.apps import apps
 
 OWN_APPS = ("organizations", "datasources")
-# They count requests, and remember answers and tokens: of what was refused, too.
+# Tables that refused requests write to as well: counts, kept answers and used tokens.
 BOOKKEEPING = tuple(
     f"organizations_{name}"
     for name in ("idempotencyrecord", "requestcount", "signincount", "usedrefreshtoken")
@@ -14,13 +14,13 @@ BOOKKEEPING = tuple(
 
 
 def business_tables() -> list[str]:
-    """Name all tables of our own, but for bookkeeping."""
+    """Return the names of all tables of our own apps, without BOOKKEEPING."""
     models = (model for app in OWN_APPS for model in apps.get_app_config(app).get_models())
     return sorted({model._meta.db_table for model in models} - {*BOOKKEEPING})
 
 
 def fingerprint(cursor: Any, tables: Collection[str]) -> Any:
-    """Say which rows there are, and where each was last written; a change moves it."""
+    """Return a value for each table that differs after any insert, update or delete."""
     cursor.execute(
         " UNION ALL ".join(
             f"SELECT '{table}', count(*), "

@@ -1,4 +1,4 @@
-"""The web server as it is deployed, on the database of the tests."""
+"""Run the web server as it is deployed, on the database of the tests."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from rivergen.testing.services import free_port, url_of
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Give the variables for a process that shares the database of the tests."""
+    """Return the environment of a process that shares the database of the tests."""
     database = str(connection.settings_dict["NAME"])
     return os.environ | {"DATABASE_URL": url_of(database), **variables}
 
@@ -50,7 +50,7 @@ def gunicorn(
 
 
 def ask(port: int, path: str, **headers: str) -> str:
-    """Send one request over a connection of its own, which any web process may get."""
+    """Send a GET over a new connection, which any web process may accept; return the body."""
     client = HTTPConnection("127.0.0.1", port, timeout=30)
     client.request("GET", path, headers=headers)
     text = client.getresponse().read().decode()

@@ -1,4 +1,4 @@
-"""Look for secrets where none may be: in answers, in logs and in the database."""
+"""Search for leaked secrets in responses, logs and the database."""
 
 import base64
 import logging
@@ -14,15 +14,16 @@ from psycopg.conninfo import make_conninfo
 from rivergen.observability.logs import JSONFormatter
 from rivergen.testing.replication import BINARIES
 
-# Those with a level of their own, and those that keep their records from the root.
+# Loggers with a level of their own, and loggers that do not propagate to the root.
 LOGGERS = ("", "django", "django.security.DisallowedHost", "rivergen")
 FORMAT = "%(name)s %(message)s %(args)s"
 
 
 class Canary(str):
-    """A secret that sings wherever it turns up: none of its characters may get lost in escaping.
+    """A secret that can be found wherever it leaks, however it was escaped.
 
-    It is recognized by its core, which no escaping changes, and by that as a whole.
+    Its core has only characters that no escaping changes; around them are characters that often
+    break parsers.
     """
 
     core: str
@@ -34,19 +35,19 @@ class Canary(str):
         return canary
 
     def spellings(self) -> Iterator[tuple[str, str]]:
-        """Give the ways in which the core may turn up, in lower case but for base64."""
+        """Yield a name and the text of each encoding of the core, in lower case except base64."""
         core = self.core.encode()
         yield "raw or URL-encoded", self.core
         yield "URL-encoded to the last letter", "".join(f"%{byte:02x}" for byte in core)
         yield "hex", core.hex()
-        # Base64 has three bytes in four characters: what it looks like depends on where it starts.
+        # Base64 encodes three bytes at a time: the text depends on the position of the first byte.
         for before, cut in ((0, 0), (1, 2), (2, 3)):
             whole_groups = (before + len(core)) // 3 * 4
             encoded = base64.b64encode(b"\0" * before + core).decode()
             yield "base64", encoded[cut:whole_groups]
 
     def leaks_into(self, text: str) -> list[str]:
-        """Say in which spellings it is in the text."""
+        """Return the names of the encodings in which a text contains the secret."""
         lower = text.lower()
         return [
             name
@@ -79,7 +80,7 @@ def everything_logged() -> Iterator[StringIO]:
 
 
 def pg_dump() -> str:
-    """Give the whole database as `pg_dump` writes it."""
+    """Return the whole database as `pg_dump` writes it."""
     names = ("dbname", "user", "password", "host", "port")
     parameters = connection.get_connection_params()
     conninfo = make_conninfo(**{name: parameters[name] for name in names if name in parameters})

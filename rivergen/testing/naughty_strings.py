@@ -1,4 +1,4 @@
-"""Strings that programs have tripped over, by what is odd about them."""
+"""Strings that often break programs, grouped by what is unusual about them."""
 
 RESERVED = [
     *("null", "None", "True", "nan", "inf", "self", "__proto__", "__class__", "select", "user"),

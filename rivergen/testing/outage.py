@@ -1,4 +1,4 @@
-"""A database out of reach, as a process meets it."""
+"""Run code while the database is unreachable."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def without_database(function: Callable[[], T]) -> T:
-    """Call `function` where the database cannot be reached, and give what it returns.
+    """Return the result of `function`, called while the database is unreachable.
 
-    A thread has a connection of its own: it looks for the server where nothing listens.
+    A new thread has its own connection, which is pointed at a port where nothing listens.
     """
 
     def call() -> T:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server and a streaming replica of it, for tests and for measurements."""
+"""Start a PostgreSQL server and a streaming replica of it, for tests and benchmarks."""
 
 import os
 import signal
@@ -24,10 +24,10 @@ POLL_SECONDS = 0.02
 
 
 class Server:
-    """A server with a folder of its own; it listens on this machine, and believes everybody."""
+    """A PostgreSQL server in its own folder; it listens on loopback and trusts every client."""
 
     def __init__(self, binaries: Path, data: Path, system_user: str | None) -> None:
-        """`system_user` runs it, which root must not; None: whoever starts it."""
+        """`system_user` runs the server, as root must not; None: the current user."""
         self.binaries = binaries
         self.data = data
         self.system_user = system_user
@@ -38,11 +38,11 @@ class Server:
             chown(data, system_user)
 
     def url(self, database: str = "postgres") -> str:
-        """Give the URL of one of its databases."""
+        """Return the URL of one of the server's databases."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run a program that comes with the server, and wait for it."""
+        """Run one of the server's programs to its end."""
         subprocess.run(
             [self.binaries / program, *arguments],
             user=self.system_user,
@@ -52,7 +52,7 @@ class Server:
         )
 
     def start(self, **options: str) -> None:
-        """Start it with these settings, or those it had before, and wait until it answers."""
+        """Start the server and wait until it accepts clients; earlier `options` are kept."""
         self.options |= options
         settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self.options}
         arguments = [f"--{name}={value}" for name, value in settings.items()]
@@ -67,11 +67,11 @@ class Server:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"The server in {self.data} does not start.")
+                raise RuntimeError(f"The server in {self.data} did not start.")
             time.sleep(POLL_SECONDS)
 
     def answers(self) -> bool:
-        """Whether it lets clients in."""
+        """Return whether the server accepts clients."""
         try:
             psycopg.connect(self.url(), connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -79,7 +79,7 @@ class Server:
         return True
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Stop the server without a shutdown checkpoint, as a crash would."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait()
@@ -87,7 +87,7 @@ class Server:
 
 @contextmanager
 def primary(binaries: Path, system_user: str, **options: str) -> Iterator[Server]:
-    """Start a new server, run by `system_user` if it would be by root; remove it in the end."""
+    """Yield a new running server, run by `system_user` instead of root; remove it at the end."""
     with in_folder(binaries, system_user if os.geteuid() == 0 else None) as server:
         server.run(
             "initdb",
@@ -100,8 +100,8 @@ def primary(binaries: Path, system_user: str, **options: str) -> Iterator[Server
 
 @contextmanager
 def embedded_primary(**options: str) -> Iterator[Server]:
-    """Start a new server of the programs of the embedded one, and remove it in the end."""
-    # As root, this makes the user that runs it, and lets that user read the programs.
+    """Yield a new running server made from the embedded server's programs; remove it at the end."""
+    # As root, this creates the system user, and lets that user read the programs.
     start_embedded(BASE_DIR / ".postgres")
     with primary(BINARIES, "embedded_postgres", **options) as server:
         yield server
@@ -109,7 +109,7 @@ def embedded_primary(**options: str) -> Iterator[Server]:
 
 @contextmanager
 def replica(of: Server, **options: str) -> Iterator[Server]:
-    """Start a new streaming replica of a server that runs, and remove it in the end."""
+    """Yield a new streaming replica of a running server, and remove it at the end."""
     with in_folder(of.binaries, of.system_user) as server:
         server.run(
             "pg_basebackup",
@@ -122,7 +122,7 @@ def replica(of: Server, **options: str) -> Iterator[Server]:
 
 @contextmanager
 def in_folder(binaries: Path, system_user: str | None) -> Iterator[Server]:
-    """Give a server that has no data yet, in a folder that is removed in the end."""
+    """Yield a server without data, in a folder that is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="rivergen-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -131,7 +131,7 @@ def in_folder(binaries: Path, system_user: str | None) -> Iterator[Server]:
 
 @contextmanager
 def running(server: Server, **options: str) -> Iterator[None]:
-    """Start a server, and have it ended with the block."""
+    """Start a server, and kill it when the block ends."""
     try:
         server.start(**options)
         yield

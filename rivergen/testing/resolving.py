@@ -1,14 +1,19 @@
-"""A resolver and a server for the tests of the egress policy, and what they must not lead to."""
+"""A fake resolver, a listener and denied addresses for tests of the egress policy."""
 
 import socket
+from collections.abc import Collection
 from contextlib import ExitStack
 from unittest import mock
 
-from rivergen.egress import policy
+from rivergen.egress import policy as policy_module
+from rivergen.egress.policy import EgressPolicy
+from rivergen.egress.rules import parse_rules
 
+# Rules that allow every address in LOOPBACK.
+ALLOW_LOOPBACK = "127.0.0.0/8,127.0.0.1,0.0.0.0/8,::,::1,::/96,*.example.com,localhost"
 PUBLIC = "203.0.113.7"
 
-# Names as an attacker's resolver would answer; a name with several answers gives one each time.
+# What an attacker's resolver answers. A name with several answers returns the next each time.
 NAMES = {
     "localhost": [["127.0.0.1", "::1"]],
     "ip6-localhost": [["::1"]],
@@ -131,8 +136,13 @@ METADATA = (
 )
 
 
+def policy(allow: str = "", deny: str = "", own: Collection[tuple[str, int]] = ()) -> EgressPolicy:
+    """Return a policy of rules written as in the settings."""
+    return EgressPolicy(parse_rules(allow), parse_rules(deny), frozenset(own))
+
+
 class Resolver:
-    """Knows NAMES, reads addresses in all the spellings of libc, and counts what it is asked."""
+    """Resolve NAMES, and addresses in every spelling of libc; record the names asked for."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -155,12 +165,12 @@ libc_getaddrinfo = socket.getaddrinfo
 
 
 def resolving(stack: ExitStack) -> Resolver:
-    """Have the policy ask a Resolver until the stack is closed."""
-    return stack.enter_context(mock.patch.object(policy, "lookup", Resolver()))
+    """Make the policy use a new Resolver until the stack closes."""
+    return stack.enter_context(mock.patch.object(policy_module, "lookup", Resolver()))
 
 
 class Listener:
-    """Listens on one port of 127.0.0.1, and of ::1 if there is one."""
+    """Listen on one port of 127.0.0.1, and of ::1 if the machine has it."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0)))]
@@ -172,7 +182,7 @@ class Listener:
         self._sockets.append(stack.enter_context(ipv6))
 
     def was_untouched(self) -> bool:
-        """Whether our own call, made now, is the first one to arrive."""
+        """Return whether nobody has connected yet: a connection made now arrives first."""
         return all(map(self._is_first, self._sockets))
 
     def _is_first(self, server: socket.socket) -> bool:

@@ -1,4 +1,4 @@
-"""The routes of the API, and all others, as the URL configuration has them."""
+"""List the routes of the API and the HTML pages, from the URL configuration."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 def routes(
     resolver: URLResolver | None = None, prefix: str = "/"
 ) -> Iterator[tuple[str, set[str]]]:
-    """Give each API path below a resolver, as OpenAPI writes it, and the methods it takes."""
+    """Yield each API path below a resolver, as OpenAPI writes it, and the methods it accepts."""
     for entry in (resolver or get_resolver()).url_patterns:
         path = prefix + str(entry.pattern)
         if isinstance(entry, URLResolver):
@@ -26,7 +26,7 @@ def routes(
 
 
 def pages(resolver: URLResolver | None = None, prefix: str = "/") -> Iterator[str]:
-    """Give each path that is none of the API's, with `{names}` of what varies in it."""
+    """Yield each path outside of the API, with its parameters as `{name}`."""
     for entry in (resolver or get_resolver()).url_patterns:
         path = prefix + str(entry.pattern)
         if isinstance(entry, URLResolver):

@@ -1,4 +1,4 @@
-"""`make run` in a fresh copy of the project, for tests that want the whole service."""
+"""Start `make run` in a fresh copy of the project, for tests that need the whole service."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from django.conf import settings
 from rivergen.testing.services import free_port
 
 START_TIMEOUT_SECONDS = 120
-# What a machine may have set for other purposes.
+# Variables that a machine may have set for other purposes, with values that would do harm.
 HOSTILE_ENVIRONMENT = {
     "BIND_ADDRESS": "127.0.0.2",
     "SECRET_KEY": "",
@@ -53,7 +53,7 @@ class Run:
         return self.process.stdout
 
     def read_output(self) -> None:
-        """Read what it prints until it serves; a start that hangs is killed."""
+        """Read the output until the service is ready; kill a start that hangs."""
         lines: list[str] = []
         with killed_after(START_TIMEOUT_SECONDS, self.process):
             for line in self.output_pipe:
@@ -65,17 +65,17 @@ class Run:
         self.password = self.output.partition("password: ")[2].splitlines()[0]
 
     def children(self) -> list[psutil.Process]:
-        """Give the processes it started, the database's aside: that one leaves the tree."""
+        """Return the processes it started, except the database, which leaves the process tree."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self) -> int:
-        """Press Ctrl-C, which a terminal sends to the whole group; give the exit status."""
+        """Send what Ctrl-C sends, SIGINT to the process group; return the exit status."""
         os.killpg(self.process.pid, signal.SIGINT)
         with killed_after(START_TIMEOUT_SECONDS, self.process):
             return self.process.wait()
 
     def request(self, method: str = "GET", body: Any = None, **options: Any) -> HTTPResponse:
-        """Send a request for data source 1 with the printed token."""
+        """Send a request to data source 1 with the printed token."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=START_TIMEOUT_SECONDS)
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         connection.request(method, "/api/v1/data-sources/1", body, headers, **options)
@@ -84,7 +84,7 @@ class Run:
 
 @contextmanager
 def killed_after(seconds: float, process: "subprocess.Popen[str]") -> Iterator[None]:
-    """Kill the process if the block takes longer, so that a test fails rather than waits."""
+    """Kill the process if the block takes longer, so that a test fails instead of hanging."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
     try:
@@ -95,7 +95,7 @@ def killed_after(seconds: float, process: "subprocess.Popen[str]") -> Iterator[N
 
 @contextmanager
 def fresh_copy() -> Iterator[Path]:
-    """Give a folder with the project in it, as it is in git, and remove it in the end."""
+    """Yield a folder with a copy of the project, without hidden files; remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="rivergen-") as name:
         hidden = shutil.ignore_patterns(".*", "__pycache__")
         shutil.copytree(settings.BASE_DIR, name, ignore=hidden, dirs_exist_ok=True)

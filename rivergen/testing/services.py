@@ -1,4 +1,4 @@
-"""A whole service on a database of its own, for what needs real processes."""
+"""Prepare a database and settings for tests that start the service as real processes."""
 
 import os
 import secrets
@@ -16,9 +16,9 @@ from rivergen.local.run import BASE_DIR
 
 
 def prepare(database: str, **environment: str) -> int:
-    """Set up Django, here and for the processes started from here, on a new, migrated database.
+    """Set up Django, for this process and its children, on a new, migrated database.
 
-    The database is made beside that of `DATABASE_URL`. Gives the free port to serve on.
+    The database is created on the server of `DATABASE_URL`. Returns a free port to serve on.
     """
     port = free_port()
     os.environ.update(
@@ -41,14 +41,14 @@ def prepare(database: str, **environment: str) -> int:
 
 
 def free_port() -> int:
-    """Find a port of this machine that nobody listens on."""
+    """Return a port of this machine that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     return port
 
 
 def make_database(name: str) -> str:
-    """Create an empty database, and give its URL."""
+    """Create an empty database, replacing one of the same name; return its URL."""
     url = server_url()
     with psycopg.connect(url, autocommit=True) as connection:
         identifier = sql.Identifier(name)
@@ -58,10 +58,10 @@ def make_database(name: str) -> str:
 
 
 def url_of(database: str) -> str:
-    """Give the URL of a database beside that of `DATABASE_URL`."""
+    """Return the URL of a database on the server of `DATABASE_URL`."""
     return urlsplit(server_url())._replace(path=f"/{database}").geturl()
 
 
 def server_url() -> str:
-    """Give `DATABASE_URL`, or the URL of the embedded server."""
+    """Return `DATABASE_URL`, or the URL of the embedded server."""
     return os.environ.get("DATABASE_URL") or embedded_postgres.start(BASE_DIR / ".postgres")

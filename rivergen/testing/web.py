@@ -1,4 +1,4 @@
-"""Raw sockets to the web server as it is deployed."""
+"""Open raw sockets to the web server as it is deployed."""
 
 import socket
 import subprocess
@@ -12,18 +12,18 @@ PATIENCE_SECONDS = 20
 
 
 class Web:
-    """A running server."""
+    """A running web server."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
         self.process = process
         self.port = port
 
     def connect(self) -> socket.socket:
-        """Open a connection that fails a test rather than wait for ever."""
+        """Return an open connection with a timeout, so that a test fails instead of hanging."""
         return socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS)
 
     def get(self, path: str = "/healthz") -> HTTPResponse:
-        """Send a request that nothing is wrong with, on a connection of its own."""
+        """Send a valid request over a new connection, and return the response."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         connection.request("GET", path)
         response = connection.getresponse()
@@ -41,7 +41,7 @@ def serving(**variables: str) -> Iterator[Web]:
 
 
 def read_response(peer: socket.socket, method: str = "GET") -> tuple[HTTPResponse, bytes]:
-    """Read one response and its body."""
+    """Return one response and its body."""
     response = HTTPResponse(peer, method=method)
     response.begin()
     return response, response.read()

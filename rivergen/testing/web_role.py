@@ -1,4 +1,4 @@
-"""The web as it signs in where there is row-level security: as a role that owns nothing."""
+"""Run requests as the database role of the web under row-level security, which owns nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,35 +16,35 @@ PASSWORD = "only-for-tests"
 
 
 class WebRole:
-    """A role, and a connection of its, which stays open between requests."""
+    """A database role, and a connection of the role that stays open between requests."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.connection = self.connect_to("default")
 
     def connect_to(self, alias: str, **settings: Any) -> DatabaseWrapper:
-        """Give a connection of the role to a database that Django knows, or as `settings` say."""
+        """Return a connection of the role to a database alias, changed by `settings`."""
         known = connections[alias].settings_dict
         credentials = {"USER": self.name, "PASSWORD": PASSWORD}
         return DatabaseWrapper({**known, **credentials, **settings}, alias)
 
     @contextmanager
     def connected(self, *others: DatabaseWrapper) -> Iterator[None]:
-        """Let this thread have the connection of the role, and others, until the block ends."""
-        mine = {one.alias: one for one in (self.connection, *others)}
-        before: dict[str, Any] = {alias: connections[alias] for alias in mine}
+        """Make this thread use the role's connection, and others, until the block ends."""
+        by_alias = {one.alias: one for one in (self.connection, *others)}
+        before: dict[str, Any] = {alias: connections[alias] for alias in by_alias}
         with override_settings(DATABASE_ROW_LEVEL_SECURITY=True):
             try:
-                for alias, one in mine.items():
-                    connections[alias] = one
+                for alias, wrapper in by_alias.items():
+                    connections[alias] = wrapper
                 yield
             finally:
-                for alias, one in before.items():
-                    connections[alias] = one
+                for alias, wrapper in before.items():
+                    connections[alias] = wrapper
 
     @contextmanager
-    def answering(self, *others: DatabaseWrapper) -> Iterator[None]:
-        """Let requests be answered by the role; what is done beside them is the owner's."""
+    def handling_requests(self, *others: DatabaseWrapper) -> Iterator[None]:
+        """Run requests as the role; the test's own queries still run as the owner."""
         send = Client.request
 
         def request(client: Client, **options: Any) -> Any:
@@ -57,7 +57,7 @@ class WebRole:
 
 @contextmanager
 def web_role() -> Iterator[WebRole]:
-    """Make a role beside the owner of the database, and the wall before it, until the end."""
+    """Yield a new role that row-level security restricts, and remove both at the end."""
     name = f"{connection.settings_dict['NAME']}_web"
     with connection.cursor() as cursor:
         cursor.execute(f"DROP ROLE IF EXISTS {name}")
@@ -71,3 +71,24 @@ def web_role() -> Iterator[WebRole]:
         call_command("protect_rows", name, "--remove", stdout=StringIO())
         with connection.cursor() as cursor:
             cursor.execute(f"DROP ROLE {name}")
+
+
+def role_in_transaction(*options: str) -> str:
+    """Create and protect a role in the current transaction; return its name.
+
+    The rollback at the end of the test case removes the role and its policies.
+    """
+    name = f"{connection.settings_dict['NAME']}_undone"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {name}")
+    call_command("protect_rows", name, *options, stdout=StringIO())
+    return name
+
+
+def become(role: str, user: Any) -> None:
+    """Continue the current transaction as a role, acting as a user or, with None, as nobody."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL ROLE {role}")
+        cursor.execute("SELECT set_config('rivergen.organization_ids', '', true)")
+        if user is not None:
+            cursor.execute("SELECT rivergen_see_as(%s)", [user.pk])

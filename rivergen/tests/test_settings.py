@@ -275,7 +275,7 @@ class SettingsTests(SimpleTestCase):
         for name in ("EGRESS_ALLOW", "EGRESS_DENY"):
             self.assert_refused(name, items)
         process = self.read(EGRESS_DENY="10.0.0.0/8,a b,127.1")
-        self.assertIn("EGRESS_DENY is malformed: 'a b' is no network", process.stderr)
+        self.assertIn("EGRESS_DENY is malformed: 'a b' is not a network", process.stderr)
 
     def test_who_may_read_metrics_is_this_machine_or_who_has_the_token(self):
         networks = "*settings.METRICS_ALLOW"

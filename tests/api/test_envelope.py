@@ -1,4 +1,4 @@
-"""What every response has: the envelope of failures, the request id, the security policy."""
+"""What every response has: the error envelope, the request id and the security policy."""
 
 import io
 import logging
@@ -17,8 +17,8 @@ from rivergen.postgresql.prepared import PreparedGet
 from rivergen.testing.outage import without_database
 
 JSON = "application/json"
-SANE_IDS = ("a", "7", "-", ".", "A-z_0.9", "x" * 128, "6f1c0d5e-2b7a-4c3d-9e8f-0a1b2c3d4e5f")
-INSANE_IDS = (
+VALID_IDS = ("a", "7", "-", ".", "A-z_0.9", "x" * 128, "6f1c0d5e-2b7a-4c3d-9e8f-0a1b2c3d4e5f")
+INVALID_IDS = (
     *("", " ", "x" * 129, "a b", " a", "a\nb", "a\n", "a\r\nSet-Cookie: b=c", "a\tb", "a\0b"),
     *("é", "１", "a/b", "a,b", "a;b", '"a"', "<script>", "{}", "%20", "a:b"),
 )
@@ -37,7 +37,7 @@ class EnvelopeTests(DataSourceTestCase):
         client = Client(raise_request_exception=False)
         return client.generic(method, path, headers=headers)
 
-    def test_unknown_paths_are_not_found(self):
+    def test_unknown_api_paths_are_404_in_the_envelope(self):
         for path in (
             "/api/",
             "/api/v1",
@@ -61,7 +61,7 @@ class EnvelopeTests(DataSourceTestCase):
                     self.assert_error(response, 404, "NOT_FOUND")
                     self.assertEqual(response["Content-Type"], JSON)
 
-    def test_unknown_paths_elsewhere_are_djangos(self):
+    def test_unknown_paths_outside_the_api_are_html_404(self):
         for path in ("/nothing", "/api", "/apiary", "/v1/data-sources", "/healthz/"):
             with self.subTest(path=path):
                 response = self.request("GET", path)
@@ -69,7 +69,7 @@ class EnvelopeTests(DataSourceTestCase):
                 self.assertTrue(response["Content-Type"].startswith("text/html"))
                 self.assertTrue(response["X-Request-ID"])
 
-    def test_other_methods_are_refused(self):
+    def test_other_methods_are_405_with_allow_header(self):
         for path, allowed in ALLOWED_METHODS:
             for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - allowed:
                 with self.subTest(path=path, method=method):
@@ -85,13 +85,13 @@ class EnvelopeTests(DataSourceTestCase):
                 self.assertEqual(allowed, {"GET", "HEAD", "PATCH", "DELETE"})
         self.assertEqual(DataSource.objects.get().version, 1)
 
-    def test_allow_names_no_method_that_is_refused(self):
+    def test_allow_header_names_exactly_the_accepted_methods(self):
         for path, allowed in ALLOWED_METHODS:
             with self.subTest(path=path):
                 response = self.call("put", path, user=self.owner)
                 self.assertEqual({*response["Allow"].split(", ")}, allowed)
 
-    def test_other_types_than_json_are_not_acceptable(self):
+    def test_accept_header_without_json_is_406(self):
         for path in (self.path, "/data-sources", "/me", "/openapi.json"):
             for accept in ("text/html", "application/xml", "text/html, image/*;q=0.5", "nonsense"):
                 with self.subTest(path=path, accept=accept):
@@ -99,14 +99,14 @@ class EnvelopeTests(DataSourceTestCase):
                     self.assert_error(response, 406, "NOT_ACCEPTABLE")
                     self.assertEqual(response["Content-Type"], JSON)
 
-    def test_json_is_acceptable(self):
+    def test_accept_header_that_includes_json_is_200(self):
         for accept in ("*/*", "application/*", "application/json", "text/html, */*;q=0.1"):
             with self.subTest(accept=accept):
                 response = self.call("get", self.path, user=self.editor, headers={"Accept": accept})
                 self.assertEqual(response.status_code, 200)
                 self.assertEqual(response["Content-Type"], JSON)
 
-    def test_the_page_of_the_documentation_fails_in_the_envelope(self):
+    def test_docs_page_errors_have_the_envelope(self):
         for method, headers, status in (
             ("POST", {}, 405),
             ("PUT", {}, 405),
@@ -117,7 +117,7 @@ class EnvelopeTests(DataSourceTestCase):
                 code = {405: "METHOD_NOT_ALLOWED", 406: "NOT_ACCEPTABLE"}[status]
                 self.assert_error(response, status, code)
 
-    def test_a_bug_is_500_without_internals_and_its_traceback_is_logged(self):
+    def test_unexpected_error_is_500_without_internals_and_is_logged(self):
         bug = RuntimeError("SELECT secret FROM vault")
         with (
             mock.patch.object(PreparedGet, "__call__", side_effect=bug),
@@ -131,14 +131,14 @@ class EnvelopeTests(DataSourceTestCase):
         self.assertIn("RuntimeError: SELECT secret FROM vault", logs.output[0])
         self.assertIn("Traceback", logs.output[0])
 
-    def test_a_bug_outside_of_the_views_is_500_in_the_envelope(self):
+    def test_unexpected_error_outside_of_views_is_500_in_the_envelope(self):
         bug = RuntimeError("SELECT secret FROM vault")
         with mock.patch("rivergen.http.openapi.OpenAPIView.initialize_request", side_effect=bug):
             response = self.request("GET", "/api/v1/openapi.json")
         self.assert_error(response, 500, "INTERNAL_ERROR")
         self.assertNotIn("vault", response.content.decode())
 
-    def test_a_database_out_of_reach_is_503(self):
+    def test_unreachable_database_is_503(self):
         header = {"Authorization": bearer(self.editor)}
         for path in (self.path, "/data-sources", "/me", "/data-source-types"):
             with self.subTest(path=path):
@@ -147,14 +147,14 @@ class EnvelopeTests(DataSourceTestCase):
                 self.assertGreater(int(response["Retry-After"]), 0)
                 self.assertNotIn("127.0.0.1", response.content.decode())
 
-    def test_a_database_out_of_reach_is_503_on_a_page(self):
+    def test_unreachable_database_is_503_in_the_admin(self):
         client = admin_client(self.owner, raise_request_exception=False)
         response = without_database(lambda: client.get("/admin/"))
         self.assertEqual(response.status_code, 503)
         self.assertGreater(int(response["Retry-After"]), 0)
         self.assertNotIn("127.0.0.1", response.content.decode())
 
-    def test_a_row_that_stays_locked_is_503_and_says_so(self):
+    def test_lock_timeout_is_503_and_says_so(self):
         failure = OperationalError("canceling statement due to lock timeout")
         failure.__cause__ = LockNotAvailable()
         with mock.patch.object(PreparedGet, "__call__", side_effect=failure):
@@ -162,7 +162,7 @@ class EnvelopeTests(DataSourceTestCase):
         error = self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
         self.assertIn("Somebody else", error["message"])
 
-    def test_a_database_that_takes_no_writes_is_503(self):
+    def test_read_only_database_is_503(self):
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION READ ONLY")
@@ -170,7 +170,7 @@ class EnvelopeTests(DataSourceTestCase):
             transaction.set_rollback(True)
         self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
 
-    def test_a_database_that_goes_away_is_503(self):
+    def test_lost_database_connection_is_503(self):
         for failure in (OperationalError("server closed: db.internal"), InterfaceError("closed")):
             with (
                 self.subTest(failure=failure),
@@ -185,48 +185,48 @@ class EnvelopeTests(DataSourceTestCase):
             (self.data_source.name, self.data_source.version), ("Production PostgreSQL", 1)
         )
 
-    def test_a_host_that_is_not_allowed_is_400(self):
+    def test_host_header_that_is_not_allowed_is_400(self):
         for path in ("/me", "/data-sources", self.path, "/openapi.json"):
             for host in ("evil.example", "testserver.evil.example", "a b", "testserver:x"):
                 with self.subTest(path=path, host=host):
                     response = self.call("get", path, user=self.editor, headers={"Host": host})
                     self.assert_error(response, 400, "BAD_REQUEST")
 
-    def test_sane_request_ids_are_kept(self):
-        for sent in SANE_IDS:
+    def test_valid_request_ids_are_kept(self):
+        for sent in VALID_IDS:
             with self.subTest(sent=sent):
                 response = self.call("get", "/me", headers={"X-Request-ID": sent})
                 self.assertEqual(response["X-Request-ID"], sent)
                 self.assertEqual(response.json()["error"]["request_id"], sent)
 
-    def test_insane_request_ids_are_replaced(self):
-        for sent in INSANE_IDS:
+    def test_invalid_request_ids_are_replaced(self):
+        for sent in INVALID_IDS:
             with self.subTest(sent=sent):
                 response = self.call("get", "/me", headers={"X-Request-ID": sent})
                 self.assertRegex(response["X-Request-ID"], r"^[A-Za-z0-9._-]{1,128}\Z")
                 self.assertNotEqual(response["X-Request-ID"], sent)
                 self.assertEqual(response.json()["error"]["request_id"], response["X-Request-ID"])
 
-    def test_each_request_without_an_id_gets_one_of_its_own(self):
+    def test_requests_without_an_id_get_different_ids(self):
         ids = {self.call("get", "/me")["X-Request-ID"] for _ in range(5)}
         self.assertEqual(len(ids), 5)
 
-    def test_the_log_has_the_request_id(self):
+    def test_log_lines_have_the_request_id(self):
         bug = RuntimeError("boom")
         headers = {"X-Request-ID": "abc.1"}
         with mock.patch.object(PreparedGet, "__call__", side_effect=bug):
             lines = self.logged("get", self.path, user=self.editor, headers=headers)
-        error, request = lines  # and none of Django's own
+        error, request = lines  # and no line of Django's own loggers
         self.assertIn("ERROR rivergen.errors [abc.1]", error)
         self.assertIn("INFO rivergen.request [abc.1] GET", request)
         self.assertIn(" 500 ", request)
 
-    def test_a_host_that_is_not_allowed_is_one_line_in_the_log(self):
+    def test_host_header_that_is_not_allowed_is_one_log_line(self):
         (line,) = self.logged("get", "/me", headers={"Host": "evil.example"})
         self.assertIn(" 400 ", line)
 
     def logged(self, *request: Any, **options: Any) -> list[str]:
-        """Send a request; give the first lines of what the console shows of it."""
+        """Send a request; return the first line of each record that the console shows."""
         console: Any = next(h for h in logging.getLogger().handlers if h.name == "console")
         log = io.StringIO()
         stderr = console.setStream(log)
@@ -236,7 +236,7 @@ class EnvelopeTests(DataSourceTestCase):
             console.setStream(stderr)
         return [line for line in log.getvalue().splitlines() if line.startswith("20")]
 
-    def test_the_log_keeps_a_path_on_one_line_and_no_token(self):
+    def test_log_line_has_the_path_on_one_line_and_no_token(self):
         header = bearer(self.editor)
         with self.assertLogs("rivergen.request") as logs:
             APIClient().get("/api/v1/a%0AINFO%20forged", headers={"Authorization": header})
@@ -244,7 +244,7 @@ class EnvelopeTests(DataSourceTestCase):
         self.assertEqual(len(logs.output[0].splitlines()), 1)
         self.assertNotIn(header.split()[1], logs.output[0])
 
-    def test_every_response_has_an_id_and_a_security_policy(self):
+    def test_every_response_has_a_request_id_and_a_security_policy(self):
         for path in ("/api/v1/me", f"/api/v1{self.path}", "/api/docs", "/api/nothing", "/healthz",
                      "/readyz", "/nothing", "/admin/login/", "/api/v1/openapi.json"):  # fmt: skip
             with self.subTest(path=path):

@@ -1,4 +1,4 @@
-"""Idempotency-Key: a request that is sent again changes nothing, and is answered as before."""
+"""Idempotency-Key: a repeated request changes nothing and gets the stored response."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,8 +19,8 @@ from organizations.idempotency.keyed_request import KeyedRequest
 from organizations.idempotency.models import ANSWERS_KEPT_FOR, IdempotencyRecord
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.testing import PASSWORD, sql
-from organizations.tests.test_writing import losing_once
-from tests.api.test_routes import ROUTES, Route, enter_password
+from rivergen.testing.deadlocks import deadlock_once
+from tests.api.testing.route_table import ROUTES, Route, enter_password
 
 THREADS = 20
 BARRIER_TIMEOUT = 60
@@ -29,7 +29,7 @@ NEW = {"name": "New", "type": "csv"}
 
 
 class KeyedMixin(DataSourceTestMixin):
-    """Sends requests with keys."""
+    """Send requests with an Idempotency-Key."""
 
     def keyed(
         self,
@@ -47,7 +47,7 @@ class KeyedMixin(DataSourceTestMixin):
         return self.call(method, target, body, user or self.editor, headers=sent, **options)
 
     def assert_replayed(self, response: Any, first: Any) -> None:
-        """Check that this is the first answer once more, and says so."""
+        """Check that a response repeats the first one, and is marked as replayed."""
         assert response.status_code == first.status_code, response.content
         assert response.content == first.content
         for name in ("ETag", "Location", "Content-Type", "Allow", "Vary"):
@@ -57,7 +57,7 @@ class KeyedMixin(DataSourceTestMixin):
 
 
 class IdempotencyTests(KeyedMixin, DataSourceTestCase):
-    def test_an_update_is_done_once_whatever_came_after_it(self):
+    def test_repeated_update_is_replayed_even_after_later_changes(self):
         first = self.keyed({"port": 5433}, headers={"If-Match": '"1"'})
         self.assertEqual((first.status_code, first["ETag"]), (200, '"2"'))
         self.call("patch", self.path, {"port": 5434}, self.admin)
@@ -65,7 +65,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assert_replayed(again, first)
         self.assertEqual((self.stored()["port"], self.stored()["version"]), (5434, 3))
 
-    def test_a_data_source_is_created_once(self):
+    def test_repeated_create_is_replayed_even_after_deletion(self):
         first = self.keyed(NEW, method="post", path="/data-sources")
         self.assertEqual(first.status_code, 201)
         again = self.keyed(NEW, method="post", path="/data-sources")
@@ -75,7 +75,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assert_replayed(self.keyed(NEW, method="post", path="/data-sources"), first)
         self.assertFalse(DataSource.objects.filter(name="New").exists())
 
-    def test_the_same_key_with_another_request_is_refused(self):
+    def test_same_key_with_another_request_is_422(self):
         self.keyed({"port": 5433})
         other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
         before = self.stored()
@@ -95,13 +95,13 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual(self.stored(), before)
         self.assertEqual(self.keyed({"port": 5433}).status_code, 200)
 
-    def test_a_key_belongs_to_its_user(self):
+    def test_same_key_of_another_user_is_another_key(self):
         self.assertEqual(self.keyed({"port": 1}).status_code, 200)
         other = self.keyed({"port": 2}, user=self.admin)
         self.assertEqual((other.status_code, other["ETag"]), (200, '"3"'))
         self.assertNotIn("Idempotency-Replayed", other)
 
-    def test_a_refusal_is_not_kept(self):
+    def test_refused_request_is_not_stored(self):
         self.assert_error(self.keyed({"port": 0}), 400, "BAD_REQUEST", "port")
         self.assert_error(self.keyed({}, user=self.viewer), 403, "FORBIDDEN")
         stale = {"If-Match": '"7"'}
@@ -110,27 +110,27 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual(self.keyed({"port": 5433}).status_code, 200)
         self.assertEqual(self.stored()["port"], 5433)
 
-    def test_a_taken_name_is_refused_and_may_be_corrected(self):
+    def test_key_of_a_refused_request_can_be_used_with_a_corrected_body(self):
         DataSource.objects.create(workspace=self.workspace, **NEW)
         sent = {"method": "post", "path": "/data-sources"}
         self.assert_error(self.keyed(NEW, **sent), 400, "BAD_REQUEST", "name")
         self.assertEqual(self.keyed({**NEW, "name": "Newer"}, **sent).status_code, 201)
 
-    def test_a_dry_run_is_answered_as_before(self):
+    def test_dry_run_is_replayed(self):
         path = f"{self.path}?dry_run=true"
         first = self.keyed({"port": 5433}, path=path)
         self.call("patch", self.path, {"port": 5434}, self.editor)
         self.assert_replayed(self.keyed({"port": 5433}, path=path), first)
         self.assertEqual(self.stored()["port"], 5434)
 
-    def test_every_answer_is_kept_and_given_again(self):
+    def test_every_route_that_takes_a_key_replays_its_response(self):
         enter_password(self.data_source)
         for (method, path), route in KEYED.items():
             with self.subTest(method=method, path=path):
-                self.visit(method, path, route)
+                self.check_replay(method, path, route)
 
-    def visit(self, method: str, path: str, route: Route) -> None:
-        """Send the request of a route twice, and undo it."""
+    def check_replay(self, method: str, path: str, route: Route) -> None:
+        """Send the request of a route twice, check the replay, and roll back."""
         ids = {
             "organization_id": self.acme.pk,
             "workspace_id": self.workspace.pk,
@@ -149,7 +149,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
             self.assert_replayed(self.keyed(**sent), first)
             transaction.set_rollback(True)
 
-    def test_methods_that_are_idempotent_by_themselves_ignore_it(self):
+    def test_put_get_and_delete_ignore_the_key(self):
         path = f"{self.path}/credentials"
         for username in ("a", "b"):
             response = self.keyed({"username": username}, method="put", path=path)
@@ -158,7 +158,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual(self.keyed(method="delete", key="", user=self.admin).status_code, 204)
         self.assertFalse(IdempotencyRecord.objects.exists())
 
-    def test_the_answers_with_tokens_are_not_kept(self):
+    def test_responses_with_tokens_are_not_stored(self):
         body = {"username": "edith", "password": PASSWORD}
         answers = [self.keyed(body, method="post", path="/auth/token") for _ in range(2)]
         self.assertEqual([answer.status_code for answer in answers], [200, 200])
@@ -167,12 +167,12 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual([self.keyed(**sent).status_code for _ in range(2)], [200, 401])
         self.assertFalse(IdempotencyRecord.objects.exists())
 
-    def test_a_key_is_the_same_in_quotes_and_without(self):
+    def test_quoted_and_unquoted_keys_are_equal(self):
         first = self.keyed({"port": 5433}, key='a "b" \\')
         for key in ('"a \\"b\\" \\\\"', '  a "b" \\ '):
             self.assert_replayed(self.keyed({"port": 5433}, key=key), first)
 
-    def test_a_key_has_1_to_255_printable_characters(self):
+    def test_key_needs_1_to_255_printable_characters(self):
         for key in ("a" * 255, '"' + "a" * 255 + '"', "~!", '"a,b"', "a,b", '"\\"" '):
             with self.subTest(key=key):
                 self.assertEqual(self.keyed({}, key=key).status_code, 200)
@@ -187,7 +187,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
                 self.assert_error(response, 403, "FORBIDDEN")
         self.assertEqual(self.stored()["port"], 5432)
 
-    def test_a_key_is_forgotten_after_a_day(self):
+    def test_key_expires_after_a_day(self):
         self.keyed({"port": 5433})
         IdempotencyRecord.objects.update(
             stored_at=timezone.now() - ANSWERS_KEPT_FOR + timedelta(minutes=1)
@@ -197,12 +197,12 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         first = self.keyed({"port": 5434})
         self.assertEqual((first.status_code, self.stored()["port"]), (200, 5434))
         self.assert_replayed(self.keyed({"port": 5434}), first)
-        # The clock of one machine does not decide that.
+        # The database's clock decides, not that of one machine.
         with time_machine.travel(timezone.now() + 2 * ANSWERS_KEPT_FOR):
             again = self.keyed({"port": 5434})
         self.assert_replayed(again, first)
 
-    def test_who_was_removed_is_not_answered(self):
+    def test_removed_or_deactivated_user_gets_no_replay(self):
         self.keyed({"port": 5433})
         Membership.objects.filter(user=self.editor).delete()
         self.assert_error(self.keyed({"port": 5433}), 403, "FORBIDDEN")
@@ -215,12 +215,12 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         User.objects.filter(pk=self.editor.pk).update(is_active=False)
         self.assert_error(self.keyed({"port": 5433}), 401, "UNAUTHORIZED")
 
-    def test_the_keys_of_who_was_removed_are_free_again(self):
+    def test_removing_a_member_deletes_its_keys(self):
         self.keyed({"port": 5433})
         Membership.objects.get(user=self.editor).remove()
         self.assertFalse(IdempotencyRecord.objects.exists())
 
-    def test_nothing_is_left_of_an_organization_and_of_a_user(self):
+    def test_deleting_a_user_or_organization_deletes_its_keys(self):
         self.keyed({"port": 5433})
         self.keyed({"port": 5434}, user=self.admin)
         User.objects.get(pk=self.admin.pk).delete()
@@ -228,7 +228,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         Organization.objects.get(pk=self.acme.pk).remove()
         self.assertFalse(IdempotencyRecord.objects.exists())
 
-    def test_no_secret_of_a_body_is_stored(self):
+    def test_secrets_in_a_body_are_not_stored(self):
         secret = "correct horse"
         sent = {"body": {"password": secret}, "path": f"{self.path}/credentials"}
         first = self.keyed(**sent)
@@ -244,7 +244,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
             self.assert_error(self.keyed(**sent), 422, "IDEMPOTENCY_KEY_REUSED")
         self.assertEqual(len(kept.fingerprint), 64)
 
-    def test_without_a_key_it_costs_nothing(self):
+    def test_requests_without_a_key_need_no_additional_statements(self):
         with self.statements() as captured:
             self.call("patch", self.path, {"port": 5433}, self.editor)
         self.assertEqual(len(sql(captured)), 2, captured.captured_queries)
@@ -252,7 +252,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
             self.keyed({"port": 5434})
         self.assertEqual(len(sql(captured)), 5, captured.captured_queries)
 
-    def test_a_change_whose_answer_cannot_be_kept_is_not_made(self):
+    def test_change_is_rolled_back_if_its_response_cannot_be_stored(self):
         with mock.patch.object(KeyedRequest, "store", side_effect=OperationalError):
             response = self.keyed({"port": 5433})
             self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
@@ -261,17 +261,17 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual(self.stored()["port"], 5432)
         self.assertFalse(DataSource.objects.filter(name="New").exists())
 
-    def test_a_body_that_is_too_large_is_refused_as_without_a_key(self):
+    def test_too_large_body_with_a_key_is_413(self):
         body = b'{"description": "' + b"a" * 1024 * 1024 + b'"}'
         self.assert_error(self.keyed(body), 413, "PAYLOAD_TOO_LARGE")
 
 
-class ManyAtOnceTests(KeyedMixin, TransactionTestCase):
+class ConcurrentIdempotencyTests(KeyedMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
 
     def at_once(self, **sent: Any) -> list[Any]:
-        """Send a request from many clients at the same time; give the answers."""
+        """Send a request from many clients at the same time; return the responses."""
         start = Barrier(THREADS, timeout=BARRIER_TIMEOUT)
 
         def send(_: int) -> Any:
@@ -285,6 +285,7 @@ class ManyAtOnceTests(KeyedMixin, TransactionTestCase):
             return [*pool.map(send, range(THREADS))]
 
     def assert_done_once(self, answers: list[Any], status: int) -> None:
+        """Check that one response is original, and the others are replays or 409."""
         done = [answer for answer in answers if answer.status_code == status]
         for answer in answers:
             if answer.status_code != status:
@@ -293,28 +294,28 @@ class ManyAtOnceTests(KeyedMixin, TransactionTestCase):
         self.assertEqual(len({answer.content for answer in done}), 1)
         self.assertEqual(sum("Idempotency-Replayed" not in answer for answer in done), 1)
 
-    def test_a_workspace_is_created_once(self):
+    def test_concurrent_creates_of_a_workspace_create_one(self):
         path = f"/organizations/{self.acme.pk}/workspaces"
         body = {"name": "Lake"}
         answers = self.at_once(method="post", path=path, body=body, user=self.admin)
         self.assert_done_once(answers, 201)
         self.assertEqual(Workspace.objects.filter(name="Lake").count(), 1)
 
-    def test_a_data_source_is_created_once(self):
+    def test_concurrent_creates_of_a_data_source_create_one(self):
         self.assert_done_once(self.at_once(method="post", path="/data-sources", body=NEW), 201)
         self.assertEqual(DataSource.objects.filter(name="New").count(), 1)
 
-    def test_an_update_is_made_once(self):
+    def test_concurrent_updates_make_one_change(self):
         self.assert_done_once(self.at_once(body={"port": 5433}), 200)
         self.assertEqual(self.stored()["version"], 2)
 
-    def test_a_test_is_started_once(self):
+    def test_concurrent_connection_tests_start_one(self):
         enter_password(self.data_source)
         path = f"{self.path}/test"
         self.assert_done_once(self.at_once(method="post", path=path), 202)
         self.assertEqual(self.data_source.connection_tests.count(), 1)
 
-    def test_is_in_use_for_as_long_as_the_first_is_under_way(self):
+    def test_key_of_a_request_in_flight_is_409(self):
         first = Thread(target=self.send_and_keep, args=[{"port": 5433}])
         with transaction.atomic():
             DataSource.objects.for_update().get(pk=self.data_source.pk)
@@ -330,19 +331,19 @@ class ManyAtOnceTests(KeyedMixin, TransactionTestCase):
         self.response = self.keyed(body)
         connection.close()
 
-    def test_what_lost_against_another_transaction_is_begun_anew(self):
+    def test_request_that_met_a_deadlock_is_retried_and_replayed(self):
         for sent in (
             {"body": {"port": 5433}},
             {"method": "post", "path": "/data-sources", "body": NEW},
         ):
-            with self.subTest(sent), losing_once() as lost:
+            with self.subTest(sent), deadlock_once() as failed:
                 first = self.keyed(key=str(sent), **sent)
-                self.assertTrue(lost)
+                self.assertTrue(failed)
                 self.assertLess(first.status_code, 300, first.content)
                 self.assert_replayed(self.keyed(key=str(sent), **sent), first)
         self.assertEqual(self.stored()["version"], 2)
 
-    def test_the_worker_deletes_what_was_kept_long_enough(self):
+    def test_worker_deletes_expired_keys(self):
         self.keyed({"port": 5433}, key="old")
         IdempotencyRecord.objects.update(
             stored_at=timezone.now() - ANSWERS_KEPT_FOR - timedelta(seconds=1)

@@ -1,6 +1,6 @@
-"""What others than the members of an organization get: every route, and every page.
+"""Tenant isolation: what users outside of an organization get from every route and every page.
 
-All routes come from the URL configuration: a new one fails until it has a row.
+The routes come from the URL configuration: a new one fails until it has a row in the table.
 """
 
 import re
@@ -20,17 +20,17 @@ from datasources.models import DataSource
 from organizations.models import Membership, Role, User
 from organizations.testing import bearer
 from rivergen.testing.routes import pages
-from tests.api.test_routes import OF_ANY_USER, PUBLIC, ROLES, ROUTES, RouteTestCase
+from tests.api.testing.route_table import OF_ANY_USER, PUBLIC, ROLES, ROUTES, RouteTestCase
 
 MISSING_ID = 999_999
 MISSING: dict[str, Any] = {"test_id": UUID(int=1), "version": MISSING_ID}
 SAME_ID = {"X-Request-ID": "the-same"}
-# Pages for whoever asks, and what they answer.
+# Pages that need no sign-in, with the status of GET.
 OPEN_PAGES = {"/": 200, "/healthz": 200, "/readyz": 200, "/metrics": 200, "/api/docs": 200}
 ADMIN = "/admin/"
-# What the admin has for everybody, by the status of GET.
+# Admin pages that need no sign-in, with the status of GET.
 ADMIN_FOR_ALL = {"/admin/login/": 200}
-# What it has for all staff: its frame, and what leads to pages that ask for more.
+# Admin pages that staff without any permission may open, with the status of GET.
 ADMIN_FOR_STAFF = {
     "/admin/": 200,
     "/admin/login/": 302,
@@ -65,9 +65,9 @@ class IsolationTests(RouteTestCase):
         }
 
     def make_outsiders(self) -> dict[str, tuple[str, int | None]]:
-        """Give `Authorization` headers by who it is, and what all routes answer to each.
+        """Return, by kind of outsider, an `Authorization` header and the status of every route.
 
-        None: what is not its own does not exist for it.
+        None: the status is that of `Route.stranger`, or 403 if the role is too low.
         """
         outsiders: dict[str, tuple[str, int | None]] = {"anonymous": ("", 401)}
         for role in ROLES:
@@ -87,7 +87,7 @@ class IsolationTests(RouteTestCase):
         outsiders["expired"] = f"Bearer {token}", 401
         return outsiders
 
-    def test_others_get_nothing_of_any_route(self):
+    def test_outsiders_get_no_data_from_any_route(self):
         for who, (authorization, refusal) in self.make_outsiders().items():
             for (method, path), route in ROUTES.items():
                 with self.subTest(who=who, method=method, path=path):
@@ -107,7 +107,7 @@ class IsolationTests(RouteTestCase):
                     for secret in ("Acme", "Production PostgreSQL", "moved.example.com"):
                         self.assertNotIn(secret, response.content.decode())
 
-    def test_open_routes_know_nobody(self):
+    def test_public_routes_reveal_no_organization(self):
         for method, path in OF_ANY_USER | PUBLIC:
             for who, (authorization, refusal) in self.make_outsiders().items():
                 with self.subTest(who=who, method=method, path=path):
@@ -124,13 +124,14 @@ class IsolationTests(RouteTestCase):
             User.objects.exclude(username__in=("olivia", "stella", "leo")).delete()
 
     def bytes_of(self, response: Any) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Return all that a client sees of a response."""
         return response.status_code, sorted(response.headers.items()), response.content
 
-    def test_what_others_have_is_as_what_never_was(self):
+    def test_ids_of_other_organizations_answer_as_missing_ids_in_paths(self):
         for (method, path), route in ROUTES.items():
             for name in re.findall(r"{(\w+)}", path):
                 missing = MISSING.get(name, MISSING_ID)
-                # In their own, and in what is Acme's: each id of the path in its turn.
+                # Replace each id in turn, in a path of the stranger's rows and in one of Acme's.
                 for around in (self.theirs, {**self.ids, "version": 1}):
                     if around is not self.theirs and path.count("{") == 1:
                         continue
@@ -150,7 +151,7 @@ class IsolationTests(RouteTestCase):
                         self.assertEqual(answers[0][0], 404)
                         self.assertEqual(answers[0], answers[1])
 
-    def test_what_others_have_is_as_what_never_was_in_bodies_and_queries_too(self):
+    def test_ids_of_other_organizations_answer_as_missing_ids_in_bodies_and_queries(self):
         def create(workspace_id: int) -> Any:
             body = {"name": "n", "type": "csv", "workspace_id": workspace_id}
             return "post", "/data-sources", body
@@ -189,7 +190,7 @@ class IsolationTests(RouteTestCase):
                 ]
                 self.assertEqual(answers[0], answers[1])
 
-    def test_whoever_was_removed_sees_what_others_see(self):
+    def test_removed_member_gets_404(self):
         Membership.objects.filter(user=self.editor).delete()
         Membership.objects.create(user=self.editor, organization=self.globex, role=Role.EDITOR)
         header = {"Authorization": bearer(self.editor)}
@@ -199,19 +200,19 @@ class IsolationTests(RouteTestCase):
 
 
 class PageIsolationTests(RouteTestCase):
-    """Everything else that has an address."""
+    """Every page that is not part of the API."""
 
     ids: ClassVar[dict[str, Any]]
 
     @classmethod
     def setUpTestData(cls) -> None:
         super().setUpTestData()
-        # The admin has pages of these as well.
+        # Rows of models that the admin shows as well.
         Group.objects.create(name="Readers")
         tasks.test_connection.defer(test_id=str(cls.ids["test_id"]))
 
     def addresses(self) -> dict[str, str]:
-        """Give each path, and one with something that there is in it."""
+        """Return an address of an existing row for each path."""
         values = {
             "object_id": self.data_source.pk,
             "id": self.owner.pk,
@@ -227,12 +228,12 @@ class PageIsolationTests(RouteTestCase):
             addresses[path] = path.format(**values)
         return addresses
 
-    def test_each_page_is_open_or_of_the_admin(self):
+    def test_every_page_is_public_or_part_of_the_admin(self):
         found = {path for path in pages() if not path.startswith(ADMIN)}
         self.assertEqual(found, {*OPEN_PAGES})
         self.assertLessEqual({*ADMIN_FOR_ALL, *ADMIN_FOR_STAFF}, {*pages()})
 
-    def test_open_pages_are_the_same_for_everybody(self):
+    def test_public_pages_answer_the_same_with_and_without_token(self):
         clients = [Client(), Client(headers={"Authorization": bearer(self.owner)})]
         for path, status in OPEN_PAGES.items():
             for client in clients:
@@ -240,7 +241,7 @@ class PageIsolationTests(RouteTestCase):
                     self.assertEqual(client.get(path).status_code, status)
                     self.assertIn(client.post(path).status_code, {403, 405})
 
-    def test_the_admin_sends_those_who_are_not_staff_to_its_login(self):
+    def test_admin_redirects_users_who_are_not_staff_to_login(self):
         member = Client()
         member.force_login(self.owner)
         token = Client(headers={"Authorization": bearer(self.owner)})
@@ -250,15 +251,15 @@ class PageIsolationTests(RouteTestCase):
                     continue
                 for method in ("get", "post"):
                     with self.subTest(who=who, path=path, method=method):
-                        before = self.everything()
+                        before = self.all_rows()
                         response = getattr(client, method)(address)
                         self.assertEqual(response.status_code, 302)
                         login = f"/admin/login/?next={quote(address)}"
                         leads_to = "/admin/" if path == "/admin/logout/" else login
                         self.assertEqual(response["Location"], leads_to)
-                        self.assertEqual(self.everything(), before)
+                        self.assertEqual(self.all_rows(), before)
 
-    def test_the_admin_shows_staff_without_permission_nothing(self):
+    def test_admin_shows_no_rows_to_staff_without_permissions(self):
         user = self.make_user("stan")
         User.objects.filter(pk=user.pk).update(is_staff=True)
         client = Client()
@@ -270,15 +271,15 @@ class PageIsolationTests(RouteTestCase):
                 with self.subTest(path=path, method=method):
                     if method == "post" and path in ADMIN_FOR_STAFF:
                         continue
-                    before = self.everything()
+                    before = self.all_rows()
                     response = getattr(client, method)(address)
                     status = ADMIN_FOR_STAFF.get(path, 403)
                     if re.search(r"/{object_id}/$", path) and status == 403:
-                        # The old address of a form: it leads to the new one, which is refused.
+                        # Django redirects the old address of a form; the new one is refused.
                         self.assertEqual(response["Location"], f"{address}change/")
                         status = 302
-                    # 405: the buttons, which are pressed, and the search, which is not.
+                    # 405: buttons accept only POST, and the search only GET.
                     is_other_method = status == 403 and response.status_code == 405
                     self.assertTrue(is_other_method or response.status_code == status)
                     self.assertNotIn("Production PostgreSQL", response.content.decode())
-                    self.assertEqual(self.everything(), before)
+                    self.assertEqual(self.all_rows(), before)

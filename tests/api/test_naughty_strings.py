@@ -1,7 +1,6 @@
-"""Each naughty string in each text that a client can send: stored to the letter, or refused.
+"""Every naughty string in every text field of the API is stored unchanged, or refused.
 
-Where there is text to send is found in the description of the API: a new field is covered as soon
-as it is described.
+The fields are taken from the OpenAPI document, so that a new field is covered automatically.
 """
 
 import re
@@ -26,11 +25,11 @@ from rivergen.http.openapi import document
 from rivergen.http.throttling import UserThrottle
 from rivergen.testing.fingerprint import business_tables, fingerprint
 from rivergen.testing.naughty_strings import STRINGS
-from tests.api.test_routes import CREDENTIALS, DATA_SOURCE, ORGANIZATION, PUBLIC, ROUTES
+from tests.api.testing.route_table import CREDENTIALS, DATA_SOURCE, ORGANIZATION, PUBLIC, ROUTES
 from tests.fuzz.values import Schemas, as_json, put
 
 Place = tuple[str | int, ...]
-# A valid body, where the table of routes has none, or one without room for text.
+# Valid bodies for routes whose body in the table has no text field.
 BODIES: dict[tuple[str, str], Any] = {
     ("post", "/auth/token"): {"username": "edith", "password": "wrong"},
     ("post", "/auth/token/refresh"): {"refresh_token": "wrong"},
@@ -40,28 +39,28 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): {},
     ("patch", DATA_SOURCE): {},
 }
-# Trimmed, by the contract.
+# Fields that the contract trims.
 TRIMMED = ("name", "tags")
-# It gets all strings; each other one its share, which differs. The rest is sent by `make fuzz`.
+# Gets all strings; each other route gets a different twelfth. `make fuzz` sends the rest.
 CENTRAL = {("patch", DATA_SOURCE)}
 SHARE = 12
 OK = {200, 201, 202}
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Give each method and path of the description, and what it says of them."""
+    """Yield each method and path of the OpenAPI document, and its operation."""
     for path, item in document()["paths"].items():
         for method, operation in item.items():
             yield method, path.removeprefix("/api/v1"), operation
 
 
 def strings_for(number: int, method: str, path: str) -> list[str]:
-    """Give the strings for the route of a number."""
+    """Return the strings to send to a route; `number` is its position in the document."""
     return STRINGS if (method, path) in CENTRAL else STRINGS[number % SHARE :: SHARE]
 
 
 def named(place: Place) -> str:
-    """Name a place as the details of a refusal do."""
+    """Return a place as the keys of `error.details` name it."""
     return ".".join(str(step) for step in place)
 
 
@@ -96,7 +95,7 @@ class NaughtyStringTests(DataSourceTestCase):
             return fingerprint(cursor, self.tables)
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """Send a request; anything but a success or a refusal in the envelope fails."""
+        """Send a request, and check that it succeeds or is refused in the envelope."""
         content = b"" if body is None else as_json(body)
         options: dict[str, Any] = {} if body is None else {"content_type": "application/json"}
         response = self.client.generic(
@@ -111,7 +110,7 @@ class NaughtyStringTests(DataSourceTestCase):
         return response
 
     def try_text(self, method: str, path: str, where: list[Place], text: str) -> None:
-        """Put text everywhere, and take it from where it is refused, until all is taken."""
+        """Send the text in all places, leaving out those that are refused, until it is accepted."""
         left = [*where]
         while left:
             key = method, path
@@ -134,13 +133,13 @@ class NaughtyStringTests(DataSourceTestCase):
                 if not any(f"{named(place)}.".startswith(f"{name}.") for name in refused)
             ]
             if len(kept) == len(left):
-                return  # it was refused for no field
+                return  # refused for another reason than a field
             left = kept
 
     def check_stored(
         self, method: str, path: str, left: list[Place], body: Any, response: Any
     ) -> None:
-        """Check that what was taken is given back, at once and later."""
+        """Check that the response, and a later GET, show the values that were sent."""
         data = response.json()["data"]
         shown = [data]
         if path == "/data-sources/apply":
@@ -169,7 +168,7 @@ class NaughtyStringTests(DataSourceTestCase):
             return [tag.strip() for tag in sent] if isinstance(sent, list) else sent.strip()
         return without_secrets(sent) if name == "connection_string" else sent
 
-    def test_bodies(self):
+    def test_strings_in_bodies_are_stored_unchanged_or_refused(self):
         schemas = Schemas(document())
         for number, (method, path, operation) in enumerate(operations()):
             if "requestBody" not in operation:
@@ -180,15 +179,15 @@ class NaughtyStringTests(DataSourceTestCase):
             for text in strings_for(number, method, path):
                 with self.subTest(method=method, path=path, text=text[:40]):
                     self.try_text(method, path, where, text)
-            # What was stored is undone; what was refused has left nothing.
+            # Accepted requests were rolled back; refused requests must have changed nothing.
             self.assertEqual(self.fingerprint(), before)
 
-    def test_every_route_that_takes_a_body_is_described(self):
+    def test_every_route_with_a_body_is_in_the_openapi_document(self):
         described = {(m, p) for m, p, operation in operations() if "requestBody" in operation}
         taking = {key for key, route in ROUTES.items() if route.body is not None}
         self.assertLessEqual(taking | (PUBLIC - {("get", "/openapi.json")}), described)
 
-    def test_query_parameters(self):
+    def test_strings_in_query_parameters_are_accepted_or_refused_by_name(self):
         before = self.fingerprint()
         for number, (method, path, operation) in enumerate(operations()):
             names = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
@@ -211,7 +210,7 @@ class NaughtyStringTests(DataSourceTestCase):
             self.assertLessEqual({*refused}, {*names})
             names = [name for name in names if name not in refused]
 
-    def test_unknown_names_of_fields_and_parameters(self):
+    def test_strings_as_unknown_field_and_parameter_names_are_400(self):
         before = self.fingerprint()
         for text in STRINGS[::3]:
             with self.subTest(text=text[:40]):
@@ -222,11 +221,11 @@ class NaughtyStringTests(DataSourceTestCase):
                 self.assertEqual(self.send("get", f"{self.path}?{query}").status_code, 400)
         self.assertEqual(self.fingerprint(), before)
 
-    def test_headers(self):
+    def test_strings_in_headers_are_accepted_or_refused(self):
         before = self.fingerprint()
         sane = re.compile(r"[A-Za-z0-9._-]{1,128}")
         for text in STRINGS:
-            # As gunicorn passes them on: bytes as Latin-1, and neither line breaks nor NUL.
+            # As gunicorn passes headers on: bytes as Latin-1, without line breaks and NUL.
             value = text.encode(errors="replace").decode("latin-1").strip()
             if re.search(r"[\r\n\0]", value):
                 continue
@@ -237,7 +236,7 @@ class NaughtyStringTests(DataSourceTestCase):
                     transaction.set_rollback(True)
                 is_meant = value == "*" or '"1"' in value.split(", ")
                 expected = {200} if is_meant else {412}
-                # Of those in quotes some are no string of RFC 9651.
+                # In quotes, not every text is a string by RFC 9651.
                 is_key = re.fullmatch(r"[ -~]{1,255}", value) and not value.startswith('"')
                 self.assertIn(response.status_code, expected if is_key else {*expected, 400})
                 kept = response["X-Request-ID"] == value
@@ -247,7 +246,7 @@ class NaughtyStringTests(DataSourceTestCase):
                 self.assertIn(response.status_code, {200, 304, 401, 406})
         self.assertEqual(self.fingerprint(), before)
 
-    def test_ids(self):
+    def test_strings_as_ids_are_404(self):
         before = self.fingerprint()
         for text in STRINGS[1::3]:
             with self.subTest(text=text[:40]):

@@ -1,4 +1,4 @@
-"""GET /api/v1/openapi.json and /api/docs: the description of the API."""
+"""GET /api/v1/openapi.json and /api/docs: the OpenAPI document, and the page that shows it."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from rivergen.http.responses import ERROR_CODES
 from rivergen.testing.routes import METHODS, routes
 
 PUBLIC_PATHS = ("/api/v1/auth/token", "/api/v1/auth/token/refresh")
-# Section 3 of the contract: the longest, or the least and the greatest.
+# Limits of the contract, section 3.
 MAX_LENGTHS = {
     "name": 255,
     "description": 10_000,
@@ -46,7 +46,7 @@ NULLABLE = {
 
 
 class PageParser(HTMLParser):
-    """Collect what a page has inline, and the addresses it names."""
+    """Collect the inline scripts and styles of a page, and all attributes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,11 +77,11 @@ class OpenAPITests(APITestCase):
                 if method in METHODS:
                     yield path, method, operation
 
-    def test_is_made_without_a_warning(self):
-        # Two components of one name would be one.
+    def test_document_is_generated_without_warnings(self):
+        # It warns of two components with the same name, of which one would be lost.
         call_command("spectacular", "--fail-on-warn", stdout=StringIO())
 
-    def test_names_every_code_of_a_failure(self):
+    def test_document_lists_every_error_code(self):
         exact = {KeyInUse.error_code, KeyReused.error_code}
         exact |= {error.code for kind in (Gone, StateConflict) for error in kind.__subclasses__()}
         codes = {*ERROR_CODES.values(), *exact}
@@ -90,7 +90,7 @@ class OpenAPITests(APITestCase):
         )
 
     def resolve(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Follow a reference, however often it is wrapped."""
+        """Return a schema with its reference resolved, however deeply it is wrapped."""
         while "$ref" in schema or "allOf" in schema:
             schema = schema["allOf"][0] if "allOf" in schema else schema
             schema = self.document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
@@ -101,18 +101,18 @@ class OpenAPITests(APITestCase):
         content = operation["requestBody"]["content"]
         return self.resolve(content["application/json"]["schema"])
 
-    def test_is_openapi_3_1_and_needs_no_token(self):
+    def test_document_is_openapi_3_1_and_needs_no_token(self):
         self.assertEqual(self.response.status_code, 200)
         self.assertEqual(self.response["Content-Type"], "application/json")
         self.assertRegex(self.document["openapi"], r"^3\.1\.\d+$")
 
-    def test_is_the_same_for_everybody(self):
+    def test_document_is_the_same_for_every_caller(self):
         response = self.call("get", "/openapi.json", user=self.editor)
         self.assertEqual(response.json(), self.document)
         headers = {"Authorization": "Bearer forged"}
         self.assertEqual(self.call("get", "/openapi.json", headers=headers).status_code, 200)
 
-    def test_describes_every_route_and_method(self):
+    def test_document_has_every_route_and_method(self):
         found = dict(routes())
         del found["/api/v1/openapi.json"]
         self.assertIn("/api/v1/data-sources/{data_source_id}", found)
@@ -121,7 +121,7 @@ class OpenAPITests(APITestCase):
             described.setdefault(path, set()).add(method)
         self.assertEqual(described, found)
 
-    def test_each_operation_has_a_success_and_a_name(self):
+    def test_each_operation_has_a_success_response_and_a_unique_id(self):
         identifiers = []
         for path, method, operation in self.operations():
             with self.subTest(path=path, method=method):
@@ -130,7 +130,7 @@ class OpenAPITests(APITestCase):
                 identifiers.append(operation["operationId"])
         self.assertEqual(len(identifiers), len({*identifiers}))
 
-    def test_each_operation_that_needs_a_token_says_so(self):
+    def test_each_operation_that_needs_a_token_declares_bearer_security(self):
         for path, method, operation in self.operations():
             with self.subTest(path=path, method=method):
                 if path in PUBLIC_PATHS:
@@ -142,7 +142,7 @@ class OpenAPITests(APITestCase):
         scheme = self.document["components"]["securitySchemes"]["bearer"]
         self.assertEqual((scheme["type"], scheme["scheme"]), ("http", "bearer"))
 
-    def test_each_failure_has_the_envelope(self):
+    def test_each_error_response_has_the_envelope(self):
         for path, method, operation in self.operations():
             for status, response in operation["responses"].items():
                 if status >= "400":
@@ -151,20 +151,20 @@ class OpenAPITests(APITestCase):
                         self.assertEqual([*schema["properties"]], ["success", "error"])
                         self.assertIn("X-Request-ID", response["headers"])
 
-    def test_each_operation_with_a_body_says_how_it_is_refused(self):
+    def test_each_operation_with_a_body_declares_400_413_and_415(self):
         for path, method, operation in self.operations():
             if "requestBody" in operation:
                 with self.subTest(path=path, method=method):
                     self.assertLessEqual({"400", "413", "415"}, {*operation["responses"]})
                     self.assertIn("application/json", operation["requestBody"]["content"])
 
-    def test_the_parameters_of_a_path_are_described(self):
+    def test_path_parameters_are_declared(self):
         for path, method, operation in self.operations():
             with self.subTest(path=path, method=method):
                 names = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
                 self.assertEqual(names, {*re.findall(r"{(\w+)}", path)})
 
-    def test_what_takes_a_key_says_so(self):
+    def test_operations_that_take_an_idempotency_key_declare_it(self):
         for path, method, operation in self.operations():
             with self.subTest(path=path, method=method):
                 names = [parameter["name"] for parameter in operation.get("parameters", [])]
@@ -176,13 +176,13 @@ class OpenAPITests(APITestCase):
                         is_success = status.startswith("2")
                         self.assertEqual("Idempotency-Replayed" in response["headers"], is_success)
 
-    def test_an_update_has_the_lengths_of_the_contract(self):
+    def test_update_schema_has_the_lengths_of_the_contract(self):
         properties = self.update_schema()["properties"]
         lengths = {name: properties[name].get("maxLength") for name in MAX_LENGTHS}
         self.assertEqual(lengths, MAX_LENGTHS)
         self.assertEqual(properties["name"]["minLength"], 1)
 
-    def test_an_update_has_the_bounds_of_the_contract(self):
+    def test_update_schema_has_the_bounds_of_the_contract(self):
         properties = self.update_schema()["properties"]
         bounds = {
             name: (properties[name].get("minimum"), properties[name].get("maximum"))
@@ -190,29 +190,29 @@ class OpenAPITests(APITestCase):
         }
         self.assertEqual(bounds, BOUNDS)
 
-    def test_an_update_has_the_tags_of_the_contract(self):
+    def test_update_schema_has_the_tags_of_the_contract(self):
         tags = self.update_schema()["properties"]["tags"]
         self.assertEqual((tags["type"], tags["maxItems"]), ("array", 50))
         items = tags["items"]
         self.assertEqual((items["type"], items["minLength"], items["maxLength"]), ("string", 1, 64))
 
-    def test_an_update_has_the_nulls_of_the_contract(self):
+    def test_update_schema_has_the_nullable_fields_of_the_contract(self):
         properties = self.update_schema()["properties"]
         nullable = {name for name, schema in properties.items() if "null" in schema["type"]}
         self.assertEqual(nullable, NULLABLE)
 
-    def test_an_update_requires_no_field_and_takes_a_merge_patch(self):
+    def test_update_requires_no_field_and_accepts_merge_patch(self):
         self.assertFalse(self.update_schema().get("required"))
         operation = self.document["paths"]["/api/v1/data-sources/{data_source_id}"]["patch"]
         content = operation["requestBody"]["content"]
         self.assertEqual({*content}, {"application/json", "application/merge-patch+json"})
 
-    def test_no_schema_holds_a_secret_of_a_data_source(self):
+    def test_schemas_have_no_password_field(self):
         for name in ("DataSource", "Me", "Member"):
             properties = self.document["components"]["schemas"][name]["properties"]
             self.assertFalse([key for key in properties if "password" in key])
 
-    def test_the_page_is_served_from_here_alone(self):
+    def test_docs_page_has_no_inline_script_and_no_external_address(self):
         response = Client().get("/api/docs")
         self.assertEqual(response.status_code, 200)
         page = PageParser()
@@ -221,14 +221,14 @@ class OpenAPITests(APITestCase):
         self.assertFalse([name for name, _ in page.attributes if name.startswith("on")])
         self.assertNotRegex(response.content.decode(), r"(https?:)?//[a-z0-9]")
 
-    def test_the_page_has_no_style_that_its_policy_forbids(self):
+    def test_docs_page_has_no_inline_style_that_its_policy_forbids(self):
         response = Client().get("/api/docs")
         page = PageParser()
         page.feed(response.content.decode())
         if "'unsafe-inline'" not in response["Content-Security-Policy"]:
             self.assertEqual(page.inline["style"], "")
 
-    def test_what_the_page_loads_is_there(self):
+    def test_files_of_the_docs_page_exist(self):
         page = PageParser()
         page.feed(Client().get("/api/docs").content.decode())
         addresses = [value for name, value in page.attributes if name in ("src", "href") and value]

@@ -1,4 +1,4 @@
-"""The second wall where clients share a connection, by PgBouncer, and on a streaming replica."""
+"""Row-level security behind PgBouncer, where clients share a connection, and on a replica."""
 
 from django.core.management import call_command
 from django.db import connections, transaction
@@ -8,16 +8,16 @@ from django.test.utils import CaptureQueriesContext
 from datasources.connections.testing.servers import require_program
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
-from datasources.tests.test_replica import databases
 from rivergen.postgresql import replica
-from rivergen.postgresql.acting_user import entrance, see_as
+from rivergen.postgresql.acting_user import act_as_member, acting_user
 from rivergen.testing import replication
+from rivergen.testing.databases import connected_to
 from rivergen.testing.pgbouncer import pgbouncer
 from rivergen.testing.web_role import web_role
 
 
-def ask(alias="default"):
-    """Give the names of all data sources, and by which connection of the server it says so."""
+def read_names(alias="default"):
+    """Return the names of all visible data sources, and the PID of the server's backend."""
     statement = "SELECT name, pg_backend_pid() FROM datasources_datasource ORDER BY name"
     with connections[alias].cursor() as cursor:
         cursor.execute(statement)
@@ -27,14 +27,14 @@ def ask(alias="default"):
     return [name for name, _ in rows], pid
 
 
-class WalledMachinesTests(DataSourceTestMixin, TransactionTestCase):
+class PoolerAndReplicaTests(DataSourceTestMixin, TransactionTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         require_program("pgbouncer", "pgbouncer")
         cls.primary = cls.enterClassContext(replication.embedded_primary(fsync="off"))
         cls.server = cls.enterClassContext(replication.replica(cls.primary))
-        cls.enterClassContext(databases(cls.primary.url(), cls.server.url()))
+        cls.enterClassContext(connected_to(cls.primary.url(), cls.server.url()))
         cls.databases = {"default", replica.REPLICA}
         call_command("migrate", verbosity=0)
         cls.role = cls.enterClassContext(web_role())
@@ -43,33 +43,33 @@ class WalledMachinesTests(DataSourceTestMixin, TransactionTestCase):
         self.make_world()
         workspace = self.globex.workspaces.get()
         self.theirs = DataSource.objects.create(workspace=workspace, name="Theirs", type="csv")
-        token = entrance.set("")
-        self.addCleanup(entrance.reset, token)
+        token = acting_user.set("")
+        self.addCleanup(acting_user.reset, token)
 
-    def test_clients_of_a_pooler_see_nothing_of_each_other(self):
+    def test_clients_that_share_a_pooled_connection_see_their_own_rows_only(self):
         pooled = self.enterContext(pgbouncer(self.primary.port, "postgres", 1, self.role.name))
         port = pooled.rpartition(":")[2].partition("/")[0]
         clients = [self.role.connect_to("default", PORT=port) for _ in range(3)]
-        askers = (self.viewer, ["Production PostgreSQL"]), (self.stranger, ["Theirs"]), (None, [])
+        users = (self.viewer, ["Production PostgreSQL"]), (self.stranger, ["Theirs"]), (None, [])
         pids = set()
         for number in range(9):
             client = clients[number * 2 % 3]
             self.addCleanup(client.close)
-            user, expected = askers[number // 2 % 3]
+            user, expected = users[number // 2 % 3]
             if user is None:
-                entrance.set("")
+                acting_user.set("")
             else:
-                see_as(user.pk)
+                act_as_member(user.pk)
             with self.subTest(number), self.role.connected(client):
-                names, pid = ask()
+                names, pid = read_names()
                 self.assertEqual(names, expected)
                 with transaction.atomic():
-                    self.assertEqual(ask(), (expected, pid))
+                    self.assertEqual(read_names(), (expected, pid))
                     transaction.set_rollback(number % 2 == 0)
                 pids.add(pid)
         self.assertEqual(len(pids), 1)
 
-    def test_a_replica_keeps_organizations_apart_too(self):
+    def test_replica_shows_rows_of_own_organizations_only(self):
         with connections["default"].cursor() as cursor:
             cursor.execute("SELECT pg_current_wal_lsn()")
             [end] = cursor.fetchone()
@@ -81,10 +81,10 @@ class WalledMachinesTests(DataSourceTestMixin, TransactionTestCase):
         follower = self.role.connect_to(replica.REPLICA)
         self.addCleanup(follower.close)
         with self.role.connected(follower):
-            self.assertEqual(ask(replica.REPLICA)[0], [])
-            see_as(self.stranger.pk)
-            self.assertEqual(ask(replica.REPLICA)[0], ["Theirs"])
-        with self.role.answering(follower):
+            self.assertEqual(read_names(replica.REPLICA)[0], [])
+            act_as_member(self.stranger.pk)
+            self.assertEqual(read_names(replica.REPLICA)[0], ["Theirs"])
+        with self.role.handling_requests(follower):
             for user, name in (
                 (self.viewer, "Production PostgreSQL"),
                 (self.stranger, "Theirs"),

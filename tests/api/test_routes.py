@@ -2,168 +2,22 @@
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from django.db import transaction
-from django.test import TestCase
+from django.db import connection
 
-from datasources.connection_tests.models import ConnectionTest
-from datasources.connections.configuration import Configuration
-from datasources.credentials.models import Credential
-from datasources.models import DataSource, DataSourceRevision
-from datasources.schemas.models import SchemaRefresh, SchemaSnapshot
-from datasources.schemas.testing import column, refresh, table
-from datasources.testing import DataSourceTestMixin
-from organizations.models import Membership, Organization, User, Workspace
+from organizations.models import Membership, User
 from rivergen.testing.routes import routes
+from rivergen.testing.web_role import become, role_in_transaction
+from tests.api.testing.route_table import OF_ANY_USER, PUBLIC, ROLES, ROUTES, RouteTestCase
 
-ROLES = ("viewer", "editor", "admin", "owner")
-ORGANIZATION = "/organizations/{organization_id}"
-DATA_SOURCE = "/data-sources/{data_source_id}"
-CREDENTIALS = f"{DATA_SOURCE}/credentials"
 METHODS = {"get", "post", "put", "patch", "delete", "options"}
 MERGE_PATCH = "application/merge-patch+json"
-NO_IDS = (
+INVALID_IDS = (
     *("abc", "-1", "0", "1.0", "1e1", "+1", "１", "%20", "%00", "null"),
     *(str(2**63), "9" * 400),
 )
-NO_OBJECTS = (b"", b"{", b"[]", b"null", b'"name"')
-
-
-@dataclass(frozen=True)
-class Route:
-    """What one method of one path answers: the least role, its success, and what others get.
-
-    A stranger owns another organization: what is not its own does not exist for it.
-    """
-
-    least_role: str
-    success: int
-    body: Any = None
-    stranger: int = 404
-    prepare: Callable[[DataSource], object] = lambda data_source: None
-    """Brings the data source into the state that the route is for."""
-
-
-def enter_password(data_source: DataSource) -> None:
-    """Let its secrets be used."""
-    data_source.set_credentials({"password": "hunter2"}, user=None)
-
-
-def show_host_key(data_source: DataSource) -> None:
-    """Have a test that met an SSH server."""
-    key = {"key": "ssh-ed25519 AAAA", "fingerprint": "SHA256:AAAA"}
-    result = {"ok": False, "version": data_source.version, "ssh_host_key": key}
-    data_sources = DataSource.objects.filter(pk=data_source.pk)
-    data_sources.record_test(result, version=data_source.version)
-
-
-def read_schema(data_source: DataSource) -> None:
-    """Have its schema read once."""
-    refresh(data_source, table("orders", column("id")))
-
-
-DECLARATIONS = {"organization": "acme", "data_sources": [{"name": "New", "type": "csv"}]}
-PUBLIC = {("post", "/auth/token"), ("post", "/auth/token/refresh"), ("get", "/openapi.json")}
-OF_ANY_USER = {("get", "/me")}
-ROUTES = {
-    ("get", "/organizations"): Route("viewer", 200, stranger=200),
-    ("get", ORGANIZATION): Route("viewer", 200),
-    ("patch", ORGANIZATION): Route("admin", 200, {"name": "New"}),
-    ("delete", ORGANIZATION): Route("owner", 204),
-    ("get", f"{ORGANIZATION}/members"): Route("viewer", 200),
-    ("post", f"{ORGANIZATION}/members"): Route("admin", 201, {"username": "leo", "role": "viewer"}),
-    ("patch", f"{ORGANIZATION}/members/{{user_id}}"): Route("admin", 200, {"role": "editor"}),
-    ("delete", f"{ORGANIZATION}/members/{{user_id}}"): Route("admin", 204),
-    ("get", f"{ORGANIZATION}/workspaces"): Route("viewer", 200),
-    ("post", f"{ORGANIZATION}/workspaces"): Route("admin", 201, {"name": "New"}),
-    ("patch", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("admin", 200, {"name": "New"}),
-    ("delete", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("admin", 204),
-    ("get", "/data-source-types"): Route("viewer", 200, stranger=200),
-    ("get", "/data-sources"): Route("viewer", 200, stranger=200),
-    ("post", "/data-sources"): Route("editor", 201, {"name": "New", "type": "csv"}, stranger=201),
-    ("get", DATA_SOURCE): Route("viewer", 200),
-    ("patch", DATA_SOURCE): Route("editor", 200, {"port": 5433}),
-    ("delete", DATA_SOURCE): Route("admin", 204),
-    ("post", f"{DATA_SOURCE}/test"): Route("editor", 202, prepare=enter_password),
-    ("post", "/data-sources/test"): Route("editor", 202, {"type": "csv"}, stranger=202),
-    ("post", "/data-sources/apply"): Route("editor", 200, DECLARATIONS, stranger=400),
-    ("get", "/connection-tests/{test_id}"): Route("viewer", 200),
-    ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): Route("admin", 200, prepare=show_host_key),
-    ("get", CREDENTIALS): Route("viewer", 200),
-    ("put", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
-    ("patch", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
-    ("delete", CREDENTIALS): Route("editor", 204),
-    ("post", f"{CREDENTIALS}/confirm"): Route("admin", 200),
-    ("post", f"{DATA_SOURCE}/schema/refresh"): Route("editor", 202, prepare=enter_password),
-    ("get", f"{DATA_SOURCE}/schema/refresh"): Route("viewer", 200, prepare=read_schema),
-    ("get", f"{DATA_SOURCE}/schema"): Route("viewer", 200, prepare=read_schema),
-    ("get", f"{DATA_SOURCE}/schema/snapshots"): Route("viewer", 200),
-    ("get", f"{DATA_SOURCE}/schema/changes"): Route("viewer", 200, prepare=read_schema),
-    ("get", f"{DATA_SOURCE}/history"): Route("viewer", 200),
-    ("post", f"{DATA_SOURCE}/history/{{version}}/restore"): Route("admin", 200),
-}
-
-
-class RoutesMixin(DataSourceTestMixin):
-    """What the table's paths and bodies name."""
-
-    ids: ClassVar[dict[str, Any]]
-
-    @classmethod
-    def make_world(cls) -> None:
-        super().make_world()
-        # There is something to restore, to clear and to confirm.
-        cls.data_source.set_credentials({"password": "hunter2"}, user=cls.owner)
-        cls.data_source.apply_changes({"host": "moved.example.com"}, user=cls.editor)
-        cls.ids = {
-            "organization_id": cls.acme.pk,
-            "workspace_id": cls.acme.workspaces.create(name="Empty").pk,
-            "user_id": cls.make_user("vera", cls.acme).pk,
-            "data_source_id": cls.data_source.pk,
-            "version": 1,
-            "test_id": ConnectionTest.objects.request(
-                Configuration("csv"), of=cls.data_source, is_stored=True, user=cls.editor
-            ).pk,
-        }
-
-
-class RouteTestCase(RoutesMixin, TestCase):
-    """Requests of the table, each of which is undone."""
-
-    @classmethod
-    def setUpTestData(cls) -> None:
-        cls.make_world()
-
-    def everything(self) -> list[Any]:
-        models: Any = (Organization, Workspace, Membership, DataSource, DataSourceRevision)
-        models += (Credential, ConnectionTest, SchemaRefresh, SchemaSnapshot)
-        return [[*model._default_manager.order_by("pk").values()] for model in models]
-
-    def attempt(
-        self,
-        user: User | None,
-        method: str,
-        path: str,
-        body: Any = None,
-        prepare: Callable[[DataSource], object] = lambda data_source: None,
-        **options: Any,
-    ) -> tuple[Any, bool]:
-        """Send a request, undo it, and give the response and whether it changed anything."""
-        with transaction.atomic():
-            prepare(DataSource.objects.get(pk=self.data_source.pk))
-            before = self.everything()
-            response = self.call(method, path, body, user, **options)
-            has_changed = self.everything() != before
-            transaction.set_rollback(True)
-        return response, has_changed
-
-    def try_as(self, user: User | None, method: str, path: str) -> tuple[Any, bool]:
-        """Attempt what the table says of a route."""
-        route = ROUTES[method, path]
-        return self.attempt(user, method, path.format(**self.ids), route.body, route.prepare)
+NOT_OBJECTS = (b"", b"{", b"[]", b"null", b'"name"')
 
 
 class RouteTests(RouteTestCase):
@@ -175,7 +29,7 @@ class RouteTests(RouteTestCase):
         }
         self.assertEqual({*ROUTES} | PUBLIC | OF_ANY_USER, found)
 
-    def test_each_role_may_what_the_contract_says(self):
+    def test_each_role_may_call_what_the_contract_allows(self):
         for (method, path), route in ROUTES.items():
             for rank, role in enumerate(ROLES):
                 with self.subTest(method=method, path=path, role=role):
@@ -188,7 +42,7 @@ class RouteTests(RouteTestCase):
                         self.assertIn(route.least_role, error["message"])
                         self.assertFalse(has_changed)
 
-    def test_others_change_nothing_and_learn_nothing(self):
+    def test_outsiders_change_nothing_and_learn_nothing(self):
         for (method, path), route in ROUTES.items():
             with self.subTest(method=method, path=path):
                 anonymous, has_changed = self.try_as(None, method, path)
@@ -206,7 +60,7 @@ class RouteTests(RouteTestCase):
                 self.assertNotIn("Production PostgreSQL", stranger.content.decode())
                 self.assertNotIn("Acme", stranger.content.decode())
 
-    def test_one_who_was_removed_is_as_one_who_never_was(self):
+    def test_removed_owner_is_403_and_deactivated_owner_is_401(self):
         Membership.objects.filter(user=self.owner).delete()
         for (method, path), _ in ROUTES.items():
             with self.subTest(method=method, path=path):
@@ -220,7 +74,7 @@ class RouteTests(RouteTestCase):
                 self.assert_error(deactivated, 401, "UNAUTHORIZED")
                 self.assertFalse(has_changed)
 
-    def test_refuses_other_methods(self):
+    def test_other_methods_are_405_with_allow_header(self):
         for path, allowed in routes():
             target = path.removeprefix("/api/v1").format(**self.ids)
             for method in METHODS - allowed:
@@ -232,12 +86,12 @@ class RouteTests(RouteTestCase):
                     self.assertEqual({*response["Allow"].split(", ")}, expected)
                     self.assertFalse(has_changed)
 
-    def test_refuses_bodies_that_are_no_object_and_other_media_types(self):
+    def test_non_object_bodies_are_400_and_other_media_types_415(self):
         for (method, path), route in ROUTES.items():
             if route.body is None:
                 continue
             body = json.dumps(route.body).encode()
-            cases = [(no_object, "application/json", 400) for no_object in NO_OBJECTS]
+            cases = [(invalid, "application/json", 400) for invalid in NOT_OBJECTS]
             cases += [(body, "text/plain", 415), (b"name=Third", "text/plain", 415)]
             if method != "patch":
                 cases += [(body, MERGE_PATCH, 415), (b"{}", MERGE_PATCH, 415)]
@@ -251,12 +105,35 @@ class RouteTests(RouteTestCase):
                     self.assert_error(response, status, code)
                     self.assertFalse(has_changed)
 
-    def test_finds_nothing_for_ids_that_are_none(self):
+    def test_invalid_ids_are_404(self):
         for (method, path), route in ROUTES.items():
             for name in re.findall(r"{(\w+)}", path):
-                for text in NO_IDS:
+                for text in INVALID_IDS:
                     with self.subTest(method=method, path=path, name=name, id=text[:30]):
                         target = path.format(**{**self.ids, name: text})
                         response, has_changed = self.attempt(self.owner, method, target, route.body)
                         self.assert_error(response, 404, "NOT_FOUND")
                         self.assertFalse(has_changed)
+
+
+class RowLevelSecurityRouteTests(RouteTests):
+    """The same table of roles, with requests that run as the role of row-level security."""
+
+    # These need no rows.
+    test_invalid_ids_are_404: Any = None
+    test_non_object_bodies_are_400_and_other_media_types_415: Any = None
+    test_other_methods_are_405_with_allow_header: Any = None
+
+    role: ClassVar[str]
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.role = role_in_transaction()
+        super().setUpTestData()
+
+    def call(self, method: str, path: str, data: Any = None, user: Any = None, **extra: Any) -> Any:
+        become(self.role, user)
+        response = super().call(method, path, data, user, **extra)
+        with connection.cursor() as cursor:
+            cursor.execute("RESET ROLE")
+        return response

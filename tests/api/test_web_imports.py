@@ -1,4 +1,4 @@
-"""What a web process never loads: the drivers, which are for workers and their children."""
+"""Web processes import no database drivers: only workers and their child processes do."""
 
 import os
 import subprocess
@@ -10,13 +10,13 @@ from django.test import TestCase
 from rivergen.local.run import BASE_DIR
 from rivergen.testing.services import url_of
 
-HEAVY = {
+DRIVERS = {
     *("asyncssh", "boto3", "botocore", "clickhouse_connect", "databricks", "duckdb", "fsspec"),
     *("google", "numpy", "oracledb", "pandas", "pyarrow", "pymongo", "pymssql", "pymysql"),
     *("redshift_connector", "snowflake", "sqlalchemy", "trino"),
 }
 
-# All that the table of routes has, and the pages, by what gunicorn loads.
+# Calls every route of the table, and the pages, in a process that loads what gunicorn loads.
 WEB = """
 import sys
 from rivergen import wsgi
@@ -25,17 +25,17 @@ gunicorn.when_ready(None)
 
 from django.db import connection, transaction
 from django.test import Client
-assert connection.connection is None, "A connection would be shared by the workers."
-from tests.api.test_routes import ROUTES, RouteTests
+assert connection.connection is None, "The forked workers would share this connection."
+from tests.api.testing.route_table import ROUTES, RouteTestCase
 
 PATHS = ("/", "/healthz", "/readyz", "/metrics")
 PATHS += ("/api/v1/openapi.json", "/api/docs", "/admin/login/")
 for path in PATHS:
     assert Client().get(path, secure=True).status_code == 200, path
 with transaction.atomic():
-    RouteTests.setUpTestData()
+    RouteTestCase.setUpTestData()
     for (method, path), route in ROUTES.items():
-        response, _ = RouteTests().try_as(RouteTests.owner, method, path)
+        response, _ = RouteTestCase().try_as(RouteTestCase.owner, method, path)
         assert response.status_code == route.success, (path, response.content)
     transaction.set_rollback(True)
 print(*sys.modules)
@@ -43,7 +43,7 @@ print(*sys.modules)
 
 
 class WebImportsTests(TestCase):
-    def test_no_route_needs_a_driver(self):
+    def test_no_route_imports_a_driver(self):
         database = url_of(str(connection.settings_dict["NAME"]))
         web = subprocess.run(
             [sys.executable, "-c", WEB],
@@ -55,4 +55,4 @@ class WebImportsTests(TestCase):
         self.assertEqual(web.returncode, 0, web.stderr)
         loaded = {name.partition(".")[0] for name in web.stdout.split()}
         self.assertIn("psycopg", loaded)
-        self.assertEqual(loaded & HEAVY, set())
+        self.assertEqual(loaded & DRIVERS, set())

@@ -1,1 +1,1 @@
-"""`make faults`: break what the service stands on, under load, and count what its clients lose."""
+"""`make faults`: break the service's dependencies under load, and count the lost changes."""

@@ -1,8 +1,8 @@
-"""Break what the service stands on, fault by fault, and print what its clients saw.
+"""Cause one fault after the other while clients write, and print what the clients saw.
 
-Exits with 1 if an acknowledged change was lost, a request was answered with anything but 200, or
-503 in the envelope, an answer took more than 14 seconds, or the service was not back 2 seconds
-after the fault.
+Exits with 1 if an acknowledged change was lost, a request got anything but 200 or a 503 in the
+envelope, a response took more than 14 seconds, or the service had not recovered 2 seconds after
+the fault.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from tests.faults.service import Service, service
 
 Fault = Callable[[Service, int], Outcome]
 
-# By what happens: how it is made to happen, and how often.
+# By name: the function that causes the fault, and the number of cycles.
 FAULTS: dict[str, tuple[Fault, int]] = {
     "database stopped": (database.stop, 5),
     "database restarted": (database.restart, 10),
@@ -30,22 +30,22 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "PgBouncer's cable pulled out": (network.cut_pooler, 3),
     "disk full": (disks.fill_data, 3),
     "disk of the database's log full": (disks.fill_log, 3),
-    "row locked by somebody else": (locks.hold, 3),
+    "row locked by another client": (locks.hold, 3),
     "deadlock": (locks.deadlock, 10),
     "serialization failure": (locks.conflict, 20),
     "web told to stop (SIGTERM)": (processes.terminate, 12),
     "web process killed (SIGKILL)": (processes.kill, 20),
     "clients that do not hang up": (processes.linger, 3),
-    "log that nobody reads any more": (processes.break_output, 3),
+    "log pipe closed by its reader": (processes.break_output, 3),
     "clocks 5 minutes fast and slow": (processes.shift_clocks, 3),
 }
 
 
 def main() -> int:
-    """Run the faults that are asked for; give the exit status."""
+    """Run the selected faults; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("only", nargs="*", help="words of the faults to try; default: all")
-    parser.add_argument("--cycles", type=int, help="how often, instead of what is usual for each")
+    parser.add_argument("only", nargs="*", help="words in the names of the faults; default: all")
+    parser.add_argument("--cycles", type=int, help="number of cycles; default: that of each fault")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcomes = []
@@ -55,7 +55,7 @@ def main() -> int:
             if options.only and not any(word in name for word in options.only):
                 continue
             if name.startswith("disk") and os.geteuid() != 0:
-                print(f"{name}: not tried, because only root can mount a small disk")
+                print(f"{name}: skipped, because only root can mount a small disk")
                 continue
             outcome = fault(running, options.cycles or usual)
             outcomes.append(outcome)
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def total(outcomes: list[Outcome]) -> str:
-    """Sum up."""
+    """Return the last line: the totals of all faults."""
     requests = sum(outcome.answers.total() for outcome in outcomes)
     cycles = sum(outcome.cycles for outcome in outcomes)
     lost = sum(outcome.lost for outcome in outcomes)

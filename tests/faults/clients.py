@@ -1,4 +1,4 @@
-"""Clients that change data sources all the time, and keep a ledger of what was acknowledged."""
+"""Clients that keep changing data sources, and record which changes were acknowledged."""
 
 import contextlib
 import itertools
@@ -15,16 +15,16 @@ from typing import Any
 TIMEOUT_SECONDS = 30
 AFTER_FAILURE_SECONDS = 0.02
 POLL_SECONDS = 0.005
-# Each client has one to itself.
+# Each client of a data source writes another field.
 FIELDS = ("description", "database_name", "schema_name", "file_path")
 
-# Of all values that are ever written.
+# Makes every written value unique.
 numbers = itertools.count()
 
 
 @dataclass(frozen=True)
 class Write:
-    """A change that was acknowledged: this version of the data source gave the field the value."""
+    """An acknowledged change: this version of the data source set the field to the value."""
 
     pk: int
     version: int
@@ -34,38 +34,38 @@ class Write:
 
 @dataclass
 class Ledger:
-    """What all clients saw."""
+    """What all clients saw: responses, acknowledged changes and times."""
 
     writes: list[Write] = field(default_factory=list)
-    # By status; 0 is that of a connection that ended without an answer.
+    # Number of responses by status; 0: the connection ended without a response.
     answers: Counter[int] = field(default_factory=Counter)
-    # Neither 200 nor 503 in the envelope, by its text.
+    # Responses other than 200 and 503 in the envelope, by their text.
     wrong: Counter[str] = field(default_factory=Counter)
-    # When changes were acknowledged (`time.monotonic`).
+    # Times of acknowledgements (`time.monotonic`).
     good_at: list[float] = field(default_factory=list)
-    # How long the slowest answer took, in seconds.
+    # Seconds of the slowest response.
     slowest: float = 0
 
     def wait_for_answers(self, status: int, count: int) -> None:
-        """Return once so many more answers have come with a status."""
+        """Return after `count` more responses with a status."""
         enough = self.answers[status] + count
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while self.answers[status] < enough:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"No more answers {status}, but {dict(self.answers)}.")
+                raise RuntimeError(f"No further responses {status}; so far: {dict(self.answers)}.")
             time.sleep(POLL_SECONDS)
 
     def wait_for_good(self, since: float) -> float:
-        """Wait for the first acknowledged change after a moment; give how long that took."""
+        """Wait for the first acknowledged change after a moment; return the seconds until then."""
         while not self.good_at or self.good_at[-1] < since:
             if time.monotonic() > since + TIMEOUT_SECONDS:
-                raise RuntimeError("No change was acknowledged any more.")
+                raise RuntimeError("No further change was acknowledged.")
             time.sleep(POLL_SECONDS)
         return next(at for at in self.good_at if at >= since) - since
 
 
 class Client:
-    """Gives some fields of one data source new values, the same to all; nobody else writes them."""
+    """Keep setting some fields of a data source to one new value; no other client writes them."""
 
     def __init__(
         self, ledger: Ledger, port: int, token: str, pk: int, fields: Sequence[str]
@@ -77,7 +77,7 @@ class Client:
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def work(self) -> None:
-        """Send one change, and note what came of it."""
+        """Send one change, and record the response."""
         with contextlib.suppress(OSError, HTTPException):
             self.send()
         self.receive()
@@ -91,7 +91,7 @@ class Client:
         self.connection.request("PATCH", path, body, self.headers)
 
     def receive(self) -> None:
-        """Note what came of the change that was sent."""
+        """Read and record the response to the change that was sent."""
         try:
             response = self.connection.getresponse()
             status, headers, text = response.status, response.headers, response.read()
@@ -112,7 +112,7 @@ class Client:
 
 
 def is_unavailable(status: int, headers: Any, text: bytes) -> bool:
-    """Whether an answer is a 503 as the contract has it (section 1)."""
+    """Return whether a response is a 503 of the contract (section 1)."""
     try:
         code = json.loads(text)["error"]["code"]
     except (ValueError, KeyError, TypeError):
@@ -122,7 +122,7 @@ def is_unavailable(status: int, headers: Any, text: bytes) -> bool:
 
 @contextmanager
 def load(clients: Sequence[Client]) -> Iterator[None]:
-    """Have these clients work until the block ends."""
+    """Keep these clients writing, each in a thread, until the block ends."""
     is_over = threading.Event()
 
     def repeat(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""What may happen to the database: each fault, repeated under load."""
+"""Faults of the database server, each repeated under load."""
 
 import contextlib
 import time
@@ -13,16 +13,16 @@ from tests.faults.clients import Ledger
 from tests.faults.outcomes import Outcome
 from tests.faults.service import DATABASE, Service, web
 
-# All but who asks.
+# Ends all connections but those of this program.
 END_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND application_name <> 'faults'
 """
 ENDS_WITHIN_SECONDS = 5
 POOL_SIZE = 4
-# To be lost with the database.
+# Changes to acknowledge before each fault, which the fault must not lose.
 ACKNOWLEDGED = 100
-# Enough to see that clients are refused while the database is away.
+# Enough 503 responses to see that clients are refused during the outage.
 REFUSED = 50
 
 
@@ -32,9 +32,10 @@ def repeat(
     fault: Callable[[Service, Ledger], None],
     environment: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Let something happen to the database so often; `fault` returns once it is over.
+    """Cause a fault `cycles` times under load; return the outcome.
 
-    The same web processes, with these environment variables, must live through all of it.
+    `fault` returns when the fault is over. The web processes get the environment variables, and
+    must survive all cycles.
     """
     ledger, recovered = Ledger(), []
     with web(service, environment) as server:
@@ -48,12 +49,12 @@ def repeat(
     lost = service.count_lost(ledger)
     outcome = Outcome.of(ledger, cycles=cycles, recovered=recovered, lost=lost)
     if has_ended:
-        outcome.problems.append("a web process has ended")
+        outcome.problems.append("a web process ended")
     return outcome
 
 
 def stop(service: Service, cycles: int) -> Outcome:
-    """Stop the database for some time, and start it again."""
+    """Stop the database, and start it after some refused requests."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         service.stop_database()
@@ -64,7 +65,7 @@ def stop(service: Service, cycles: int) -> Outcome:
 
 
 def restart(service: Service, cycles: int) -> Outcome:
-    """Stop the database, and start it at once."""
+    """Stop the database, and start it immediately."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         service.stop_database()
@@ -74,7 +75,7 @@ def restart(service: Service, cycles: int) -> Outcome:
 
 
 def end_backends(service: Service, cycles: int) -> Outcome:
-    """End all connections, as an operator does."""
+    """End all connections with pg_terminate_backend."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         with service.connect() as connection:
@@ -84,7 +85,7 @@ def end_backends(service: Service, cycles: int) -> Outcome:
 
 
 def kill_backend(service: Service, cycles: int) -> Outcome:
-    """Kill the process of one connection, after which the database ends all others."""
+    """Kill the process of one connection, upon which the database ends all others."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         with service.connect() as connection:
@@ -113,7 +114,7 @@ def kill(service: Service, cycles: int) -> Outcome:
 
 
 def take_connections(service: Service, cycles: int) -> Outcome:
-    """Take all connections that the database has to give, and give them back."""
+    """Open all connections that the database allows, and close them again."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         with ExitStack() as taken:
@@ -128,13 +129,13 @@ def take_connections(service: Service, cycles: int) -> Outcome:
 
 
 def take_pool(service: Service, cycles: int) -> Outcome:
-    """Keep all connections of PgBouncer busy, and let go of them."""
+    """Occupy all connections of PgBouncer's pool, and release them."""
     with pgbouncer(service.database.port, DATABASE, POOL_SIZE) as url:
 
         def fault(service: Service, ledger: Ledger) -> None:
             with ExitStack() as taken:
                 for _ in range(POOL_SIZE):
-                    # In a transaction, which keeps a connection of the pool.
+                    # An open transaction occupies a connection of the pool.
                     taken.enter_context(psycopg.connect(url)).execute("SELECT 1")
                 ledger.wait_for_answers(503, POOL_SIZE)
 

@@ -1,4 +1,4 @@
-"""No room is left on the disk of the database; a small one of memory stands for it."""
+"""A full disk of the database, simulated with a small file system in memory."""
 
 import contextlib
 import subprocess
@@ -21,13 +21,13 @@ ENDS_WITHIN_SECONDS = 3
 
 
 def fill_data(service: Service, cycles: int) -> Outcome:
-    """Leave no room for the rows of the history, and make room again."""
+    """Fill the disk of the history table, and free the space again."""
     with small_disk(service) as disk, service.connect() as connection:
         connection.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
         connection.execute(f"ALTER TABLE {HISTORY} SET TABLESPACE small")
 
         def fault(service: Service, ledger: Ledger) -> None:
-            # Else there is room in the file that it has already.
+            # Rewrites the table, so that its file has no free space inside.
             connection.execute(f"VACUUM FULL {HISTORY}")
             with full(disk):
                 ledger.wait_for_answers(503, REFUSED)
@@ -40,12 +40,12 @@ def fill_data(service: Service, cycles: int) -> Outcome:
 
 
 def fill_log(service: Service, cycles: int) -> Outcome:
-    """Leave no room for the database's log, without which it ends; make room, and start it."""
+    """Fill the disk of the write-ahead log, which stops the database; free space and restart it."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         with full(disk):
             with contextlib.suppress(psycopg.Error), service.connect() as connection:
-                while True:  # there are some files that it has made already
+                while True:  # uses up the files that were allocated before
                     connection.execute(FILL_FILE_OF_LOG)
             ledger.wait_for_answers(503, REFUSED)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -67,13 +67,13 @@ def fill_log(service: Service, cycles: int) -> Outcome:
 
 
 def move(source: Path, target: Path) -> None:
-    """Move a folder to another file system; it keeps its owner."""
+    """Move a folder to another file system, keeping its owner."""
     subprocess.run(["mv", source, target], check=True)
 
 
 @contextmanager
 def small_disk(service: Service) -> Iterator[Path]:
-    """Mount a small file system that belongs to the database, and remove it in the end."""
+    """Mount a small file system owned by the database's user, and unmount it at the end."""
     with tempfile.TemporaryDirectory(prefix="rivergen-") as folder:
         options = f"size={MEGABYTES}m,mode=700,uid={service.database.data.stat().st_uid}"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
@@ -85,7 +85,7 @@ def small_disk(service: Service) -> Iterator[Path]:
 
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
-    """Leave no byte of a disk free until the block ends."""
+    """Fill a disk to the last byte until the block ends."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:

@@ -1,4 +1,4 @@
-"""What another client of the database may do to the rows that the web is about to change."""
+"""Locks and conflicts with another client of the database."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +17,7 @@ IS_WAITING = """
 
 
 def hold(service: Service, cycles: int) -> Outcome:
-    """Keep a row locked for longer than anybody waits."""
+    """Keep a row locked for longer than the lock timeout."""
     ledger, recovered = Ledger(), []
     with web(service), service.connect() as holder:
         client = service.client(ledger, service.pks[0], "description")
@@ -34,21 +34,21 @@ def hold(service: Service, cycles: int) -> Outcome:
         ledger, cycles=cycles, recovered=recovered, lost=service.count_lost(ledger)
     )
     if ledger.answers != {200: 2 * cycles, 503: cycles}:
-        outcome.problems.append("not exactly those that met the lock were refused")
+        outcome.problems.append("not exactly the requests that met the lock were refused")
     return outcome
 
 
 def deadlock(service: Service, cycles: int) -> Outcome:
-    """Wait for what the web has, while it waits for what we have; it is the one to lose."""
+    """Create deadlocks with the web, in which the web's transaction loses."""
     ledger = Ledger()
     with web(service), service.connect() as other, ThreadPoolExecutor(1) as pool:
-        # Who has waited for a second looks for a circle, and breaks it.
+        # PostgreSQL ends the transaction that detects the deadlock: let that be the web's.
         other.execute("SET deadlock_timeout = '1h'")
         before = count_deadlocks(service)
         client = service.client(ledger, service.pks[0], "description")
         for _ in range(cycles):
             with other.transaction():
-                # The history refers to the user, and looks at the row when it commits.
+                # The web locks this row on commit: the foreign key of the history is deferred.
                 other.execute("SELECT 1 FROM organizations_user FOR UPDATE")
                 request = pool.submit(client.work)
                 wait_for_lock(service, request)
@@ -57,12 +57,12 @@ def deadlock(service: Service, cycles: int) -> Outcome:
     outcome = Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
     met = count_deadlocks(service) - before
     if met != cycles or ledger.answers != {200: cycles}:
-        outcome.problems.append(f"{met} deadlocks, and not only answers 200")
+        outcome.problems.append(f"{met} deadlocks, expected {cycles}, or responses other than 200")
     return outcome
 
 
 def conflict(service: Service, cycles: int) -> Outcome:
-    """Change a row under the web, in a database that is configured to see to such conflicts."""
+    """Change a row while the web waits for it, under repeatable read: a serialization failure."""
     ledger = Ledger()
     set_isolation(service, "repeatable read")
     with web(service), service.connect() as other, ThreadPoolExecutor(1) as pool:
@@ -79,12 +79,12 @@ def conflict(service: Service, cycles: int) -> Outcome:
     set_isolation(service, "read committed")
     outcome = Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
     if ledger.answers != {200: cycles}:
-        outcome.problems.append("not only answers 200")
+        outcome.problems.append("responses other than 200")
     return outcome
 
 
 def wait_for_lock(service: Service, request: "Future[None]") -> None:
-    """Return once a request waits for a lock, or has ended."""
+    """Return when a request waits for a lock, or has ended."""
     with service.connect() as observer:
         while not request.done():
             row = observer.execute(IS_WAITING).fetchone()
@@ -93,7 +93,7 @@ def wait_for_lock(service: Service, request: "Future[None]") -> None:
 
 
 def count_deadlocks(service: Service) -> int:
-    """Give how many deadlocks the database has met so far."""
+    """Return the number of deadlocks that the database has detected so far."""
     with service.connect() as connection:
         row = connection.execute(
             "SELECT deadlocks FROM pg_stat_database WHERE datname = %s", [DATABASE]
@@ -103,7 +103,7 @@ def count_deadlocks(service: Service) -> int:
 
 
 def set_isolation(service: Service, level: str) -> None:
-    """Set the isolation of the transactions of all connections that are opened from now on."""
+    """Set the default isolation level for all connections opened later."""
     with service.connect() as connection:
         statement = psycopg.sql.SQL("ALTER DATABASE {} SET default_transaction_isolation TO {}")
         name, value = psycopg.sql.Identifier(DATABASE), psycopg.sql.Literal(level)

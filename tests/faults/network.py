@@ -1,4 +1,4 @@
-"""The cable between the web and the database: pulled out, and put back in."""
+"""A network between the web and the database that loses all packets for a while."""
 
 import contextlib
 import ctypes
@@ -17,13 +17,13 @@ from tests.faults.database import POOL_SIZE, repeat
 from tests.faults.outcomes import Outcome
 from tests.faults.service import DATABASE, Service
 
-# A packet filter (BPF) of one instruction: nothing of a packet passes. The kernel asks it before it
-# acknowledges one, so that it is as good as lost.
+# A BPF filter of one instruction that drops every packet. The kernel runs it before it acknowledges
+# the packet, so that the packet counts as lost.
 DROP_ALL = struct.pack("HBBI", 6, 0, 0, 0)
 SO_ATTACH_FILTER = 26
 SO_DETACH_FILTER = 27
 RECEIVED_AT_ONCE = 65_536
-# As many as there are clients.
+# The number of clients.
 REFUSED = 16
 ABANDONED = """
     SELECT 1 FROM pg_stat_activity
@@ -32,7 +32,7 @@ ABANDONED = """
 
 
 class Cable:
-    """Connects clients with a server; while it is out, neither is told, and neither hears."""
+    """A proxy between clients and a server; while pulled out, packets vanish and no end is told."""
 
     def __init__(self, server_port: int) -> None:
         self._server = ("127.0.0.1", server_port)
@@ -44,7 +44,7 @@ class Cable:
         threading.Thread(target=self._accept).start()
 
     def pull_out(self) -> None:
-        """Let nothing pass any more; what clients send is lost."""
+        """Drop all packets from now on."""
         self._is_in.clear()
         instructions = ctypes.create_string_buffer(DROP_ALL)
         program = struct.pack("HP", 1, ctypes.addressof(instructions))
@@ -52,14 +52,14 @@ class Cable:
             end.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def put_in(self) -> None:
-        """Let pass what is sent from now on, or sent again."""
+        """Let packets pass again, including retransmissions."""
         for end in self._ends:
             with contextlib.suppress(FileNotFoundError):  # accepted while the cable was pulled
                 end.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
         self._is_in.set()
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         self._is_in.set()
         for end in self._ends:
             hang_up(end)
@@ -84,14 +84,14 @@ class Cable:
 
 
 def hang_up(end: socket.socket) -> None:
-    """End a connection, whoever waits for something on it."""
+    """Shut a connection down, which wakes up threads that read from it."""
     with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
 def connected(server_port: int) -> Iterator[Cable]:
-    """Give a cable to a server, until the block ends."""
+    """Yield a cable to a server, and close it at the end."""
     cable = Cable(server_port)
     try:
         yield cable
@@ -100,14 +100,14 @@ def connected(server_port: int) -> Iterator[Cable]:
 
 
 def cut(service: Service, cycles: int) -> Outcome:
-    """Cut the web off from the database."""
+    """Cut the network between the web and the database."""
     with connected(service.database.port) as cable:
         url = f"postgresql://postgres@127.0.0.1:{cable.port}/{DATABASE}"
         return cut_off(service, cable, url, cycles)
 
 
 def cut_pooler(service: Service, cycles: int) -> Outcome:
-    """Cut PgBouncer off from the database."""
+    """Cut the network between PgBouncer and the database."""
     with (
         connected(service.database.port) as cable,
         pgbouncer(cable.port, DATABASE, POOL_SIZE) as url,
@@ -116,14 +116,14 @@ def cut_pooler(service: Service, cycles: int) -> Outcome:
 
 
 def cut_off(service: Service, cable: Cable, url: str, cycles: int) -> Outcome:
-    """Pull a cable out until the database has let go of what was left locked, and put it in."""
+    """Pull the cable out until the database has ended the abandoned transaction."""
 
     def fault(service: Service, ledger: Ledger) -> None:
         cable.pull_out()
         with service.connect() as connection:
             ledger.wait_for_answers(503, 1)
             if not is_abandoned(connection):
-                raise RuntimeError("Nothing was left locked that could be let go of.")
+                raise RuntimeError("The cut left no transaction open, so that nothing was tested.")
             ledger.wait_for_answers(503, REFUSED)
             wait_until_let_go(connection)
         cable.put_in()
@@ -132,14 +132,14 @@ def cut_off(service: Service, cable: Cable, url: str, cycles: int) -> Outcome:
 
 
 def is_abandoned(connection: psycopg.Connection) -> bool:
-    """Whether the database waits in a transaction for what comes next."""
+    """Return whether a transaction is open whose client is idle."""
     return connection.execute(ABANDONED).fetchone() is not None
 
 
 def wait_until_let_go(connection: psycopg.Connection) -> None:
-    """Return once it does not any more."""
+    """Return when the database has ended all abandoned transactions."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while is_abandoned(connection):
         if time.monotonic() > deadline:
-            raise RuntimeError("A transaction still waits for a client that has gone.")
+            raise RuntimeError("A transaction of a client that is gone is still open.")
         time.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""What came of a fault, and whether it is what clients may expect."""
+"""The outcome of a fault, and the problems in it."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from tests.faults.clients import Ledger
 
 RECOVERY_SECONDS_MAX = 2
-# A machine that keeps silent is out of reach after 5; behind a pooler, a request may have waited as
-# long for one of its connections.
+# A silent server times out after 5 s; behind a pooler, a request may first have waited as long for
+# a connection of the pool.
 ANSWER_SECONDS_MAX = 14
 
 
 @dataclass
 class Outcome:
-    """What clients saw of a fault that was repeated some times."""
+    """What clients saw during the cycles of a fault."""
 
     cycles: int
     answers: Counter[int] = field(default_factory=Counter)
-    # From when the fault was over to the first change that was acknowledged, in seconds.
+    # Seconds from the end of each fault to the next acknowledged change.
     recovered: list[float] = field(default_factory=list)
-    # How long the slowest answer took, in seconds.
+    # Seconds of the slowest response.
     slowest: float = 0
     lost: int = 0
     problems: list[str] = field(default_factory=list)
@@ -34,21 +34,21 @@ class Outcome:
         lost: int,
         may_drop: bool = False,
     ) -> "Outcome":
-        """Judge what the clients saw; `may_drop`: connections may have ended without an answer."""
+        """Return the outcome with its problems; `may_drop`: requests may have no response."""
         outcome = cls(cycles, ledger.answers, recovered, ledger.slowest, lost)
         outcome.problems += [f"{count} times {text}" for text, count in ledger.wrong.items()]
         if lost:
-            outcome.problems.append(f"{lost} acknowledged changes are lost")
+            outcome.problems.append(f"{lost} acknowledged changes were lost")
         if ledger.answers[0] and not may_drop:
-            outcome.problems.append(f"{ledger.answers[0]} requests had no answer")
+            outcome.problems.append(f"{ledger.answers[0]} requests had no response")
         if max(recovered, default=0) > RECOVERY_SECONDS_MAX:
-            outcome.problems.append(f"the first good answer took {max(recovered):.1f} s")
+            outcome.problems.append(f"recovery took {max(recovered):.1f} s")
         if ledger.slowest > ANSWER_SECONDS_MAX:
-            outcome.problems.append(f"an answer took {ledger.slowest:.1f} s")
+            outcome.problems.append(f"a response took {ledger.slowest:.1f} s")
         return outcome
 
     def line(self, name: str) -> str:
-        """Give a row of the table."""
+        """Return the row of the table for a fault."""
         others = sum(self.answers.values()) - self.answers[200] - self.answers[503]
         recovered = f"{max(self.recovered):.2f} s" if self.recovered else ""
         return (

@@ -1,4 +1,4 @@
-"""What may happen to the web processes, and to where and when they are."""
+"""Faults of the web processes and of their machines' clocks."""
 
 import itertools
 import json
@@ -21,11 +21,11 @@ from tests.faults.outcomes import Outcome
 from tests.faults.service import PASSWORD, USERNAME, Service, web
 
 IN_FLIGHT = 100
-LAZY_CLIENTS = 40
+LINGERING = 40
 CLIENTS_OF_EACH = 2
 ACKNOWLEDGED = 50
-ENOUGH = 500
-# gunicorn, in whose processes the clock (of time and datetime) is so many seconds fast.
+RESPONSES = 500
+# Runs gunicorn with Python's clocks shifted by the seconds in the first argument.
 SHIFTED = """
 import datetime, sys, time_machine
 from gunicorn.app.wsgiapp import run
@@ -37,7 +37,7 @@ run()
 
 
 def terminate(service: Service, cycles: int) -> Outcome:
-    """Stop the server (SIGTERM) as soon as many requests have been sent to it."""
+    """Stop the server (SIGTERM) while many requests are in flight."""
     ledger = Ledger()
     for _ in range(cycles):
         clients = [
@@ -45,7 +45,7 @@ def terminate(service: Service, cycles: int) -> Outcome:
             for pk in service.pks * (IN_FLIGHT // len(service.pks))
         ]
         for client in clients[::2]:
-            client.headers["Connection"] = "close"  # the others would like to go on
+            client.headers["Connection"] = "close"  # the other half keeps its connections alive
         with web(service) as server:
             for client in clients:
                 client.send()
@@ -54,12 +54,12 @@ def terminate(service: Service, cycles: int) -> Outcome:
                 client.receive()
     outcome = Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
     if ledger.answers != {200: cycles * IN_FLIGHT}:
-        outcome.problems.append("not each request was answered with 200")
+        outcome.problems.append("not every request got 200")
     return outcome
 
 
 def kill(service: Service, cycles: int) -> Outcome:
-    """Kill a web process, while each client changes some fields at once to one value."""
+    """Kill web processes while clients set several fields at once; no row may get only a part."""
     ledger, recovered, mixed = Ledger(), [], 0
     clients = [service.client(ledger, pk, *FIELDS) for pk in service.pks * CLIENTS_OF_EACH]
     with web(service) as server, load(clients), service.connect() as connection:
@@ -79,46 +79,46 @@ def kill(service: Service, cycles: int) -> Outcome:
         may_drop=True,
     )
     if mixed:
-        outcome.problems.append(f"{mixed} rows have a part of a change")
+        outcome.problems.append(f"{mixed} rows have only a part of a change")
     return outcome
 
 
 def linger(service: Service, cycles: int) -> Outcome:
-    """Do not hang up after an answer that ends the connection, while others want to be served."""
+    """Keep connections open after `Connection: close`, while other clients want to be served."""
     ledger = Ledger()
     with web(service, {"WEB_CONCURRENCY": "1"}), ExitStack() as held:
         for _ in range(cycles):
-            lazy = [
-                service.client(ledger, service.pks[0], "description") for _ in range(LAZY_CLIENTS)
+            lingering = [
+                service.client(ledger, service.pks[0], "description") for _ in range(LINGERING)
             ]
-            for client in lazy:
+            for client in lingering:
                 client.headers["Connection"] = "close"
                 client.connection.connect()
-                # The client closes its own when it has read the answer.
+                # The duplicate keeps the connection open when the client closes its own descriptor.
                 held.enter_context(client.connection.sock.dup())
                 client.send()
-            for client in lazy:
+            for client in lingering:
                 client.receive()
             service.client(ledger, service.pks[0], "description").work()
     return Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
 
 
 def break_output(service: Service, cycles: int) -> Outcome:
-    """Close the other end of the pipe that the server writes its log to."""
+    """Close the reading end of the pipe that the server logs to."""
     ledger = Ledger()
     for _ in range(cycles):
         reading, writing = os.pipe()
         with web(service, log=writing), service.under_load(ledger):
             os.close(writing)
             os.close(reading)
-            ledger.wait_for_answers(200, ENOUGH)
+            ledger.wait_for_answers(200, RESPONSES)
     return Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
 
 
 def shift_clocks(service: Service, cycles: int) -> Outcome:
-    """Serve from two machines, the clock of one 5 minutes fast, that of the other slow.
+    """Serve with two clocks, one 5 minutes fast and one 5 minutes slow.
 
-    Clients sign in to one, and make their changes on the other.
+    Clients sign in at one server, and send their changes to the other.
     """
     ledger = Ledger()
     ports = (free_port(), free_port())
@@ -131,13 +131,13 @@ def shift_clocks(service: Service, cycles: int) -> Outcome:
                     name = FIELDS[len(clients) % len(FIELDS)]
                     clients.append(Client(ledger, there, token, pk, [name]))
             with load(clients):
-                ledger.wait_for_answers(200, ENOUGH)
+                ledger.wait_for_answers(200, RESPONSES)
     return Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
 
 
 @contextmanager
 def shifted(port: int, seconds: int) -> Iterator[None]:
-    """Serve at a port, with a clock that is so many seconds fast, until the block ends."""
+    """Serve at a port with a clock that is `seconds` fast, until the block ends."""
     command = [sys.executable, "-c", SHIFTED, str(seconds), "--log-level", "critical"]
     process = subprocess.Popen(
         [*command, "-c", "python:rivergen.server.gunicorn", "rivergen.wsgi"],
@@ -156,7 +156,7 @@ def shifted(port: int, seconds: int) -> Iterator[None]:
 
 
 def sign_in(port: int) -> str:
-    """Get a token from the server at a port."""
+    """Return an access token from the server at a port."""
     connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     body = json.dumps({"username": USERNAME, "password": PASSWORD})
     connection.request("POST", "/api/v1/auth/token", body, {"Content-Type": "application/json"})

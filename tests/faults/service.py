@@ -1,4 +1,4 @@
-"""The service to break: a database of its own, web processes, and some data sources."""
+"""The service under test: its own database, web processes and some data sources."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ PASSWORD = "correct horse battery staple"
 
 @dataclass
 class Service:
-    """What is broken, and what its clients need to know."""
+    """The database, and the port, token and data sources that clients use."""
 
     database: Server
     port: int
@@ -35,29 +35,29 @@ class Service:
     pks: list[int]
 
     def connect(self) -> psycopg.Connection:
-        """Open a connection to the database, past the web."""
+        """Return a direct connection to the database."""
         url = self.database.url(DATABASE)
         return psycopg.connect(url, autocommit=True, application_name="faults")
 
     def client(self, ledger: Ledger, pk: int, *fields: str) -> Client:
-        """Give a client that writes these fields of a data source."""
+        """Return a client that writes these fields of a data source."""
         return Client(ledger, self.port, self.token, pk, fields)
 
     @contextmanager
     def under_load(self, ledger: Ledger) -> Iterator[None]:
-        """Have clients change each data source, each another field, and the block in between."""
+        """Run the block while clients write each field of each data source."""
         with load([self.client(ledger, pk, name) for pk in self.pks for name in FIELDS]):
             ledger.wait_for_good(time.monotonic())
             yield
             ledger.wait_for_good(time.monotonic())
 
     def stop_database(self) -> None:
-        """Stop it as an operator does, whose clients are told."""
+        """Stop the database with a fast shutdown, which ends all connections."""
         self.database.process.send_signal(signal.SIGINT)
         self.database.process.wait()
 
     def kill_database(self) -> None:
-        """End all processes of the database at once, as when the power fails."""
+        """Kill all processes of the database at once, as when the power fails."""
         main = psutil.Process(self.database.process.pid)
         processes = [main, *main.children(recursive=True)]
         for process in processes:
@@ -66,12 +66,12 @@ class Service:
         psutil.wait_procs(processes)
 
     def count_lost(self, ledger: Ledger) -> int:
-        """Count acknowledged changes that the history has not, and rows that differ from it."""
+        """Return how many acknowledged changes the history lacks, plus rows that differ from it."""
         from django.db import connection
 
         from datasources.models import DataSource, DataSourceRevision
 
-        connection.close()  # it may have ended long ago
+        connection.close()  # a fault may have ended it
         changes = {
             (revision.data_source_id, revision.version): revision.changes
             for revision in DataSourceRevision.objects.all()
@@ -81,20 +81,20 @@ class Service:
             for write in ledger.writes
         )
         for data_source in DataSource.objects.all():
-            told: dict[str, Any] = {}
+            expected: dict[str, Any] = {}
             for pk, version in sorted(changes):
                 if pk == data_source.pk:
-                    told |= {name: to["to"] for name, to in changes[pk, version].items()}
-                    told["version"] = version
-            lost += any(getattr(data_source, name) != value for name, value in told.items())
+                    expected |= {name: to["to"] for name, to in changes[pk, version].items()}
+                    expected["version"] = version
+            lost += any(getattr(data_source, name) != value for name, value in expected.items())
         return lost
 
 
 @contextmanager
 def service(**options: str) -> Iterator[Service]:
-    """Start a database with these settings, fill it, and remove it in the end.
+    """Yield a service on a new database with these settings, and remove it at the end.
 
-    It waits for the disk, as one does that must not lose anything.
+    fsync is on, as in production: the crash tests depend on it.
     """
     with replication.embedded_primary(fsync="on", **options) as server:
         os.environ["DATABASE_URL"] = server.url()
@@ -107,7 +107,7 @@ def service(**options: str) -> Iterator[Service]:
 def web(
     service: Service, environment: Mapping[str, str] | None = None, log: int = subprocess.DEVNULL
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Serve, with these environment variables, until the block ends."""
+    """Run the web with these environment variables until the block ends."""
     with ExitStack() as stack:
         with mock.patch.dict(os.environ, environment or {}, PORT=str(service.port)):
             process = stack.enter_context(serve(service.port, log=log))
@@ -115,7 +115,7 @@ def web(
 
 
 def populate() -> tuple[str, list[int]]:
-    """Create an organization with data sources; give a token of its owner, and their ids."""
+    """Create an organization with data sources; return a token of its owner, and their ids."""
     from rest_framework_simplejwt.tokens import AccessToken
 
     from datasources.models import DataSource

@@ -1,8 +1,8 @@
-"""`make fuzz`: generated requests to running servers, by their own OpenAPI description.
+"""`make fuzz`: send generated requests to running servers, based on their OpenAPI document.
 
-schemathesis, by `hooks`, looks for what the description does not say, and sends some thousands;
-`sending` has more callers, more nonsense, and sends the rest.
+schemathesis (with `hooks`) sends some thousands and looks for undocumented behaviour. `sending`
+uses more callers and more invalid data, and sends the rest.
 """
 
-# The usernames of those who belong to no organization yet.
+# Usernames of users who belong to no organization yet.
 NEWCOMER = "newcomer-{}"

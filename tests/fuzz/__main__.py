@@ -1,4 +1,4 @@
-"""Start servers on databases of their own, fuzz them, stop them, and print the figures."""
+"""Start servers on their own databases, send them generated requests, and print the figures."""
 
 import argparse
 import os
@@ -18,16 +18,16 @@ SENDING = [sys.executable, "-m", "tests.fuzz.sending", "--parts", str(PARTS)]
 
 
 def main() -> int:
-    """Fuzz by `tests.fuzz.sending`, and then by schemathesis; return 1 if anything is wrong.
+    """Run `tests.fuzz.sending`, then schemathesis; return 1 if anything failed.
 
-    What other arguments there are is meant for schemathesis.
+    Unknown arguments are passed on to schemathesis.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("-n", type=int, help="requests for each endpoint, from either generator")
+    parser.add_argument("-n", type=int, help="requests per endpoint, for each generator")
     parser.add_argument("--seed", type=int, default=1)
     arguments, for_schemathesis = parser.parse_known_args()
     requests = arguments.n * ENDPOINTS if arguments.n else REQUESTS
-    os.environ["DATABASE_URL"] = server_url()  # of those that are made beside it
+    os.environ["DATABASE_URL"] = server_url()  # the server on which `prepare` creates databases
     tally = Tally()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -40,15 +40,16 @@ def main() -> int:
         for figures in folder.iterdir():
             tally.add(figures)
     tally.print()
-    print(f"seed: {arguments.seed}. To send the same again: python -m tests.fuzz", end="")
-    print(f" --seed {arguments.seed}{f' -n {arguments.n}' if arguments.n else ''}; one part, and")
-    print(f"no further than a number N: python -m {' '.join(SENDING[2:])} --part 0", end="")
-    print(f" --seed {arguments.seed} --requests N")
+    count = f" -n {arguments.n}" if arguments.n else ""
+    part = f"{' '.join(SENDING[1:])} --part 0 --seed {arguments.seed} --requests N"
+    print(f"seed: {arguments.seed}")
+    print(f"repeat this run: python -m tests.fuzz --seed {arguments.seed}{count}")
+    print(f"repeat one part up to request number N: python {part}")
     return int(bool(status or tally.failures))
 
 
 def fuzz_by_seed(requests: int, seed: int, folder: Path) -> int:
-    """Run our own generator, in so many processes; give the worst exit status."""
+    """Run our own generator in several processes; return the worst exit status."""
     senders = [
         subprocess.Popen(
             [*SENDING, "--part", str(part), "--seed", str(seed), "--requests", str(requests)]
@@ -61,9 +62,9 @@ def fuzz_by_seed(requests: int, seed: int, folder: Path) -> int:
 
 
 def fuzz_by_schema(options: list[str], seed: int, figures: Path) -> int:
-    """Run schemathesis; give its exit status."""
+    """Run schemathesis; return its exit status."""
     port = prepare("rivergen_fuzz")
-    from tests.fuzz.world import make_world  # Django is set up by now
+    from tests.fuzz.world import make_world  # only after `prepare` has set up Django
 
     os.environ["FUZZ_TOKEN"] = make_world()["admin"]
     os.environ["FUZZ_FIGURES"] = str(figures)

@@ -1,9 +1,9 @@
-"""How many rows have been written, by the count that `world.count_changes` has begun."""
+"""Read the number of written rows, which the triggers of `world.count_changes` count."""
 
 from typing import Any
 
 
 def changes(cursor: Any) -> int:
-    """Give how many rows have been written so far."""
+    """Return the number of rows written so far."""
     cursor.execute("SELECT number FROM fuzz_changes")
     return int(cursor.fetchone()[0])

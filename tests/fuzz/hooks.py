@@ -1,7 +1,7 @@
-"""What the description cannot say in JSON Schema, said to the generator of valid data.
+"""Hooks of schemathesis that adjust generated data to rules beyond JSON Schema.
 
-Whether a name is taken, a cursor is of this list, or a URL fits a stored type depends on more than
-the request. Where generated data are valid but for that, they are made to fit; invalid data stay.
+Whether a name is taken, or a URL fits the stored type, depends on more than the request. Data that
+is valid except for such a rule is adjusted; invalid data is left alone.
 """
 
 import atexit
@@ -63,7 +63,7 @@ schemathesis.openapi.format("tag", WORD)
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
-    """Leave out what would take the caller its own membership."""
+    """Skip requests that would remove or change the caller's own membership."""
     return not (
         case.method in ("DELETE", "PATCH")
         and case.operation.path.endswith("/members/{user_id}")
@@ -73,7 +73,7 @@ def filter_case(context: Any, case: Any) -> bool:
 
 @schemathesis.hook
 def after_call(context: Any, case: Any, response: Any) -> None:
-    """Count the response, and see that a refusal has changed nothing."""
+    """Count the response, and check that a refusal changed nothing."""
     global changes_before
     number = changes(DATABASE)
     path = case.operation.path
@@ -91,26 +91,17 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Make valid data fit what is stored."""
+    """Adjust valid data to what is stored."""
     path = case.operation.path
     if (case.headers or {}).get("Idempotency-Key") == KEY:
-        kwargs["auth"] = give_own_key
+        kwargs["auth"] = set_new_key
     if isinstance(case.query, dict):
-        if case.query.get("cursor") == CURSOR:
-            case.query["cursor"] = cursor_of(path, case.query.get("ordering"))
-        # There is no worker to wait for.
-        if str(case.query.get("wait")) in WAITS:
-            case.query["wait"] = 0
-        if str(case.query.get("verify")).lower() == "true":
-            case.query["verify"] = "false"
-        # It would delete what all other requests are about.
-        if str(case.query.get("prune")).lower() == "true":
-            case.query["prune"] = "false"
+        adjust_query(case.query, path)
     body = case.body
     if not isinstance(body, dict):
         return
     if body.get("requires_if_match") is True:
-        body["requires_if_match"] = False  # of whatever comes after it
+        body["requires_if_match"] = False  # true would refuse most later requests
     if path.endswith("/data-sources/apply"):
         make_declarations_fit(body)
         return
@@ -120,30 +111,44 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if type(body.get("workspace_id")) is int:
         body["workspace_id"] = 1
     if path.endswith("/credentials"):
-        # There is one of each type, in their order; of those created meanwhile nothing is known.
+        # The first ids are one data source per type, in order; the types of later ones are unknown.
         types_by_id = dict(enumerate(CONNECTORS, start=1))
         data_source_id = str((case.path_parameters or {}).get("data_source_id"))
         type_name = types_by_id.get(int(data_source_id)) if data_source_id.isdecimal() else None
-        leave_out_what_does_not_fit(body, type_name)
+        remove_unfit_credentials(body, type_name)
     if path.endswith("/data-sources/test"):
         if type(body.get("based_on")) is int:
-            del body["based_on"]  # most have none of the other fields that were sent
+            del body["based_on"]  # most types lack some of the other fields that were sent
         body.setdefault("type", "csv")
         if isinstance(body.get("credentials"), dict):
-            leave_out_what_does_not_fit(body["credentials"], str(body["type"]))
+            remove_unfit_credentials(body["credentials"], str(body["type"]))
 
 
-def give_own_key(request: Any) -> Any:
-    """Give a request another key than the last one: it is another one.
+def adjust_query(query: dict[str, Any], path: str) -> None:
+    """Adjust valid query parameters to what is stored and to what the other requests need."""
+    if query.get("cursor") == CURSOR:
+        query["cursor"] = cursor_of(path, query.get("ordering"))
+    # No worker runs, so waiting would time out.
+    if str(query.get("wait")) in WAITS:
+        query["wait"] = 0
+    if str(query.get("verify")).lower() == "true":
+        query["verify"] = "false"
+    # Pruning would delete the data sources that all other requests use.
+    if str(query.get("prune")).lower() == "true":
+        query["prune"] = "false"
 
-    It is done where one signs in: to edit the case would have it judged anew.
+
+def set_new_key(request: Any) -> Any:
+    """Set a new idempotency key on each request.
+
+    As an `auth` callback, which runs last: editing the case would make schemathesis revalidate it.
     """
     request.headers["Idempotency-Key"] = f"{KEY}-{next(count)}"
     return request
 
 
 def make_declarations_fit(body: dict[str, Any]) -> None:
-    """Let each data source be a new one, without secrets, in the first workspace."""
+    """Make each declared data source a new one, without secrets, in the first workspace."""
     if is_text(body.get("organization"), SLUG_MAX_LENGTH):
         body["organization"] = "fuzz"
     declared = body.get("data_sources")
@@ -151,7 +156,7 @@ def make_declarations_fit(body: dict[str, Any]) -> None:
         if not isinstance(entry, dict):
             continue
         if isinstance(entry.get("workspace"), str):
-            entry["workspace"] = None  # it may have been renamed
+            entry["workspace"] = None  # the workspace may have been renamed
         if isinstance(entry.get("credentials"), dict):
             entry["credentials"] = {
                 field: value
@@ -163,15 +168,15 @@ def make_declarations_fit(body: dict[str, Any]) -> None:
 
 
 def make_fields_fit(body: dict[str, Any]) -> None:
-    """Make the valid fields of a data source, or of something else, fit each other."""
+    """Make the valid fields of a body fit each other."""
     for field, value in body.items():
-        # To JSON Schema 5.0 is an integer; to the contract it is not.
+        # JSON Schema counts 5.0 as an integer; the contract does not.
         if isinstance(value, float) and value.is_integer():
             body[field] = int(value)
     if is_valid_name(body.get("name"), NAME_MAX_LENGTH):
         body["name"] = f"{next(count)} {body['name']}"[:NAME_MAX_LENGTH].strip()
     if isinstance(body.get("metadata"), dict):
-        body["metadata"] = acceptable(body["metadata"])
+        body["metadata"] = storable(body["metadata"])
     for field in ("host", "ssh_host"):
         if is_filler(body.get(field), HOST_MAX_LENGTH):
             body[field] = (("a" * 60 + ".") * 5)[: len(body[field]) - 1] + "a"
@@ -182,8 +187,8 @@ def make_fields_fit(body: dict[str, Any]) -> None:
         body["use_ssh_tunnel"] = False
 
 
-def leave_out_what_does_not_fit(credentials: dict[str, Any], type_name: str | None) -> None:
-    """Leave out the valid credentials that a data source of this type does not take."""
+def remove_unfit_credentials(credentials: dict[str, Any], type_name: str | None) -> None:
+    """Remove valid credentials that a data source of this type does not take."""
     fitting = CONNECTORS[type_name].credential_fields if type_name in CONNECTORS else ()
     for field in CREDENTIAL_FIELDS:
         value = credentials.get(field)
@@ -195,37 +200,35 @@ def leave_out_what_does_not_fit(credentials: dict[str, Any], type_name: str | No
 
 
 def is_text(value: Any, max_length: int) -> bool:
-    """Whether the value is text that only a stored row could make invalid."""
+    """Return whether the value is text that is valid unless a stored row conflicts."""
     return isinstance(value, str) and 0 < len(value) <= max_length and "\0" not in value
 
 
 def is_valid_name(value: Any, max_length: int) -> bool:
-    """Whether the value is a name that only a stored row could make invalid."""
+    """Return whether the value is a name that is valid unless a stored row conflicts."""
     return isinstance(value, str) and is_text(value.strip(), max_length)
 
 
-def acceptable(value: Any) -> Any:
-    """Leave out NUL and names of secrets at any depth, which no schema of an object can forbid."""
+def storable(value: Any) -> Any:
+    """Remove NUL and names of secrets at any depth, which JSON Schema cannot forbid."""
     if isinstance(value, str):
         return value.replace("\0", "")
     if isinstance(value, list):
-        return [acceptable(item) for item in value]
+        return [storable(item) for item in value]
     if isinstance(value, dict):
         return {
-            acceptable(key): acceptable(item)
-            for key, item in value.items()
-            if not names_secret(key)
+            storable(key): storable(item) for key, item in value.items() if not names_secret(key)
         }
     return value
 
 
 def is_filler(value: Any, max_length: int) -> bool:
-    """Whether this is a string made for its length, without regard to its format."""
+    """Return whether a string was generated for its length only: schemathesis fills with zeros."""
     return isinstance(value, str) and len(value) <= max_length and {*value} == {"0"}
 
 
 def cursor_of(path: str, ordering: Any) -> str:
-    """Give a cursor that a list could have given."""
+    """Return a cursor that the list at this path could have returned."""
     value: Any
     if path.endswith(("/schema", "/schema/changes")):
         return encoded("1")
@@ -243,5 +246,5 @@ def cursor_of(path: str, ordering: Any) -> str:
 
 
 def encoded(text: str) -> str:
-    """Give what stands in a URL for the text of a cursor."""
+    """Return the text of a cursor as it is encoded in a URL."""
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")

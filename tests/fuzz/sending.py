@@ -1,7 +1,7 @@
-"""`python -m tests.fuzz.sending`: requests made of a seed, one after the other, each one checked.
+"""`python -m tests.fuzz.sending`: send requests generated from a seed, and check each response.
 
-A cheaper generator than schemathesis', and one whose every request can be made again: with the same
-seed the same requests are sent in the same order to the same data.
+Cheaper than schemathesis, and reproducible: the same seed sends the same requests in the same order
+to the same data.
 """
 
 import argparse
@@ -23,22 +23,33 @@ from tests.fuzz.tally import Tally
 from tests.fuzz.values import RAW, WRONG, Schemas, as_json, put, spoil
 
 TIMEOUT_SECONDS = 120
-# Who may write most of what there is comes most often.
+# Callers with more permissions are more frequent.
 CALLERS = (
     *("admin", "admin", "admin", "admin", "editor", "editor", "owner", "viewer"),
     *("stranger", "loner", "nobody", "forged"),
 )
-# It would remove the organization that the others are about.
-LAST_STEPS = {("DELETE", "/api/v1/organizations/{organization_id}")}
+# Would delete the organization that all other requests use.
+DESTRUCTIVE = {("DELETE", "/api/v1/organizations/{organization_id}")}
 OTHER_METHODS = ("PUT", "OPTIONS", "TRACE", "PATCH", "DELETE", "POST", "BREW")
-NO_IDS = ("0", "-1", "1.0", "99999", str(2**63), "9" * 300, "abc", "%00", "%F0%9F%98%80", "1%2F2")
+INVALID_IDS = (
+    "0",
+    "-1",
+    "1.0",
+    "99999",
+    str(2**63),
+    "9" * 300,
+    "abc",
+    "%00",
+    "%F0%9F%98%80",
+    "1%2F2",
+)
 SIGN_IN = "POST /api/v1/auth/token"
 SAVED_EVERY = 1_000
 
 
 @dataclass
 class Request:
-    """A request as it is sent."""
+    """A request to send."""
 
     endpoint: str
     method: str
@@ -55,7 +66,7 @@ class Request:
 
 @dataclass
 class Operation:
-    """One method of one path, as it is described."""
+    """One method of one path of the OpenAPI document."""
 
     method: str
     path: str
@@ -69,7 +80,7 @@ class Operation:
 
 
 class Generator:
-    """Makes requests; `random` is all that they depend on, and the ids that were created."""
+    """Generate requests, from `random` and the ids that were created so far."""
 
     def __init__(self, document: Any, random: Random) -> None:
         self.random = random
@@ -85,7 +96,7 @@ class Generator:
         }
 
     def requests(self, part: int, parts: int) -> Iterator[Request]:
-        """Give requests without end: half of them naughty strings, while there are any left."""
+        """Yield requests endlessly; every second one has a naughty string, until all were sent."""
         pairs = [
             (operation, place, text)
             for operation in self.operations
@@ -100,20 +111,20 @@ class Generator:
             yield self.any(self.choose())
 
     def choose(self) -> Operation:
-        """Choose one of the operations, but seldom the one that hashes passwords for so long."""
+        """Return a random operation; seldom the sign-in, which is slow by its password hash."""
         operation = self.random.choice(self.operations)
         is_slow = operation.name == SIGN_IN and self.random.random() < 0.9
         return self.choose() if is_slow else operation
 
     def naughty(self, operation: Operation, place: tuple[Any, ...], text: str) -> Request:
-        """Give a valid request but for one text."""
+        """Return a request that is valid except for one text."""
         body = put(self.schemas.make(operation.body, self.random), place, text)
         request = self.base(operation, "admin")
         request.body, request.headers["Content-Type"] = as_json(body), "application/json"
         return request
 
     def any(self, operation: Operation) -> Request:
-        """Give a request that is valid, or nearly so."""
+        """Return a request that is valid or nearly valid."""
         random = self.random
         request = self.base(operation, random.choice(CALLERS))
         if operation.body is not None or random.random() < 0.05:
@@ -137,27 +148,27 @@ class Generator:
         return request
 
     def base(self, operation: Operation, caller: str) -> Request:
-        """Give a request of an operation that has nothing but a path."""
+        """Return a request of an operation with a path only."""
         path = operation.path
         for name, ids in self.ids.items():
             wanted = f"{{{name}}}"
             if wanted in path:
                 is_known = self.random.random() < 0.85
-                path = path.replace(wanted, self.random.choice(ids if is_known else NO_IDS))
-        is_last = (operation.method, operation.path) in LAST_STEPS
-        if "/members/" in path and operation.method != "GET" or is_last:
+                path = path.replace(wanted, self.random.choice(ids if is_known else INVALID_IDS))
+        is_destructive = (operation.method, operation.path) in DESTRUCTIVE
+        if "/members/" in path and operation.method != "GET" or is_destructive:
             caller = self.random.choice(("viewer", "editor", "loner", "nobody"))
         return Request(operation.name, operation.method, path, caller)
 
     def text_for(self, schema: Any) -> Any:
-        """Give a query parameter."""
+        """Return a value for a query parameter."""
         if self.random.random() < 0.3:
             return self.random.choice(STRINGS)
         value = self.schemas.make(schema, self.random)
         return value if isinstance(value, str | list) else json.dumps(value)
 
     def distort(self, request: Request, query: dict[str, Any]) -> None:
-        """Do something to a request that has nothing to do with its fields."""
+        """Break the media type, method, headers, query, path or raw body of a request."""
         random = self.random
         kind = random.randrange(7)
         if kind == 0:
@@ -189,7 +200,7 @@ class Generator:
             request.headers["Content-Type"] = "application/json"
 
     def learn(self, request: Request, status: int, headers: Any, body: bytes) -> None:
-        """Remember what was created, and forget what was deleted."""
+        """Add the ids that a request created, and remove the ids that it deleted."""
         if status in (201, 202) and request.endpoint.endswith("/data-sources"):
             self.ids["data_source_id"].append(headers["Location"].rpartition("/")[2])
         elif status == 202 and request.path.partition("?")[0].endswith("/test"):
@@ -204,7 +215,7 @@ class Generator:
 
 
 def read_operations(document: Any) -> Iterator[Operation]:
-    """Give what a description has."""
+    """Yield the operations of an OpenAPI document."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             parameters = operation.get("parameters", ())
@@ -219,14 +230,14 @@ def read_operations(document: Any) -> Iterator[Operation]:
 
 
 class Sender:
-    """Sends requests on one connection, as long as it lasts."""
+    """Send requests over one connection, reopened if it was closed."""
 
     def __init__(self, port: int, tokens: dict[str, str]) -> None:
         self.connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
         self.tokens = {**tokens, "forged": tokens["admin"][:-4] + "AAAA"}
 
     def send(self, request: Request) -> tuple[int, Any, bytes]:
-        """Send a request; give status, headers and body of the answer."""
+        """Send a request; return status, headers and body of the response."""
         headers = dict(request.headers)
         if token := self.tokens.get(request.caller):
             headers["Authorization"] = f"Bearer {token}"
@@ -241,9 +252,9 @@ class Sender:
 
 
 def run(arguments: argparse.Namespace) -> Tally:
-    """Send the requests; give the figures."""
+    """Send the requests; return the figures."""
     port = prepare(arguments.database)
-    # Django is set up by now.
+    # Only after `prepare` has set up Django.
     from django.db import connection
 
     from rivergen.http.openapi import document
@@ -273,14 +284,14 @@ def run(arguments: argparse.Namespace) -> Tally:
 
 
 def main() -> None:
-    """Do so with the arguments of the command line."""
+    """Send requests as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.sending", description=__doc__)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--part", type=int, default=0)
     parser.add_argument("--parts", type=int, default=2)
     parser.add_argument("--database", default="rivergen_fuzz_replay")
-    parser.add_argument("--figures", type=Path, help="write the figures here, instead of printing")
+    parser.add_argument("--figures", type=Path, help="write the figures here, and print nothing")
     arguments = parser.parse_args()
     tally = run(arguments)
     if arguments.figures:

@@ -1,4 +1,4 @@
-"""What was sent, what came back, and whether it may."""
+"""Count responses, and check each against the contract."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ FAILURES_SHOWN = 20
 
 
 class Tally:
-    """The figures of a run; `check` adds a response to them."""
+    """The figures of a run, to which `check` adds a response."""
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
@@ -28,7 +28,7 @@ class Tally:
         has_changed: bool,
         request: str,
     ) -> None:
-        """Count a response, and note what is wrong with it."""
+        """Count a response, and record what is wrong with it."""
         self.statuses[str(status)] += 1
         self.endpoints[endpoint] += 1
         if status >= 500:
@@ -40,14 +40,14 @@ class Tally:
             self.failures.append(f"{status} outside of the envelope: {request}: {body[:200]!r}")
         if has_changed:
             self.changed += 1
-            self.failures.append(f"{status}, and yet it changed rows: {request}")
+            self.failures.append(f"{status}, but rows were changed: {request}")
 
     def save(self, path: Path) -> None:
-        """Write the figures for another process."""
+        """Write the figures to a file."""
         path.write_text(json.dumps(vars(self)))
 
     def add(self, path: Path) -> None:
-        """Add the figures of another process."""
+        """Add the figures in a file of another process."""
         other = json.loads(path.read_text())
         self.statuses.update(other["statuses"])
         self.endpoints.update(other["endpoints"])
@@ -72,7 +72,7 @@ class Tally:
 
 
 def is_envelope(headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether a failure is as the contract has it, with the id of its request."""
+    """Return whether an error has the envelope of the contract, with the id of its request."""
     try:
         content: Any = json.loads(body)
         error = content["error"]

@@ -1,4 +1,4 @@
-"""JSON of a schema, made of a seed: valid, at its limits, or wrong on purpose."""
+"""Generate JSON for a schema: valid, at its limits, or wrong on purpose."""
 
 import copy
 import itertools
@@ -40,20 +40,20 @@ numbers = itertools.count(1)
 
 
 class Schemas:
-    """The schemas of a description of an API."""
+    """The schemas of an OpenAPI document."""
 
     def __init__(self, document: Any) -> None:
         self.components = document["components"]["schemas"]
 
     def resolve(self, schema: Any) -> Any:
-        """Follow a reference, however it is wrapped."""
+        """Return a schema with its reference resolved, however deeply it is wrapped."""
         while "$ref" in schema or "allOf" in schema:
             schema = schema["allOf"][0] if "allOf" in schema else schema
             schema = self.components[schema["$ref"].rpartition("/")[2]]
         return schema
 
     def texts(self, schema: Any) -> Iterator[tuple[Any, ...]]:
-        """Give the places of a body that take text, as keys and indexes; `*` is any key."""
+        """Yield the places of a body that take text, as keys and indexes; `*` is any key."""
         schema = self.resolve(schema)
         types = schema.get("type", ())
         if types == "string" or "string" in types:
@@ -67,7 +67,7 @@ class Schemas:
             yield ("*",)
 
     def make(self, schema: Any, random: Random) -> Any:
-        """Make something valid, as far as the schema knows."""
+        """Return a random value that is valid by the schema."""
         schema = self.resolve(schema)
         types = schema.get("type", "string")
         if not isinstance(types, str):
@@ -89,6 +89,7 @@ class Schemas:
         return self.make_text(schema, random)
 
     def make_object(self, schema: Any, random: Random) -> dict[str, Any]:
+        """Return a random object with a small or large share of its optional properties."""
         if "properties" not in schema:
             return {random.choice(WORDS): random.choice(WRONG) for _ in range(random.randint(0, 3))}
         required = schema.get("required", ())
@@ -101,6 +102,7 @@ class Schemas:
 
     @staticmethod
     def make_text(schema: Any, random: Random) -> str:
+        """Return a random text of the format, sometimes as long as allowed or one longer."""
         form = schema.get("format")
         if form == "name":
             return f"{random.choice(WORDS)} {next(numbers)}"
@@ -113,7 +115,7 @@ class Schemas:
 
 
 def put(body: Any, place: tuple[Any, ...], text: Any) -> Any:
-    """Give a body that has something else at a place, and what leads there."""
+    """Return a copy of a body with another value at a place, creating the containers on the way."""
     if not place:
         return text
     [step, *rest] = place
@@ -127,7 +129,7 @@ def put(body: Any, place: tuple[Any, ...], text: Any) -> Any:
 
 
 def spoil(body: Any, random: Random) -> Any:
-    """Give a body with something wrong in it, wherever that is."""
+    """Return a copy of a body with one random mistake at a random place."""
     body = copy.deepcopy(body)
     container: Any = None
     key: Any = None
@@ -154,7 +156,7 @@ def spoil(body: Any, random: Random) -> Any:
 
 
 def as_json(body: Any) -> bytes:
-    """Write a body: lone surrogates go as escapes, all else as it is."""
+    """Return a body as UTF-8 JSON; lone surrogates make it ASCII with escapes."""
     try:
         return json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What there is when it begins: organizations, people of each role, and a count of changes."""
+"""The initial data: organizations, users of each role, and triggers that count changes."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,10 +13,10 @@ NEWCOMERS = 20_000
 
 
 def make_world() -> dict[str, str]:
-    """Create two organizations with data sources, whose schemas were read.
+    """Create two organizations with data sources and snapshots of their schemas.
 
-    Gives a token of each member of the first by role, of an owner of the other (`stranger`), and of
-    one who is a member of none (`loner`).
+    Returns access tokens: by role for the members of the first organization, `stranger` for the
+    owner of the second, and `loner` for a user without an organization.
     """
     from datasources.models import DataSource
     from datasources.schemas.testing import column, refresh, table
@@ -42,7 +42,7 @@ def make_world() -> dict[str, str]:
 
 
 def token_of(user: Any) -> str:
-    """Give an access token that outlives the run."""
+    """Return an access token that outlives the run."""
     from rest_framework_simplejwt.tokens import AccessToken
 
     token = AccessToken.for_user(user)
@@ -51,9 +51,9 @@ def token_of(user: Any) -> str:
 
 
 def count_changes() -> None:
-    """Have the database count the rows of ours that are written, in what is committed.
+    """Create triggers that count the rows written by committed transactions.
 
-    What counts requests and remembers tokens is left out, and so are the jobs.
+    Tables of bookkeeping (counts, used tokens) and of jobs have no trigger.
     """
     with connection.cursor() as cursor:
         cursor.execute(

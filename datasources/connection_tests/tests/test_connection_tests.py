@@ -1,4 +1,4 @@
-"""Connection tests over HTTP, run by a real worker against a real server."""
+"""Tests of connection tests over HTTP, and of their model, without a worker."""
 
 import base64
 import json
@@ -10,202 +10,37 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from datasources.connection_tests import views, waiting
 from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.tasks import delete_old_tests
-from datasources.connection_tests.testing import WorkerTestCase
 from datasources.connection_tests.throttling import ConnectionTestThrottle
 from datasources.connections.configuration import Configuration
 from datasources.connections.outcome import no_outcome
 from datasources.connections.ssh.host_keys import fingerprint
 from datasources.connections.stages import stage
-from datasources.connections.testing.postgresql import (
-    DATABASE,
-    PASSWORD,
-    USERNAME,
-    PostgreSQLServer,
-)
 from datasources.credentials.cipher import UnreadableError
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
 
-CREDENTIALS = {"username": USERNAME, "password": PASSWORD}
-
-
-class LiveTests(WorkerTestCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.server = cls.enterClassContext(PostgreSQLServer())
-        cls.destination = {"host": "127.0.0.1", "port": cls.server.port, "database_name": DATABASE}
-
-    def setUp(self):
-        super().setUp()
-        self.data_source.apply_changes(self.destination, user=self.owner)
-        self.data_source.set_credentials(CREDENTIALS, user=self.owner)
-
-    def test_a_source_that_connects_is_active(self):
-        before = self.stored()
-        result = self.run_test()
-        self.assertEqual((result["ok"], result["code"]), (True, "OK"))
-        self.assertRegex(result["server_version"], r"^PostgreSQL \d+")
-        stages = [stage["stage"] for stage in result["stages"]]
-        self.assertEqual(stages, ["policy", "dns", "tcp", "login", "query"])
-        self.assertTrue(all(stage["milliseconds"] >= 0 for stage in result["stages"]))
-        shown = self.shown()
-        self.assertEqual((shown["status"], shown["last_test"]), ("active", result))
-        changed = {name for name, value in self.stored().items() if value != before[name]}
-        self.assertEqual(changed, {"last_test"})
-
-    def test_a_source_that_does_not_is_in_error_until_it_does(self):
-        self.data_source.set_credentials({"password": "wrong"}, user=self.owner)
-        result = self.run_test()
-        self.assertEqual((result["ok"], result["code"]), (False, "LOGIN_FAILED"))
-        self.assertIn("username", result["message"])
-        self.assertEqual(self.shown()["status"], "error")
-        self.data_source.set_credentials(CREDENTIALS, user=self.owner)
-        self.run_test()
-        self.assertEqual(self.shown()["status"], "active")
-
-    def test_secrets_are_removed_when_the_test_has_run(self):
-        result = self.run_test()
-        test = ConnectionTest.objects.get(pk=result["test_id"])
-        self.assertEqual((test.configuration, bytes(test.ciphertext), test.key_id), ({}, b"", ""))
-
-    def test_the_result_is_where_the_answer_says(self):
-        response = self.call("post", f"{self.path}/test", user=self.editor)
-        self.assertEqual(response.status_code, 202)
-        pending = response.json()["data"]
-        self.assertEqual((pending["ok"], pending["code"], pending["stages"]), (None, None, []))
-        waiting.wait_for(ConnectionTest.objects.get(pk=pending["test_id"]), 30)
-        path = response["Location"].removeprefix("/api/v1")
-        response = self.call("get", path, user=self.viewer)
-        self.assertEqual(response.status_code, 200)
-        self.assertTrue(response.json()["data"]["ok"])
-
-    def test_a_draft_is_tested_and_not_stored(self):
-        draft = {"type": "postgresql", **self.destination, "credentials": CREDENTIALS}
-        url = f"postgresql://{USERNAME}@127.0.0.1:{self.server.port}/{DATABASE}"
-        in_the_string = {"type": "postgresql", "connection_string": url}
-        count = DataSource.objects.count()
-        for body in (draft, {**in_the_string, "credentials": {"password": PASSWORD}}):
-            with self.subTest(body=body):
-                result = self.run_test("/data-sources", body)
-                self.assertEqual(result["code"], "OK")
-                self.assertIsNone(result["data_source_id"])
-        self.assertEqual(DataSource.objects.count(), count)
-        self.assertIsNone(self.shown()["last_test"])
-
-    def test_a_draft_starts_from_what_is_stored(self):
-        basis = {"based_on": self.data_source.pk}
-        for changes, code in (
-            ({}, "OK"),
-            ({"database_name": "nowhere"}, "DATABASE_MISSING"),
-            ({"credentials": {"password": "wrong"}}, "LOGIN_FAILED"),
-            ({"credentials": {"password": None}}, "CREDENTIALS_UNSET"),
-        ):
-            with self.subTest(changes=changes):
-                result = self.run_test("/data-sources", {**basis, **changes})
-                self.assertEqual(result["code"], code)
-        self.assertEqual(self.run_test()["code"], "OK")
-
-    def test_a_draft_sends_stored_secrets_elsewhere_for_admins_only(self):
-        before = self.stored()
-        moved = {"based_on": self.data_source.pk, "connection_timeout": 29, "ssh_local_port": 9000}
-        response = self.call("post", "/data-sources/test?wait=30", moved, self.editor)
-        self.assert_error(response, 409, "CREDENTIALS_UNCONFIRMED")
-        result = self.run_test("/data-sources", {**moved, "credentials": CREDENTIALS})
-        self.assertEqual(result["code"], "OK")
-        self.assertEqual(self.run_test("/data-sources", moved, self.admin)["code"], "OK")
-        self.assertEqual(self.stored(), before)
-        self.assertEqual(self.run_test()["code"], "OK")
-
-    # PATCH …?verify=true
-
-    def verify(self, changes, user=None, **options):
-        path = f"{self.path}?verify=true"
-        return self.call("patch", path, changes, user or self.editor, **options)
-
-    def test_an_update_that_connects_is_stored_as_tested(self):
-        response = self.verify({"connection_pool_size": 7, "description": "New"})
-        self.assertEqual(response.status_code, 200, response.content)
-        shown = response.json()["data"]
-        self.assertEqual((shown["connection_pool_size"], shown["status"]), (7, "active"))
-        self.assertEqual(shown["last_test"]["code"], "OK")
-        self.assertEqual(shown["last_test"]["version"], shown["version"])
-        self.assertEqual(shown["last_test"]["data_source_id"], self.data_source.pk)
-        self.assertEqual(shown, self.shown())
-
-    def test_an_update_that_does_not_connect_is_not_stored(self):
-        before = self.stored()
-        response = self.verify({"database_name": "nowhere", "description": "New"})
-        names = ("code", "stages", "test_id")
-        error = self.assert_error(response, 422, "CONNECTION_FAILED", *names)
-        self.assertIn("database_name", error["message"])
-        details = error["details"]
-        self.assertEqual(details["code"], ["DATABASE_MISSING"])
-        self.assertRegex(details["stages"][-1], r"^login: failed after [\d.]+ ms$")
-        response = self.call("get", f"/connection-tests/{details['test_id'][0]}", user=self.viewer)
-        self.assertEqual(response.json()["data"]["code"], "DATABASE_MISSING")
-        self.assertEqual(self.stored(), before)
-
-    def test_an_unconfirmed_move_is_neither_tested_nor_stored(self):
-        before = self.stored()
-        response = self.verify({"ssh_local_port": 9000})
-        self.assert_error(response, 409, "CREDENTIALS_UNCONFIRMED")
-        self.assertEqual(self.stored(), before)
-        self.assertEqual(self.verify({"ssh_local_port": 9000}, self.admin).status_code, 200)
-
-    def test_a_dry_run_is_tested_and_not_stored(self):
-        before = self.stored()
-        path = f"{self.path}?verify=true&dry_run=true"
-        response = self.call("patch", path, {"connection_pool_size": 7}, self.editor)
-        self.assertEqual(response.json()["changes"], {"connection_pool_size": {"from": 5, "to": 7}})
-        response = self.call("patch", path, {"database_name": "nowhere"}, self.editor)
-        self.assertEqual(response.status_code, 422)
-        self.assertEqual(self.stored(), before)
-
-    def test_stores_nothing_if_what_was_tested_is_overtaken(self):
-        def change_meanwhile(test, seconds):
-            other = DataSource.objects.get(pk=self.data_source.pk)
-            other.apply_changes({"query_timeout": 9}, user=self.admin)
-            waiting.wait_for(test, seconds)
-
-        with mock.patch("datasources.connection_tests.verification.wait_for", change_meanwhile):
-            response = self.verify({"connection_pool_size": 7})
-        self.assert_error(response, 409, "CONFLICT")
-        self.assertEqual(self.stored()["connection_pool_size"], 5)
-
-    def test_does_not_mind_other_changes_meanwhile(self):
-        def rename_meanwhile(test, seconds):
-            other = DataSource.objects.get(pk=self.data_source.pk)
-            other.apply_changes({"name": "Renamed"}, user=self.admin)
-            waiting.wait_for(test, seconds)
-
-        with mock.patch("datasources.connection_tests.verification.wait_for", rename_meanwhile):
-            response = self.verify({"connection_pool_size": 7})
-        shown = response.json()["data"]
-        self.assertEqual((shown["name"], shown["connection_pool_size"]), ("Renamed", 7))
-
 
 class ConnectionTestTests(DataSourceTestCase):
-    """What needs no worker."""
-
-    def ask(self, body=None, user=None, path=None, query=""):
+    def request_test(self, body=None, user=None, path=None, query=""):
         target = f"{path or self.path}/test{query}"
         return self.call("post", target, body, user or self.editor)
 
-    def test_waits_no_longer_than_asked(self):
+    def test_request_waits_for_the_result_as_long_as_wait_says(self):
         with mock.patch.object(views, "wait_for") as wait_for:
-            self.assertEqual(self.ask().status_code, 202)
+            self.assertEqual(self.request_test().status_code, 202)
             wait_for.assert_not_called()
-            self.assertEqual(self.ask(query="?wait=7").status_code, 202)
+            self.assertEqual(self.request_test(query="?wait=7").status_code, 202)
         self.assertEqual(wait_for.call_args.args[1], 7)
         for wait in ("31", "-1", "1.5", "x", "", "１"):
             with self.subTest(wait=wait):
-                self.assert_error(self.ask(query=f"?wait={wait}"), 400, "BAD_REQUEST", "wait")
+                self.assert_error(
+                    self.request_test(query=f"?wait={wait}"), 400, "BAD_REQUEST", "wait"
+                )
         self.assertEqual(ConnectionTest.objects.count(), 2)
 
-    def test_whoever_finds_no_place_to_wait_does_not(self):
+    def test_request_does_not_wait_when_all_waiting_places_are_taken(self):
         with mock.patch.object(views, "wait_for") as wait_for, self.all_places_taken():
-            self.assertEqual(self.ask(query="?wait=30").status_code, 202)
+            self.assertEqual(self.request_test(query="?wait=30").status_code, 202)
             wait_for.assert_not_called()
             path = f"{self.path}?verify=true"
             response = self.call("patch", path, {"description": "New"}, self.editor)
@@ -220,7 +55,7 @@ class ConnectionTestTests(DataSourceTestCase):
         places = mock.Mock(**{"acquire.return_value": False})
         return mock.patch.object(waiting, "_places", places)
 
-    def test_an_update_that_no_worker_tests_is_not_stored(self):
+    def test_verified_update_is_503_and_not_stored_without_a_worker(self):
         path = f"{self.path}?verify=true"
         with mock.patch("datasources.connection_tests.verification.wait_for"):
             response = self.call("patch", path, {"description": "New"}, self.editor)
@@ -229,33 +64,33 @@ class ConnectionTestTests(DataSourceTestCase):
         self.assertEqual(self.stored()["description"], "")
         self.assertFalse(ConnectionTest.objects.exists())
 
-    def test_says_how_much_time_there_is_for_a_verified_update(self):
-        def be_late(test, seconds):
+    def test_verified_update_with_a_long_timeout_names_the_limit_when_it_times_out(self):
+        def time_out(test, seconds):
             test.finish(no_outcome("DEADLINE"))
 
         path = f"{self.path}?verify=true"
-        with mock.patch("datasources.connection_tests.verification.wait_for", be_late):
+        with mock.patch("datasources.connection_tests.verification.wait_for", time_out):
             response = self.call("patch", path, {"connection_timeout": 60}, self.editor)
         self.assertEqual(response.status_code, 422)
         self.assertIn("25 seconds", response.json()["error"]["message"])
 
-    def test_a_verified_update_hides_no_test_that_was_asked_for_later(self):
-        def be_slow(test, seconds):
+    def test_verified_update_does_not_hide_the_result_of_a_later_test(self):
+        def finish_too_late(test, seconds):
             test.finish(no_outcome("OK"))
-            later = self.request()
+            later = self.create_test()
             later.finish(no_outcome("TCP_REFUSED"))
 
-        with mock.patch("datasources.connection_tests.verification.wait_for", be_slow):
+        with mock.patch("datasources.connection_tests.verification.wait_for", finish_too_late):
             response = self.call("patch", f"{self.path}?verify=true", {}, self.editor)
         self.assertEqual(response.status_code, 200)
         self.assertEqual(self.shown()["last_test"]["code"], "TCP_REFUSED")
 
-    def test_a_draft_may_have_the_name_of_another_source(self):
+    def test_draft_may_have_the_name_of_another_data_source(self):
         DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
         draft = {"based_on": self.data_source.pk, "name": "Other"}
-        self.assertEqual(self.ask(draft, path="/data-sources").status_code, 202)
+        self.assertEqual(self.request_test(draft, path="/data-sources").status_code, 202)
 
-    def test_verifies_nothing_that_would_be_refused_anyway(self):
+    def test_update_that_is_refused_is_not_verified(self):
         path = f"{self.path}?verify=true"
         for changes, options, status in (
             ({"port": 0}, {}, 400),
@@ -271,7 +106,7 @@ class ConnectionTestTests(DataSourceTestCase):
         self.assertEqual(ConnectionTest.objects.count(), 0)
         self.assertEqual(self.stored()["port"], 5432)
 
-    def test_refuses_drafts_that_are_none(self):
+    def test_invalid_drafts_are_refused(self):
         basis = {"based_on": self.data_source.pk}
         foreign = DataSource.objects.create(
             workspace=self.globex.workspaces.get(), name="Foreign", type="csv"
@@ -296,54 +131,54 @@ class ConnectionTestTests(DataSourceTestCase):
             ({"based_on": None}, "based_on"),
         ):
             with self.subTest(body=body):
-                response = self.ask(body, path="/data-sources")
+                response = self.request_test(body, path="/data-sources")
                 self.assert_error(response, 400, "BAD_REQUEST", *fields)
         self.assertEqual(ConnectionTest.objects.count(), 0)
 
-    def test_an_organization_may_ask_so_often(self):
+    def test_tests_of_an_organization_are_rate_limited(self):
         with (
             mock.patch.multiple(ConnectionTestThrottle, limit=2, seconds=60),
             time_machine.travel("2026-01-01T12:00:45Z", tick=False),
         ):
-            self.assertEqual(self.ask().status_code, 202)
+            self.assertEqual(self.request_test().status_code, 202)
             draft = {"type": "csv", "file_path": "x"}
-            self.assertEqual(self.ask(draft, path="/data-sources").status_code, 202)
+            self.assertEqual(self.request_test(draft, path="/data-sources").status_code, 202)
             for response in (
-                self.ask(user=self.admin),
-                self.ask(draft, path="/data-sources"),
+                self.request_test(user=self.admin),
+                self.request_test(draft, path="/data-sources"),
                 self.call("patch", f"{self.path}?verify=true", {"port": 1}, self.editor),
             ):
                 self.assert_error(response, 429, "TOO_MANY_REQUESTS")
                 self.assertEqual(response["Retry-After"], "15")
-            response = self.ask(draft, user=self.stranger, path="/data-sources")
+            response = self.request_test(draft, user=self.stranger, path="/data-sources")
             self.assertEqual(response.status_code, 202)
         self.assertEqual(ConnectionTest.objects.count(), 3)
 
     @mock.patch("datasources.connection_tests.throttling.RUNNING_MAX", 2)
-    def test_an_organization_has_so_many_tests_at_once(self):
+    def test_tests_in_flight_of_an_organization_are_limited(self):
         for _ in range(2):
-            self.assertEqual(self.ask().status_code, 202)
-        refused = self.ask()
+            self.assertEqual(self.request_test().status_code, 202)
+        refused = self.request_test()
         self.assert_error(refused, 429, "TOO_MANY_REQUESTS")
         self.assertEqual(refused["Retry-After"], "1")
-        self.assertEqual(self.ask_as_stranger().status_code, 202)
+        self.assertEqual(self.request_test_as_stranger().status_code, 202)
         ConnectionTest.objects.running().last().finish(no_outcome("TCP_REFUSED"))
-        self.assertEqual(self.ask().status_code, 202)
+        self.assertEqual(self.request_test().status_code, 202)
         self.assertEqual(ConnectionTest.objects.count(), 4)
 
-    def test_who_has_fewer_tests_comes_first(self):
-        asked = [self.ask(), self.ask(), self.ask_as_stranger()]
+    def test_organization_with_fewer_waiting_tests_comes_first(self):
+        requested = [self.request_test(), self.request_test(), self.request_test_as_stranger()]
         jobs = ProcrastinateJob.objects.order_by("-priority", "id")
-        first, second, of_stranger = (answer.json()["data"]["test_id"] for answer in asked)
+        first, second, of_stranger = (answer.json()["data"]["test_id"] for answer in requested)
         expected = [first, of_stranger, second]
         self.assertEqual([job.args["test_id"] for job in jobs], expected)
 
-    def ask_as_stranger(self):
+    def request_test_as_stranger(self):
         draft = {"type": "csv", "file_path": "x"}
-        return self.ask(draft, user=self.stranger, path="/data-sources")
+        return self.request_test(draft, user=self.stranger, path="/data-sources")
 
-    def test_hides_the_tests_of_other_organizations(self):
-        test_id = self.ask().json()["data"]["test_id"]
+    def test_tests_of_other_organizations_are_hidden(self):
+        test_id = self.request_test().json()["data"]["test_id"]
         for user, status in ((self.stranger, 404), (self.loner, 403), (self.viewer, 200)):
             response = self.call("get", f"/connection-tests/{test_id}", user=user)
             self.assertEqual(response.status_code, status)
@@ -351,15 +186,15 @@ class ConnectionTestTests(DataSourceTestCase):
             response = self.call("get", f"/connection-tests/{spelling}", user=self.viewer)
             self.assertEqual(response.status_code, 404)
 
-    def request(self, data_source=None, secrets=None):
+    def create_test(self, data_source=None, secrets=None):
         data_source = data_source or self.data_source
         configuration = data_source.configuration(secrets or {})
         return ConnectionTest.objects.request(
             configuration, of=data_source, is_stored=True, user=self.editor
         )
 
-    def test_the_result_of_an_older_version_is_not_shown(self):
-        test = self.request()
+    def test_result_for_an_older_version_is_not_shown_on_the_data_source(self):
+        test = self.create_test()
         self.data_source.apply_changes({"port": 1}, user=self.editor)
         test.finish(no_outcome("TCP_REFUSED"))
         shown = self.shown()
@@ -367,24 +202,24 @@ class ConnectionTestTests(DataSourceTestCase):
         response = self.call("get", f"/connection-tests/{test.pk}", user=self.viewer)
         self.assertEqual(response.json()["data"]["code"], "TCP_REFUSED")
 
-    def test_a_test_that_was_asked_for_later_counts(self):
-        earlier, later = self.request(), self.request()
+    def test_last_test_is_the_one_that_was_requested_last(self):
+        earlier, later = self.create_test(), self.create_test()
         later.finish(no_outcome("OK"))
         earlier.finish(no_outcome("TCP_REFUSED"))
         shown = self.shown()
         self.assertEqual((shown["status"], shown["last_test"]["code"]), ("active", "OK"))
 
-    def test_whoever_waits_for_a_test_that_is_deleted_learns_that(self):
+    def test_waiting_for_a_test_that_is_deleted_ends_with_404(self):
         def delete(*args):
             DataSource.objects.get(pk=self.data_source.pk).delete()
 
         with mock.patch.object(waiting.time, "sleep", delete):
-            response = self.ask(query="?wait=30")
+            response = self.request_test(query="?wait=30")
         self.assert_error(response, 404, "NOT_FOUND")
 
-    def test_what_was_shown_can_be_sent_back(self):
-        """Many clients order the keys anew, and write 12 for 12.0."""
-        test = self.request()
+    def test_last_test_as_shown_can_be_sent_back(self):
+        """Many clients sort the keys, and write 12 for 12.0."""
+        test = self.create_test()
         outcome = no_outcome("TCP_REFUSED", [stage("tcp", False, 0.012)])
         test.finish(outcome)
         shown = self.shown()
@@ -396,12 +231,14 @@ class ConnectionTestTests(DataSourceTestCase):
         response = self.call("patch", self.path, other, self.editor)
         self.assert_error(response, 400, "BAD_REQUEST", "last_test")
 
-    def test_the_host_key_that_was_looked_at_is_confirmed_and_no_other(self):
+    def test_only_the_host_key_with_the_given_fingerprint_is_confirmed(self):
         path = f"{self.path}/ssh-host-key/confirm"
         keys = [f"ssh-ed25519 {base64.b64encode(name).decode()}" for name in (b"one", b"two")]
         prints = [fingerprint(key) for key in keys]
         for key in keys:
-            self.request().finish({**no_outcome("SSH_HOST_KEY_UNCONFIRMED"), "ssh_host_key": key})
+            self.create_test().finish(
+                {**no_outcome("SSH_HOST_KEY_UNCONFIRMED"), "ssh_host_key": key}
+            )
         for body in ({"fingerprint": prints[0]}, {"fingerprint": "SHA256:x"}):
             response = self.call("post", path, body, self.admin)
             self.assert_error(response, 409, "CONFLICT")
@@ -413,16 +250,16 @@ class ConnectionTestTests(DataSourceTestCase):
             self.assertEqual(response.json()["data"]["ssh_host_key"], keys[1])
         self.assertEqual(self.stored()["version"], 2)
 
-    def test_a_host_key_of_an_older_version_cannot_be_confirmed(self):
+    def test_host_key_presented_to_an_older_version_cannot_be_confirmed(self):
         path = f"{self.path}/ssh-host-key/confirm"
         key = f"ssh-ed25519 {base64.b64encode(b'one').decode()}"
-        self.request().finish({**no_outcome("SSH_HOST_KEY_CHANGED"), "ssh_host_key": key})
+        self.create_test().finish({**no_outcome("SSH_HOST_KEY_CHANGED"), "ssh_host_key": key})
         self.data_source.apply_changes({"description": "New"}, user=self.editor)
         self.assert_error(self.call("post", path, user=self.admin), 409, "CONFLICT")
         self.assertIsNone(self.stored()["ssh_host_key"])
 
-    def test_only_the_first_outcome_counts(self):
-        test = self.request()
+    def test_second_outcome_of_a_test_is_ignored(self):
+        test = self.create_test()
         other = ConnectionTest.objects.get(pk=test.pk)
         test.finish(no_outcome("TCP_REFUSED"))
         other.finish(no_outcome("DEADLINE"))
@@ -430,14 +267,14 @@ class ConnectionTestTests(DataSourceTestCase):
         stored = ConnectionTest.objects.get(pk=test.pk)
         self.assertEqual(stored.result()["code"], "TCP_REFUSED")
 
-    def test_a_test_survives_the_deletion_of_nothing_it_needs(self):
-        test = self.request()
+    def test_finishing_a_test_of_a_deleted_data_source_does_nothing(self):
+        test = self.create_test()
         DataSource.objects.get(pk=self.data_source.pk).delete()
         test.finish(no_outcome("OK"))
         self.assertFalse(ConnectionTest.objects.filter(pk=test.pk).exists())
 
-    def test_secrets_open_for_the_configuration_they_were_sealed_for(self):
-        test = self.request(secrets={"password": "hunter2"})
+    def test_secrets_open_only_for_the_configuration_they_were_sealed_with(self):
+        test = self.create_test(secrets={"password": "hunter2"})
         stored = ConnectionTest.objects.get(pk=test.pk)
         self.assertEqual(stored.open().secrets, {"password": "hunter2"})
         self.assertNotIn("hunter2", repr(stored.open()))
@@ -453,20 +290,20 @@ class ConnectionTestTests(DataSourceTestCase):
                 with self.assertRaises(UnreadableError):
                     changed.open()
 
-    def test_old_tests_are_deleted(self):
-        old, new = self.request(), self.request()
+    def test_only_old_tests_are_outdated(self):
+        old, new = self.create_test(), self.create_test()
         with time_machine.travel("2020-01-01T00:00:00Z", tick=False):
-            ancient = self.request()
+            ancient = self.create_test()
         self.assertEqual([*ConnectionTest.objects.outdated()], [ancient])
         self.assertEqual(delete_old_tests.name, "delete_old_tests")
         self.assertNotIn(old, ConnectionTest.objects.outdated())
         self.assertNotIn(new, ConnectionTest.objects.outdated())
 
-    def test_the_port_of_nowhere_else_is_that_of_the_type(self):
+    def test_port_defaults_to_the_port_of_the_type(self):
         self.data_source.apply_changes({"port": None}, user=self.owner)
         self.assertEqual(self.data_source.configuration({}).port, 5432)
 
-    def test_the_port_of_no_connection_string_is_that_of_its_scheme_and_options(self):
+    def test_port_of_a_connection_string_without_one_follows_scheme_and_options(self):
         for url, port in (
             ("clickhouse://ch.example.com/shop", 8123),
             ("clickhouse://ch.example.com/shop?secure=true", 8443),
@@ -479,7 +316,7 @@ class ConnectionTestTests(DataSourceTestCase):
                 data_source = DataSource.objects.get(pk=response.json()["data"]["id"])
                 self.assertEqual(data_source.configuration({}).port, port)
 
-    def test_what_the_connection_string_says_goes_first(self):
+    def test_connection_string_takes_precedence_over_the_fields(self):
         self.data_source.apply_changes(
             {"connection_string": "postgresql://me%40x@[::1]/a%2Fb?sslmode=require"},
             user=self.owner,

@@ -1,4 +1,4 @@
-"""The whole way, live: the API, a worker, the SSH server between, and the source."""
+"""End-to-end tests of connection tests: API, worker, SSH server and source, all live."""
 
 import socket
 from pathlib import Path
@@ -9,9 +9,9 @@ from django.conf import settings
 from django.test import TransactionTestCase, override_settings
 
 from datasources.connection_tests.testing import WorkerTestCase, run_jobs
-from datasources.connections.files.tests.test_files import write_files
 from datasources.connections.ssh.host_keys import fingerprint
 from datasources.connections.testing import mariadb, postgresql
+from datasources.connections.testing.files import write_files
 from datasources.connections.testing.openssh import (
     OpenSSH,
     account,
@@ -22,12 +22,12 @@ from datasources.testing import DataSourceTestMixin
 from rivergen.testing.services import free_port
 
 ADDRESS = "127.0.0.1"
-# Of these servers one has TLS, and its clients want it without being told.
+# The MariaDB server has TLS, which its clients use by default.
 LOGIN_STAGES = {"postgresql": ["login", "query"], "mariadb": ["tls", "login", "query"]}
 
 
 class EndToEndTestCase(WorkerTestCase):
-    """A test case with all servers: of each type in `servers` one, and one in between."""
+    """A test case with a server of each type in `servers`, and an SSH server for tunnels."""
 
     @classmethod
     def setUpClass(cls):
@@ -40,7 +40,7 @@ class EndToEndTestCase(WorkerTestCase):
         cls.ssh_server = cls.enterClassContext(OpenSSH())
 
     def make_source(self, type_name="postgresql", ssh_server=None, secrets=None, **settings):
-        """Give a source, directly reachable, or behind an SSH server that wants these secrets."""
+        """Return a new data source, reached directly or through `ssh_server` with `secrets`."""
         module, server = self.servers[type_name]
         tunnel = {}
         if ssh_server is not None:
@@ -69,7 +69,7 @@ class EndToEndTestCase(WorkerTestCase):
         return source
 
     def make_confirmed_source(self, ssh_server=None, **settings):
-        """Give a source whose SSH server's key was confirmed."""
+        """Return a new data source whose SSH host key is confirmed."""
         source = self.make_source(ssh_server=ssh_server or self.ssh_server, **settings)
         self.assertEqual(self.run_test(self.path_of(source))["code"], "SSH_HOST_KEY_UNCONFIRMED")
         self.assert_confirmed(source)
@@ -99,7 +99,7 @@ class EndToEndTestCase(WorkerTestCase):
         return response.json()["data"]
 
     def assert_connects(self, source):
-        """It connects, and every stage is shown."""
+        """Assert that a test succeeds with all stages, and return its result."""
         ssh = ["ssh"] if source.use_ssh_tunnel else []
         stages = ["policy", "dns", "tcp", *ssh, *LOGIN_STAGES[source.type]]
         result = self.run_test(self.path_of(source))
@@ -116,13 +116,13 @@ class EndToEndTestCase(WorkerTestCase):
 class EndToEndTests(EndToEndTestCase):
     # Directly
 
-    def test_a_source_connects_directly(self):
+    def test_direct_connection_succeeds(self):
         for type_name, version in (("postgresql", "^PostgreSQL "), ("mariadb", "^MariaDB ")):
             with self.subTest(type=type_name):
                 result = self.assert_connects(self.make_source(type_name))
                 self.assertRegex(result["server_version"], version)
 
-    def test_a_connection_string_goes_before_the_fields(self):
+    def test_connection_string_takes_precedence_over_the_fields(self):
         for type_name, (module, server) in self.servers.items():
             with self.subTest(type=type_name):
                 url = f"{type_name}://{module.USERNAME}@{ADDRESS}:{server.port}/{module.DATABASE}"
@@ -130,7 +130,7 @@ class EndToEndTests(EndToEndTestCase):
                 source = self.make_source(type_name, connection_string=url, **elsewhere)
                 self.assert_connects(source)
 
-    def test_without_a_port_it_is_the_default_one(self):
+    def test_missing_port_is_the_default_port_of_the_type(self):
         source = self.make_source(
             type="mysql", connection_string=f"mysql://{ADDRESS}/shop", port=None
         )
@@ -140,8 +140,8 @@ class EndToEndTests(EndToEndTestCase):
 
     # Through the SSH server
 
-    def ssh_secrets(self):
-        """Give, by name, the ways to log in to the SSH server."""
+    def ssh_logins(self):
+        """Yield the name and the secrets of each way to log in to the SSH server."""
         yield "key", {"ssh_private_key": self.ssh_server.read("key")}
         yield (
             "key with passphrase",
@@ -153,18 +153,18 @@ class EndToEndTests(EndToEndTestCase):
         if self.ssh_password is not None:
             yield "password", {"ssh_password": self.ssh_password}
 
-    def test_a_source_connects_through_the_ssh_server_once_its_key_is_confirmed(self):
-        cases = [("postgresql", name, secrets) for name, secrets in self.ssh_secrets()]
+    def test_tunnel_connects_once_the_host_key_is_confirmed(self):
+        cases = [("postgresql", name, secrets) for name, secrets in self.ssh_logins()]
         for type_name, name, secrets in (*cases, ("mariadb", "key", None)):
             with self.subTest(type=type_name, ssh=name):
                 source = self.make_confirmed_source(type_name=type_name, secrets=secrets)
                 self.assert_connects(source)
 
-    def test_the_password_is_tried(self):
+    def test_password_login_to_the_ssh_server_is_covered(self):
         require_password(self.ssh_password)
-        self.assertIn("password", dict(self.ssh_secrets()))
+        self.assertIn("password", dict(self.ssh_logins()))
 
-    def test_the_first_test_shows_the_key_and_sends_nothing(self):
+    def test_first_test_through_a_tunnel_presents_the_host_key_and_sends_no_secret(self):
         with OpenSSH() as server:
             source = self.make_source(ssh_server=server)
             result = self.run_test(self.path_of(source))
@@ -178,7 +178,7 @@ class EndToEndTests(EndToEndTestCase):
         self.assertEqual((shown["last_test"], shown["status"]), (result, "error"))
         self.assertIsNone(shown["ssh_host_key"])
 
-    def test_an_admin_confirms_the_key(self):
+    def test_admin_confirms_the_presented_host_key(self):
         source = self.make_source(ssh_server=self.ssh_server)
         self.run_test(self.path_of(source))
         before = self.show(source)
@@ -198,7 +198,7 @@ class EndToEndTests(EndToEndTestCase):
         self.assertEqual(self.newest_changes(source), changes)
         self.assertEqual(self.assert_confirmed(source), confirmed)  # again: nothing changes
 
-    def test_there_is_nothing_to_confirm_before_a_test_or_after_a_change(self):
+    def test_no_host_key_can_be_confirmed_before_a_test_or_after_a_change(self):
         source = self.make_source(ssh_server=self.ssh_server)
         self.assert_error(self.confirm(source), 409, "CONFLICT")
         self.run_test(self.path_of(source))
@@ -206,13 +206,13 @@ class EndToEndTests(EndToEndTestCase):
         self.assert_error(self.confirm(source), 409, "CONFLICT")
         self.assertIsNone(self.show(source)["ssh_host_key"])
 
-    def test_a_draft_presents_no_key(self):
+    def test_host_key_presented_to_a_draft_cannot_be_confirmed(self):
         source = self.make_source(ssh_server=self.ssh_server)
         body = {"based_on": source.pk}
         self.assertIsNotNone(self.run_test("/data-sources", body)["ssh_host_key"])
         self.assert_error(self.confirm(source), 409, "CONFLICT")
 
-    def test_a_confirmed_key_releases_no_secret_that_waits(self):
+    def test_confirming_a_host_key_does_not_confirm_other_secrets(self):
         source = self.make_source(ssh_server=self.ssh_server)
         self.patch(source, {"host": "localhost"})
         source.refresh_from_db()
@@ -226,7 +226,7 @@ class EndToEndTests(EndToEndTestCase):
         error = self.assert_error(refused, 409, "CREDENTIALS_UNCONFIRMED")
         self.assertIn("Enter password again", error["message"])
 
-    def test_a_server_that_shows_another_key_gets_nothing(self):
+    def test_ssh_server_that_presents_another_host_key_gets_no_secret(self):
         with OpenSSH() as first:
             source = self.make_confirmed_source(first)
         another = mock.patch(
@@ -246,7 +246,7 @@ class EndToEndTests(EndToEndTestCase):
             source.set_credentials(secrets, user=self.editor)
             self.assert_connects(source)
 
-    def test_another_ssh_server_has_no_confirmed_key(self):
+    def test_changing_the_ssh_server_clears_the_confirmed_host_key(self):
         key = self.ssh_server.host_keys["ed25519"]
         for change in ({"ssh_host": "localhost"}, {"ssh_port": 22}, {"ssh_port": None}):
             with self.subTest(change):
@@ -260,7 +260,7 @@ class EndToEndTests(EndToEndTestCase):
                 self.assertEqual(self.call("post", path, user=self.admin).status_code, 200)
                 self.assertIsNone(self.show(source)["ssh_host_key"])
 
-    def test_the_same_ssh_server_keeps_its_key(self):
+    def test_other_changes_keep_the_confirmed_host_key(self):
         source = self.make_confirmed_source()
         key = self.ssh_server.host_keys["ed25519"]
         for change in (
@@ -276,7 +276,7 @@ class EndToEndTests(EndToEndTestCase):
             with self.subTest(change):
                 self.assertEqual(self.patch(source, change, self.admin)["ssh_host_key"], key)
 
-    def test_a_local_port_that_others_use_is_nothing_to_a_test(self):
+    def test_tunnel_test_ignores_an_ssh_local_port_that_is_in_use(self):
         source = self.make_confirmed_source(ssh_local_port=free_port())
         self.assert_connects(source)
         with socket.create_server((ADDRESS, source.ssh_local_port)):
@@ -284,7 +284,7 @@ class EndToEndTests(EndToEndTestCase):
         self.assertEqual(result["code"], "OK")
         self.assert_connects(source)
 
-    def test_an_update_is_verified_through_the_tunnel(self):
+    def test_verified_update_goes_through_the_tunnel(self):
         source = self.make_confirmed_source()
         path = f"{self.path_of(source)}?verify=true"
         response = self.call("patch", path, {"query_timeout": 9}, self.editor)
@@ -299,7 +299,7 @@ class EndToEndTests(EndToEndTestCase):
 
 
 class FileTests(DataSourceTestMixin, TransactionTestCase):
-    """The worker runs in this process, and its children are real."""
+    """Tests of file sources: jobs run in this process, in real sandboxes."""
 
     def setUp(self):
         self.make_world()
@@ -307,7 +307,7 @@ class FileTests(DataSourceTestMixin, TransactionTestCase):
         write_files(folder / str(self.acme.pk) / "in")
         self.enterContext(override_settings(STORAGE_ROOT=folder, STORAGE_URL=None))
 
-    def result_of(self, type_name, file_path):
+    def run_file_test(self, type_name, file_path):
         body = {
             "workspace_id": self.workspace.pk,
             "name": f"{type_name} {file_path}",
@@ -326,7 +326,7 @@ class FileTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(shown["last_test"], result)
         return result
 
-    def test_a_file_of_each_type_is_read(self):
+    def test_file_of_each_type_connects(self):
         versions = {
             "csv": "CSV, 2 columns",
             "duckdb": r"DuckDB \d",
@@ -336,20 +336,20 @@ class FileTests(DataSourceTestMixin, TransactionTestCase):
         }
         for type_name, version in versions.items():
             with self.subTest(type=type_name):
-                result = self.result_of(type_name, f"in/{type_name}")
+                result = self.run_file_test(type_name, f"in/{type_name}")
                 self.assertEqual(result["code"], "OK", result)
                 self.assertRegex(result["server_version"], version)
                 stages = [(stage["stage"], stage["ok"]) for stage in result["stages"]]
                 self.assertEqual(stages, [("login", True), ("query", True)])
 
-    def test_the_files_of_other_organizations_are_not_there(self):
+    def test_files_of_other_organizations_are_missing(self):
         other = self.globex.pk
         write_files(Path(settings.STORAGE_ROOT) / str(other))
         for file_path in ("csv", f"{other}/csv"):
             with self.subTest(file_path):
-                self.assertEqual(self.result_of("csv", file_path)["code"], "FILE_MISSING")
+                self.assertEqual(self.run_file_test("csv", file_path)["code"], "FILE_MISSING")
 
-    def test_what_is_no_such_file_is_told(self):
+    def test_missing_and_mistyped_files_have_their_codes(self):
         for type_name, file_path, code in (
             ("csv", "in/none", "FILE_MISSING"),
             ("csv", "in", "FILE_MISSING"),
@@ -357,4 +357,4 @@ class FileTests(DataSourceTestMixin, TransactionTestCase):
             ("sqlite", "in/csv", "QUERY_FAILED"),
         ):
             with self.subTest(type=type_name, file_path=file_path):
-                self.assertEqual(self.result_of(type_name, file_path)["code"], code)
+                self.assertEqual(self.run_file_test(type_name, file_path)["code"], code)

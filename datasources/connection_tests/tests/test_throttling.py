@@ -1,4 +1,4 @@
-"""429: how often an organization may have things tested and read, by all processes together."""
+"""Tests of the rate limit of tests and refreshes, which all web processes share."""
 
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
@@ -19,13 +19,13 @@ from organizations.testing import bearer
 from rivergen.testing.gunicorn import gunicorn
 
 LIMIT = 10
-# Of each, one is to be tested and one to be read.
+# Each data source is tested and refreshed once.
 SOURCES = 15
 TIMEOUT_SECONDS = 60
 ACTIONS = ("test", "schema/refresh")
 
 
-class ManyProcessesTests(DataSourceTestMixin, TransactionTestCase):
+class SharedRateLimitTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
 
@@ -46,8 +46,8 @@ class ManyProcessesTests(DataSourceTestMixin, TransactionTestCase):
         http.close()
         return response
 
-    def post_all(self, user: User, sources: list[int]) -> list[HTTPResponse]:
-        """Ask for everything at the same time."""
+    def post_all_at_once(self, user: User, sources: list[int]) -> list[HTTPResponse]:
+        """Return the responses to a test and a refresh of each source, all sent at once."""
         requests = [(source, action) for source in sources for action in ACTIONS]
         start = Barrier(len(requests), timeout=TIMEOUT_SECONDS)
 
@@ -58,11 +58,11 @@ class ManyProcessesTests(DataSourceTestMixin, TransactionTestCase):
         with ThreadPoolExecutor(len(requests)) as pool:
             return [*pool.map(post, requests)]
 
-    def test_lets_exactly_the_limit_through_to_both_together(self):
+    def test_concurrent_tests_and_refreshes_share_one_exact_limit(self):
         of_acme, of_globex = self.make_sources(self.acme), self.make_sources(self.globex)
-        # For a day, so that no window ends while the test runs.
+        # A window of a day does not end while the test runs.
         with gunicorn(RATE_LIMIT_TEST=f"{LIMIT}/day") as (_, self.port):
-            answers = self.post_all(self.editor, of_acme)
+            answers = self.post_all_at_once(self.editor, of_acme)
             other = self.post(self.stranger, of_globex[0], "test")
         statuses = [answer.status for answer in answers]
         self.assertEqual(statuses.count(202), LIMIT)
@@ -75,11 +75,11 @@ class ManyProcessesTests(DataSourceTestMixin, TransactionTestCase):
         started += SchemaRefresh.objects.filter(data_source__organization=self.acme).count()
         self.assertEqual(started, LIMIT)
         self.assertEqual(ProcrastinateJob.objects.filter(status="todo").count(), LIMIT + 1)
-        # Those that were refused are not counted.
+        # Refused requests are not counted.
         counted = RequestCount.objects.filter(kind="test").values_list("caller", "requests")
         self.assertEqual({*counted}, {(str(self.acme.pk), LIMIT), (str(self.globex.pk), 1)})
 
-    def test_what_is_answered_again_is_not_counted_again(self):
+    def test_replayed_answers_are_not_counted(self):
         [source, *_] = self.make_sources(self.acme)
         with mock.patch.multiple(ConnectionTestThrottle, limit=2, seconds=86_400):
             for key, status in (("a", 202), ("a", 202), ("b", 202), ("b", 202), ("c", 429)):

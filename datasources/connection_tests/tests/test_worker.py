@@ -1,4 +1,4 @@
-"""What becomes of the jobs when a worker, or the database, does not stay."""
+"""Tests of workers and their jobs when a worker, or the database, stops or is killed."""
 
 import asyncio
 import os
@@ -21,8 +21,7 @@ from django.utils import timezone
 from procrastinate import RetryStrategy
 
 from datasources import jobs
-from datasources.connection_tests import starting as requests
-from datasources.connection_tests import tasks
+from datasources.connection_tests import starting, tasks
 from datasources.connection_tests.models import KEPT_FOR, ConnectionTest
 from datasources.connection_tests.testing import (
     PATIENCE_SECONDS,
@@ -42,14 +41,14 @@ from datasources.management.commands import worker
 from datasources.testing import DataSourceTestMixin
 from rivergen.egress.rules import parse_rules
 
-# A worker that is gone is missed after 20 seconds, looked for every 10; then its job is run.
+# A dead worker is noticed after 20 seconds, checked every 10; then its job is retried.
 TAKEN_OVER_WITHIN_SECONDS = 60
-# Deferred as the web process does it, in a database that is not that of the tests.
+# Defers a job as the web process does, in a database other than the test database.
 DEFER = """
 INSERT INTO procrastinate_jobs (queue_name, task_name, args)
 VALUES ('tests', 'test_connection', jsonb_build_object('test_id', gen_random_uuid()))
 """
-ASK = """
+REQUEST_TEST = """
 from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.tasks import test_connection
 from datasources.models import DataSource
@@ -68,7 +67,7 @@ test_connection.defer(test_id=str(test.pk))
 
 
 def silent_server():
-    """Listen, and let nobody wait for `accept` for ever."""
+    """Return a listener that answers nothing; `accept` times out."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(PATIENCE_SECONDS)
     return listener
@@ -85,8 +84,8 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else None
 
-    def ask(self, connection_timeout=5):
-        """Ask for a test of a server that says nothing."""
+    def request_test(self, connection_timeout=5):
+        """Request a test of the silent server, and return it."""
         changes = {"host": "127.0.0.1", "port": self.server.getsockname()[1]}
         changes |= {"database_name": "shop", "connection_timeout": connection_timeout}
         self.data_source.apply_changes(changes, user=self.owner)
@@ -94,31 +93,31 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(response.status_code, 202, response.content)
         return ConnectionTest.objects.get(pk=response.json()["data"]["test_id"])
 
-    def accept(self):
-        """Return when a child has connected."""
+    def accept_connection(self):
+        """Return when a sandbox has connected to the silent server."""
         client, _ = self.server.accept()
         self.addCleanup(client.close)
 
-    def jobs(self):
-        """Give the status and the attempts of every test's job."""
+    def job_states(self):
+        """Return status and attempts of the jobs of connection tests."""
         return self.sql(
             "SELECT status::text, attempts FROM procrastinate_jobs"
             " WHERE task_name = 'test_connection'"
         )
 
-    def test_the_job_of_a_killed_worker_is_done_once_by_another_one(self):
+    def test_job_of_a_killed_worker_is_run_once_by_another_worker(self):
         with Worker() as killed:
-            test = self.ask()
-            self.accept()
-            self.assertEqual(self.jobs(), [("doing", 0)])
+            test = self.request_test()
+            self.accept_connection()
+            self.assertEqual(self.job_states(), [("doing", 0)])
             family = psutil.Process(killed.process.pid).children(recursive=True)
             with Worker() as other:
                 killed.process.kill()
                 killed.process.wait()
                 wait_for(test, TAKEN_OVER_WITHIN_SECONDS)
-                other.stop()  # it finishes what it has in hand
+                other.stop()  # it finishes its running job first
         self.assertEqual((test.outcome or {}).get("code"), "DEADLINE")
-        self.assertEqual(self.jobs(), [])
+        self.assertEqual(self.job_states(), [])
         finished_at = test.finished_at
         test.refresh_from_db()
         self.assertEqual(test.finished_at, finished_at)
@@ -126,28 +125,28 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
         _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
         self.assertEqual(alive, [])
 
-    def test_a_lost_job_is_run_again(self):
-        test = self.ask()
+    def test_lost_job_is_retried(self):
+        test = self.request_test()
         lose_job("test_connection", attempts=jobs.ATTEMPTS_MAX - 2)
         run_jobs()
         test.refresh_from_db()
         self.assertEqual(test.outcome["code"], "EGRESS_DENIED")
 
-    def test_a_job_that_has_killed_its_workers_is_given_up(self):
-        test = self.ask()
+    def test_job_that_killed_its_workers_fails_after_the_last_attempt(self):
+        test = self.request_test()
         lose_job("test_connection", attempts=jobs.ATTEMPTS_MAX - 1)
         run_jobs()
         test.refresh_from_db()
         self.assertEqual(test.outcome["code"], "DRIVER_CRASHED")
         self.assertEqual(test.ciphertext, b"")
         self.assertEqual(self.shown()["last_test"]["code"], "DRIVER_CRASHED")
-        self.assertEqual(self.jobs(), [("failed", jobs.ATTEMPTS_MAX)])
+        self.assertEqual(self.job_states(), [("failed", jobs.ATTEMPTS_MAX)])
 
-    def test_a_test_that_cannot_be_run_is_given_up_after_some_attempts(self):
-        test = self.ask()
-        at_once = RetryStrategy(max_attempts=jobs.ATTEMPTS_MAX - 1)
+    def test_job_that_raises_fails_after_the_last_attempt(self):
+        test = self.request_test()
+        immediately = RetryStrategy(max_attempts=jobs.ATTEMPTS_MAX - 1)
         with (
-            mock.patch.object(tasks.test_connection, "retry_strategy", at_once),
+            mock.patch.object(tasks.test_connection, "retry_strategy", immediately),
             mock.patch(
                 "datasources.connections.sandbox.attempt.attempt_in_child",
                 side_effect=OSError("no process"),
@@ -158,10 +157,10 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
         test.refresh_from_db()
         self.assertEqual((test.outcome or {}).get("code"), "DRIVER_CRASHED")
 
-    def test_who_has_few_tests_finds_a_place_while_others_have_many(self):
-        with mock.patch.object(requests, "EXPRESS_MAX", 0):
-            many = [self.ask(connection_timeout=300).pk for _ in range(2)]
-        few = self.ask(connection_timeout=1)
+    def test_express_test_gets_a_slot_while_many_tests_run(self):
+        with mock.patch.object(starting, "EXPRESS_MAX", 0):
+            many = [self.request_test(connection_timeout=300).pk for _ in range(2)]
+        few = self.request_test(connection_timeout=1)
         with Worker(WORKER_CONCURRENCY="3") as worker:
             wait_for(few, PATIENCE_SECONDS)
             self.assertEqual((few.outcome or {}).get("code"), "DEADLINE")
@@ -171,15 +170,15 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
                 for child in fork_server.children():
                     child.kill()
 
-    def test_old_tests_are_deleted(self):
-        old, young = self.ask(), self.ask()
+    def test_worker_deletes_old_tests(self):
+        old, young = self.request_test(), self.request_test()
         requested_at = timezone.now() - KEPT_FOR - timedelta(seconds=1)
         ConnectionTest.objects.filter(pk=old.pk).update(requested_at=requested_at)
         tasks.delete_old_tests.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
         run_jobs()
         self.assertEqual([test.pk for test in ConnectionTest.objects.all()], [young.pk])
 
-    def test_a_worker_that_is_told_to_stop_ends_well_and_leaves_no_process(self):
+    def test_stopped_worker_exits_with_0_and_leaves_no_process(self):
         for signum in (signal.SIGTERM, signal.SIGINT):
             with self.subTest(signum), Worker() as stopped:
                 family = psutil.Process(stopped.process.pid).children(recursive=True)
@@ -189,20 +188,20 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
                 _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
                 self.assertEqual(alive, [])
 
-    def test_a_worker_that_is_told_to_stop_finishes_what_it_has_in_hand(self):
+    def test_stopped_worker_finishes_its_running_job(self):
         with Worker() as stopped:
-            test = self.ask(connection_timeout=1)
-            self.accept()
+            test = self.request_test(connection_timeout=1)
+            self.accept_connection()
             self.assertEqual(stopped.stop(), 0)
         test.refresh_from_db()
         self.assertEqual(test.outcome["code"], "DEADLINE")
 
-    def test_what_takes_too_long_to_finish_is_left_to_the_next_worker(self):
-        test = self.ask(connection_timeout=300)
+    def test_stopped_worker_requeues_a_job_that_takes_too_long(self):
+        test = self.request_test(connection_timeout=300)
 
         async def stop_midway():
             work = asyncio.create_task(worker.Command().work())
-            await asyncio.to_thread(self.accept)
+            await asyncio.to_thread(self.accept_connection)
             found = psutil.Process().children(recursive=True)
             os.kill(os.getpid(), signal.SIGTERM)
             await work
@@ -212,15 +211,15 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
         egress = override_settings(EGRESS_ALLOW=parse_rules("127.0.0.0/8"))
         with egress, mock.patch.object(worker, "GRACEFUL_SECONDS", 0.1):
             family = asyncio.run(stop_midway())
-        self.assertEqual(self.jobs(), [("todo", 1)])
+        self.assertEqual(self.job_states(), [("todo", 1)])
         test.refresh_from_db()
         self.assertIsNone(test.finished_at)
-        forkserver_only = [one for one in family if one.is_running()]
-        self.assertLess(len(forkserver_only), len(family))
+        fork_server = [process for process in family if process.is_running()]
+        self.assertLess(len(fork_server), len(family))
 
 
 class DatabaseRestartTests(SimpleTestCase):
-    """A worker on a database of its own, that is restarted."""
+    """Tests of a worker whose database is restarted."""
 
     @classmethod
     def setUpClass(cls):
@@ -244,7 +243,7 @@ class DatabaseRestartTests(SimpleTestCase):
             capture_output=True,
         )
 
-    def check_that_it_works(self):
+    def assert_worker_runs_jobs(self):
         with psycopg.connect(self.url, autocommit=True) as database:
             database.execute(DEFER)
         wait_until(
@@ -253,26 +252,26 @@ class DatabaseRestartTests(SimpleTestCase):
         )
         self.assertIsNone(self.worker.process.poll())
 
-    def test_a_restart_of_the_database_does_not_end_a_worker(self):
-        self.check_that_it_works()
+    def test_worker_survives_a_restart_of_the_database(self):
+        self.assert_worker_runs_jobs()
         for _ in range(2):
             self.database.restart()
-            self.check_that_it_works()
+            self.assert_worker_runs_jobs()
 
-    def test_a_worker_waits_for_a_database_that_is_away(self):
-        self.check_that_it_works()
+    def test_worker_waits_while_the_database_is_down(self):
+        self.assert_worker_runs_jobs()
         self.database.stop()
         with self.assertRaises(subprocess.TimeoutExpired):
             self.worker.process.wait(5)
         self.database.restart()
-        self.check_that_it_works()
+        self.assert_worker_runs_jobs()
 
-    def test_a_test_that_ends_while_the_database_is_away_is_run_again(self):
+    def test_job_that_ends_while_the_database_is_down_is_retried(self):
         with silent_server() as server:
-            self.manage("shell", "-c", ASK.format(port=server.getsockname()[1]))
+            self.manage("shell", "-c", REQUEST_TEST.format(port=server.getsockname()[1]))
             client, _ = server.accept()
             self.database.stop()
-            while client.recv(1024):  # until the child has hung up
+            while client.recv(1024):  # until the sandbox has hung up
                 pass
             client.close()
             with self.assertRaises(subprocess.TimeoutExpired):

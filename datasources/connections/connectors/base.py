@@ -1,4 +1,4 @@
-"""What every connector says of its type, and does for it."""
+"""The base classes of connectors."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,36 +18,43 @@ LINE_MAX_LENGTH = 100
 
 
 def one_line(text: object) -> str:
-    """Give what a stranger says as one line: printable, of at most 100 characters."""
+    """Return untrusted text as one printable line of at most 100 characters."""
     start = str(text)[: 10 * LINE_MAX_LENGTH]
     printable = "".join(letter if letter.isprintable() else " " for letter in start)
     return " ".join(printable.split())[:LINE_MAX_LENGTH]
 
 
-class Connector:
-    """One type of source: the catalogue's entry, and how to log in and to ask something.
+def fetch_value(connection: Any, statement: str) -> Any:
+    """Run a statement over DB-API and return the first column of its first row."""
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()[0]
 
-    A file for each family, found by its being there. It imports its driver where it is used: the
-    web process reads the catalogue only. `url_schemes` and `url_options` say which connection
-    strings fit; options that would move the destination or read files of the server (`hostaddr`,
-    `service`, `sslkey`, …) are left out on purpose.
+
+class Connector:
+    """One type of source: its entry in the catalogue, and how to log in and run a query.
+
+    Each family of types has a module in this package, which is found automatically. Import drivers
+    inside functions: the web process reads the catalogue only. `url_schemes` and `url_options` say
+    which connection strings are valid. Never list options that move the destination or read files
+    of this machine (`hostaddr`, `service`, `sslkey`, …).
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     driver: ClassVar[str]
-    """The Python module that reaches such a source."""
+    """The Python module of the driver."""
     dialect: ClassVar[str | None] = None
-    """SQLAlchemy's name of it, such as `postgresql+psycopg`; None: there is none."""
+    """The dialect of SQLAlchemy, such as `postgresql+psycopg`; None if there is none."""
     required_fields: ClassVar[tuple[str, ...]]
     optional_fields: ClassVar[tuple[str, ...]] = ()
     credential_fields: ClassVar[tuple[str, ...]] = ()
-    """Those of `CREDENTIAL_FIELDS` that it can log in with."""
+    """The names in `CREDENTIAL_FIELDS` that this type can log in with."""
     default_port: ClassVar[int | None] = None
     url_schemes: ClassVar[tuple[str, ...]] = ()
     url_options: ClassVar[tuple[str, ...]] = ()
     has_endpoint: ClassVar[bool] = False
-    """Whether its sources are reached by host and port."""
+    """Whether sources of this type are reached by host and port."""
     is_verified: ClassVar[bool] = False
     """Whether the tests log in to a live server of this type."""
 
@@ -60,13 +67,13 @@ class Connector:
 
     @classmethod
     def password_field(cls) -> str | None:
-        """Name the secret that stands in the place of a password in its connection strings."""
+        """Return the secret that a password in a connection string stands for, if any."""
         candidates = (name for name in ("password", "token") if name in cls.credential_fields)
         return next(candidates, None)
 
     @classmethod
     def is_driver_installed(cls) -> bool:
-        """Whether the driver can be imported; it is not, to find out."""
+        """Whether the driver can be imported; does not import it."""
         try:
             return find_spec(cls.driver) is not None
         except ModuleNotFoundError:
@@ -74,25 +81,25 @@ class Connector:
 
     @classmethod
     def usual_port(cls, configuration: Configuration) -> int | None:
-        """Give the port of a server of which nobody has said it."""
+        """Return the port to use when none is configured."""
         return cls.default_port
 
     @classmethod
-    def is_found_by_driver(cls, configuration: Configuration) -> bool:
-        """Whether `host` is no host, but a name by which the driver finds the servers."""
+    def is_resolved_by_driver(cls, configuration: Configuration) -> bool:
+        """Whether the driver looks up the servers by itself; `host` is then not a host."""
         return False
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where to connect to, if it has one."""
+        """The endpoint to connect to; only for types that have one."""
         assert self._endpoint is not None
         return self._endpoint
 
     @property
     def seconds_to_log_in(self) -> int:
-        """How long a login may take; `connect_timeout` in the connection string can shorten it.
+        """How long a login may take: `connection_timeout`, or the option `connect_timeout` if less.
 
-        Raises ConnectionFailure if that is no whole number.
+        Raises ConnectionFailure if the option is not a whole number.
         """
         seconds = self.configuration.connection_timeout
         try:
@@ -109,7 +116,7 @@ class Connector:
 
     @classmethod
     def check(cls, configuration: Configuration) -> None:
-        """Raise ConnectionFailure if the driver, or a field that a connection needs, is missing."""
+        """Raise ConnectionFailure if the driver or a required field is missing."""
         cls.check_driver()
         if any(getattr(configuration, field) is None for field in cls.required_fields):
             raise ConnectionFailure(Code.FIELDS_MISSING)
@@ -121,10 +128,10 @@ class Connector:
             raise ConnectionFailure(Code.DRIVER_MISSING)
 
     def connect(self) -> Any:
-        """Log in: give a DB-API connection, or the driver's own client.
+        """Log in and return a DB-API connection, or the client of the driver.
 
-        Its statements end after `query_timeout` seconds. Raises ConnectionFailure, and nothing
-        else, without the driver's words.
+        Its statements time out after `query_timeout` seconds. Raises ConnectionFailure only, which
+        does not quote the driver.
         """
         self.check_driver()
         try:
@@ -138,8 +145,8 @@ class Connector:
                 code = Code.CREDENTIALS_UNSET
             raise ConnectionFailure(code) from None
 
-    def ask(self, connection: Any) -> str:
-        """Run a trivial query: give the server's name and version. Raises ConnectionFailure."""
+    def query_version(self, connection: Any) -> str:
+        """Run a trivial query. Return the server's name and version. Raises ConnectionFailure."""
         try:
             with self.stages("query"):
                 return self.read_version(connection)
@@ -148,9 +155,9 @@ class Connector:
 
     @contextmanager
     def session(self) -> Iterator[Any]:
-        """Give a connection of SQLAlchemy's until the block ends, or the driver's own.
+        """Yield a connection of SQLAlchemy, or of the driver if there is no dialect.
 
-        Raises ConnectionFailure if there is none to be had.
+        The connection closes when the block ends. Raises ConnectionFailure.
         """
         if self.dialect is None:
             connection = self.connect()
@@ -177,12 +184,12 @@ class Connector:
             engine.dispose()
 
     def close(self, connection: Any) -> None:
-        """Close what `connect` gave, whatever state it is in."""
+        """Close a connection in whatever state it is. Raises nothing."""
         with contextlib.suppress(Exception):
             connection.close()
 
     def needs_secret(self) -> bool:
-        """Whether a login may have failed because no secret is stored."""
+        """Whether no secret to log in with is stored, which may be why a login failed."""
         return not any(
             self.configuration.secrets.get(field)
             for field in self.credential_fields
@@ -190,18 +197,18 @@ class Connector:
         )
 
     def log_in(self) -> Any:
-        """Connect to the endpoint and log in, whatever the driver raises.
+        """Connect to the endpoint and log in. May raise anything: see `explain`.
 
-        Enters the stage `tls` for as long as the handshake takes, if there is one.
+        Implementations enter the stage `tls` around the handshake if the driver shows it.
         """
         raise NotImplementedError
 
     def read_version(self, connection: Any) -> str:
-        """Run a trivial query, whatever the driver raises; the answer is at most a line."""
+        """Run a trivial query. Return name and version in one line. May raise anything."""
         raise NotImplementedError
 
     def explain(self, error: Exception) -> Code:
-        """Say what an error of `log_in` means: LOGIN_FAILED only if the server refuses it."""
+        """Return the code for an error of `log_in`; LOGIN_FAILED only if the server refused it."""
         raise NotImplementedError
 
 
@@ -209,7 +216,7 @@ ConnectorClass = type[Connector]
 
 
 class ServerConnector(Connector):
-    """A type whose sources are servers, reached by host and port."""
+    """A type whose sources are servers with a host and a port."""
 
     has_endpoint = True
 

@@ -2,28 +2,28 @@
 
 import json
 import re
-from contextlib import closing
 from typing import Any
 
 from datasources.connections.causes import network_cause
-from datasources.connections.connectors.base import Connector, one_line
+from datasources.connections.connectors.base import Connector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
 API = "https://bigquery.googleapis.com"
 TOKEN_URI = "https://oauth2.googleapis.com/token"
 SCOPES = ("https://www.googleapis.com/auth/bigquery",)
 
-# All that is taken of a key: in it, `token_uri` and `universe_domain` name other hosts.
+# Only these fields of a key are used: `token_uri` and `universe_domain` could name other hosts.
 KEY_FIELDS = ("client_email", "private_key", "private_key_id", "project_id")
 
 PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z0-9-]+")
 
 
 class BigQuery(Connector):
-    """Google BigQuery, over its REST interface. The database is a project.
+    """Google BigQuery, over its REST API. The database is a project.
 
-    SQLAlchemy's dialect looks for credentials of its own before it asks for a connection.
+    No dialect: SQLAlchemy's looks for credentials in the environment before it asks for a
+    connection.
     """
 
     name = "bigquery"
@@ -36,8 +36,8 @@ class BigQuery(Connector):
     url_options = ("location",)
 
     def log_in(self) -> Any:
-        """Give a DB-API connection; its key has got a token, and its project exists."""
-        ignore_environment()
+        """Return a DB-API connection, after a request that needs a token and the project."""
+        remove_driver_variables()
         from google.cloud import bigquery
         from google.cloud.bigquery import dbapi
 
@@ -59,18 +59,16 @@ class BigQuery(Connector):
         datasets = client.list_datasets(
             max_results=1, retry=None, timeout=configuration.connection_timeout
         )
-        next(iter(datasets), None)  # else nothing would be asked
+        next(iter(datasets), None)  # sends the request
         return dbapi.connect(client, prefer_bqstorage_client=False)
 
     def read_version(self, connection: Any) -> str:
-        """Ask for a row; BigQuery tells no version."""
-        with closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT 1")
-            cursor.fetchone()
+        """Run a query. Return the name alone: BigQuery has no version."""
+        fetch_value(connection, "SELECT 1")
         return one_line(self.label)
 
     def explain(self, error: Exception) -> Code:
-        """Go by the status of HTTP, else by what the network did."""
+        """Return the code for the HTTP status, otherwise for the network error."""
         status = getattr(error, "code", None)
         if status == 404:
             return Code.DATABASE_MISSING
@@ -79,7 +77,7 @@ class BigQuery(Connector):
         return network_cause(error) or Code.LOGIN_FAILED
 
     def _session(self) -> Any:
-        """Give a session of `requests` that asks Google for tokens, and follows no redirect."""
+        """Return a session of `requests` that gets tokens from Google and follows no redirect."""
         import requests
         from google.auth.transport.requests import AuthorizedSession, Request
         from google.oauth2.service_account import Credentials
@@ -91,13 +89,13 @@ class BigQuery(Connector):
             auth_request=Request(tokens),
             refresh_timeout=self.configuration.connection_timeout,
         )
-        for one in (tokens, session):
-            one.trust_env = False
-            one.max_redirects = 0
+        for each in (tokens, session):
+            each.trust_env = False
+            each.max_redirects = 0
         return session
 
     def _key(self) -> dict[str, str]:
-        """Read the key of a service account; the other types read files or run programs."""
+        """Return the key of a service account. Other types of keys read files or run programs."""
         text = self.configuration.secrets.get("service_account_json")
         if not text:
             raise ConnectionFailure(Code.CREDENTIALS_UNSET)

@@ -15,14 +15,14 @@ NUMBER = re.compile(r"\b[Cc]ode: (\d+)")
 CODES = {
     "81": Code.DATABASE_MISSING,
     "159": Code.DEADLINE,
-    "192": Code.LOGIN_FAILED,  # no such user
-    "193": Code.LOGIN_FAILED,  # another password
-    "194": Code.LOGIN_FAILED,  # no password
-    "195": Code.LOGIN_FAILED,  # not from this address
+    "192": Code.LOGIN_FAILED,  # unknown user
+    "193": Code.LOGIN_FAILED,  # wrong password
+    "194": Code.LOGIN_FAILED,  # password required
+    "195": Code.LOGIN_FAILED,  # address not allowed
     "202": Code.SERVER_BUSY,
     "209": Code.DEADLINE,
-    "497": Code.LOGIN_FAILED,  # a right is missing
-    "516": Code.LOGIN_FAILED,  # one of these; it does not tell which
+    "497": Code.LOGIN_FAILED,  # missing privilege
+    "516": Code.LOGIN_FAILED,  # any of the above; newer servers do not say which
 }
 STATUS = re.compile(r"\bHTTP status (\d+)")
 STATUSES = {
@@ -38,7 +38,7 @@ FLAGS = {"true": True, "1": True, "false": False, "0": False}
 class ClickHouse(ServerConnector):
     """ClickHouse, over its HTTP interface.
 
-    The password goes with every request: in clear, unless `clickhouses://` or `secure=true`.
+    Each request has the password, in clear unless `clickhouses://` or `secure=true` is given.
     """
 
     name = "clickhouse"
@@ -51,11 +51,11 @@ class ClickHouse(ServerConnector):
 
     @classmethod
     def usual_port(cls, configuration: Configuration) -> int | None:
-        """Give that of HTTPS if it is asked for."""
+        """Return the port of HTTPS or HTTP, whichever is configured."""
         return HTTPS_PORT if _is_secure(configuration) else cls.default_port
 
     def log_in(self) -> Any:
-        """Give clickhouse-connect's DB-API connection; its `client` is the driver's own."""
+        """Return a DB-API connection of clickhouse-connect; its `client` is the native one."""
         from clickhouse_connect.dbapi.connection import Connection
         from clickhouse_connect.driver.exceptions import ProgrammingError
         from urllib3 import Timeout
@@ -63,7 +63,7 @@ class ClickHouse(ServerConnector):
         configuration, endpoint = self.configuration, self.endpoint
         if configuration.options.get("secure", "false").lower() not in FLAGS:
             raise ConnectionFailure(Code.OPTION_INVALID)
-        # It warns of errors that it raises.
+        # The driver logs errors that it also raises.
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
         pool = _pool()
         try:
@@ -75,7 +75,7 @@ class ClickHouse(ServerConnector):
                 password=self.secret or "",
                 database=configuration.database_name,
                 pool_mgr=pool,
-                # Sessions would tie a source behind a balancer to one server.
+                # Sessions fail behind a load balancer.
                 autogenerate_session_id=False,
                 compress=self._compression(),
                 connect_timeout=configuration.connection_timeout,
@@ -89,24 +89,24 @@ class ClickHouse(ServerConnector):
         client.timeout = Timeout(
             connect=configuration.connection_timeout, read=configuration.query_timeout
         )
-        # A user who may change no settings is stopped by the time-out for reading alone.
+        # Users with readonly=1 cannot change settings; the read timeout above still applies.
         with suppress(ProgrammingError):
             client.set_client_setting("max_execution_time", configuration.query_timeout)
         return connection
 
     def read_version(self, connection: Any) -> str:
-        """Ask for `version()`."""
+        """Query `version()`."""
         return one_line(f"ClickHouse {connection.command('SELECT version()')}")
 
     def explain(self, error: Exception) -> Code:
-        """Go by ClickHouse's number, else by the status of HTTP, else by what the network did."""
+        """Return the code for ClickHouse's error number, the HTTP status or the network error."""
         from clickhouse_connect.driver.exceptions import ProgrammingError
 
         if number := NUMBER.search(str(error)):
             return CODES.get(number[1], Code.QUERY_FAILED)
         if status := STATUS.search(str(error)):
             return STATUSES.get(status[1], Code.PROTOCOL_FAILED)
-        if isinstance(error, ProgrammingError):  # of `compress`
+        if isinstance(error, ProgrammingError):  # unknown `compress`
             return Code.OPTION_INVALID
         return network_cause(error) or Code.PROTOCOL_FAILED
 
@@ -116,12 +116,12 @@ class ClickHouse(ServerConnector):
 
 
 def _is_secure(configuration: Configuration) -> bool:
-    is_asked_for = FLAGS.get(configuration.options.get("secure", "").lower(), False)
-    return configuration.url_scheme == "clickhouses" or is_asked_for
+    is_option_set = FLAGS.get(configuration.options.get("secure", "").lower(), False)
+    return configuration.url_scheme == "clickhouses" or is_option_set
 
 
 def _pool() -> Any:
-    """Give a pool that follows no redirect, retries nothing and goes through no proxy."""
+    """Return a connection pool that follows no redirect, retries nothing and uses no proxy."""
     from urllib3 import PoolManager, Retry
 
     class Pool(PoolManager):

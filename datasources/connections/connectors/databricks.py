@@ -1,16 +1,20 @@
 """Databricks; its driver is in requirements-cloud.txt."""
 
-from contextlib import closing
 from typing import Any
 
 from datasources.connections.causes import network_cause
-from datasources.connections.connectors.base import SSH_SECRETS, ServerConnector, one_line
+from datasources.connections.connectors.base import (
+    SSH_SECRETS,
+    ServerConnector,
+    fetch_value,
+    one_line,
+)
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
 
 class Databricks(ServerConnector):
-    """Databricks SQL. The database is a catalog; the token goes over HTTPS only."""
+    """Databricks SQL. The database is a catalog; the token is sent over HTTPS only."""
 
     name = "databricks"
     label = "Databricks"
@@ -22,8 +26,8 @@ class Databricks(ServerConnector):
     url_options = ("catalog", "http_path", "schema")
 
     def log_in(self) -> Any:
-        """Give a DB-API connection with an open session."""
-        ignore_environment()
+        """Return a DB-API connection with an open session."""
+        remove_driver_variables()
         from databricks import sql
 
         configuration, endpoint = self.configuration, self.endpoint
@@ -31,8 +35,7 @@ class Databricks(ServerConnector):
         if not options.get("http_path"):
             raise ConnectionFailure(Code.FIELDS_MISSING)
         token = configuration.secrets.get("token")
-        if not token:
-            # The driver would open a browser.
+        if not token:  # the driver would open a browser
             raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         return sql.connect(
             server_hostname=endpoint.host,
@@ -43,7 +46,7 @@ class Databricks(ServerConnector):
             schema=options.get("schema") or configuration.schema_name,
             session_configuration={"STATEMENT_TIMEOUT": str(configuration.query_timeout)},
             user_agent_entry="rivergen",
-            # Else results lie at other addresses, which the server names.
+            # Otherwise the server names other hosts to fetch results from.
             use_cloud_fetch=False,
             enable_telemetry=False,
             _socket_timeout=configuration.connection_timeout,
@@ -52,14 +55,12 @@ class Databricks(ServerConnector):
         )
 
     def read_version(self, connection: Any) -> str:
-        """Ask for the version of the warehouse."""
-        with closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT current_version().dbsql_version")
-            version = cursor.fetchone()[0]
+        """Query the version of the warehouse."""
+        version = fetch_value(connection, "SELECT current_version().dbsql_version")
         return one_line(f"Databricks SQL {version or ''}")
 
     def explain(self, error: Exception) -> Code:
-        """Go by the class of the error in Databricks, else by what the network did."""
+        """Return the code for the error class of Databricks, otherwise for the network error."""
         if "NO_SUCH_CATALOG" in str(error) or "SCHEMA_NOT_FOUND" in str(error):
             return Code.DATABASE_MISSING
         return network_cause(error) or Code.LOGIN_FAILED

@@ -1,7 +1,7 @@
-"""Files in the storage, each read by itself: SQLite by its own library, the rest through DuckDB.
+"""Files in the storage: SQLite files are read by the SQLite library, all others by DuckDB.
 
-A file is read as it lies there: a SQLite or DuckDB file without what a write-ahead log beside it
-holds, so store it checkpointed.
+Only the file itself is read. The write-ahead log beside a SQLite or DuckDB file is ignored, so
+store such files checkpointed.
 """
 
 import os
@@ -17,8 +17,8 @@ from datasources.connections.files.storage import LocalFile, StoredFile, open_fi
 
 DUCKDB_THREADS = 2
 DUCKDB_MEMORY = "512MB"
-CSV_BUFFER_BYTES = 4 * 1024 * 1024  # what is read at once: a first look must not take 32 MB
-# A SQLite file of a store cannot be read by ranges: it is fetched into memory, if it is not larger.
+CSV_BUFFER_BYTES = 4 * 1024 * 1024  # DuckDB's default reads 32 MB for a first look
+# SQLite cannot read objects of a store by ranges, so they are loaded into memory, up to this size.
 SQLITE_OBJECT_MAX_BYTES = 256 * 1024 * 1024
 SQLITE_STEPS_BETWEEN_CHECKS = 10_000
 SQLITE_ACTIONS = {
@@ -27,7 +27,7 @@ SQLITE_ACTIONS = {
     sqlite3.SQLITE_RECURSIVE,
     sqlite3.SQLITE_TRANSACTION,
     sqlite3.SQLITE_SAVEPOINT,
-    # Virtual tables, such as those of full-text search, declare their columns by these.
+    # Virtual tables, such as for full-text search, declare their columns with these.
     sqlite3.SQLITE_CREATE_TABLE,
     sqlite3.SQLITE_INSERT,
     sqlite3.SQLITE_UPDATE,
@@ -41,28 +41,28 @@ SQLITE_FORBIDDEN_FUNCTIONS = {"fts3_tokenizer", "load_extension"}
 
 
 class FileConnector(Connector):
-    """A type whose sources are files."""
+    """A type whose sources are files in the storage."""
 
     driver = "duckdb"
     required_fields = ("file_path",)
     is_verified = True
 
     def log_in(self) -> Any:
-        """Open the file; there is nobody to log in to."""
+        """Open the file."""
         if not self.configuration.file_path:
             raise ConnectionFailure(Code.FIELDS_MISSING)
         file = open_file(self.configuration.file_path, self.configuration.connection_timeout)
-        # CSV, JSON and SQLite take it for an empty table, or database; it is a failed upload.
+        # A failed upload. The drivers would take it for an empty table or database.
         if not file.size:
             raise ConnectionFailure(Code.QUERY_FAILED)
         return self.open(file)
 
     def open(self, file: StoredFile) -> Any:
-        """Give a connection that reads this file, and can do nothing else."""
+        """Return a connection that can read this file and nothing else."""
         raise NotImplementedError
 
     def explain(self, error: Exception) -> Code:
-        """The file is there, and cannot be read as what it should be."""
+        """Return QUERY_FAILED: the file exists but is not readable as this type."""
         return Code.QUERY_FAILED
 
 
@@ -75,43 +75,43 @@ class SQLite(FileConnector):
     dialect = "sqlite"
 
     def open(self, file: StoredFile) -> "LimitedConnection":
-        """Open the file read-only: no lock, no journal, no file beside it."""
+        """Return a read-only connection: no lock, no journal, no other file."""
         connection = _open_sqlite(file) if isinstance(file, LocalFile) else _fetch_sqlite(file)
         connection.execute("PRAGMA query_only = ON")
-        # A stored schema may call functions that do something.
+        # The schema in the file must not call functions with side effects.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.limit_statements(self.configuration.query_timeout)
         connection.set_authorizer(_authorize)
         return connection
 
     def read_version(self, connection: sqlite3.Connection) -> str:
-        """Read the schema; the version is the library's."""
+        """Query the schema. Return the version of the library."""
         connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
         return one_line(f"SQLite {sqlite3.sqlite_version}")
 
 
 class LimitedConnection(sqlite3.Connection):
-    """A connection whose statements end after some seconds, counted from their start."""
+    """A connection whose statements time out."""
 
     _seconds = float("inf")
     _deadline = float("inf")
 
     def limit_statements(self, seconds: float) -> None:
-        """Limit each statement from now on."""
+        """Set the timeout of each statement."""
         self._seconds = seconds
         self.set_progress_handler(
             lambda: time.monotonic() > self._deadline, SQLITE_STEPS_BETWEEN_CHECKS
         )
 
     def start_clock(self) -> None:
-        """Count from now."""
+        """Start the timeout of a statement."""
         self._deadline = time.monotonic() + self._seconds
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        """Give a cursor that starts the clock."""
+        """Return a cursor that starts the timeout with each statement."""
         return super().cursor(LimitedCursor)
 
-    # The inherited ones would make a cursor of their own, without a clock.
+    # The inherited methods would create plain cursors, without a timeout.
 
     def execute(self, *args: Any) -> sqlite3.Cursor:
         """Run a statement."""
@@ -122,12 +122,12 @@ class LimitedConnection(sqlite3.Connection):
         return self.cursor().executemany(*args)
 
     def executescript(self, *args: Any) -> sqlite3.Cursor:
-        """Run statements, all within the limit of one."""
+        """Run a script; the timeout applies to it as a whole."""
         return self.cursor().executescript(*args)
 
 
 class LimitedCursor(sqlite3.Cursor):
-    """A cursor that starts its connection's clock."""
+    """A cursor that starts the timeout of its connection with each statement."""
 
     connection: LimitedConnection
 
@@ -142,15 +142,15 @@ class LimitedCursor(sqlite3.Cursor):
         return super().executemany(*args)
 
     def executescript(self, *args: Any) -> sqlite3.Cursor:
-        """Run statements, all within the limit of one."""
+        """Run a script; the timeout applies to it as a whole."""
         self.connection.start_clock()
         return super().executescript(*args)
 
 
 def _open_sqlite(file: LocalFile) -> LimitedConnection:
-    """Open a file by its name, which is all that SQLite takes, and see that it is the same file.
+    """Open a file by name, as SQLite requires, and check that it is the file that was checked.
 
-    Raises ConnectionFailure if the name leads to another one by now.
+    Raises ConnectionFailure if the name now leads to another file.
     """
     before = _times_open(file.identity)
     url = f"file:{quote(os.fsencode(file.path))}?mode=ro&immutable=1"
@@ -162,21 +162,21 @@ def _open_sqlite(file: LocalFile) -> LimitedConnection:
 
 
 def _times_open(identity: tuple[int, int]) -> int:
-    """Count this process's descriptors of a file, given by its device and inode."""
+    """Return how many descriptors of this process refer to a file, given by device and inode."""
     count = 0
     for descriptor in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the listing's own is closed by now
+        with suppress(OSError):  # the descriptor of the listing itself is closed
             status = os.fstat(int(descriptor))
             count += (status.st_dev, status.st_ino) == identity
     return count
 
 
 def _fetch_sqlite(file: StoredFile) -> LimitedConnection:
-    """Copy a file into memory: nothing of it stays on a disk. Raises ValueError if it is large."""
+    """Load a file into memory, not onto a disk. Raises ValueError if it is too large."""
     if file.size > SQLITE_OBJECT_MAX_BYTES:
-        raise ValueError("The file is too large to be fetched.")
+        raise ValueError("The file is too large to load into memory.")
     data = bytearray(file.read_at(0, file.size))
-    # Where the log is: none is beside a file in memory, which SQLite would refuse to open.
+    # Switch from WAL to rollback journal: SQLite does not open a WAL database in memory.
     if data[18:20] == b"\x02\x02":
         data[18:20] = b"\x01\x01"
     connection = sqlite3.connect(":memory:", check_same_thread=False, factory=LimitedConnection)
@@ -185,9 +185,10 @@ def _fetch_sqlite(file: StoredFile) -> LimitedConnection:
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """Let statements read, and not open or write a file, as ATTACH and VACUUM INTO do.
+    """Return SQLITE_OK for an action that only reads, SQLITE_DENY for any other.
 
-    Nor switch `query_only` off, which keeps them from writing to this one.
+    Denies ATTACH and VACUUM INTO, which open or write other files, and `PRAGMA query_only`, which
+    would make this file writable.
     """
     if action == sqlite3.SQLITE_PRAGMA:
         is_allowed = first in SQLITE_PRAGMAS
@@ -199,13 +200,13 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
 
 
 class DuckDBConnector(FileConnector):
-    """A type that DuckDB reads."""
+    """A type of files that DuckDB reads."""
 
     opening: ClassVar[tuple[str, ...]]
-    """The statements that make the file's content visible; `{url}` is where it is."""
+    """The statements that open the file; `{url}` stands for its URL."""
 
     def open(self, file: StoredFile) -> Any:
-        """Start a DuckDB that sees this file and no other, and cannot be told otherwise."""
+        """Start a DuckDB that can read this file only, and lock its configuration."""
         import duckdb
 
         from datasources.connections.files.file_system import FILE_URL, OneFile
@@ -214,7 +215,7 @@ class DuckDBConnector(FileConnector):
         try:
             connection.register_filesystem(OneFile(file))
             for setting, value in self._settings(FILE_URL).items():
-                connection.execute(f"SET GLOBAL {setting} = {value}")  # else cursors go without
+                connection.execute(f"SET GLOBAL {setting} = {value}")  # not only for this cursor
             for statement in self.opening:
                 connection.execute(statement.format(url=FILE_URL))
             connection.execute("SET GLOBAL lock_configuration = true")
@@ -224,19 +225,19 @@ class DuckDBConnector(FileConnector):
         return connection
 
     def _settings(self, url: str) -> dict[str, str]:
-        """Name the settings, in the order in which DuckDB takes them; the lock comes last."""
+        """Return the settings in an order that DuckDB accepts."""
         return {
             "threads": str(DUCKDB_THREADS),
             "async_threads": str(DUCKDB_THREADS),
             "memory_limit": f"'{DUCKDB_MEMORY}'",
             "temp_directory": "''",
             "max_execution_time": str(self.configuration.query_timeout * 1000),  # milliseconds
-            "http_proxy": "''",  # else SQL can show the environment's, password included
+            "http_proxy": "''",  # otherwise SQL can read that of the environment, with its password
             "python_enable_replacements": "false",
             "allow_persistent_secrets": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            # A DuckDB file is opened only after a look for its log; there is none.
+            # DuckDB looks for the log before it opens a file.
             "allowed_paths": f"['{url}', '{url}.wal']",
             "enable_external_access": "false",
             "disabled_filesystems": "'LocalFileSystem'",
@@ -244,9 +245,10 @@ class DuckDBConnector(FileConnector):
 
 
 class DuckDB(DuckDBConnector):
-    """A DuckDB file; its tables are those of the database `data`.
+    """A DuckDB file, attached as the database `data`.
 
-    That is the current one on the connection, not on its cursors: these say `data.people`.
+    `data` is the current database of the connection, but not of its cursors: there, write
+    `data.people`.
     """
 
     name = "duckdb"
@@ -254,19 +256,19 @@ class DuckDB(DuckDBConnector):
     opening = ("ATTACH '{url}' AS data (READ_ONLY)", "USE data")
 
     def read_version(self, connection: Any) -> str:
-        """Read the tables' names; the version is the library's."""
+        """Query the names of tables. Return the version of the library."""
         connection.execute("SELECT table_name FROM duckdb_tables() LIMIT 1").fetchall()
         version = connection.execute("SELECT version()").fetchone()[0]
         return one_line(f"DuckDB {version.removeprefix('v')}")
 
 
 class TableConnector(DuckDBConnector):
-    """A type whose file is one table; its rows are those of the view `data`."""
+    """A type whose file is one table, readable as the view `data`."""
 
     title: ClassVar[str]
 
     def read_version(self, connection: Any) -> str:
-        """Read a row; a file has no version, but it has columns."""
+        """Query a row. Return the number of columns in place of a version."""
         result = connection.execute("SELECT * FROM data LIMIT 1")
         count = len(result.description)
         result.fetchall()
@@ -274,7 +276,7 @@ class TableConnector(DuckDBConnector):
 
 
 class CSV(TableConnector):
-    """A CSV file; whether it has a header, and its delimiter, are found out."""
+    """A CSV file; DuckDB detects header and delimiter."""
 
     name = "csv"
     label = "CSV file"
@@ -292,7 +294,7 @@ class Parquet(TableConnector):
 
 
 class JSON(TableConnector):
-    """A JSON file: an array of objects, or an object a line."""
+    """A JSON file: an array of objects, or one object per line."""
 
     name = "json"
     label = "JSON file"

@@ -5,29 +5,30 @@ from typing import Any
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.endpoint import host_and_port
 from datasources.connections.failures import Code, ConnectionFailure
 
-# The others read files, ask a cloud's metadata, or run other programs.
+# Other mechanisms read files, call a cloud's metadata service or run programs.
 MECHANISMS = ("DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN")
 
 CODES = {
-    11: Code.LOGIN_FAILED,  # no such user
+    11: Code.LOGIN_FAILED,  # unknown user
     13: Code.LOGIN_FAILED,  # unauthorized
     18: Code.LOGIN_FAILED,
     50: Code.DEADLINE,
-    91: Code.SERVER_BUSY,  # it is shutting down
-    334: Code.LOGIN_FAILED,  # not by this mechanism
+    91: Code.SERVER_BUSY,  # shutting down
+    334: Code.LOGIN_FAILED,  # mechanism not enabled
     8000: Code.LOGIN_FAILED,  # Atlas
-    11600: Code.SERVER_BUSY,  # it is shutting down
+    11600: Code.SERVER_BUSY,  # shutting down
 }
 
 
 class MongoDB(ServerConnector):
     """MongoDB, by pymongo.
 
-    The password is never sent (SCRAM), except with `authMechanism=PLAIN`, for which TLS is a must.
-    With `mongodb+srv` DNS names the servers, below the domain of the host: each is connected to by
-    the rules for any other host.
+    The password is never sent (SCRAM), except with `authMechanism=PLAIN`, which requires TLS. With
+    `mongodb+srv`, DNS names the servers, within the domain of the host. The egress policy checks
+    each of them.
     """
 
     name = "mongodb"
@@ -48,12 +49,12 @@ class MongoDB(ServerConnector):
     )
 
     @classmethod
-    def is_found_by_driver(cls, configuration: Configuration) -> bool:
-        """Whether DNS names the servers; a tunnel leads to one, whatever the URL says."""
+    def is_resolved_by_driver(cls, configuration: Configuration) -> bool:
+        """Whether DNS names the servers. A tunnel leads to one server, whatever the scheme."""
         return configuration.url_scheme == "mongodb+srv" and not configuration.use_ssh_tunnel
 
     def log_in(self) -> Any:
-        """Give a MongoClient that has authenticated."""
+        """Return a MongoClient that has authenticated."""
         import pymongo
         from pymongo.errors import ServerSelectionTimeoutError
 
@@ -69,57 +70,57 @@ class MongoDB(ServerConnector):
         )
         try:
             with pymongo.timeout(configuration.connection_timeout):
-                # Unlike `ping`, refused to those who have not logged in.
+                # Unlike `ping`, this needs authentication.
                 client[configuration.database_name].command(
                     "listCollections", nameOnly=True, authorizedCollections=True
                 )
         except ServerSelectionTimeoutError as error:
-            raise _reason(client) or error from None
+            raise _close_and_get_error(client) or error from None
         except BaseException:
             client.close()
             raise
         return client
 
     def read_version(self, connection: Any) -> str:
-        """Ask for what the server says of its build."""
+        """Query the build information of the server."""
         return one_line(f"MongoDB {connection.server_info()['version']}")
 
     def explain(self, error: Exception) -> Code:
-        """Go by MongoDB's number, else by what the network or DNS did, else by pymongo's words."""
+        """Return the code for MongoDB's error number, the network error or pymongo's message."""
         from dns.exception import DNSException
         from pymongo.errors import ConfigurationError, InvalidName
 
-        words = str(error)
+        message = str(error)
         answer = getattr(error, "details", None)
         if isinstance(answer, dict) and "code" in answer:
             return CODES.get(answer["code"], Code.QUERY_FAILED)
         if found := network_cause(error):
             return found
-        is_of_dns = any(isinstance(cause, DNSException) for cause in causes(error))
-        if is_of_dns or "Invalid URI host" in words:
+        is_dns_error = any(isinstance(cause, DNSException) for cause in causes(error))
+        if is_dns_error or "Invalid URI host" in message:
             return Code.DNS_FAILED
-        # All that pymongo leaves of the system's error is its text.
-        if "Connection refused" in words:
+        # pymongo keeps only the text of the system's error.
+        if "Connection refused" in message:
             return Code.TCP_REFUSED
-        if "SSL handshake failed" in words:
+        if "SSL handshake failed" in message:
             return Code.TLS_FAILED
         if getattr(error, "timeout", False):
             return Code.DEADLINE
         if isinstance(error, InvalidName):
             return Code.DATABASE_MISSING
-        is_of_option = isinstance(error, ConfigurationError | ValueError)
-        if is_of_option and "wire version" not in words:  # which a server has that is too old
+        is_option_error = isinstance(error, ConfigurationError | ValueError)
+        if is_option_error and "wire version" not in message:  # the server is too old
             return Code.OPTION_INVALID
         return Code.PROTOCOL_FAILED
 
     def _seed(self) -> str:
-        """Give one host: neither a list, nor a path of a socket, nor a URL of somebody's."""
+        """Return the address of one server. Refuses lists, paths of sockets and URLs as host."""
         host, port = self.endpoint.host, self.endpoint.port
         if any(letter in host for letter in "/,@?%[]"):
             raise ConnectionFailure(Code.DNS_FAILED)
-        if self.is_found_by_driver(self.configuration):
+        if self.is_resolved_by_driver(self.configuration):
             return f"mongodb+srv://{host}/"
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_and_port(host, port)
 
     def _options(self) -> dict[str, Any]:
         configuration = self.configuration
@@ -132,7 +133,7 @@ class MongoDB(ServerConnector):
         if configuration.url_scheme == "mongodb+srv":
             options.setdefault("tls", "true")
         if configuration.use_ssh_tunnel:
-            # The other members of a replica set are not at the end of the tunnel.
+            # The tunnel does not reach the other members of a replica set.
             options["directConnection"] = "true"
             options.pop("replicaSet", None)
         mechanism = options.get("authMechanism", "DEFAULT")
@@ -143,9 +144,9 @@ class MongoDB(ServerConnector):
         return options
 
     def _credentials(self) -> dict[str, Any]:
-        """Name the user; as MongoDB does, look for them in the database that a URL names.
+        """Return username, password and the database that has the user.
 
-        Else they are in `admin`, where users are made by default.
+        As for MongoDB, that is the database of a `mongodb://` URL, otherwise `admin`.
         """
         configuration = self.configuration
         if not configuration.username and "authMechanism" not in configuration.options:
@@ -158,8 +159,8 @@ class MongoDB(ServerConnector):
         return credentials
 
 
-def _reason(client: Any) -> Exception | None:
-    """Close a client; give the error that its servers were not reached for."""
+def _close_and_get_error(client: Any) -> Exception | None:
+    """Close a client. Return the error for which its servers were not reached, if any."""
     servers = client.topology_description.server_descriptions().values()
     client.close()
     return next((server.error for server in servers if server.error), None)

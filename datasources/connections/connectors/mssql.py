@@ -2,20 +2,20 @@
 
 import codecs
 import re
-from contextlib import closing
 from functools import partial
 from typing import Any
 
-from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
+from datasources.connections.endpoint import host_and_port
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.sandbox.confinement import confined
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
-# The server's number, if the server said anything: else pymssql gives one of an earlier login.
+# Only if the server sent an error: otherwise pymssql repeats the number of an earlier login.
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
 FREETDS_NUMBERS = re.compile(r"DB-Lib error message (\d+)")
 
-UNSAID = ", b'Unknown error')"
+UNKNOWN_ERROR = ", b'Unknown error')"
 
 SERVER_CODES = {
     "911": Code.DATABASE_MISSING,
@@ -26,18 +26,17 @@ SERVER_CODES = {
     "17142": Code.SERVER_BUSY,  # it is paused
     "17809": Code.SERVER_BUSY,  # it has too many connections
     "40501": Code.SERVER_BUSY,
-    "40613": Code.SERVER_BUSY,  # the database is not there at the moment
+    "40613": Code.SERVER_BUSY,  # the database is temporarily unavailable
 }
 
-TIMED_OUT, ENDED = "20003", "20017"
+TIMED_OUT, CONNECTION_LOST = "20003", "20017"
 
 
 class MSSQL(ServerConnector):
-    """SQL Server, by pymssql, which brings FreeTDS.
+    """SQL Server, by pymssql, which includes FreeTDS.
 
-    FreeTDS verifies no certificate, so that `encryption` keeps out those who only listen. Without
-    `encryption=require` a server that declines TLS is sent the password in an encoding that anyone
-    can undo.
+    FreeTDS does not verify certificates: `encryption` protects from passive listeners only. Without
+    `encryption=require`, a server that declines TLS gets the password obfuscated but not encrypted.
     """
 
     name = "mssql"
@@ -49,17 +48,17 @@ class MSSQL(ServerConnector):
     url_options = ("appname", "charset", "encryption")
 
     def log_in(self) -> Any:
-        """Give a pymssql connection."""
+        """Return a connection of pymssql."""
         import pymssql
 
         configuration, endpoint = self.configuration, self.endpoint
         if not configuration.username:
-            # FreeTDS would try Kerberos, which asks hosts that nobody has checked.
+            # FreeTDS would try Kerberos, which connects to hosts that the policy has not checked.
             raise ConnectionFailure(Code.CREDENTIALS_UNSET)
-        ignore_environment()
+        remove_driver_variables()
         log_in = partial(
             pymssql.connect,
-            server=_server(endpoint.address, endpoint.port),
+            server=host_and_port(endpoint.address, endpoint.port),
             user=configuration.username,
             password=self.secret or "",
             database=_database(configuration.database_name or ""),
@@ -70,20 +69,18 @@ class MSSQL(ServerConnector):
             encryption=configuration.options.get("encryption", "request"),
             charset=_charset(configuration.options.get("charset", "UTF-8")),
         )
-        # FreeTDS goes where a server routes it, as Azure does, and has no switch for that.
+        # A server can route a login to another host, as Azure does; FreeTDS cannot switch that off.
         return confined(log_in, endpoint.address, endpoint.port)
 
     def read_version(self, connection: Any) -> str:
-        """Give the first line of `@@VERSION`."""
-        with closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT @@VERSION")
-            return one_line(cursor.fetchone()[0].partition("\n")[0])
+        """Return the first line of `@@VERSION`."""
+        return one_line(fetch_value(connection, "SELECT @@VERSION").partition("\n")[0])
 
     def explain(self, error: Exception) -> Code:
-        """Go by the numbers in the text, of the server and of FreeTDS."""
+        """Return the code for the error numbers of the server or of FreeTDS in the message."""
         text = str(error)
-        # Of `encryption`, or of a charset without which FreeTDS does not even connect.
-        if isinstance(error, ValueError) or text.endswith(UNSAID):
+        # An invalid `encryption`, or a charset that FreeTDS does not have.
+        if isinstance(error, ValueError) or text.endswith(UNKNOWN_ERROR):
             return Code.OPTION_INVALID
         if number := SERVER_NUMBER.match(text):
             return SERVER_CODES.get(number[1], Code.LOGIN_FAILED)
@@ -92,25 +89,21 @@ class MSSQL(ServerConnector):
         numbers = FREETDS_NUMBERS.findall(text)
         if TIMED_OUT in numbers:
             return Code.DEADLINE
-        # It does not say that a server has no TLS; others than SQL Servers have mostly hung up.
+        # FreeTDS does not say that the server has no TLS. Other kinds of servers mostly hang up.
         is_tls_required = self.configuration.options.get("encryption") == "require"
-        is_tls_missing = is_tls_required and ENDED not in numbers
+        is_tls_missing = is_tls_required and CONNECTION_LOST not in numbers
         return Code.TLS_FAILED if is_tls_missing else Code.PROTOCOL_FAILED
 
 
-def _server(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
 def _database(name: str) -> str:
-    """Refuse a name in brackets: FreeTDS would send it as SQL, unquoted."""
+    """Return the name. Raises ConnectionFailure if FreeTDS would send it as SQL, unquoted."""
     if name.startswith("["):
         raise ConnectionFailure(Code.DATABASE_MISSING)
     return name
 
 
 def _charset(name: str) -> str:
-    """Refuse an unknown one: C code would copy it without a look at its length."""
+    """Return the name. Raises ConnectionFailure if unknown: FreeTDS would not check its length."""
     try:
         codecs.lookup(name)
     except (LookupError, ValueError):

@@ -5,44 +5,44 @@ import re
 import ssl
 from typing import Any, ClassVar
 
-from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.stages import Stages
 
 SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 CLEAR_TEXT_PLUGINS = ("dialog", "mysql_clear_password")
-"""The ways to log in for which PyMySQL sends the password as it is, encrypted or not.
+"""The authentication plugins for which PyMySQL sends the password in clear, with or without TLS.
 
-For `caching_sha2_password` and `sha256_password` it does so over TLS only; without, it encrypts it
-with a key that the server shows, and that nobody checks.
+For `caching_sha2_password` and `sha256_password` it does so over TLS only. Without TLS it encrypts
+the password with a public key that the server presents and nobody verifies.
 """
 UNKNOWN_VARIABLE = 1193
 CODES: dict[object, Code] = {
     1040: Code.SERVER_BUSY,
     1049: Code.DATABASE_MISSING,
-    1053: Code.SERVER_BUSY,  # it is shutting down
-    1115: Code.OPTION_INVALID,  # no such charset
-    1203: Code.SERVER_BUSY,  # too many connections of this user
-    1226: Code.SERVER_BUSY,  # too many connections of this user in an hour
-    1231: Code.OPTION_INVALID,  # a charset that clients cannot have
-    1253: Code.OPTION_INVALID,  # the collation is of another charset
-    1273: Code.OPTION_INVALID,  # no such collation
-    2026: Code.TLS_FAILED,  # the server offers none
-    2059: Code.LOGIN_FAILED,  # by a plugin that PyMySQL does not have
-    3032: Code.SERVER_BUSY,  # it is offline for its users
-    3159: Code.TLS_FAILED,  # the server takes nothing else
+    1053: Code.SERVER_BUSY,  # shutting down
+    1115: Code.OPTION_INVALID,  # unknown charset
+    1203: Code.SERVER_BUSY,  # too many connections of the user
+    1226: Code.SERVER_BUSY,  # too many connections of the user per hour
+    1231: Code.OPTION_INVALID,  # not allowed as charset of a client
+    1253: Code.OPTION_INVALID,  # collation of another charset
+    1273: Code.OPTION_INVALID,  # unknown collation
+    2026: Code.TLS_FAILED,  # the server offers no TLS
+    2059: Code.LOGIN_FAILED,  # authentication plugin unknown to PyMySQL
+    3032: Code.SERVER_BUSY,  # offline mode
+    3159: Code.TLS_FAILED,  # the server requires TLS
 }
 ANSWER_MARGIN_SECONDS = 5
-"""How much longer than `query_timeout` an answer is waited for: the server's own limit is first."""
+"""Added to `query_timeout` for the client's timeout, so that the server's limit comes first."""
 
 
 class StagedContext(ssl.SSLContext):
-    """The TLS settings of a client; its handshake is a stage."""
+    """The TLS settings of a client, whose handshake is timed as the stage `tls`."""
 
     stages: Stages
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
-        """Shake hands. Raises ConnectionFailure."""
+        """Do the TLS handshake. Raises ConnectionFailure."""
         try:
             with self.stages("tls"):
                 return super().wrap_socket(*args, **options)
@@ -74,24 +74,22 @@ class MySQL(ServerConnector):
         return connection
 
     def read_version(self, connection: Any) -> str:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT VERSION()")
-            version = str(cursor.fetchone()[0])
+        version = str(fetch_value(connection, "SELECT VERSION()"))
         product = "MariaDB" if is_mariadb(version) else "MySQL"
         return one_line(f"{product} {version.partition('-')[0]}")
 
     def explain(self, error: Exception) -> Code:
-        if isinstance(error, OSError):  # PyMySQL turns its own into others: this is from dialling
+        if isinstance(error, OSError):  # from `dial`: PyMySQL wraps its own
             return Code.TCP_TIMEOUT if isinstance(error, TimeoutError) else Code.TCP_REFUSED
         if isinstance(error.__context__, TimeoutError):
             return Code.DEADLINE
         number = error.args[0] if error.args else None
-        is_said_by_server = isinstance(number, int) and not 2000 <= number < 3000
-        other = Code.LOGIN_FAILED if is_said_by_server else Code.PROTOCOL_FAILED
+        is_server_error = isinstance(number, int) and not 2000 <= number < 3000
+        other = Code.LOGIN_FAILED if is_server_error else Code.PROTOCOL_FAILED
         return CODES.get(number, other)
 
     def _prepare(self) -> Any:
-        """Give a connection that has its settings and is not open yet."""
+        """Return a connection that has its settings but is not open yet."""
         from pymysql import Connection
 
         mode = self._ssl_mode()
@@ -99,7 +97,7 @@ class MySQL(ServerConnector):
         connection: Any = Connection(
             host=self.endpoint.host,
             port=self.endpoint.port,
-            # As text it would be sent in Latin-1; what MySQL compares it with is UTF-8.
+            # PyMySQL would encode text as Latin-1; MySQL expects UTF-8.
             password=(self.secret or "").encode(),
             database=self.configuration.database_name,
             charset=self._charset(),
@@ -112,33 +110,33 @@ class MySQL(ServerConnector):
             auth_plugin_map=dict.fromkeys(CLEAR_TEXT_PLUGINS, refuse_unless_encrypted),
             defer_connect=True,
         )
-        # For nobody PyMySQL would log in as the user that this process runs as.
+        # Set here: for an empty user, the constructor takes the user of this process.
         connection.user = self.configuration.username or ""
         if mode == "PREFERRED":
-            # Given to the constructor, a context means that TLS is required.
+            # Set here: for the constructor, a context means that TLS is required.
             connection.ctx = context
         return connection
 
     def _ssl_mode(self) -> str:
-        """Give the mode, in upper case. Raises ConnectionFailure for an unknown one."""
+        """Return the mode in upper case. Raises ConnectionFailure if it is unknown."""
         mode = self.configuration.options.get("ssl_mode", "PREFERRED").upper()
         if mode not in SSL_MODES:
             raise ConnectionFailure(Code.OPTION_INVALID)
         return mode
 
     def _charset(self) -> str:
-        """Give the charset. Raises ConnectionFailure unless PyMySQL and Python know it."""
+        """Return the charset. Raises ConnectionFailure unless PyMySQL and Python know it."""
         from pymysql.charset import charset_by_name
 
         name = self.configuration.options.get("charset", "utf8mb4")
         try:
             codecs.lookup(charset_by_name(name).encoding)
-        except (AttributeError, LookupError):  # for an unknown one PyMySQL gives None
+        except (AttributeError, LookupError):  # PyMySQL returns None if unknown
             raise ConnectionFailure(Code.OPTION_INVALID) from None
         return name
 
     def _make_context(self, mode: str) -> StagedContext:
-        """Give the settings of TLS; its authorities are those that OpenSSL knows by itself."""
+        """Return the TLS settings; certificates are verified against the system's authorities."""
         context = StagedContext(ssl.PROTOCOL_TLS_CLIENT)
         context.stages = self.stages
         context.check_hostname = mode == "VERIFY_IDENTITY"
@@ -149,22 +147,22 @@ class MySQL(ServerConnector):
         return context
 
     def _collation(self) -> str | None:
-        """Give the collation; PyMySQL puts it into a statement as it is, so it has to be a name."""
+        """Return the collation, checked: PyMySQL puts it into a statement unquoted."""
         collation = self.configuration.options.get("collation")
         if collation is not None and not re.fullmatch(r"[A-Za-z0-9_]+", collation):
             raise ConnectionFailure(Code.OPTION_INVALID)
         return collation
 
     def _limit_statements(self, connection: Any) -> None:
-        """End statements after `query_timeout`.
+        """Limit statements to `query_timeout` on the server, and a little later on the client.
 
-        MySQL limits only those that read, other servers may know neither variable, or hang: so
-        answers are waited for only a little longer.
+        The client needs a limit, too: MySQL limits only SELECT, and other servers may not know the
+        variable, or hang.
         """
         from pymysql import MySQLError
 
         seconds = self.configuration.query_timeout
-        # Many choose MySQL for a MariaDB, so the server is asked and not the type.
+        # Go by the server, not by the type: many choose MySQL for a MariaDB.
         if is_mariadb(connection.get_server_info()):
             limit = f"max_statement_time = {seconds}"
         else:
@@ -175,7 +173,7 @@ class MySQL(ServerConnector):
         except MySQLError as error:
             if error.args[0] != UNKNOWN_VARIABLE:
                 raise
-        # PyMySQL takes these only before the login, but looks at them before each packet.
+        # PyMySQL offers no way to change these after the login, but reads them for each packet.
         connection._read_timeout = connection._write_timeout = seconds + ANSWER_MARGIN_SECONDS
 
 
@@ -190,14 +188,14 @@ class MariaDB(MySQL):
 
 
 def is_mariadb(version: str) -> bool:
-    """Whether a server with such a version is a MariaDB."""
+    """Whether a version string is that of a MariaDB."""
     return "mariadb" in version.lower()
 
 
 def refuse_unless_encrypted(connection: Any) -> None:
-    """Stand in for a clear-text plugin of PyMySQL; give none, so that it goes on by its own.
+    """Raise ConnectionFailure if a clear-text plugin would send the password without TLS.
 
-    Raises ConnectionFailure if all on the way could read the password.
+    PyMySQL calls this in place of a plugin. It returns None, so that PyMySQL uses its own plugin.
     """
     if not connection._secure:
         raise ConnectionFailure(Code.LOGIN_FAILED)

@@ -1,43 +1,42 @@
 """Oracle Database."""
 
 import re
-from contextlib import closing
 from typing import Any
 
 from datasources.connections.causes import causes, network_cause
-from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 
-# Such names mean nothing inside the descriptor that they are sent in.
+# No character with a meaning in a connect descriptor, which the name is sent in.
 SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
 
 SIMILAR = re.compile(r"\(Similar to (ORA-\d+)\)")
 
 CODES = {
-    "DPY-6001": Code.DATABASE_MISSING,  # the listener knows no such service
-    "DPY-6003": Code.DATABASE_MISSING,  # nor such a SID
+    "DPY-6001": Code.DATABASE_MISSING,  # service unknown to the listener
+    "DPY-6003": Code.DATABASE_MISSING,  # SID unknown to the listener
     "ORA-12505": Code.DATABASE_MISSING,
     "ORA-12514": Code.DATABASE_MISSING,
     "DPY-4024": Code.DEADLINE,
     "ORA-00018": Code.SERVER_BUSY,  # too many sessions
     "ORA-00020": Code.SERVER_BUSY,  # too many processes
-    "ORA-01033": Code.SERVER_BUSY,  # it is starting or shutting down
+    "ORA-01033": Code.SERVER_BUSY,  # starting or shutting down
     "ORA-01034": Code.SERVER_BUSY,
     "ORA-01089": Code.SERVER_BUSY,
     "ORA-01090": Code.SERVER_BUSY,
-    "ORA-12516": Code.SERVER_BUSY,  # the listener has nobody to go on with
+    "ORA-12516": Code.SERVER_BUSY,  # the listener has no free handler
     "ORA-12518": Code.SERVER_BUSY,
     "ORA-12519": Code.SERVER_BUSY,
     "ORA-12520": Code.SERVER_BUSY,
     "ORA-12528": Code.SERVER_BUSY,
-    "DPY-4001": Code.LOGIN_FAILED,  # a username or a password is missing
+    "DPY-4001": Code.LOGIN_FAILED,  # username or password missing
 }
 
 
 class Oracle(ServerConnector):
-    """Oracle, by oracledb in its thin mode.
+    """Oracle Database, by oracledb in thin mode.
 
-    The password is never sent: it encrypts what server and driver agree on.
+    The password is never sent: it encrypts the session key that server and driver agree on.
     """
 
     name = "oracle"
@@ -49,11 +48,11 @@ class Oracle(ServerConnector):
     url_options = ("service_name", "sid")
 
     def log_in(self) -> Any:
-        """Give an oracledb connection."""
+        """Return a connection of oracledb."""
         import oracledb
 
         configuration, endpoint = self.configuration, self.endpoint
-        # Never `dsn`: it may be a descriptor, an alias of tnsnames.ora, or name a file or a host.
+        # Never `dsn`: it may be a descriptor, an alias in tnsnames.ora, a file or another host.
         connection = oracledb.connect(
             params=oracledb.ConnectParams(
                 host=endpoint.host,
@@ -62,7 +61,7 @@ class Oracle(ServerConnector):
                 tcp_connect_timeout=configuration.connection_timeout,
                 retry_count=0,
                 disable_oob=True,
-                # Else these tell of this machine.
+                # The defaults would tell the server about this machine.
                 program="rivergen",
                 machine="rivergen",
                 osuser="rivergen",
@@ -75,17 +74,15 @@ class Oracle(ServerConnector):
         return connection
 
     def read_version(self, connection: Any) -> str:
-        """Ask for a row; the version was told at the login."""
-        with closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT 1 FROM dual")
-            cursor.fetchone()
+        """Run a query. Return the version that the server sent at the login."""
+        fetch_value(connection, "SELECT 1 FROM dual")
         return one_line(f"Oracle Database {connection.version}")
 
     def explain(self, error: Exception) -> Code:
-        """Go by the codes of Oracle and of the driver: the telling one may be of the cause."""
+        """Return the code for the numbers of Oracle and oracledb, in the error or its causes."""
         found = [*causes(error)]
-        numbers = [getattr(one.args[0], "full_code", "") for one in found if one.args]
-        numbers += [number for one in found for number in SIMILAR.findall(str(one))]
+        numbers = [getattr(cause.args[0], "full_code", "") for cause in found if cause.args]
+        numbers += [number for cause in found for number in SIMILAR.findall(str(cause))]
         code = next((CODES[number] for number in numbers if number in CODES), None)
         if code is None and any(number.startswith("ORA-") for number in numbers):
             return Code.LOGIN_FAILED

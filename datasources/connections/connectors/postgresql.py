@@ -1,4 +1,4 @@
-"""PostgreSQL, and those that speak its protocol."""
+"""PostgreSQL, and databases that speak its protocol."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code
 
 if TYPE_CHECKING:
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
 
-# While a login goes on libpq gives no SQLSTATE, only words: the server's, after its severity in the
-# server's language and two spaces, or its own. The first that is found counts.
+# During a login libpq gives no SQLSTATE, only a message: its own, or the server's after the
+# severity (in the server's language) and two spaces. The first pattern that is found counts.
 MEANINGS = {
     r'(\A|:  )(database ".*" does not exist|no such database)': Code.DATABASE_MISSING,
     r"too many (clients|connections)|remaining connection slots|no more connections allowed"
     r"|connection limit |the database system is |administrator command": Code.SERVER_BUSY,
     r" failed: [^:\n]+:  |no password supplied|authentication method": Code.LOGIN_FAILED,
     r"Connection refused": Code.TCP_REFUSED,
-    # Such ends and versions are of servers that have no idea of TLS.
+    # The excluded errors come from servers that do not know TLS.
     r"SSL error: (?!unexpected eof|wrong version)|certificate|SSL was required"
     r"|channel binding required": Code.TLS_FAILED,
     r"\Ainvalid \w+ value|: invalid integer value"
@@ -33,7 +33,7 @@ MEANINGS = {
 
 
 class PostgreSQL(ServerConnector):
-    """PostgreSQL, by libpq."""
+    """PostgreSQL, by psycopg and libpq."""
 
     name = "postgresql"
     label = "PostgreSQL"
@@ -58,7 +58,7 @@ class PostgreSQL(ServerConnector):
         try:
             connection.autocommit = True
             milliseconds = self.configuration.query_timeout * 1000
-            # Not among the parameters of the login, which poolers and Redshift refuse.
+            # Not as a startup parameter: poolers and Redshift refuse those.
             connection.execute(f"SET statement_timeout = {milliseconds:d}")
             connection.autocommit = False
         except BaseException:
@@ -67,26 +67,26 @@ class PostgreSQL(ServerConnector):
         return connection
 
     def open_pgconn(self) -> "PGconn":
-        """Log in as psycopg does, but see the stages, and end in time.
+        """Log in as psycopg does, but with stages and a timeout. Return libpq's connection.
 
-        libpq is given the checked address (`hostaddr`), and no file of this machine: no passwords
-        of `~/.pgpass`, no services, no key of ours.
+        libpq gets the checked address (`hostaddr`) and uses no file of this machine: no
+        `~/.pgpass`, no service file, no client key.
         """
         from psycopg.conninfo import make_conninfo
         from psycopg.pq import PGconn
 
-        self.endpoint.hang_up()  # libpq opens its own
+        self.endpoint.close_unused()  # libpq opens its own
         pgconn = PGconn.connect_start(make_conninfo(**self.parameters()).encode())
         try:
             self._poll(pgconn)
         except BaseException:
-            pgconn.finish()  # else it is open for as long as anybody has the error
+            pgconn.finish()  # otherwise it stays open as long as the traceback lives
             raise
         pgconn.nonblocking = 1
         return pgconn
 
     def _poll(self, pgconn: "PGconn") -> None:
-        """Go on with the login until it is through."""
+        """Drive the login until it is complete. Raises OSError or TimeoutError."""
         from psycopg.pq import ConnStatus, PollingStatus
 
         deadline = time.monotonic() + self.seconds_to_log_in
@@ -99,18 +99,18 @@ class PostgreSQL(ServerConnector):
                 elif is_tls and pgconn.status not in (ConnStatus.SSL_STARTUP, ConnStatus.BAD):
                     is_tls = False
                     tls.pop_all().close()
-                    self._forget_tls_unless_used(pgconn)
+                    self._drop_tls_unless_used(pgconn)
                 if polling == PollingStatus.FAILED:
                     raise OSError(pgconn.error_message.decode(errors="replace"))
                 wait_for(pgconn.socket, polling == PollingStatus.READING, deadline)
-        self._forget_tls_unless_used(pgconn)  # libpq may have tried again without
+        self._drop_tls_unless_used(pgconn)  # libpq may have retried without TLS
 
-    def _forget_tls_unless_used(self, pgconn: "PGconn") -> None:
-        if not pgconn.ssl_in_use:  # the server was asked, and said no
-            self.stages.forget("tls")
+    def _drop_tls_unless_used(self, pgconn: "PGconn") -> None:
+        if not pgconn.ssl_in_use:  # the server has declined
+            self.stages.drop("tls")
 
     def parameters(self) -> dict[str, Any]:
-        """Give what libpq is told, by its names."""
+        """Return the connection parameters of libpq."""
         configuration = self.configuration
         options: dict[str, str | None] = {
             name: value
@@ -122,7 +122,7 @@ class PostgreSQL(ServerConnector):
         return {
             "application_name": "rivergen",
             **options,
-            "gssencmode": "disable",  # Kerberos asks hosts that nobody has checked
+            "gssencmode": "disable",  # Kerberos connects to unchecked hosts
             "sslcertmode": "disable",
             "host": self.endpoint.host,
             "hostaddr": self.endpoint.address,
@@ -130,14 +130,13 @@ class PostgreSQL(ServerConnector):
             "dbname": configuration.database_name,
             "user": configuration.username,
             "password": self.secret,
-            "passfile": f"{os.devnull}/none",  # which can never be
+            "passfile": f"{os.devnull}/none",  # cannot exist
         }
 
     def read_version(self, connection: Any) -> str:
-        with connection.cursor() as cursor:
-            row = cursor.execute("SELECT version()").fetchone()
+        version = fetch_value(connection, "SELECT version()")
         connection.rollback()
-        return one_line(row[0]).partition(" on ")[0]
+        return one_line(version).partition(" on ")[0]
 
     def explain(self, error: Exception) -> Code:
         if isinstance(error, TimeoutError):
@@ -145,7 +144,7 @@ class PostgreSQL(ServerConnector):
         for pattern, code in MEANINGS.items():
             if re.search(pattern, str(error)):
                 return code
-        # What lets in may refuse the first statement, as poolers do for the server behind them.
+        # A pooler accepts the login, and may refuse the first statement for the server behind it.
         sqlstate = getattr(error, "sqlstate", None) or ""
         if sqlstate.startswith("28"):
             return Code.LOGIN_FAILED
@@ -173,7 +172,7 @@ class CockroachDB(PostgreSQL):
 
 
 def wait_for(socket: int, is_reading: bool, deadline: float) -> None:
-    """Return once the socket is ready, to be read or written. Raises TimeoutError."""
+    """Wait until the socket is ready to be read or written. Raises TimeoutError."""
     poll = select.poll()
     poll.register(socket, select.POLLIN if is_reading else select.POLLOUT)
     if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):

@@ -1,21 +1,21 @@
 """Snowflake; its driver is in requirements-cloud.txt."""
 
-from contextlib import closing
 from typing import Any
 
 from datasources.connections.causes import network_cause
-from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
 CONNECTION_TIMEOUT, NO_SUCH_DATABASE = 251011, 2043
 
 
 class Snowflake(ServerConnector):
-    """Snowflake, by its connector written in Python.
+    """Snowflake, by the connector that is written in Python.
 
-    From 5.0 on the connector is written in Rust: it would resolve names, open connections and ask
-    the cloud's metadata service where no rule of ours holds. The dialect of SQLAlchemy wants that.
+    Version 5.0 of the connector is written in Rust: the egress policy could not check the names it
+    resolves and the connections it opens, such as to the cloud's metadata service. No dialect:
+    SQLAlchemy's requires version 5.0.
     """
 
     name = "snowflake"
@@ -27,12 +27,12 @@ class Snowflake(ServerConnector):
     url_options = ("role", "warehouse")
 
     def log_in(self) -> Any:
-        """Give a connection of snowflake-connector-python, in the database of the source."""
-        ignore_environment()
+        """Return a connection of snowflake-connector-python to the configured database."""
+        remove_driver_variables()
         import snowflake.connector
         from snowflake.connector.vendored.requests import sessions
 
-        # A redirected login would bring the password along.
+        # A redirected login would send the password to another host.
         sessions.DEFAULT_REDIRECT_LIMIT = 0
         configuration, endpoint = self.configuration, self.endpoint
         connection = snowflake.connector.connect(
@@ -46,7 +46,7 @@ class Snowflake(ServerConnector):
             schema=configuration.schema_name,
             role=configuration.options.get("role"),
             warehouse=configuration.options.get("warehouse"),
-            # Without it, a database that is missing is no error.
+            # Otherwise a missing database is not an error.
             validate_default_parameters=True,
             login_timeout=configuration.connection_timeout,
             socket_timeout=configuration.connection_timeout,
@@ -61,13 +61,11 @@ class Snowflake(ServerConnector):
         return connection
 
     def read_version(self, connection: Any) -> str:
-        """Ask for `CURRENT_VERSION()`."""
-        with closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT CURRENT_VERSION()")
-            return one_line(f"Snowflake {cursor.fetchone()[0]}")
+        """Query `CURRENT_VERSION()`."""
+        return one_line(f"Snowflake {fetch_value(connection, 'SELECT CURRENT_VERSION()')}")
 
     def explain(self, error: Exception) -> Code:
-        """Go by the connector's number, else by what the network did."""
+        """Return the code for the error number of the connector or for the network error."""
         number = getattr(error, "errno", None)
         if number == NO_SUCH_DATABASE:
             return Code.DATABASE_MISSING
@@ -76,7 +74,7 @@ class Snowflake(ServerConnector):
         return Code.DEADLINE if number == CONNECTION_TIMEOUT else Code.LOGIN_FAILED
 
     def _credentials(self) -> dict[str, str | None]:
-        """Give a password, or a token for OAuth: other ways open browsers or read files."""
+        """Return a token (OAuth) or a password; other methods open browsers or read files."""
         if token := self.configuration.secrets.get("token"):
             return {"authenticator": "oauth", "token": token}
         return {"authenticator": "snowflake", "password": self.secret}

@@ -5,17 +5,17 @@ from contextlib import closing
 from typing import Any
 
 from datasources.connections.causes import network_cause
-from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code
-from datasources.connections.sandbox.environment import ignore_environment
+from datasources.connections.sandbox.environment import remove_driver_variables
 
 TLS_PORTS = (443, 8443)
 MISSING = ("CATALOG_NOT_FOUND", "MISSING_CATALOG_NAME")
-REFUSED = re.compile(r"error 40[13]\b")  # as the driver words a status of HTTP
+REFUSED = re.compile(r"error 40[13]\b")  # an HTTP status, in the words of the driver
 
 
 class Trino(ServerConnector):
-    """Trino. The database is a catalog. Secrets go over HTTPS only."""
+    """Trino. The database is a catalog. Secrets are sent over HTTPS only."""
 
     name = "trino"
     label = "Trino"
@@ -27,14 +27,14 @@ class Trino(ServerConnector):
     url_options = ("source",)
 
     def log_in(self) -> Any:
-        """Give a DB-API connection that has asked for something: it logs in with each request."""
-        ignore_environment()
+        """Return a DB-API connection, after a query: Trino checks the login with each request."""
+        remove_driver_variables()
         import trino
 
         configuration, endpoint = self.configuration, self.endpoint
         authentication = self._authentication()
         is_secure = authentication is not None or configuration.port in TLS_PORTS
-        scheme, host = "https" if is_secure else "http", _as_in_urls(endpoint.host)
+        scheme, host = "https" if is_secure else "http", _url_host(endpoint.host)
         connection = trino.dbapi.connect(
             host=host,
             port=endpoint.port,
@@ -48,23 +48,21 @@ class Trino(ServerConnector):
             session_properties={"query_max_run_time": f"{configuration.query_timeout}s"},
             request_timeout=configuration.connection_timeout,
             max_attempts=1,
-            # Else results may lie at other addresses, which the server names.
+            # Otherwise the server may name other hosts to fetch results from.
             encoding=None,
         )
         with closing(connection.cursor()) as cursor:
-            # `SELECT 1` works without the catalog.
+            # Unlike `SELECT 1`, this fails if the catalog is missing.
             cursor.execute("SELECT 1 FROM information_schema.schemata LIMIT 1")
             cursor.fetchall()
         return connection
 
     def read_version(self, connection: Any) -> str:
-        """Ask for `version()`."""
-        with closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT version()")
-            return one_line(f"Trino {cursor.fetchone()[0]}")
+        """Query `version()`."""
+        return one_line(f"Trino {fetch_value(connection, 'SELECT version()')}")
 
     def explain(self, error: Exception) -> Code:
-        """Go by Trino's name of the error, else by what the network did."""
+        """Return the code for the error name of Trino, otherwise for the network error."""
         name = getattr(error, "error_name", None)
         if name in MISSING:
             return Code.DATABASE_MISSING
@@ -86,9 +84,9 @@ class Trino(ServerConnector):
 
 
 def _session(scheme: str, host: str, port: int) -> Any:
-    """Give a session of `requests` for one server alone.
+    """Return a session of `requests` that can reach one server only.
 
-    The server names the address of each further request, which carries the secret, too.
+    A Trino server names the address of each further request, which has the secret, too.
     """
     import requests
     from requests.adapters import HTTPAdapter
@@ -103,5 +101,5 @@ def _session(scheme: str, host: str, port: int) -> Any:
     return session
 
 
-def _as_in_urls(host: str) -> str:
+def _url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host.encode("idna").decode()

@@ -1,6 +1,6 @@
-"""One stored file as a file system, the only one that DuckDB sees.
+"""A read-only file system of one stored file, the only one that DuckDB can use.
 
-DuckDB's own list of allowed paths lets SQL write to them as well; here nothing can be written.
+DuckDB's setting `allowed_paths` alone would let SQL write to the file, too.
 """
 
 import threading
@@ -16,27 +16,27 @@ FILE_URL = f"{PROTOCOL}://file"
 
 
 class Reader:
-    """A position in the file, which DuckDB's threads share.
+    """A file object that several threads of DuckDB share.
 
-    Either each of them seeks before it reads, while others do as well; or they take turns to read
-    on from where the last one ended, once one of them has gone back to the start for all.
+    DuckDB uses it in two ways. Either each thread seeks before each read, concurrently with others;
+    or one thread seeks to the start, and then the threads take turns to read sequentially.
     """
 
     def __init__(self, file: StoredFile) -> None:
         self._file = file
         self._position = 0
-        self._turns = 0  # how often a thread has read on
+        self._turns = 0  # how many sequential reads there were
         self._sought = threading.local()
 
     def seek(self, position: int, whence: int = 0) -> int:
-        """Move to a position from the start."""
+        """Set the position of the next read of this thread."""
         assert whence == 0
         self._position = position
         self._sought.move = (position, self._turns)
         return position
 
     def read(self, count: int) -> bytes:
-        """Read from where this thread has moved to, unless others have read on since; else on."""
+        """Read where this thread has sought, if no sequential read followed; otherwise read on."""
         position, turns = vars(self._sought).pop("move", (0, None))
         if turns != self._turns:
             position = self._position
@@ -46,35 +46,35 @@ class Reader:
         return data
 
     def close(self) -> None:
-        """Close nothing: other readers may be at the same file."""
+        """Do nothing: other readers may use the same file."""
 
 
 class OneFile(AbstractFileSystem):
-    """A file system with one file, `FILE_URL`, to read; it has no other, and writes none."""
+    """A file system with the one file `FILE_URL`, for reading only."""
 
     protocol = PROTOCOL
-    cachable = False  # fsspec would keep the instance, and its file, for the next of the kind
+    cachable = False  # fsspec would reuse the instance, and its file, for another connection
 
     def __init__(self, file: StoredFile) -> None:
         super().__init__()
         self._file = file
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
-        """Describe the file. Raises FileNotFoundError for any other."""
+        """Return name, size and type. Raises FileNotFoundError for any other file."""
         if path != FILE_URL:
             raise FileNotFoundError(path)
         return {"name": path, "size": self._file.size, "type": "file"}
 
     def modified(self, path: str) -> datetime:
-        """Say when the file changed last."""
+        """Return the time of the last change."""
         return self._file.modified_at
 
     def glob(self, path: str, **options: Any) -> list[str]:
-        """Find the file by its full name only."""
+        """Return the file for its full name; patterns match nothing."""
         return [path] if path == FILE_URL else []
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Reader:
-        """Open the file for reading. Raises PermissionError for anything else."""
+        """Open the file for reading. Raises PermissionError for other files and modes."""
         if path != FILE_URL or mode != "rb":
             raise PermissionError(mode)
         return Reader(self._file)

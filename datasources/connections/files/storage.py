@@ -1,9 +1,9 @@
-"""The storage of files: a folder, or a bucket of an S3-like store.
+"""The storage of files: a local folder, or a bucket of an S3-compatible store.
 
-Each organization has a folder of its own in it, which `file_path` starts from.
+Each organization has its own folder in the storage; `file_path` is relative to that folder.
 
-A file is opened once, checked, and read through what was opened: what its name leads to later does
-not matter.
+A file is opened once, checked, and read by that descriptor, so that it does not matter if its name
+leads to another file later.
 """
 
 import os
@@ -17,23 +17,23 @@ from django.conf import settings
 
 from datasources.connections.failures import Code, ConnectionFailure
 
-# What a store answers for an object that is not there; 403 where nobody may list the bucket.
+# A store answers 403 for a missing object if the bucket may not be listed.
 MISSING_STATUSES = (403, 404)
 
 
 class StoredFile(Protocol):
-    """A file that was opened for reading; it is closed when nobody refers to it any more."""
+    """A file opened for reading, which closes when the last reference to it is gone."""
 
     size: int
     modified_at: datetime
 
     def read_at(self, start: int, count: int) -> bytes:
-        """Read `count` bytes from `start`; fewer at the end. Threads may read at once."""
+        """Read `count` bytes from `start`, fewer at the end of the file. Thread-safe."""
         ...
 
 
 class LocalFile:
-    """A regular file below the storage's folder."""
+    """A regular file in the folder of the storage."""
 
     def __init__(self, descriptor: int, path: str) -> None:
         status = os.fstat(descriptor)
@@ -45,12 +45,12 @@ class LocalFile:
         weakref.finalize(self, os.close, descriptor)
 
     def read_at(self, start: int, count: int) -> bytes:
-        """Read from where it says, whatever others read meanwhile."""
+        """Read by pread(2), which has no shared position."""
         return os.pread(self._descriptor, count, start)
 
 
 class StoredObject:
-    """An object of an S3-like store, read by ranges; replaced meanwhile, it is read no further."""
+    """An object of an S3-compatible store, read by ranges; fails once the object was replaced."""
 
     def __init__(self, client: Any, bucket: str, key: str) -> None:
         head = client.head_object(Bucket=bucket, Key=key)
@@ -60,28 +60,28 @@ class StoredObject:
         self._request = {"Bucket": bucket, "Key": key, "IfMatch": head["ETag"]}
 
     def read_at(self, start: int, count: int) -> bytes:
-        """Get a range. Raises OSError if the store sends something else."""
+        """Request a range. Raises OSError if the store sends something else."""
         end = min(start + count, self.size)
         if start >= end:
             return b""
         answer = self._client.get_object(**self._request, Range=f"bytes={start}-{end - 1}")
-        # A store that knows no ranges would send all of it.
+        # A store without ranges would send the whole object.
         if answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
-            raise OSError("The store does not send ranges.")
+            raise OSError("The store does not support ranges.")
         data: bytes = answer["Body"].read()
         return data
 
 
 def path_in_storage(organization_id: int, file_path: str) -> str:
-    """Give where the file of an organization is in the storage."""
+    """Return the path, within the storage, of a file of an organization."""
     return f"{organization_id}/{file_path}"
 
 
 def open_file(file_path: str, timeout_seconds: int) -> StoredFile:
-    """Open a file of the storage; `timeout_seconds` is how long a store may be silent.
+    """Open a file of the storage; `timeout_seconds` limits each wait for a store.
 
-    Raises ConnectionFailure if there is none, it is no regular file of this storage, or the store
-    is out of reach.
+    Raises ConnectionFailure if the file does not exist, is not a regular file within the storage,
+    or the store cannot be reached.
     """
     if file_path.endswith("/") or ".." in file_path.split("/"):
         raise ConnectionFailure(Code.FILE_MISSING)
@@ -90,15 +90,15 @@ def open_file(file_path: str, timeout_seconds: int) -> StoredFile:
         return _open_object(bucket, prefix + file_path, timeout_seconds)
     try:
         return _open_local(Path(settings.STORAGE_ROOT), file_path)
-    except (OSError, ValueError):  # ValueError: NUL, or what no file system can spell
+    except (OSError, ValueError):  # ValueError: NUL or not encodable
         raise ConnectionFailure(Code.FILE_MISSING) from None
 
 
 def _open_local(root: Path, file_path: str) -> LocalFile:
-    """Open a regular file of an organization, through links that stay in its folder.
+    """Open a regular file of an organization. Follows links within its folder. Raises OSError.
 
-    Raises OSError. O_PATH opens nothing yet: a FIFO does not block, a device notices nothing. What
-    it found is checked, and that is opened, not its name again, which may lead elsewhere by now.
+    First with O_PATH, which has no effect on devices and does not block on a FIFO. After the check,
+    the file is reopened by descriptor, because its name may lead to another file by then.
     """
     found = os.open(root / file_path, os.O_PATH | os.O_CLOEXEC)
     try:
@@ -113,9 +113,9 @@ def _open_local(root: Path, file_path: str) -> LocalFile:
 
 
 def _open_object(bucket: str, key: str, timeout_seconds: int) -> StoredObject:
-    """Open an object; where the store is, and the keys to it, boto3 reads from its own variables.
+    """Open an object; boto3 reads the URL of the store and the keys from the environment.
 
-    Raises ConnectionFailure if there is no such object, or the store is out of reach.
+    Raises ConnectionFailure if the object does not exist or the store cannot be reached.
     """
     import boto3
     from botocore.config import Config
@@ -125,7 +125,7 @@ def _open_object(bucket: str, key: str, timeout_seconds: int) -> StoredObject:
         connect_timeout=timeout_seconds,
         read_timeout=timeout_seconds,
         retries={"total_max_attempts": 2},
-        # Not every S3-like store knows the newer checksums.
+        # Not every S3-compatible store supports the newer checksums.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

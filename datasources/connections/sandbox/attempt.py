@@ -1,4 +1,4 @@
-"""A connection test in a child process: what it has told counts, wherever it stops."""
+"""A connection test in a child process; what the child has sent counts, wherever it stops."""
 
 import time
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from rivergen.egress.policy import EgressPolicy
 
 
 async def attempt_in_child(configuration: Configuration, policy: EgressPolicy) -> Outcome:
-    """Reach a source, log in, and ask it something, within `connection_timeout`."""
+    """Test a connection in a child process, within `connection_timeout` seconds."""
     progress = Progress(configuration.connection_timeout)
-    is_over = await run_in_child(attempt_and_tell, configuration, policy, progress)
+    is_over = await run_in_child(attempt_and_send, configuration, policy, progress)
     return progress.outcome(Code.DRIVER_CRASHED if is_over else Code.DEADLINE)
 
 
 class Progress:
-    """What is known of an attempt so far."""
+    """What the parent knows of a connection test so far."""
 
     is_over = False
 
@@ -32,16 +32,16 @@ class Progress:
         self._running: tuple[StageName, float] | None = None
 
     def take(self, message: dict[str, Any]) -> None:
-        """Take note of a message. Raises KeyError, TypeError or ValueError for nonsense."""
+        """Take a message of the child. Raises KeyError, TypeError or ValueError if malformed."""
         if "outcome" in message:
             self._outcome = read_outcome(message["outcome"])
             self.is_over = True
         else:
-            self._passed = [read_stage(one) for one in message["passed"]]
+            self._passed = [read_stage(given) for given in message["passed"]]
             self._running = (message["running"], time.monotonic())
 
     def outcome(self, code: Code) -> Outcome:
-        """Give the outcome that was told; if none was, one with this code."""
+        """Return the outcome that the child sent; without one, an outcome with `code`."""
         if self._outcome is not None:
             return self._outcome
         stages = [*self._passed]
@@ -51,12 +51,12 @@ class Progress:
         return no_outcome(code, stages)
 
 
-def attempt_and_tell(
-    configuration: Configuration, policy: EgressPolicy, tell: Callable[..., None]
+def attempt_and_send(
+    configuration: Configuration, policy: EgressPolicy, send: Callable[..., None]
 ) -> None:
-    """Be the child of a test."""
+    """Test a connection in this process; send each stage when it begins, and the outcome."""
 
-    def tell_stage(stages: Stages, name: StageName) -> None:
-        tell(running=name, passed=[stage for stage in stages.shown() if stage["ok"]])
+    def send_stage(stages: Stages, name: StageName) -> None:
+        send(running=name, passed=[stage for stage in stages.to_list() if stage["ok"]])
 
-    tell(outcome=attempt(configuration, policy, Stages(tell_stage)))
+    send(outcome=attempt(configuration, policy, Stages(send_stage)))

@@ -1,7 +1,7 @@
-"""Holds a driver written in C to one address, since the guard sees Python's own sockets only.
+"""Restrict a driver written in C to one address: `guarded` sees the sockets of Python only.
 
-By seccomp's user notifications (seccomp_unotify(2), Linux 5.5): the kernel has each connect(2) of
-one thread wait until another thread, which reads the address, lets it go on or fail.
+Uses seccomp user notifications (seccomp_unotify(2), Linux 5.5): the kernel suspends each connect(2)
+of one thread until another thread has read the address, and lets the call continue or fail.
 """
 
 import ctypes
@@ -25,14 +25,14 @@ Result = TypeVar("Result")
 
 
 class SystemCalls(NamedTuple):
-    """The numbers of the two that are needed."""
+    """The numbers of the system calls, by architecture."""
 
     seccomp: int
     connect: int
 
 
 class Target(NamedTuple):
-    """An IP address, packed, and a port."""
+    """A packed IP address and a port."""
 
     address: bytes
     port: int
@@ -49,7 +49,7 @@ SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1
 
 INSTRUCTION = struct.Struct("HBBI")  # struct sock_filter
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-NOTIFICATION = struct.Struct("Q8x8x8xQQQ24x")  # struct seccomp_notif: its id, three arguments
+NOTIFICATION = struct.Struct("Q8x8x8xQQQ24x")  # struct seccomp_notif: id and three arguments
 RESPONSE = struct.Struct("QqiI")  # struct seccomp_notif_resp: id, value, error, flags
 SOCKADDR: dict[int, struct.Struct] = {  # struct sockaddr_in, sockaddr_in6: port and address
     socket.AF_INET: struct.Struct("!2xH4s"),
@@ -60,11 +60,11 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def confined(function: Callable[[], Result], address: str, port: int) -> Result:
-    """Call a function that can connect to this IP address and port, and to nothing else.
+    """Call a function that may connect to one IP address and port only. Return its result.
 
-    It runs in a thread of its own; what it gives can be used in any. Raises what it raises;
-    ConnectionFailure if it fails after it tried to get elsewhere, or, without calling it, where the
-    kernel cannot do this.
+    The function runs in a thread of its own. Raises what it raises, but ConnectionFailure
+    (EGRESS_DENIED) if it fails after it tried to connect elsewhere. Raises ConnectionFailure
+    (DRIVER_MISSING) without calling it where the kernel does not support the filter.
     """
     listener: Future[int] = Future()
     result: Future[Result] = Future()
@@ -73,7 +73,7 @@ def confined(function: Callable[[], Result], address: str, port: int) -> Result:
     def run() -> None:
         with alive:
             try:
-                listener.set_result(_have_connects_wait())
+                listener.set_result(_suspend_connects())
             except OSError:
                 listener.set_exception(ConnectionFailure(Code.DRIVER_MISSING))
                 return
@@ -85,17 +85,17 @@ def confined(function: Callable[[], Result], address: str, port: int) -> Result:
     thread = Thread(target=run, name="confined", daemon=True)
     thread.start()
     allowed = Target(ip_address(address.partition("%")[0]).packed, port)
-    # Once the listener is closed, whoever waits or comes later is refused.
+    # Closing the listener makes all suspended and later calls fail.
     with ended, open(listener.result(), "rb+", buffering=0) as notifications:
-        is_refused = _judge(notifications.fileno(), ended.fileno(), allowed)
+        is_refused = _answer_connects(notifications.fileno(), ended.fileno(), allowed)
     thread.join()
     if is_refused and result.exception():
         raise ConnectionFailure(Code.EGRESS_DENIED)
     return result.result()
 
 
-def _have_connects_wait() -> int:
-    """Let each connect(2) of this thread wait from now on; give where to hear of them.
+def _suspend_connects() -> int:
+    """Suspend each connect(2) of this thread from now on. Return the descriptor to answer them by.
 
     Raises OSError.
     """
@@ -103,28 +103,28 @@ def _have_connects_wait() -> int:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     calls = SYSTEM_CALLS[platform.machine()]
     instructions = (
-        (LOAD, 0, 0, 0),  # the number of the call
+        (LOAD, 0, 0, 0),  # the number of the system call
         (JUMP_IF_EQUAL, 0, 1, calls.connect),
         (RETURN, 0, 0, SECCOMP_RET_USER_NOTIF),
         (RETURN, 0, 0, SECCOMP_RET_ALLOW),
     )
     program = ctypes.create_string_buffer(b"".join(INSTRUCTION.pack(*i) for i in instructions))
     header = struct.pack("HP", len(instructions), ctypes.addressof(program))
-    _call(LIBC.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # what an ordinary user has to do before
+    _call(LIBC.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # required for unprivileged users
     flags = SECCOMP_FILTER_FLAG_NEW_LISTENER
     return _call(LIBC.syscall, calls.seccomp, SECCOMP_SET_MODE_FILTER, flags, header)
 
 
 def _call(function: Any, *arguments: int | bytes) -> int:
-    """Call a function of C. Raises OSError."""
+    """Call a C function. Raises OSError."""
     result: int = function(*(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
 
 
-def _judge(listener: int, ended: int, allowed: Target) -> bool:
-    """Let connects to one target go on until the thread has ended; say if others were refused."""
+def _answer_connects(listener: int, ended: int, allowed: Target) -> bool:
+    """Let only connects to `allowed` continue, until the thread ends. Return whether one failed."""
     is_refused = False
     poll = select.poll()
     poll.register(listener, select.POLLIN)
@@ -134,21 +134,21 @@ def _judge(listener: int, ended: int, allowed: Target) -> bool:
         try:
             fcntl.ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, notification)
             call, _, sockaddr, length = NOTIFICATION.unpack(notification)
-            target = _read_target(ctypes.string_at(sockaddr, length))
+            target = _parse_sockaddr(ctypes.string_at(sockaddr, length))
             if target == allowed:
                 answer = RESPONSE.pack(call, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
             else:
                 answer = RESPONSE.pack(call, 0, -errno.EACCES, 0)
-                # A socket of this machine, as of a name service, is no attempt to get elsewhere.
+                # Not for Unix sockets: a lookup by a local name service may fail quietly.
                 is_refused |= target is not None
             fcntl.ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, answer)
-        except FileNotFoundError:  # a signal has ended the call, which will be made again
+        except FileNotFoundError:  # a signal interrupted the call; it is repeated
             continue
     return is_refused
 
 
-def _read_target(sockaddr: bytes) -> Target | None:
-    """Give where a connect(2) goes to, if it is an IP address."""
+def _parse_sockaddr(sockaddr: bytes) -> Target | None:
+    """Return the target of a connect(2), or None if it is not an IP address."""
     family = int.from_bytes(sockaddr[:2], sys.byteorder)
     if family not in SOCKADDR:
         return None

@@ -1,14 +1,17 @@
-"""What drivers would read of this process's environment: proxies, credentials, other hosts."""
+"""What drivers may read of the process environment."""
 
 import os
 import re
 
+# All that a child process keeps: no PG*, no HTTP_PROXY, no keys, no home folder.
+KEPT_VARIABLES = ("LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ")
+KEPT_PREFIX = "AWS_"  # boto3 finds the storage by these
+
 READ_BY_DRIVERS = re.compile(
     r".*_proxy|tds(host|port)|(bigquery|cloudsdk|databricks|google|sf|snowflake)_.*", re.IGNORECASE
 )
-
-# What is true without the variable, and must not be.
-INSTEAD = {
+# Without these variables, drivers fall back to behaviour that must stay off.
+OVERRIDES = {
     "NETRC": os.devnull,
     "NO_PROXY": "*",
     "no_proxy": "*",
@@ -17,12 +20,19 @@ INSTEAD = {
 }
 
 
-def ignore_environment() -> None:
-    """Keep drivers from being led elsewhere, or to other credentials, by this process's variables.
+def keep_harmless_variables() -> None:
+    """Remove every variable from the environment of this process except the harmless ones."""
+    for name in [*os.environ]:
+        if name not in KEPT_VARIABLES and not name.startswith(KEPT_PREFIX):
+            del os.environ[name]
 
-    For those that have no argument to switch that off. Lasts as long as the process.
+
+def remove_driver_variables() -> None:
+    """Remove the variables by which drivers find proxies, credentials and other hosts.
+
+    For drivers that have no argument to switch that off. Lasts until the process ends.
     """
-    for variable in list(os.environ):
-        if READ_BY_DRIVERS.fullmatch(variable):
-            del os.environ[variable]
-    os.environ.update(INSTEAD)
+    for name in [*os.environ]:
+        if READ_BY_DRIVERS.fullmatch(name):
+            del os.environ[name]
+    os.environ.update(OVERRIDES)

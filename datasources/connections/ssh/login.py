@@ -1,4 +1,4 @@
-"""Logging in to an SSH server whose host key was confirmed, and to no other."""
+"""Log in to an SSH server, only if it has the confirmed host key."""
 
 import asyncio
 import logging
@@ -12,13 +12,13 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code, ConnectionFailure, SSHHostKeyRefused
 from datasources.connections.ssh.host_keys import is_host_key
 
-# Its notes for information name hosts and users.
+# At level INFO, asyncssh logs hosts and users.
 asyncssh.set_log_level(logging.WARNING)
 
 KEEPALIVE_SECONDS = 15
 
-# In the order of OpenSSH's own client, so that both show the same key of a server that has
-# several; certificates and SHA-1 are left out.
+# In the order of OpenSSH's client, so that both get the same key from a server that has several.
+# Certificates and SHA-1 are left out.
 HOST_KEY_ALGORITHMS = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -30,7 +30,7 @@ HOST_KEY_ALGORITHMS = (
 
 
 class Login(asyncssh.SSHClient):
-    """What a server is told: each secret at most once, and none before its host key is right.
+    """Checks the host key, then answers the server's requests; sends each secret at most once.
 
     Raises ConnectionFailure if the private key cannot be read.
     """
@@ -49,7 +49,7 @@ class Login(asyncssh.SSHClient):
         presented = " ".join(key.export_public_key().decode().split()[:2])
         if presented == self._confirmed_key:
             return True
-        if is_host_key(presented):  # else nobody could confirm it
+        if is_host_key(presented):  # otherwise too long to be stored and confirmed
             self._refused_key = presented
         return False
 
@@ -77,14 +77,14 @@ class Login(asyncssh.SSHClient):
         return None if password is None else [password]
 
     def explain(self, error: Exception) -> ConnectionFailure:
-        """Say what an error while logging in means."""
+        """Return the failure that an error during the login stands for."""
         if self._refused_key is not None:
             is_first = self._confirmed_key is None
             code = Code.SSH_HOST_KEY_UNCONFIRMED if is_first else Code.SSH_HOST_KEY_CHANGED
             return SSHHostKeyRefused(code, self._refused_key)
         if isinstance(error, TimeoutError):
             return ConnectionFailure(Code.DEADLINE)
-        # Having seen too many attempts, OpenSSH disconnects for "a protocol error".
+        # After too many attempts, OpenSSH disconnects with "protocol error".
         was_disconnected = isinstance(error, asyncssh.DisconnectError)
         if self._has_begun and was_disconnected and not isinstance(error, asyncssh.ConnectionLost):
             return ConnectionFailure(
@@ -94,7 +94,7 @@ class Login(asyncssh.SSHClient):
 
 
 def read_private_key(secrets: Mapping[str, str]) -> asyncssh.SSHKey | None:
-    """Open the private key, if one is stored. Raises ConnectionFailure."""
+    """Return the private key, if one is stored. Raises ConnectionFailure if it is unreadable."""
     text = secrets.get("ssh_private_key")
     if not text:
         return None
@@ -105,9 +105,9 @@ def read_private_key(secrets: Mapping[str, str]) -> asyncssh.SSHKey | None:
 
 
 def preferred_algorithms(confirmed_key: str | None) -> list[str]:
-    """List the host key algorithms, first those of the confirmed key.
+    """Return the host key algorithms, those of the confirmed key first.
 
-    The others stay, so that a server that has no key of this kind any more shows another one.
+    The others remain, so that a server that no longer has a key of this kind presents another one.
     """
     if confirmed_key is None:
         return list(HOST_KEY_ALGORITHMS)
@@ -118,11 +118,12 @@ def preferred_algorithms(confirmed_key: str | None) -> list[str]:
 async def log_in(
     configuration: Configuration, username: str, opened: socket.socket, deadline: float
 ) -> asyncssh.SSHClientConnection:
-    """Log in over a TCP connection, until a time of the event loop. Raises ConnectionFailure.
+    """Log in over an open TCP connection. Raises ConnectionFailure.
 
-    Nothing of this machine's user is taken: no configuration, known hosts, keys or agent.
+    `deadline` is a time of the event loop. Uses no configuration, known hosts, keys or agent of the
+    user that this process runs as.
     """
-    # asyncssh wants to know it, for nothing: in a container the user may have no name.
+    # asyncssh looks up the name of this process's user, which may not exist in a container.
     os.environ.setdefault("LOGNAME", "rivergen")
     login = Login(configuration)
     try:
@@ -132,8 +133,8 @@ async def log_in(
                 config=None,
                 client_factory=lambda: login,
                 username=username,
-                # An empty tuple or list would stand for the files of this machine's user. With no
-                # known keys at all it is `Login` alone that decides.
+                # An empty value would mean the known_hosts file of the user. With empty lists,
+                # `Login` alone decides.
                 known_hosts=([], [], []),
                 client_keys=None,
                 x509_trusted_certs=None,

@@ -1,4 +1,4 @@
-"""The way to a source through an SSH server."""
+"""An SSH tunnel to a source."""
 
 import asyncio
 import socket
@@ -23,10 +23,10 @@ CLOSING_SECONDS = 5
 
 @contextmanager
 def tunnel(configuration: Configuration, bastion: Endpoint, stages: Stages) -> Iterator[int]:
-    """Forward a port of 127.0.0.1 to the source, as the SSH server at `bastion` sees it.
+    """Yield a port of 127.0.0.1 that is forwarded to the source by the SSH server at `bastion`.
 
-    Gives the port, once the SSH server was logged in to and has reached the source. If it goes
-    away meanwhile, the port closes. Raises ConnectionFailure.
+    When the block begins, the login was successful and the SSH server has reached the source. The
+    port closes if the connection to the SSH server is lost. Raises ConnectionFailure.
     """
     forwarding = Forwarding(configuration)
     try:
@@ -48,7 +48,7 @@ def dial(bastion: Endpoint) -> socket.socket:
 
 
 def listen(port: int | None) -> socket.socket:
-    """Open a port on loopback, any free one for None. Raises ConnectionFailure."""
+    """Listen on a loopback port; None takes any free port. Raises ConnectionFailure."""
     try:
         return socket.create_server((LOOPBACK, port or 0))
     except OSError:
@@ -56,7 +56,7 @@ def listen(port: int | None) -> socket.socket:
 
 
 class Forwarding:
-    """Forwards a port by an event loop in a thread of its own, until stopped."""
+    """Forwards a port, by an event loop in a thread of its own, until stopped."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
@@ -65,21 +65,21 @@ class Forwarding:
         self._thread: Thread | None = None
 
     def start(self, opened: socket.socket) -> int:
-        """Log in over a TCP connection, which is closed in the end: give the port.
+        """Log in over an open TCP connection, which `stop` closes. Return the local port.
 
         Raises ConnectionFailure.
         """
         self._thread = Thread(target=self._run, args=(opened,), name="ssh-tunnel", daemon=True)
         self._thread.start()
         try:
-            # The loop keeps the time by itself, unless something blocks it, such as a private key
-            # that takes minutes to open.
+            # A second limit: a private key that takes minutes to decrypt blocks the event loop,
+            # which then misses its own deadline.
             return self._port.result(self._configuration.connection_timeout + CLOSING_SECONDS)
         except TimeoutError:
             raise ConnectionFailure(Code.DEADLINE) from None
 
     def stop(self) -> None:
-        """Close all that is open."""
+        """Close the port and all connections."""
         self._stopped.set_result(None)
         if self._thread:
             self._thread.join(CLOSING_SECONDS)
@@ -88,7 +88,7 @@ class Forwarding:
         try:
             asyncio.run(self._forward(opened))
         except Exception as error:
-            # Whatever fails later, while it closes, is of no interest to anybody any more.
+            # Errors after the start, while closing, are ignored.
             if not self._port.done():
                 self._port.set_exception(error)
 
@@ -100,23 +100,23 @@ class Forwarding:
                 raise ConnectionFailure(Code.FIELDS_MISSING)
             deadline = asyncio.get_running_loop().time() + configuration.connection_timeout
             async with await log_in(configuration, username, opened, deadline) as connection:
-                await check_far_end(connection, host, port, deadline)
+                await check_target(connection, host, port, deadline)
                 with listen(configuration.ssh_local_port) as listener:
-                    async with forwarded(listener, connection, host, port) as accepting:
+                    async with forward_connections(listener, connection, host, port) as accepting:
                         self._port.set_result(listener.getsockname()[1])
                         stopped = asyncio.wrap_future(self._stopped)
                         lost = asyncio.ensure_future(connection.wait_closed())
                         await asyncio.wait(
                             (stopped, lost, accepting), return_when=asyncio.FIRST_COMPLETED
                         )
-            # A loop that is closed before it is stopped could not be told to.
+            # Keep the loop alive until `stop`, whose call wakes it up.
             await stopped
 
 
-async def check_far_end(
+async def check_target(
     connection: asyncssh.SSHClientConnection, host: str, port: int, deadline: float
 ) -> None:
-    """See whether the SSH server reaches a port. Raises ConnectionFailure."""
+    """Check that the SSH server can connect to the source. Raises ConnectionFailure."""
     try:
         async with asyncio.timeout_at(deadline):
             channel, _ = await connection.create_connection(asyncssh.SSHTCPSession, host, port)
@@ -133,19 +133,19 @@ async def check_far_end(
         raise ConnectionFailure(code) from None
 
 
-async def readable(listener: socket.socket) -> None:
-    """Return when a client waits to be accepted."""
+async def wait_for_client(listener: socket.socket) -> None:
+    """Wait until a client can be accepted."""
     loop = asyncio.get_running_loop()
-    waits = asyncio.Event()
-    loop.add_reader(listener, waits.set)
+    is_readable = asyncio.Event()
+    loop.add_reader(listener, is_readable.set)
     try:
-        await waits.wait()
+        await is_readable.wait()
     finally:
         loop.remove_reader(listener)
 
 
 class LocalConnection(SSHLocalPortForwarder):
-    """A connection to the forwarded port; its transport is noted in `opened`."""
+    """A connection to the forwarded port, which adds its transport to `opened`."""
 
     def __init__(
         self,
@@ -162,15 +162,14 @@ class LocalConnection(SSHLocalPortForwarder):
 
 
 @asynccontextmanager
-async def forwarded(
+async def forward_connections(
     listener: socket.socket, connection: asyncssh.SSHClientConnection, host: str, port: int
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """Forward all connections of a listener to one host and port, for as long as the block lasts.
+    """Forward all connections of a listener to one host and port until the block ends.
 
-    Gives the task that does so; it ends if it can accept no more. asyncssh's own listener asks the
-    resolver for the name of loopback, and leaves connections open whose client does not read;
-    asyncio's server, and its `sock_accept`, leave those open that they have accepted in the moment
-    in which they are stopped.
+    Yields the accepting task, which ends early if it fails. Not by the listener of asyncssh: it
+    resolves "localhost", and leaves connections open whose client does not read. Nor by asyncio's
+    server or `sock_accept`: they leave connections open that they accept while being stopped.
     """
     loop = asyncio.get_running_loop()
     opened: WeakSet[Any] = WeakSet()
@@ -180,11 +179,11 @@ async def forwarded(
 
     async def accept() -> None:
         while True:
-            await readable(listener)
+            await wait_for_client(listener)
             try:
                 client, _ = listener.accept()
             except BlockingIOError:
-                continue  # it has thought better of it
+                continue  # the client has gone
             client.setblocking(False)
             await loop.connect_accepted_socket(
                 lambda: LocalConnection(connection, open_channel, opened), client

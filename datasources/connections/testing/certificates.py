@@ -1,4 +1,4 @@
-"""Self-made certificates for the servers of the tests."""
+"""Self-signed certificates for fake and real servers."""
 
 import datetime
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files: an authority's certificate, and a server's that it has signed, with its key."""
+    """PEM files: the certificate of an authority, and a server's certificate and key."""
 
     authority: Path
     certificate: Path
@@ -20,7 +20,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path, host: str) -> Certificates:
-    """Make an authority, and a certificate of it for a host name, valid for a day."""
+    """Create an authority and, signed by it, a certificate for a host name, valid for a day."""
     files = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = _name("Authority of the tests")

@@ -1,4 +1,4 @@
-"""Fakes of MySQL servers: they speak its protocol, keep all that they get, and mean no good."""
+"""Fake, mostly malicious MySQL servers that keep the bytes they receive."""
 
 import socket
 import ssl
@@ -10,7 +10,7 @@ from pymysql.constants import CLIENT, COMMAND
 
 ADDRESS = "127.0.0.1"
 HANG_UP_SECONDS = 20
-"""When a fake ends a conversation that its client does not end."""
+"""How long a fake waits for a silent client before it closes the connection."""
 OK = b"\0\0\0\2\0\0\0"
 END = b"\xfe\0\0\2\0"
 CAPABILITIES = (CLIENT.CAPABILITIES | CLIENT.LOCAL_FILES | CLIENT.CONNECT_WITH_DB) & ~CLIENT.SSL
@@ -18,7 +18,7 @@ SALT = b"0123456789abcdefghij"
 
 
 class Wire:
-    """The server's end of a connection: packets, and all bytes that came."""
+    """The server's end of a connection, which reads and writes packets."""
 
     def __init__(self, connection: socket.socket, received: bytearray) -> None:
         self._connection = connection
@@ -26,7 +26,7 @@ class Wire:
         self._next_number = 0
 
     def read(self) -> bytes:
-        """Read a packet. Raises EOFError when the client hangs up."""
+        """Read a packet. Raises EOFError if the client closes the connection."""
         length_and_number = self._read_exactly(4)
         self._next_number = (length_and_number[3] + 1) % 256
         return self._read_exactly(int.from_bytes(length_and_number[:3], "little"))
@@ -38,20 +38,20 @@ class Wire:
         self._next_number = (self._next_number + 1) % 256
 
     def write_raw(self, data: bytes) -> None:
-        """Send what is no packet."""
+        """Send bytes without the header of a packet."""
         self._connection.sendall(data)
 
     def encrypt(self, context: ssl.SSLContext) -> None:
-        """Go on over TLS."""
+        """Do the TLS handshake; the following packets are encrypted."""
         self._connection = context.wrap_socket(self._connection, server_side=True)
 
     def drain(self) -> None:
-        """Read whatever comes, until the client hangs up."""
+        """Read everything until the client closes the connection."""
         while data := self._connection.recv(4096):
             self._received += data
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
     def _read_exactly(self, size: int) -> bytes:
@@ -65,9 +65,9 @@ class Wire:
 
 
 class FakeMySQL:
-    """A fake that lets everybody in, and knows nothing but its version.
+    """A fake that accepts every login and answers every query with its version.
 
-    It has one conversation. `received` is all that it got, complete when the block has ended.
+    It serves one client. `received` has all bytes of the client once the block has ended.
     """
 
     def __init__(self, version: str = "8.0.36", tls: ssl.SSLContext | None = None) -> None:
@@ -80,7 +80,7 @@ class FakeMySQL:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that the server listens on."""
         return int(self._listener.getsockname()[1])
 
     def __enter__(self) -> "FakeMySQL":
@@ -88,7 +88,7 @@ class FakeMySQL:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(OSError):  # it wakes the thread that waits for a client
+        with suppress(OSError):  # wakes up the thread that waits for a client
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
@@ -105,7 +105,7 @@ class FakeMySQL:
                 wire.close()
 
     def converse(self, wire: Wire) -> None:
-        """Greet, let in, and answer until the client leaves."""
+        """Serve a client: greeting, login, and answers until the client quits."""
         self.greet(wire)
         self.answer_login(wire)
         while (command := wire.read())[0] != COMMAND.COM_QUIT:
@@ -113,7 +113,7 @@ class FakeMySQL:
             self.answer(wire, self.statements[-1])
 
     def greet(self, wire: Wire) -> None:
-        """Send the greeting, and read the login, over TLS if there is a certificate."""
+        """Send the greeting and read the login, over TLS if there is a certificate."""
         wire.write(self.greeting(offers_tls=self.tls is not None))
         wire.read()
         if self.tls is not None:
@@ -121,7 +121,7 @@ class FakeMySQL:
             wire.read()
 
     def greeting(self, *, offers_tls: bool) -> bytes:
-        """Say what it is and what it can do."""
+        """Return the greeting: version and capabilities."""
         capabilities = CAPABILITIES | (CLIENT.SSL if offers_tls else 0)
         return b"".join(
             [
@@ -133,11 +133,11 @@ class FakeMySQL:
         )
 
     def answer_login(self, wire: Wire) -> None:
-        """Let the client in."""
+        """Accept the login."""
         wire.write(OK)
 
     def answer(self, wire: Wire, statement: str) -> None:
-        """Answer with the version to whatever is a question."""
+        """Answer a SELECT with the version, any other statement with OK."""
         if not statement.startswith("SELECT"):
             wire.write(OK)
             return
@@ -156,7 +156,7 @@ class FakeMySQL:
 
 
 class FakeFileThief(FakeMySQL):
-    """A fake that asks for a file of the client, after some honest answers."""
+    """A fake that requests a file of the client, after some regular answers."""
 
     def __init__(self, path: str, honest_answers: int) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class FakeFileThief(FakeMySQL):
         super().answer(wire, statement)
 
     def _ask_in_turn(self, wire: Wire) -> None:
-        """Ask, wait for the first packet of the file and hang up, if it is time to."""
+        """After `honest_answers` answers, request the file, read one packet and close."""
         if self._honest_answers > 0:
             self._honest_answers -= 1
             return
@@ -184,7 +184,7 @@ class FakeFileThief(FakeMySQL):
 
 
 class FakePasswordThief(FakeMySQL):
-    """A fake that wants the password as it is."""
+    """A fake that requests the password in clear."""
 
     def __init__(self, request: bytes, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(tls=tls)
@@ -197,7 +197,7 @@ class FakePasswordThief(FakeMySQL):
 
 
 class FakeRefusal(FakeMySQL):
-    """A fake that answers each login with an error."""
+    """A fake that refuses every login with an error."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ class FakeRefusal(FakeMySQL):
 
 
 class FakeWithoutVariables(FakeMySQL):
-    """A fake of a server so old that it knows no limit for statements."""
+    """A fake of an old server that has no variable to limit the time of statements."""
 
     def answer(self, wire: Wire, statement: str) -> None:
         if statement.startswith("SET SESSION"):
@@ -219,14 +219,14 @@ class FakeWithoutVariables(FakeMySQL):
 
 
 class FakeSilence(FakeMySQL):
-    """A fake that accepts and says nothing."""
+    """A fake that accepts connections and sends nothing."""
 
     def converse(self, wire: Wire) -> None:
         wire.drain()
 
 
 class FakeSilenceAtTLS(FakeMySQL):
-    """A fake that offers TLS and says nothing when it begins."""
+    """A fake that offers TLS and sends nothing in the handshake."""
 
     def greet(self, wire: Wire) -> None:
         wire.write(self.greeting(offers_tls=True))
@@ -234,7 +234,7 @@ class FakeSilenceAtTLS(FakeMySQL):
 
 
 class FakeHang(FakeMySQL):
-    """A fake that never answers a question."""
+    """A fake that never answers a SELECT."""
 
     def answer(self, wire: Wire, statement: str) -> None:
         if statement.startswith("SELECT"):
@@ -244,7 +244,7 @@ class FakeHang(FakeMySQL):
 
 
 class FakeWebServer(FakeMySQL):
-    """A fake that is no MySQL server at all."""
+    """A fake web server."""
 
     def converse(self, wire: Wire) -> None:
         wire.write_raw(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")

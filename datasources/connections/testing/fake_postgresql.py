@@ -1,4 +1,4 @@
-"""A fake of a PostgreSQL server that is after passwords, and keeps all bytes that it gets."""
+"""A fake PostgreSQL server that asks for passwords and keeps the bytes it receives."""
 
 import hashlib
 import socket
@@ -9,24 +9,24 @@ from datasources.connections.testing.listeners import Listener
 
 SSL_REQUEST = 80877103
 SALT = b"salt"
-# What it asks for, as an AuthenticationRequest.
+# Types of AuthenticationRequest.
 CLEAR = struct.pack("!I", 3)
 MD5 = struct.pack("!I", 5) + SALT
 SCRAM = struct.pack("!I", 10) + b"SCRAM-SHA-256\0\0"
 
 
 class FakePostgreSQL(Listener):
-    """A fake that has no TLS, asks for a password its way, and hangs up when it has it."""
+    """A fake without TLS that sends `request`, and closes when the client has answered."""
 
     def __init__(self, request: bytes = CLEAR) -> None:
         super().__init__(lambda _, client: self._converse(client))
         self._request = request
         self.answers: list[bytes] = []
-        """What clients answered to the request."""
+        """The answers of clients to the request."""
 
     @property
     def bytes_received(self) -> bytes:
-        """All bytes of all clients."""
+        """All bytes that were received, of all clients."""
         return b"".join(self.received)
 
     def _converse(self, client: socket.socket) -> None:
@@ -54,7 +54,7 @@ class FakePostgreSQL(Listener):
 
 
 def refuse(severity: str, words: str) -> Callable[[Listener, socket.socket], None]:
-    """Answer as a server without TLS that lets nobody in, and says why."""
+    """Return an `answer` for a listener: a server without TLS that refuses every login."""
     fields = f"S{severity}\0C28000\0M{words}\0\0".encode()
 
     def answer(listener: Listener, client: socket.socket) -> None:
@@ -68,6 +68,6 @@ def refuse(severity: str, words: str) -> Callable[[Listener, socket.socket], Non
 
 
 def md5_answer(username: str, password: str) -> bytes:
-    """Give what stands for a password in the answer to `MD5`."""
+    """Return the answer to `MD5` for a password."""
     inner = hashlib.md5((password + username).encode()).hexdigest()
     return b"md5" + hashlib.md5(inner.encode() + SALT).hexdigest().encode() + b"\0"

@@ -1,4 +1,4 @@
-"""Servers of few words, each on a port of its own, that keep what they were sent."""
+"""Simple fake servers that keep the bytes they receive."""
 
 import socket
 import struct
@@ -6,33 +6,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from datasources.connections.configuration import Configuration
-from datasources.connections.connectors import CONNECTORS
-from datasources.connections.connectors.base import Connector
-from datasources.connections.endpoint import Endpoint
-from datasources.connections.stages import Stages
-
-PASSWORD = "hunter22-correct-horse"
-
-
-def connector_to(type_name: str, port: int, **configuration: object) -> Connector:
-    """Give the connector to this machine's `port`, for a user with `PASSWORD` as every secret."""
-    fields: dict = {
-        "database_name": "sales",
-        "username": "reader",
-        "secrets": {"password": PASSWORD, "token": PASSWORD},
-        "connection_timeout": 1,
-        "query_timeout": 7,
-        **configuration,
-    }
-    endpoint = Endpoint("localhost", "127.0.0.1", port, timeout_seconds=1)
-    return CONNECTORS[type_name](Configuration(type_name, **fields), endpoint, Stages())
-
 
 class Listener:
-    """Lets `answer` talk with each client in a thread; a context manager.
+    """A server on a free port that calls `answer` for each client in a thread; a context manager.
 
-    `received` are the bytes that `answer` got by `receive`, in the order of their coming.
+    `received` has the bytes that `answer` has read by `receive`, in order.
     """
 
     def __init__(self, answer: Callable[["Listener", socket.socket], None]) -> None:
@@ -47,14 +25,14 @@ class Listener:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # Unlike closing, this ends a thread that waits in `accept` or `recv`.
-        for one in [self._listener, *self._clients]:
+        # Unlike close(), shutdown() wakes up a thread in `accept` or `recv`.
+        for opened in [self._listener, *self._clients]:
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                opened.shutdown(socket.SHUT_RDWR)
+            opened.close()
 
     def receive(self, client: socket.socket, count: int = 65536) -> bytes:
-        """Give what the client sends, and keep it."""
+        """Return what the client sends, and store it in `received`."""
         data = client.recv(count)
         self.received.append(data)
         return data
@@ -76,16 +54,18 @@ class Listener:
 
 
 def close_at_once(listener: Listener, client: socket.socket) -> None:
+    """Close the connection."""
     client.close()
 
 
 def reset_at_once(listener: Listener, client: socket.socket) -> None:
+    """Reset the connection: close() with a linger time of zero sends RST."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 
 
 def say_first(words: bytes) -> Callable[[Listener, socket.socket], None]:
-    """Greet each client by these words, and hang up when it has answered."""
+    """Return an `answer` that sends `words` first, and closes after the client's first message."""
 
     def answer(listener: Listener, client: socket.socket) -> None:
         client.sendall(words)
@@ -96,11 +76,13 @@ def say_first(words: bytes) -> Callable[[Listener, socket.socket], None]:
 
 
 def say_garbage(listener: Listener, client: socket.socket) -> None:
+    """Answer the first message in no protocol, and close."""
     listener.receive(client)
     client.sendall(b"no such protocol\r\n" * 50)
     client.shutdown(socket.SHUT_RDWR)
 
 
 def keep_silent(listener: Listener, client: socket.socket) -> None:
+    """Read everything, and send nothing."""
     while listener.receive(client):
         pass

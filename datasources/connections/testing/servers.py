@@ -1,4 +1,4 @@
-"""What tests against live servers need to be installed."""
+"""Programs that tests against real servers need."""
 
 import os
 import shutil

@@ -1,8 +1,7 @@
-"""ClickHouse, as far as a server of ours speaks its protocol."""
+"""ClickHouse, against a fake server."""
 
 import logging
 import os
-import re
 import socket
 import ssl
 import tempfile
@@ -19,26 +18,25 @@ from cryptography.x509.oid import NameOID
 from django.test import SimpleTestCase
 
 from datasources.connections.failures import Code
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
+from datasources.connections.testing.fake_http import serve_http
 from datasources.connections.testing.listeners import (
-    PASSWORD,
     Listener,
     close_at_once,
-    connector_to,
     keep_silent,
     say_garbage,
 )
-from datasources.connections.tests.test_connectors import failure_of
 from rivergen.testing.services import free_port
 
 BASIC = b64encode(f"reader:{PASSWORD}".encode())
 
 
 class ClickHouseTests(SimpleTestCase):
-    def test_logs_in_limits_statements_and_tells_the_version(self):
+    def test_clickhouse_login_sets_the_query_timeout_and_returns_the_version(self):
         with Listener(serve_http(version)) as server:
             connector = connector_to("clickhouse", server.port)
             connection = connector.connect()
-            self.assertEqual(connector.ask(connection), "ClickHouse 24.3.1.2672")
+            self.assertEqual(connector.query_version(connection), "ClickHouse 24.3.1.2672")
             connection.close()
         asked = [sent for sent in server.received if sent.startswith(b"POST")][-1]
         parameters = parse_qs(asked.split()[1].decode().partition("?")[2])
@@ -46,41 +44,43 @@ class ClickHouseTests(SimpleTestCase):
         self.assertEqual(parameters["database"], ["sales"])
         self.assertNotIn("session_id", parameters)
 
-    def test_follows_no_redirect(self):
+    def test_clickhouse_follows_no_redirect(self):
         for status in (301, 302, 303, 307, 308):
             with self.subTest(status), Listener(serve_http(version)) as target:
                 location = f"Location: http://127.0.0.1:{target.port}/"
-                with Listener(serve_http(lambda body, s=status, to=location: (s, to, ""))) as one:
-                    failure = failure_of(connector_to("clickhouse", one.port))
+                with Listener(
+                    serve_http(lambda body, s=status, to=location: (s, to, ""))
+                ) as server:
+                    failure = failure_of(connector_to("clickhouse", server.port))
                 self.assertEqual(failure.code, Code.PROTOCOL_FAILED)
                 self.assertEqual(target.received, [])
 
-    def test_goes_through_no_proxy(self):
+    def test_clickhouse_uses_no_proxy(self):
         proxy = f"http://127.0.0.1:{free_port()}"
         proxies = {"HTTP_PROXY": proxy, "http_proxy": proxy, "ALL_PROXY": proxy}
         with Listener(serve_http(version)) as server, mock.patch.dict(os.environ, proxies):
             connector_to("clickhouse", server.port).connect().close()
 
-    def test_the_password_goes_nowhere_without_tls_if_tls_is_asked_for(self):
+    def test_clickhouse_password_is_not_sent_in_clear_if_tls_is_configured(self):
         for asked in ({"url_scheme": "clickhouses"}, {"options": {"secure": "true"}}):
             with self.subTest(asked), Listener(say_garbage) as server:
                 failure = failure_of(connector_to("clickhouse", server.port, **asked))
                 self.assertEqual(failure.code, Code.TLS_FAILED)
                 self.assertNotIn(BASIC, b"".join(server.received))
 
-    def test_the_password_goes_to_no_server_with_a_certificate_of_its_own_making(self):
+    def test_clickhouse_password_is_not_sent_to_a_self_signed_server(self):
         with Listener(serve_tls) as server:
             failure = failure_of(connector_to("clickhouse", server.port, url_scheme="clickhouses"))
         self.assertEqual(failure.code, Code.TLS_FAILED)
         self.assertEqual(server.received, [])
 
-    def test_a_server_that_is_silent_is_asked_once(self):
+    def test_clickhouse_does_not_retry_a_silent_server(self):
         with Listener(keep_silent) as server:
             failure_of(connector_to("clickhouse", server.port))
         requests = b"".join(server.received).count(b"POST /")
         self.assertEqual(requests, 1)
 
-    def test_says_what_an_error_means_by_its_number(self):
+    def test_clickhouse_error_numbers_have_codes(self):
         for number, code in (
             (81, Code.DATABASE_MISSING),
             (159, Code.DEADLINE),
@@ -97,7 +97,7 @@ class ClickHouseTests(SimpleTestCase):
             ):
                 self.assertEqual(failure_of(connector_to("clickhouse", server.port)).code, code)
 
-    def test_says_what_a_status_means_of_which_clickhouse_says_nothing(self):
+    def test_http_statuses_without_clickhouse_error_have_codes(self):
         for status, code in (
             (401, Code.LOGIN_FAILED),
             (403, Code.LOGIN_FAILED),
@@ -110,20 +110,20 @@ class ClickHouseTests(SimpleTestCase):
             ):
                 self.assertEqual(failure_of(connector_to("clickhouse", server.port)).code, code)
 
-    def test_refuses_options_that_mean_nothing(self):
+    def test_clickhouse_refuses_invalid_options(self):
         for options in ({"compress": "nonsense"}, {"secure": "maybe"}):
             with self.subTest(options), Listener(serve_http(version)) as server:
                 failure = failure_of(connector_to("clickhouse", server.port, options=options))
                 self.assertEqual(failure.code, Code.OPTION_INVALID)
                 self.assertEqual(server.received, [])
 
-    def test_its_driver_writes_nothing_of_a_server_that_hangs_up(self):
+    def test_clickhouse_driver_logs_nothing_if_the_server_disconnects(self):
         with Listener(close_at_once) as server, self.assertNoLogs(level=logging.WARNING):
             failure_of(connector_to("clickhouse", server.port))
 
 
 def version(body: str) -> tuple[int, str, str]:
-    """Answer as ClickHouse to what its driver asks: no settings, and its version."""
+    """Answer the queries of the driver: no settings, and the version."""
     if "system.settings" in body:
         return 200, "X-ClickHouse-Summary: {}", ""
     if "timezone" in body:
@@ -131,26 +131,8 @@ def version(body: str) -> tuple[int, str, str]:
     return 200, "X-ClickHouse-Format: TabSeparated", "24.3.1.2672\n"
 
 
-def serve_http(respond):
-    """Answer each request by what `respond` gives for its body: status, a header, a text."""
-
-    def answer(listener: Listener, client: socket.socket) -> None:
-        while data := listener.receive(client):
-            head, _, body = data.partition(b"\r\n\r\n")
-            length = re.search(rb"content-length: (\d+)", head.lower())
-            while length and len(body) < int(length[1]):
-                body += listener.receive(client)
-            status, header, text = respond(body.decode())
-            client.sendall(
-                f"HTTP/1.1 {status} Words\r\n{header}\r\n"
-                f"Content-Length: {len(text)}\r\n\r\n{text}".encode()
-            )
-
-    return answer
-
-
 def serve_tls(listener: Listener, client: socket.socket) -> None:
-    """Show a certificate for localhost that nobody vouches for, and keep what is sent."""
+    """Present a self-signed certificate for localhost, and store what the client sends."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

@@ -1,8 +1,7 @@
-"""What is true of every connector: its catalogue entry, and servers that are none."""
+"""Every connector: its entry in the catalogue, and servers of another protocol."""
 
 import subprocess
 import sys
-import threading
 from base64 import b64encode
 from collections import Counter
 
@@ -18,11 +17,10 @@ from datasources.connections.connectors.base import (
     one_line,
 )
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
 from datasources.connections.testing.listeners import (
-    PASSWORD,
     Listener,
     close_at_once,
-    connector_to,
     keep_silent,
     reset_at_once,
     say_first,
@@ -30,23 +28,20 @@ from datasources.connections.testing.listeners import (
 )
 from rivergen.testing.services import free_port
 
-# Against a port that stays silent oracledb waits for good: what ends that is the deadline of the
-# process that a source is reached in.
+# oracledb waits for a silent server for ever; only the deadline of the child process ends that.
 HANGING = ("oracle",)
 
-# HTTP brings the password with the first request; without TLS anybody can read it.
+# The first HTTP request has the password, in clear without TLS.
 SENDING_IN_CLEAR = ("clickhouse",)
 
-# These begin with TLS, and cannot tell who hangs up in it from who knows none.
+# These begin with the TLS handshake, and cannot tell whether the server knows TLS.
 STARTING_WITH_TLS = ("databricks", "snowflake", "trino")
 
 GREETINGS = (b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
-BOUND_SECONDS = 15
-
 
 class CatalogueTests(SimpleTestCase):
-    def test_labels_and_lower_case_names_stand_for_one_type_each(self):
+    def test_type_names_are_lower_case_and_labels_are_unique(self):
         connectors = CONNECTORS.values()
         self.assertEqual(max(Counter(one.label for one in connectors).values()), 1)
         for name, connector in CONNECTORS.items():
@@ -54,7 +49,7 @@ class CatalogueTests(SimpleTestCase):
                 self.assertEqual(name, connector.name)
                 self.assertEqual(name, name.lower())
 
-    def test_types_that_take_connection_strings_have_schemes_of_their_own(self):
+    def test_only_types_with_connection_strings_have_url_schemes(self):
         for name, connector in CONNECTORS.items():
             with self.subTest(name):
                 takes_strings = "connection_string" in connector.optional_fields
@@ -65,14 +60,14 @@ class CatalogueTests(SimpleTestCase):
                 else:
                     self.assertEqual(connector.url_options, ())
 
-    def test_servers_have_a_default_port_and_credentials_that_exist(self):
+    def test_only_servers_have_a_default_port_and_all_have_known_credentials(self):
         for name, connector in CONNECTORS.items():
             with self.subTest(name):
                 self.assertLessEqual({*connector.credential_fields}, {*CREDENTIAL_FIELDS})
                 is_server = issubclass(connector, ServerConnector)
                 self.assertEqual(connector.default_port is not None, is_server)
 
-    def test_dialects_give_an_engine_that_asks_the_connector_for_connections(self):
+    def test_engine_of_each_dialect_connects_by_the_connector_only(self):
         for name, connector in CONNECTORS.items():
             if connector.dialect and connector.is_driver_installed():
                 with self.subTest(name):
@@ -87,7 +82,7 @@ class CatalogueTests(SimpleTestCase):
                     with self.assertRaises(ConnectionFailure):
                         engine.raw_connection()
 
-    def test_reading_the_catalogue_imports_no_driver(self):
+    def test_importing_the_catalogue_imports_no_driver(self):
         drivers = {one.driver for one in CONNECTORS.values()} - {"sqlite3"}
         script = f"""if True:
             import sys
@@ -106,7 +101,7 @@ class CatalogueTests(SimpleTestCase):
         )
         self.assertEqual(done.stdout.split(), [])
 
-    def test_a_strangers_words_become_one_short_printable_line(self):
+    def test_untrusted_text_becomes_one_short_printable_line(self):
         for text, line in (
             ("MongoDB 7.0", "MongoDB 7.0"),
             ("a\r\n\tb\x00\x1b[31mc\u202e\u2028d", "a b [31mc d"),
@@ -118,50 +113,50 @@ class CatalogueTests(SimpleTestCase):
                 self.assertEqual(one_line(text), line)
 
 
-class NoSuchServerTests(SimpleTestCase):
-    def test_nobody_listening_is_a_refusal(self):
+class WrongServerTests(SimpleTestCase):
+    def test_closed_port_is_tcp_refused_for_every_type(self):
         for name in installed_servers():
             with self.subTest(name):
                 self.assert_fails(name, free_port(), {Code.TCP_REFUSED})
 
-    def test_a_server_that_hangs_up_is_none_of_the_type(self):
+    def test_server_that_disconnects_is_protocol_failed_for_every_type(self):
         for answer in (close_at_once, reset_at_once):
             for name in installed_servers():
                 with self.subTest(name, answer=answer), Listener(answer) as server:
-                    # A reset may come before the client knows that it is connected.
-                    codes = codes_of_strangers(name) | {Code.TCP_REFUSED}
+                    # The reset may arrive before connect(2) returns.
+                    codes = codes_of_wrong_servers(name) | {Code.TCP_REFUSED}
                     self.assert_fails(name, server.port, codes)
 
-    def test_a_server_that_greets_in_another_way_is_none_of_the_type(self):
+    def test_server_with_another_greeting_is_protocol_failed_for_every_type(self):
         for greeting in GREETINGS:
             for name in installed_servers():
                 with self.subTest(name, greeting=greeting), Listener(say_first(greeting)) as server:
-                    self.assert_fails(name, server.port, codes_of_strangers(name))
+                    self.assert_fails(name, server.port, codes_of_wrong_servers(name))
 
-    def test_a_server_of_another_kind_is_none_of_the_type(self):
+    def test_server_of_another_protocol_is_protocol_failed_for_every_type(self):
         for name in installed_servers():
             with self.subTest(name), Listener(say_garbage) as server:
-                # Some wait for the rest of what looks like the start of a long message.
-                codes = codes_of_strangers(name) | {Code.DEADLINE}
+                # Some drivers take the bytes for a part of a long message, and wait for the rest.
+                codes = codes_of_wrong_servers(name) | {Code.DEADLINE}
                 self.assert_fails(name, server.port, codes)
 
-    def test_a_server_that_hangs_up_does_not_want_credentials(self):
+    def test_disconnect_without_credentials_is_not_credentials_unset(self):
         for name in {*installed_servers()} - {"databricks", "mssql", "oracle", "snowflake"}:
             with self.subTest(name), Listener(close_at_once) as server:
                 failure = failure_of(connector_to(name, server.port, username=None, secrets={}))
                 self.assertEqual(failure.code, Code.PROTOCOL_FAILED)
 
-    def test_a_server_that_says_nothing_is_given_up(self):
+    def test_silent_server_times_out_for_every_type(self):
         for name in installed_servers():
             if name not in HANGING:
                 with self.subTest(name), Listener(keep_silent) as server:
                     self.assert_fails(name, server.port, {Code.DEADLINE, Code.TCP_TIMEOUT})
 
-    def test_a_server_that_has_proved_nothing_reads_no_password(self):
+    def test_server_of_another_protocol_never_gets_the_password(self):
         for name in {*installed_servers()} - {*SENDING_IN_CLEAR}:
             with self.subTest(name), Listener(say_garbage) as server:
                 failure_of(connector_to(name, server.port))
-                self.assertFalse(reads_password(b"".join(server.received)))
+                self.assertFalse(contains_password(b"".join(server.received)))
 
     def assert_fails(self, name: str, port: int, codes: set[Code]) -> None:
         options = {"http_path": "/sql/1"} if name == "databricks" else {}
@@ -172,14 +167,14 @@ class NoSuchServerTests(SimpleTestCase):
         self.assertTrue(failure.__suppress_context__)
 
 
-def codes_of_strangers(name: str) -> set[Code]:
-    """Give what may be said of a server that is none of this type."""
+def codes_of_wrong_servers(name: str) -> set[Code]:
+    """Return the codes that are right for a server of another protocol."""
     tls = {Code.TLS_FAILED} if name in STARTING_WITH_TLS else set()
     return {Code.PROTOCOL_FAILED, *tls}
 
 
-def reads_password(sent: bytes) -> bool:
-    """Whether the password is in what was sent: as text, or as HTTP spells it."""
+def contains_password(sent: bytes) -> bool:
+    """Whether the bytes sent contain the password, in one of its encodings."""
     spellings = (
         PASSWORD.encode(),
         PASSWORD.encode("utf-16-le"),
@@ -196,23 +191,3 @@ def installed_servers() -> list[str]:
         and connector.is_driver_installed()
         and connector.log_in is not Connector.log_in
     ]
-
-
-def failure_of(connector: Connector) -> ConnectionFailure:
-    """Give what `connect` raises: in a thread, because a driver may hang."""
-    failures: list[BaseException] = []
-
-    def connect() -> None:
-        try:
-            connector.connect()
-        except BaseException as failure:
-            failures.append(failure)
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(BOUND_SECONDS)
-    if not failures:
-        raise AssertionError("hangs" if thread.is_alive() else "connects")
-    if not isinstance(failures[0], ConnectionFailure):
-        raise failures[0]
-    return failures[0]

@@ -1,55 +1,32 @@
-"""MongoDB, as far as a server of ours speaks its protocol (OP_MSG and OP_QUERY)."""
+"""MongoDB, against a fake server."""
 
-import socket
-import struct
 import threading
-from typing import Any
 from unittest import mock
 
-import bson
 from django.test import SimpleTestCase
 from dns.resolver import NXDOMAIN, LifetimeTimeout, NoAnswer
 
 from datasources.connections.failures import Code
-from datasources.connections.testing.listeners import (
-    PASSWORD,
-    Listener,
-    connector_to,
-    say_garbage,
-)
-from datasources.connections.tests.test_connectors import failure_of
-
-REPLY, QUERY, MESSAGE = 1, 2004, 2013
-
-HELLO = {
-    "ok": 1,
-    "ismaster": True,
-    "isWritablePrimary": True,
-    "helloOk": True,
-    "minWireVersion": 0,
-    "maxWireVersion": 25,
-    "maxBsonObjectSize": 16777216,
-    "maxMessageSizeBytes": 48000000,
-    "maxWriteBatchSize": 100000,
-}
-EMPTY = {"ok": 1, "cursor": {"id": 0, "ns": "sales.$cmd.listCollections", "firstBatch": []}}
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
+from datasources.connections.testing.fake_mongodb import HELLO, serve_mongo
+from datasources.connections.testing.listeners import Listener, say_garbage
 
 
 class MongoDBTests(SimpleTestCase):
-    def test_logs_in_without_a_user_where_that_is_allowed_and_tells_the_version(self):
+    def test_mongodb_without_authentication_returns_the_version(self):
         with Listener(serve_mongo()) as server:
             connector = connector_to("mongodb", server.port, username=None, secrets={})
             client = connector.connect()
-            self.assertEqual(connector.ask(client), "MongoDB 7.0.1")
+            self.assertEqual(connector.query_version(client), "MongoDB 7.0.1")
             client.close()
 
-    def test_wants_credentials_where_nobody_gets_in_without(self):
+    def test_mongodb_that_requires_authentication_is_credentials_unset(self):
         refusal = {"ok": 0, "code": 13, "errmsg": "words", "codeName": "Unauthorized"}
         with Listener(serve_mongo({"listCollections": refusal})) as server:
             connector = connector_to("mongodb", server.port, username=None, secrets={})
             self.assertEqual(failure_of(connector).code, Code.CREDENTIALS_UNSET)
 
-    def test_a_wrong_password_fails_the_login_and_is_not_sent(self):
+    def test_mongodb_wrong_password_is_login_failed_and_is_not_sent(self):
         refusal = {"ok": 0, "code": 18, "errmsg": "words", "codeName": "AuthenticationFailed"}
         answers = {
             "saslStart": refusal,
@@ -62,7 +39,7 @@ class MongoDBTests(SimpleTestCase):
             self.assertIn(b"saslStart", sent)
             self.assertNotIn(PASSWORD.encode(), sent)
 
-    def test_looks_for_the_user_in_admin_or_in_the_database_of_a_url(self):
+    def test_mongodb_user_is_looked_up_in_admin_or_in_the_database_of_a_url(self):
         for fields, source in (
             ({}, None),
             ({"url_scheme": "mongodb"}, "sales"),
@@ -73,7 +50,7 @@ class MongoDBTests(SimpleTestCase):
                 credentials = connector_to("mongodb", 1, **fields)._credentials()
                 self.assertEqual(credentials.get("authSource"), source)
 
-    def test_ways_to_log_in_that_read_files_or_ask_clouds_are_refused(self):
+    def test_mongodb_mechanisms_that_use_files_or_clouds_are_refused(self):
         for mechanism in ("GSSAPI", "MONGODB-AWS", "MONGODB-OIDC", "MONGODB-X509", "nonsense"):
             with self.subTest(mechanism), Listener(serve_mongo()) as server:
                 options = {"authMechanism": mechanism, "tls": "true"}
@@ -81,7 +58,7 @@ class MongoDBTests(SimpleTestCase):
                 self.assertEqual(failure.code, Code.OPTION_INVALID)
                 self.assertEqual(server.received, [])
 
-    def test_refuses_options_that_mean_nothing(self):
+    def test_mongodb_refuses_invalid_options(self):
         for name, value in (
             ("appName", "x" * 500),
             ("directConnection", "nonsense"),
@@ -93,7 +70,7 @@ class MongoDBTests(SimpleTestCase):
                 self.assertEqual(failure.code, Code.OPTION_INVALID)
                 self.assertEqual(server.received, [])
 
-    def test_wants_the_credentials_that_the_configuration_speaks_of(self):
+    def test_mongodb_without_configured_credentials_sends_nothing(self):
         mechanism = {"authMechanism": "SCRAM-SHA-256"}
         for fields in ({}, {"username": None, "options": mechanism}, {"options": mechanism}):
             with self.subTest(fields), Listener(serve_mongo()) as server:
@@ -101,7 +78,7 @@ class MongoDBTests(SimpleTestCase):
                 self.assertEqual(failure.code, Code.CREDENTIALS_UNSET)
                 self.assertEqual(server.received, [])
 
-    def test_says_what_an_error_means_by_its_number(self):
+    def test_mongodb_error_numbers_have_codes(self):
         for number, code in (
             (91, Code.SERVER_BUSY),
             (50, Code.DEADLINE),
@@ -116,7 +93,7 @@ class MongoDBTests(SimpleTestCase):
                 connector = connector_to("mongodb", server.port, username=None)
                 self.assertEqual(failure_of(connector).code, code)
 
-    def test_a_name_under_which_dns_knows_no_servers_cannot_be_resolved(self):
+    def test_mongodb_srv_name_without_servers_is_dns_failed(self):
         for secrets in ({}, {"password": PASSWORD}):
             for error in (NXDOMAIN(), NoAnswer(), LifetimeTimeout(timeout=1, errors=[])):
                 with (
@@ -129,12 +106,12 @@ class MongoDBTests(SimpleTestCase):
                     connector.endpoint.host = "cluster.example.test"
                     self.assertEqual(failure_of(connector).code, Code.DNS_FAILED)
 
-    def test_a_name_that_is_too_short_for_dns_cannot_be_resolved(self):
+    def test_mongodb_srv_name_that_is_too_short_is_dns_failed(self):
         connector = connector_to("mongodb", 1, url_scheme="mongodb+srv")
         connector.endpoint.host = "127.0.0.1"
         self.assertEqual(failure_of(connector).code, Code.DNS_FAILED)
 
-    def test_a_password_in_clear_is_sent_over_tls_only(self):
+    def test_mongodb_plain_password_is_sent_over_tls_only(self):
         for tls in ({}, {"tls": "false"}, {"tls": "true"}):
             with self.subTest(tls), Listener(say_garbage) as server:
                 options = {"authMechanism": "PLAIN", **tls}
@@ -142,7 +119,7 @@ class MongoDBTests(SimpleTestCase):
                 self.assertEqual(failure.code, Code.TLS_FAILED)
                 self.assertNotIn(PASSWORD.encode(), b"".join(server.received))
 
-    def test_through_a_tunnel_goes_to_its_end_alone(self):
+    def test_mongodb_through_a_tunnel_ignores_other_replica_set_members(self):
         elsewhere = HELLO | {"setName": "rs", "hosts": ["db.invalid:1"], "me": "db.invalid:1"}
         for scheme, options in ((None, {}), ("mongodb", {"replicaSet": "rs"})):
             with self.subTest(scheme), Listener(serve_mongo({"ismaster": elsewhere})) as server:
@@ -153,14 +130,14 @@ class MongoDBTests(SimpleTestCase):
                 self.assertEqual(client.address, ("localhost", server.port))
                 client.close()
 
-    def test_names_of_hosts_are_neither_lists_nor_sockets_nor_urls(self):
+    def test_mongodb_host_cannot_be_a_list_socket_or_url(self):
         for host in ("a,b", "/tmp/a.sock", "%2Ftmp%2Fa.sock", "mongodb://other", "u:p@other"):
             with self.subTest(host):
                 connector = connector_to("mongodb", 1)
                 connector.endpoint.host = host
                 self.assertEqual(failure_of(connector).code, Code.DNS_FAILED)
 
-    def test_leaves_no_thread_behind(self):
+    def test_failed_mongodb_login_leaves_no_thread(self):
         before = {*threading.enumerate()}
         refusal = {"ok": 0, "code": 13, "errmsg": "words"}
         with Listener(serve_mongo({"listCollections": refusal})) as server:
@@ -169,34 +146,3 @@ class MongoDBTests(SimpleTestCase):
             if "pymongo" in thread.name:
                 thread.join(10)
                 self.assertFalse(thread.is_alive())
-
-
-def serve_mongo(answers: dict[str, Any] | None = None):
-    """Answer each command by what `answers` has for its name, else as a server for everybody.
-
-    An answer may be a function of the command.
-    """
-
-    def answer(listener: Listener, client: socket.socket) -> None:
-        while header := listener.receive(client, 16):
-            length, request, _, kind = struct.unpack("<iiii", header)
-            body = listener.receive(client, length - 16)
-            start = 4 + body[4:].index(b"\0") + 1 + 8 if kind == QUERY else 5
-            command = bson.decode(body[start:])
-            name = next(iter(command))
-            known: dict[str, Any] = {
-                "ismaster": HELLO,
-                "hello": HELLO,
-                "listCollections": EMPTY,
-                "buildinfo": {"ok": 1, "version": "7.0.1", "versionArray": [7, 0, 1, 0]},
-                **(answers or {}),
-            }
-            found = known.get(name, {"ok": 1})
-            reply = bson.encode(found(command) if callable(found) else found)
-            if kind == QUERY:
-                kind, payload = REPLY, struct.pack("<iqii", 8, 0, 0, 1) + reply
-            else:
-                payload = struct.pack("<iB", 0, 0) + reply
-            client.sendall(struct.pack("<iiii", 16 + len(payload), 1, request, kind) + payload)
-
-    return answer

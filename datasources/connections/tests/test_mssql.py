@@ -1,4 +1,4 @@
-"""SQL Server, as far as a server of ours speaks its protocol (MS-TDS)."""
+"""SQL Server, against a fake server (MS-TDS)."""
 
 import os
 import socket
@@ -9,13 +9,8 @@ from django.test import SimpleTestCase
 from pymssql import OperationalError
 
 from datasources.connections.failures import Code
-from datasources.connections.testing.listeners import (
-    PASSWORD,
-    Listener,
-    connector_to,
-    keep_silent,
-)
-from datasources.connections.tests.test_connectors import failure_of
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
+from datasources.connections.testing.listeners import Listener, keep_silent
 from rivergen.testing.services import free_port
 
 BATCH, LOGIN, PRELOGIN = 0x01, 0x10, 0x12
@@ -25,22 +20,24 @@ DONE = b"\xfd" + struct.pack("<HHQ", 0, 0, 0)
 
 
 class MSSQLTests(SimpleTestCase):
-    def test_logs_in_and_tells_the_first_line_of_the_version(self):
+    def test_sql_server_version_is_its_first_line(self):
         with Listener(serve_tds()) as server:
             connector = connector_to("mssql", server.port)
             connection = connector.connect()
-            self.assertEqual(connector.ask(connection), "Microsoft SQL Server 2022 (RTM)")
+            self.assertEqual(connector.query_version(connection), "Microsoft SQL Server 2022 (RTM)")
             connection.close()
-        self.assertEqual([stage["stage"] for stage in connector.stages.shown()], ["login", "query"])
+        self.assertEqual(
+            [stage["stage"] for stage in connector.stages.to_list()], ["login", "query"]
+        )
 
-    def test_goes_no_further_where_a_server_routes_it(self):
+    def test_sql_server_cannot_route_the_login_to_another_address(self):
         with Listener(serve_tds()) as target:
             with Listener(serve_tds(routed_to=("127.0.0.1", target.port))) as server:
                 failure = failure_of(connector_to("mssql", server.port))
             self.assertEqual(failure.code, Code.EGRESS_DENIED)
             self.assertEqual(target.received, [])
 
-    def test_a_server_without_tls_is_sent_a_password_only_if_tls_is_not_required(self):
+    def test_sql_server_without_tls_gets_no_password_if_tls_is_required(self):
         for encryption, is_sent in (("require", False), ("request", True), ("off", True)):
             with self.subTest(encryption), Listener(serve_tds()) as server:
                 connector = connector_to("mssql", server.port, options={"encryption": encryption})
@@ -50,7 +47,7 @@ class MSSQLTests(SimpleTestCase):
                     self.assertEqual(failure_of(connector).code, Code.TLS_FAILED)
                 self.assertEqual(obscured(PASSWORD) in b"".join(server.received), is_sent)
 
-    def test_refuses_options_that_mean_nothing(self):
+    def test_sql_server_refuses_invalid_options(self):
         for option, value in (
             ("encryption", "nonsense"),
             ("charset", "nonsense"),
@@ -61,32 +58,32 @@ class MSSQLTests(SimpleTestCase):
                 self.assertEqual(failure.code, Code.OPTION_INVALID)
                 self.assertEqual(server.received, [])
 
-    def test_refuses_a_database_in_brackets_because_freetds_would_send_it_unquoted(self):
+    def test_sql_server_database_name_in_brackets_is_refused(self):
         with Listener(serve_tds()) as server:
             name = "[sales]; DROP TABLE orders; --]"
             failure = failure_of(connector_to("mssql", server.port, database_name=name))
             self.assertEqual(failure.code, Code.DATABASE_MISSING)
             self.assertEqual(server.received, [])
 
-    def test_reads_no_host_from_the_names_of_users_and_databases(self):
+    def test_sql_server_user_and_database_names_cannot_name_a_host(self):
         for name in ("127.0.0.2,1433", "127.0.0.2:1433", "other\\instance", "(local)", "//other"):
             with self.subTest(name), Listener(serve_tds()) as server:
                 connector_to("mssql", server.port, username=name, database_name=name).connect()
                 self.assertTrue(server.received)
 
-    def test_goes_where_it_is_told_whatever_the_environment_says(self):
+    def test_sql_server_address_is_not_taken_from_the_environment(self):
         elsewhere = {"TDSHOST": "127.0.0.2", "TDSPORT": str(free_port())}
         with Listener(serve_tds()) as server, mock.patch.dict(os.environ, elsewhere):
             connector_to("mssql", server.port).connect().close()
             self.assertTrue(server.received)
 
-    def test_without_a_username_nothing_is_asked(self):
+    def test_sql_server_without_username_sends_nothing(self):
         with Listener(keep_silent) as server:
             failure = failure_of(connector_to("mssql", server.port, username=None))
             self.assertEqual(failure.code, Code.CREDENTIALS_UNSET)
             self.assertEqual(server.received, [])
 
-    def test_says_what_an_error_means_by_the_numbers_in_it(self):
+    def test_sql_server_error_numbers_have_codes(self):
         words = b"words of the server"
         freetds = b"DB-Lib error message %d, severity 9:\n"
         for number, text, code in (
@@ -103,7 +100,7 @@ class MSSQLTests(SimpleTestCase):
 
 
 def serve_tds(routed_to: tuple[str, int] | None = None):
-    """Answer as a SQL Server without TLS that lets everybody in, or sends them elsewhere."""
+    """Return an `answer`: a SQL Server without TLS that accepts or routes every login."""
 
     def answer(listener: Listener, client: socket.socket) -> None:
         while header := listener.receive(client, 8):
@@ -153,6 +150,6 @@ def row_token(text: str) -> bytes:
 
 
 def obscured(password: str) -> bytes:
-    """Spell a password as LOGIN7 does: the halves of each byte swapped, and inverted in part."""
+    """Obfuscate a password as LOGIN7 does: the halves of each byte swapped, then XOR 0xA5."""
     letters = password.encode("utf-16-le")
-    return bytes(((one << 4 | one >> 4) & 0xFF) ^ 0xA5 for one in letters)
+    return bytes(((byte << 4 | byte >> 4) & 0xFF) ^ 0xA5 for byte in letters)

@@ -13,38 +13,14 @@ from pymysql import MySQLError
 from sqlalchemy import QueuePool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import mysql
-from datasources.connections.endpoint import Endpoint
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.stages import Stages
 from datasources.connections.testing import fake_mysql, mariadb
 from datasources.connections.testing.certificates import make_certificates
+from datasources.connections.testing.mariadb import make_connector
 from rivergen.testing.services import free_port
 
 CANARY = secrets.token_hex(16)
-
-
-def make_connector(
-    server: Any,
-    connector: type[mysql.MySQL] = mysql.MariaDB,
-    *,
-    host: str = mariadb.HOST,
-    password: str | None = mariadb.PASSWORD,
-    **settings: Any,
-) -> mysql.MySQL:
-    """Give a connector for the server; its host name leads nowhere, only the address does."""
-    settings = {
-        "type": connector.name,
-        "host": host,
-        "port": server.port,
-        "username": mariadb.USERNAME,
-        "database_name": mariadb.DATABASE,
-        "connection_timeout": 10,
-        "secrets": {"password": password} if password else {},
-    } | settings
-    endpoint = Endpoint(host, mariadb.ADDRESS, server.port, settings["connection_timeout"])
-    return connector(Configuration(**settings), endpoint, Stages())
 
 
 class ConnectorTestCase(SimpleTestCase):
@@ -54,7 +30,7 @@ class ConnectorTestCase(SimpleTestCase):
         self.assertEqual(raised.exception.code, code)
 
     def stages_of(self, connector: mysql.MySQL) -> list[tuple[str, bool]]:
-        return [(stage["stage"], stage["ok"]) for stage in connector.stages.shown()]
+        return [(stage["stage"], stage["ok"]) for stage in connector.stages.to_list()]
 
 
 class MariaDBTests(ConnectorTestCase):
@@ -73,27 +49,27 @@ class MariaDBTests(ConnectorTestCase):
             cursor.execute(query)
             return cursor.fetchone()[0]
 
-    def test_logs_in_and_tells_the_version(self):
+    def test_mariadb_login_passes_all_stages_and_returns_the_version(self):
         for connector in (mysql.MariaDB, mysql.MySQL):
             with self.subTest(connector=connector.name):
                 connector = self.connector(connector)
                 with closing(connector.connect()) as connection:
-                    self.assertRegex(connector.ask(connection), r"\AMariaDB [0-9.]+\Z")
+                    self.assertRegex(connector.query_version(connection), r"\AMariaDB [0-9.]+\Z")
                 stages = [("tls", True), ("login", True), ("query", True)]
                 self.assertEqual(self.stages_of(connector), stages)
 
-    def test_takes_the_connection_that_is_open_already(self):
+    def test_mariadb_login_uses_the_connection_that_is_already_open(self):
         connector = self.connector()
         connector.endpoint.opened = socket.create_connection((mariadb.ADDRESS, self.server.port))
         with socket.create_server((mariadb.ADDRESS, 0)) as elsewhere:
             connector.endpoint.port = elsewhere.getsockname()[1]
             connector.connect().close()
 
-    def test_needs_no_database(self):
+    def test_mariadb_login_works_without_database(self):
         connector = self.connector(database_name=None)
         self.assertIsNone(self.read(connector, "SELECT DATABASE()"))
 
-    def test_says_that_the_login_is_refused(self):
+    def test_wrong_user_password_or_database_right_is_login_failed(self):
         refused: list[dict[str, Any]] = [
             {"password": "wrong"},
             {"username": "nobody"},
@@ -104,20 +80,20 @@ class MariaDBTests(ConnectorTestCase):
             with self.subTest(**settings):
                 self.assert_fails(Code.LOGIN_FAILED, self.connector(**settings))
 
-    def test_says_that_no_password_is_stored(self):
+    def test_mariadb_login_without_password_is_credentials_unset(self):
         self.assert_fails(Code.CREDENTIALS_UNSET, self.connector(password=None))
 
-    def test_says_that_the_database_is_missing(self):
-        # Whether there is one, the server tells only those who might use it.
+    def test_unknown_mariadb_database_is_database_missing(self):
+        # The server tells only users with sufficient rights that a database is missing.
         connector = self.connector(username="root", password=None, database_name="nowhere")
         self.assert_fails(Code.DATABASE_MISSING, connector)
 
-    def test_says_that_nothing_listens(self):
+    def test_closed_mariadb_port_is_tcp_refused(self):
         connector = self.connector()
         connector.endpoint.port = free_port()
         self.assert_fails(Code.TCP_REFUSED, connector)
 
-    def test_encrypts_unless_told_not_to(self):
+    def test_mariadb_connection_is_encrypted_unless_disabled(self):
         for mode, is_encrypted in (
             ("DISABLED", False),
             ("PREFERRED", True),
@@ -131,18 +107,18 @@ class MariaDBTests(ConnectorTestCase):
                 self.assertEqual(bool(cipher), is_encrypted)
                 self.assertEqual(("tls", True) in self.stages_of(connector), is_encrypted)
 
-    def test_refuses_a_mode_that_does_not_exist(self):
+    def test_unknown_ssl_mode_is_option_invalid(self):
         connector = self.connector(options={"ssl_mode": "VERIFY"})
         self.assert_fails(Code.OPTION_INVALID, connector)
 
-    def test_refuses_certificates_of_unknown_authorities(self):
+    def test_certificate_of_an_unknown_authority_is_tls_failed(self):
         for mode in ("VERIFY_CA", "VERIFY_IDENTITY"):
             with self.subTest(mode=mode):
                 connector = self.connector(options={"ssl_mode": mode})
                 self.assert_fails(Code.TLS_FAILED, connector)
                 self.assertEqual(self.stages_of(connector), [("tls", False)])
 
-    def test_checks_the_name_in_the_certificate(self):
+    def test_verify_identity_checks_the_name_in_the_certificate(self):
         authority = str(self.server.certificates.authority)
         with mock.patch.dict(os.environ, SSL_CERT_FILE=authority):
             for mode, host, is_accepted in (
@@ -158,14 +134,14 @@ class MariaDBTests(ConnectorTestCase):
                     else:
                         self.assert_fails(Code.TLS_FAILED, connector)
 
-    def test_takes_charset_and_collation(self):
+    def test_charset_and_collation_options_are_used(self):
         latin = {"charset": "latin1", "collation": "latin1_bin"}
         for options, expected in (({}, "utf8mb4_general_ci"), (latin, "latin1_bin")):
             with self.subTest(options=options):
                 connector = self.connector(options=options)
                 self.assertEqual(self.read(connector, "SELECT @@collation_connection"), expected)
 
-    def test_refuses_options_that_make_no_sense(self):
+    def test_invalid_charset_collation_or_timeout_is_option_invalid(self):
         for options in (
             {"charset": "klingon"},
             {"collation": "klingon"},
@@ -178,7 +154,7 @@ class MariaDBTests(ConnectorTestCase):
             with self.subTest(options=options):
                 self.assert_fails(Code.OPTION_INVALID, self.connector(options=options))
 
-    def test_serves_sqlalchemy_and_ends_long_statements(self):
+    def test_mariadb_statement_over_sqlalchemy_times_out(self):
         for connector_class in (mysql.MariaDB, mysql.MySQL):
             with self.subTest(connector=connector_class.name):
                 connector = self.connector(connector_class, query_timeout=1)
@@ -191,11 +167,11 @@ class MariaDBTests(ConnectorTestCase):
                     with self.assertRaises(OperationalError) as raised:
                         connection.scalar(text("select sleep(30)"))
                     self.assertIn("max_statement_time exceeded", str(raised.exception))
-                    # Ended by the server: the connection is as good as before.
+                    # The server has ended the statement, so the connection is still usable.
                     connection.rollback()
                     self.assertEqual(connection.scalar(text("select 2")), 2)
 
-    def test_leaves_no_connection_behind_when_it_fails(self):
+    def test_failure_after_the_login_closes_the_mariadb_connection(self):
         connector = self.connector()
         with (
             mock.patch("pymysql.connections.Connection.close", autospec=True) as close,
@@ -211,31 +187,31 @@ class FakeServerTests(ConnectorTestCase):
         return make_connector(server, **settings)
 
     def converse(self, connector: mysql.MySQL) -> str | Code:
-        """Log in and ask: give the answer, or why there is none."""
+        """Log in and query the version. Return the version, or the code of the failure."""
         try:
             with closing(connector.connect()) as connection:
-                return connector.ask(connection)
+                return connector.query_version(connection)
         except ConnectionFailure as failure:
             return failure.code
 
-    def test_limits_what_mysql_reads(self):
+    def test_mysql_session_has_a_query_timeout(self):
         with fake_mysql.FakeMySQL() as server:
             answer = self.converse(self.connector(server, query_timeout=7))
         self.assertEqual(answer, "MySQL 8.0.36")
         self.assertIn("SET SESSION max_execution_time = 7000", server.statements)
 
-    def test_goes_on_without_a_limit_that_the_server_does_not_know(self):
+    def test_old_mysql_without_query_timeout_variable_is_accepted(self):
         with fake_mysql.FakeWithoutVariables(version="5.6.51") as server:
             answer = self.converse(self.connector(server))
         self.assertEqual(answer, "MySQL 5.6.51")
 
-    def test_shows_only_a_line_of_what_a_server_calls_itself(self):
+    def test_mysql_version_is_one_short_printable_line(self):
         version = "8.1\r\n\x1b[2J\N{RIGHT-TO-LEFT OVERRIDE}" + "9" * 500
         with fake_mysql.FakeMySQL(version) as server:
             answer = self.converse(self.connector(server))
         self.assertEqual(answer, "MySQL 8.1 [2J " + "9" * 86)
 
-    def test_logs_in_as_nobody_and_not_as_the_user_of_this_process(self):
+    def test_mysql_login_without_username_does_not_use_the_process_user(self):
         with (
             mock.patch("pymysql.connections.DEFAULT_USER", CANARY),
             fake_mysql.FakeMySQL() as server,
@@ -243,7 +219,7 @@ class FakeServerTests(ConnectorTestCase):
             self.assertEqual(self.converse(self.connector(server, username=None)), "MySQL 8.0.36")
         self.assertNotIn(CANARY.encode(), server.received)
 
-    def test_sends_no_file(self):
+    def test_mysql_server_cannot_request_a_local_file(self):
         with TemporaryDirectory() as folder:
             path = Path(folder, "private")
             path.write_text(CANARY)
@@ -259,7 +235,7 @@ class FakeServerTests(ConnectorTestCase):
                 self.assertIn(mariadb.USERNAME.encode(), server.received)
                 self.assertNotIn(CANARY.encode(), server.received)
 
-    def test_sends_no_password_in_clear(self):
+    def test_mysql_password_is_never_sent_in_clear_without_tls(self):
         for request in (
             b"mysql_clear_password\0",
             b"dialog\0\4Password: ",
@@ -274,7 +250,7 @@ class FakeServerTests(ConnectorTestCase):
             self.assertIn(mariadb.USERNAME.encode(), server.received)
             self.assertNotIn(CANARY.encode(), server.received)
 
-    def test_sends_a_password_in_clear_over_tls(self):
+    def test_mysql_password_may_be_sent_in_clear_over_tls(self):
         with TemporaryDirectory() as folder:
             certificates = make_certificates(Path(folder), mariadb.HOST)
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -284,7 +260,7 @@ class FakeServerTests(ConnectorTestCase):
         self.assertEqual(answer, "MySQL 8.0.36")
         self.assertIn(CANARY.encode(), server.received)
 
-    def test_logs_in_without_tls_only_if_that_is_allowed(self):
+    def test_mysql_login_without_tls_needs_mode_disabled_or_preferred(self):
         for mode in ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"):
             with self.subTest(mode=mode), fake_mysql.FakeMySQL() as server:
                 connector = self.connector(server, options={"ssl_mode": mode})
@@ -295,17 +271,17 @@ class FakeServerTests(ConnectorTestCase):
                 connector = self.connector(server, options={"ssl_mode": mode})
                 self.assertEqual(self.converse(connector), "MySQL 8.0.36")
 
-    def test_gives_up_on_silence(self):
+    def test_silent_mysql_server_is_deadline(self):
         for fake, settings in (
             (fake_mysql.FakeSilence, {"connection_timeout": 1}),
             (fake_mysql.FakeSilence, {"options": {"connect_timeout": "1"}}),
             (fake_mysql.FakeSilenceAtTLS, {"connection_timeout": 1}),
         ):
             with self.subTest(fake=fake.__name__, **settings), fake() as server:
-                # The fake would hang up much later, which is another failure.
+                # Not PROTOCOL_FAILED: the fake closes the connection only much later.
                 self.assert_fails(Code.DEADLINE, self.connector(server, **settings))
 
-    def test_gives_up_on_a_server_that_hangs_later(self):
+    def test_mysql_query_times_out_on_the_client_if_the_server_hangs(self):
         with (
             mock.patch.object(mysql, "ANSWER_MARGIN_SECONDS", 0),
             fake_mysql.FakeHang() as server,
@@ -316,10 +292,10 @@ class FakeServerTests(ConnectorTestCase):
                 self.assertRaises(MySQLError) as raised,
             ):
                 connector.read_version(connection)
-        # It was this side that gave up: the fake hangs up much later.
+        # The client timed out: the fake closes the connection only much later.
         self.assertIsInstance(raised.exception.__context__, TimeoutError)
 
-    def test_says_what_a_refusal_means(self):
+    def test_mysql_error_numbers_have_codes(self):
         for number, code in (
             (1040, Code.SERVER_BUSY),
             (1044, Code.LOGIN_FAILED),
@@ -332,6 +308,6 @@ class FakeServerTests(ConnectorTestCase):
             with self.subTest(number=number), fake_mysql.FakeRefusal(number) as server:
                 self.assert_fails(code, self.connector(server))
 
-    def test_says_that_a_server_is_of_another_kind(self):
+    def test_web_server_on_the_mysql_port_is_protocol_failed(self):
         with fake_mysql.FakeWebServer() as server:
             self.assert_fails(Code.PROTOCOL_FAILED, self.connector(server))

@@ -1,4 +1,4 @@
-"""Oracle, as far as its listener is asked for a service."""
+"""Oracle Database, against a fake listener."""
 
 import socket
 from types import SimpleNamespace
@@ -7,18 +7,14 @@ from django.test import SimpleTestCase
 from oracledb import DatabaseError
 
 from datasources.connections.failures import Code
-from datasources.connections.testing.listeners import (
-    Listener,
-    connector_to,
-    keep_silent,
-)
-from datasources.connections.tests.test_connectors import failure_of
+from datasources.connections.testing.connectors import connector_to, failure_of
+from datasources.connections.testing.listeners import Listener, keep_silent
 
 REFUSE = 4
 
 
 class OracleTests(SimpleTestCase):
-    def test_asks_for_the_service_or_the_sid_else_for_the_database(self):
+    def test_oracle_service_is_the_option_or_sid_or_database_name(self):
         for options, asked in (
             ({}, b"(SERVICE_NAME=sales)"),
             ({"service_name": "orders.example"}, b"(SERVICE_NAME=orders.example)"),
@@ -28,7 +24,7 @@ class OracleTests(SimpleTestCase):
                 failure_of(connector_to("oracle", server.port, options=options))
                 self.assertIn(asked, b"".join(server.received))
 
-    def test_takes_no_address_from_a_name(self):
+    def test_oracle_service_name_cannot_contain_an_address(self):
         for name in (
             "(DESCRIPTION=(ADDRESS=(HOST=127.0.0.2)(PORT=1)))",
             "127.0.0.2/sales",
@@ -46,18 +42,18 @@ class OracleTests(SimpleTestCase):
                     self.assertEqual(failure_of(connector).code, Code.DATABASE_MISSING)
                 self.assertEqual(server.received, [])
 
-    def test_reads_an_alias_as_the_name_of_a_service_of_its_own_host(self):
+    def test_oracle_alias_is_a_service_name_of_the_configured_host(self):
         with Listener(refuse(12514)) as server:
             failure_of(connector_to("oracle", server.port, database_name="alias"))
             self.assertIn(b"(SERVICE_NAME=alias)", b"".join(server.received))
 
-    def test_tells_the_server_nothing_of_this_machine(self):
+    def test_oracle_server_learns_nothing_about_this_machine(self):
         with Listener(refuse(12514)) as server:
             failure_of(connector_to("oracle", server.port))
-            told = b"(CID=(PROGRAM=rivergen)(HOST=rivergen)(USER=rivergen))"
-            self.assertIn(told, b"".join(server.received))
+            client_information = b"(CID=(PROGRAM=rivergen)(HOST=rivergen)(USER=rivergen))"
+            self.assertIn(client_information, b"".join(server.received))
 
-    def test_says_what_the_listener_means(self):
+    def test_oracle_listener_errors_have_codes(self):
         for number, code in (
             (12514, Code.DATABASE_MISSING),
             (12505, Code.DATABASE_MISSING),
@@ -68,7 +64,7 @@ class OracleTests(SimpleTestCase):
             with self.subTest(number), Listener(refuse(number)) as server:
                 self.assertEqual(failure_of(connector_to("oracle", server.port)).code, code)
 
-    def test_says_what_the_database_means(self):
+    def test_oracle_database_errors_have_codes(self):
         for code, meaning in (
             ("ORA-01017", Code.LOGIN_FAILED),
             ("ORA-28000", Code.LOGIN_FAILED),
@@ -78,7 +74,7 @@ class OracleTests(SimpleTestCase):
                 error = DatabaseError(SimpleNamespace(full_code=code))
                 self.assertEqual(connector_to("oracle", 1).explain(error), meaning)
 
-    def test_wants_credentials_before_anything_is_sent(self):
+    def test_oracle_without_password_sends_nothing(self):
         with Listener(keep_silent) as server:
             failure = failure_of(connector_to("oracle", server.port, secrets={}))
             self.assertEqual(failure.code, Code.CREDENTIALS_UNSET)
@@ -86,11 +82,11 @@ class OracleTests(SimpleTestCase):
 
 
 def refuse(number: int):
-    """Refuse as a listener does, by an error's number."""
+    """Return an `answer` that refuses the connection as a listener does, with an error number."""
     reason = f"(DESCRIPTION=(ERR={number})(VSNNUM=0)(ERROR_STACK=(ERROR=(CODE={number}))))".encode()
 
     def answer(listener: Listener, client: socket.socket) -> None:
-        # A long descriptor comes in a packet of its own.
+        # A long descriptor follows in a packet of its own.
         data = listener.receive(client)
         while not data.endswith(b")") and (more := listener.receive(client)):
             data += more

@@ -1,4 +1,4 @@
-"""Logging in to PostgreSQL, live."""
+"""PostgreSQL, against a real server and fake ones."""
 
 import os
 import ssl
@@ -15,6 +15,7 @@ from datasources.connections.attempt import attempt, connector_for
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import ConnectionFailure
 from datasources.connections.stages import Stages
+from datasources.connections.testing.connectors import LOOPBACK_POLICY
 from datasources.connections.testing.fake_postgresql import refuse
 from datasources.connections.testing.listeners import (
     Listener,
@@ -31,10 +32,6 @@ from datasources.connections.testing.postgresql import (
     PostgreSQLServer,
     TLSFront,
 )
-from rivergen.egress.policy import EgressPolicy
-from rivergen.egress.rules import parse_rules
-
-POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
 
 
 class PostgreSQLTests(SimpleTestCase):
@@ -60,19 +57,19 @@ class PostgreSQLTests(SimpleTestCase):
         )
 
     def attempt(self, **changes):
-        return attempt(self.configuration(**changes), POLICY, Stages())
+        return attempt(self.configuration(**changes), LOOPBACK_POLICY, Stages())
 
     def stages(self, outcome):
         return {stage["stage"]: stage["ok"] for stage in outcome["stages"]}
 
-    def test_connects(self):
+    def test_postgresql_attempt_passes_all_stages(self):
         outcome = self.attempt()
         self.assertEqual(outcome["code"], "OK")
         self.assertRegex(outcome["server_version"], r"^PostgreSQL \d+")
         names = ["policy", "dns", "tcp", "login", "query"]
         self.assertEqual(self.stages(outcome), dict.fromkeys(names, True))
 
-    def test_says_what_is_wrong(self):
+    def test_postgresql_login_failures_have_codes(self):
         for code, changes in {
             "LOGIN_FAILED": {"secrets": {"password": "wrong"}},
             "CREDENTIALS_UNSET": {"secrets": {}},
@@ -85,22 +82,22 @@ class PostgreSQLTests(SimpleTestCase):
                 outcome = self.attempt(**changes)
                 self.assertEqual(outcome["code"], code)
                 self.assertIsNone(outcome["server_version"])
-                if code != "TLS_FAILED":  # the server has none
+                if code != "TLS_FAILED":  # the server has no TLS
                     self.assertNotIn("tls", self.stages(outcome))
 
-    def test_says_which_options_are_wrong(self):
+    def test_postgresql_refuses_invalid_options(self):
         for options in (
             {"channel_binding": "nonsense"},
             {"connect_timeout": "soon"},
             {"keepalives": "x"},
             {"target_session_attrs": "nonsense"},
-            {"target_session_attrs": "standby"},  # which the server is not
+            {"target_session_attrs": "standby"},  # the server is a primary
         ):
             with self.subTest(options):
                 self.assertEqual(self.attempt(options=options)["code"], "OPTION_INVALID")
         self.assertEqual(self.attempt(options={"channel_binding": "require"})["code"], "TLS_FAILED")
 
-    def test_says_what_a_refusal_means(self):
+    def test_postgresql_server_refusals_have_codes(self):
         for severity, words, code in (
             ("FATAL", 'database "d" does not exist', "DATABASE_MISSING"),
             ("FATAL", 'role "database_reader" does not exist', "LOGIN_FAILED"),
@@ -116,7 +113,7 @@ class PostgreSQLTests(SimpleTestCase):
             with self.subTest(words), Listener(refuse(severity, words)) as server:
                 self.assertEqual(self.attempt(port=server.port)["code"], code)
 
-    def test_says_of_what_knows_no_tls_that_it_is_no_server_of_this_type(self):
+    def test_server_that_answers_tls_request_wrongly_is_protocol_failed(self):
         for mode in ("prefer", "require"):
             for answer in (
                 close_at_once,
@@ -129,7 +126,7 @@ class PostgreSQLTests(SimpleTestCase):
                     outcome = self.attempt(port=server.port, options={"sslmode": mode})
                     self.assertEqual(outcome["code"], "PROTOCOL_FAILED")
 
-    def test_writes_nothing_of_a_file_with_passwords(self):
+    def test_postgresql_prints_nothing_about_a_password_file(self):
         with TemporaryFile() as written:
             errors = os.dup(2)
             self.addCleanup(os.close, errors)
@@ -141,14 +138,14 @@ class PostgreSQLTests(SimpleTestCase):
             written.seek(0)
             self.assertEqual(written.read(), b"")
 
-    def test_sees_the_handshake_as_a_stage(self):
+    def test_postgresql_tls_handshake_is_a_stage(self):
         outcome = self.attempt(port=self.front.port, options={"sslmode": "require"})
         self.assertEqual(outcome["code"], "OK")
         names = ["policy", "dns", "tcp", "tls", "login", "query"]
         self.assertEqual(list(self.stages(outcome)), names)
 
-    def test_verifies_certificates(self):
-        """The name is not resolved here: it is pinned to the address."""
+    def test_postgresql_verifies_certificates_as_sslmode_says(self):
+        # The lookup is replaced: the driver gets the pinned address.
         paths = ssl.get_default_verify_paths()
         authority = paths._replace(cafile=str(self.front.certificates.authority))
         for mode, known, host, code in (
@@ -171,8 +168,8 @@ class PostgreSQLTests(SimpleTestCase):
                 if code != "OK":
                     self.assertFalse(self.stages(outcome)["tls"])
 
-    def test_takes_no_field_for_more_than_its_name(self):
-        """libpq reads whole connection strings where it may."""
+    def test_postgresql_fields_cannot_contain_a_connection_string(self):
+        # libpq accepts whole connection strings in some parameters.
         elsewhere = "host=192.0.2.1 port=1 hostaddr=192.0.2.1"
         for changes in (
             {"database_name": elsewhere},
@@ -185,7 +182,7 @@ class PostgreSQLTests(SimpleTestCase):
                 outcome = self.attempt(**changes)
                 self.assertIn(outcome["code"], ("LOGIN_FAILED", "DATABASE_MISSING"))
 
-    def test_takes_nothing_from_the_environment_or_files(self):
+    def test_postgresql_ignores_environment_and_password_file(self):
         with TemporaryDirectory() as home:
             password_file = Path(home) / ".pgpass"
             password_file.write_text(f"*:*:*:*:{PASSWORD}\n".replace("\\", "\\\\"))
@@ -195,10 +192,10 @@ class PostgreSQLTests(SimpleTestCase):
                 self.assertEqual(self.attempt()["code"], "OK")
                 self.assertEqual(self.attempt(secrets={})["code"], "CREDENTIALS_UNSET")
 
-    def test_gives_a_pool_whose_statements_end(self):
+    def test_postgresql_pool_has_its_size_and_query_timeout(self):
         configuration = self.configuration(query_timeout=1, connection_pool_size=2)
         with (
-            connector_for(configuration, POLICY, Stages()) as connector,
+            connector_for(configuration, LOOPBACK_POLICY, Stages()) as connector,
             connector.session() as connection,
         ):
             self.assertEqual(connection.execute(sqlalchemy.text("SELECT 1")).scalar(), 1)
@@ -209,10 +206,10 @@ class PostgreSQLTests(SimpleTestCase):
                 connection.execute(sqlalchemy.text("SELECT pg_sleep(60)"))
             self.assertIsInstance(caught.exception.orig, psycopg.errors.QueryCanceled)
 
-    def test_does_not_repeat_the_words_of_the_server(self):
+    def test_postgresql_failure_does_not_quote_the_server(self):
         with self.assertRaises(ConnectionFailure) as caught:
             configuration = self.configuration(secrets={"password": "wrong"})
-            with connector_for(configuration, POLICY, Stages()) as connector:
+            with connector_for(configuration, LOOPBACK_POLICY, Stages()) as connector:
                 connector.connect()
         self.assertNotIn(USERNAME, str(caught.exception))
         self.assertTrue(caught.exception.__suppress_context__)

@@ -1,4 +1,4 @@
-"""Warehouses in the cloud: what their drivers are kept from. Most needs requirements-cloud.txt."""
+"""Cloud warehouses: what their drivers must not do. Most need requirements-cloud.txt."""
 
 import json
 import os
@@ -11,16 +11,10 @@ from django.test import SimpleTestCase
 
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.failures import Code
-from datasources.connections.sandbox.environment import ignore_environment
-from datasources.connections.testing.listeners import (
-    PASSWORD,
-    Listener,
-    connector_to,
-    keep_silent,
-    say_garbage,
-)
-from datasources.connections.tests.test_clickhouse import serve_http
-from datasources.connections.tests.test_connectors import failure_of
+from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
+from datasources.connections.testing.fake_http import serve_http
+from datasources.connections.testing.listeners import Listener, keep_silent, say_garbage
 from rivergen.testing.services import free_port
 
 
@@ -30,7 +24,7 @@ def needs(name: str):
 
 
 class EnvironmentTests(SimpleTestCase):
-    def test_proxies_hosts_and_credentials_are_forgotten_and_nothing_else(self):
+    def test_only_variables_that_drivers_read_are_removed(self):
         misleading = {
             **{"HTTPS_PROXY": "a", "http_proxy": "a", "ALL_PROXY": "a", "SOCKS_PROXY": "a"},
             **{"BIGQUERY_EMULATOR_HOST": "a", "GOOGLE_APPLICATION_CREDENTIALS": "a"},
@@ -39,7 +33,7 @@ class EnvironmentTests(SimpleTestCase):
         }
         kept = {"PATH": "a", "SSL_CERT_FILE": "a", "DATABASE_URL": "a", "SFTP": "a"}
         with mock.patch.dict(os.environ, misleading | kept, clear=True):
-            ignore_environment()
+            remove_driver_variables()
             self.assertEqual({name for name in kept if os.environ[name] != "a"}, set())
             self.assertNotIn("a", {os.environ.get(name) for name in misleading})
             self.assertEqual((os.environ["NO_PROXY"], os.environ["NETRC"]), ("*", os.devnull))
@@ -47,14 +41,14 @@ class EnvironmentTests(SimpleTestCase):
 
 @needs("trino")
 class TrinoTests(SimpleTestCase):
-    def test_secrets_are_never_sent_without_tls(self):
+    def test_trino_secrets_are_never_sent_without_tls(self):
         for secret in ("password", "token"):
             with self.subTest(secret), Listener(say_garbage) as server:
                 connector = connector_to("trino", server.port, secrets={secret: PASSWORD})
                 self.assertEqual(failure_of(connector).code, Code.TLS_FAILED)
                 self.assertNotIn(b"POST", b"".join(server.received))
 
-    def test_goes_to_no_other_address_that_the_server_names(self):
+    def test_trino_server_cannot_redirect_to_another_address(self):
         with Listener(keep_silent) as target:
             elsewhere = f"http://127.0.0.1:{target.port}/v1/statement/1"
             page = {"id": "1", "nextUri": elsewhere, "infoUri": elsewhere, "stats": {}}
@@ -68,7 +62,7 @@ class TrinoTests(SimpleTestCase):
                     self.assertEqual(failure_of(connector).code, Code.PROTOCOL_FAILED)
             self.assertEqual(target.received, [])
 
-    def test_wants_credentials_only_if_the_server_does(self):
+    def test_trino_without_secrets_is_credentials_unset_only_if_refused(self):
         for status, code in (
             (401, Code.CREDENTIALS_UNSET),
             (403, Code.CREDENTIALS_UNSET),
@@ -82,7 +76,7 @@ class TrinoTests(SimpleTestCase):
 
 @needs("databricks")
 class DatabricksTests(SimpleTestCase):
-    def test_without_a_token_or_a_path_nothing_is_asked(self):
+    def test_databricks_without_token_or_http_path_sends_nothing(self):
         with Listener(keep_silent) as server:
             for fields, code in (
                 ({"secrets": {}, "options": {"http_path": "/sql/1"}}, Code.CREDENTIALS_UNSET),
@@ -95,7 +89,7 @@ class DatabricksTests(SimpleTestCase):
 
 @needs("snowflake")
 class SnowflakeTests(SimpleTestCase):
-    def test_goes_through_no_proxy(self):
+    def test_snowflake_uses_no_proxy(self):
         proxy = f"http://127.0.0.1:{free_port()}"
         with (
             Listener(say_garbage) as server,
@@ -110,7 +104,7 @@ class SnowflakeTests(SimpleTestCase):
 
 
 class BigQueryKeyTests(SimpleTestCase):
-    def test_a_key_that_would_send_tokens_elsewhere_or_run_programs_is_refused(self):
+    def test_bigquery_key_with_other_token_uri_or_type_is_refused(self):
         for change in (
             {"token_uri": "https://127.0.0.2/token"},
             {"type": "external_account"},
@@ -120,7 +114,7 @@ class BigQueryKeyTests(SimpleTestCase):
             with self.subTest(change):
                 self.assertEqual(failure_of(bigquery(KEY | change)).code, expected())
 
-    def test_text_that_is_no_key_is_refused(self):
+    def test_bigquery_secret_that_is_not_a_key_is_refused(self):
         for text in ("", "[]", "nonsense", "{}"):
             with self.subTest(text):
                 connector = connector_to(
@@ -132,14 +126,14 @@ class BigQueryKeyTests(SimpleTestCase):
                 code = Code.LOGIN_FAILED if text else Code.CREDENTIALS_UNSET
                 self.assertEqual(failure_of(connector).code, expected(code))
 
-    def test_a_project_is_no_path(self):
+    def test_bigquery_project_with_path_characters_is_refused(self):
         for name in ("../other", "a/b", "a?b", ""):
             with self.subTest(name):
                 connector = bigquery(KEY, database_name=name)
                 self.assertEqual(failure_of(connector).code, expected(Code.DATABASE_MISSING))
 
     @needs("bigquery")
-    def test_takes_no_host_from_a_key(self):
+    def test_bigquery_key_cannot_name_hosts(self):
         key = bigquery(KEY | {"universe_domain": "other.example", "auth_uri": "x"})._key()
         self.assertEqual(key["token_uri"], "https://oauth2.googleapis.com/token")
         self.assertNotIn("universe_domain", key)

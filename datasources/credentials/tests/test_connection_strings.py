@@ -1,4 +1,4 @@
-"""A password in a connection string: moved to the credentials, never stored, never shown."""
+"""Passwords in connection strings: moved to the credentials, never stored in clear or shown."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ from datasources.models.connection_strings import (
 from datasources.testing import DataSourceTestCase
 
 SECRET = "hunter2"
-# What is sent, what is stored of it, and the password.
+# The string that is sent, the string that is stored, and the password.
 POSTGRESQL = (
     ("postgresql://reader:hunter2@db/x", "postgresql://reader@db/x", "hunter2"),
     ("postgresql://:hunter2@db/x", "postgresql://db/x", "hunter2"),
@@ -81,7 +81,7 @@ REFUSED = (
     "postgresql://reader:hunter2%FF@db/x",
     "postgresql://reader:hunter2%00@db/x",
     "postgresql://reader:hunter2%0A@db/x",
-    # An unescaped part of the password would end up in the path, or in the options.
+    # Unescaped, a part of the password would become path or options.
     "postgresql://reader:12/hunter2@db/x",
     "postgresql://reader:12?hunter2@db/x",
     "postgresql://reader:hun@hunter2@db/x",
@@ -95,7 +95,7 @@ REFUSED = (
     "reader:hunter2@db/x",
 )
 
-# What connection strings are made of, in any order.
+# Pieces of connection strings, to be joined in any order.
 PIECES = (
     *("@", ":", "/", "?", "&", "=", "[", "]", ",", "#", "%", "+", "db", "evil.com", "me", "a b"),
     *("[::1]", "5432", ":5432", "%40", "%2F", "%3A", "%5B", "password", "hunter2", "sslmode"),
@@ -115,7 +115,7 @@ class ConnectionStringTests(DataSourceTestCase):
         self.call("delete", f"{self.path}/credentials", user=self.editor)
         self.patch({"connection_string": None})
 
-    def test_moves_the_password_to_the_credentials(self):
+    def test_password_of_a_connection_string_moves_to_the_credentials(self):
         for sent, kept, password in POSTGRESQL:
             with self.subTest(sent=sent):
                 self.clear()
@@ -128,7 +128,7 @@ class ConnectionStringTests(DataSourceTestCase):
                 status = "set" if password else "unset"
                 self.assertEqual(response.json()["data"]["credentials_status"], status)
 
-    def test_moves_it_at_creation_too(self):
+    def test_create_moves_the_secret_of_a_connection_string_to_the_credentials(self):
         for number, (type_name, sent, kept, field) in enumerate(OTHER_TYPES):
             with self.subTest(sent=sent):
                 body = {"name": f"s{number}", "type": type_name, "connection_string": sent}
@@ -145,7 +145,7 @@ class ConnectionStringTests(DataSourceTestCase):
                 credentials = data_source.credentials.get()
                 self.assertEqual(credentials.set_by, self.editor)
 
-    def test_moves_it_in_the_shell_too(self):
+    def test_models_move_the_password_of_a_connection_string_to_the_credentials(self):
         url, kept = "postgresql://me:hunter2@db/x", "postgresql://me@db/x"
         made = {"workspace": self.workspace, "type": "postgresql", "connection_string": url}
         one = DataSource.objects.create(name="One", **made)
@@ -162,7 +162,7 @@ class ConnectionStringTests(DataSourceTestCase):
                 self.assertEqual(changes["connection_string"]["to"], kept)
                 self.assertEqual(changes["password"], {"from": "unset", "to": "set"})
 
-    def test_what_get_shows_can_be_sent_back_and_changes_nothing(self):
+    def test_patch_with_the_connection_string_of_get_keeps_the_password(self):
         self.patch({"connection_string": "postgresql://reader:hunter2@db/x?sslmode=require"})
         shown = self.shown()
         response = self.patch(shown)
@@ -170,7 +170,7 @@ class ConnectionStringTests(DataSourceTestCase):
         self.assertEqual(response.json()["data"]["version"], shown["version"])
         self.assertEqual(self.secrets(self.data_source), {"password": SECRET})
 
-    def test_history_says_that_but_not_what(self):
+    def test_history_shows_that_a_password_was_set_but_not_its_value(self):
         self.patch({"connection_string": "postgresql://reader:hunter2@db/x"})
         self.assertEqual(
             self.data_source.revisions.first().changes,
@@ -181,7 +181,7 @@ class ConnectionStringTests(DataSourceTestCase):
             },
         )
 
-    def test_refuses_in_words_of_its_own(self):
+    def test_refused_connection_string_is_not_quoted_in_the_error(self):
         for value in REFUSED:
             with self.subTest(value=value):
                 response = self.patch({"connection_string": value})
@@ -190,7 +190,7 @@ class ConnectionStringTests(DataSourceTestCase):
                 self.assertIsNone(self.stored()["connection_string"])
                 self.assertFalse(self.data_source.credentials.exists())
 
-    def test_refuses_masks(self):
+    def test_mask_as_password_of_a_connection_string_is_refused(self):
         self.patch({"connection_string": "postgresql://reader:hunter2@db/x"})
         before = self.stored()
         for mask in ("***", "********", "XXXX", "xxxxxxxx", "%2A%2A%2A", "%7B%7Bpassword%7D%7D"):
@@ -204,7 +204,7 @@ class ConnectionStringTests(DataSourceTestCase):
                     self.assertEqual(self.stored(), before)
         self.assertEqual(self.secrets(self.data_source), {"password": SECRET})
 
-    def test_a_type_without_passwords_takes_none(self):
+    def test_connection_string_of_a_type_without_password_takes_no_password(self):
         for url in ("bigquery://me:hunter2@project/x", "bigquery://project/x?password=hunter2"):
             with self.subTest(url=url):
                 body = {"name": "b", "type": "bigquery", "connection_string": url}
@@ -213,7 +213,7 @@ class ConnectionStringTests(DataSourceTestCase):
                 self.assertIn("takes no password", error["details"]["connection_string"][0])
                 self.assertNotIn(SECRET, json.dumps(error))
 
-    def test_a_secret_must_not_come_twice(self):
+    def test_connection_string_with_two_secrets_is_refused(self):
         for url in (
             "databricks://token:hunter2@db?access_token=other",
             "databricks://db?access_token=hunter2&token=other",
@@ -225,7 +225,7 @@ class ConnectionStringTests(DataSourceTestCase):
                 error = self.assert_error(response, 400, "BAD_REQUEST", "connection_string")
                 self.assertNotIn(SECRET, json.dumps(error))
 
-    def test_says_nothing_of_it_in_the_shell_either(self):
+    def test_validation_error_of_a_model_does_not_quote_the_password(self):
         for url in ("postgresql://me:hunter2@d℀b/x", "postgresql://me:hunter2@[db/x"):
             made = {"workspace": self.workspace, "type": "postgresql", "connection_string": url}
             for act in (
@@ -239,7 +239,7 @@ class ConnectionStringTests(DataSourceTestCase):
                     act()
                 self.assertNotIn(SECRET, repr(caught.exception))
 
-    def test_another_attempt_to_create_has_the_password_still(self):
+    def test_failed_save_keeps_the_password_for_the_next_attempt(self):
         made = {"workspace": self.workspace, "type": "postgresql"}
         url = "postgresql://me:hunter2@db/x"
         one = DataSource(name=self.data_source.name, connection_string=url, **made)
@@ -255,7 +255,7 @@ class ConnectionStringTests(DataSourceTestCase):
             self.assertEqual(data_source.connection_string, "postgresql://me@db/x")
             self.assertEqual(self.secrets(data_source), {"password": SECRET})
 
-    def test_a_refused_update_enters_nothing(self):
+    def test_refused_patch_stores_no_password(self):
         url = "postgresql://reader:hunter2@db/x"
         for body in ({"connection_string": url, "port": 0}, {"connection_string": url, "x": 1}):
             with self.subTest(body=body):
@@ -266,10 +266,10 @@ class ConnectionStringTests(DataSourceTestCase):
         self.assertFalse(self.data_source.credentials.exists())
 
 
-class GrammarTests(SimpleTestCase):
+class ConnectionStringGrammarTests(SimpleTestCase):
     @settings(max_examples=2_000, deadline=None, derandomize=True)
     @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
-    def test_libpq_reads_what_is_accepted_as_it_is_read_here(self, rest: str):
+    def test_accepted_connection_string_means_the_same_to_libpq(self, rest: str):
         text = f"postgresql://{rest}"
         try:
             validate_connection_string(text)
@@ -286,7 +286,7 @@ class GrammarTests(SimpleTestCase):
         self.assertEqual(str(read["host"]).lower(), host)
         self.assertEqual(read.get("port"), None if port is None else str(port))
 
-    def test_valid_ones_pass(self):
+    def test_valid_connection_string_passes_with_and_without_password(self):
         for sent, kept, _ in POSTGRESQL:
             with self.subTest(sent=sent):
                 validate_connection_string(sent)

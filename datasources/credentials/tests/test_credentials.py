@@ -1,18 +1,13 @@
-"""/data-sources/{id}/credentials: entered, cleared, confirmed over HTTP, and never shown."""
+"""/data-sources/{id}/credentials: secrets are stored and cleared, and never returned."""
 
 import json
-from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.utils import timezone
 
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
-from datasources.credentials.cipher import key_id
-from datasources.credentials.models import Credential
+from datasources.credentials.testing import CredentialsEndpointTestCase
 from datasources.models import DataSource
-from datasources.testing import DataSourceTestCase
-from organizations.models import User
 
 UNSET = {"is_set": False, "confirmed": False, "set_at": None, "set_by_user_id": None}
 SERVICE_ACCOUNT = json.dumps({"type": "service_account", "private_key": "hunter2"})
@@ -27,33 +22,8 @@ MASKS = (
 )
 
 
-class CredentialsTests(DataSourceTestCase):
-    def setUp(self) -> None:
-        self.path = f"/data-sources/{self.data_source.pk}/credentials"
-
-    def send(self, method: str, body: Any = None, user: User | None = None, **extra: Any) -> Any:
-        return self.call(method, self.path, body, user or self.editor, **extra)
-
-    def shown(self) -> dict[str, Any]:
-        data: dict[str, Any] = self.send("get", user=self.viewer).json()["data"]
-        return data
-
-    def secrets(self) -> dict[str, str]:
-        data_source = DataSource.objects.get(pk=self.data_source.pk)
-        return {**data_source.credentials.open()}
-
-    def newest_changes(self) -> dict[str, Any]:
-        changes: dict[str, Any] = self.data_source.revisions.all()[0].changes
-        return changes
-
-    def assert_refused(self, method: str, body: Any, *fields: str) -> dict[str, Any]:
-        """Check that a body is refused for these fields, and that nothing was stored."""
-        before = self.stored(), [*Credential.objects.values()]
-        error = self.assert_error(self.send(method, body), 400, "BAD_REQUEST", *fields)
-        self.assertEqual((self.stored(), [*Credential.objects.values()]), before)
-        return error
-
-    def test_shows_that_nothing_is_set(self):
+class CredentialsTests(CredentialsEndpointTestCase):
+    def test_get_of_credentials_shows_unset_fields(self):
         response = self.send("get", user=self.viewer)
         self.assertEqual(response.status_code, 200)
         self.assertEqual(
@@ -61,7 +31,7 @@ class CredentialsTests(DataSourceTestCase):
         )
         self.assertEqual(response["ETag"], '"1"')
 
-    def test_says_who_set_what_and_when(self):
+    def test_get_of_credentials_shows_who_set_a_secret_and_when(self):
         started_at = timezone.now()
         response = self.send("put", {"username": "reader", "password": "hunter2"})
         self.assertEqual(response.status_code, 200)
@@ -76,7 +46,7 @@ class CredentialsTests(DataSourceTestCase):
         )
         self.assertEqual(self.secrets(), {"password": "hunter2"})
 
-    def test_put_clears_what_it_does_not_name(self):
+    def test_put_of_credentials_clears_fields_that_are_left_out(self):
         self.send("put", {"username": "reader", "password": "hunter2", "ssh_password": "x"})
         self.send("put", {"password": "hunter3"})
         self.assertIsNone(self.stored()["username"])
@@ -84,13 +54,13 @@ class CredentialsTests(DataSourceTestCase):
         self.send("put", {})
         self.assertEqual(self.secrets(), {})
 
-    def test_patch_leaves_what_it_does_not_name(self):
+    def test_patch_of_credentials_keeps_fields_that_are_left_out(self):
         self.send("put", {"username": "reader", "password": "hunter2", "ssh_password": "x"})
         self.send("patch", {"ssh_password": None, "ssh_private_key_passphrase": "p"})
         self.assertEqual(self.stored()["username"], "reader")
         self.assertEqual(self.secrets(), {"password": "hunter2", "ssh_private_key_passphrase": "p"})
 
-    def test_patch_takes_a_merge_patch(self):
+    def test_patch_of_credentials_accepts_a_merge_patch(self):
         self.send("put", {"password": "hunter2"})
         response = self.send(
             "patch", b'{"password": null}', content_type="application/merge-patch+json"
@@ -98,14 +68,14 @@ class CredentialsTests(DataSourceTestCase):
         self.assertEqual(response.status_code, 200)
         self.assertEqual(self.secrets(), {})
 
-    def test_delete_clears_everything(self):
+    def test_delete_clears_all_credentials(self):
         self.send("put", {"username": "reader", "password": "hunter2"})
         response = self.send("delete")
         self.assertEqual((response.status_code, response.content), (204, b""))
         self.assertEqual(response["ETag"], '"3"')
         self.assertEqual(self.shown(), {"username": None, **dict.fromkeys(SECRET_FIELDS, UNSET)})
 
-    def test_the_data_source_says_whether_secrets_are_set(self):
+    def test_data_source_shows_whether_secrets_are_set(self):
         source_path = f"/data-sources/{self.data_source.pk}"
         for method, body, status in (
             ("put", {"username": "reader"}, "unset"),
@@ -123,7 +93,7 @@ class CredentialsTests(DataSourceTestCase):
                 )
                 self.assertEqual(len(found.json()["data"]), 1)
 
-    def test_each_change_is_a_version_that_says_which_but_not_what(self):
+    def test_changing_credentials_records_a_revision_without_values(self):
         for method, body, changes in (
             ("put", {"username": "reader"}, {"username": (None, "reader")}),
             (
@@ -159,13 +129,13 @@ class CredentialsTests(DataSourceTestCase):
             },
         )
 
-    def test_clearing_what_is_not_set_is_no_change(self):
+    def test_clearing_unset_credentials_changes_nothing(self):
         for method, body in (("put", {}), ("patch", {"password": None}), ("delete", None)):
             with self.subTest(method=method):
                 self.assertIn(self.send(method, body).status_code, (200, 204))
                 self.assertEqual(self.stored()["version"], 1)
 
-    def test_refuses_query_parameters(self):
+    def test_credentials_endpoint_refuses_query_parameters(self):
         self.assert_error(
             self.call("get", f"{self.path}?password=x", user=self.viewer),
             400,
@@ -173,23 +143,23 @@ class CredentialsTests(DataSourceTestCase):
             "password",
         )
 
-    def test_says_what_is_wrong_once(self):
+    def test_invalid_username_has_one_error_message(self):
         error = self.assert_refused("patch", {"username": "a\0"}, "username")
         self.assertEqual(error["details"]["username"], ["Null characters are not allowed."])
 
-    def test_clears_what_does_not_fit_the_type_any_more(self):
+    def test_delete_clears_secrets_that_the_type_no_longer_uses(self):
         self.send("put", {"password": "hunter2", "ssh_password": "x"})
         with connection.cursor() as cursor:
             cursor.execute("UPDATE datasources_datasource SET type = 'databricks'")
         self.assertEqual(self.send("delete").status_code, 204)
         self.assertEqual((self.secrets(), self.stored()["credentials_status"]), ({}, "unset"))
 
-    def test_an_empty_patch_changes_nothing(self):
+    def test_empty_patch_of_credentials_changes_nothing(self):
         before = self.stored()
         self.assertEqual(self.send("patch", {}).status_code, 200)
         self.assertEqual(self.stored(), before)
 
-    def test_honours_if_match(self):
+    def test_stale_if_match_leaves_credentials_unchanged(self):
         self.send("put", {"password": "hunter2"})
         before = self.stored()
         for method, path, body, user in (
@@ -206,7 +176,7 @@ class CredentialsTests(DataSourceTestCase):
         response = self.send("patch", {"password": "x"}, headers={"If-Match": '"2"'})
         self.assertEqual((response.status_code, response["ETag"]), (200, '"3"'))
 
-    def test_keeps_values_to_the_letter(self):
+    def test_secret_is_stored_unchanged(self):
         for value in (
             " ",
             " pass word\n",
@@ -222,7 +192,7 @@ class CredentialsTests(DataSourceTestCase):
                 self.assertEqual(self.send("put", {"password": value}).status_code, 200)
                 self.assertEqual(self.secrets(), {"password": value})
 
-    def test_refuses_what_is_no_secret(self):
+    def test_secret_must_be_a_non_empty_string_of_limited_size(self):
         self.send("put", {"password": "hunter2"})
         for value in ("", 7, True, [], {}, {"is_set": True}, "a\0b", "é" * 32_769, "a" * 65_537):
             with self.subTest(value=str(value)[:20]):
@@ -230,31 +200,31 @@ class CredentialsTests(DataSourceTestCase):
                 self.assert_refused("patch", {"password": value}, "password")
         self.assertEqual(self.secrets(), {"password": "hunter2"})
 
-    def test_refuses_lone_surrogates(self):
+    def test_secret_with_lone_surrogate_is_refused(self):
         self.assert_refused("put", b'{"password": "\\ud800"}')
 
-    def test_refuses_masks(self):
+    def test_mask_as_secret_is_refused(self):
         for mask in MASKS:
             with self.subTest(mask=mask):
                 error = self.assert_refused("put", {"password": mask}, "password")
                 self.assertNotIn(mask, json.dumps(error))
 
-    def test_what_get_shows_cannot_be_sent_back_as_secrets(self):
+    def test_body_of_get_is_refused_as_secrets(self):
         self.send("put", {"username": "reader", "password": "hunter2"})
         self.assert_refused("put", self.shown(), *SECRET_FIELDS)
         self.assertEqual(self.secrets(), {"password": "hunter2"})
 
-    def test_refuses_usernames_that_are_none(self):
+    def test_invalid_username_is_refused(self):
         for value in ("", 7, "a" * 256, "a\0b", []):
             with self.subTest(value=str(value)[:20]):
                 self.assert_refused("patch", {"username": value}, "username")
 
-    def test_names_unknown_fields_and_the_nearest_known_one(self):
+    def test_unknown_credential_is_refused_with_the_nearest_name(self):
         error = self.assert_refused("patch", {"pasword": "hunter2", "host": "x"}, "host", "pasword")
         self.assertIn("password", error["details"]["pasword"][0])
         self.assertNotIn("hunter2", json.dumps(error))
 
-    def test_refuses_service_accounts_that_do_not_parse(self):
+    def test_service_account_that_is_no_json_object_is_refused(self):
         self.use_type("bigquery")
         for value in ("hunter2", "[]", "1", "null", '{"a": NaN}', '{"a": 1', "[" * 60_000):
             with self.subTest(value=value[:20]):
@@ -266,12 +236,12 @@ class CredentialsTests(DataSourceTestCase):
         self.assertEqual(response.status_code, 200)
         self.assertEqual(self.secrets(), {"service_account_json": SERVICE_ACCOUNT})
 
-    def test_refuses_public_keys_for_private_ones(self):
+    def test_public_key_as_private_key_is_refused(self):
         for value in PUBLIC_KEYS:
             with self.subTest(value=value[:20]):
                 self.assert_refused("put", {"ssh_private_key": value}, "ssh_private_key")
 
-    def test_takes_what_fits_the_type_and_nothing_else(self):
+    def test_each_type_accepts_only_its_own_credentials(self):
         ssh = {"ssh_password", "ssh_private_key", "ssh_private_key_passphrase"}
         login = {"username", "password"}
         for type_name, fitting in (
@@ -295,117 +265,8 @@ class CredentialsTests(DataSourceTestCase):
                             self.assertIn(type_name, error["details"][field][0])
 
     def use_type(self, type_name: str) -> None:
-        """Go on with a data source of this type."""
+        """Create a data source of this type, and use it for the rest of the test."""
         self.data_source = DataSource.objects.create(
             workspace=self.workspace, name=type_name, type=type_name
         )
         self.path = f"/data-sources/{self.data_source.pk}/credentials"
-
-    # Confirmation
-
-    def move_as_editor(self) -> None:
-        self.send("put", {"password": "hunter2", "ssh_password": "x"}, self.owner)
-        source_path = f"/data-sources/{self.data_source.pk}"
-        self.call("patch", source_path, {"host": "evil.example.com"}, self.editor)
-
-    def confirm(self, user: User) -> Any:
-        return self.call("post", f"{self.path}/confirm", None, user)
-
-    def test_shows_what_waits_to_be_confirmed(self):
-        self.move_as_editor()
-        data = self.shown()
-        for field in ("password", "ssh_password"):
-            self.assertEqual((data[field]["is_set"], data[field]["confirmed"]), (True, False))
-        self.assertEqual(self.stored()["credentials_status"], "unconfirmed")
-
-    def test_an_admin_confirms_all_that_waits(self):
-        for user in (self.admin, self.owner):
-            with self.subTest(user=user.username):
-                self.move_as_editor()
-                set_at = self.shown()["password"]["set_at"]
-                response = self.confirm(user)
-                self.assertEqual(response.status_code, 200)
-                data = response.json()["data"]
-                self.assertEqual(
-                    data["password"],
-                    {
-                        "is_set": True,
-                        "confirmed": True,
-                        "set_at": set_at,
-                        "set_by_user_id": self.owner.pk,
-                    },
-                )
-                self.assertEqual(self.secrets(), {"password": "hunter2", "ssh_password": "x"})
-                confirmed = {"from": "unconfirmed", "to": "confirmed"}
-                self.assertEqual(
-                    self.newest_changes(),
-                    {
-                        "password": confirmed,
-                        "ssh_password": confirmed,
-                        "credentials_status": {"from": "unconfirmed", "to": "set"},
-                    },
-                )
-                self.assertEqual(self.data_source.revisions.first().changed_by, user)
-                self.call("patch", self.path.removesuffix("/credentials"), {"host": "a"}, user)
-
-    def test_nobody_else_confirms_in_the_shell_either(self):
-        self.move_as_editor()
-        before = self.stored()
-        for user in (None, self.editor, self.viewer, self.stranger, self.loner):
-            with self.subTest(user=user), self.assertRaises(PermissionDenied):
-                self.data_source.confirm_credentials(user=user)
-            self.assertEqual(self.stored(), before)
-
-    def test_confirming_twice_is_no_change(self):
-        self.move_as_editor()
-        self.confirm(self.admin)
-        before = self.stored()
-        self.assertEqual(self.confirm(self.admin).status_code, 200)
-        self.assertEqual(self.stored(), before)
-
-    def test_entering_one_anew_releases_no_other(self):
-        self.move_as_editor()
-        self.send("patch", {"password": "hunter3"})
-        data = self.shown()
-        self.assertEqual(
-            (data["password"]["confirmed"], data["ssh_password"]["confirmed"]), (True, False)
-        )
-        self.assertEqual(self.stored()["credentials_status"], "unconfirmed")
-        self.assertEqual(self.newest_changes(), {"password": {"from": "unconfirmed", "to": "set"}})
-        self.send("patch", {"ssh_password": None})
-        self.assertEqual(self.stored()["credentials_status"], "set")
-        self.assertEqual(self.secrets(), {"password": "hunter3"})
-
-    def test_confirming_needs_the_key(self):
-        self.move_as_editor()
-        before = self.stored(), [*Credential.objects.values()]
-        with self.settings(ENCRYPTION_KEYS=[b"k" * 32]):
-            response = self.confirm(self.admin)
-        error = self.assert_error(response, 409, "CREDENTIALS_UNREADABLE")
-        self.assertIn("password", error["message"])
-        self.assertEqual((self.stored(), [*Credential.objects.values()]), before)
-
-    # A key that is gone
-
-    def test_a_lost_key_breaks_nothing_but_its_own_secrets(self):
-        self.send("put", {"username": "reader", "password": "hunter2"})
-        source_path = f"/data-sources/{self.data_source.pk}"
-        with self.settings(ENCRYPTION_KEYS=[b"k" * 32]):
-            for method, path, body in (
-                ("get", "/data-sources", None),
-                ("get", source_path, None),
-                ("get", self.path, None),
-                ("get", f"{source_path}/history", None),
-                ("patch", source_path, {"port": 5433, "host": "other.example.com"}),
-                ("patch", self.path, {"username": "writer"}),
-                ("patch", self.path, {"ssh_password": "x"}),
-                ("post", f"{source_path}/history/2/restore", None),
-            ):
-                with self.subTest(method=method, path=path):
-                    response = self.call(method, path, body, self.admin)
-                    self.assertEqual(response.status_code, 200, response.content)
-            self.assertEqual(self.stored()["credentials_status"], "unconfirmed")
-            self.assertEqual(Credential.objects.get(field="ssh_password").key_id, key_id(b"k" * 32))
-            self.assertEqual(self.send("patch", {"password": "hunter3"}).status_code, 200)
-            self.assertEqual(self.stored()["credentials_status"], "set")
-            self.assertEqual(self.secrets(), {"password": "hunter3", "ssh_password": "x"})

@@ -1,4 +1,4 @@
-"""A secret belongs to a destination (contract, section 4a), whichever way in is taken."""
+"""A secret belongs to its destination, whether API, admin, restore or shell changes it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from datasources.models import DESTINATION_FIELDS
 from datasources.testing import ADMIN_PAGES, admin_client, filled_in
 from organizations.models import Role, User
 
-# By the part of the destination that each of them moves.
+# Changes of the destination, by the part that they change.
 MOVES: dict[str, dict[str, Any]] = {
     "host": {"host": "other.example.com"},
     "port": {"port": 5433},
@@ -40,7 +40,7 @@ OTHER_CHANGES: tuple[dict[str, Any], ...] = (
 
 
 class DestinationTests(CredentialTestCase):
-    # The ways in
+    # Ways to change the destination
 
     def patch(self, change: dict[str, Any], user: User) -> None:
         response = self.call("patch", self.path, change, user)
@@ -55,7 +55,7 @@ class DestinationTests(CredentialTestCase):
         self.assertEqual(client.post(page, filled_in(client, page, **change)).status_code, 302)
 
     def restore(self, change: dict[str, Any], user: User) -> None:
-        """Restore a version that had these values."""
+        """Restore a version that has the values of `change`."""
         here = {field: getattr(self.data_source, field) for field in change}
         self.fetch().apply_changes(change, user=self.owner)
         version = self.stored()["version"]
@@ -79,9 +79,9 @@ class DestinationTests(CredentialTestCase):
                     check()
                     transaction.set_rollback(True)
 
-    # What becomes of the secrets
+    # The state of the secrets afterwards
 
-    def assert_waiting(self) -> None:
+    def assert_unconfirmed(self) -> None:
         data_source = self.fetch()
         self.assertEqual(data_source.credentials_status, "unconfirmed")
         with self.assertRaises(CredentialsUnconfirmed):
@@ -101,32 +101,32 @@ class DestinationTests(CredentialTestCase):
         self.assertEqual((changes["password"], changes["ssh_password"]), (carried, carried))
         self.assertNotIn("credentials_status", changes)
 
-    def test_every_field_of_the_destination_is_tried(self):
+    def test_moves_cover_every_destination_field(self):
         tried = {field for change in MOVES.values() for field in change}
         self.assertEqual(
             tried, {*DESTINATION_FIELDS, "connection_string"} - {"type", "ssh_host_key"}
         )
 
-    def test_an_editor_who_moves_it_leaves_the_secrets_waiting(self):
-        self.for_each_move(self.editor, self.assert_waiting)
+    def test_destination_changed_by_an_editor_leaves_secrets_unconfirmed(self):
+        self.for_each_move(self.editor, self.assert_unconfirmed)
 
-    def test_an_admin_who_moves_it_carries_the_secrets_over(self):
+    def test_destination_changed_by_an_admin_carries_secrets_over(self):
         self.for_each_move(self.admin, self.assert_carried_over)
 
-    def test_an_owner_who_moves_it_carries_the_secrets_over(self):
+    def test_destination_changed_by_an_owner_carries_secrets_over(self):
         self.for_each_move(self.owner, self.assert_carried_over)
 
-    def test_whoever_is_no_admin_here_leaves_the_secrets_waiting(self):
+    def test_destination_changed_by_any_other_user_leaves_secrets_unconfirmed(self):
         retired = self.make_user("rita", self.acme, Role.ADMIN)
         User.objects.filter(pk=retired.pk).update(is_active=False)
         User.objects.filter(pk=self.loner.pk).update(is_staff=True, is_superuser=True)
         for user in (None, self.stranger, self.loner, self.viewer, retired):
             with self.subTest(user=user), transaction.atomic():
                 self.fetch().apply_changes({"port": 5433}, user=user)
-                self.assert_waiting()
+                self.assert_unconfirmed()
                 transaction.set_rollback(True)
 
-    def test_other_fields_leave_the_secrets_alone(self):
+    def test_change_outside_the_destination_keeps_secrets_confirmed(self):
         for change in OTHER_CHANGES:
             with self.subTest(change=change), self.statements() as captured:
                 self.patch(change, self.editor)
@@ -135,7 +135,7 @@ class DestinationTests(CredentialTestCase):
             written = [q["sql"] for q in captured.captured_queries if "credential" in q["sql"]]
             self.assertFalse([text for text in written if text.startswith('UPDATE "datasources_c')])
 
-    def test_moving_back_confirms_nothing(self):
+    def test_changing_the_destination_back_confirms_no_secret(self):
         here = self.stored()
         for part, change in MOVES.items():
             for user in (self.editor, self.admin):
@@ -147,14 +147,14 @@ class DestinationTests(CredentialTestCase):
                         self.fetch().credentials.open()
                     transaction.set_rollback(True)
 
-    def test_restoring_confirms_nothing(self):
+    def test_restoring_the_destination_confirms_no_secret(self):
         version = self.stored()["version"]
         self.patch({"host": "other.example.com"}, self.editor)
         response = self.call("post", f"{self.path}/history/{version}/restore", user=self.owner)
         self.assertEqual(response.json()["data"]["host"], "db.example.com")
         self.assertEqual(response.json()["data"]["credentials_status"], "unconfirmed")
 
-    def test_restoring_brings_no_old_secret_back(self):
+    def test_restoring_a_version_restores_no_secret(self):
         version = self.stored()["version"]
         self.fetch().set_credentials({"password": "newer", "username": "w"}, user=self.editor)
         self.fetch().set_credentials({"ssh_password": None}, user=self.editor)
@@ -162,7 +162,7 @@ class DestinationTests(CredentialTestCase):
         self.assertEqual(self.fetch().credentials.open(), {"password": "newer"})
         self.assertEqual(self.stored()["username"], "w")
 
-    def test_an_admin_who_moves_what_an_editor_moved_confirms_nothing(self):
+    def test_admin_who_changes_the_destination_again_confirms_no_secret(self):
         self.patch({"host": "other.example.com"}, self.editor)
         self.fetch().set_credentials({"ssh_password": "x"}, user=self.editor)
         self.patch({"port": 5433}, self.admin)
@@ -176,7 +176,7 @@ class DestinationTests(CredentialTestCase):
         with self.assertRaises(CredentialsUnconfirmed):
             self.fetch().credentials.open()
 
-    def test_a_secret_brought_along_is_good_for_the_new_destination(self):
+    def test_secret_sent_with_a_new_destination_is_confirmed_for_it(self):
         url = "postgresql://reader:hunter4@other.example.com/x"
         self.patch({"connection_string": url, "host": "other.example.com"}, self.editor)
         self.assertEqual(self.newest_changes()["password"], {"from": "set", "to": "set"})
@@ -189,7 +189,7 @@ class DestinationTests(CredentialTestCase):
         self.fetch().set_credentials({"ssh_password": None}, user=self.editor)
         self.assertEqual(self.fetch().credentials.open(), {"password": "hunter4"})
 
-    def test_a_dry_run_shows_what_would_become_of_the_secrets_and_moves_none(self):
+    def test_dry_run_shows_the_state_of_secrets_and_changes_none(self):
         before = self.stored(), self.credential().ciphertext
         for user, outcome, status in (
             (self.editor, "unconfirmed", "unconfirmed"),
@@ -203,7 +203,7 @@ class DestinationTests(CredentialTestCase):
                 self.assertEqual((self.stored(), self.credential().ciphertext), before)
                 self.assertEqual(self.fetch().credentials.open()["password"], PASSWORD)
 
-    def test_a_source_without_secrets_costs_nothing_more(self):
+    def test_destination_change_without_secrets_runs_no_credential_query(self):
         self.fetch().set_credentials({"password": None, "ssh_password": None}, user=self.owner)
         with self.statements() as captured:
             self.patch({"host": "other.example.com"}, self.editor)

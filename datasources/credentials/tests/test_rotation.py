@@ -1,4 +1,4 @@
-"""`manage.py rotate_encryption_key`: all secrets move to the first key, and none is lost."""
+"""`manage.py rotate_encryption_key`: all secrets are sealed with the first key, none is lost."""
 
 import io
 import threading
@@ -17,19 +17,19 @@ from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
 
 OLD_KEY, NEW_KEY, LOST_KEY = b"o" * 32, b"n" * 32, b"l" * 32
-# So that a test fails, rather than waits for ever.
+# So that a test fails instead of waiting for ever.
 TIMEOUT_SECONDS = 5
 
 
 def rotate(*arguments: str) -> str:
-    """Run the command, and give what it prints."""
+    """Run the command. Return its output."""
     output = StringIO()
     call_command("rotate_encryption_key", *arguments, stdout=output)
     return output.getvalue()
 
 
 class Terminal(io.StringIO):
-    """What a command prints to, if somebody looks on."""
+    """An output stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -54,16 +54,16 @@ class RotationTests(CredentialTestCase):
             )
 
     def lose_a_key(self) -> None:
-        """Have one secret sealed by a key that is gone, and one whose row is damaged."""
+        """Seal one secret with a key that is not in the ring, and damage the row of another."""
         with override_settings(ENCRYPTION_KEYS=[LOST_KEY]):
             self.others[0].set_credentials({"password": "lost"}, user=None)
         Credential.objects.filter(data_source=self.others[1]).update(ciphertext=b"damaged")
 
     def with_only(self, key: bytes) -> None:
-        """Go on with this key, and no other."""
+        """Use only this key for the rest of the test."""
         self.enterContext(override_settings(ENCRYPTION_KEYS=[key]))
 
-    def test_seals_everything_by_the_first_key(self):
+    def test_rotation_seals_all_secrets_with_the_first_key(self):
         output = rotate("--batch-size", "2")
         self.assertEqual(
             output,
@@ -76,7 +76,7 @@ class RotationTests(CredentialTestCase):
         for number, data_source in enumerate(self.others):
             self.assertEqual(data_source.credentials.open(), {"password": f"secret-{number}"})
 
-    def test_changes_nothing_but_the_seal(self):
+    def test_rotation_changes_only_key_and_ciphertext(self):
         before = [*Credential.objects.values()], self.stored(), self.data_source.revisions.count()
         rotate()
         after = [*Credential.objects.values()], self.stored(), self.data_source.revisions.count()
@@ -85,20 +85,20 @@ class RotationTests(CredentialTestCase):
                 del row["key_id"], row["ciphertext"]
         self.assertEqual(after, before)
 
-    def test_running_it_again_does_nothing(self):
+    def test_second_rotation_changes_nothing(self):
         rotate()
         before = [*Credential.objects.values()]
         self.assertIn(f"{key_id(NEW_KEY)}: 0.", rotate())
         self.assertEqual([*Credential.objects.values()], before)
 
-    def test_goes_on_where_it_was_killed(self):
+    def test_rotation_continues_after_it_was_killed(self):
         batches = Credential.objects.rotate(batch_size=2)
         self.assertEqual(next(batches), 2)
         batches.close()
         self.assertEqual(Credential.objects.of_other_keys().count(), 5)
         self.assertIn(f"{key_id(NEW_KEY)}: 5.", rotate("--batch-size", "2"))
 
-    def test_confirms_nothing(self):
+    def test_rotation_confirms_no_secret(self):
         self.fetch().apply_changes({"host": "other.example.com"}, user=self.editor)
         rotate()
         self.with_only(NEW_KEY)
@@ -107,7 +107,7 @@ class RotationTests(CredentialTestCase):
         self.fetch().confirm_credentials(user=self.admin)
         self.assertEqual(self.fetch().credentials.open()["password"], PASSWORD)
 
-    def test_ends_with_what_still_uses_another_key(self):
+    def test_rotation_reports_secrets_it_cannot_open(self):
         self.lose_a_key()
         with self.assertRaises(CommandError) as caught:
             rotate("--batch-size", "1")
@@ -119,7 +119,7 @@ class RotationTests(CredentialTestCase):
         self.with_only(NEW_KEY)
         self.assertEqual(self.others[2].credentials.open(), {"password": "secret-2"})
 
-    def test_a_check_only_counts(self):
+    def test_rotation_check_counts_and_changes_nothing(self):
         before = [*Credential.objects.values()]
         with self.assertRaises(CommandError) as caught:
             rotate("--check")
@@ -129,7 +129,7 @@ class RotationTests(CredentialTestCase):
         rotate()
         self.assertIn("All secrets are sealed by", rotate("--check"))
 
-    def test_a_dry_run_stores_nothing(self):
+    def test_rotation_dry_run_changes_nothing(self):
         self.lose_a_key()
         before = [*Credential.objects.values()]
         output = rotate("--dry-run")
@@ -137,7 +137,7 @@ class RotationTests(CredentialTestCase):
         self.assertIn("Secrets that no key opens, which would stay unchanged: 2.", output)
         self.assertEqual([*Credential.objects.values()], before)
 
-    def test_refuses_batches_of_no_size(self):
+    def test_rotation_refuses_invalid_arguments(self):
         for arguments in (
             ("--batch-size", "0"),
             ("--batch-size", "-1"),
@@ -149,7 +149,7 @@ class RotationTests(CredentialTestCase):
                 rotate(*arguments)
         self.assertEqual(Credential.objects.of_other_keys().count(), 7)
 
-    def test_shows_its_progress_to_a_terminal_only(self):
+    def test_rotation_shows_progress_on_a_terminal_only(self):
         for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
             with (
                 self.subTest(shown=shown),
@@ -160,7 +160,7 @@ class RotationTests(CredentialTestCase):
                 self.assertEqual("7/7" in stream.getvalue(), shown)
                 transaction.set_rollback(True)
 
-    def test_a_move_leaves_the_seal_to_it(self):
+    def test_destination_change_does_not_touch_the_ciphertext(self):
         with self.statements() as captured:
             self.fetch().apply_changes({"host": "other.example.com"}, user=self.editor)
         updates = [
@@ -172,7 +172,7 @@ class RotationTests(CredentialTestCase):
         for update in updates:
             self.assertIn('SET "is_confirmed" = false WHERE', update)
 
-    def test_a_batch_takes_two_statements(self):
+    def test_rotation_batch_runs_two_statements(self):
         with self.statements() as captured:
             next(Credential.objects.rotate(batch_size=5))
         statements = [q["sql"] for q in captured.captured_queries if "SAVEPOINT" not in q["sql"]]
@@ -180,14 +180,14 @@ class RotationTests(CredentialTestCase):
 
 
 @override_settings(ENCRYPTION_KEYS=[NEW_KEY, OLD_KEY])
-class LockTests(DataSourceTestMixin, TransactionTestCase):
+class RotationLockTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
         with override_settings(ENCRYPTION_KEYS=[OLD_KEY]):
             secrets = {"password": PASSWORD, "ssh_password": SSH_PASSWORD}
             self.data_source.set_credentials(secrets, user=self.owner)
 
-        # Somebody else changes the password, until `release` is called.
+        # Another transaction locks the password until `release` is called.
         self.is_done = threading.Event()
         is_held = threading.Event()
         self.holder = threading.Thread(target=self.hold, args=[is_held])
@@ -209,7 +209,7 @@ class LockTests(DataSourceTestMixin, TransactionTestCase):
         self.is_done.set()
         self.holder.join()
 
-    def test_passes_over_what_somebody_else_is_changing(self):
+    def test_rotation_skips_a_locked_secret(self):
         with self.assertRaises(CommandError) as caught:
             rotate()
         self.assertIn(f"Secrets not sealed by {key_id(NEW_KEY)}: 1.", str(caught.exception))
@@ -217,7 +217,7 @@ class LockTests(DataSourceTestMixin, TransactionTestCase):
         self.release()
         self.assertIn(f"{key_id(NEW_KEY)}: 1.", rotate())
 
-    def test_comes_back_to_what_it_passed_over(self):
+    def test_rotation_retries_a_secret_that_was_locked(self):
         batches = Credential.objects.rotate(batch_size=1)
         self.assertEqual(next(batches), 1)
         self.release()

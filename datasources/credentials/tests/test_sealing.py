@@ -1,4 +1,4 @@
-"""A ciphertext opens where it was sealed and nowhere else, whoever wrote the row."""
+"""A ciphertext opens only in the context it was sealed in, also after tampering with the rows."""
 
 from typing import Any
 
@@ -17,19 +17,19 @@ CONTEXT = b"here"
 
 
 class KeyRingTests(SimpleTestCase):
-    def test_the_first_key_seals_and_all_open(self):
+    def test_first_key_seals_and_all_keys_open(self):
         sealed = KeyRing([OLD_KEY]).seal("hunter2", CONTEXT)
         ring = KeyRing([NEW_KEY, OLD_KEY])
         self.assertEqual(ring.open(sealed, CONTEXT), "hunter2")
         self.assertEqual(ring.seal("hunter2", CONTEXT).key_id, key_id(NEW_KEY))
         self.assertEqual(KeyRing([OLD_KEY, NEW_KEY]).open(sealed, CONTEXT), "hunter2")
 
-    def test_no_two_ciphertexts_are_alike(self):
+    def test_nonces_never_repeat(self):
         ring = KeyRing([OLD_KEY])
         ciphertexts = {ring.seal("hunter2", CONTEXT).ciphertext for _ in range(100)}
         self.assertEqual(len({ciphertext[:12] for ciphertext in ciphertexts}), 100)
 
-    def test_opens_nothing_else(self):
+    def test_changed_ciphertext_key_or_context_is_unreadable(self):
         ring = KeyRing([OLD_KEY])
         sealed = ring.seal("hunter2", CONTEXT)
         flipped = bytes([sealed.ciphertext[0] ^ 1]) + sealed.ciphertext[1:]
@@ -52,12 +52,12 @@ class KeyRingTests(SimpleTestCase):
             with self.subTest(name), self.assertRaises(UnreadableError):
                 other_ring.open(other, context)
 
-    def test_keeps_a_text_in_clear_from_dumps_of_variables(self):
+    def test_repr_of_a_plain_text_hides_the_secret(self):
         text = PlainText("hunter2")
         self.assertEqual(f"{text}", "hunter2")
         self.assertNotIn("hunter2", repr({"password": text}))
 
-    def test_the_name_of_a_key_tells_nothing_of_it(self):
+    def test_key_id_reveals_nothing_about_the_key(self):
         self.assertNotIn(key_id(OLD_KEY), OLD_KEY.hex())
         self.assertEqual(len(key_id(OLD_KEY)), 16)
 
@@ -69,7 +69,7 @@ class TamperingTests(CredentialTestCase):
             self.assertEqual(cursor.rowcount, 1)
 
     def copy_sealed(self, source: Credential, target: Credential) -> None:
-        """Give the target's row the ciphertext of the source's, and all that goes with it."""
+        """Copy the ciphertext, key id and destination of one row to another."""
         self.execute(
             "UPDATE datasources_credential SET (ciphertext, key_id, destination) = "
             "(SELECT ciphertext, key_id, destination FROM datasources_credential WHERE id = %s) "
@@ -79,7 +79,7 @@ class TamperingTests(CredentialTestCase):
         )
 
     def twin(self, organization: Organization, user: User) -> DataSource:
-        """Make a data source that is like the other one, with a password of its own."""
+        """Create a data source with the same destination and another password."""
         fields = (
             *("type", "host", "port", "connection_string", "use_ssh_tunnel", "ssh_host"),
             *("ssh_port", "ssh_username", "ssh_local_port"),
@@ -98,24 +98,24 @@ class TamperingTests(CredentialTestCase):
             DataSource.objects.get(pk=data_source.pk).credentials.open()
         self.assertNotIn(PASSWORD, str(caught.exception))
 
-    def test_opens_what_nobody_touched(self):
+    def test_untouched_secret_opens(self):
         self.assertEqual(self.fetch().credentials.open()["password"], PASSWORD)
 
-    def test_refuses_a_ciphertext_of_another_source(self):
+    def test_ciphertext_of_another_data_source_is_unreadable(self):
         twin = self.twin(self.acme, self.owner)
         self.copy_sealed(self.credential(), twin.credentials.get())
         self.assert_unreadable(twin)
 
-    def test_refuses_a_ciphertext_of_another_organization(self):
+    def test_ciphertext_of_another_organization_is_unreadable(self):
         twin = self.twin(self.globex, self.stranger)
         self.copy_sealed(self.credential(), twin.credentials.get())
         self.assert_unreadable(twin)
 
-    def test_refuses_a_ciphertext_of_another_field(self):
+    def test_ciphertext_of_another_field_is_unreadable(self):
         self.copy_sealed(self.credential("password"), self.credential("ssh_password"))
         self.assert_unreadable(self.data_source)
 
-    def test_refuses_a_row_handed_to_another_source(self):
+    def test_secret_moved_to_another_data_source_is_unreadable(self):
         twin = self.twin(self.globex, self.stranger)
         self.execute("DELETE FROM datasources_credential WHERE data_source_id = %s", twin.pk)
         self.execute(
@@ -125,7 +125,7 @@ class TamperingTests(CredentialTestCase):
         )
         self.assert_unreadable(twin)
 
-    def test_refuses_a_source_handed_to_another_organization(self):
+    def test_secret_of_a_data_source_moved_to_another_organization_is_unreadable(self):
         self.execute(
             "UPDATE datasources_datasource SET organization_id = %s, workspace_id = %s "
             "WHERE id = %s",
@@ -135,7 +135,7 @@ class TamperingTests(CredentialTestCase):
         )
         self.assert_unreadable(self.data_source)
 
-    def test_refuses_another_destination(self):
+    def test_destination_changed_in_the_database_releases_no_secret(self):
         for column, value in (
             ("host", "evil.example.com"),
             ("port", 1),
@@ -148,7 +148,7 @@ class TamperingTests(CredentialTestCase):
             ("connection_string", "postgresql://evil.example.com/x"),
             ("connection_string", "postgresql://db.example.com:5432/x?host=evil.example.com"),
             ("connection_string", "host=evil.example.com"),
-            # As urlsplit reads them, nothing moved; libpq goes to evil.example.com.
+            # urlsplit reads the old host here; libpq connects to evil.example.com.
             (
                 "connection_string",
                 "postgresql://reader@evil.example.com:5432,x@db.example.com:5432/x?sslmode=require",
@@ -168,7 +168,7 @@ class TamperingTests(CredentialTestCase):
                     self.fetch().credentials.open()
                 shown = self.call("get", f"{self.path}/credentials", user=self.viewer).json()
                 self.assertFalse(shown["data"]["password"]["confirmed"])
-                # Nor if the row of the secret says that it was sealed to that destination.
+                # Nor if the row claims that the secret was sealed to that destination.
                 rows = Credential.objects.filter(data_source=self.data_source)
                 digest = rows[0].destination
                 rows.update(destination=self.fetch().destination)
@@ -177,7 +177,7 @@ class TamperingTests(CredentialTestCase):
                 self.execute(set_column, here, self.data_source.pk)
                 self.assertEqual(self.fetch().credentials.open()["password"], PASSWORD)
 
-    def test_an_admin_carries_nothing_over_from_where_it_never_was(self):
+    def test_admin_carries_no_secret_over_from_a_tampered_destination(self):
         self.execute(
             "UPDATE datasources_datasource SET host = 'evil.example.com' WHERE id = %s",
             self.data_source.pk,
@@ -187,7 +187,7 @@ class TamperingTests(CredentialTestCase):
         with self.assertRaises(CredentialsUnconfirmed):
             self.fetch().credentials.open()
 
-    def test_takes_no_password_from_a_string_that_was_there_before(self):
+    def test_password_planted_in_a_stored_connection_string_is_ignored(self):
         self.execute(
             "UPDATE datasources_datasource SET connection_string = %s WHERE id = %s",
             "postgresql://reader:planted@evil.example.com/x",
@@ -198,7 +198,7 @@ class TamperingTests(CredentialTestCase):
         with self.assertRaises(CredentialsUnconfirmed):
             self.fetch().credentials.open()
 
-    def test_an_admin_may_confirm_where_it_was_moved_to(self):
+    def test_admin_can_confirm_a_destination_changed_in_the_database(self):
         self.execute(
             "UPDATE datasources_datasource SET host = 'good.example.com' WHERE id = %s",
             self.data_source.pk,
@@ -206,7 +206,7 @@ class TamperingTests(CredentialTestCase):
         self.fetch().confirm_credentials(user=self.admin)
         self.assertEqual(self.fetch().credentials.open()["password"], PASSWORD)
 
-    def test_a_string_that_is_none_is_refused_until_it_is_replaced(self):
+    def test_invalid_stored_connection_string_is_refused_until_replaced(self):
         self.execute(
             "UPDATE datasources_datasource SET connection_string = %s WHERE id = %s",
             "postgresql://me:hunter9@[evil",
@@ -221,7 +221,7 @@ class TamperingTests(CredentialTestCase):
         response = self.call("patch", self.path, {"connection_string": None}, self.admin)
         self.assertEqual(response.status_code, 200)
 
-    def test_refuses_a_confirmation_that_nobody_gave(self):
+    def test_confirmation_forged_in_the_database_releases_no_secret(self):
         self.fetch().apply_changes({"host": "evil.example.com"}, user=self.editor)
         Credential.objects.update(is_confirmed=True)
         with self.assertRaises(CredentialsUnconfirmed):
@@ -229,13 +229,13 @@ class TamperingTests(CredentialTestCase):
         Credential.objects.update(destination=self.fetch().destination)
         self.assert_unreadable(self.data_source)
 
-    def test_refuses_the_destination_of_an_instance_that_is_not_stored(self):
+    def test_unsaved_destination_gets_no_secret(self):
         data_source = self.fetch()
         data_source.host = "evil.example.com"
         with self.assertRaises(CredentialsUnconfirmed):
             data_source.credentials.open()
 
-    def test_the_row_holds_no_secret(self):
+    def test_row_of_a_secret_contains_no_plain_text(self):
         for value in Credential.objects.values()[0].values():
             self.assertNotIn(PASSWORD.encode(), bytes(str(value), "utf-8"))
         self.assertNotIn(PASSWORD, f"{self.credential()!r} {self.credential()}")

@@ -1,4 +1,4 @@
-"""POST /data-sources/apply."""
+"""Tests of POST /data-sources/apply."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from unittest import mock
 
 from django.test import override_settings
 
-from datasources.declarations import input as requests
+from datasources.declarations import input as declarations_input
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
 from organizations.models import Organization, Role
@@ -42,7 +42,7 @@ class ApplyTests(DataSourceTestCase):
     def with_secret(self, text: str) -> dict[str, Any]:
         return {"name": "Production PostgreSQL", "credentials": {"password": text}}
 
-    def test_creates_and_changes(self) -> None:
+    def test_apply_creates_and_changes_data_sources(self) -> None:
         response = self.apply(LAKE, MOVED)
         self.assertEqual(response.status_code, 200, response.content)
         lake = {"action": "create", "workspace": "Default", "name": "Lake", "type": "parquet"}
@@ -57,14 +57,14 @@ class ApplyTests(DataSourceTestCase):
         self.assertEqual(revision.request_id, response["X-Request-ID"])
         self.assertEqual(DataSource.objects.get(name="Lake").created_by, self.editor)
 
-    def test_a_dry_run_answers_the_same_and_stores_nothing(self) -> None:
+    def test_dry_run_returns_the_same_plan_and_stores_nothing(self) -> None:
         before = self.everything()
         planned = self.apply(LAKE, MOVED, query="?dry_run=true&prune=true", user=self.admin)
         self.assertEqual(self.everything(), before)
         applied = self.apply(LAKE, MOVED, query="?prune=true", user=self.admin)
         self.assertEqual(applied.json()["data"], planned.json()["data"])
 
-    def test_to_delete_takes_an_admin(self) -> None:
+    def test_prune_takes_an_admin(self) -> None:
         before = self.everything()
         for query in ("?prune=true", "?prune=true&dry_run=true"):
             self.assert_error(self.apply(LAKE, query=query), 403, "FORBIDDEN")
@@ -72,7 +72,7 @@ class ApplyTests(DataSourceTestCase):
         self.assertEqual(self.apply(LAKE, query="?prune=true", user=self.admin).status_code, 200)
         self.assertEqual([one.name for one in DataSource.objects.all()], ["Lake"])
 
-    def test_names_what_is_wrong_by_field(self) -> None:
+    def test_problems_in_json_are_reported_by_field(self) -> None:
         before = self.everything()
         response = self.apply({**LAKE, "name": "x", "type": "oracel"}, {**MOVED, "port": 0})
         fields = ("data_sources[0].type", "data_sources[1].port")
@@ -80,18 +80,18 @@ class ApplyTests(DataSourceTestCase):
         self.assertNotIn("Line", str(error["details"]))
         self.assertEqual(self.everything(), before)
 
-    def test_takes_yaml_and_names_the_lines(self) -> None:
+    def test_problems_in_yaml_are_reported_with_their_lines(self) -> None:
         response = self.apply_yaml("data_sources:\n- name: Lake\n  type: csv\n")
         self.assertEqual(response.json()["data"]["summary"]["create"], 1, response.content)
         response = self.apply_yaml("data_sources:\n- name: Lake\n  prot: 1\n")
         error = self.assert_error(response, 400, "BAD_REQUEST", "data_sources[0].prot")
         self.assertIn("Line 3: ", error["details"]["data_sources[0].prot"][0])
-        for text, words in (("a: [", "This is no YAML"), ("a: &b 1", "line 1: Anchors")):
+        for text, words in (("a: [", "Not valid YAML"), ("a: &b 1", "line 1: Anchors")):
             with self.subTest(text):
                 error = self.assert_error(self.apply_yaml(text), 400, "BAD_REQUEST")
                 self.assertIn(words, error["message"])
 
-    def test_a_secret_is_a_file_of_the_own_organization(self) -> None:
+    def test_secret_references_reach_only_files_of_the_callers_organization(self) -> None:
         self.assertEqual(self.apply(self.with_secret("${file:shop}")).status_code, 200)
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         self.assertEqual(data_source.credentials.open(), {"password": "of acme"})
@@ -109,7 +109,7 @@ class ApplyTests(DataSourceTestCase):
                 self.assert_error(response, 400, "BAD_REQUEST", field)
                 self.assertNotContains(response, "hunter2", status_code=400)
 
-    def test_whoever_moves_it_decides_what_becomes_of_the_secrets(self) -> None:
+    def test_moved_secrets_are_unconfirmed_for_an_editor_and_kept_for_an_admin(self) -> None:
         for user, status in ((self.editor, "unconfirmed"), (self.admin, "set")):
             with self.subTest(status):
                 self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
@@ -117,7 +117,7 @@ class ApplyTests(DataSourceTestCase):
                 self.assertEqual(self.apply(moved, user=user).status_code, 200)
                 self.assertEqual(self.shown()["credentials_status"], status)
 
-    def test_the_organization_must_be_clear_and_the_callers_own(self) -> None:
+    def test_organization_must_be_unambiguous_and_the_callers_own(self) -> None:
         self.assert_error(
             self.apply(LAKE, organization="globex"), 400, "BAD_REQUEST", "organization"
         )
@@ -131,17 +131,17 @@ class ApplyTests(DataSourceTestCase):
         self.assert_error(self.apply(LAKE, organization="other"), 403, "FORBIDDEN")
         self.assertEqual(self.apply(LAKE, organization="acme").status_code, 200)
 
-    def test_names_so_many_unknown_fields_and_no_more(self) -> None:
+    def test_number_of_reported_unknown_fields_is_limited(self) -> None:
         unknown = {f"port{number}": 1 for number in range(MOST_UNKNOWN_NAMES_REPORTED + 1)}
         error = self.apply(LAKE | unknown | {"x" * 100_000: 1}).json()["error"]
         self.assertEqual(len(error["details"]), MOST_UNKNOWN_NAMES_REPORTED)
 
-    def test_takes_so_many_at_once(self) -> None:
-        with mock.patch.object(requests, "DATA_SOURCES_MAX", 1):
+    def test_number_of_data_sources_in_a_request_is_limited(self) -> None:
+        with mock.patch.object(declarations_input, "DATA_SOURCES_MAX", 1):
             self.assert_error(self.apply(LAKE, MOVED), 400, "BAD_REQUEST", "data_sources")
             self.assertEqual(self.apply(LAKE).status_code, 200)
 
-    def test_refuses_other_requests(self) -> None:
+    def test_apply_refuses_bad_parameters_media_types_and_bodies(self) -> None:
         for query, field in (
             ("?dry_run=1", "dry_run"),
             ("?prune=", "prune"),

@@ -1,4 +1,4 @@
-"""`manage.py export_data_sources` and `manage.py apply_data_sources`."""
+"""Tests of `manage.py export_data_sources` and `manage.py apply_data_sources`."""
 
 import os
 from io import BytesIO, StringIO
@@ -16,7 +16,7 @@ from organizations.models import Workspace
 from organizations.testing import sql
 
 SECRETS = {"SHOP_PASSWORD": "hunter2", "OTHER_PASSWORD": "hunter3"}
-# Some have what YAML takes nowhere, be it in a comment, and some what ends one.
+# Characters that YAML forbids, even in comments, and characters that end a comment.
 NAUGHTY_NAMES = (
     *(
         "\x01",
@@ -50,7 +50,7 @@ class ApplyTestCase(DataSourceTestCase):
         return output.getvalue()
 
     def apply(self, text: str, *arguments: str) -> str:
-        """Apply a file; give what is printed. Raises CommandError."""
+        """Apply a file, and return what is printed. Raises CommandError."""
         file = self.folder / "sources.yaml"
         file.write_text(text)
         output = StringIO()
@@ -65,7 +65,7 @@ class ApplyTestCase(DataSourceTestCase):
         return [[*model._default_manager.order_by("pk").values()] for model in models]
 
     def make_many(self, prefix: str, count: int) -> None:
-        """Create sources named by a letter and a number, each with a secret."""
+        """Create data sources named by the prefix and a number, each with a secret."""
         for number in range(count):
             data_source = DataSource.objects.create(
                 workspace=self.workspace, name=f"{prefix}{number}", type="mysql", port=3306
@@ -82,7 +82,7 @@ class ApplyTestCase(DataSourceTestCase):
 
 
 class ExportTests(ApplyTestCase):
-    def test_applied_it_changes_nothing(self) -> None:
+    def test_applying_an_export_changes_nothing(self) -> None:
         second = Workspace.objects.create(organization=self.acme, name="no")
         self.data_source.set_credentials(
             {"username": "reader", "password": "hunter2"}, user=self.owner
@@ -108,7 +108,7 @@ class ExportTests(ApplyTestCase):
         self.assertEqual(self.apply(text, "--prune"), summary)
         self.assertEqual(self.everything(), before)
 
-    def test_applied_it_changes_nothing_whatever_the_names_are(self) -> None:
+    def test_applying_an_export_changes_nothing_whatever_the_names_contain(self) -> None:
         for name in NAUGHTY_NAMES:
             with self.subTest(ascii(name)):
                 self.acme.change({"name": name})
@@ -117,7 +117,7 @@ class ExportTests(ApplyTestCase):
                 self.data_source.apply_changes({"name": f"x{name[:250]}x"}, user=self.owner)
                 self.assertIn("unchanged: 1.", self.apply(self.export(), "--prune"))
 
-    def test_makes_the_same_in_an_organization_that_has_none(self) -> None:
+    def test_applying_an_export_recreates_deleted_data_sources(self) -> None:
         self.data_source.apply_changes({"port": 5433, "tags": ["a"]}, user=self.owner)
         text = self.export()
         self.data_source.delete()
@@ -126,12 +126,12 @@ class ExportTests(ApplyTestCase):
         self.assertEqual((made.name, made.port, made.tags), (self.data_source.name, 5433, ["a"]))
         self.assertEqual(self.export(), text)
 
-    def test_an_organization_without_any(self) -> None:
+    def test_export_of_an_organization_without_data_sources_can_be_applied(self) -> None:
         self.data_source.delete()
         self.assertIn("data_sources: []", self.export())
         self.assertIn("unchanged: 0.", self.apply(self.export()))
 
-    def test_an_organization_that_is_not_there(self) -> None:
+    def test_export_refuses_an_unknown_or_missing_organization(self) -> None:
         with self.assertRaisesMessage(CommandError, "There is no organization nowhere."):
             call_command("export_data_sources", "--organization=nowhere")
         with self.assertRaisesMessage(CommandError, "--organization"):
@@ -139,7 +139,7 @@ class ExportTests(ApplyTestCase):
 
 
 class ApplyTests(ApplyTestCase):
-    def test_creates_changes_and_leaves_the_rest(self) -> None:
+    def test_apply_creates_and_changes_and_leaves_undeclared_fields_alone(self) -> None:
         entries = f"{NEW}- name: Production PostgreSQL\n  port: 5433\n  tags: [a]\n"
         output = self.apply_entries(entries)
         lake = DataSource.objects.get(name="Lake")
@@ -165,7 +165,7 @@ class ApplyTests(ApplyTestCase):
         again = self.apply_entries(entries)
         self.assertEqual(again, "Created: 0; changed: 0; deleted: 0; unchanged: 2.\n")
 
-    def test_a_plan_says_the_same_and_stores_nothing(self) -> None:
+    def test_plan_prints_the_same_steps_and_stores_nothing(self) -> None:
         entries = f"{NEW}- name: production postgresql\n  port: 5433\n"
         before = self.everything()
         planned = self.apply_entries(entries, "--plan", "--prune")
@@ -174,13 +174,13 @@ class ApplyTests(ApplyTestCase):
         self.assertEqual(summary, "To create: 1; to change: 1; to delete: 0; unchanged: 0.")
         self.assertEqual(self.apply_entries(entries, "--prune").splitlines()[:-1], steps)
 
-    def test_deletes_only_if_asked(self) -> None:
+    def test_only_prune_deletes_undeclared_data_sources(self) -> None:
         self.assertIn("deleted: 0", self.apply_entries(NEW))
         output = self.apply_entries(NEW, "--prune")
         self.assertIn("- Default/Production PostgreSQL (postgresql)\n", output)
         self.assertEqual([one.name for one in DataSource.objects.all()], ["Lake"])
 
-    def test_reads_as_often_for_many_as_for_one(self) -> None:
+    def test_number_of_reads_does_not_grow_with_the_number_of_data_sources(self) -> None:
         entry = "- name: a{}\n  port: 3306\n  credentials: {{password: '${{env:SHOP_PASSWORD}}'}}\n"
         self.make_many("a", 3)
         one = self.statements_of(entry.format(0))
@@ -191,7 +191,7 @@ class ApplyTests(ApplyTestCase):
         without = self.statements_of("- name: a0\n  credentials: {username: null}\n")
         self.assertFalse([statement for statement in without if CREDENTIALS in statement])
 
-    def test_deletes_many_by_as_few_statements_as_one(self) -> None:
+    def test_prune_deletes_many_with_as_few_statements_as_one(self) -> None:
         counts = []
         for number in (1, 4):
             self.apply_entries(NEW, "--prune")
@@ -201,7 +201,7 @@ class ApplyTests(ApplyTestCase):
             self.assertEqual(DataSource.objects.get().name, "Lake")
         self.assertEqual(counts[0], counts[1], statements)
 
-    def test_tells_names_apart_as_the_database_does(self) -> None:
+    def test_names_are_compared_as_the_database_compares_them(self) -> None:
         for stored, declared in (("ΟΔΟΣ", "οδος"), ("ΟΔΟΣ", "οδοσ"), ("İ", "i"), ("ẞ", "ß")):
             with self.subTest(f"{stored}, {declared}"):
                 DataSource.objects.all().delete()
@@ -211,18 +211,18 @@ class ApplyTests(ApplyTestCase):
                 self.assertIn(f"Created: {int(not is_same)};", output)
                 twice = f"- name: {declared}\n  type: csv\n- name: {stored}\n  type: csv\n"
                 if is_same:
-                    with self.assertRaisesMessage(CommandError, "declared twice"):
+                    with self.assertRaisesMessage(CommandError, "Declared twice"):
                         self.apply_entries(twice)
                 else:
                     self.assertIn("unchanged: 2", self.apply_entries(twice))
 
-    def test_deletes_nothing_of_others(self) -> None:
+    def test_prune_leaves_other_organizations_alone(self) -> None:
         theirs = self.globex.workspaces.get()
         DataSource.objects.create(workspace=theirs, name="Theirs", type="csv")
         self.apply_entries(NEW, "--prune")
         self.assertEqual(theirs.data_sources.count(), 1)
 
-    def test_enters_secrets_by_reference_and_only_anew(self) -> None:
+    def test_secrets_are_set_by_reference_and_only_when_they_differ(self) -> None:
         entry = "- name: Production PostgreSQL\n  credentials:\n    username: reader\n"
         password = "    password: ${env:SHOP_PASSWORD}\n"
         output = self.apply_entries(entry + password)
@@ -238,7 +238,7 @@ class ApplyTests(ApplyTestCase):
         self.apply_entries(entry + "    password: null\n")
         self.assertEqual(self.current().credentials.open(), {})
 
-    def test_secrets_are_not_carried_to_another_host_but_entered_there(self) -> None:
+    def test_moving_the_host_leaves_secrets_unconfirmed_unless_they_are_declared(self) -> None:
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         entry = "- name: Production PostgreSQL\n  host: moved.example.com\n"
         self.apply_entries(entry)
@@ -246,7 +246,7 @@ class ApplyTests(ApplyTestCase):
         self.apply_entries(f"{entry}  credentials: {{password: '${{env:SHOP_PASSWORD}}'}}\n")
         self.assertEqual(self.current().credentials_status, "set")
 
-    def test_secrets_that_wait_are_entered_anew_or_cleared(self) -> None:
+    def test_unconfirmed_secrets_can_be_set_again_or_cleared(self) -> None:
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         self.data_source.apply_changes({"host": "a.example.com"}, user=self.editor)
         entry = "- name: Production PostgreSQL\n  credentials: {password: "
@@ -259,7 +259,7 @@ class ApplyTests(ApplyTestCase):
         self.apply_entries(f"{entry}null}}\n")
         self.assertEqual(self.current().credentials_status, "unset")
 
-    def test_a_new_one_has_its_secrets_at_once(self) -> None:
+    def test_new_data_source_is_created_with_its_secrets(self) -> None:
         self.apply_entries(
             "- name: Shop\n  type: mysql\n  host: db\n  database_name: shop\n"
             "  credentials: {username: reader, password: '${env:SHOP_PASSWORD}'}\n"
@@ -268,18 +268,18 @@ class ApplyTests(ApplyTestCase):
         self.assertEqual(shop.credentials.open(), {"password": "hunter2"})
         self.assertEqual((shop.username, shop.port), ("reader", 3306))
 
-    def test_reads_standard_input_and_takes_the_organization_from_the_command(self) -> None:
+    def test_apply_reads_standard_input_and_the_organization_argument(self) -> None:
         output = StringIO()
         stdin = mock.Mock(buffer=BytesIO(f"data_sources:\n{NEW}".encode()))
         with mock.patch("sys.stdin", stdin):
             call_command("apply_data_sources", "-", "--organization=acme", stdout=output)
         self.assertTrue(DataSource.objects.filter(name="Lake").exists())
 
-    def test_names_every_mistake_with_its_line_and_changes_nothing(self) -> None:
+    def test_problems_are_reported_with_file_and_line_and_nothing_changes(self) -> None:
         before = self.everything()
         head = f"organization: acme\ndata_sources:\n{NEW.strip()}\n- name: Shop\n"
         for entries, places in (
-            # First those of the shape, then those of what is meant, then those of the values.
+            # Reported in stages: shape of the file, then names and workspaces, then values.
             (
                 "  prot: 1\n  port: 0\n- name: 5\n",
                 ["line 7: data_sources[1].prot", "line 9: data_sources[2].name"],
@@ -308,25 +308,25 @@ class ApplyTests(ApplyTestCase):
                 self.assertTrue(problem.startswith(f"{file}: {place}: "), problem)
         self.assertEqual(self.everything(), before)
 
-    def test_refuses_single_mistakes(self) -> None:
+    def test_each_kind_of_mistake_has_its_message(self) -> None:
         before = self.everything()
         shop = "- name: Production PostgreSQL\n  "
         for entries, words in (
             (f"{shop}type: mysql\n", "line 4: data_sources[0].type: This field is read-only"),
-            (f"{shop}password: x\n", "belongs in credentials"),
+            (f"{shop}password: x\n", "Belongs in credentials"),
             (f"{shop}credentials: x\n", "references"),
-            (f"{shop}credentials: {{password: hunter2}}\n", "Say where it is"),
+            (f"{shop}credentials: {{password: hunter2}}\n", "Must be a reference"),
             (f"{shop}credentials: {{pasword: x}}\n", "Unknown field. Did you mean password?"),
             (f"{shop}credentials: {{token: '${{env:SHOP_PASSWORD}}'}}\n", "credentials.token"),
-            (f"{shop}connection_string: postgresql://r:hunter2@db/x\n", "by reference"),
+            (f"{shop}connection_string: postgresql://r:hunter2@db/x\n", "as a reference"),
             (f"{shop}connection_string: nonsense\n", "connection_string"),
             (f"{shop}use_ssh_tunnel: true\n", "ssh_host"),
             (f"{shop}metadata: {{password: x}}\n", "metadata"),
-            (f"{shop}workspace: Nowhere\n", "it has: Default"),
+            (f"{shop}workspace: Nowhere\n", "There are: Default"),
             (f"{shop}id: 5\n", "Unknown field."),
-            ("- name: 5\n", "Must be a text"),
-            ("- type: csv\n", "Must be a text"),
-            ("- just text\n", "Must have a name"),
+            ("- name: 5\n", "Must be a string"),
+            ("- type: csv\n", "Must be a string"),
+            ("- just text\n", "Must be a mapping with a name"),
             ("- name: ' '\n", "may not be blank"),
             ('- name: "a\\0b"\n', "Null characters"),
         ):
@@ -337,7 +337,7 @@ class ApplyTests(ApplyTestCase):
             self.assertTrue(str(caught.exception).endswith("\nNothing was changed."))
         self.assertEqual(self.everything(), before)
 
-    def test_refuses_what_is_no_file_of_declarations(self) -> None:
+    def test_apply_refuses_files_that_are_not_declarations(self) -> None:
         for text, words in (
             ("", "a list named data_sources"),
             ("[]", "a list named data_sources"),
@@ -346,7 +346,7 @@ class ApplyTests(ApplyTestCase):
             ("organization: nowhere\ndata_sources: []", "no organization nowhere"),
             ("organization: globex\ndata_sources: []", "The file is for globex, not for acme."),
             ("data_sources: []\nprune: true", "prune: Unknown field."),
-            ("data_sources: [", "This is no YAML"),
+            ("data_sources: [", "Not valid YAML"),
         ):
             arguments = () if "nowhere" in text else ("--organization=acme",)
             with self.subTest(text), self.assertRaisesMessage(CommandError, words):
@@ -361,10 +361,10 @@ class ApplyTests(ApplyTestCase):
         with self.assertRaisesMessage(CommandError, "is not UTF-8 text"):
             call_command("apply_data_sources", str(self.folder / "binary"))
 
-    def test_refuses_a_file_that_is_too_large(self) -> None:
+    def test_apply_refuses_a_file_that_is_too_large(self) -> None:
         file = self.folder / "large.yaml"
         file.write_text("#ü#")
-        for limit in (1, 2, 3):  # in bytes; the second letter has two of them
+        for limit in (1, 2, 3):  # in bytes: ü has two
             with (
                 self.subTest(limit),
                 mock.patch.object(apply_data_sources, "FILE_BYTES_MAX", limit),

@@ -1,4 +1,4 @@
-"""What is locked while declarations are applied."""
+"""Tests of which rows are locked while declarations are applied."""
 
 import threading
 
@@ -18,27 +18,27 @@ class LockTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self) -> None:
         self.make_world()
 
-    def test_locks_what_is_declared_and_nothing_else(self) -> None:
+    def test_apply_locks_only_the_declared_data_sources(self) -> None:
         second = self.acme.workspaces.create(name="Second")
         for workspace in (self.workspace, second):
             for name in ("Lake", "Sea"):
                 DataSource.objects.create(workspace=workspace, name=name, type="csv")
         with transaction.atomic():
             self.apply({"name": "LAKE"}, {"name": "Sea", "workspace": "Second"})
-            thread = threading.Thread(target=self.look_for_free_ones)
+            thread = threading.Thread(target=self.record_unlocked)
             thread.start()
             thread.join()
         expected = {("Default", self.data_source.name), ("Default", "Sea"), ("Second", "Lake")}
-        self.assertEqual(self.free, expected)
+        self.assertEqual(self.unlocked, expected)
 
-    def test_waits_for_the_first_that_it_deletes_before_it_locks_what_is_declared(self) -> None:
+    def test_prune_locks_rows_in_the_order_of_their_ids(self) -> None:
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="csv")
         thread = threading.Thread(target=self.prune)
         with transaction.atomic():
             DataSource.objects.for_update().get(pk=self.data_source.pk)
             thread.start()
             self.wait_for_lock(thread)
-            self.assertTrue(free_ones().filter(name="Lake"))
+            self.assertTrue(unlocked().filter(name="Lake"))
         thread.join()
         self.assertEqual(DataSource.objects.get().name, "Lake")
 
@@ -50,12 +50,12 @@ class LockTests(DataSourceTestMixin, TransactionTestCase):
         self.apply({"name": "Lake"}, prune=True)
         connection.close()
 
-    def look_for_free_ones(self) -> None:
+    def record_unlocked(self) -> None:
         with transaction.atomic():
-            self.free = {*free_ones().values_list("workspace__name", "name")}
+            self.unlocked = {*unlocked().values_list("workspace__name", "name")}
         connection.close()
 
 
-def free_ones() -> DataSourceQuerySet:
-    """Restrict to those that no other connection has locked."""
+def unlocked() -> DataSourceQuerySet:
+    """Return the data sources that no other connection has locked."""
     return DataSource.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))

@@ -1,4 +1,4 @@
-"""Where secrets may be."""
+"""Tests of references to secrets in declarations."""
 
 import ast
 import os
@@ -12,7 +12,7 @@ from django.test import SimpleTestCase, override_settings
 
 from datasources.declarations.references import FILE_BYTES_MAX, OWN_VARIABLES, resolve
 
-# What the settings read, and what nobody gains by.
+# Variables of the settings that are no secrets.
 HARMLESS = {
     "ALLOWED_HOSTS",
     "BIND_ADDRESS",
@@ -30,14 +30,14 @@ HARMLESS = {
     "RATE_LIMIT_USER",
     "SECRETS_ROOT",
     "STORAGE_ROOT",
-    "STORAGE_URL",  # never with keys
+    "STORAGE_URL",  # contains no keys
     "WEB_CONCURRENCY",
     "WORKER_CONCURRENCY",
 }
 
 
 def variables_of_settings() -> set[str]:
-    """Give the names that the settings look up in the environment, or have a reader look up."""
+    """Return the names of the environment variables that the settings read."""
     tree = ast.parse((settings.BASE_DIR / "rivergen" / "settings.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return {
@@ -57,49 +57,51 @@ class ReferenceTests(SimpleTestCase):
         (self.folder / "outside").write_text("hunter2")
         self.enterContext(override_settings(SECRETS_ROOT=str(self.root)))
 
-    def test_takes_a_variable(self) -> None:
+    def test_env_reference_resolves_to_the_variable(self) -> None:
         with mock.patch.dict(os.environ, {"SHOP_PASSWORD": " p/ä \n"}):
             self.assertEqual(resolve("${env:SHOP_PASSWORD}"), " p/ä \n")
 
-    def test_takes_a_file_without_its_last_line_break(self) -> None:
+    def test_file_reference_resolves_without_the_last_line_break(self) -> None:
         (self.root / "shop").mkdir()
         (self.root / "shop" / "key").write_text("BEGIN\nEND\n\n")
         self.assertEqual(resolve("${file:shop/key}"), "BEGIN\nEND\n")
 
-    def test_takes_none_of_the_services_own_secrets(self) -> None:
+    def test_the_services_own_secrets_cannot_be_referenced(self) -> None:
         for name in (*OWN_VARIABLES, "AWS_SECRET_ACCESS_KEY"):
             with (
                 self.subTest(name),
                 mock.patch.dict(os.environ, {name: "hunter2"}),
-                self.assertRaisesMessage(ValueError, f"{name} is this service's own."),
+                self.assertRaisesMessage(
+                    ValueError, f"{name} is one of this service's own variables."
+                ),
             ):
                 resolve(f"${{env:{name}}}")
 
-    def test_each_variable_of_the_settings_is_decided_on(self) -> None:
-        secret = {*OWN_VARIABLES} - {"PGPASSWORD"}  # which the settings leave to libpq
+    def test_every_variable_of_the_settings_is_listed_as_secret_or_harmless(self) -> None:
+        secret = {*OWN_VARIABLES} - {"PGPASSWORD"}  # libpq reads it, not the settings
         self.assertEqual(variables_of_settings(), secret | HARMLESS)
 
-    def test_refuses_all_else(self) -> None:
+    def test_other_references_are_refused(self) -> None:
         (self.root / "link").symlink_to(self.folder / "outside")
         (self.root / "large").write_text("x" * (FILE_BYTES_MAX + 1))
         (self.root / "binary").write_bytes(b"\xff")
         environment = {"EMPTY": ""}
         for text, words in (
-            ("hunter2", "Say where it is"),
-            ("${env:A} ", "Say where it is"),
-            ("${env:}", "Say where it is"),
-            ("${vault:a}", "Say where it is"),
-            ("${env:A}${env:B}", "Say where it is"),
+            ("hunter2", "Must be a reference"),
+            ("${env:A} ", "Must be a reference"),
+            ("${env:}", "Must be a reference"),
+            ("${vault:a}", "Must be a reference"),
+            ("${env:A}${env:B}", "Must be a reference"),
             ("${env:NOT_THERE}", "NOT_THERE is not set"),
             ("${env:EMPTY}", "EMPTY is not set"),
-            ("${file:nowhere}", "no file"),
-            ("${file:.}", "no file"),
-            ("${file:large}", "no file"),
+            ("${file:nowhere}", "not a file"),
+            ("${file:.}", "not a file"),
+            ("${file:large}", "not a file"),
             ("${file:binary}", "cannot be read"),
             ("${file:../outside}", "not below"),
             ("${file:link}", "not below"),
             (f"${{file:{self.folder}/outside}}", "not below"),
-            ("${file:a\0b}", "Say where it is"),
+            ("${file:a\0b}", "Must be a reference"),
             (f"${{file:{'a' * 5000}}}", "cannot be read"),
         ):
             with (
@@ -112,6 +114,6 @@ class ReferenceTests(SimpleTestCase):
             self.assertNotIn("hunter2", str(caught.exception))
 
     @override_settings(SECRETS_ROOT=None)
-    def test_takes_no_file_unless_there_is_a_place_for_them(self) -> None:
+    def test_file_references_are_refused_without_secrets_root(self) -> None:
         with self.assertRaisesMessage(ValueError, "SECRETS_ROOT is not set"):
             resolve(f"${{file:{self.folder}/outside}}")

@@ -9,15 +9,15 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, connection
 
 from datasources.connections.connectors import CONNECTORS
-from datasources.connections.failures import ConnectionFailure
 from datasources.credentials.cipher import key_ring
 from datasources.credentials.models import Credential
 from datasources.jobs import has_worker
 from datasources.models import DataSource
+from rivergen.egress.exceptions import HostNotFound
 from rivergen.egress.policy import DENIED_BY_DEFAULT, EgressPolicy, egress_policy
 from rivergen.egress.rules import Network
 from rivergen.observability.health import is_migrated
-from rivergen.postgresql.row_level_security import PROTECTED, tables_in_sight
+from rivergen.postgresql.row_level_security import PROTECTED, unprotected_tables
 
 POSTGRESQL_MIN = 150_000
 ANY_PORT = 80
@@ -133,7 +133,7 @@ def check_drivers() -> Finding:
 
 def check_isolation() -> Finding:
     """Check that row-level security is as DATABASE_ROW_LEVEL_SECURITY says."""
-    visible = tables_in_sight()
+    visible = unprotected_tables()
     if not settings.DATABASE_ROW_LEVEL_SECURITY:
         if len(visible) < len(PROTECTED):
             fix = "This role sees no rows without DATABASE_ROW_LEVEL_SECURITY=1. Set it."
@@ -152,7 +152,7 @@ def check_egress() -> Finding:
     """Check that data sources cannot reach the addresses that are denied by default."""
     try:
         policy = egress_policy()
-    except ConnectionFailure:
+    except HostNotFound:
         fix = "The host of DATABASE_URL cannot be resolved, so all connections are refused."
         return Finding("egress", False, fix)
     reachable = [network for network in DENIED_BY_DEFAULT if is_open(policy, network)]

@@ -7,10 +7,10 @@ from django.db import DatabaseError, connection, transaction
 
 from rivergen.postgresql.row_level_security import (
     PROTECTED,
-    leakproof,
-    protection,
-    removal,
-    why_not_held,
+    bypass_reason,
+    leakproof_statements,
+    protect_statements,
+    unprotect_statements,
 )
 
 
@@ -41,11 +41,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         role, is_removed = options["role"], options["remove"]
-        if not is_removed and (problem := why_not_held(role)):
+        if not is_removed and (problem := bypass_reason(role)):
             raise CommandError(problem)
-        statements = (removal if is_removed else protection)(role)
+        statements = (unprotect_statements if is_removed else protect_statements)(role)
         if options["leakproof"]:
-            statements += leakproof(not is_removed)
+            statements += leakproof_statements(not is_removed)
         if options["sql"]:
             self.stdout.write("\n".join(f"{line};" for line in ("BEGIN", *statements, "COMMIT")))
             return

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from datasources.schemas.models import SchemaSnapshot
+from datasources.schemas.snapshots.models import SchemaSnapshot
 from datasources.schemas.snapshots.pruning import KEPT_COUNT, KEPT_DAYS, prune
 
 # A hundred years; much larger values overflow a date.

@@ -13,6 +13,7 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 
 from datasources.connections.sandbox.process import start_forkserver
 from datasources.jobs import LANES, Queue
+from datasources.schemas.reading import child
 
 logger = logging.getLogger("rivergen.worker")
 
@@ -43,7 +44,7 @@ class Command(BaseCommand):
         stopping = asyncio.Event()
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-        start_forkserver()
+        start_forkserver(preload=[child.__name__])
         while not stopping.is_set():
             worker = asyncio.create_task(run_worker())
             stop = asyncio.create_task(stopping.wait())

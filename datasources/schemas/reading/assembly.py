@@ -1,4 +1,4 @@
-"""Tables, put together from the rows of a catalogue."""
+"""Building tables from the rows that a reader gets from a catalogue."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -11,15 +11,15 @@ from datasources.schemas.reading.catalogue import Column, ForeignKey, Index, Key
 from datasources.schemas.reading.readers.base import Reader
 
 COMMENT_MAX_LENGTH = 1_000
-# There are few types in most sources.
+# Size of the cache of types; most sources have few.
 TYPES_KEPT = 10_000
 key_of: Callable[[Any], Key] = itemgetter(0, 1)
 
 
 class Assembly:
-    """The tables of one catalogue: `total` of them, to be taken one by one.
+    """The tables of one catalogue, `total` in number, built one by one.
 
-    All but the columns is read at once, to be there when the columns of a table come.
+    Everything but the columns is read first and held in memory; the columns are streamed.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -32,9 +32,9 @@ class Assembly:
         self.total = len(self._relations)
 
     def tables(self) -> Iterator[tuple[Table, int | None]]:
-        """Give each table with its row estimate, in no order."""
+        """Yield each table with its row estimate, in no particular order."""
         for key, rows in groupby(self._reader.columns(), key_of):
-            # A table that was made after the relations were read is left to the next time.
+            # A table that was created after the relations were read is left for the next refresh.
             if key in self._relations:
                 yield self._table(key, [self._column(row) for row in rows])
         for key in [*self._relations]:  # PostgreSQL has tables without any column
@@ -67,7 +67,7 @@ class Assembly:
 
 
 def primary_keys(reader: Reader) -> dict[Key, PrimaryKey]:
-    """Put the primary keys together."""
+    """Return the primary key of each table that has one."""
     found: dict[Key, PrimaryKey] = {}
     for schema, table, name, column in reader.primary_keys():
         key = found.setdefault((schema, table), {"name": name, "columns": []})
@@ -76,7 +76,7 @@ def primary_keys(reader: Reader) -> dict[Key, PrimaryKey]:
 
 
 def foreign_keys(reader: Reader) -> dict[Key, list[ForeignKey]]:
-    """Put the foreign keys together; one without a name has a number."""
+    """Return the foreign keys of each table; a reader numbers those without a name."""
     found: dict[Key, dict[Any, ForeignKey]] = defaultdict(dict)
     for schema, table, name, column, *referred, referred_column in reader.foreign_keys():
         referred_schema, referred_table = referred
@@ -99,7 +99,7 @@ def foreign_keys(reader: Reader) -> dict[Key, list[ForeignKey]]:
 
 
 def indexes(reader: Reader) -> dict[Key, list[Index]]:
-    """Put the indexes together."""
+    """Return the indexes of each table, sorted by name."""
     found: dict[Key, dict[str, Index]] = defaultdict(dict)
     for schema, table, name, is_unique, column in reader.indexes():
         index = found[schema, table].setdefault(
@@ -107,10 +107,10 @@ def indexes(reader: Reader) -> dict[Key, list[Index]]:
         )
         index["columns"].append(column)
     return {
-        table: sorted(of_one.values(), key=itemgetter("name")) for table, of_one in found.items()
+        table: sorted(by_name.values(), key=itemgetter("name")) for table, by_name in found.items()
     }
 
 
 def shortened(comment: str | None) -> str | None:
-    """Give a comment as it is kept: an empty one is none, a long one is cut."""
+    """Return a comment cut to `COMMENT_MAX_LENGTH`; None if it is empty."""
     return comment[:COMMENT_MAX_LENGTH] if comment else None

@@ -1,4 +1,4 @@
-"""What a source has, as every reader gives it, and as clients see it."""
+"""The types that describe a schema: tables, columns, keys and indexes, as the API shows them."""
 
 from typing import TypedDict
 
@@ -9,7 +9,7 @@ Key = tuple[str, str]
 
 
 class Kind(TextChoices):
-    """What holds the columns."""
+    """The kind of a table, or of something like a table."""
 
     TABLE = "table"
     VIEW = "view"
@@ -20,27 +20,27 @@ class Kind(TextChoices):
 
 
 class Column(TypedDict):
-    """One column; of a collection, one field of its documents."""
+    """A column; in a collection, a field of its documents."""
 
     name: str
     type: str
-    """As the source says it, such as `numeric(10,2)`."""
+    """The type as the source spells it, such as `numeric(10,2)`."""
     common_type: str
-    """One of CommonType."""
+    """A value of CommonType."""
     nullable: bool
     has_default: bool
     comment: str | None
 
 
 class PrimaryKey(TypedDict):
-    """The key of a table, its columns in their order; not every source names it."""
+    """A primary key, its columns in the order of the key; some sources do not name it."""
 
     name: str | None
     columns: list[str]
 
 
 class ForeignKey(TypedDict):
-    """A reference to the columns of a table, in the order of these."""
+    """A foreign key; `columns` and `referred_columns` correspond by position."""
 
     name: str | None
     columns: list[str]
@@ -50,7 +50,7 @@ class ForeignKey(TypedDict):
 
 
 class Index(TypedDict):
-    """An index, apart from the one of the primary key; expressions stand as the source says."""
+    """An index other than the primary key's; expressions are as the source spells them."""
 
     name: str
     columns: list[str]
@@ -58,15 +58,15 @@ class Index(TypedDict):
 
 
 class Table(TypedDict):
-    """A table, a view, or whatever else has columns; these are in the source's order.
+    """A table, view, collection or file.
 
-    Keys and indexes are in the order of their names.
+    Columns are in the source's order; foreign keys and indexes are sorted by name.
     """
 
     schema: str
     name: str
     kind: str
-    """One of Kind."""
+    """A value of Kind."""
     comment: str | None
     columns: list[Column]
     primary_key: PrimaryKey | None

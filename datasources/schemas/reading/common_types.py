@@ -1,16 +1,16 @@
-"""The few types that all types of all sources are, more or less."""
+"""Common types: the types of all sources, mapped to a few that clients can compare."""
 
 import re
 from collections.abc import Mapping
 
 from django.db.models import TextChoices
 
-# `(10,2)`, `<int>`: what a type is made with, which may stand amid its name.
+# `(10,2)`, `<int>`: the arguments of a type, which may stand inside its name.
 ARGUMENTS = re.compile(r"\s*[(<].*[)>]", re.DOTALL)
 
 
 class CommonType(TextChoices):
-    """What values of a column are like, wherever they are stored."""
+    """The kind of values in a column, the same for all types of sources."""
 
     BOOLEAN = "boolean"
     INTEGER = "integer"
@@ -76,7 +76,7 @@ COMMON_TYPES = {name: common for common, names in _NAMES.items() for name in nam
 
 
 def common_type(source_type: str, other_names: Mapping[str, CommonType]) -> CommonType:
-    """Say which of the common types a type is; `other_names` go before those known everywhere."""
+    """Return the common type of a source's type; `other_names` take precedence over the rest."""
     if source_type.endswith("]"):  # `integer[]`
         return CommonType.ARRAY
     name = ARGUMENTS.sub("", source_type).strip().lower()

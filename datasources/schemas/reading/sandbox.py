@@ -1,4 +1,4 @@
-"""Having the schema of a source read by a child process, and hearing from it."""
+"""The worker's side of reading a schema: start the sandbox, and collect its messages."""
 
 import asyncio
 import base64
@@ -11,7 +11,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.connections.sandbox.process import run_in_child
 from datasources.schemas.models import SchemaRefresh
-from datasources.schemas.reading.read import read_and_tell
+from datasources.schemas.reading.child import read_and_send
 from datasources.schemas.snapshots.content import (
     BLOCKS_MAX,
     COMPRESSED_BYTES_MAX,
@@ -20,15 +20,16 @@ from datasources.schemas.snapshots.content import (
 )
 from rivergen.egress.policy import egress_policy
 
-# For all statements together, once the source is reached; each is bounded by `query_timeout`.
+# For all statements together, after connecting; each one is limited by `query_timeout`.
 READING_SECONDS_MAX = 900
 PROGRESS_SECONDS = 1
 
 
 class Reading:
-    """What is known so far of a schema that a child reads: how many tables, and in the end all.
+    """Collects what the sandbox sends while it reads a schema: progress, then the content.
 
-    The digest is the child's word: whatever got hold of it can only deceive its own organization.
+    The digest is not verified: contents are shared within an organization only, so a compromised
+    sandbox could deceive only the organization of its own data source.
     """
 
     is_over = False
@@ -44,18 +45,18 @@ class Reading:
 
     @property
     def content(self) -> Content | None:
-        """What was read, if all was."""
+        """The content, or None if the reading did not succeed."""
         return self._content if self.code == Code.OK else None
 
     def end(self, is_over: bool) -> None:
-        """Say what happened, if the child has not: it died, or its time was over."""
+        """Set a code if the sandbox sent none: it died (`is_over`), or its time was up."""
         if self.code is None and is_over:
             self.code = Code.DRIVER_CRASHED
         elif self.code is None:
             self.code = Code.DEADLINE if self.tables_total is None else Code.SCHEMA_DEADLINE
 
     def take(self, message: dict[str, Any]) -> None:
-        """Take note of a message. Raises LookupError, TypeError or ValueError for nonsense."""
+        """Store a message. Raises LookupError, TypeError or ValueError if it is malformed."""
         if "code" in message:
             self.code = Code(message["code"])
             self.is_over = True
@@ -72,17 +73,17 @@ class Reading:
             self._take_piece(message["part"], base64.b64decode(message["data"], validate=True))
 
     def _take_piece(self, part: str, piece: bytes) -> None:
-        """Add to the names, to the row estimates, to the last block, or to a new one."""
+        """Append a piece to the names, the row estimates, the last block or a new block."""
         if self._content.size + len(piece) > COMPRESSED_BYTES_MAX:
-            raise ValueError("This is too much.")
+            raise ValueError("The content is too large.")
         if part == "names":
             self._content.names += piece
         elif part == "row_estimates":
             self._content.row_estimates += piece
         elif part == "new block":
-            # Empty ones take memory, too.
+            # Counted, because empty blocks take memory, too.
             if len(self._content.blocks) == BLOCKS_MAX:
-                raise ValueError("There are no tables for so many.")
+                raise ValueError("There are too many blocks.")
             self._content.blocks.append(piece)
         elif part == "block":
             self._content.blocks[-1] += piece
@@ -91,12 +92,12 @@ class Reading:
 
 
 async def read_in_child(configuration: Configuration, refresh: SchemaRefresh) -> Reading:
-    """Read a schema, and show meanwhile how far it is."""
+    """Read a schema in the sandbox, while storing the progress of the refresh."""
     policy = await sync_to_async(egress_policy)()
     reading = Reading(configuration)
     progress = asyncio.create_task(show_progress(reading, refresh))
     try:
-        reading.end(await run_in_child(read_and_tell, configuration, policy, reading))
+        reading.end(await run_in_child(read_and_send, configuration, policy, reading))
     finally:
         progress.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -105,7 +106,7 @@ async def read_in_child(configuration: Configuration, refresh: SchemaRefresh) ->
 
 
 async def show_progress(reading: Reading, refresh: SchemaRefresh) -> None:
-    """Store how far a reading is, once a second at most."""
+    """Store the progress of a reading whenever it moves, at most once a second."""
     while True:
         await reading.has_moved.wait()
         reading.has_moved.clear()
@@ -113,8 +114,8 @@ async def show_progress(reading: Reading, refresh: SchemaRefresh) -> None:
         await asyncio.sleep(PROGRESS_SECONDS)
 
 
-def read_count(told: Any, most: int = TABLES_MAX) -> int:
-    """Give a number that a child told. Raises ValueError if it is none, or cannot be."""
-    if type(told) is not int or not 0 <= told <= most:
-        raise ValueError("This is no count.")
-    return told
+def read_count(value: Any, maximum: int = TABLES_MAX) -> int:
+    """Return a count sent by the sandbox. Raises ValueError unless it is 0 to `maximum`."""
+    if type(value) is not int or not 0 <= value <= maximum:
+        raise ValueError("Not a count, or too large.")
+    return value

@@ -1,8 +1,8 @@
-"""What changed between two readings of a schema, and which changes break readers.
+"""Changes between two snapshots of a schema, and which of them break readers.
 
-One that breaks readers: a query that ran before may fail now, or meet values of a kind that it has
-never met. That is so when a table or column is gone, a column's common type is another or it may be
-null now, or the columns stand in another order, by which some read.
+A change breaks readers if a query that ran before may now fail, or meet values of a kind that it
+has never met: a table or column is removed, a column gets another common type or becomes nullable,
+or the order of the columns changes, on which some readers rely.
 """
 
 import json
@@ -14,12 +14,12 @@ from django.db.models import TextChoices
 from datasources.schemas.reading.catalogue import Key, Table
 from datasources.schemas.reading.common_types import CommonType
 
-# Of what these are made is in the source's type alone.
+# For these, only the source's own type says what they are made of.
 VAGUE_TYPES = (CommonType.ARRAY, CommonType.OBJECT, CommonType.OTHER)
 
 
 class ChangeKind(TextChoices):
-    """What happened."""
+    """The kind of a change."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -27,7 +27,7 @@ class ChangeKind(TextChoices):
 
 
 class ChangedObject(TextChoices):
-    """What it happened to."""
+    """The object that was changed."""
 
     TABLE = "table"
     COLUMN = "column"
@@ -51,10 +51,10 @@ Change = TypedDict(
         "breaks_readers": bool,
     },
 )
-"""One change. `name` is that of the column, key or index, None for the table itself.
+"""One change. `name` is the name of the column, key or index, None for the table itself.
 
-`from` and `to` have what differs of something changed, and all of something added or removed; of a
-table, its kind and the number of its columns.
+`from` and `to` hold the properties that differ. For something added or removed they hold all of its
+properties; for an added or removed table, its kind and the number of its columns.
 """
 
 Lines = Iterable[tuple[Key, bytes]]
@@ -62,8 +62,8 @@ Lines = Iterable[tuple[Key, bytes]]
 
 
 def changes_between(before: Lines, after: Lines) -> Iterator[Change]:
-    """Give the changes, sorted by table; what is the same to the byte is not even parsed."""
-    for key, old, new in pairs(before, after):
+    """Yield the changes, sorted by table. Tables with equal JSON are skipped without parsing."""
+    for key, old, new in merged(before, after):
         if old == new:
             continue
         if old is None or new is None:
@@ -72,8 +72,8 @@ def changes_between(before: Lines, after: Lines) -> Iterator[Change]:
             yield from changes_of_table(json.loads(old), json.loads(new))
 
 
-def pairs(before: Lines, after: Lines) -> Iterator[tuple[Key, bytes | None, bytes | None]]:
-    """Give each key that is on either side, with the lines of both."""
+def merged(before: Lines, after: Lines) -> Iterator[tuple[Key, bytes | None, bytes | None]]:
+    """Yield each key of either side, with the line of both sides, None where it is missing."""
     old_lines, new_lines = iter(before), iter(after)
     old, new = next(old_lines, None), next(new_lines, None)
     while old is not None or new is not None:
@@ -90,7 +90,7 @@ def pairs(before: Lines, after: Lines) -> Iterator[tuple[Key, bytes | None, byte
 
 
 def summary(line: bytes | None) -> Properties | None:
-    """Give what is told of a table that came or went."""
+    """Return the properties to show of an added or removed table."""
     if line is None:
         return None
     table: Table = json.loads(line)
@@ -98,7 +98,7 @@ def summary(line: bytes | None) -> Properties | None:
 
 
 def changes_of_table(old: Table, new: Table) -> Iterator[Change]:
-    """Give the changes of a table that was there before."""
+    """Yield the changes of a table that is on both sides."""
     key = (new["schema"], new["name"])
     before, after = differing(table_properties(old, new), table_properties(new, old))
     if before:
@@ -108,7 +108,7 @@ def changes_of_table(old: Table, new: Table) -> Iterator[Change]:
 
 
 def table_properties(table: Table, other: Table) -> Properties:
-    """Give what a table has beside its parts, and the order of the columns that both have."""
+    """Return kind and comment of a table, and the order of the columns that `other` has, too."""
     names = {column["name"] for column in other["columns"]}
     return {
         "kind": table["kind"],
@@ -118,11 +118,11 @@ def table_properties(table: Table, other: Table) -> Properties:
 
 
 def parts_of(table: Table, part: str) -> dict[Any, Properties]:
-    """Give the columns, or the keys, or the indexes of a table, by what makes them the same."""
+    """Return the columns, keys or indexes of a table, by what identifies each over time."""
     if part == ChangedObject.PRIMARY_KEY:
         return {None: {**table["primary_key"]}} if table["primary_key"] else {}
     if part == ChangedObject.FOREIGN_KEY:
-        # Not every source names them.
+        # Some sources do not name foreign keys.
         return {
             key["name"] or (*key["columns"], key["referred_table"]): {**key}
             for key in table["foreign_keys"]
@@ -135,7 +135,7 @@ def parts_of(table: Table, part: str) -> dict[Any, Properties]:
 def changes_of_parts(
     key: Key, part: str, old: Mapping[Any, Properties], new: Mapping[Any, Properties]
 ) -> Iterator[Change]:
-    """Give the changes of the columns, say, in their new order; those that are gone come last."""
+    """Yield the changes of one kind of parts, in their new order, removed parts last."""
     for identity in {**new, **old}:
         before, after = old.get(identity), new.get(identity)
         name = (after or before or {})["name"]
@@ -148,7 +148,7 @@ def changes_of_parts(
 
 
 def breaks(old: Properties | None, new: Properties | None) -> bool:
-    """Whether a change of a column breaks readers."""
+    """Return whether a change of a column breaks readers."""
     if old is None or new is None:
         return new is None
     has_other_type = old["common_type"] != new["common_type"] or (
@@ -158,7 +158,7 @@ def breaks(old: Properties | None, new: Properties | None) -> bool:
 
 
 def differing(old: Properties, new: Properties) -> tuple[Properties, Properties]:
-    """Give of both what is not the same."""
+    """Return the properties that differ, of both sides."""
     names = [name for name in new if old[name] != new[name]]
     return {name: old[name] for name in names}, {name: new[name] for name in names}
 
@@ -166,7 +166,7 @@ def differing(old: Properties, new: Properties) -> tuple[Properties, Properties]
 def of_table(
     key: Key, before: Properties | None, after: Properties | None, breaks_readers: bool = False
 ) -> Change:
-    """Give the change of a table itself; one that is gone breaks readers."""
+    """Return a change of a table itself; a removal breaks readers."""
     is_gone = after is None
     return change(key, ChangedObject.TABLE, None, before, after, breaks_readers or is_gone)
 
@@ -179,7 +179,7 @@ def change(
     after: Properties | None,
     breaks_readers: bool,
 ) -> Change:
-    """Give a change: of nothing into something, of something into nothing, or of what differs."""
+    """Return a change: added if `before` is None, removed if `after` is None, else changed."""
     kind = ChangeKind.CHANGED
     if before is None:
         kind = ChangeKind.ADDED

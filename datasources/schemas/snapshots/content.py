@@ -1,7 +1,7 @@
-"""The tables of a source as they are stored: sorted, in compressed blocks, known by a digest.
+"""The stored form of a schema: its tables, sorted, in compressed blocks, with a digest.
 
-A block has `BLOCK_TABLES` tables, the last one maybe fewer; each is a line of JSON. So a page of
-tables takes a block or two, and two contents are compared without parsing what is the same.
+A block has `BLOCK_TABLES` tables (the last block may have fewer), each as a line of JSON. So a page
+of tables needs only a block or two, and contents can be compared without parsing equal lines.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from datasources.connections.failures import Code, ConnectionFailure
 from datasources.schemas.reading.catalogue import Key, Table
 
 BLOCK_TABLES = 100
-# A hostile server must fill up neither the memory of the child nor the database, nor the memory of
-# those who read it there: they inflate a block at a time, and the names.
+# Limits against a hostile server, which could fill the memory of the sandbox, the database, and the
+# memory of web processes, which decompress the names, and one block at a time.
 TABLES_MAX = 100_000
 BLOCKS_MAX = TABLES_MAX // BLOCK_TABLES
 BYTES_MAX = 256 * 1024 * 1024
@@ -28,9 +28,9 @@ COMPRESSION_LEVEL = 4
 
 @dataclass
 class Content:
-    """All that a reading found; names and row estimates are in the order of the tables.
+    """The tables of a source; names and row estimates are in the order of the tables.
 
-    The digest is of the tables alone: an estimate moves while nothing changes.
+    The digest leaves out the estimates, which vary while the schema stays the same.
     """
 
     digest: str = ""
@@ -42,14 +42,14 @@ class Content:
 
     @property
     def size(self) -> int:
-        """How many bytes it takes."""
+        """The compressed size in bytes."""
         return sum(map(len, (self.names, self.row_estimates, *self.blocks)))
 
 
 def pack(tables: Iterable[tuple[Table, int | None]]) -> Content:
-    """Put tables, in any order, into a content.
+    """Return the content of tables, given in any order, each with its row estimate.
 
-    Raises ConnectionFailure if they are too many or too large.
+    Raises ConnectionFailure (SCHEMA_TOO_LARGE) above the limits.
     """
     content = Content()
     packed: list[tuple[Key, bytes, int | None]] = []
@@ -61,7 +61,7 @@ def pack(tables: Iterable[tuple[Table, int | None]]) -> Content:
         size += len(line)
         if size > BYTES_MAX or len(line) > TABLE_BYTES_MAX or len(packed) > TABLES_MAX:
             raise ConnectionFailure(Code.SCHEMA_TOO_LARGE)
-    packed.sort(key=lambda one: one[0])
+    packed.sort(key=lambda row: row[0])
     digest = hashlib.sha256()
     for start in range(0, len(packed), BLOCK_TABLES):
         block = b"".join(line for _, line, _ in packed[start : start + BLOCK_TABLES])
@@ -77,35 +77,35 @@ def pack(tables: Iterable[tuple[Table, int | None]]) -> Content:
 
 
 def lines_of(block: bytes) -> list[bytes]:
-    """Give the tables of a block, each as JSON."""
+    """Return the tables of a compressed block, each as a line of JSON."""
     return decompress(block).splitlines()
 
 
 def read_list(data: bytes) -> list[Any]:
-    """Give the names, or the row estimates, of a content."""
+    """Return the list in compressed JSON: the names, or the row estimates, of a content."""
     values: list[Any] = json.loads(decompress(data))
     return values
 
 
 def dump(value: Any) -> bytes:
-    """Write JSON in the one way that a digest can rest on; a lone surrogate becomes `?`."""
+    """Return compact JSON, always the same for the same value; a lone surrogate becomes `?`."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def compress(data: bytes) -> bytes:
-    """Compress a part of a content. Raises ConnectionFailure if `decompress` would refuse it."""
+    """Return compressed data. Raises ConnectionFailure if `decompress` would refuse the result."""
     if len(data) > BLOCK_BYTES_MAX:
         raise ConnectionFailure(Code.SCHEMA_TOO_LARGE)
     return zlib.compress(data, COMPRESSION_LEVEL)
 
 
 def decompress(data: bytes) -> bytes:
-    """Undo `compress`, up to a limit: something else may have got hold of the child that did it.
+    """Return decompressed data of at most `BLOCK_BYTES_MAX`, else raise ValueError.
 
-    Raises ValueError if it is more, or was compressed by something else.
+    Limited because the sandbox, which compressed it, may have been compromised by a server.
     """
     decompressor = zlib.decompressobj()
     text = decompressor.decompress(data, BLOCK_BYTES_MAX)
     if not decompressor.eof:
-        raise ValueError("This is no part of a content.")
+        raise ValueError("Not a part of a content, or too large.")
     return text

@@ -1,6 +1,6 @@
-"""Pages of what is computed from snapshots, which never change.
+"""Pagination of tables and changes, by an offset into snapshots, which never change.
 
-The links name the snapshots, so that a new one does not come between the pages.
+The links name the snapshots, so that a new snapshot does not disturb the next pages.
 """
 
 import base64
@@ -16,20 +16,20 @@ from rivergen.http.input import check_parameters
 from rivergen.http.pagination import read_page_size
 
 CURSOR_MAX_LENGTH = 24
-# A table may have some changes.
+# A table may have several changes.
 OFFSET_MAX = 1_000 * TABLES_MAX
-# As JSON. As objects it is some times as much, in each thread that makes a page.
+# Size as JSON. As Python objects it is several times as much, in each thread.
 PAGE_BYTES_MAX = 8 * 1024 * 1024
 
 
 class Page:
-    """The page that a request asks for: rows from `offset` on, `size` at most.
+    """The page that a request asks for: at most `size` rows, beginning at `offset`.
 
-    One that ends early, at `PAGE_BYTES_MAX`, is followed by the rows that were left out.
+    A page also ends at `PAGE_BYTES_MAX`; the next page goes on from there.
     """
 
     def __init__(self, request: Request, parameters: Collection[str]) -> None:
-        """Read the request, which may have `parameters`, too. Raises ValidationError (400)."""
+        """Read cursor and size from a request that may also have `parameters`. Raises 400."""
         check_parameters(request, ("cursor", "page_size", *parameters))
         self.size = read_page_size(request)
         self.offset = read_cursor(request.query_params.get("cursor"))
@@ -37,13 +37,13 @@ class Page:
         self._next: int | None = None
 
     def take(self, rows: Iterable[Any]) -> list[Any]:
-        """Take the rows of the page from those that start with its first."""
+        """Return the rows of this page, from rows that begin at `offset`."""
         taken, has_more = take_page(rows, self.size)
         self._next = self.offset + len(taken) if has_more else None
         return taken
 
     def pagination(self, **snapshots: int) -> dict[str, Any]:
-        """Give the links to the pages beside this one, of the same `snapshots`."""
+        """Return the links to the next and previous page, of the same `snapshots`."""
         before = max(self.offset - self.size, 0)
         return {
             "next": self._link(self._next, snapshots) if self._next else None,
@@ -59,7 +59,7 @@ class Page:
 
 
 def take_page(rows: Iterable[Any], size: int) -> tuple[list[Any], bool]:
-    """Take so many rows, or fewer if these are long, but one; and give whether there are more."""
+    """Return up to `size` rows, at least one but no more than fit, and whether more follow."""
     taken: list[Any] = []
     byte_count = 0
     for row in rows:
@@ -71,12 +71,12 @@ def take_page(rows: Iterable[Any], size: int) -> tuple[list[Any], bool]:
 
 
 def write_cursor(offset: int) -> str:
-    """Give an offset as it stands in a URL."""
+    """Return the cursor that stands for an offset in a URL."""
     return base64.urlsafe_b64encode(b"%d" % offset).decode().rstrip("=")
 
 
 def read_cursor(text: str | None) -> int:
-    """Give the offset that a cursor stands for; without one it is 0. Raises ValidationError."""
+    """Return the offset of a cursor; without one, 0. Raises ValidationError (400)."""
     if text is None:
         return 0
     try:

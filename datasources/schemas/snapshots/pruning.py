@@ -1,19 +1,19 @@
-"""Deleting what is not to be kept of schemas."""
+"""Pruning: deletion of outdated snapshots and unused contents."""
 
 from django.db import transaction
 
-from datasources.schemas.models import SchemaContent, SchemaSnapshot
+from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot
 
-# Of each data source: so many snapshots, and none that was replaced so long ago; but the last one.
+# A data source keeps its last 100 snapshots, unless they were replaced more than a year ago.
 KEPT_COUNT = 100
 KEPT_DAYS = 365
 CONTENTS_AT_ONCE = 100
 
 
 def prune(count: int = KEPT_COUNT, days: int = KEPT_DAYS) -> tuple[int, int]:
-    """Delete the snapshots that are not to be kept, and the contents that none refers to.
+    """Delete outdated snapshots and the contents without snapshots; return both numbers.
 
-    Gives how many there were of both. What is in use at the time is left to the next time.
+    Contents that are locked are left for the next run.
     """
     snapshots, _ = SchemaSnapshot.objects.outdated(count, days).delete()
     contents = 0
@@ -26,6 +26,6 @@ def prune(count: int = KEPT_COUNT, days: int = KEPT_DAYS) -> tuple[int, int]:
             if not ids:
                 return snapshots, contents
             last_id = ids[-1]
-            # Asked again: a snapshot may have come to be before the lock.
+            # Checked again: a snapshot may have been stored before the lock was taken.
             still_unused = SchemaContent.objects.filter(pk__in=ids, snapshots=None)
             contents += still_unused.delete()[1].get("datasources.SchemaContent", 0)

@@ -1,4 +1,4 @@
-"""Finding tables by words."""
+"""Search of tables by words."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -9,12 +9,12 @@ from datasources.schemas.reading.catalogue import Table
 def tables_with(
     words: Iterable[str], lines: Iterable[tuple[int, bytes]]
 ) -> Iterator[tuple[int, bytes]]:
-    """Give those of the tables, each as JSON, that have all the words, ignoring case.
+    """Yield position and JSON of the tables that contain all words, ignoring case.
 
-    They may be in the names and comments of the table and of its columns.
+    The words may be in the names and comments of a table and of its columns.
     """
     lower = [word.lower() for word in words]
-    # As they stand in JSON. To parse is slow, and most lines have not even these letters.
+    # Escaped as in JSON, to skip most lines without parsing, which is slow.
     escaped = [json.dumps(word, ensure_ascii=False)[1:-1] for word in lower]
     for position, line in lines:
         text = line.decode().lower()
@@ -23,7 +23,7 @@ def tables_with(
 
 
 def has_words(table: Table, words: Iterable[str]) -> bool:
-    """Whether a table has all the words, which are in lower case."""
+    """Return whether a table contains all words, given in lower case."""
     texts = [table["schema"], table["name"], table["comment"]]
     for column in table["columns"]:
         texts += (column["name"], column["comment"])

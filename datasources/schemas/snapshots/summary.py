@@ -1,4 +1,4 @@
-"""How many changes there are."""
+"""Counting changes while they are read."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from datasources.schemas.snapshots.changes import Change, ChangeKind
 
 
 class Summary:
-    """Counts changes while they are looked at, which is once; there may be too many to hold."""
+    """An iterator over changes that counts them, because there may be too many to hold."""
 
     def __init__(self, changes: Iterable[Change]) -> None:
         self._changes = iter(changes)
@@ -20,7 +20,7 @@ class Summary:
             yield change
 
     def complete(self) -> dict[str, int]:
-        """Look at the rest of them, and give the numbers by kind of change."""
+        """Read the remaining changes, and return the number of all by kind."""
         for _ in self:
             pass
         return {name: self._counts[name] for name in (*ChangeKind.values, "breaks_readers")}

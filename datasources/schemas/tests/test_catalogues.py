@@ -1,4 +1,4 @@
-"""What is true of every reader, and of those whose servers are not to be had here."""
+"""Tests of all readers, and of readers whose servers cannot be run here."""
 
 from unittest import mock
 
@@ -17,7 +17,7 @@ from datasources.schemas.reading.assembly import Assembly
 from datasources.schemas.reading.readers import READERS
 from datasources.schemas.reading.readers.base import Relation, SQLReader
 
-# How a type is spelled there, and what it is.
+# Types as the server spells them, with their common types.
 COMMON_TYPES = {
     "mssql": {
         "bit": "boolean",
@@ -147,14 +147,14 @@ class CatalogueTests(SimpleTestCase):
     def test_every_type_has_a_reader(self):
         self.assertEqual({*READERS}, {*CONNECTORS})
 
-    def test_knows_the_types_of_each_server(self):
+    def test_types_of_each_server_have_their_common_types(self):
         for type_name, types in COMMON_TYPES.items():
             reader = READERS[type_name](None, Configuration(type_name))
             for source_type, common_type in types.items():
                 with self.subTest(type_name, source_type=source_type):
                     self.assertEqual(reader.common_type(source_type), common_type)
 
-    def test_the_name_of_the_schema_is_in_no_statement(self):
+    def test_schema_name_is_passed_as_a_parameter(self):
         name = "o'; DROP"
         for type_name, reader_class in READERS.items():
             if not issubclass(reader_class, SQLReader):
@@ -170,11 +170,11 @@ class CatalogueTests(SimpleTestCase):
                     self.assertNotIn("{", call.args[0])
                     self.assertIn(name, str(call.args[1]))
 
-    def test_a_dataset_of_bigquery_is_a_name(self):
+    def test_bigquery_dataset_must_be_a_plain_name(self):
         reader = READERS["bigquery"](None, Configuration("bigquery", schema_name="a`.b"))
         self.assertEqual((reader.datasets(), reader.has_schema()), ([], False))
 
-    def test_tells_the_keys_of_snowflake_in_their_order(self):
+    def test_columns_of_snowflake_keys_are_in_the_order_of_the_key(self):
         names = ("schema_name", "table_name", "constraint_name", "column_name", "key_sequence")
         cursor = mock.MagicMock(description=[(name, None) for name in names])
         cursor.fetchall.return_value = [("S", "T", "PK", "B", 2), ("S", "T", "PK", "A", 1)]
@@ -186,12 +186,12 @@ class CatalogueTests(SimpleTestCase):
 
 class AssemblyTests(SimpleTestCase):
     def reader(self, **rows):
-        """Give a fake of a reader, with these rows."""
+        """Return a fake reader with these rows."""
         names = ("relations", "columns", "primary_keys", "foreign_keys", "indexes")
         found = {f"{name}.return_value": rows.get(name, []) for name in names}
         return mock.Mock(common_type=lambda source_type: "other", **found)
 
-    def test_leaves_out_the_columns_of_a_table_that_came_meanwhile(self):
+    def test_columns_of_a_table_created_during_the_reading_are_left_out(self):
         columns = [("s", "new", "a", "int", False, False, None), ("s", "t", "a", "int", 0, 1, "")]
         assembly = Assembly(self.reader(relations=[Relation("s", "t", "table")], columns=columns))
         [(table, _)] = assembly.tables()
@@ -201,7 +201,7 @@ class AssemblyTests(SimpleTestCase):
             (column["nullable"], column["has_default"], column["comment"]), (False, True, None)
         )
 
-    def test_tells_keys_without_names_apart(self):
+    def test_unnamed_foreign_keys_are_told_apart(self):
         relations = [Relation("s", "t", "table")]
         keys = [("s", "t", number, "a", "s", "other", "id") for number in (0, 1)]
         [(table, _)] = Assembly(self.reader(relations=relations, foreign_keys=keys)).tables()
@@ -209,7 +209,7 @@ class AssemblyTests(SimpleTestCase):
 
 
 class StandardCatalogueTests(SimpleTestCase):
-    """Statements of other servers that PostgreSQL understands, too."""
+    """Tests that run the statements of other servers on PostgreSQL, which accepts them."""
 
     @classmethod
     def setUpClass(cls):
@@ -237,7 +237,7 @@ class StandardCatalogueTests(SimpleTestCase):
         sql = getattr(reader, statement).replace("{schema}", "%(schema)s")
         return self.connection.execute(sql, {"schema": "public"}).fetchall()
 
-    def test_unfolds_the_keys_of_redshift(self):
+    def test_redshift_key_statements_unnest_the_columns(self):
         self.assertEqual(
             self.rows("redshift", "primary_keys_sql"),
             [
@@ -253,7 +253,7 @@ class StandardCatalogueTests(SimpleTestCase):
             ],
         )
 
-    def test_reads_the_information_schema_of_trino(self):
+    def test_trino_statements_read_the_information_schema(self):
         self.assertEqual(
             {row[:3] for row in self.rows("trino", "relations_sql")},
             {("public", "people", "table"), ("public", "pets", "table")},
@@ -261,7 +261,7 @@ class StandardCatalogueTests(SimpleTestCase):
         columns = self.rows("trino", "columns_sql")
         self.assertEqual([row[2] for row in columns[:2]], ["country", "id"])
 
-    def test_reads_the_keys_of_databricks(self):
+    def test_databricks_statements_read_the_keys(self):
         self.assertEqual(
             self.rows("databricks", "primary_keys_sql"),
             [

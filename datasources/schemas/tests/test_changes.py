@@ -1,4 +1,4 @@
-"""What changed between two readings, and GET …/schema/changes."""
+"""Tests of changes between snapshots, and of GET …/schema/changes."""
 
 from unittest import mock
 
@@ -32,23 +32,23 @@ TABLES = st.lists(
 
 
 def lines(tables):
-    """Give tables as they are stored."""
+    """Return tables in their stored form: sorted keys and JSON."""
     sorted_tables = sorted(tables, key=lambda one: (one["schema"], one["name"]))
     return [((one["schema"], one["name"]), dump(one)) for one in sorted_tables]
 
 
 def changes(old, new):
-    """Give the changes from some tables to others."""
+    """Return the changes from one list of tables to another."""
     return [*changes_between(lines(old), lines(new))]
 
 
 class ChangesTests(SimpleTestCase):
-    def one(self, old, new):
-        """Give the only change from a table to another."""
+    def only_change(self, old, new):
+        """Return the only change from one table to another."""
         [change] = changes([old], [new])
         return change
 
-    def test_tells_of_tables_that_came_and_went(self):
+    def test_added_and_removed_tables_are_changes(self):
         self.assertEqual(
             changes([table("b", column("x")), table("c")], [table("a"), table("c")]),
             [
@@ -75,15 +75,15 @@ class ChangesTests(SimpleTestCase):
             ],
         )
 
-    def test_tells_what_differs_of_a_column(self):
-        change = self.one(
+    def test_changed_column_shows_the_properties_that_differ(self):
+        change = self.only_change(
             table("a", column("x")), table("a", column("x", type="text", common_type="string"))
         )
         self.assertEqual((change["change"], change["object"]), ("changed", "column"))
         self.assertEqual(change["from"], {"type": "integer", "common_type": "integer"})
         self.assertEqual(change["to"], {"type": "text", "common_type": "string"})
 
-    def test_tells_which_changes_of_a_column_break_readers(self):
+    def test_some_changes_of_a_column_break_readers(self):
         text = {"type": "varchar(10)", "common_type": "string"}
         array = {"type": "integer[]", "common_type": "array"}
         for old, new, breaks in (
@@ -96,10 +96,12 @@ class ChangesTests(SimpleTestCase):
             ({"comment": None}, {"comment": "x"}, False),
         ):
             with self.subTest(old=old, new=new):
-                change = self.one(table("a", column("x", **old)), table("a", column("x", **new)))
+                change = self.only_change(
+                    table("a", column("x", **old)), table("a", column("x", **new))
+                )
                 self.assertEqual(change["breaks_readers"], breaks)
 
-    def test_a_column_that_is_gone_breaks_readers_and_a_new_one_does_not(self):
+    def test_removed_column_breaks_readers_and_added_column_does_not(self):
         removed, added = column("x"), column("y")
         found = changes([table("a", removed)], [table("a", added)])
         self.assertEqual(
@@ -108,7 +110,7 @@ class ChangesTests(SimpleTestCase):
         )
         self.assertEqual((found[0]["to"], found[1]["from"]), (added, removed))
 
-    def test_another_order_breaks_readers_that_go_by_it(self):
+    def test_changed_order_of_columns_breaks_readers(self):
         x, y, z = map(column, "xyz")
         [change] = changes([table("a", x, y)], [table("a", y, x)])
         self.assertEqual(change["to"], {"column_order": ["y", "x"]})
@@ -116,7 +118,7 @@ class ChangesTests(SimpleTestCase):
         [change] = changes([table("a", x, y)], [table("a", x, z, y)])
         self.assertEqual((change["change"], change["name"]), ("added", "z"))
 
-    def test_tells_of_keys_indexes_comments_and_kinds(self):
+    def test_changes_of_keys_indexes_comments_and_kinds_do_not_break_readers(self):
         key = {"name": "k", "columns": ["x"]}
         reference = {**key, "referred_schema": "s", "referred_table": "t", "referred_columns": []}
         index = {**key, "is_unique": False}
@@ -128,21 +130,23 @@ class ChangesTests(SimpleTestCase):
             ("table", {"kind": "table"}, {"kind": "view"}),
         ):
             with self.subTest(part):
-                change = self.one(table("a", **facts), table("a", **other))
+                change = self.only_change(table("a", **facts), table("a", **other))
                 self.assertEqual((change["object"], change["breaks_readers"]), (part, False))
 
-    def test_tells_foreign_keys_without_names_apart(self):
+    def test_unnamed_foreign_keys_are_told_apart_by_their_columns(self):
         key = {"name": None, "columns": ["x"], "referred_schema": None, "referred_table": "t"}
         one, two = ({**key, "columns": [name], "referred_columns": ["id"]} for name in "xy")
-        change = self.one(table("a", foreign_keys=[one, two]), table("a", foreign_keys=[one]))
+        change = self.only_change(
+            table("a", foreign_keys=[one, two]), table("a", foreign_keys=[one])
+        )
         self.assertEqual((change["change"], change["from"]), ("removed", two))
 
-    def test_does_not_parse_what_is_the_same(self):
+    def test_equal_tables_are_not_parsed(self):
         broken = [(("s", "t"), b"no JSON")]
         self.assertEqual([*changes_between(broken, broken)], [])
 
     @given(TABLES, TABLES)
-    def test_there_are_changes_if_and_only_if_something_differs(self, old, new):
+    def test_changes_exist_exactly_if_something_differs(self, old, new):
         found = changes(old, new)
         self.assertEqual(found == [], lines(old) == lines(new))
         keys = {name: {one["name"] for one in tables} for name, tables in (("o", old), ("n", new))}
@@ -171,7 +175,7 @@ class GetChangesTests(DataSourceTestCase):
         [change] = data["changes"]
         self.assertEqual((change["change"], change["table"]), ("added", "d"))
 
-    def test_compares_any_two_snapshots(self):
+    def test_any_two_snapshots_can_be_compared(self):
         for names in ("ab", "bc", "bcd"):
             refresh(self.data_source, *map(table, names))
         for query, found in (
@@ -186,12 +190,12 @@ class GetChangesTests(DataSourceTestCase):
                 changes = self.get(query)["data"]["changes"]
                 self.assertEqual([signs[one["change"]] + one["table"] for one in changes], found)
 
-    def test_of_the_first_snapshot_there_is_nothing_to_compare(self):
+    def test_first_snapshot_has_no_changes(self):
         refresh(self.data_source, table("a"))
         data = self.get()["data"]
         self.assertEqual((data["from"], data["to"]["snapshot"], data["changes"]), (None, 1, []))
 
-    def test_gives_page_after_page_of_the_same_snapshots_and_sums_up_all(self):
+    def test_pages_stay_in_their_snapshots_and_the_summary_counts_all_pages(self):
         refresh(self.data_source, table("a", column("x")), *map(table, "bcd"))
         refresh(self.data_source, table("a", column("x", nullable=False)), *map(table, "ef"))
         first = self.get("?page_size=4")
@@ -209,7 +213,7 @@ class GetChangesTests(DataSourceTestCase):
         link = second["pagination"]["previous"]
         self.assertEqual(self.get(link[link.index("?") :])["data"], first["data"])
 
-    def test_a_page_ends_early_before_it_is_too_long_and_sums_up_all(self):
+    def test_page_ends_early_at_the_size_limit_and_the_summary_counts_all_pages(self):
         refresh(self.data_source)
         refresh(self.data_source, *map(table, "abc"))
         whole = self.get()["data"]
@@ -224,7 +228,7 @@ class GetChangesTests(DataSourceTestCase):
                 query = link and link[link.index("?") :]
         self.assertEqual(found, [["a", "b"], ["c"]])
 
-    def test_refuses_snapshots_that_are_none(self):
+    def test_missing_and_malformed_snapshots_are_refused(self):
         refresh(self.data_source, table("a"))
         for query, status, code in (
             ("?from=2", 404, "SNAPSHOT_NOT_FOUND"),

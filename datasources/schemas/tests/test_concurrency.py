@@ -1,4 +1,4 @@
-"""Schedules, readings and deletions at the same moment, each on a connection of its own."""
+"""Tests of concurrent schedulers, refreshes, prunes and deletions, each on its own connection."""
 
 import threading
 from collections.abc import Callable
@@ -14,13 +14,9 @@ from datasources.connection_tests.testing import PATIENCE_SECONDS
 from datasources.connections.failures import Code
 from datasources.models import DataSource
 from datasources.schemas import tasks
-from datasources.schemas.models import (
-    SchemaContent,
-    SchemaRefresh,
-    SchemaSnapshot,
-    store_content,
-)
+from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.snapshots.content import pack
+from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot, store_content
 from datasources.schemas.snapshots.pruning import prune
 from datasources.schemas.tasks import enqueue_due
 from datasources.schemas.testing import column, refresh, table
@@ -37,7 +33,7 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
         self.pool = self.enterContext(ThreadPoolExecutor())
 
     def start(self, run: Callable[..., Any], *arguments: Any) -> Future:
-        """Run something in another thread, on a connection of its own."""
+        """Run a function in another thread, on its own connection."""
 
         def run_and_close() -> Any:
             try:
@@ -47,8 +43,8 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
 
         return self.pool.submit(run_and_close)
 
-    def await_blocked(self, future: Future) -> None:
-        """Return once another thread waits for a lock."""
+    def wait_until_blocked(self, future: Future) -> None:
+        """Return when another connection waits for a lock."""
         while not blocked_connections():
             if future.done():
                 self.fail(f"It did not wait for the lock: {future.result()}")
@@ -70,18 +66,20 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
             for index in range(number)
         )
 
-    def test_two_ticks_at_once_enqueue_each_source_once(self) -> None:
+    def test_two_concurrent_schedulers_enqueue_each_source_once(self) -> None:
         self.make_due(SOURCES)
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM procrastinate_jobs")
         start = threading.Barrier(2, timeout=PATIENCE_SECONDS)
 
-        def tick() -> int:
+        def schedule_once() -> int:
             start.wait()
             return enqueue_due()
 
         with mock.patch.object(tasks, "ENQUEUED_AT_ONCE", 20):
-            counts = [future.result() for future in [self.start(tick), self.start(tick)]]
+            counts = [
+                future.result() for future in [self.start(schedule_once), self.start(schedule_once)]
+            ]
         self.assertEqual(sum(counts), SOURCES)
         with connection.cursor() as cursor:
             cursor.execute(
@@ -90,7 +88,7 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
             )
             self.assertEqual(cursor.fetchone(), (SOURCES, SOURCES))
 
-    def test_what_somebody_changes_is_left_to_the_next_tick(self) -> None:
+    def test_scheduler_skips_a_locked_data_source(self) -> None:
         self.make_due(2)
         changed = DataSource.objects.filter(schema_auto_refresh=True).earliest("pk")
         with transaction.atomic():
@@ -98,17 +96,17 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(self.start(enqueue_due).result(PATIENCE_SECONDS), 1)
         self.assertEqual(enqueue_due(), 1)
 
-    def test_what_two_find_at_once_is_stored_once(self) -> None:
+    def test_two_concurrent_refreshes_store_equal_contents_once(self) -> None:
         other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
         running = SchemaRefresh.objects.start([self.data_source, other])
         with transaction.atomic():
             running[0].finish(Code.OK, self.data_source, CONTENT)
             future = self.start(running[1].finish, Code.OK, other, CONTENT)
-            self.await_blocked(future)
+            self.wait_until_blocked(future)
         future.result()
         self.assertEqual((SchemaSnapshot.objects.count(), SchemaContent.objects.count()), (2, 1))
 
-    def test_a_content_that_is_found_again_is_not_deleted_meanwhile(self) -> None:
+    def test_prune_does_not_delete_a_content_that_is_being_used(self) -> None:
         unused = self.store_unused()
         [running] = SchemaRefresh.objects.start([self.data_source])
         with transaction.atomic():
@@ -116,32 +114,32 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(self.start(prune).result(PATIENCE_SECONDS), (0, 0))
         self.assertEqual(SchemaSnapshot.objects.get().content_id, unused.pk)
 
-    def test_a_content_that_is_deleted_meanwhile_is_stored_anew(self) -> None:
+    def test_content_deleted_by_a_concurrent_prune_is_stored_again(self) -> None:
         unused = self.store_unused()
         [running] = SchemaRefresh.objects.start([self.data_source])
         with transaction.atomic():
             self.assertEqual(prune(), (0, 1))
             future = self.start(running.finish, Code.OK, self.data_source, CONTENT)
-            self.await_blocked(future)
+            self.wait_until_blocked(future)
         future.result()
         content = SchemaSnapshot.objects.get().content
         self.assertNotEqual(content.pk, unused.pk)
         self.assertEqual(content.blocks.count(), 1)
 
-    def test_a_deletion_waits_for_a_reading_that_is_being_stored(self) -> None:
+    def test_deletion_waits_for_a_refresh_that_is_being_stored(self) -> None:
         refresh(self.data_source, table("old", column("id")))
         [running] = SchemaRefresh.objects.start([self.data_source])
         with transaction.atomic():
             running.finish(Code.OK, self.data_source, CONTENT)
             future = self.start(self.call, "delete", self.path, None, self.admin)
-            self.await_blocked(future)
+            self.wait_until_blocked(future)
         self.assertEqual(future.result().status_code, 204)
         self.assertFalse(SchemaSnapshot.objects.exists())
 
-    def test_one_of_two_who_ask_at_once_starts_the_refresh(self) -> None:
+    def test_two_concurrent_requests_start_one_refresh(self) -> None:
         path = f"{self.path}/schema/refresh"
         with transaction.atomic():
             first = self.call("post", path, user=self.editor)
             future = self.start(self.call, "post", path, None, self.admin)
-            self.await_blocked(future)
+            self.wait_until_blocked(future)
         self.assertEqual(future.result().json()["data"], first.json()["data"])

@@ -1,4 +1,4 @@
-"""The catalogues of files, as their connectors open them."""
+"""Tests of the readers of files, opened by their connectors."""
 
 import sqlite3
 from pathlib import Path
@@ -53,7 +53,7 @@ class FileTests(SimpleTestCase):
         return self.folder / "1" / name
 
     def open(self, type_name, **fields):
-        """Open the file that is named after the type, as its connector does it."""
+        """Return a connection to the file named after the type, opened by its connector."""
         configuration = Configuration(type=type_name, file_path=f"1/{type_name}", **fields)
         connection = CONNECTORS[type_name](configuration, None, Stages()).connect()
         self.addCleanup(connection.close)
@@ -71,7 +71,7 @@ class FileTests(SimpleTestCase):
         with duckdb.connect(self.path("duckdb")) as connection:
             connection.execute(script)
 
-    def test_reads_sqlite(self):
+    def test_sqlite_catalogue_is_read(self):
         self.write_sqlite(SQLITE)
         tables = self.read("sqlite")
         kinds = {name: table["kind"] for name, table in tables.items()}
@@ -114,11 +114,11 @@ class FileTests(SimpleTestCase):
         self.assertEqual([*columns_of(tables["names"])], ["name"])
         self.assertEqual(columns_of(tables["notes"])["line"][1], "other")
 
-    def test_a_view_of_what_is_gone_has_no_columns(self):
+    def test_sqlite_view_of_a_dropped_table_has_no_columns(self):
         self.write_sqlite(SQLITE)
         self.assertEqual(self.read("sqlite")["broken"]["columns"], [])
 
-    def test_estimates_the_rows_of_sqlite_by_its_statistics(self):
+    def test_sqlite_row_estimates_come_from_its_statistics(self):
         self.write_sqlite(SQLITE + "INSERT INTO people (name) VALUES ('a'), ('b');")
         self.assertIsNone(self.read("sqlite")["people"]["row_estimate"])
         self.write_sqlite("ANALYZE;")
@@ -126,7 +126,7 @@ class FileTests(SimpleTestCase):
         self.assertEqual(tables["people"]["row_estimate"], 2)
         self.assertNotIn("sqlite_stat1", tables)
 
-    def test_reads_duckdb(self):
+    def test_duckdb_catalogue_is_read(self):
         self.write_duckdb(DUCKDB + "INSERT INTO people (id) VALUES (1), (2);")
         tables = self.read("duckdb")
         self.assertEqual({*tables}, {"people", "pets", "names", "old.people"})
@@ -157,7 +157,7 @@ class FileTests(SimpleTestCase):
         self.assertTrue(any(index["is_unique"] for index in indexes.values()))
         self.assertEqual(tables["names"]["kind"], "view")
 
-    def test_reads_one_schema_of_duckdb(self):
+    def test_duckdb_reads_only_the_given_schema(self):
         self.write_duckdb(DUCKDB)
         self.assertEqual({*self.read("duckdb", schema_name="old")}, {"old.people"})
         for name, is_there in (("old", True), ("none", False)):
@@ -166,7 +166,7 @@ class FileTests(SimpleTestCase):
                 reader = READERS["duckdb"](connection, configuration)
                 self.assertEqual(reader.has_schema(), is_there)
 
-    def test_reads_files_that_are_one_table(self):
+    def test_csv_json_and_parquet_files_are_one_table(self):
         self.path("csv").write_text("id,born,name\n1,2024-01-02,a\n2,2024-01-03,b\n")
         self.path("json").write_text('[{"id": 1, "home": {"city": "a"}, "tags": [1]}]')
         self.assertEqual(
@@ -183,8 +183,8 @@ class FileTests(SimpleTestCase):
             [facts[1] for facts in columns_of(table).values()], ["integer", "object", "array"]
         )
 
-    def test_a_parquet_file_says_how_many_rows_it_has_and_what_is_required(self):
-        # DuckDB requires the keys of a map, and a struct that is always there.
+    def test_parquet_metadata_gives_row_count_and_required_columns(self):
+        # DuckDB writes the keys of a map, and a struct without nulls, as REQUIRED.
         rows = "SELECT i AS id, map {i: 'x'} AS names, {'a': i} AS pair FROM range(3) t(i)"
         duckdb.execute(f"COPY ({rows}) TO '{self.path('parquet')}' (FORMAT parquet)")
         table = self.read("parquet")["data"]
@@ -194,6 +194,6 @@ class FileTests(SimpleTestCase):
             [("integer", True), ("object", True), ("object", False)],
         )
 
-    def test_does_not_tell_where_the_file_is(self):
+    def test_catalogue_does_not_reveal_the_path_of_the_file(self):
         self.write_sqlite(SQLITE)
         self.assertNotIn(str(self.folder), repr(self.read("sqlite")))

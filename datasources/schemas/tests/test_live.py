@@ -1,4 +1,4 @@
-"""The whole way, live: the API, the jobs, a child process, the source, and what changed in it."""
+"""End-to-end tests of refreshes: API, jobs, sandbox and source, all live."""
 
 from contextlib import closing
 from pathlib import Path
@@ -20,9 +20,9 @@ from datasources.connection_tests.testing import (
     wait_until,
 )
 from datasources.connections.testing import mariadb, postgresql
-from datasources.connections.tests.test_mysql import make_connector
+from datasources.connections.testing.mariadb import make_connector
 from datasources.models import DataSource
-from datasources.schemas.models import SchemaBlock, SchemaContent, SchemaSnapshot
+from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent, SchemaSnapshot
 from datasources.testing import DataSourceTestMixin
 from rivergen.egress.rules import parse_rules
 from rivergen.testing.services import url_of
@@ -39,7 +39,7 @@ class LiveTestCase(DataSourceTestMixin, TransactionTestCase):
         self.make_world()
 
     def make_source(self, type_name, secrets=None, **fields):
-        """Make a source, and have `self.path` lead to it."""
+        """Create a data source, and make it `self.data_source` and `self.path`."""
         self.data_source = DataSource.objects.create(
             workspace=self.workspace, name=type_name, type=type_name, **fields
         )
@@ -52,7 +52,7 @@ class LiveTestCase(DataSourceTestMixin, TransactionTestCase):
         secrets = {"username": postgresql.USERNAME, "password": postgresql.PASSWORD}
         self.make_source("postgresql", secrets, **fields)
 
-    def ask(self):
+    def request_refresh(self):
         response = self.call("post", f"{self.path}/schema/refresh", user=self.editor)
         self.assertEqual(response.status_code, 202, response.content)
         return response.json()["data"]
@@ -62,13 +62,13 @@ class LiveTestCase(DataSourceTestMixin, TransactionTestCase):
         return response.json()["data"]
 
     def refresh(self):
-        """Have the schema read; give what became of it."""
-        self.ask()
+        """Refresh the schema, and return the finished refresh."""
+        self.request_refresh()
         run_jobs()
         return self.last_refresh()
 
     def changes(self):
-        """Give what changed, and whether that breaks readers."""
+        """Return by change whether it breaks readers."""
         response = self.call("get", f"{self.path}/schema/changes", user=self.viewer)
         return {
             (one["change"], one["table"], one["name"]): one["breaks_readers"]
@@ -91,8 +91,8 @@ class LiveChangesTests(LiveTestCase):
             (True, "OK", tables, tables),
         )
 
-    def assert_tells_what_changed(self, execute, new_type):
-        """Change a type, drop a table and make one; both readings find all there is."""
+    def assert_changes_are_found(self, execute, new_type):
+        """Change a type, drop and create a table; assert that two refreshes find the changes."""
         for statement in BEFORE:
             execute(statement)
         self.assert_refreshed(2)
@@ -109,7 +109,7 @@ class LiveChangesTests(LiveTestCase):
             },
         )
 
-    def test_tells_what_changed_on_postgresql(self):
+    def test_changes_in_postgresql_are_found(self):
         self.make_postgresql_source(self.postgresql, schema_name="public")
         with psycopg.connect(
             host="127.0.0.1",
@@ -119,11 +119,11 @@ class LiveChangesTests(LiveTestCase):
             password=postgresql.PASSWORD,
             autocommit=True,
         ) as source:
-            self.assert_tells_what_changed(
+            self.assert_changes_are_found(
                 source.execute, "ALTER TABLE orders ALTER total TYPE text"
             )
 
-    def test_tells_what_changed_on_mariadb(self):
+    def test_changes_in_mariadb_are_found(self):
         secrets = {"username": mariadb.USERNAME, "password": mariadb.PASSWORD}
         self.make_source(
             "mariadb",
@@ -133,11 +133,11 @@ class LiveChangesTests(LiveTestCase):
             database_name=mariadb.DATABASE,
         )
         with closing(make_connector(self.mariadb).connect()) as source:
-            self.assert_tells_what_changed(
+            self.assert_changes_are_found(
                 source.cursor().execute, "ALTER TABLE orders MODIFY total text"
             )
 
-    def test_tells_what_changed_in_a_parquet_file(self):
+    def test_changes_in_a_parquet_file_are_found(self):
         folder = Path(self.enterContext(TemporaryDirectory())).resolve()
         (folder / str(self.acme.pk)).mkdir()
         path = folder / str(self.acme.pk) / "orders.parquet"
@@ -156,13 +156,13 @@ class LiveChangesTests(LiveTestCase):
             },
         )
 
-    def test_a_schema_that_is_not_there_is_said_to_be_missing(self):
+    def test_missing_schema_fails_with_schema_missing(self):
         self.make_postgresql_source(self.postgresql, schema_name="nowhere")
         result = self.refresh()
         self.assertEqual((result["ok"], result["code"]), (False, "SCHEMA_MISSING"))
         self.assertIn("schema_name", result["message"])
 
-    def test_a_statement_takes_no_longer_than_query_timeout(self):
+    def test_statement_is_limited_by_query_timeout(self):
         self.make_postgresql_source(self.postgresql, query_timeout=1)
         with psycopg.connect(self.postgresql.uri, dbname=postgresql.DATABASE) as other:
             other.execute("LOCK pg_namespace IN ACCESS EXCLUSIVE MODE")
@@ -171,7 +171,7 @@ class LiveChangesTests(LiveTestCase):
 
 @override_settings(EGRESS_ALLOW=parse_rules("127.0.0.0/8"))
 class KilledWorkerTests(LiveTestCase):
-    """Workers that are killed midway: another one does all of it again, or nothing is stored."""
+    """Tests of killed workers: another worker starts over, and nothing partial is stored."""
 
     TABLES = 250
 
@@ -198,8 +198,8 @@ class KilledWorkerTests(LiveTestCase):
     def stored(self):
         return [model.objects.count() for model in (SchemaSnapshot, SchemaContent, SchemaBlock)]
 
-    def kill_a_worker(self, condition):
-        """Have a worker do what waits, and kill it as soon as something is so in the database."""
+    def kill_worker_when(self, condition):
+        """Run a worker, and kill it as soon as an SQL condition is true in the database."""
         with Worker() as worker:
             wait_until(self.database_url, condition)
             family = psutil.Process(worker.process.pid).children(recursive=True)
@@ -208,7 +208,7 @@ class KilledWorkerTests(LiveTestCase):
             _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
             self.assertEqual(alive, [])
 
-    def finish_by_another_one(self):
+    def finish_by_another_worker(self):
         lose_job("refresh_schema", attempts=0)
         run_jobs()
         result = self.last_refresh()
@@ -218,30 +218,30 @@ class KilledWorkerTests(LiveTestCase):
         )
         self.assertEqual(self.stored(), [1, 1, 3])
 
-    def test_one_that_is_killed_while_it_reads_leaves_nothing(self):
-        refresh_id = self.ask()["refresh_id"]
+    def test_worker_killed_while_reading_stores_nothing(self):
+        refresh_id = self.request_refresh()["refresh_id"]
         with psycopg.connect(self.source_uri) as other:
             other.execute("LOCK pg_constraint IN ACCESS EXCLUSIVE MODE")
-            self.kill_a_worker("(SELECT tables_read FROM datasources_schemarefresh) IS NOT NULL")
-            self.assertEqual(self.ask()["refresh_id"], refresh_id)
+            self.kill_worker_when("(SELECT tables_read FROM datasources_schemarefresh) IS NOT NULL")
+            self.assertEqual(self.request_refresh()["refresh_id"], refresh_id)
         self.assertEqual(self.stored(), [0, 0, 0])
         self.assertEqual(self.shown()["schema_status"], "refreshing")
-        self.finish_by_another_one()
+        self.finish_by_another_worker()
         self.assertEqual(self.last_refresh()["refresh_id"], refresh_id)
 
-    def test_one_that_is_killed_while_it_stores_leaves_no_half_snapshot(self):
-        self.ask()
+    def test_worker_killed_while_storing_leaves_no_partial_snapshot(self):
+        self.request_refresh()
         waits = "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO \"datasources_schemablock%'"
         with psycopg.connect(self.database_url) as other:
             other.execute("LOCK datasources_schemablock IN EXCLUSIVE MODE")
-            self.kill_a_worker(f"EXISTS (SELECT FROM pg_stat_activity WHERE {waits})")
-        # What the database still has to do for it ends with nobody to commit it.
+            self.kill_worker_when(f"EXISTS (SELECT FROM pg_stat_activity WHERE {waits})")
+        # The killed worker's transaction holds its locks until the database rolls it back.
         wait_until(self.database_url, f"NOT EXISTS (SELECT FROM pg_locks WHERE {HELD})")
         self.assertEqual(self.stored(), [0, 0, 0])
-        self.finish_by_another_one()
+        self.finish_by_another_worker()
 
-    def test_one_that_kills_each_worker_is_given_up(self):
-        self.ask()
+    def test_refresh_that_kills_each_worker_fails_after_the_last_attempt(self):
+        self.request_refresh()
         lose_job("refresh_schema", attempts=jobs.ATTEMPTS_MAX - 1)
         run_jobs()
         self.assertEqual(self.last_refresh()["code"], "DRIVER_CRASHED")

@@ -1,4 +1,4 @@
-"""What is found in MongoDB, as far as a fake of it answers."""
+"""Tests of the MongoDB reader against a fake server."""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -8,8 +8,9 @@ from bson.datetime_ms import DatetimeMS
 from django.test import SimpleTestCase
 from pymongo.errors import PyMongoError
 
-from datasources.connections.testing.listeners import Listener, connector_to
-from datasources.connections.tests.test_mongodb import serve_mongo
+from datasources.connections.testing.connectors import connector_to
+from datasources.connections.testing.fake_mongodb import serve_mongo
+from datasources.connections.testing.listeners import Listener
 from datasources.schemas.reading.readers.mongodb import FIELDS_MAX, SAMPLE_SIZE, Fields
 from datasources.schemas.testing import columns_of, tables_of
 
@@ -36,7 +37,7 @@ def batch(rows):
 
 class MongoDBReaderTests(SimpleTestCase):
     def read(self, find, **answers):
-        """Read from a fake of a server; `find` gives the documents of a `find`, or refuses it."""
+        """Read a fake server, where `find` answers or refuses the command `find`."""
         self.commands = []
 
         def found(command):
@@ -56,7 +57,7 @@ class MongoDBReaderTests(SimpleTestCase):
             with closing(connector.connect()) as client:
                 return tables_of(client, connector.configuration)
 
-    def test_finds_collections_and_the_fields_of_their_documents(self):
+    def test_collections_have_the_fields_of_their_documents(self):
         tables = self.read(lambda command: [NEW if command.get("sort") == {"_id": -1} else OLD])
         self.assertEqual(
             {name: (table["kind"], table["row_estimate"]) for name, table in tables.items()},
@@ -83,7 +84,7 @@ class MongoDBReaderTests(SimpleTestCase):
             [{"name": "by_name", "columns": ["name", "home.city"], "is_unique": True}],
         )
 
-    def test_looks_at_the_same_documents_each_time(self):
+    def test_sample_is_the_oldest_and_newest_documents(self):
         self.read(lambda command: [OLD])
         looked = [(find["find"], find.get("sort"), find["limit"]) for find in self.commands]
         half = SAMPLE_SIZE // 2
@@ -96,13 +97,13 @@ class MongoDBReaderTests(SimpleTestCase):
             ],
         )
 
-    def test_no_value_stops_the_reading(self):
+    def test_odd_values_do_not_stop_the_reading(self):
         strange = {"_id": 1, "at": DatetimeMS(2**62)}
         tables = self.read(lambda command: [strange])
         self.assertEqual(columns_of(tables["orders"])["at"][0], "date")
 
-    def test_a_view_that_cannot_be_read_has_no_columns(self):
-        for number in (13, 167, 16608):  # Unauthorized, OptionNotSupportedOnView, of an expression
+    def test_view_that_cannot_be_read_has_no_columns(self):
+        for number in (13, 167, 16608):  # Unauthorized, OptionNotSupportedOnView, an expression's
             with self.subTest(number):
                 tables = self.read(
                     lambda command, number=number: (
@@ -112,34 +113,34 @@ class MongoDBReaderTests(SimpleTestCase):
                 self.assertEqual(tables["recent"]["columns"], [])
                 self.assertIn("home.city", columns_of(tables["orders"]))
 
-    def test_a_collection_of_which_half_is_read_has_no_columns(self):
+    def test_collection_whose_sample_fails_midway_has_no_columns(self):
         tables = self.read(
             lambda command: [OLD] if command.get("sort") != {"_id": -1} else refusal(13)
         )
         self.assertEqual(tables["orders"]["columns"], [])
         self.assertIn("home.city", columns_of(tables["recent"]))
 
-    def test_what_nobody_may_count_or_whose_indexes_nobody_may_see_is_read(self):
+    def test_collection_is_read_without_rights_to_count_or_list_indexes(self):
         tables = self.read(lambda command: [OLD], count=refusal(13), listIndexes=refusal(13))
         orders = tables["orders"]
         self.assertEqual((orders["row_estimate"], orders["indexes"]), (None, []))
         self.assertIn("home.city", columns_of(orders))
 
-    def test_what_may_be_over_next_time_stops_the_reading(self):
-        # Else the fields would be gone, to be there again the next time.
+    def test_temporary_errors_stop_the_reading(self):
+        # Otherwise fields would disappear until the next refresh.
         for answers in ({}, {"count": refusal(50)}, {"listIndexes": refusal(11601)}):
             with self.subTest(answers), self.assertRaises(PyMongoError):
                 self.read(
                     lambda command: [OLD] if command["find"] == "orders" else refusal(50), **answers
                 )
 
-    def test_of_different_types_there_is_a_mixture(self):
+    def test_field_with_values_of_several_types_has_a_mixed_type(self):
         fields = Fields([{"a": 1, "b": "x"}, {"a": 1.5, "b": 2}, {"a": None, "b": True}])
         self.assertEqual(fields.type_of("a"), "double|int")
         self.assertEqual(fields.type_of("b"), "bool|int|string")
         self.assertTrue(fields.is_nullable("a"))
         self.assertFalse(fields.is_nullable("b"))
 
-    def test_documents_of_endless_fields_are_cut(self):
+    def test_number_of_fields_is_limited(self):
         fields = Fields({str(i * 1000 + j): 1 for j in range(1000)} for i in range(5))
         self.assertEqual(len(fields.names()), FIELDS_MAX)

@@ -1,11 +1,11 @@
-"""The catalogue of MariaDB, live."""
+"""Tests of the MySQL reader on a live MariaDB."""
 
 from contextlib import closing
 
 from django.test import SimpleTestCase
 
 from datasources.connections.testing import mariadb
-from datasources.connections.tests.test_mysql import make_connector
+from datasources.connections.testing.mariadb import make_connector
 from datasources.schemas.reading.readers.mysql import MySQLReader
 from datasources.schemas.testing import columns_of, tables_of
 
@@ -50,7 +50,7 @@ class MySQLReaderTests(SimpleTestCase):
         reader = self.reader(**settings)
         return tables_of(reader.connection, reader.configuration)
 
-    def test_tells_kinds_and_leaves_out_sequences(self):
+    def test_kinds_are_read_and_sequences_left_out(self):
         kinds = {name: (table["kind"], table["comment"]) for name, table in self.read().items()}
         self.assertEqual(
             kinds,
@@ -61,7 +61,7 @@ class MySQLReaderTests(SimpleTestCase):
             },
         )
 
-    def test_tells_columns(self):
+    def test_columns_are_read(self):
         people = self.read()["people"]
         self.assertEqual(
             columns_of(people),
@@ -87,13 +87,13 @@ class MySQLReaderTests(SimpleTestCase):
         )
         self.assertEqual(people["columns"][1]["comment"], "iso")
 
-    def test_does_not_mix_tables_whose_names_differ_by_case(self):
+    def test_tables_whose_names_differ_by_case_are_kept_apart(self):
         tables = self.read()
         self.assertEqual([*columns_of(tables["People"])], ["a", "country", "id", "up"])
         self.assertEqual(tables["People"]["primary_key"]["columns"], ["a"])
         self.assertEqual(tables["people"]["primary_key"]["columns"], ["country", "id"])
 
-    def test_tells_keys_and_indexes_in_their_order(self):
+    def test_keys_and_indexes_are_read_in_their_order(self):
         tables = self.read()
         indexes = {index["name"]: index for index in tables["people"]["indexes"]}
         self.assertEqual(
@@ -108,13 +108,13 @@ class MySQLReaderTests(SimpleTestCase):
             (["country", "id"], "people", ["country", "id"]),
         )
 
-    def test_a_schema_is_a_database(self):
+    def test_schema_name_selects_a_database(self):
         self.assertTrue(self.reader(schema_name="shop", database_name=None).has_schema())
         self.assertFalse(self.reader(schema_name="none").has_schema())
         tables = self.read(schema_name="information_schema")
         self.assertIn("information_schema.TABLES", tables)
 
-    def test_the_number_of_statements_does_not_depend_on_that_of_tables(self):
+    def test_number_of_statements_does_not_grow_with_the_number_of_tables(self):
         counts = [self.count_statements(schema) for schema in ("shop", "information_schema")]
         self.assertEqual(counts[0], counts[1])
         self.assertLess(counts[0], 10)

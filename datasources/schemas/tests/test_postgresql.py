@@ -1,4 +1,4 @@
-"""The catalogue of PostgreSQL, live."""
+"""Tests of the PostgreSQL reader on a live server."""
 
 from contextlib import closing
 
@@ -80,7 +80,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
         reader = self.reader(schema_name)
         return tables_of(reader.connection, reader.configuration)
 
-    def test_tells_kinds_and_leaves_out_partitions_and_system_schemas(self):
+    def test_kinds_are_read_and_partitions_and_system_schemas_left_out(self):
         kinds = {name: table["kind"] for name, table in self.read().items()}
         self.assertEqual(
             kinds,
@@ -95,7 +95,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
             },
         )
 
-    def test_tells_columns(self):
+    def test_columns_are_read(self):
         people = self.read()["people"]
         self.assertEqual(
             columns_of(people),
@@ -129,7 +129,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
         self.assertEqual((people["comment"], comments["name"]), ("all of them", "as they say it"))
         self.assertIsNone(comments["id"])
 
-    def test_tells_keys_and_indexes_in_their_order(self):
+    def test_keys_and_indexes_are_read_in_their_order(self):
         tables = self.read()
         self.assertEqual(
             tables["people"]["primary_key"], {"name": "people_pkey", "columns": ["country", "id"]}
@@ -157,7 +157,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
         )
         self.assertEqual((up["referred_schema"], up["referred_table"]), (OLD, "People.%d"))
 
-    def test_estimates_rows_once_there_are_statistics(self):
+    def test_row_estimates_exist_after_analyze(self):
         with closing(self.connect()) as connection:
             connection.autocommit = True
             connection.execute("CREATE SCHEMA counted")
@@ -167,13 +167,13 @@ class PostgreSQLReaderTests(SimpleTestCase):
             connection.execute("ANALYZE counted.t")
             self.assertEqual(self.read("counted")["counted.t"]["row_estimate"], 1000)
 
-    def test_reads_one_schema(self):
+    def test_only_the_given_schema_is_read(self):
         self.assertEqual({*self.read(OLD)}, {f"{OLD}.People.%d"})
         self.assertTrue(self.reader(OLD).has_schema())
         self.assertFalse(self.reader("old").has_schema())
         self.assertIn("pg_catalog.pg_class", self.read("pg_catalog"))
 
-    def test_all_is_of_one_moment(self):
+    def test_all_statements_read_one_snapshot(self):
         assembly = Assembly(self.reader("public"))
         with closing(self.connect()) as connection:
             connection.execute("ALTER TABLE months ADD late int")
@@ -187,7 +187,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
             connection.execute(statement)
             connection.commit()
 
-    def test_changes_nothing(self):
+    def test_reading_is_read_only(self):
         reader = self.reader()
         [*reader.relations()]
         with self.assertRaises(psycopg.errors.ReadOnlySqlTransaction):

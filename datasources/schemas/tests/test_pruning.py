@@ -1,4 +1,4 @@
-"""What is deleted of old snapshots: by the worker every night, and by `manage.py prune_schemas`."""
+"""Tests of pruning snapshots, by the nightly job and by `manage.py prune_schemas`."""
 
 import uuid
 from datetime import timedelta
@@ -14,8 +14,8 @@ from datasources.connection_tests.testing import run_jobs
 from datasources.management.commands.prune_schemas import DAYS_MAX
 from datasources.models import DataSource
 from datasources.schemas import tasks
-from datasources.schemas.models import SchemaBlock, SchemaContent
 from datasources.schemas.snapshots import pruning
+from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent
 from datasources.schemas.snapshots.pruning import KEPT_DAYS, prune
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
@@ -28,61 +28,61 @@ class PruneTests(DataSourceTestCase):
             workspace=self.workspace, name="Other", type="csv", file_path="a.csv"
         )
 
-    def read(self, *names: str, data_source: DataSource | None = None) -> None:
-        """Have a snapshot for each name, a day apart."""
+    def make_snapshots(self, *names: str, data_source: DataSource | None = None) -> None:
+        """Store a snapshot for each name, a day apart."""
         for name in names:
             self.traveller.shift(timedelta(days=1))
             refresh(data_source or self.data_source, table(name, column("id")))
 
-    def kept(self, data_source: DataSource | None = None) -> list[int]:
-        """Give the numbers of the snapshots that are there."""
+    def kept_numbers(self, data_source: DataSource | None = None) -> list[int]:
+        """Return the numbers of the snapshots that are kept."""
         snapshots = (data_source or self.data_source).schema_snapshots
         return [*snapshots.values_list("number", flat=True)]
 
-    def test_keeps_so_many_of_each_data_source(self) -> None:
-        self.read("a", "b", "c")
-        self.read("d", "e", data_source=self.other)
+    def test_prune_keeps_the_last_snapshots_of_each_data_source(self) -> None:
+        self.make_snapshots("a", "b", "c")
+        self.make_snapshots("d", "e", data_source=self.other)
         self.assertEqual(prune(count=2), (1, 1))
-        self.assertEqual((self.kept(), self.kept(self.other)), ([3, 2], [2, 1]))
+        self.assertEqual((self.kept_numbers(), self.kept_numbers(self.other)), ([3, 2], [2, 1]))
 
-    def test_keeps_what_was_the_last_one_lately(self) -> None:
-        self.read("a", "b", "c")  # three days, two days and a day old on the next day
+    def test_prune_goes_by_the_time_at_which_a_snapshot_was_replaced(self) -> None:
+        self.make_snapshots("a", "b", "c")  # three days, two days and a day old on the next day
         self.traveller.shift(timedelta(days=1, seconds=1))
         self.assertEqual(prune(days=2), (1, 1))
-        self.assertEqual(self.kept(), [3, 2])
+        self.assertEqual(self.kept_numbers(), [3, 2])
 
-    def test_keeps_the_last_one_for_ever(self) -> None:
-        self.read("a")
+    def test_prune_never_deletes_the_last_snapshot(self) -> None:
+        self.make_snapshots("a")
         self.traveller.shift(timedelta(days=10 * KEPT_DAYS))
         self.assertEqual(prune(count=1, days=0), (0, 0))
-        self.assertEqual(self.kept(), [1])
+        self.assertEqual(self.kept_numbers(), [1])
 
-    def test_keeps_by_default_what_README_says(self) -> None:
-        self.read(*(f"t{number}" for number in range(102)))
+    def test_prune_keeps_100_snapshots_by_default(self) -> None:
+        self.make_snapshots(*(f"t{number}" for number in range(102)))
         self.assertEqual(prune(), (2, 2))
-        self.assertEqual(len(self.kept()), 100)
+        self.assertEqual(len(self.kept_numbers()), 100)
 
-    def test_a_number_is_not_used_again(self) -> None:
-        self.read("a", "b")
+    def test_numbers_of_pruned_snapshots_are_not_reused(self) -> None:
+        self.make_snapshots("a", "b")
         prune(count=1)
-        self.read("c")
-        self.assertEqual(self.kept(), [3, 2])
+        self.make_snapshots("c")
+        self.assertEqual(self.kept_numbers(), [3, 2])
 
-    def test_a_content_stays_while_a_snapshot_has_it(self) -> None:
-        self.read("a", "b")
-        self.read("a", data_source=self.other)
+    def test_content_is_deleted_with_its_last_snapshot(self) -> None:
+        self.make_snapshots("a", "b")
+        self.make_snapshots("a", data_source=self.other)
         self.assertEqual(prune(count=1), (1, 0))
         self.other.delete()
         self.assertEqual(prune(count=1), (0, 1))
         self.assertEqual((SchemaContent.objects.count(), SchemaBlock.objects.count()), (1, 1))
 
-    def test_many_contents_are_deleted_some_at_a_time(self) -> None:
-        self.read(*"abcdefg")
+    def test_contents_are_deleted_in_batches(self) -> None:
+        self.make_snapshots(*"abcdefg")
         with mock.patch.object(pruning, "CONTENTS_AT_ONCE", 2):
             self.assertEqual(prune(count=1), (6, 6))
 
-    def test_the_command_says_what_it_did(self) -> None:
-        self.read("a", "b", "c")
+    def test_command_prints_the_numbers(self) -> None:
+        self.make_snapshots("a", "b", "c")
         for arguments, output in (
             (["--count=2", "--dry-run"], "Snapshots to delete: 1.\n"),
             (["--count=2"], "Snapshots deleted: 1; contents deleted: 1.\n"),
@@ -97,19 +97,19 @@ class PruneTests(DataSourceTestCase):
                 call_command("prune_schemas", *arguments, stdout=stdout)
                 self.assertEqual(stdout.getvalue(), output)
 
-    def test_the_command_refuses_what_makes_no_sense(self) -> None:
-        self.read("a", "b")
+    def test_command_refuses_invalid_arguments(self) -> None:
+        self.make_snapshots("a", "b")
         for argument in (
             *("--count=0", "--count=-1", "--count=x"),
             *("--days=-1", f"--days={DAYS_MAX + 1}", "--days=800000", f"--days={10**20}"),
         ):
             with self.subTest(argument), self.assertRaises(CommandError):
                 call_command("prune_schemas", argument)
-        self.assertEqual(self.kept(), [2, 1])
+        self.assertEqual(self.kept_numbers(), [2, 1])
 
 
-class NightTests(DataSourceTestMixin, TransactionTestCase):
-    def test_the_worker_does_it(self) -> None:
+class NightlyJobTests(DataSourceTestMixin, TransactionTestCase):
+    def test_worker_prunes_snapshots(self) -> None:
         self.make_world()
         for name in "abc":
             refresh(self.data_source, table(name, column("id")))

@@ -1,4 +1,4 @@
-"""What a child tells of a schema, and what nobody may tell."""
+"""Tests of the messages between sandbox and worker, and of the stored content."""
 
 import base64
 import json
@@ -9,11 +9,10 @@ from django.test import SimpleTestCase
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.schemas.reading import read as reading
-from datasources.schemas.reading import sandbox as read_in_child
-from datasources.schemas.reading.read import read_and_tell
+from datasources.schemas.reading import child, sandbox
+from datasources.schemas.reading.child import read_and_send
 from datasources.schemas.reading.sandbox import READING_SECONDS_MAX, Reading
-from datasources.schemas.snapshots import content
+from datasources.schemas.snapshots import content as content_module
 from datasources.schemas.snapshots.content import Content, pack
 from datasources.schemas.testing import column, table
 from rivergen.egress.policy import EgressPolicy
@@ -22,15 +21,15 @@ CONFIGURATION = Configuration(type="postgresql", connection_timeout=7)
 TABLES = [(table(f"t{number}", column("id")), number) for number in range(250)]
 
 
-def told(told_content: Content) -> list[dict[str, Any]]:
-    """Give what a child tells that has read something."""
+def messages_of(content: Content) -> list[dict[str, Any]]:
+    """Return the messages that the sandbox sends for a content."""
     messages = []
 
-    def tell(**message: Any) -> None:
+    def send(**message: Any) -> None:
         messages.append(json.loads(json.dumps(message)))
 
-    with mock.patch.object(reading, "read", return_value=told_content):
-        read_and_tell(CONFIGURATION, mock.create_autospec(EgressPolicy), tell)
+    with mock.patch.object(child, "read", return_value=content):
+        read_and_send(CONFIGURATION, mock.create_autospec(EgressPolicy), send)
     return messages
 
 
@@ -42,23 +41,23 @@ class ReadingTests(SimpleTestCase):
         for message in messages:
             self.reading.take(message)
 
-    def test_gets_what_was_read_in_pieces(self) -> None:
+    def test_content_arrives_in_pieces(self) -> None:
         packed = pack(TABLES)
-        with mock.patch.object(reading, "PIECE_BYTES", 100):
-            messages = told(packed)
+        with mock.patch.object(child, "PIECE_BYTES", 100):
+            messages = messages_of(packed)
         self.assertGreater(len(messages), len(packed.blocks) + 4)
         self.take(*messages)
         self.assertEqual((self.reading.code, self.reading.is_over), (Code.OK, True))
         self.assertEqual(self.reading.content, packed)
 
-    def test_has_nothing_until_all_is_told(self) -> None:
-        self.take(*told(pack(TABLES))[:-1])
+    def test_content_is_none_until_the_last_message(self) -> None:
+        self.take(*messages_of(pack(TABLES))[:-1])
         self.assertIsNone(self.reading.content)
         self.reading.end(is_over=True)
         self.assertEqual(self.reading.code, Code.DRIVER_CRASHED)
         self.assertIsNone(self.reading.content)
 
-    def test_has_more_time_once_the_source_is_reached(self) -> None:
+    def test_reading_has_more_time_once_the_source_is_reached(self) -> None:
         self.assertEqual(self.reading.seconds, 7)
         self.reading.end(is_over=False)
         self.assertEqual(self.reading.code, Code.DEADLINE)
@@ -69,7 +68,7 @@ class ReadingTests(SimpleTestCase):
         late.end(is_over=False)
         self.assertEqual(late.code, Code.SCHEMA_DEADLINE)
 
-    def test_refuses_nonsense(self) -> None:
+    def test_malformed_messages_are_refused(self) -> None:
         data = base64.b64encode(b"x").decode()
         for message in (
             {},
@@ -84,23 +83,23 @@ class ReadingTests(SimpleTestCase):
             {"digest": "a", "table_count": 2, "column_count": 2**31},
             {"part": "names", "data": "no base 64"},
             {"part": "names", "data": 5},
-            {"part": "block", "data": data},  # of no block
+            {"part": "block", "data": data},  # there is no block yet
             {"part": "digest", "data": data},
         ):
             with self.subTest(message), self.assertRaises((LookupError, TypeError, ValueError)):
                 self.take(message)
         self.assertIsNone(self.reading.code)
 
-    def test_refuses_too_much(self) -> None:
+    def test_content_above_the_size_limit_is_refused(self) -> None:
         data = base64.b64encode(bytes(1000)).decode()
-        with mock.patch.object(read_in_child, "COMPRESSED_BYTES_MAX", 1999):
+        with mock.patch.object(sandbox, "COMPRESSED_BYTES_MAX", 1999):
             self.take({"part": "names", "data": data})
             for part in ("names", "row_estimates", "new block"):
                 with self.subTest(part), self.assertRaises(ValueError):
                     self.take({"part": part, "data": data})
 
-    def test_refuses_more_blocks_than_there_can_be_tables_for(self) -> None:
-        with mock.patch.object(read_in_child, "BLOCKS_MAX", 3):
+    def test_number_of_blocks_is_limited(self) -> None:
+        with mock.patch.object(sandbox, "BLOCKS_MAX", 3):
             empty = {"part": "new block", "data": ""}
             self.take(empty, empty, empty)
             with self.assertRaises(ValueError):
@@ -108,15 +107,15 @@ class ReadingTests(SimpleTestCase):
 
 
 class ContentTests(SimpleTestCase):
-    def test_is_the_same_in_any_order_and_for_any_number_of_rows(self) -> None:
+    def test_digest_ignores_the_order_of_tables_and_row_estimates(self) -> None:
         one = pack(TABLES)
-        other = pack((one_table, None) for one_table, _ in reversed(TABLES))
+        other = pack((found, None) for found, _ in reversed(TABLES))
         self.assertEqual(
             (one.digest, one.names, one.blocks), (other.digest, other.names, other.blocks)
         )
         self.assertNotEqual(one.row_estimates, other.row_estimates)
 
-    def test_is_another_one_for_anything_else(self) -> None:
+    def test_digest_differs_for_any_other_difference(self) -> None:
         [(one, _), *rest] = TABLES
         for changes in (
             {"comment": "x"},
@@ -128,7 +127,7 @@ class ContentTests(SimpleTestCase):
                 other: Any = [({**one, **changes}, 0), *rest]
                 self.assertNotEqual(pack(other).digest, pack(TABLES).digest)
 
-    def test_is_not_too_large(self) -> None:
+    def test_content_above_a_limit_is_refused(self) -> None:
         for limit, value in (
             ("TABLES_MAX", 249),
             ("BYTES_MAX", 10_000),
@@ -138,23 +137,23 @@ class ContentTests(SimpleTestCase):
         ):
             with (
                 self.subTest(limit),
-                mock.patch.object(content, limit, value),
+                mock.patch.object(content_module, limit, value),
                 self.assertRaises(ConnectionFailure) as caught,
             ):
                 pack(TABLES)
             self.assertEqual(caught.exception.code, Code.SCHEMA_TOO_LARGE)
 
-    def test_has_no_more_names_than_can_be_read_again(self) -> None:
+    def test_names_are_limited_to_what_can_be_decompressed(self) -> None:
         tables = [(table(f"t{number}"), None) for number in range(3_000)]
-        names = content.decompress(pack(tables).names)
+        names = content_module.decompress(pack(tables).names)
         for size, expected in ((len(names), 3_000), (len(names) - 1, None)):
-            with self.subTest(size), mock.patch.object(content, "BLOCK_BYTES_MAX", size):
+            with self.subTest(size), mock.patch.object(content_module, "BLOCK_BYTES_MAX", size):
                 if expected is None:
                     self.assertRaises(ConnectionFailure, pack, tables)
                 else:
-                    self.assertEqual(len(content.read_list(pack(tables).names)), expected)
+                    self.assertEqual(len(content_module.read_list(pack(tables).names)), expected)
 
-    def test_has_room_for_wide_tables_but_not_for_any(self) -> None:
+    def test_wide_tables_fit_and_huge_columns_are_refused(self) -> None:
         wide = [column(f"measurement_{n:05}", comment="x" * 100) for n in range(10_000)]
         self.assertEqual(pack([(table("wide", *wide), None)]).column_count, 10_000)
         long = "x" * 5_000_000
@@ -163,14 +162,17 @@ class ContentTests(SimpleTestCase):
                 pack([(table("hostile", hostile), None)])
             self.assertEqual(caught.exception.code, Code.SCHEMA_TOO_LARGE)
 
-    def test_inflates_no_further_than_to_a_limit(self) -> None:
-        bomb = content.compress(bytes(10_000))
-        with mock.patch.object(content, "BLOCK_BYTES_MAX", 9_999), self.assertRaises(ValueError):
-            content.decompress(bomb)
+    def test_decompress_stops_at_the_limit(self) -> None:
+        bomb = content_module.compress(bytes(10_000))
+        with (
+            mock.patch.object(content_module, "BLOCK_BYTES_MAX", 9_999),
+            self.assertRaises(ValueError),
+        ):
+            content_module.decompress(bomb)
 
-    def test_keeps_lines_apart_whatever_is_in_a_name(self) -> None:
+    def test_line_breaks_in_names_do_not_split_lines(self) -> None:
         names = ["a\nb", "c\r", "d\x85e", "f\u2028g", "h\x1ci", "lone \ud800", '"']
         packed = pack((table(name, column(name)), None) for name in names)
         [block] = packed.blocks
-        lines = [json.loads(line)["name"] for line in content.lines_of(block)]
+        lines = [json.loads(line)["name"] for line in content_module.lines_of(block)]
         self.assertEqual(lines, sorted(name.replace("\ud800", "?") for name in names))

@@ -1,4 +1,4 @@
-"""POST and GET …/schema/refresh: asking for a refresh, and what becomes of it."""
+"""Tests of POST and GET …/schema/refresh, and of how refreshes finish."""
 
 import asyncio
 from unittest import mock
@@ -11,9 +11,10 @@ from datasources.connection_tests.testing import PATIENCE_SECONDS, run_jobs
 from datasources.connection_tests.throttling import ConnectionTestThrottle
 from datasources.connections.failures import Code
 from datasources.models import DataSource
-from datasources.schemas.models import SchemaContent, SchemaRefresh, SchemaSnapshot
+from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.reading.sandbox import Reading, show_progress
 from datasources.schemas.snapshots.content import pack
+from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot
 from datasources.schemas.tasks import end_lost_refreshes, enqueue_due
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
@@ -23,17 +24,17 @@ ORDERS = table("orders", column("id"))
 GONE = table("gone", column("id"))
 
 
-class AskTests(DataSourceTestCase):
+class RequestRefreshTests(DataSourceTestCase):
     def setUp(self):
         self.refresh_path = f"{self.path}/schema/refresh"
 
-    def ask(self, status=202, user=None):
+    def request_refresh(self, status=202, user=None):
         response = self.call("post", self.refresh_path, user=user or self.editor)
         self.assertEqual(response.status_code, status, response.content)
         return response
 
-    def test_is_accepted_and_shown_where_location_says(self):
-        response = self.ask()
+    def test_refresh_is_accepted_and_shown_at_its_location(self):
+        response = self.request_refresh()
         self.assertEqual(response["Location"], f"/api/v1{self.refresh_path}")
         data = response.json()["data"]
         self.read_time(data["requested_at"])
@@ -56,21 +57,21 @@ class AskTests(DataSourceTestCase):
         self.assertEqual(shown, data)
         self.assertEqual(self.shown()["schema_status"], "refreshing")
 
-    def test_a_second_one_is_the_one_that_runs(self):
-        first = self.ask().json()["data"]
-        self.assertEqual(self.ask(user=self.admin).json()["data"], first)
+    def test_second_request_returns_the_running_refresh(self):
+        first = self.request_refresh().json()["data"]
+        self.assertEqual(self.request_refresh(user=self.admin).json()["data"], first)
 
-    def test_one_after_another_is_a_new_one(self):
-        first = self.ask().json()["data"]
+    def test_request_after_the_end_starts_a_new_refresh(self):
+        first = self.request_refresh().json()["data"]
         SchemaRefresh.objects.get().finish(Code.TCP_REFUSED, DataSource.objects.get())
-        second = self.ask(user=self.admin).json()["data"]
+        second = self.request_refresh(user=self.admin).json()["data"]
         self.assertNotEqual(second["refresh_id"], first["refresh_id"])
         self.assertEqual(second["requested_by_user_id"], self.admin.pk)
         self.assertIsNone(second["code"])
 
-    def test_moves_neither_the_version_nor_the_history(self):
+    def test_refresh_changes_neither_version_nor_history(self):
         before = self.shown()
-        self.ask()
+        self.request_refresh()
         refresh(self.data_source, ORDERS)
         after = self.shown()
         self.assertEqual(
@@ -78,30 +79,30 @@ class AskTests(DataSourceTestCase):
         )
         self.assertEqual(self.data_source.revisions.count(), 1)
 
-    def test_a_body_is_refused(self):
+    def test_request_with_a_body_is_refused(self):
         response = self.call("post", self.refresh_path, {"tables": ["a"]}, self.editor)
         self.assert_error(response, 400, "BAD_REQUEST", "tables")
         self.assertFalse(SchemaRefresh.objects.exists())
 
-    def test_moved_secrets_are_not_used(self):
+    def test_refresh_with_unconfirmed_secrets_is_409(self):
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         self.call("patch", self.path, {"host": "moved.example.com"}, self.editor)
-        self.assert_error(self.ask(409), 409, "CREDENTIALS_UNCONFIRMED")
+        self.assert_error(self.request_refresh(409), 409, "CREDENTIALS_UNCONFIRMED")
         self.assertEqual(self.shown()["schema_status"], "unread")
 
-    def test_each_counts_as_a_test(self):
+    def test_refreshes_count_toward_the_limit_of_tests(self):
         throttle = mock.patch.multiple(ConnectionTestThrottle, limit=1, seconds=60)
         with throttle:
-            self.ask()
-            self.ask()  # it runs: nothing is set going
+            self.request_refresh()
+            self.request_refresh()  # returns the running refresh, and is not counted
             SchemaRefresh.objects.get().finish(Code.TCP_REFUSED, DataSource.objects.get())
-            response = self.ask(429)
+            response = self.request_refresh(429)
             self.assert_error(response, 429, "TOO_MANY_REQUESTS")
         self.assertGreater(int(response["Retry-After"]), 0)
 
 
 class FinishTests(DataSourceTestCase):
-    """How the last refresh ends, whatever has happened meanwhile."""
+    """Tests of finishing a refresh after something else has changed."""
 
     def setUp(self):
         refresh(self.data_source, ORDERS)
@@ -115,7 +116,7 @@ class FinishTests(DataSourceTestCase):
     def snapshots(self):
         return SchemaSnapshot.objects.count()
 
-    def test_what_is_found_elsewhere_by_now_is_dropped(self):
+    def test_content_is_dropped_if_the_source_moved_during_the_refresh(self):
         for changes in ({"host": "other.example.com"}, {"schema_name": "other"}):
             with self.subTest(changes):
                 self.data_source = DataSource.objects.get()
@@ -126,19 +127,19 @@ class FinishTests(DataSourceTestCase):
                 self.assertIn("again", result["message"])
                 self.assertEqual(self.snapshots(), 1)
 
-    def test_what_is_found_there_still_is_kept(self):
+    def test_content_is_stored_if_other_fields_changed_during_the_refresh(self):
         self.call("patch", self.path, {"name": "Other", "query_timeout": 5}, self.editor)
         self.assertEqual(self.finish(GONE)["code"], "OK")
         self.assertEqual(self.snapshots(), 2)
 
-    def test_one_that_has_ended_changes_nothing_any_more(self):
+    def test_finished_refresh_cannot_change(self):
         self.running.finish(Code.DEADLINE, self.data_source)
         self.assertEqual(self.finish(GONE)["code"], "DEADLINE")
         self.running.advance(1, 2)
         self.assertIsNone(SchemaRefresh.objects.get().tables_read)
         self.assertEqual(self.snapshots(), 1)
 
-    def test_one_that_is_not_the_last_changes_nothing(self):
+    def test_replaced_refresh_changes_nothing(self):
         self.running.finish(Code.DEADLINE, self.data_source)
         [later] = SchemaRefresh.objects.start([self.data_source])
         self.assertIsNone(self.finish(GONE)["finished_at"])
@@ -147,20 +148,20 @@ class FinishTests(DataSourceTestCase):
         self.assertIsNone(later.tables_read)
         self.assertEqual(self.snapshots(), 1)
 
-    def test_a_data_source_that_is_gone_leaves_nothing_to_do(self):
+    def test_refresh_of_a_deleted_data_source_stores_nothing(self):
         of = DataSource.objects.get()
         self.data_source.delete()
         self.running.finish(Code.OK, of, pack([(GONE, None)]))
         self.assertFalse(SchemaSnapshot.objects.exists())
 
-    def test_an_organization_is_deleted_with_all_that_was_read(self):
+    def test_deleting_an_organization_deletes_its_contents(self):
         self.finish(GONE)
         self.acme.delete()
         self.assertFalse(SchemaContent.objects.exists())
 
 
 class JobTests(DataSourceTestMixin, TransactionTestCase):
-    """What the worker makes of a refresh, up to where a source is reached."""
+    """Tests of the jobs of refreshes that do not reach their source."""
 
     def setUp(self):
         self.make_world()
@@ -173,7 +174,7 @@ class JobTests(DataSourceTestMixin, TransactionTestCase):
         response = self.call("patch", self.path, changes, self.editor)
         self.assertEqual(response.status_code, 200, response.content)
 
-    def test_one_by_schedule_uses_no_moved_secrets(self):
+    def test_scheduled_refresh_does_not_use_unconfirmed_secrets(self):
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         self.schedule(host="moved.example.com")
         enqueue_due()
@@ -185,20 +186,20 @@ class JobTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(self.shown()["schema_status"], "failed")
 
     @override_settings(EGRESS_ALLOW=parse_rules("192.0.2.0/24"))
-    def test_goes_nowhere_that_is_not_allowed(self):
+    def test_refresh_obeys_the_egress_policy(self):
         self.schedule(host="127.0.0.1")
         enqueue_due()
         run_jobs()
         self.assertEqual(self.result()["code"], "EGRESS_DENIED")
 
-    def test_a_data_source_that_is_deleted_meanwhile_is_forgotten(self):
+    def test_job_of_a_deleted_data_source_does_nothing(self):
         self.schedule()
         enqueue_due()
         DataSource.objects.get().delete()
         run_jobs()
         self.assertFalse(SchemaRefresh.objects.exists())
 
-    def test_one_whose_job_is_gone_is_ended(self):
+    def test_refresh_without_a_job_is_failed(self):
         other = DataSource.objects.create(
             workspace=self.workspace, name="Other", type="csv", schema_auto_refresh=True
         )
@@ -216,7 +217,7 @@ class JobTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(self.shown()["schema_status"], "failed")
         self.assertIsNone(SchemaRefresh.objects.get(data_source=other).finished_at)
 
-    async def test_shows_how_far_it_is(self):
+    async def test_progress_of_a_reading_is_stored(self):
         [running] = await sync_to_async(SchemaRefresh.objects.start)([self.data_source])
         reading = Reading(mock.Mock(connection_timeout=10))
         loop, is_stored, advance = asyncio.get_running_loop(), asyncio.Event(), running.advance

@@ -1,4 +1,4 @@
-"""When schemas are read: what PATCH does to the schedule, and how those that are due are found."""
+"""Tests of the refresh schedule: how changes move it, and how due refreshes are enqueued."""
 
 import json
 from datetime import timedelta
@@ -18,7 +18,7 @@ from datasources.schemas.schedule import (
     JITTER,
     backoff,
 )
-from datasources.schemas.tasks import enqueue_due, give_up
+from datasources.schemas.tasks import enqueue_due, store_crash
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
 
@@ -27,11 +27,11 @@ ON = {"schema_auto_refresh": True}
 
 
 class BackoffTests(SimpleTestCase):
-    def test_doubles_up_to_a_limit(self):
+    def test_backoff_doubles_up_to_a_limit(self):
         waits = [backoff(60, failures) for failures in (1, 2, 3, 11, 99)]
         self.assertEqual(waits, [120, 240, 480, BACKOFF_MAX_SECONDS, BACKOFF_MAX_SECONDS])
 
-    def test_starts_with_hours_however_long_the_interval_is(self):
+    def test_backoff_starts_with_hours_for_any_interval(self):
         self.assertEqual(backoff(30 * 86_400, 1), 2 * BACKOFF_BASE_MAX_SECONDS)
 
 
@@ -41,20 +41,20 @@ class ScheduleTests(DataSourceTestCase):
         self.traveller = self.enterContext(time_machine.travel(self.now, tick=False))
 
     def pass_time(self, seconds):
-        """Let some time pass; give what time it is then."""
+        """Move the clock forward, and return the new time."""
         self.traveller.shift(seconds)
         return timezone.now()
 
     def patch(self, **changes):
-        """Send a PATCH; give when the schema is read next, by its answer."""
+        """Send a PATCH, and return `schema_next_refresh_at` of its answer."""
         response = self.call("patch", self.path, changes, self.editor)
         self.assertEqual(response.status_code, 200, response.content)
         data = response.json()["data"]
         self.assertEqual(data, self.shown())
         return data["schema_next_refresh_at"] and self.read_time(data["schema_next_refresh_at"])
 
-    def refresh_and_fail(self, code=Code.TCP_REFUSED):
-        """Have a refresh end badly."""
+    def fail_refresh(self, code=Code.TCP_REFUSED):
+        """Start a refresh, and finish it as failed."""
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         [running] = SchemaRefresh.objects.start([data_source])
         running.finish(code, data_source)
@@ -63,7 +63,7 @@ class ScheduleTests(DataSourceTestCase):
         return DataSource.objects.get(pk=self.data_source.pk).schema_next_refresh_at
 
     def jobs(self):
-        """Give the arguments of the jobs that wait."""
+        """Return the arguments and the priority of each refresh job."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT args, priority FROM procrastinate_jobs WHERE task_name = 'refresh_schema'"
@@ -71,21 +71,21 @@ class ScheduleTests(DataSourceTestCase):
             )
             return [(json.loads(arguments), priority) for arguments, priority in cursor]
 
-    def test_is_off_unless_it_is_asked_for(self):
+    def test_schedule_is_off_by_default(self):
         data = self.shown()
         self.assertEqual(
             (data["schema_status"], data["schema_refreshed_at"], data["schema_next_refresh_at"]),
             ("unread", None, None),
         )
 
-    def test_is_due_at_once_when_it_is_switched_on(self):
+    def test_switching_on_makes_a_refresh_due_at_once(self):
         self.assertEqual(self.patch(**ON), self.now)
         self.assertIsNone(self.patch(schema_auto_refresh=False))
         body = {"name": "New", "type": "csv", "file_path": "a.csv", **ON}
         data = self.call("post", "/data-sources", body, self.editor).json()["data"]
         self.assertEqual(self.read_time(data["schema_next_refresh_at"]), self.now)
 
-    def test_keeps_its_distance_from_the_last_time(self):
+    def test_next_refresh_is_an_interval_after_the_last(self):
         refresh(self.data_source, ORDERS)
         hour, day = timedelta(hours=1), timedelta(days=1)
         self.pass_time(60)
@@ -94,7 +94,7 @@ class ScheduleTests(DataSourceTestCase):
         later = self.pass_time(600)
         self.assertEqual(self.patch(schema_refresh_interval=60), later)
 
-    def test_what_does_not_matter_moves_nothing(self):
+    def test_unrelated_changes_leave_the_schedule_alone(self):
         self.patch(**ON)
         refresh(self.data_source, ORDERS)
         planned = self.next_refresh_at()
@@ -102,7 +102,7 @@ class ScheduleTests(DataSourceTestCase):
         self.assertEqual(self.patch(name="Other", tags=["a"], query_timeout=5), planned)
         self.assertEqual(self.patch(**ON), planned)
 
-    def test_is_due_at_once_when_it_may_be_another_one(self):
+    def test_moving_the_source_makes_a_refresh_due_at_once(self):
         self.patch(**ON)
         for changes in (
             {"host": "other.example.com"},
@@ -117,7 +117,7 @@ class ScheduleTests(DataSourceTestCase):
                 now = self.pass_time(60)
                 self.assertEqual(self.patch(**changes), now)
 
-    def test_is_due_at_once_when_the_secrets_are_others(self):
+    def test_changing_or_confirming_secrets_makes_a_refresh_due_at_once(self):
         self.patch(**ON)
         path = f"{self.path}/credentials"
         for method, target, user in (
@@ -135,7 +135,7 @@ class ScheduleTests(DataSourceTestCase):
                 self.assertEqual(response.status_code, 200, response.content)
                 self.assertEqual(self.next_refresh_at(), now)
 
-    def test_comes_again_after_the_interval_and_a_bit(self):
+    def test_next_refresh_is_after_the_interval_with_jitter(self):
         self.patch(**ON, schema_refresh_interval=600)
         waits = set()
         for _ in range(20):
@@ -145,41 +145,41 @@ class ScheduleTests(DataSourceTestCase):
         self.assertLessEqual(max(waits), 600 * (1 + JITTER))
         self.assertGreater(len(waits), 1)
 
-    def test_waits_longer_after_each_failure_and_starts_anew_after_success(self):
+    def test_wait_doubles_after_each_failure_and_resets_after_success(self):
         self.patch(**ON, schema_refresh_interval=60)
         for wait in (120, 240, 480):
-            self.refresh_and_fail()
+            self.fail_refresh()
             seconds = (self.next_refresh_at() - timezone.now()).total_seconds()
             self.assertTrue(wait <= seconds <= wait * (1 + JITTER), seconds)
             self.assertEqual(self.shown()["schema_status"], "failed")
         refresh(self.data_source, ORDERS)
-        self.refresh_and_fail()
+        self.fail_refresh()
         self.assertLess((self.next_refresh_at() - timezone.now()).total_seconds(), 150)
 
-    def test_waits_a_day_at_most_and_not_all_as_long(self):
+    def test_wait_after_failures_is_at_most_a_day_with_jitter(self):
         self.patch(**ON)
-        self.refresh_and_fail()
+        self.fail_refresh()
         SchemaRefresh.objects.update(failures=99)
         waits = set()
         for _ in range(20):
-            self.refresh_and_fail()
+            self.fail_refresh()
             waits.add(self.next_refresh_at() - timezone.now())
         self.assertLessEqual(max(waits), timedelta(days=1))
         self.assertGreater(min(waits), timedelta(hours=21))
         self.assertEqual(len(waits), 20)
 
-    def test_a_failure_keeps_the_last_snapshot_and_its_time(self):
+    def test_failed_refresh_keeps_the_last_snapshot_and_its_time(self):
         refresh(self.data_source, ORDERS)
         before = self.shown()
         self.pass_time(60)
-        self.refresh_and_fail()
+        self.fail_refresh()
         after = self.shown()
         self.assertEqual(after.pop("schema_status"), "failed")
         before.pop("schema_status")
         self.assertEqual(after, before)
         self.assertEqual(self.call("get", f"{self.path}/schema", user=self.viewer).status_code, 200)
 
-    def test_one_that_is_switched_off_meanwhile_is_not_scheduled_again(self):
+    def test_switching_off_during_a_refresh_ends_the_schedule(self):
         self.patch(**ON)
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         [running] = SchemaRefresh.objects.start([data_source])
@@ -187,7 +187,7 @@ class ScheduleTests(DataSourceTestCase):
         running.finish(Code.TCP_REFUSED, data_source)
         self.assertIsNone(self.next_refresh_at())
 
-    def test_one_that_is_changed_meanwhile_is_read_again_at_once(self):
+    def test_changing_the_source_during_a_refresh_makes_the_next_due_at_once(self):
         self.patch(**ON)
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         [running] = SchemaRefresh.objects.start([data_source])
@@ -196,19 +196,19 @@ class ScheduleTests(DataSourceTestCase):
         running.finish(Code.TCP_REFUSED, data_source)
         self.assertEqual(self.next_refresh_at(), now)
 
-    def test_one_that_is_given_up_is_due_at_once_only_if_it_was_changed_meanwhile(self):
+    def test_crashed_refresh_is_due_at_once_only_if_the_source_changed(self):
         for changes in ({"host": "other.example.com"}, {}):
             self.patch(**ON)
             enqueue_due()
             [(arguments, _)] = self.jobs()[-1:]
             self.patch(**changes)
             now = self.pass_time(5)
-            async_to_sync(give_up)(**arguments)
+            async_to_sync(store_crash)(**arguments)
             with self.subTest(changes):
                 self.assertEqual(self.shown()["schema_status"], "failed")
                 self.assertEqual(self.next_refresh_at() == now, bool(changes))
 
-    def test_enqueues_what_is_due_once(self):
+    def test_due_refresh_is_enqueued_once(self):
         self.patch(**ON)
         self.assertEqual((enqueue_due(), enqueue_due()), (1, 0))
         [(arguments, _)] = self.jobs()
@@ -220,14 +220,14 @@ class ScheduleTests(DataSourceTestCase):
         self.assertIsNone(running.requested_by)
         self.assertEqual(self.shown()["schema_status"], "refreshing")
 
-    def test_enqueues_nothing_that_is_not_due(self):
+    def test_refresh_is_not_enqueued_before_it_is_due(self):
         refresh(self.data_source, ORDERS)
         self.patch(**ON)
         self.assertEqual(enqueue_due(), 0)
         self.pass_time(3600)
         self.assertEqual(enqueue_due(), 1)
 
-    def test_whatever_is_changed_there_is_one_job(self):
+    def test_changes_during_a_refresh_do_not_enqueue_a_second_job(self):
         self.patch(**ON)
         enqueue_due()
         for changes in ({"schema_auto_refresh": False}, ON, {"port": 1}, {"schema_name": "x"}):
@@ -240,7 +240,7 @@ class ScheduleTests(DataSourceTestCase):
         [(arguments, _)] = self.jobs()
         self.assertEqual(response.json()["data"]["refresh_id"], arguments["refresh_id"])
 
-    def test_the_schedule_asks_as_of_when_it_is_due_and_a_user_now(self):
+    def test_requested_at_is_the_due_time_for_the_schedule_and_now_for_a_user(self):
         due = self.patch(**ON)
         self.pass_time(3600)
         enqueue_due()
@@ -250,7 +250,7 @@ class ScheduleTests(DataSourceTestCase):
         self.call("post", f"{self.path}/schema/refresh", user=self.editor)
         self.assertEqual(SchemaRefresh.objects.get().requested_at, now)
 
-    def test_whoever_has_fewer_comes_first(self):
+    def test_organization_with_fewer_refreshes_comes_first(self):
         for number in range(3):
             body = {"name": f"New {number}", "type": "csv", "file_path": "a.csv", **ON}
             self.call("post", "/data-sources", body, self.editor)
@@ -264,13 +264,13 @@ class ScheduleTests(DataSourceTestCase):
         ]
         self.assertEqual(priority, 0)
 
-    def test_finds_what_is_due_by_the_index(self):
+    def test_due_refreshes_are_found_by_an_index(self):
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
             plan = DataSource.objects.due_for_refresh().explain()
         self.assertIn("data_source_due_for_refresh", plan)
 
-    def test_finds_what_waits_by_the_indexes(self):
+    def test_overdue_refreshes_are_found_by_indexes(self):
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
             plan = DataSource.objects.overdue_for_refresh().explain()

@@ -1,11 +1,10 @@
-"""GET …/schema and …/schema/snapshots: what a data source was found to have."""
+"""Tests of GET …/schema and GET …/schema/snapshots."""
 
 from unittest import mock
 
-from datasources.schemas import models
-from datasources.schemas.models import SchemaBlock, SchemaContent, SchemaSnapshot
-from datasources.schemas.snapshots import pages
+from datasources.schemas.snapshots import models, pages
 from datasources.schemas.snapshots.content import BLOCK_TABLES, dump, lines_of
+from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent, SchemaSnapshot
 from datasources.schemas.snapshots.search import has_words
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
@@ -33,8 +32,8 @@ class GetSchemaTests(DataSourceTestCase):
         tables = self.get(query).json()["data"]["tables"]
         return [f"{table['schema']}.{table['name']}" for table in tables]
 
-    def forwards(self, query):
-        """Give the pages from the first to the last."""
+    def pages_forwards(self, query):
+        """Return the table names of each page, from the first to the last."""
         found = []
         while query is not None:
             self.response = self.get(query).json()
@@ -43,9 +42,9 @@ class GetSchemaTests(DataSourceTestCase):
             query = link and link[link.index("?") :]
         return found
 
-    def pages(self, query):
-        """Give the pages from the first to the last, and back to the first."""
-        found, backwards = self.forwards(query), []
+    def pages_both_ways(self, query):
+        """Return the table names of each page; assert that the way back shows the same pages."""
+        found, backwards = self.pages_forwards(query), []
         response = self.response
         while (link := response["pagination"]["previous"]) is not None:
             query = link[link.index("?") :] if "?" in link else ""
@@ -54,7 +53,7 @@ class GetSchemaTests(DataSourceTestCase):
         self.assertEqual(backwards[::-1], found[:-1])
         return found
 
-    def test_shows_the_last_snapshot(self):
+    def test_schema_is_the_last_snapshot(self):
         refresh(self.data_source, PEOPLE)
         refresh(self.data_source, PEOPLE, ORDERS, OLD, row_estimate=7)
         data = self.get().json()["data"]
@@ -74,29 +73,31 @@ class GetSchemaTests(DataSourceTestCase):
             },
         )
 
-    def test_is_404_until_it_was_read(self):
+    def test_schema_is_404_before_the_first_refresh(self):
         for path in ("schema", "schema/changes", "schema/refresh"):
             with self.subTest(path):
                 response = self.call("get", f"{self.path}/{path}", user=self.viewer)
                 error = self.assert_error(response, 404, "SCHEMA_NOT_READ")
-                self.assertIn(f"POST /api/v1{self.path}/schema/refresh", error["message"])
+                self.assertEqual(
+                    error["message"], "The schema has not been read yet. Refresh it first."
+                )
 
-    def test_gives_page_after_page_across_blocks(self):
+    def test_pages_span_blocks(self):
         tables = [table(f"t{number:04}", column("id")) for number in range(2 * BLOCK_TABLES + 5)]
         refresh(self.data_source, *reversed(tables))
         self.assertEqual(SchemaBlock.objects.count(), 3)
-        pages = self.pages("?page_size=80")
+        pages = self.pages_both_ways("?page_size=80")
         self.assertEqual([len(page) for page in pages], [80, 80, 45])
         self.assertEqual(sum(pages, []), [one["name"] for one in tables])
 
-    def test_a_page_takes_few_statements(self):
+    def test_page_takes_three_statements(self):
         refresh(self.data_source, *(table(f"t{number:04}") for number in range(3000)))
         link = self.get("?page_size=1").json()["pagination"]["next"]
         for query in ("", link[link.index("?") :], "?table=t2999"):
             with self.subTest(query), self.assertNumQueries(3):
                 self.get(query)
 
-    def test_a_page_of_a_name_takes_few_statements_however_many_have_it(self):
+    def test_page_of_tables_with_one_name_takes_three_statements(self):
         tenants = [
             table(name, column("id"), schema=f"tenant_{number:03}")
             for number in range(250)
@@ -119,14 +120,14 @@ class GetSchemaTests(DataSourceTestCase):
                 self.assertEqual(self.names(query), names)
             self.assertEqual(read.call_count, block_count)
 
-    def test_later_pages_are_of_the_snapshot_that_the_first_was_of(self):
+    def test_later_pages_stay_in_the_snapshot_of_the_first_page(self):
         refresh(self.data_source, table("a"), table("c"))
         link = self.get("?page_size=1").json()["pagination"]["next"]
         refresh(self.data_source, table("b"), table("c"))
         data = self.get(link[link.index("?") :]).json()["data"]
         self.assertEqual((data["snapshot"], data["tables"][0]["name"]), (1, "c"))
 
-    def test_finds_a_table_by_its_name(self):
+    def test_table_parameter_finds_tables_by_exact_name(self):
         refresh(self.data_source, ORDERS, OLD, PEOPLE, table("a.b"), table("b", schema="a"))
         for query, names in (
             ("orders", ["old.orders", "public.orders"]),
@@ -138,7 +139,7 @@ class GetSchemaTests(DataSourceTestCase):
             with self.subTest(query):
                 self.assertEqual(self.names(f"?table={query}"), names)
 
-    def test_searches_names_and_comments_of_tables_and_columns(self):
+    def test_search_covers_names_and_comments_of_tables_and_columns(self):
         refresh(self.data_source, ORDERS, OLD, PEOPLE, table('sa"y'))
         for query, names in (
             ("ORDER", ["old.orders", "public.orders"]),
@@ -155,13 +156,13 @@ class GetSchemaTests(DataSourceTestCase):
                 self.assertEqual(self.names(f"?search={query}"), names)
         self.assertEqual(self.names("?search=id&table=people"), ["public.people"])
 
-    def test_gives_what_is_found_in_pages(self):
+    def test_search_results_are_paged(self):
         tables = (table(f"{'odd' if number % 2 else 'even'} {number}") for number in range(7))
         refresh(self.data_source, *tables)
-        pages = self.pages("?search=even&page_size=3")
+        pages = self.pages_both_ways("?search=even&page_size=3")
         self.assertEqual(pages, [["even 0", "even 2", "even 4"], ["even 6"]])
 
-    def test_a_page_ends_early_before_it_is_too_long(self):
+    def test_page_ends_early_at_the_size_limit(self):
         wide = [column(f"c{number}") for number in range(20)]
         refresh(self.data_source, *(table(name, *wide) for name in "abcde"))
         [one] = self.get("?table=a").json()["data"]["tables"]
@@ -172,9 +173,9 @@ class GetSchemaTests(DataSourceTestCase):
             limit = int(tables * len(dump(one)))
             with self.subTest(tables), mock.patch.object(pages, "PAGE_BYTES_MAX", limit):
                 for query in ("?page_size=3", "?page_size=3&search=c1"):
-                    self.assertEqual(self.forwards(query), expected)
+                    self.assertEqual(self.pages_forwards(query), expected)
 
-    def test_shows_an_older_snapshot(self):
+    def test_snapshot_parameter_selects_an_older_snapshot(self):
         refresh(self.data_source, PEOPLE, row_estimate=3)
         refresh(self.data_source, ORDERS)
         data = self.get("?snapshot=1").json()["data"]
@@ -182,7 +183,7 @@ class GetSchemaTests(DataSourceTestCase):
         response = self.get("?snapshot=3", status=404)
         self.assert_error(response, 404, "SNAPSHOT_NOT_FOUND")
 
-    def test_refuses_bad_parameters(self):
+    def test_bad_parameters_are_refused(self):
         refresh(self.data_source, PEOPLE)
         for query, field in (
             ("page_size=0", "page_size"),
@@ -204,13 +205,13 @@ class GetSchemaTests(DataSourceTestCase):
             with self.subTest(query):
                 self.assert_error(self.get(f"?{query}", status=400), 400, "BAD_REQUEST", field)
 
-    def test_a_page_after_the_last_is_empty(self):
+    def test_page_after_the_last_is_empty(self):
         refresh(self.data_source, PEOPLE)
         response = self.get("?cursor=OTk").json()
         self.assertEqual(response["data"]["tables"], [])
         self.assertIsNone(response["pagination"]["next"])
 
-    def test_is_304_while_nothing_moves(self):
+    def test_schema_is_304_until_tables_or_row_estimates_change(self):
         refresh(self.data_source, PEOPLE)
         etag = self.get()["ETag"]
         refresh(self.data_source, PEOPLE)
@@ -224,8 +225,8 @@ class GetSchemaTests(DataSourceTestCase):
                 self.assertNotEqual(response["ETag"], etag)
                 etag = response["ETag"]
 
-    def test_the_same_is_stored_once(self):
-        other = self.make_other()
+    def test_equal_contents_of_an_organization_are_stored_once(self):
+        other = self.make_replica()
         for data_source in (self.data_source, other):
             refresh(data_source, PEOPLE, ORDERS)
         refresh(self.data_source, ORDERS, PEOPLE, row_estimate=1)
@@ -237,13 +238,13 @@ class GetSchemaTests(DataSourceTestCase):
         numbers = self.data_source.schema_snapshots.values_list("number", flat=True)
         self.assertEqual([*numbers], [3, 2, 1])
 
-    def make_other(self):
-        """Make another data source of the organization."""
+    def make_replica(self):
+        """Return another data source of the organization."""
         changes = {"name": "Replica", "type": "postgresql", "host": "replica.example.com"}
         response = self.call("post", "/data-sources", changes, self.editor)
         return type(self.data_source).objects.get(pk=response.json()["data"]["id"])
 
-    def test_organizations_share_no_content(self):
+    def test_organizations_do_not_share_contents(self):
         refresh(self.data_source, PEOPLE)
         response = self.call(
             "post", "/data-sources", {"name": "Theirs", "type": "csv"}, self.stranger
@@ -254,7 +255,7 @@ class GetSchemaTests(DataSourceTestCase):
         theirs.organization.delete()
         self.assertEqual(SchemaContent.objects.count(), 1)
 
-    def test_a_refresh_that_finds_the_same_moves_only_the_time(self):
+    def test_refresh_without_changes_moves_only_schema_refreshed_at(self):
         refresh(self.data_source, PEOPLE)
         before = self.shown()
         snapshots = [*SchemaSnapshot.objects.values()]
@@ -264,7 +265,7 @@ class GetSchemaTests(DataSourceTestCase):
         self.assertEqual(after, before)
         self.assertEqual([*SchemaSnapshot.objects.values()], snapshots)
 
-    def test_lists_the_snapshots_newest_first(self):
+    def test_snapshots_are_listed_newest_first(self):
         for tables in ((PEOPLE,), (ORDERS, PEOPLE), ()):
             refresh(self.data_source, *tables)
         path = f"{self.path}/schema/snapshots"
@@ -280,7 +281,7 @@ class GetSchemaTests(DataSourceTestCase):
         response = self.call("get", f"{path}{link[link.index('?') :]}", user=self.viewer).json()
         self.assertEqual([one["snapshot"] for one in response["data"]], [1])
 
-    def test_a_search_parses_only_what_may_match(self):
+    def test_search_parses_only_lines_that_may_match(self):
         refresh(self.data_source, *(table(f"t{number}") for number in range(50)), ORDERS)
         with mock.patch("datasources.schemas.snapshots.search.has_words", wraps=has_words) as look:
             self.assertEqual(self.names("?search=orders"), ["public.orders"])

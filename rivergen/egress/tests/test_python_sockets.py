@@ -1,4 +1,4 @@
-"""Where Python's drivers may go, whatever they ask `socket` for."""
+"""The egress policy on Python's sockets, through every way that drivers connect."""
 
 import asyncio
 import multiprocessing
@@ -13,11 +13,18 @@ import dns.resolver
 import pymysql
 from django.test import SimpleTestCase
 
-from datasources.connections.failures import Code
-from rivergen.egress import python_sockets as guard
+from rivergen.egress import python_sockets
+from rivergen.egress.exceptions import EgressDenied, HostNotFound
 from rivergen.egress.python_sockets import guarded
-from rivergen.egress.tests.test_policy import EVERYTHING, policy
-from rivergen.testing.resolving import LOOPBACK, METADATA, PUBLIC, Listener, resolving
+from rivergen.testing.resolving import (
+    ALLOW_LOOPBACK,
+    LOOPBACK,
+    METADATA,
+    PUBLIC,
+    Listener,
+    policy,
+    resolving,
+)
 
 REFUSALS = (OSError, UnicodeError, pymysql.MySQLError)
 
@@ -27,7 +34,7 @@ def create_connection(host, port):
 
 
 def connect(host, port):
-    """Let the socket itself look the host up."""
+    """Connect a socket to a host name, so that the socket looks it up."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as sock:
         sock.settimeout(5)
@@ -68,7 +75,7 @@ class GuardTests(SimpleTestCase):
         self.listener = Listener(self.stack)
         self.port = self.listener.port
 
-    def guard(self, *args, **kwargs):
+    def enter_guard(self, *args, **kwargs):
         self.stack.enter_context(guarded(*args, **kwargs))
 
     def assert_refused(self, way, host, port=None):
@@ -80,15 +87,15 @@ class GuardTests(SimpleTestCase):
         with guarded(policy(allow="127.0.0.0/8,::1")):
             self.assertTrue(self.listener.was_untouched())
 
-    def test_no_spelling_of_loopback_is_connected_to(self):
+    def test_every_spelling_of_loopback_is_refused(self):
         for way in WAYS:
             with guarded(policy()):
                 for host in LOOPBACK:
                     self.assert_refused(way, host)
         self.assertTrue(self.listener.was_untouched())
 
-    def test_no_spelling_of_its_own_database_is_connected_to_whatever_is_allowed(self):
-        rules = policy(allow=EVERYTHING, own=[("127.0.0.1", self.port)])
+    def test_every_spelling_of_the_own_database_is_refused_even_if_allowed(self):
+        rules = policy(allow=ALLOW_LOOPBACK, own=[("127.0.0.1", self.port)])
         allowed = {(host, self.port) for host in ("127.0.0.1", "::1", "0.0.0.0")}
         with guarded(rules, {"db.example.com": "127.0.0.1"}, allowed):
             for way in WAYS:
@@ -96,46 +103,46 @@ class GuardTests(SimpleTestCase):
                     self.assert_refused(way, host)
         self.assertTrue(self.listener.was_untouched())
 
-    def test_no_spelling_of_metadata_link_local_or_multicast_is_connected_to(self):
-        self.guard(policy())
+    def test_every_spelling_of_metadata_link_local_and_multicast_is_refused(self):
+        self.enter_guard(policy())
         for host in METADATA:
             for way in (create_connection, connect, open_connection):
                 error = self.assert_refused(way, host, 80)
                 self.assertIsInstance(error, (socket.gaierror, PermissionError))
 
-    def test_a_refusal_is_neutral_and_an_error_of_sockets(self):
-        self.guard(policy())
+    def test_refusals_are_socket_errors_without_addresses(self):
+        self.enter_guard(policy())
         with self.assertRaises(socket.gaierror) as refusal:
             socket.getaddrinfo("loopback.example.com", 80)
-        self.assertEqual(refusal.exception.args, (socket.EAI_FAIL, Code.EGRESS_DENIED.label))
+        self.assertEqual(refusal.exception.args, (socket.EAI_FAIL, EgressDenied.message))
         with self.assertRaises(socket.gaierror) as refusal:
             socket.getaddrinfo("nobody.example.com", 80)
-        self.assertEqual(refusal.exception.args, (socket.EAI_NONAME, Code.DNS_FAILED.label))
+        self.assertEqual(refusal.exception.args, (socket.EAI_NONAME, HostNotFound.message))
         with self.assertRaises(PermissionError) as refusal:
             connect("127.0.0.1", self.port)
-        self.assertEqual(refusal.exception.strerror, Code.EGRESS_DENIED.label)
+        self.assertEqual(refusal.exception.strerror, EgressDenied.message)
 
-    def test_allowed_addresses_are_connected_to_in_every_way(self):
+    def test_allowed_addresses_can_be_connected_to_in_every_way(self):
         for way in WAYS[:-1]:
             with self.subTest(way.__name__), guarded(policy(allow="127.0.0.0/8")):
                 way("127.0.0.1", self.port)
 
-    def test_an_allowed_name_is_connected_to(self):
-        self.guard(policy(allow="loopback.example.com"))
+    def test_allowed_name_can_be_connected_to(self):
+        self.enter_guard(policy(allow="loopback.example.com"))
         for way in (create_connection, open_connection, gethostbyname):
             with self.subTest(way.__name__):
                 way("loopback.example.com", self.port)
 
-    def test_an_allowed_name_opens_its_port_only(self):
-        self.guard(policy(allow="loopback.example.com"))
+    def test_allowed_name_opens_the_resolved_port_only(self):
+        self.enter_guard(policy(allow="loopback.example.com"))
         with ExitStack() as stack:
             other = Listener(stack)
             create_connection("loopback.example.com", self.port)
             self.assert_refused(connect, "127.0.0.1", other.port)
 
-    def test_a_name_that_moves_is_connected_to_where_it_was_checked(self):
-        self.guard(policy())
-        with mock.patch.object(guard, "lookup", wraps=guard.lookup) as expanded:
+    def test_rebound_name_connects_to_the_checked_address_only(self):
+        self.enter_guard(policy())
+        with mock.patch.object(python_sockets, "lookup", wraps=python_sockets.lookup) as expanded:
             answers = socket.getaddrinfo("rebind.example.com", self.port)
         self.assertEqual({answer[4][0] for answer in answers}, {PUBLIC})
         self.assertEqual([call.args[0] for call in expanded.call_args_list], [PUBLIC])
@@ -143,9 +150,9 @@ class GuardTests(SimpleTestCase):
         self.assert_refused(create_connection, "rebind.example.com")
         self.assert_untouched()
 
-    def test_a_pinned_name_is_not_looked_up(self):
+    def test_pinned_name_is_not_looked_up(self):
         pins = {"Rebind.Example.com.": PUBLIC, "10.0.0.5": "127.0.0.1", "bücher.example": "::1"}
-        self.guard(policy(), pins)
+        self.enter_guard(policy(), pins)
         for host, address in (
             ("rebind.example.com", PUBLIC),
             (b"REBIND.example.com.", PUBLIC),
@@ -161,14 +168,14 @@ class GuardTests(SimpleTestCase):
         )
         self.assertEqual(self.resolver.asked, [])
 
-    def test_a_pin_alone_allows_nothing(self):
-        self.guard(policy(), {"db.example.com": "127.0.0.1"})
+    def test_pin_alone_allows_no_connection(self):
+        self.enter_guard(policy(), {"db.example.com": "127.0.0.1"})
         for way in WAYS:
             self.assert_refused(way, "db.example.com")
         self.assert_untouched()
 
-    def test_the_end_of_a_tunnel_is_connected_to_at_its_port_only(self):
-        self.guard(policy(), {"db.example.com": "127.0.0.1"}, {("127.0.0.1", self.port)})
+    def test_tunnel_end_can_be_connected_to_at_its_port_only(self):
+        self.enter_guard(policy(), {"db.example.com": "127.0.0.1"}, {("127.0.0.1", self.port)})
         for way in (create_connection, open_connection, gethostbyname):
             with self.subTest(way.__name__):
                 way("db.example.com", self.port)
@@ -179,8 +186,8 @@ class GuardTests(SimpleTestCase):
             self.assert_refused(connect, "127.0.0.2", self.port)
             self.assert_refused(connect, "::1", self.port)
 
-    def test_answers_fit_what_is_asked_for(self):
-        self.guard(policy())
+    def test_getaddrinfo_answers_for_the_requested_family_and_type(self):
+        self.enter_guard(policy())
         both = socket.getaddrinfo("private.example.com", "5432", type=socket.SOCK_STREAM)
         self.assertEqual(
             [answer[4][:2] for answer in both], [("10.0.0.5", 5432), ("fd12::5", 5432)]
@@ -190,13 +197,13 @@ class GuardTests(SimpleTestCase):
         with self.assertRaises(socket.gaierror):
             socket.getaddrinfo("public.example.com", 1, socket.AF_INET6)
 
-    def test_a_question_for_a_plain_address_finds_no_name(self):
-        self.guard(policy(), {"db.example.com": PUBLIC})
+    def test_getaddrinfo_with_numeric_host_flag_finds_no_name(self):
+        self.enter_guard(policy(), {"db.example.com": PUBLIC})
         with self.assertRaises(socket.gaierror):
             socket.getaddrinfo("db.example.com", 1, flags=socket.AI_NUMERICHOST)
 
-    def test_datagrams_are_refused_as_well(self):
-        self.guard(policy())
+    def test_datagrams_to_denied_addresses_are_refused(self):
+        self.enter_guard(policy())
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for send in (
                 lambda: sock.sendto(b"x", ("127.0.0.1", self.port)),
@@ -215,8 +222,8 @@ class GuardTests(SimpleTestCase):
             port = server.getsockname()[1]
             path = Path(folder, "resolv.conf")
             path.write_text("# nameserver 127.0.0.9\nnameserver 127.0.0.1\noptions ndots:1\n")
-            stack.enter_context(mock.patch.object(guard, "RESOLV_CONF", path))
-            stack.enter_context(mock.patch.object(guard, "DNS_PORT", port))
+            stack.enter_context(mock.patch.object(python_sockets, "RESOLV_CONF", path))
+            stack.enter_context(mock.patch.object(python_sockets, "DNS_PORT", port))
             resolver = dns.resolver.Resolver(str(path))
             resolver.port = port
 
@@ -224,7 +231,7 @@ class GuardTests(SimpleTestCase):
                 query, client = server.recvfrom(512)
                 server.sendto(query[:2] + b"\x81\x83" + query[4:], client)
 
-            # In a process of its own, because the guard would not let it answer.
+            # In its own process: the guard would not let this one answer.
             process = multiprocessing.get_context("fork").Process(target=answer)
             process.start()
             stack.callback(process.join)
@@ -240,20 +247,20 @@ class GuardTests(SimpleTestCase):
                 self.assertRaises(PermissionError, client.connect, path)
                 self.assertRaises(PermissionError, client.connect, path.encode())
 
-    def test_odd_addresses_are_refused(self):
-        self.guard(policy())
+    def test_malformed_socket_addresses_are_refused(self):
+        self.enter_guard(policy())
         for address in (
             ("", self.port),
             ("localhost", self.port),
             (b"127.0.0.1", self.port),
-            (b"0x7f", self.port),  # four bytes: packed, they would be a public address
+            (b"0x7f", self.port),  # four bytes, which as a packed address are public
             (bytearray(b"127.0.0.1"), self.port),
             ("<broadcast>", self.port),
         ):
             with self.subTest(address=address), socket.socket() as sock:
                 self.assertRaises(PermissionError, sock.connect, address)
 
-    def test_connected_sockets_go_on_sending(self):
+    def test_sockets_connected_before_the_guard_can_still_send(self):
         with socket.create_connection(("127.0.0.1", self.port)) as sock, guarded(policy()):
             self.assertEqual(sock.sendmsg([b"x"]), 1)
             self.assertEqual(sock.send(b"x"), 1)
@@ -262,7 +269,7 @@ class GuardTests(SimpleTestCase):
             self.assertEqual(ours.sendmsg([b"x"]), 1)
             self.assertEqual(theirs.recv(1), b"x")
 
-    def test_results_leave_a_child_by_its_pipe(self):
+    def test_guarded_child_can_send_its_result_through_a_pipe(self):
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=True)
 
@@ -276,11 +283,11 @@ class GuardTests(SimpleTestCase):
         child = context.Process(target=run)
         child.start()
         self.assertTrue(receiver.poll(30))
-        self.assertEqual(receiver.recv(), Code.EGRESS_DENIED.label)
+        self.assertEqual(receiver.recv(), EgressDenied.message)
         child.join()
         self.assert_untouched()
 
-    def test_a_server_can_listen_and_be_reached_where_allowed(self):
+    def test_guarded_process_can_listen_and_connect_where_allowed(self):
         async def talk():
             server = await asyncio.start_server(lambda reader, writer: writer.close(), "localhost")
             port = server.sockets[0].getsockname()[1]
@@ -293,14 +300,14 @@ class GuardTests(SimpleTestCase):
         with guarded(policy()):
             asyncio.run(talk())
 
-    def test_all_is_as_before_afterwards(self):
-        before = [getattr(socket, name) for name in guard.PATCHED]
+    def test_socket_functions_are_restored_after_the_block(self):
+        before = [getattr(socket, name) for name in python_sockets.PATCHED]
         with self.assertRaises(ZeroDivisionError), guarded(policy()):
             raise ZeroDivisionError
-        self.assertEqual([getattr(socket, name) for name in guard.PATCHED], before)
+        self.assertEqual([getattr(socket, name) for name in python_sockets.PATCHED], before)
         create_connection("127.0.0.1", self.port)
 
-    def test_it_rules_all_threads(self):
+    def test_guard_holds_for_all_threads(self):
         refusals = []
 
         def attempt():
@@ -316,13 +323,13 @@ class GuardTests(SimpleTestCase):
         self.assertEqual(len(refusals), 1)
         self.assertTrue(self.listener.was_untouched())
 
-    def test_the_guard_entered_last_rules_until_it_ends(self):
+    def test_innermost_guard_decides_until_it_ends(self):
         with guarded(policy()):
             with guarded(policy(allow="127.0.0.0/8")):
                 create_connection("127.0.0.1", self.port)
             self.assert_refused(create_connection, "127.0.0.1")
 
-    def test_a_guard_that_ends_early_leaves_the_other_one_in_force(self):
+    def test_outer_guard_that_ends_first_leaves_the_inner_in_force(self):
         first = guarded(policy(allow="127.0.0.0/8"))
         first.__enter__()
         with guarded(policy()):

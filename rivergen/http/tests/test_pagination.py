@@ -1,4 +1,4 @@
-"""Lists in pages, shown by GET /api/v1/data-sources."""
+"""Cursor pagination, tested with GET /api/v1/data-sources."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ NOON = datetime(2024, 12, 1, 12, tzinfo=UTC)
 
 
 def encode(value: Any) -> str:
-    """Write a cursor of this content."""
+    """Return a cursor with any content."""
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
@@ -25,7 +25,7 @@ class PaginationTests(APITestCase):
     @classmethod
     def setUpTestData(cls) -> None:
         super().setUpTestData()
-        # Two rows of each name; all were created at once, and updated at one of three times.
+        # Two rows of each name; one created_at for all, and three values of updated_at.
         workspaces = [cls.workspace, cls.acme.workspaces.create(name="Second")]
         cls.data_sources = DataSource.objects.bulk_create(
             DataSource(workspace=workspace, name=f"source {number}", type="postgresql")
@@ -57,7 +57,7 @@ class PaginationTests(APITestCase):
         following: dict[str, Any] = response.json()
         return following
 
-    def walk(self, body: dict[str, Any] | None, direction: str) -> list[dict[str, Any]]:
+    def pages_from(self, body: dict[str, Any] | None, direction: str) -> list[dict[str, Any]]:
         pages = []
         while body:
             pages.append(body)
@@ -76,7 +76,7 @@ class PaginationTests(APITestCase):
         return cursor
 
     def forge(self, ordering: str, *end: Any) -> str:
-        """Give a cursor of this ordering that ends otherwise: in direction, value and row id."""
+        """Return a cursor whose last members (direction, value, row id) are replaced."""
         cursor = self.cursor(ordering)
         content = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         return encode([*content[: -len(end)], *end])
@@ -84,28 +84,28 @@ class PaginationTests(APITestCase):
     def assert_refused(self, query: str, *fields: str) -> dict[str, Any]:
         return self.assert_error(self.get(query), 400, "BAD_REQUEST", *fields)
 
-    def test_shows_each_row_once_forwards_and_back(self):
+    def test_pages_show_each_row_once_forwards_and_backwards(self):
         for ordering, size in product(ORDERINGS, (1, 2, 3)):
             with self.subTest(ordering=ordering, page_size=size):
                 first = self.get(f"?ordering={ordering}&page_size={size}").json()
-                pages = self.walk(first, "next")
+                pages = self.pages_from(first, "next")
                 found = [pk for page in pages for pk in self.ids(page)]
                 self.assertEqual(found, self.expected(ordering))
                 self.assertEqual({len(page["data"]) for page in pages[:-1]}, {size})
                 self.assertIsNone(pages[0]["pagination"]["previous"])
                 self.assertIsNone(pages[-1]["pagination"]["next"])
 
-                back = self.walk(pages[-1], "previous")[::-1]
+                back = self.pages_from(pages[-1], "previous")[::-1]
                 self.assertEqual([page["data"] for page in back], [page["data"] for page in pages])
                 self.assertIsNone(back[0]["pagination"]["previous"])
 
-    def test_turns_round_anywhere(self):
+    def test_previous_and_next_lead_back_to_the_same_page(self):
         first = self.get("?ordering=-updated_at&page_size=3").json()
-        for page in self.walk(first, "next")[1:]:
+        for page in self.pages_from(first, "next")[1:]:
             there = self.follow(page, "previous")
             self.assertEqual(self.follow(there, "next")["data"], page["data"])
 
-    def test_a_page_that_holds_all_has_no_links(self):
+    def test_page_with_all_rows_has_no_links(self):
         for query in ("", "?page_size=10", "?page_size=200"):
             with self.subTest(query=query):
                 body = self.get(query).json()
@@ -114,36 +114,36 @@ class PaginationTests(APITestCase):
                 expected = {"next": None, "previous": None, "page_size": size}
                 self.assertEqual(body["pagination"], expected)
 
-    def test_an_empty_list_has_no_links(self):
+    def test_empty_list_has_no_links(self):
         DataSource.objects.all().delete()
         body = self.get("?page_size=1").json()
         self.assertEqual(body["data"], [])
         expected = {"next": None, "previous": None, "page_size": 1}
         self.assertEqual(body["pagination"], expected)
 
-    def test_links_keep_the_other_parameters(self):
+    def test_links_keep_the_other_query_parameters(self):
         query = "?search=source+2&ordering=-name&page_size=1&type=postgresql"
-        pages = self.walk(self.get(query).json(), "next")
+        pages = self.pages_from(self.get(query).json(), "next")
         self.assertEqual([row["name"] for page in pages for row in page["data"]], ["source 2"] * 2)
 
-    def test_a_row_that_goes_meanwhile_moves_nothing(self):
+    def test_deleted_rows_do_not_shift_the_next_page(self):
         first = self.get("?page_size=3").json()
         DataSource.objects.filter(pk__in=self.ids(first)).delete()
         second = self.follow(first, "next")
         self.assertEqual(self.ids(second), self.expected("name")[:3])
 
-    def test_a_row_that_comes_meanwhile_moves_nothing(self):
+    def test_inserted_rows_do_not_shift_the_next_page(self):
         expected = self.expected("name")
         first = self.get("?page_size=3").json()
         DataSource.objects.create(workspace=self.workspace, name="a first", type="postgresql")
         self.assertEqual(self.ids(self.follow(first, "next")), expected[3:6])
 
-    def test_costs_two_statements_a_page(self):
+    def test_page_needs_two_statements(self):
         query = f"?page_size=3&cursor={self.cursor('name')}"
         with self.assertNumQueries(2):
             self.get(query)
 
-    def test_refuses_cursors_that_are_none(self):
+    def test_malformed_cursors_are_400(self):
         for cursor in (
             *("", "x", "%00", "é", "a b", "===", "bnVsbA", "W10", "e30", "%FF", "x" * 5000),
             *map(encode, (None, True, 7, "name", {}, {"a": 1, "b": 2, "c": 3}, [], [0], [0, "a"])),
@@ -156,14 +156,14 @@ class PaginationTests(APITestCase):
                 with self.subTest(cursor=cursor[:40], ordering=ordering):
                     self.assert_refused(f"?ordering={ordering}&cursor={cursor}", "cursor")
 
-    def test_refuses_cursors_of_wrong_ids(self):
+    def test_cursors_with_invalid_ids_are_400(self):
         for row_id in ("1", "", 1.0, 1.5, True, None, [1], {}, 0, -1, 2**63, 10**40):
             for ordering in ("name", "-updated_at"):
                 with self.subTest(row_id=row_id, ordering=ordering):
                     cursor = self.forge(ordering, row_id)
                     self.assert_refused(f"?ordering={ordering}&cursor={cursor}", "cursor")
 
-    def test_refuses_cursors_of_wrong_values(self):
+    def test_cursors_with_invalid_values_are_400(self):
         for ordering, values in (
             ("name", (None, 7, True, ["a"], {"a": 1}, "", "a" * 256, "a\0", "\0", "\ud800")),
             ("created_at", (None, 7, True, [], "", "soon", "0", "99999-01-01", "\0", "\ud800")),
@@ -174,13 +174,13 @@ class PaginationTests(APITestCase):
                     cursor = self.forge(ordering, value, 1)
                     self.assert_refused(f"?ordering={ordering}&cursor={cursor}", "cursor")
 
-    def test_refuses_cursors_of_wrong_directions(self):
+    def test_cursors_with_invalid_directions_are_400(self):
         for backwards in (2, -1, "x", None, [], 0.5):
             with self.subTest(backwards=backwards):
                 cursor = self.forge("name", backwards, "source 1", 1)
                 self.assert_refused(f"?cursor={cursor}", "cursor")
 
-    def test_survives_times_at_the_ends_of_the_calendar(self):
+    def test_cursors_with_extreme_times_are_200_or_400(self):
         for value, status in (
             ("0001-01-01T00:00:00+14:00", 400),
             ("9999-12-31T23:59:59-14:00", 400),
@@ -193,24 +193,24 @@ class PaginationTests(APITestCase):
                     response = self.get(f"?ordering=created_at&cursor={cursor}")
                     self.assertEqual(response.status_code, status)
 
-    def test_refuses_a_cursor_of_another_ordering(self):
+    def test_cursor_of_another_ordering_is_400(self):
         for one, other in product(ORDERINGS, ORDERINGS):
             if one.lstrip("-") != other.lstrip("-"):
                 with self.subTest(cursor_of=one, ordering=other):
                     query = f"?page_size=3&ordering={other}&cursor={self.cursor(one)}"
                     self.assert_refused(query, "cursor")
 
-    def test_a_cursor_opens_nothing_to_strangers(self):
+    def test_cursor_of_another_user_shows_own_rows_only(self):
         query = f"?page_size=3&cursor={self.cursor('name')}"
         body = self.call("get", f"/data-sources{query}", user=self.stranger).json()
         self.assertEqual([row["organization_id"] for row in body["data"]], [self.globex.pk])
 
-    def test_refuses_page_sizes_out_of_bounds(self):
+    def test_page_sizes_out_of_bounds_are_400(self):
         for size in ("0", "-1", "201", "x", "", "１", "1.0", "1e1", "+1", "%201", "9" * 5000):
             with self.subTest(size=size[:20]):
                 self.assert_refused(f"?page_size={size}", "page_size")
 
-    def test_refuses_unknown_orderings(self):
+    def test_unknown_orderings_are_400(self):
         for ordering in (
             *("", "-", "id", "--name", "NAME", "name,id", "%2Bname", "host", "-port", "password"),
             *("workspace__name", "created_by__password", "role", "?", "name%00", "n" * 3000),
@@ -218,7 +218,7 @@ class PaginationTests(APITestCase):
             with self.subTest(ordering=ordering[:30]):
                 self.assert_refused(f"?ordering={ordering}", "ordering")
 
-    def test_refuses_unknown_parameters_and_suggests_the_nearest(self):
+    def test_unknown_parameters_are_400_with_the_nearest_name(self):
         for name, meant in (
             ("pagesize", "page_size"),
             ("curser", "cursor"),

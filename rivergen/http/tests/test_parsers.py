@@ -1,4 +1,4 @@
-"""How a request body is read, shown by PATCH /api/v1/data-sources/{data_source_id}."""
+"""Parsing of request bodies, tested with PATCH /api/v1/data-sources/{data_source_id}."""
 
 import gzip
 import json
@@ -60,7 +60,7 @@ class ParserTests(APITestCase):
         self.assert_error(response, status, codes[status], *fields)
         self.assertEqual(self.read_row(), self.row)
 
-    def test_refuses_malformed_json(self):
+    def test_malformed_json_is_400(self):
         for body in (
             b"{",
             b"}",
@@ -88,25 +88,25 @@ class ParserTests(APITestCase):
             with self.subTest(body=body):
                 self.assert_refused(self.send(body))
 
-    def test_refuses_an_empty_body(self):
+    def test_empty_body_is_400(self):
         for body in (b"", b" ", b"\r\n\t "):
             with self.subTest(body=body):
                 self.assert_refused(self.send(body))
                 self.assert_refused(self.send(body, MERGE_PATCH))
 
-    def test_refuses_what_is_no_object(self):
+    def test_json_that_is_not_an_object_is_400(self):
         for body in (b"[]", b'[{"name": "Lake"}]', b"null", b"true", b"7", b"1.5", b'"name"'):
             with self.subTest(body=body):
                 self.assert_refused(self.send(body))
                 self.assert_refused(self.send(body, MERGE_PATCH))
 
-    def test_refuses_numbers_that_are_none(self):
+    def test_nan_infinity_and_too_large_numbers_are_400(self):
         for number in ("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1E+999", "9" * 5000):
             for body in ('{"port": %s}', '{"metadata": {"a": [%s]}}', '{"unknown": %s}'):
                 with self.subTest(number=number[:20], body=body):
                     self.assert_refused(self.send((body % number).encode()))
 
-    def test_refuses_lone_surrogates(self):
+    def test_lone_surrogates_are_400(self):
         for text in (r"\ud800", r"\udfff", r"a\ud83d", r"\ude00\ud83d", r"\ud83d\u0041"):
             for body in (
                 '{"name": "%s"}',
@@ -120,7 +120,7 @@ class ParserTests(APITestCase):
                 with self.subTest(text=text, body=body):
                     self.assert_refused(self.send((body % text).encode()))
 
-    def test_refuses_other_encodings_than_utf_8(self):
+    def test_encodings_other_than_utf_8_are_400(self):
         text = '{"name": "Ärger"}'
         for body in (
             b'{"name": "\xff"}',
@@ -139,7 +139,7 @@ class ParserTests(APITestCase):
             with self.subTest(body=body):
                 self.assert_refused(self.send(body))
 
-    def test_refuses_a_name_twice_in_one_object(self):
+    def test_duplicate_names_in_one_object_are_400(self):
         for body in (
             b'{"name": "Lake", "name": "Sea"}',
             b'{"name": "Lake", "name": "Lake"}',
@@ -152,11 +152,11 @@ class ParserTests(APITestCase):
             with self.subTest(body=body):
                 self.assert_refused(self.send(body))
 
-    def test_names_differ_by_case(self):
+    def test_names_that_differ_by_case_are_kept(self):
         response = self.send(b'{"metadata": {"a": 1, "A": 2}}')
         self.assertEqual(response.json()["data"]["metadata"], {"a": 1, "A": 2})
 
-    def test_refuses_deep_nesting(self):
+    def test_deep_nesting_is_400(self):
         for depth in (900, 5_000, 100_000):
             for opening, closing in (("[", "]"), ('{"a":', "}")):
                 nested = f"{opening * depth}1{closing * depth}"
@@ -176,25 +176,25 @@ class ParserTests(APITestCase):
                         self.assertEqual(response.status_code, 400)
                         self.assert_refused(response, 400, *response.json()["error"]["details"])
 
-    def test_reads_one_mebibyte_and_no_more(self):
+    def test_body_above_one_mebibyte_is_413(self):
         body = b'{"name": "Lake"}'
         for media_type in ("application/json", MERGE_PATCH):
             with self.subTest(media_type=media_type):
                 self.assert_refused(self.send(body.ljust(MEBIBYTE + 1), media_type), 413)
         self.assertEqual(self.send(body.ljust(MEBIBYTE)).status_code, 200)
 
-    def test_refuses_other_media_types(self):
+    def test_other_media_types_are_415(self):
         for media_type in OTHER_MEDIA_TYPES:
             for body in (b'{"name": "Lake"}', b"name=Lake", b"{"):
                 with self.subTest(media_type=media_type, body=body):
                     self.assert_refused(self.send(body, media_type), 415)
 
-    def test_refuses_media_types_that_are_patterns(self):
+    def test_wildcard_media_types_are_415(self):
         for media_type in ("*/*", "application/*"):
             with self.subTest(media_type=media_type):
                 self.assert_refused(self.send(b'{"name": "Lake"}', media_type), 415)
 
-    def test_refuses_compressed_bodies(self):
+    def test_compressed_bodies_are_415(self):
         body = gzip.compress(b'{"name": "Lake"}')
         for encoding in ("gzip", "deflate", "br", "gzip, identity"):
             with self.subTest(encoding=encoding):
@@ -202,7 +202,7 @@ class ParserTests(APITestCase):
                 response = self.call("patch", self.path, body, self.editor, headers=headers)
                 self.assert_refused(response, 415)
 
-    def test_takes_json_with_parameters(self):
+    def test_json_media_type_may_have_parameters(self):
         for number, media_type in enumerate(
             (
                 "application/json; charset=utf-8",
@@ -218,7 +218,7 @@ class ParserTests(APITestCase):
                 self.assertEqual(response.status_code, 200)
                 self.assertEqual(self.read_row()["name"], f"Lake {number}")
 
-    def test_takes_any_text_that_json_can_say(self):
+    def test_unicode_text_is_stored_unchanged(self):
         for text in ("Ärger", "湖", "😀", "a\u2028b", '"\\/', "\ufeff"):
             for is_ascii in (True, False):
                 with self.subTest(text=text, is_ascii=is_ascii):
@@ -227,20 +227,20 @@ class ParserTests(APITestCase):
                     self.assertEqual(response.json()["data"]["metadata"], {text: text})
                     self.assertEqual(self.read_row()["metadata"], {text: text})
 
-    def test_keeps_numbers_as_they_are(self):
+    def test_numbers_are_stored_unchanged(self):
         numbers = [0, -1, 1.5, 1e-7, 2**53 + 1, 2**70, -(10**300), 0.1]
         response = self.send(json.dumps({"metadata": {"n": numbers}}).encode())
         self.assertEqual(response.json()["data"]["metadata"]["n"], numbers)
         self.assertEqual(self.read_row()["metadata"]["n"], numbers)
 
-    def test_json_replaces_and_a_merge_patch_merges(self):
+    def test_json_replaces_metadata_and_merge_patch_merges_it(self):
         body = b'{"metadata": {"region": null, "tier": 1}}'
         response = self.send(body, MERGE_PATCH)
         self.assertEqual(response.json()["data"]["metadata"], {"team": "data", "tier": 1})
         response = self.send(body)
         self.assertEqual(response.json()["data"]["metadata"], {"region": None, "tier": 1})
 
-    def test_takes_a_merge_patch_for_patch_only(self):
+    def test_merge_patch_is_415_for_post(self):
         body = b'{"name": "Lake", "type": "postgresql"}'
         response = self.call("post", "/data-sources", body, self.editor, content_type=MERGE_PATCH)
         self.assert_refused(response, 415)

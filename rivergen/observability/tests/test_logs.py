@@ -1,4 +1,4 @@
-"""The log: one line for each request, as text or as JSON, and what a line may not hold."""
+"""Log lines: one for each request, as text or JSON, and without secrets."""
 
 import functools
 import json
@@ -24,7 +24,7 @@ from rivergen.testing.gunicorn import ask, environment, gunicorn
 
 @contextmanager
 def logged(form: str) -> Iterator[Callable[[], list[str]]]:
-    """Collect the lines that the configured formatter makes; give a function that gives them."""
+    """Collect log lines in a format; yield a function that returns the lines so far."""
     stream = StringIO()
     handler = logging.StreamHandler(stream)
     configured: Any = settings.LOGGING["formatters"]
@@ -40,12 +40,12 @@ def logged(form: str) -> Iterator[Callable[[], list[str]]]:
 
 class LogTests(DataSourceTestCase):
     def logged_json(self, send: Callable[[], Any]) -> list[dict[str, Any]]:
-        """Give what is logged while `send` is called."""
+        """Return the JSON lines that are logged while `send` is called."""
         with logged("json") as lines:
             self.response = send()
         return [json.loads(line) for line in lines()]
 
-    def test_a_request_is_one_object(self):
+    def test_request_is_logged_as_one_json_object(self):
         [line] = self.logged_json(lambda: self.call("get", self.path, user=self.viewer))
         time = datetime.fromisoformat(line.pop("time"))
         self.assertLess(datetime.now(UTC) - time, timedelta(minutes=1))
@@ -68,13 +68,13 @@ class LogTests(DataSourceTestCase):
             },
         )
 
-    def test_times_are_in_utc_and_end_in_z(self):
+    def test_json_times_are_in_utc_and_end_in_z(self):
         record = logging.LogRecord("x", logging.INFO, "", 0, "x", (), None)
         record.created = 0.0625
         line = json.loads(JSONFormatter().format(record))
         self.assertEqual(line["time"], "1970-01-01T00:00:00.062Z")
 
-    def test_names_the_organization_of_what_was_handled(self):
+    def test_request_line_has_the_organization_of_the_row(self):
         organization = f"/organizations/{self.acme.pk}"
         new = {"name": "New", "type": "csv"}
         for method, path, body in (
@@ -84,14 +84,14 @@ class LogTests(DataSourceTestCase):
             ("get", f"{self.path}/history", None),
             ("get", f"{self.path}/credentials", None),
             ("post", "/data-sources", new),
-            ("post", "/data-sources", new),  # which is taken now
+            ("post", "/data-sources", new),  # the name is taken
         ):
             with self.subTest(method=method, path=path):
                 send = functools.partial(self.call, method, path, body, self.owner)
                 *_, line = self.logged_json(send)
                 self.assertEqual(line["organization_id"], self.acme.pk)
 
-    def test_says_nothing_of_what_is_not_known(self):
+    def test_lines_have_no_user_or_organization_that_is_unknown(self):
         [line] = self.logged_json(lambda: self.call("get", self.path, user=self.stranger))
         self.assertEqual(line["user_id"], self.stranger.pk)
         self.assertNotIn("organization_id", line)
@@ -100,18 +100,18 @@ class LogTests(DataSourceTestCase):
         [line] = self.logged_json(lambda: logging.getLogger("rivergen.x").info("outside"))
         self.assertEqual({*line}, {"time", "level", "logger", "message"})
 
-    def test_names_the_user_of_a_session(self):
+    def test_request_line_of_a_page_has_the_user_of_the_session(self):
         client = admin_client(self.admin)
         [line] = self.logged_json(lambda: client.get("/admin/"))
         self.assertEqual(line["user_id"], self.admin.pk)
         [line] = self.logged_json(lambda: Client().get("/admin/login/"))
         self.assertNotIn("user_id", line)
 
-    def test_costs_no_statement(self):
+    def test_logging_needs_no_additional_statement(self):
         with self.assertNumQueries(1):
             self.logged_json(lambda: self.call("get", self.path, user=self.viewer))
 
-    def test_what_is_logged_on_the_way_has_the_same_id(self):
+    def test_error_line_has_the_ids_of_its_request_and_no_local_variables(self):
         secret = "pa55-w0rd-in-a-variable"
 
         def fail(*args: Any, **options: Any) -> None:
@@ -128,7 +128,7 @@ class LogTests(DataSourceTestCase):
         self.assertNotIn(secret, json.dumps(error))
         self.assertEqual(request["status"], 500)
 
-    def test_a_path_makes_no_line_of_its_own(self):
+    def test_line_breaks_in_a_path_stay_on_one_line(self):
         forged = '2026-01-01 00:00:00,000 INFO rivergen.request [-] GET "/" 200 0.1 ms'
         for separator in ("\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"):
             for form in ("text", "json"):
@@ -136,8 +136,8 @@ class LogTests(DataSourceTestCase):
                     self.client.get(f"/a{separator}{forged}")
                     self.assertEqual(len(lines()), 1)
 
-    def test_takes_what_is_no_text(self):
-        # Not logged: what pytest would keep of it, its processes could not tell each other.
+    def test_json_formatter_accepts_surrogates_and_bytes(self):
+        # Formatted, not logged: pytest-xdist cannot pass captured surrogates between its processes.
         record = logging.makeLogRecord({"msg": "%s %r", "args": ("\ud800", b"\xff")})
         line = JSONFormatter().format(record)
         self.assertEqual(json.loads(line)["message"], "\ud800 b'\\xff'")

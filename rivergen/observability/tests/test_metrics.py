@@ -1,4 +1,4 @@
-"""/metrics: what is counted, and who may read it."""
+"""/metrics: the counts of requests, and who may read them."""
 
 import re
 import shutil
@@ -17,25 +17,20 @@ from rest_framework.settings import api_settings
 from organizations.testing import APITestCase
 from rivergen.egress.rules import parse_network
 from rivergen.testing.gunicorn import ask, gunicorn
+from rivergen.testing.metrics import parse_metrics
 from rivergen.testing.outage import without_database
 
 TOKEN = "a-token-for-prometheus"
-
-
-def read(text: str) -> dict[str, float]:
-    """Give the value of each series, by its name and labels as they are written."""
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}
 
 
 class CountingTests(APITestCase):
     def scrape(self) -> dict[str, float]:
         response = self.client.get("/metrics")
         self.assertEqual(response.status_code, 200)
-        return read(response.content.decode())
+        return parse_metrics(response.content.decode())
 
     def counted(self, send: Any) -> dict[str, float]:
-        """Give by how much which series of requests grew when `send` was called."""
+        """Return the series of requests that grew when `send` was called, and by how much."""
         before = self.scrape()
         send()
         return {
@@ -46,7 +41,7 @@ class CountingTests(APITestCase):
             and "/metrics" not in series
         }
 
-    def test_counts_by_route_method_and_status(self):
+    def test_requests_are_counted_by_route_method_and_status(self):
         def send() -> None:
             for pk in (1, 2, 3):
                 self.call("get", f"/data-sources/{pk}", user=self.viewer)
@@ -59,7 +54,7 @@ class CountingTests(APITestCase):
         }
         self.assertEqual(self.counted(send), expected)
 
-    def test_no_path_or_method_of_a_client_becomes_a_label(self):
+    def test_unknown_paths_and_methods_share_one_label(self):
         def send() -> None:
             for path in ("/a", "/api/v1/b", "/static/c", "/admin-d", "//", "/\n"):
                 self.client.get(path)
@@ -73,12 +68,12 @@ class CountingTests(APITestCase):
         }
         self.assertEqual(labels, expected)
 
-    def test_counts_files_together(self):
+    def test_static_files_are_counted_together(self):
         counted = self.counted(lambda: self.client.get("/static/rivergen/icon.svg"))
         labels = '{method="GET",route="/static/",status="200"}'
         self.assertEqual(counted, {f"rivergen_http_requests_total{labels}": 1})
 
-    def test_measures_how_long_it_took(self):
+    def test_durations_are_measured(self):
         self.client.get("/healthz")
         metrics = self.scrape()
         name = "rivergen_http_request_duration_seconds"
@@ -88,25 +83,25 @@ class CountingTests(APITestCase):
         self.assertEqual(metrics[f'{name}_bucket{{le="+Inf",{labels}}}'], count)
         self.assertGreater(metrics[f"{name}_sum{{{labels}}}"], 0)
 
-    def test_counts_itself_as_in_progress(self):
+    def test_scrape_counts_itself_as_in_progress_and_errors_end_it(self):
         self.assertEqual(self.scrape()["rivergen_http_requests_in_progress"], 1)
         with mock.patch("rivergen.observability.health.JsonResponse", side_effect=SystemExit):
             self.assertRaises(SystemExit, self.client.get, "/healthz")
         self.assertEqual(self.scrape()["rivergen_http_requests_in_progress"], 1)
 
-    def test_says_that_the_database_is_there(self):
+    def test_database_up_is_1(self):
         self.assertEqual(self.scrape()["rivergen_database_up"], 1)
 
-    def test_says_that_the_database_is_out_of_reach_and_the_rest_all_the_same(self):
+    def test_unreachable_database_sets_database_up_to_0_and_keeps_request_metrics(self):
         self.client.get("/healthz")
         response = without_database(lambda: Client().get("/metrics"))
         self.assertEqual(response.status_code, 200)
-        metrics = read(response.content.decode())
+        metrics = parse_metrics(response.content.decode())
         self.assertEqual(metrics["rivergen_database_up"], 0)
         self.assertTrue(any('route="/healthz"' in series for series in metrics))
         self.assertFalse(any(series.startswith("rivergen_jobs") for series in metrics))
 
-    def test_does_not_wait_for_a_slow_database(self):
+    def test_slow_database_query_times_out(self):
         def sleep() -> Iterator[None]:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_sleep(60)")
@@ -119,7 +114,7 @@ class CountingTests(APITestCase):
             self.assertEqual(self.scrape()["rivergen_database_up"], 0)
         self.assertEqual(self.scrape()["rivergen_database_up"], 1)
 
-    def test_takes_no_other_methods(self):
+    def test_other_methods_are_405(self):
         for method in ("post", "put", "patch", "delete"):
             with self.subTest(method=method):
                 self.assertEqual(getattr(self.client, method)("/metrics").status_code, 405)
@@ -129,7 +124,7 @@ class AccessTests(TestCase):
     def status(self, address: str = "127.0.0.1", **headers: str) -> int:
         return Client(REMOTE_ADDR=address).get("/metrics", headers=headers).status_code
 
-    def test_by_default_this_machine_alone_may_read(self):
+    def test_only_loopback_addresses_may_read_by_default(self):
         for address, status in (
             ("127.0.0.1", 200),
             ("127.9.9.9", 200),
@@ -145,17 +140,17 @@ class AccessTests(TestCase):
             with self.subTest(address=address):
                 self.assertEqual(self.status(address), status)
 
-    def test_says_nothing_to_others(self):
+    def test_refusal_contains_no_metrics(self):
         response = Client(REMOTE_ADDR="192.0.2.1").get("/metrics")
         self.assertNotIn("rivergen_", response.content.decode())
         self.assertEqual(response["Content-Type"], "text/plain")
 
-    def test_whoever_comes_through_a_proxy_is_not_of_this_machine(self):
+    def test_request_through_a_proxy_does_not_count_as_local(self):
         for name in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Proto"):
             with self.subTest(name):
                 self.assertEqual(self.status(**{name: "127.0.0.1"}), 403)
 
-    def test_goes_by_the_address_that_the_proxies_have_seen(self):
+    def test_num_proxies_decides_which_forwarded_address_counts(self):
         with mock.patch.object(api_settings, "NUM_PROXIES", 1):
             for forwarded, status in (
                 ("127.0.0.1", 200),
@@ -171,13 +166,13 @@ class AccessTests(TestCase):
             self.assertEqual(self.status(**{"X-Forwarded-Proto": "https"}), 403)
 
     @override_settings(METRICS_ALLOW=[parse_network("10.1.0.0/16"), parse_network("fd00::/8")])
-    def test_the_networks_may_be_others(self):
+    def test_metrics_allow_setting_replaces_the_networks(self):
         for address, status in (("10.1.2.3", 200), ("fd00::1", 200), ("127.0.0.1", 403)):
             with self.subTest(address=address):
                 self.assertEqual(self.status(address), status)
 
     @override_settings(METRICS_TOKEN=TOKEN)
-    def test_a_token_is_needed_if_there_is_one(self):
+    def test_metrics_token_is_required_if_set(self):
         for sent, status in (
             (f"Bearer {TOKEN}", 200),
             (f"Bearer {TOKEN}x", 403),
@@ -193,13 +188,13 @@ class AccessTests(TestCase):
 
 
 class GunicornTests(TestCase):
-    def test_adds_up_what_all_web_processes_count_also_those_that_died(self):
+    def test_counts_of_all_web_processes_are_added_including_dead_ones(self):
         series = 'rivergen_http_requests_total{method="GET",route="/healthz",status="200"}'
         with TemporaryDirectory() as folder:
             with gunicorn(TMPDIR=folder) as (master, port):
                 for _ in range(40):
                     ask(port, "/healthz")
-                self.assertEqual(read(ask(port, "/metrics"))[series], 40)
+                self.assertEqual(parse_metrics(ask(port, "/metrics"))[series], 40)
                 workers = psutil.Process(master.pid).children()
                 files = {path.name for path in Path(folder).glob("rivergen-metrics-*/counter_*")}
                 self.assertLessEqual(files, {f"counter_{worker.pid}.db" for worker in workers})
@@ -208,7 +203,7 @@ class GunicornTests(TestCase):
                 psutil.wait_procs(workers)
                 for _ in range(10):
                     ask(port, "/healthz")
-                metrics = read(ask(port, "/metrics"))
+                metrics = parse_metrics(ask(port, "/metrics"))
                 self.assertEqual(metrics[series], 50)
                 self.assertEqual(metrics["rivergen_http_requests_in_progress"], 1)
                 dead = {f"gauge_livesum_{worker.pid}.db" for worker in workers}
@@ -216,7 +211,7 @@ class GunicornTests(TestCase):
                 self.assertEqual(files & dead, set())
             self.assertEqual([*Path(folder).iterdir()], [])
 
-    def test_a_request_that_cannot_be_counted_is_answered(self):
+    def test_request_is_answered_if_it_cannot_be_counted(self):
         with TemporaryDirectory() as folder, gunicorn(TMPDIR=folder) as (master, port):
             for path in Path(folder).glob("rivergen-metrics-*"):
                 shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""What the database may refuse in the middle of a request, to be tried again later."""
+"""Database failures in the middle of a request are 503 and store nothing."""
 
 import os
 import select
@@ -15,7 +15,7 @@ from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client, 
 from rivergen.local.run import BASE_DIR
 from rivergen.testing.services import url_of
 
-# In a web process.
+# Run in a web process.
 SHOW_LIMITS = """
 from rivergen import wsgi
 from django.db import connection
@@ -27,16 +27,16 @@ with connection.cursor() as cursor:
 
 
 @contextmanager
-def taking_no_writes():
-    """Have the database take none, as one that is being replaced, or has no room left."""
+def read_only():
+    """Make the database read-only, as during a failover or when its disk is full."""
     with connection.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")
     yield
 
 
 @contextmanager
-def ended_in_a_transaction():
-    """Have the database end the session once a data source is locked, as one that is forgotten."""
+def session_ended_in_transaction():
+    """End the session, by the timeout for idle transactions, once a data source is locked."""
     with connection.cursor() as cursor:
         cursor.execute("SET idle_in_transaction_session_timeout = 1")
 
@@ -51,14 +51,14 @@ class UnavailableTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self):
         self.make_world()
         self.before = self.stored()
-        self.addCleanup(connection.close)  # and forget what was set
+        self.addCleanup(connection.close)  # which also resets its settings
 
     def assert_nothing_is_stored(self):
         connection.close()
         self.assertEqual(self.stored(), self.before)
 
-    def test_an_update_is_503(self):
-        for refusal in (taking_no_writes, ended_in_a_transaction):
+    def test_update_is_503_with_retry_after(self):
+        for refusal in (read_only, session_ended_in_transaction):
             with self.subTest(refusal.__name__):
                 with refusal():
                     response = self.call("patch", self.path, {"description": "new"}, self.editor)
@@ -66,11 +66,11 @@ class UnavailableTests(DataSourceTestMixin, TransactionTestCase):
                 self.assertEqual(response["Retry-After"], "2")
                 self.assert_nothing_is_stored()
 
-    def test_a_page_is_503(self):
+    def test_admin_form_is_503_with_retry_after(self):
         browser = admin_client(self.owner, raise_request_exception=False)
         page = f"{ADMIN_PAGES}{self.data_source.pk}/change/"
         form = filled_in(browser, page, description="new")
-        for refusal in (taking_no_writes, ended_in_a_transaction):
+        for refusal in (read_only, session_ended_in_transaction):
             with self.subTest(refusal.__name__):
                 with refusal():
                     response = browser.post(page, form)
@@ -78,7 +78,7 @@ class UnavailableTests(DataSourceTestMixin, TransactionTestCase):
                 self.assertEqual(response["Retry-After"], "2")
                 self.assert_nothing_is_stored()
 
-    def test_the_web_has_the_database_end_what_takes_too_long(self):
+    def test_web_connections_set_lock_and_idle_transaction_timeouts(self):
         database = url_of(str(connection.settings_dict["NAME"]))
         web = subprocess.run(
             [sys.executable, "-c", SHOW_LIMITS],

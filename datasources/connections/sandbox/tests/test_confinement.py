@@ -28,38 +28,38 @@ class ConfinementTests(SimpleTestCase):
             self.confine(function)
         self.assertEqual(raised.exception.code, Code.EGRESS_DENIED)
 
-    def test_connects_to_the_address(self):
+    def test_confined_function_connects_to_the_allowed_address(self):
         with self.confine(lambda: socket.create_connection(self.allowed)) as connection:
             self.assertEqual(connection.getpeername(), self.allowed)
 
-    def test_connects_to_an_ipv6_address_but_no_other(self):
+    def test_confined_function_connects_to_the_allowed_ipv6_address_only(self):
         with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
             address, port, *_ = server.getsockname()
             confined(lambda: socket.create_connection((address, port)), address, port).close()
             with self.assertRaises(ConnectionFailure):
                 confined(lambda: socket.create_connection(("::2", port)), address, port)
 
-    def test_connects_to_nothing_else(self):
+    def test_confined_function_connects_to_no_other_address_or_port(self):
         allowed_address, allowed_port = self.allowed
         for target in (self.other, ("127.0.0.2", allowed_port), (allowed_address, 1)):
             with self.subTest(target):
                 self.assert_refused(lambda target=target: socket.create_connection(target))
 
-    def test_connects_to_nothing_else_after_the_address_either(self):
+    def test_confined_function_connects_nowhere_else_after_the_allowed_address(self):
         def go_on():
             with socket.create_connection(self.allowed):
                 return socket.create_connection(self.other)
 
         self.assert_refused(go_on)
 
-    def test_asks_no_name_server(self):
+    def test_confined_function_cannot_connect_to_a_name_server(self):
         def send():
             with socket.socket(type=socket.SOCK_DGRAM) as resolver:
                 resolver.connect(("127.0.0.53", 53))
 
         self.assert_refused(send)
 
-    def test_what_comes_of_a_refusal_is_the_function_s_business(self):
+    def test_confined_function_may_continue_after_a_refused_connect(self):
         def try_both():
             with self.assertRaises(PermissionError):
                 socket.create_connection(self.other)
@@ -67,7 +67,7 @@ class ConfinementTests(SimpleTestCase):
 
         self.confine(try_both).close()
 
-    def test_a_refused_socket_of_this_machine_is_no_attempt_to_get_elsewhere(self):
+    def test_refused_unix_socket_is_not_egress_denied(self):
         def ask_name_service():
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect("/nowhere")
@@ -75,18 +75,18 @@ class ConfinementTests(SimpleTestCase):
         with self.assertRaises(PermissionError):
             self.confine(ask_name_service)
 
-    def test_raises_what_the_function_raises(self):
+    def test_error_of_the_confined_function_is_raised(self):
         with self.assertRaises(ZeroDivisionError):
             self.confine(lambda: 1 / 0)
 
-    def test_confines_the_threads_that_the_function_starts(self):
+    def test_thread_of_the_confined_function_is_confined_too(self):
         def have_a_thread_connect():
             with ThreadPoolExecutor(1) as pool:
                 return pool.submit(socket.create_connection, self.other).result()
 
         self.assert_refused(have_a_thread_connect)
 
-    def test_other_threads_connect_where_they_like(self):
+    def test_other_threads_are_not_confined(self):
         def connect_meanwhile():
             ask.set()
             self.assertTrue(done.wait(PATIENCE_SECONDS))
@@ -99,7 +99,7 @@ class ConfinementTests(SimpleTestCase):
             done.set()
             confining.result()
 
-    def test_leaves_nothing_behind(self):
+    def test_confinement_leaves_no_thread_or_descriptor(self):
         before = self.traces()
         self.confine(lambda: None)
         self.assert_refused(lambda: socket.create_connection(self.other))
@@ -109,7 +109,7 @@ class ConfinementTests(SimpleTestCase):
         return threading.enumerate(), psutil.Process().num_fds()
 
     @mock.patch("platform.machine", return_value="of another kind")
-    def test_calls_nothing_where_the_kernel_cannot_do_this(self, machine):
+    def test_function_is_not_called_if_the_kernel_cannot_confine_it(self, machine):
         function = mock.Mock()
         with self.assertRaises(ConnectionFailure) as raised:
             self.confine(function)

@@ -1,4 +1,4 @@
-"""The child process of an attempt: its deadline, its death, and what it leaves behind."""
+"""The child process of an attempt: its deadline, its end and its leftovers."""
 
 import asyncio
 import json
@@ -15,51 +15,38 @@ import psutil
 from django.conf import settings
 from django.test import SimpleTestCase
 
-from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
 from datasources.connections.outcome import no_outcome
 from datasources.connections.sandbox.attempt import Progress, attempt_in_child
-from datasources.connections.sandbox.process import (
-    CONTEXT,
-    MEMORY_MAX_BYTES,
-    MESSAGE_MAX_BYTES,
-    Messages,
-    forget_environment,
-    start_forkserver,
-)
-from rivergen.egress.policy import EgressPolicy
-from rivergen.egress.rules import parse_rules
+from datasources.connections.sandbox.child import MEMORY_MAX_BYTES
+from datasources.connections.sandbox.environment import keep_harmless_variables
+from datasources.connections.sandbox.messages import MESSAGE_MAX_BYTES, Messages
+from datasources.connections.sandbox.process import CONTEXT, start_forkserver
+from datasources.connections.testing.connectors import LOOPBACK_POLICY, configuration_to
 from rivergen.testing.services import free_port
 
 PATIENCE_SECONDS = 30
-POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
 
-# A worker of few words: it is killed while its child waits.
+# A small worker, to be killed while its child waits for the server.
 WORKER = """
 import asyncio, sys
 from datasources.connections.sandbox.attempt import attempt_in_child
-from datasources.connections.sandbox.tests.test_process import POLICY, configuration
-from rivergen.testing.services import free_port
+from datasources.connections.testing.connectors import LOOPBACK_POLICY, configuration_to
 
 if __name__ == "__main__":
-    asyncio.run(attempt_in_child(configuration("oracle", int(sys.argv[1]), 2), POLICY))
+    configuration = configuration_to("oracle", int(sys.argv[1]), connection_timeout=10)
+    asyncio.run(attempt_in_child(configuration, LOOPBACK_POLICY))
 """
 
 
-def configuration(type_name, port, connection_timeout=1):
-    return Configuration(
-        type_name,
-        host="127.0.0.1",
-        port=port,
-        database_name="shop",
-        username="reader",
-        connection_timeout=connection_timeout,
-        secrets={"password": "hunter22-correct-horse"},
-    )
+def attempt(type_name, port, connection_timeout=1):
+    """Test a connection to a port of this machine in a child process."""
+    configuration = configuration_to(type_name, port, connection_timeout=connection_timeout)
+    return attempt_in_child(configuration, LOOPBACK_POLICY)
 
 
 class SilentServer:
-    """Accepts and says nothing; whoever waits for `accept` knows that a child has come."""
+    """A server that sends nothing. `accept` waits until a child has connected."""
 
     def __enter__(self):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -69,8 +56,8 @@ class SilentServer:
         return self
 
     def __exit__(self, *error):
-        for one in [self._listener, *self._clients]:
-            one.close()
+        for opened in [self._listener, *self._clients]:
+            opened.close()
 
     async def accept(self):
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -79,21 +66,21 @@ class SilentServer:
 
 
 def open_descriptors():
-    """Give what this process has open, by number."""
+    """Return what the descriptors of this process refer to."""
     found = {}
     for number in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # that of the listing
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself
             found[number] = os.readlink(f"/proc/self/fd/{number}")
     return found
 
 
 def children():
-    """Give the processes that attempts run in: children of the fork server."""
+    """Return the processes of attempts, which are children of the fork server."""
     descendants = psutil.Process().children(recursive=True)
     return [process for process in descendants if process.parent().ppid() == os.getpid()]
 
 
-class ChildTests(SimpleTestCase):
+class SandboxTests(SimpleTestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -102,7 +89,7 @@ class ChildTests(SimpleTestCase):
     def setUp(self):
         self.server = self.enterContext(SilentServer())
 
-    def test_a_silent_server_fails_the_stage_that_waited_for_it(self):
+    def test_silent_server_times_out_in_the_stage_that_waits_for_it(self):
         waiting = {
             "clickhouse": "login",
             "mongodb": "login",
@@ -113,40 +100,36 @@ class ChildTests(SimpleTestCase):
         }
         for type_name, stage in waiting.items():
             with self.subTest(type_name):
-                outcome = asyncio.run(
-                    attempt_in_child(configuration(type_name, self.server.port), POLICY)
-                )
+                outcome = asyncio.run(attempt(type_name, self.server.port))
                 self.assertEqual(outcome["code"], "DEADLINE")
                 passed = [(stage["stage"], stage["ok"]) for stage in outcome["stages"]]
                 self.assertEqual(
                     passed, [("policy", True), ("dns", True), ("tcp", True), (stage, False)]
                 )
 
-    def test_a_driver_that_ignores_its_own_time_out_is_killed_soon_after_it(self):
-        outcome = asyncio.run(attempt_in_child(configuration("oracle", self.server.port), POLICY))
+    def test_driver_that_ignores_its_timeout_is_killed(self):
+        outcome = asyncio.run(attempt("oracle", self.server.port))
         self.assertEqual(outcome["code"], "DEADLINE")
         self.assertGreater(outcome["stages"][-1]["milliseconds"], 1200)
 
-    def test_what_it_may_take_of_the_machine_is_limited(self):
+    def test_child_has_limits_of_memory_and_core_dumps(self):
         async def look():
-            attempt = asyncio.create_task(
-                attempt_in_child(configuration("oracle", self.server.port, 30), POLICY)
-            )
+            running = asyncio.create_task(attempt("oracle", self.server.port, 30))
             await self.server.accept()
             [child] = children()
             limits = [child.rlimit(kind) for kind in (psutil.RLIMIT_DATA, psutil.RLIMIT_CORE)]
-            attempt.cancel()
-            await asyncio.wait([attempt])
+            running.cancel()
+            await asyncio.wait([running])
             return limits
 
         self.assertEqual(asyncio.run(look()), [(MEMORY_MAX_BYTES, MEMORY_MAX_BYTES), (0, 0)])
 
-    def test_nothing_is_left_of_an_attempt(self):
+    def test_attempt_leaves_no_process_thread_or_descriptor(self):
         async def attempt_twice():
             before = open_descriptors()
             await asyncio.gather(
-                attempt_in_child(configuration("oracle", self.server.port), POLICY),
-                attempt_in_child(configuration("postgresql", free_port()), POLICY),
+                attempt("oracle", self.server.port),
+                attempt("postgresql", free_port()),
             )
             self.assertEqual(children(), [])
             self.assertEqual(open_descriptors(), before)
@@ -155,37 +138,35 @@ class ChildTests(SimpleTestCase):
         asyncio.run(attempt_twice())
         self.assertEqual(threading.active_count(), threads)
 
-    def test_a_child_that_dies_is_a_crash_of_the_driver(self):
+    def test_child_that_is_killed_counts_as_driver_crash(self):
         async def kill_it():
-            attempt = asyncio.create_task(
-                attempt_in_child(configuration("mysql", self.server.port, 30), POLICY)
-            )
+            running = asyncio.create_task(attempt("mysql", self.server.port, 30))
             await self.server.accept()
             [child] = children()
             child.send_signal(signal.SIGKILL)
             async with asyncio.timeout(PATIENCE_SECONDS):
-                return await attempt
+                return await running
 
         outcome = asyncio.run(kill_it())
         self.assertEqual(outcome["code"], "DRIVER_CRASHED")
         self.assertFalse(outcome["stages"][-1]["ok"])
 
-    def test_a_child_that_stops_in_the_middle_of_a_message_holds_up_nobody(self):
-        is_over, outcome = self.tell(b'{"running": "tcp", "passed": []}\n{"outc')
+    def test_incomplete_message_of_a_child_does_not_block_the_parent(self):
+        is_over, outcome = self.send(b'{"running": "tcp", "passed": []}\n{"outc')
         self.assertFalse(is_over)
         self.assertEqual(outcome["stages"][0]["stage"], "tcp")
 
-    def test_a_child_that_talks_nonsense_is_over(self):
+    def test_malformed_message_of_a_child_ends_the_attempt(self):
         outcome = no_outcome("SSH_HOST_KEY_UNCONFIRMED")
-        nonsense = (b"words\n", b"{}\n", b"[]\n", b'{"outcome": 1}\n', b"[" * 9999 + b"\n")
+        malformed = (b"words\n", b"{}\n", b"[]\n", b'{"outcome": 1}\n', b"[" * 9999 + b"\n")
         host_key = json.dumps({"outcome": outcome | {"ssh_host_key": f"ssh-rsa {'A' * 9999}"}})
-        nonsense += (bytes(MESSAGE_MAX_BYTES), host_key.encode() + b"\n")
-        for message in nonsense:
+        malformed += (bytes(MESSAGE_MAX_BYTES), host_key.encode() + b"\n")
+        for message in malformed:
             with self.subTest(message[:20]):
-                self.assertEqual(self.tell(message), (True, no_outcome("DEADLINE")))
+                self.assertEqual(self.send(message), (True, no_outcome("DEADLINE")))
 
-    def tell(self, message):
-        """Be a child that tells this; give whether it is over by that, and the outcome."""
+    def send(self, message):
+        """Send a message as a child would. Return whether the attempt is over, and its outcome."""
 
         async def listen():
             receiver, sender = CONTEXT.Pipe(duplex=False)
@@ -193,29 +174,27 @@ class ChildTests(SimpleTestCase):
                 progress = Progress(1)
                 messages = Messages(receiver, progress)
                 os.write(sender.fileno(), message)
-                await asyncio.wait_for(messages.more(), PATIENCE_SECONDS)
+                await asyncio.wait_for(messages.wait(), PATIENCE_SECONDS)
                 messages.close()
                 return messages.is_over, progress.outcome(Code.DEADLINE)
 
         return asyncio.run(listen())
 
-    def test_an_attempt_that_is_cancelled_ends_its_child(self):
+    def test_cancelling_an_attempt_kills_its_child(self):
         async def cancel_it():
-            attempt = asyncio.create_task(
-                attempt_in_child(configuration("oracle", self.server.port, 30), POLICY)
-            )
+            running = asyncio.create_task(attempt("oracle", self.server.port, 30))
             await self.server.accept()
             found = children()
-            attempt.cancel()
+            running.cancel()
             with self.assertRaises(asyncio.CancelledError):
-                await attempt
+                await running
             return found
 
         [child] = asyncio.run(cancel_it())
         self.assertFalse(child.is_running())
         self.assertEqual(children(), [])
 
-    def test_a_child_ends_in_time_without_its_parent(self):
+    def test_child_ends_after_its_parent_was_killed(self):
         worker = subprocess.Popen(
             [sys.executable, "-c", WORKER, str(self.server.port)],
             cwd=settings.BASE_DIR,
@@ -229,15 +208,15 @@ class ChildTests(SimpleTestCase):
         _, alive = psutil.wait_procs(left, timeout=PATIENCE_SECONDS)
         self.assertEqual(alive, [])
 
-    def test_drivers_know_of_the_environment_what_is_harmless(self):
+    def test_environment_of_a_child_has_only_harmless_variables(self):
         harmful = ("DATABASE_URL", "SECRET_KEY", "ENCRYPTION_KEYS", "PGHOST", "PGPASSWORD")
         harmful += ("HTTP_PROXY", "https_proxy", "HOME", "TNS_ADMIN", "SSH_AUTH_SOCK")
         harmless = {"PATH": "/bin", "TZ": "UTC", "AWS_REGION": "eu-1"}
         environment = dict.fromkeys(harmful, "x") | harmless
         with mock.patch.dict(os.environ, environment, clear=True):
-            forget_environment()
+            keep_harmless_variables()
             self.assertEqual(dict(os.environ), harmless)
-            # Libraries in C read what a program that is started would be given.
+            # C libraries read the real environment, as a new process gets it.
             shown = subprocess.run(["/usr/bin/env"], capture_output=True, text=True, check=True)
         names = {line.partition("=")[0] for line in shown.stdout.splitlines()}
         self.assertLessEqual(harmless.keys(), names)

@@ -1,21 +1,10 @@
-"""How catalogues are read: a file for each family of types, found here."""
+"""The readers of schemas, by type of data source; each family of types is a module here."""
 
-from importlib import import_module
-from pkgutil import iter_modules
-
+from datasources.connections.discovery import find_subclasses
 from datasources.schemas.reading.readers.base import Reader
 
-
-def _find(reader: type[Reader]) -> "list[type[Reader]]":
-    """Give all readers below this one that stand for types."""
-    subclasses = reader.__subclasses__()
-    found = [subclass for subclass in subclasses if "types" in vars(subclass)]
-    return found + [one for subclass in subclasses for one in _find(subclass)]
-
-
-for module in iter_modules(__path__):
-    import_module(f"{__name__}.{module.name}")
-
 READERS: dict[str, type[Reader]] = {
-    type_name: reader for reader in _find(Reader) for type_name in reader.types
+    type_name: reader
+    for reader in find_subclasses(__name__, __path__, Reader, "types")
+    for type_name in reader.types
 }

@@ -1,4 +1,4 @@
-"""What every reader of a catalogue gives: rows, each kind by one statement."""
+"""The interface of readers: rows of a catalogue, one statement for each kind of row."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,7 +21,7 @@ class Relation(NamedTuple):
 
 
 class ColumnRow(NamedTuple):
-    """A column; those of a table come together, in the table's order."""
+    """A column; columns of one table are adjacent, in the table's order."""
 
     schema: str
     table: str
@@ -33,7 +33,7 @@ class ColumnRow(NamedTuple):
 
 
 class KeyRow(NamedTuple):
-    """A column of a primary key; those of a table come in the key's order."""
+    """A column of a primary key; rows of one key come in the key's order."""
 
     schema: str
     table: str
@@ -42,7 +42,7 @@ class KeyRow(NamedTuple):
 
 
 class ReferenceRow(NamedTuple):
-    """A column of a foreign key, which has a name or a number; those of a key come in its order."""
+    """A column of a foreign key (named or numbered); rows of one key come in the key's order."""
 
     schema: str
     table: str
@@ -54,7 +54,7 @@ class ReferenceRow(NamedTuple):
 
 
 class IndexRow(NamedTuple):
-    """A column or expression of an index; those of an index come in its order."""
+    """A column or expression of an index; rows of one index come in the index's order."""
 
     schema: str
     table: str
@@ -64,57 +64,56 @@ class IndexRow(NamedTuple):
 
 
 class Reader:
-    """How the catalogue of some types of sources is read; a file for each family.
+    """Reads the catalogue of a family of source types.
 
-    Rows may be plain tuples of the same shape. However many tables there are, a reader sends the
-    same number of statements, unless the source has no catalogue that could be asked. Only
-    `columns` may be too long for the memory: they are taken from it one by one. Whatever the driver
-    raises passes through.
+    Rows may be plain tuples of the same shape. A reader sends the same number of statements however
+    many tables there are, unless the source has no catalogue to query. Only `columns` may be larger
+    than memory, so its rows are taken one by one. Exceptions of the driver pass through.
     """
 
     types: ClassVar[tuple[str, ...]]
-    """The types of data sources that it reads."""
+    """The types of data sources that the reader supports."""
     common_types: Mapping[str, CommonType] = {}
-    """What names of types mean here, in lower case, where it is not what they mean elsewhere."""
+    """Common types of type names, in lower case, that mean something else in other sources."""
 
     def __init__(self, connection: Any, configuration: Configuration) -> None:
         self.connection = connection
         self.configuration = configuration
 
     def relations(self) -> Iterable[Sequence[Any]]:
-        """Give all Relations but the source's own; with `schema_name`, those of that schema."""
+        """Return Relations, without system tables; only those in `schema_name`, if set."""
         raise NotImplementedError
 
     def primary_keys(self) -> Iterable[Sequence[Any]]:
-        """Give KeyRows."""
+        """Return a KeyRow for each column of a primary key."""
         return ()
 
     def foreign_keys(self) -> Iterable[Sequence[Any]]:
-        """Give ReferenceRows."""
+        """Return a ReferenceRow for each column of a foreign key."""
         return ()
 
     def indexes(self) -> Iterable[Sequence[Any]]:
-        """Give IndexRows."""
+        """Return an IndexRow for each column of an index other than a primary key's."""
         return ()
 
     def columns(self) -> Iterable[Sequence[Any]]:
-        """Give ColumnRows."""
+        """Return a ColumnRow for each column."""
         raise NotImplementedError
 
     def has_schema(self) -> bool:
-        """Whether the schema that `schema_name` names is there; asked if it has no relations."""
+        """Return whether the schema `schema_name` exists; called only if it has no relations."""
         return True
 
     def common_type(self, source_type: str) -> CommonType:
-        """Say which of the common types a type of the source is."""
+        """Return the common type of a type of the source."""
         return common_type(source_type, self.common_types)
 
 
 class SQLReader(Reader):
-    """A reader that is a statement for each kind of rows.
+    """A reader with an SQL statement for each kind of row.
 
-    `{schema}` in a statement is the parameter `schema`, as the driver spells it: `schema_name`, or
-    None.
+    `{schema}` in a statement is replaced by the driver's placeholder of the parameter `schema`,
+    whose value is `schema_name` or None.
     """
 
     relations_sql: ClassVar[str]
@@ -123,7 +122,7 @@ class SQLReader(Reader):
     foreign_keys_sql: ClassVar[str | None] = None
     indexes_sql: ClassVar[str | None] = None
     schema_sql: ClassVar[str | None] = None
-    """Gives a row if there is this schema."""
+    """Returns a row if the schema exists."""
     placeholder: ClassVar[str] = "%(schema)s"
 
     def relations(self) -> Iterable[Sequence[Any]]:
@@ -148,13 +147,13 @@ class SQLReader(Reader):
 
     @property
     def schema(self) -> str | None:
-        """The schema to restrict to, if any."""
+        """The schema to read; None for all schemas."""
         return self.configuration.schema_name
 
     def rows(self, statement: str | None, *cursor_type: Any) -> Iterator[Sequence[Any]]:
-        """Run a statement, and give its rows as they come; of None there are none.
+        """Run a statement and yield its rows in batches; no rows for None.
 
-        `cursor_type` is what the driver takes for a cursor that does not fetch all rows at once.
+        `cursor_type` is the driver's argument for a cursor that does not fetch all rows at once.
         """
         if statement is None:
             return
@@ -164,5 +163,5 @@ class SQLReader(Reader):
                 yield from rows
 
     def execute(self, cursor: Any, statement: str) -> None:
-        """Run a statement with the parameter."""
+        """Run a statement with the parameter `schema`."""
         cursor.execute(statement, {"schema": self.schema})

@@ -7,14 +7,15 @@ from typing import Any
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.reading.readers.base import SQLReader
 
-# Of a name that is put into a statement, in backticks.
+# The name is put into statements in backticks, so nothing else is allowed in it.
 DATASET = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class BigQueryReader(SQLReader):
-    """BigQuery: the `INFORMATION_SCHEMA` of each dataset, in whatever region it is.
+    """BigQuery: the `INFORMATION_SCHEMA` of each dataset, whatever its region.
 
-    The number of statements depends on that of datasets. It has no indexes but for searching.
+    The number of statements grows with the number of datasets. BigQuery has only search indexes,
+    which are left out.
     """
 
     types = ("bigquery",)
@@ -46,13 +47,13 @@ WHERE k.position_in_unique_constraint IS NULL
 ORDER BY k.table_name, k.ordinal_position"""
 
     def rows(self, statement: str | None, *cursor_type: Any) -> Iterator[Sequence[Any]]:
-        """Run a statement for each dataset."""
+        """Run a statement for each dataset, and yield the rows."""
         if statement is not None:
             for dataset in self.datasets():
                 yield from super().rows(statement.replace("{dataset}", f"`{dataset}`"))
 
     def datasets(self) -> list[str]:
-        """Name the datasets to read."""
+        """Return the names of the datasets to read."""
         if self.schema is not None:
             return [self.schema] if DATASET.fullmatch(self.schema) else []
         client = self.connection._client
@@ -60,7 +61,7 @@ ORDER BY k.table_name, k.ordinal_position"""
         return [name for name in names if DATASET.fullmatch(name)]
 
     def has_schema(self) -> bool:
-        """Whether the one that is named could be; of one that is not there no statement works."""
+        """Return whether the name is valid; if the dataset is missing, statements fail anyway."""
         return self.schema is None or bool(self.datasets())
 
     def execute(self, cursor: Any, statement: str) -> None:

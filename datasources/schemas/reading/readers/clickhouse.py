@@ -5,16 +5,16 @@ import re
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.reading.readers.base import SQLReader
 
-# What says how values are stored, and that they may be null, around what they are.
+# Wrappers around a type that say how values are stored, or that they may be null.
 WRAPPED = re.compile(r"(?:Nullable|LowCardinality|SimpleAggregateFunction)\((?:\w+, )?(.*)\)")
 
 
 class ClickHouseReader(SQLReader):
-    """ClickHouse: the tables of `system`."""
+    """ClickHouse: the tables of the database `system`."""
 
     types = ("clickhouse",)
     common_types = {
-        # A moment, whatever the time zone that it is shown in.
+        # A point in time; the time zone is only for display.
         "datetime": CommonType.TIMESTAMP_TZ,
         "datetime64": CommonType.TIMESTAMP_TZ,
         "enum8": CommonType.STRING,
@@ -37,7 +37,7 @@ SELECT c.database, c.table, NULL, c.name
 FROM system.columns AS c JOIN system.tables AS t ON t.database = c.database AND t.name = c.table
 WHERE c.database = {schema} AND c.is_in_primary_key
 ORDER BY c.table, indexOf(splitByString(', ', t.primary_key), c.name)"""
-    # Those that are there to leave data out; the primary key is the only index else.
+    # Data skipping indexes, the only ones besides the primary key.
     indexes_sql = """
 SELECT database, table, name, 0, expr FROM system.data_skipping_indices
 WHERE database = {schema} ORDER BY table, name"""
@@ -49,7 +49,7 @@ WHERE database = {schema} ORDER BY table, name"""
         return self.configuration.schema_name or self.configuration.database_name
 
     def common_type(self, source_type: str) -> CommonType:
-        """Unwrap the type first."""
+        """Return the common type of what is inside `Nullable(…)` and other wrappers."""
         while wrapped := WRAPPED.fullmatch(source_type):
             source_type = wrapped[1]
         return super().common_type(source_type)

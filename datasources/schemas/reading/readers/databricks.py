@@ -9,7 +9,7 @@ table_schema <> 'information_schema' AND table_schema = coalesce({schema}, table
 
 
 class DatabricksReader(SQLReader):
-    """Databricks: the `information_schema` of a catalog of Unity. It has no indexes."""
+    """Databricks: the `information_schema` of a Unity catalog. There are no indexes."""
 
     types = ("databricks",)
     placeholder = ":schema"

@@ -1,4 +1,4 @@
-"""The catalogues of files, in the process that reads them: SQLite's own, or DuckDB's."""
+"""The catalogues of files, which SQLite or DuckDB opens in the sandbox itself."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from sqlite3 import OperationalError
@@ -9,7 +9,7 @@ from datasources.schemas.reading.catalogue import Kind
 from datasources.schemas.reading.common_types import CommonType, common_type
 from datasources.schemas.reading.readers.base import Reader, SQLReader
 
-# Those of the types that SQLite does not know go by their letters (Datatypes In SQLite, 3.1).
+# SQLite finds the affinity of a type by a part of its name (Datatypes In SQLite, section 3.1).
 AFFINITIES = (
     ("INT", CommonType.INTEGER),
     ("CHAR", CommonType.STRING),
@@ -20,7 +20,7 @@ AFFINITIES = (
     ("FLOA", CommonType.FLOAT),
     ("DOUB", CommonType.FLOAT),
 )
-# Without the tables that SQLite and its modules keep for themselves.
+# Without the internal tables of SQLite and its modules.
 SQLITE_TABLES = """
 pragma_table_list AS t WHERE t.schema = 'main' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
 AND t.type IN """
@@ -31,7 +31,7 @@ FROM {source} c"""
 
 
 class SQLiteReader(SQLReader):
-    """SQLite: the tables are those of `main`, the only schema there is."""
+    """SQLite: the tables of `main`, the only schema."""
 
     types = ("sqlite",)
     placeholder = ":schema"
@@ -42,7 +42,7 @@ FROM {SQLITE_TABLES} ('table', 'view', 'virtual')"""
 SELECT 'main', t.name, NULL, c.name
 FROM (SELECT * FROM {SQLITE_TABLES} ('table')) t, pragma_table_xinfo(t.name) c
 WHERE c.pk > 0 ORDER BY t.name, c.pk"""
-    # One that names no columns refers to the primary key.
+    # A foreign key that names no columns refers to the primary key.
     foreign_keys_sql = f"""
 SELECT 'main', t.name, k.id, k."from", 'main', k."table",
     coalesce(k."to", (SELECT c.name FROM pragma_table_xinfo(k."table") c WHERE c.pk = k.seq + 1),
@@ -69,7 +69,7 @@ WHERE i.origin <> 'pk' AND c.key ORDER BY t.name, i.name, c.seqno"""
     def relations(self) -> Iterable[Sequence[Any]]:
         try:
             estimates = dict(self.connection.execute(self.statistics_sql).fetchall())
-        except OperationalError:  # nobody has ever run ANALYZE
+        except OperationalError:  # sqlite_stat1 does not exist before the first ANALYZE
             estimates = {}
         for schema, name, kind, comment, _ in super().relations():
             yield schema, name, kind, comment, estimates.get(name)
@@ -80,7 +80,7 @@ WHERE i.origin <> 'pk' AND c.key ORDER BY t.name, i.name, c.seqno"""
             yield from self.view_columns(view)
 
     def view_columns(self, view: str) -> list[Sequence[Any]]:
-        """Give the columns of a view; one that refers to what is gone has none."""
+        """Return the columns of a view; none if it refers to a dropped table."""
         try:
             rows: list[Sequence[Any]] = self.connection.execute(
                 self.view_columns_sql, {"view": view}
@@ -98,7 +98,7 @@ WHERE i.origin <> 'pk' AND c.key ORDER BY t.name, i.name, c.seqno"""
 
 
 class DuckDBReader(SQLReader):
-    """A DuckDB file: what DuckDB says of the database `data`."""
+    """DuckDB: the file is attached as the database `data`."""
 
     types = ("duckdb",)
     placeholder = "$schema"
@@ -142,7 +142,7 @@ AND constraint_type = 'UNIQUE'"""
 
 
 class TableFileReader(Reader):
-    """A file that is one table: the view `data`, its types as DuckDB has found them out."""
+    """A file that is one table: the view `data`, with the types that DuckDB detected."""
 
     types: ClassVar[tuple[str, ...]] = ("csv", "json")
     common_types = DuckDBReader.common_types
@@ -156,16 +156,16 @@ class TableFileReader(Reader):
             yield "main", "data", name, source_type, name not in required, False, None
 
     def row_count(self) -> int | None:
-        """Give the number of rows, if the file says it."""
+        """Return the number of rows, if the file states it."""
         return None
 
     def required_columns(self) -> set[str]:
-        """Name the columns that can hold no null, by what the file says."""
+        """Return the columns that cannot be null, as far as the file states it."""
         return set()
 
 
 class ParquetReader(TableFileReader):
-    """A Parquet file, which says what it holds."""
+    """A Parquet file, whose metadata states the number of rows and the required columns."""
 
     types = ("parquet",)
 
@@ -174,7 +174,7 @@ class ParquetReader(TableFileReader):
         return int(rows[0][0])
 
     def required_columns(self) -> set[str]:
-        """Name those that are REQUIRED; the schema is a tree, each node before its children."""
+        """Return the REQUIRED columns; the schema is a tree, each node before its children."""
         statement = f"SELECT name, repetition_type, num_children FROM parquet_schema('{FILE_URL}')"
         required = set()
         open_children: list[int] = []

@@ -1,4 +1,4 @@
-"""The collections of MongoDB, and what their documents are like."""
+"""The collections of MongoDB, with the fields found in a sample of their documents."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from datasources.schemas.reading.readers.base import Reader
 SAMPLE_SIZE = 100
 FIELDS_MAX = 2_000
 DEPTH_MAX = 3
-# As MongoDB's `$type` names them, by the class that pymongo gives.
+# Names as in MongoDB's `$type`, by the class that pymongo returns.
 TYPES = {
     "NoneType": "null",
     "bool": "bool",
@@ -42,17 +42,16 @@ NUMBERS = {
     frozenset(("long", "double")): CommonType.FLOAT,
     frozenset(("int", "long", "double")): CommonType.FLOAT,
 }
-# The numbers of errors that are of the server, and may be over the next time: hosts out of reach,
-# time-outs, locks, killed cursors.
-PASSING = frozenset((6, 7, 24, 43, 50, 89, 133, 134, 202, 237, 262, 9001, 11601))
+# Error codes of temporary failures: unreachable hosts, time-outs, locks, killed cursors.
+TEMPORARY_ERRORS = frozenset((6, 7, 24, 43, 50, 89, 133, 134, 202, 237, 262, 9001, 11601))
 
 
 class MongoDBReader(Reader):
-    """MongoDB: the fields are those of a sample.
+    """MongoDB: the fields of a sample of documents.
 
-    What a collection has nobody knows but its documents: it takes some statements for each one. A
-    type such as `int|string` says that values of both were found. What cannot be asked of one, such
-    as a view of what is gone, or one that the user may not read, is left out.
+    Only the documents of a collection say what it contains, so each collection takes a few
+    statements. A type such as `int|string` means that values of both types were found. What the
+    server refuses, such as reading a view of a dropped collection, is left out.
     """
 
     types = ("mongodb",)
@@ -68,7 +67,7 @@ class MongoDBReader(Reader):
         from bson.codec_options import CodecOptions, DatetimeConversion
 
         super().__init__(connection, configuration)
-        # No value may stop the reading: there are dates that Python does not know, and broken text.
+        # No value may fail to decode: some dates are beyond Python's range, some text is broken.
         codec_options: Any = CodecOptions(
             datetime_conversion=DatetimeConversion.DATETIME_AUTO,
             unicode_decode_error_handler="replace",
@@ -117,14 +116,14 @@ class MongoDBReader(Reader):
         return name
 
     def _plain_collections(self) -> list[str]:
-        """Name those that are no views and no time series."""
+        """Return the names of the collections that are neither views nor time series."""
         return [name for name, kind in self._types.items() if kind == "collection"]
 
     def _sample(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Give the oldest and the newest documents, by `_id`.
+        """Yield the oldest and the newest documents by `_id`; of a view or time series, any.
 
-        Those of `$sample` would be others each time, and rare fields would come and go. Without an
-        index, any are taken.
+        `$sample` would pick other documents each time, so rare fields would come and go. Views and
+        time series have no index on `_id`.
         """
         documents = self._database[name]
         if self._types[name] != "collection":
@@ -140,21 +139,21 @@ class MongoDBReader(Reader):
 
 @contextmanager
 def refusal_suppressed() -> Iterator[None]:
-    """Leave out what the server refuses of a collection, now and always: the others are read.
+    """Suppress permanent refusals by the server, so that other collections are read.
 
-    What may be over the next time passes through: else its fields would be gone until then.
+    Temporary errors pass through: otherwise fields would be missing until the next refresh.
     """
     from pymongo.errors import OperationFailure
 
     try:
         yield
     except OperationFailure as error:
-        if error.code in PASSING:
+        if error.code in TEMPORARY_ERRORS:
             raise
 
 
 class Fields:
-    """What fields some documents have: `home.city` is one of a document in a document."""
+    """The fields of some documents; a nested field is named by its path, such as `home.city`."""
 
     def __init__(self, documents: Iterable[Mapping[str, Any]]) -> None:
         self._types: dict[str, dict[str, int]] = {}
@@ -164,16 +163,16 @@ class Fields:
             self._add(document, "", 1)
 
     def names(self) -> list[str]:
-        """Give their names, in the order in which they were met."""
+        """Return the names of the fields, in the order in which they were found."""
         return [*self._types]
 
     def type_of(self, field: str) -> str:
-        """Give the types of its values, `null` apart if there are others."""
+        """Return the types of the values of a field, joined by `|`; `null` only if alone."""
         found = sorted(name for name in self._types[field] if name != "null")
         return "|".join(found) or "null"
 
     def is_nullable(self, field: str) -> bool:
-        """Whether a document has null there, or nothing."""
+        """Return whether a document has null in this field, or lacks the field."""
         types = self._types[field]
         return "null" in types or sum(types.values()) < self._count
 

@@ -10,7 +10,7 @@ AND o.type IN ('U', 'V') AND o.is_ms_shipped = 0 AND ({schema} IS NULL OR s.name
 DESCRIPTION = """
 LEFT JOIN sys.extended_properties d
 ON d.class = 1 AND d.major_id = o.object_id AND d.name = 'MS_Description' AND d.minor_id ="""
-# As T-SQL spells it: lengths are in bytes, and -1 is `max`.
+# The type in T-SQL. max_length is in bytes; -1 stands for `max`.
 TYPE = """
 t.name + CASE
     WHEN t.name IN ('binary', 'char', 'nchar', 'nvarchar', 'varbinary', 'varchar') THEN '(' + CASE
@@ -26,12 +26,12 @@ t.name + CASE
 
 
 class MSSQLReader(SQLReader):
-    """SQL Server: the views of `sys`."""
+    """SQL Server: the catalog views of the schema `sys`."""
 
     types = ("mssql",)
     common_types = {
         "bit": CommonType.BOOLEAN,
-        "timestamp": CommonType.BINARY,  # a row's version
+        "timestamp": CommonType.BINARY,  # another name of rowversion
         "xml": CommonType.STRING,
     }
     relations_sql = f"""
@@ -67,7 +67,7 @@ JOIN sys.objects r ON r.object_id = k.referenced_object_id
 JOIN sys.schemas rs ON rs.schema_id = r.schema_id
 JOIN sys.columns rc ON rc.object_id = r.object_id AND rc.column_id = p.referenced_column_id
 ORDER BY k.object_id, p.constraint_column_id"""
-    # A column that is only carried along has no place in the key.
+    # Included columns, which are not part of the key, have key_ordinal 0.
     indexes_sql = f"""
 SELECT s.name, o.name, x.name, x.is_unique, c.name
 FROM {TABLES}

@@ -9,22 +9,22 @@ from datasources.schemas.reading.readers.base import SQLReader
 
 
 class MySQLReader(SQLReader):
-    """MySQL and MariaDB: `information_schema`, asked for one database."""
+    """MySQL and MariaDB: `information_schema`, restricted to one database."""
 
     types = ("mysql", "mariadb")
     common_types = {
         "bit": CommonType.BINARY,
-        "timestamp": CommonType.TIMESTAMP_TZ,  # a moment, shown in the session's time zone
+        "timestamp": CommonType.TIMESTAMP_TZ,  # a point in time, shown in the session's time zone
         "tinyint(1)": CommonType.BOOLEAN,
     }
-    # `VIEW` is what MySQL says of a view in the place of a comment.
+    # MySQL has the word VIEW in place of the comment of a view.
     relations_sql = """
 SELECT table_schema, table_name, IF(table_type LIKE '%%VIEW', 'view', 'table'),
     IF(table_type LIKE '%%VIEW', NULL, table_comment), table_rows
 FROM information_schema.tables
 WHERE table_schema = {schema} AND table_type NOT IN ('SEQUENCE', 'TEMPORARY')"""
-    # MariaDB says that the default is NULL where there is none. By their bytes: the collation of
-    # names may take two tables for one, whose columns would mix.
+    # MariaDB has the text NULL where there is no default. Sorted by bytes, because a collation may
+    # consider two names equal, whose columns would then be mixed.
     columns_sql = """
 SELECT table_schema, table_name, column_name, column_type, is_nullable = 'YES',
     coalesce(column_default, 'NULL') <> 'NULL' OR extra LIKE '%%auto_increment%%'
@@ -42,7 +42,7 @@ SELECT table_schema, table_name, constraint_name, column_name,
 FROM information_schema.key_column_usage
 WHERE table_schema = {schema} AND referenced_table_name IS NOT NULL
 ORDER BY CAST(table_name AS BINARY), constraint_name, ordinal_position"""
-    # Of an expression only MySQL says what it is, in a column that MariaDB does not know.
+    # Only MySQL has the text of expressions, in a column that MariaDB lacks.
     indexes_sql = """
 SELECT table_schema, table_name, index_name, non_unique = 0, coalesce(column_name, '(expression)')
 FROM information_schema.statistics WHERE table_schema = {schema} AND index_name <> 'PRIMARY'
@@ -55,12 +55,12 @@ ORDER BY CAST(table_name AS BINARY), index_name, seq_in_index"""
         return self.configuration.schema_name or self.configuration.database_name
 
     def columns(self) -> Iterable[Sequence[Any]]:
-        """Give the columns as they come: one result at a time can be read so, and this is last."""
+        """Return the columns by an unbuffered cursor, which blocks all other statements."""
         from pymysql.cursors import SSCursor
 
         return self.rows(self.columns_sql, SSCursor)
 
     def common_type(self, source_type: str) -> CommonType:
-        """Go by the type without `unsigned` and the like; of some the length says what they are."""
+        """Return the common type by the first word; for `tinyint(1)`, by the whole type."""
         lower = source_type.lower()
         return self.common_types.get(lower) or super().common_type(re.split("[ (]", lower)[0])

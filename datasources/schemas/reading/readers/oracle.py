@@ -23,13 +23,13 @@ WHOLE_NUMBER = re.compile(r"NUMBER\(.*,0\)")
 
 
 class OracleReader(SQLReader):
-    """Oracle, from 12.1 on: the `ALL_` views, which show what the user may see."""
+    """Oracle 12.1 and later: the `ALL_` views, which show what the user may access."""
 
     types = ("oracle",)
     placeholder = ":schema"
     common_types = {
         "bfile": CommonType.BINARY,
-        "date": CommonType.TIMESTAMP,  # to the second
+        "date": CommonType.TIMESTAMP,  # DATE has a time of day
         "interval day": CommonType.INTERVAL,  # `INTERVAL DAY(2) TO SECOND(6)` without the digits
         "interval year to month": CommonType.INTERVAL,
         "long": CommonType.STRING,
@@ -37,7 +37,7 @@ class OracleReader(SQLReader):
         "urowid": CommonType.STRING,
         "xmltype": CommonType.STRING,
     }
-    # A materialized view is a table as well: the later row counts.
+    # A materialized view is listed as a table, too; its later row replaces the table's.
     relations_sql = f"""
 SELECT t.owner, t.table_name, 'table', d.comments, t.num_rows
 FROM all_tables t LEFT JOIN all_tab_comments d
@@ -54,7 +54,7 @@ SELECT m.owner, m.mview_name, 'materialized_view', NULL, t.num_rows
 FROM all_mviews m LEFT JOIN all_tables t
     ON t.owner = m.owner AND t.table_name = m.container_name
 WHERE {OWNED.replace("{owner}", "m.owner")}"""
-    # The default itself is a LONG, which would be fetched row by row; its length says enough.
+    # The default is a LONG, which is fetched row by row; its length tells whether there is one.
     columns_sql = f"""
 SELECT c.owner, c.table_name, c.column_name, {TYPE}, decode(c.nullable, 'Y', 1, 0),
     decode(c.default_length, NULL, 0, 1), d.comments
@@ -77,7 +77,7 @@ JOIN all_cons_columns r ON r.owner = k.r_owner AND r.constraint_name = k.r_const
     AND r.position = c.position
 WHERE k.constraint_type = 'R' AND {OWNED.replace("{owner}", "k.owner")}
 ORDER BY k.owner, k.table_name, k.constraint_name, c.position"""
-    # What an expression is, is a LONG, too.
+    # The text of an expression is a LONG, too, so it is not read.
     indexes_sql = f"""
 SELECT x.table_owner, x.table_name, x.index_name, decode(x.uniqueness, 'UNIQUE', 1, 0),
     CASE WHEN c.column_name LIKE 'SYS\\_NC%$' ESCAPE '\\' THEN '(expression)'

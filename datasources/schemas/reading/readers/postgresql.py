@@ -1,4 +1,4 @@
-"""The catalogue of PostgreSQL, and of those that have its `pg_catalog`."""
+"""The catalogue of PostgreSQL, and of other servers with its `pg_catalog`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.reading.readers.base import SQLReader
 
-# A partition is told by its parent: each month's new one, and the end of an old one, are no news.
+# Partitions are left out: adding or dropping a monthly partition is no change of the schema.
 TABLES = """
 pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
@@ -14,7 +14,7 @@ AND CASE WHEN {schema}::text IS NULL
     THEN n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
     ELSE n.nspname = {schema}::text END
 """
-# A domain is what it is made of, and an enumeration is text.
+# User-defined types: domains (d), enumerations (e) and composite types (c).
 OWN_TYPES = """
 SELECT format_type(t.oid, NULL), t.typtype, format_type(t.typbasetype, NULL)
 FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
@@ -23,7 +23,7 @@ WHERE t.typtype IN ('d', 'e') OR c.relkind = 'c'
 
 
 class PostgreSQLReader(SQLReader):
-    """PostgreSQL: all statements see one moment, and no row is locked."""
+    """PostgreSQL: `pg_catalog`, all statements in one read-only snapshot."""
 
     types = ("postgresql", "cockroachdb")
     common_types = {"bit": CommonType.BINARY}
@@ -77,10 +77,13 @@ ORDER BY i.oid, part.position"""
 
     def columns(self) -> Iterable[Sequence[Any]]:
         self.common_types = {**self.common_types, **self.own_types()}
-        return self.rows(self.columns_sql, "columns")  # a cursor with a name is the server's
+        return self.rows(self.columns_sql, "columns")  # a named cursor is server-side
 
     def own_types(self) -> dict[str, CommonType]:
-        """Say what the types are that somebody has made."""
+        """Return the common types of user-defined types.
+
+        A domain has its base type's, an enumeration is a string.
+        """
         return {
             name.lower(): {"c": CommonType.OBJECT, "d": self.common_type(base)}.get(
                 kind, CommonType.STRING

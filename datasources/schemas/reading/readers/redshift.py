@@ -1,4 +1,4 @@
-"""The catalogue of Redshift, which has not all that today's PostgreSQL has."""
+"""The catalogue of Redshift, which lacks much of a current PostgreSQL."""
 
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.reading.readers.base import SQLReader
@@ -15,7 +15,7 @@ data_type || CASE
     WHEN data_type = 'numeric' THEN '(' || numeric_precision || ',' || numeric_scale || ')'
     ELSE '' END
 """
-# Its arrays cannot be unnested.
+# Redshift cannot unnest arrays.
 KEY_COLUMNS = f"""
 pg_constraint k
 JOIN pg_class c ON c.oid = k.conrelid
@@ -27,7 +27,7 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[part.position]
 
 
 class RedshiftReader(SQLReader):
-    """Redshift: its own views, external tables included. It has no indexes."""
+    """Redshift: the `SVV_` views, which include external tables. There are no indexes."""
 
     types = ("redshift",)
     common_types = {"super": CommonType.JSON}

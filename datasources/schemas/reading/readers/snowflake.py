@@ -20,7 +20,7 @@ data_type || CASE
 
 
 class SnowflakeReader(SQLReader):
-    """Snowflake: the `INFORMATION_SCHEMA` of the session's database. It has no indexes."""
+    """Snowflake: the `INFORMATION_SCHEMA` of the session's database. There are no indexes."""
 
     types = ("snowflake",)
     common_types = {"geography": CommonType.OTHER, "text": CommonType.STRING}
@@ -50,7 +50,7 @@ ORDER BY table_schema, table_name, ordinal_position"""
             yield tuple(row[name] for name in names)
 
     def shown(self, statement: str) -> list[Mapping[str, Any]]:
-        """Give what a SHOW says, each row by the names of its columns, keys in their order."""
+        """Return the rows of a SHOW statement as dicts, sorted by `key_sequence`."""
         with self.connection.cursor() as cursor:
             cursor.execute(statement)
             names = [column[0] for column in cursor.description]
@@ -58,7 +58,7 @@ ORDER BY table_schema, table_name, ordinal_position"""
         return sorted(rows, key=lambda row: int(row["key_sequence"]))
 
     def common_type(self, source_type: str) -> CommonType:
-        """A number without digits behind the point is a whole one."""
+        """Return the common type; a NUMBER with scale 0 is an integer."""
         if source_type.startswith("NUMBER(") and source_type.endswith(",0)"):
             return CommonType.INTEGER
         return super().common_type(source_type)

@@ -11,7 +11,7 @@ AND table_schema = coalesce(CAST({schema} AS varchar), table_schema)
 
 
 class TrinoReader(SQLReader):
-    """Trino: the `information_schema` of the source's catalog, which knows of no keys."""
+    """Trino: the `information_schema` of the source's catalog, which has no keys or indexes."""
 
     types = ("trino",)
     placeholder = "?"

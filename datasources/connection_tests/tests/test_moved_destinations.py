@@ -1,4 +1,7 @@
-"""A stored password does not reach a server that somebody else has set up (contract, 4a)."""
+"""Tests that a stored secret never reaches a destination that was moved without confirmation.
+
+The destination is a server of an attacker, who can edit the data source (contract, section 4a).
+"""
 
 import json
 from itertools import count
@@ -7,7 +10,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 from datasources.connection_tests.models import ConnectionTest
-from datasources.connection_tests.testing import PATIENCE_SECONDS, WorkerTestCase
+from datasources.connection_tests.testing import HOST_KEY, PATIENCE_SECONDS, WorkerTestCase
 from datasources.connection_tests.waiting import wait_for
 from datasources.connections.failures import ConnectionFailure
 from datasources.connections.testing import fake_postgresql
@@ -23,7 +26,6 @@ CANARY = "canary-of-the-owner"
 SSH_CANARY = "canary-of-the-tunnel"
 ADDRESS = "127.0.0.1"
 ELSEWHERE = "db.example.com"
-HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1vZGVsLWtleS1vZi1ub2JvZHktYXQtYWxsLSEh"
 
 numbers = count()
 
@@ -33,9 +35,9 @@ def url(host, port, scheme="postgresql", query="?sslmode=disable"):
 
 
 def moves_to(port):
-    """Give, by the part that an editor changes: where a source leads before, and the change.
+    """Return by name the settings of a source before a move, and the change that moves it.
 
-    Afterwards each leads to this port of this machine.
+    After the change, each source leads to this port of this machine.
     """
     here, far = {"host": ADDRESS, "port": port}, {"host": ELSEWHERE, "port": free_port()}
     tunnel = {"use_ssh_tunnel": True, "ssh_host": "bastion.example.com", "ssh_username": "t"}
@@ -77,7 +79,7 @@ def moves_to(port):
 
 
 def tunnel_moves_to(port):
-    """The same for a source behind a tunnel, whose SSH server is at this port afterwards."""
+    """Return such moves of sources with a tunnel, whose SSH server is at `port` afterwards."""
     here = {"use_ssh_tunnel": True, "ssh_host": ADDRESS, "ssh_port": port, "ssh_username": "tunnel"}
     return {
         "use_ssh_tunnel": (here | {"use_ssh_tunnel": False}, {"use_ssh_tunnel": True}),
@@ -89,13 +91,13 @@ def tunnel_moves_to(port):
     }
 
 
-class HoneypotTestCase(WorkerTestCase):
+class MovedDestinationTestCase(WorkerTestCase):
     def setUp(self):
         super().setUp()
         self.enterContext(override_settings(EGRESS_ALLOW=parse_rules("127.0.0.0/8")))
 
     def make_source(self, settings, **secrets):
-        """Give a source of the owner, with the canaries stored for where it leads."""
+        """Return a new data source, with secrets that the owner confirmed for its destination."""
         source = DataSource.objects.create(
             workspace=self.workspace,
             name=f"Source {next(numbers)}",
@@ -127,7 +129,7 @@ class HoneypotTestCase(WorkerTestCase):
         return self.run_test(self.path_of(source), user=user)
 
     def assert_refused_before_the_move(self, source, change):
-        """What would move it and connect at once is refused, and stores nothing."""
+        """Assert that requests which move a source and connect at once are refused."""
         before = DataSource.objects.filter(pk=source.pk).values().get()
         path = f"{self.path_of(source)}?verify=true"
         self.assert_unconfirmed(self.call("patch", path, change, self.editor))
@@ -136,7 +138,7 @@ class HoneypotTestCase(WorkerTestCase):
         self.assertEqual(DataSource.objects.filter(pk=source.pk).values().get(), before)
 
     def assert_refused(self, source, code="CREDENTIALS_UNCONFIRMED"):
-        """Nobody can have it connected as it is stored, not even an admin who does not confirm."""
+        """Assert that no request connects a source, not even an admin's without confirmation."""
         path = self.path_of(source)
         for user in (self.editor, self.admin):
             for request in (
@@ -154,28 +156,28 @@ class HoneypotTestCase(WorkerTestCase):
         self.assert_error(response, 409, "CREDENTIALS_UNCONFIRMED")
 
 
-class HoneypotTests(HoneypotTestCase):
+class MovedSourceTests(MovedDestinationTestCase):
     def setUp(self):
         super().setUp()
-        self.honeypot = self.enterContext(FakePostgreSQL())
-        self.moves = moves_to(self.honeypot.port)
+        self.server = self.enterContext(FakePostgreSQL())
+        self.moves = moves_to(self.server.port)
 
     def assert_got_nothing(self):
-        self.assertEqual(self.honeypot.received, [])
+        self.assertEqual(self.server.received, [])
 
     def assert_got(self, *passwords):
         answers = [f"{password}\0".encode() for password in passwords]
-        self.assertEqual(self.honeypot.answers, answers)
+        self.assertEqual(self.server.answers, answers)
         for password in passwords:
-            self.assertIn(password.encode(), self.honeypot.bytes_received)
+            self.assertIn(password.encode(), self.server.bytes_received)
 
-    def test_every_field_of_the_destination_is_tried(self):
+    def test_moves_cover_every_field_of_the_destination(self):
         moves = self.moves | tunnel_moves_to(1)
         tried = {field for _, change in moves.values() for field in change}
         untouchable = {"type", "ssh_host_key"}
         self.assertEqual(tried, {*DESTINATION_FIELDS, "connection_string"} - untouchable)
 
-    def test_gets_nothing_from_a_source_that_an_editor_leads_to_it(self):
+    def test_server_gets_no_password_after_an_editor_moves_a_source_to_it(self):
         for part, (settings, change) in self.moves.items():
             with self.subTest(part=part):
                 source = self.make_source(settings)
@@ -184,19 +186,19 @@ class HoneypotTests(HoneypotTestCase):
                 self.assert_refused(source)
                 self.assert_got_nothing()
 
-    def test_gets_the_password_from_a_source_that_an_admin_leads_to_it(self):
-        """The control: it is a honeypot, and every one of those moves leads there."""
+    def test_server_gets_the_password_after_an_admin_moves_a_source_to_it(self):
+        """The control experiment: every move really leads to the server."""
         for part, (settings, change) in self.moves.items():
             with self.subTest(part=part):
-                self.honeypot.answers.clear()
-                self.honeypot.received.clear()
+                self.server.answers.clear()
+                self.server.received.clear()
                 source = self.make_source(settings)
                 self.patch(source, change, self.admin)
                 self.assertEqual(self.outcome_of(source)["code"], "PROTOCOL_FAILED")
                 self.assert_got(CANARY)
 
-    def test_gets_it_by_every_way_of_connecting_if_an_admin_takes_it(self):
-        """The control: each of those ways connects."""
+    def test_every_way_of_connecting_sends_the_password_for_an_admin(self):
+        """The control experiment: each way of connecting really connects."""
         settings, change = self.moves["host and port"]
         source = self.make_source(settings)
         path = f"{self.path_of(source)}?verify=true"
@@ -212,23 +214,23 @@ class HoneypotTests(HoneypotTestCase):
             self.fail("it is connected")
         self.assert_got(CANARY, CANARY, CANARY)
 
-    def test_gets_what_an_editor_enters_for_it_and_nothing_else(self):
+    def test_server_gets_only_the_password_that_an_editor_enters_after_the_move(self):
         settings, change = self.moves["host and port"]
         source = self.make_source(settings)
         self.patch(source, change, self.editor)
-        credentials = {"password": "entered-anew"}
+        credentials = {"password": "entered-by-editor"}
         path = f"{self.path_of(source)}/credentials"
         response = self.call("patch", path, credentials, self.editor)
         self.assertEqual(response.status_code, 200, response.content)
         self.assertEqual(self.outcome_of(source)["code"], "PROTOCOL_FAILED")
-        self.assert_got("entered-anew")
+        self.assert_got("entered-by-editor")
         other = self.make_source(settings)
         draft = {"based_on": other.pk, "credentials": credentials, **change}
         self.call("post", "/data-sources/test?wait=30", draft, self.editor)
-        self.assert_got("entered-anew", "entered-anew")
-        self.assertNotIn(CANARY.encode(), self.honeypot.bytes_received)
+        self.assert_got("entered-by-editor", "entered-by-editor")
+        self.assertNotIn(CANARY.encode(), self.server.bytes_received)
 
-    def test_gets_nothing_after_moving_back_and_forth_or_restoring(self):
+    def test_server_gets_no_password_after_moves_back_and_forth_or_a_restore(self):
         settings, change = self.moves["host and port"]
         source = self.make_source(settings)
         self.patch(source, change, self.editor)
@@ -240,27 +242,27 @@ class HoneypotTests(HoneypotTestCase):
         self.assert_refused(source)
         self.assert_got_nothing()
 
-    def test_gets_nothing_by_other_ways_to_ask(self):
+    def test_server_gets_no_password_by_md5_or_scram_authentication(self):
         for request in (fake_postgresql.MD5, fake_postgresql.SCRAM):
-            with self.subTest(request=request), FakePostgreSQL(request) as honeypot:
-                settings, change = moves_to(honeypot.port)["host and port"]
+            with self.subTest(request=request), FakePostgreSQL(request) as server:
+                settings, change = moves_to(server.port)["host and port"]
                 source = self.make_source(settings)
                 self.assert_refused_before_the_move(source, change)
                 self.patch(source, change, self.editor)
                 self.assert_refused(source)
-                self.assertEqual(honeypot.received, [])
+                self.assertEqual(server.received, [])
                 confirmation = f"{self.path_of(source)}/credentials/confirm"
                 self.assertEqual(self.call("post", confirmation, user=self.admin).status_code, 200)
                 self.outcome_of(source)
-                self.assertEqual(len(honeypot.answers), 1)
-                self.assertNotIn(CANARY.encode(), honeypot.bytes_received)
+                self.assertEqual(len(server.answers), 1)
+                self.assertNotIn(CANARY.encode(), server.bytes_received)
                 if request == fake_postgresql.MD5:
-                    self.assertEqual(honeypot.answers, [md5_answer(USERNAME, CANARY)])
+                    self.assertEqual(server.answers, [md5_answer(USERNAME, CANARY)])
 
-    def test_gets_nothing_from_a_row_that_was_changed_by_sql(self):
+    def test_server_gets_no_password_after_the_data_source_was_moved_by_sql(self):
         columns = {
-            "host": (ADDRESS, self.honeypot.port),
-            "port": (ADDRESS, self.honeypot.port),
+            "host": (ADDRESS, self.server.port),
+            "port": (ADDRESS, self.server.port),
             "connection_string": (ELSEWHERE, 5432),
         }
         for column, (host, port) in columns.items():
@@ -271,29 +273,29 @@ class HoneypotTests(HoneypotTestCase):
                 source = self.make_source(before)
                 after = {
                     "host": ADDRESS,
-                    "port": self.honeypot.port,
-                    "connection_string": url(ADDRESS, self.honeypot.port),
+                    "port": self.server.port,
+                    "connection_string": url(ADDRESS, self.server.port),
                 }
                 self.run_sql("data_source", f"{column} = %s", after[column], f"id = {source.pk}")
                 self.assert_refused(source)
                 self.assert_got_nothing()
-                # Nor if the secret's row is made to fit.
+                # Not even if the row of the secret is changed to match.
                 change = "is_confirmed = true, destination = %s"
                 where = f"data_source_id = {source.pk}"
                 self.run_sql("credential", change, self.fetch(source).destination, where)
                 self.assert_refused(source, "CREDENTIALS_UNREADABLE")
                 self.assert_got_nothing()
 
-    def test_gets_nothing_from_a_test_that_was_changed_by_sql(self):
+    def test_server_gets_no_password_after_the_connection_test_was_moved_by_sql(self):
         changes = {
             "host": {"host": ADDRESS},
-            "host and port": {"host": ADDRESS, "port": self.honeypot.port},
+            "host and port": {"host": ADDRESS, "port": self.server.port},
             "options": {"host": ADDRESS, "options": {"sslmode": "disable"}},
         }
         for part, change in changes.items():
             with self.subTest(part=part):
-                source = self.make_source({"port": self.honeypot.port})
-                with transaction.atomic():  # its job starts with the commit
+                source = self.make_source({"port": self.server.port})
+                with transaction.atomic():  # the job starts with the commit
                     path = f"{self.path_of(source)}/test"
                     response = self.call("post", path, user=self.editor)
                     self.assertEqual(response.status_code, 202, response.content)
@@ -316,13 +318,13 @@ class HoneypotTests(HoneypotTestCase):
             self.assertEqual(cursor.rowcount, 1)
 
 
-class SSHHoneypotTests(HoneypotTestCase):
+class MovedTunnelTests(MovedDestinationTestCase):
     def setUp(self):
         super().setUp()
-        self.honeypot = self.enterContext(Listener(keep_silent))
-        self.moves = tunnel_moves_to(self.honeypot.port)
+        self.server = self.enterContext(Listener(keep_silent))
+        self.moves = tunnel_moves_to(self.server.port)
 
-    def make_tunnelled_source(self, settings):
+    def make_source_with_tunnel(self, settings):
         source = self.make_source(settings, ssh_password=SSH_CANARY)
         presented = {"key": HOST_KEY, "fingerprint": "SHA256:x"}
         result = {"ok": False, "version": source.version, "ssh_host_key": presented}
@@ -331,10 +333,10 @@ class SSHHoneypotTests(HoneypotTestCase):
         source.confirm_ssh_host_key(user=self.owner)
         return source
 
-    def test_gets_nothing_from_a_source_that_an_editor_leads_through_it(self):
+    def test_ssh_server_gets_no_secret_after_an_editor_moves_the_tunnel_to_it(self):
         for part, (settings, change) in self.moves.items():
             with self.subTest(part=part):
-                source = self.make_tunnelled_source(settings)
+                source = self.make_source_with_tunnel(settings)
                 self.assertEqual(self.fetch(source).credentials.open()["ssh_password"], SSH_CANARY)
                 self.assert_refused_before_the_move(source, change)
                 self.patch(source, change, self.editor)
@@ -342,15 +344,15 @@ class SSHHoneypotTests(HoneypotTestCase):
                 expected = None if is_other_server else HOST_KEY
                 self.assertEqual(self.fetch(source).ssh_host_key, expected)
                 self.assert_refused(source)
-                self.assertEqual(self.honeypot.received, [])
+                self.assertEqual(self.server.received, [])
 
-    def test_gets_no_secret_even_if_an_admin_leads_a_source_through_it(self):
-        """The control: it is connected to, but what it shows is no confirmed host key."""
+    def test_ssh_server_gets_no_secret_after_an_admin_moves_the_tunnel_to_it(self):
+        """The control experiment: the server is reached, but its host key is unconfirmed."""
         settings, change = self.moves["ssh_host"]
-        source = self.make_tunnelled_source(settings | {"connection_timeout": 1})
+        source = self.make_source_with_tunnel(settings | {"connection_timeout": 1})
         self.patch(source, change, self.admin)
         self.assertIsNone(self.fetch(source).ssh_host_key)
         self.assertFalse(self.outcome_of(source)["ok"])
-        received = b"".join(self.honeypot.received)
+        received = b"".join(self.server.received)
         self.assertTrue(received.startswith(b"SSH-2.0-"), received)
         self.assertNotIn(SSH_CANARY.encode(), received)

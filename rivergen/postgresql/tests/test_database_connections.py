@@ -1,4 +1,4 @@
-"""Database connections: that are used again, and that cannot be had."""
+"""Database connections: reuse, loss, and the circuit breaker."""
 
 import select
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from django.db.backends.postgresql import base
 from django.test import SimpleTestCase, TransactionTestCase
 from psycopg import OperationalError
 
-from rivergen.postgresql.base import REACH, DatabaseWrapper
-from rivergen.postgresql.circuit_breaker import Reach
+from rivergen.postgresql.base import CIRCUIT_BREAKERS, DatabaseWrapper
+from rivergen.postgresql.circuit_breaker import CircuitBreaker
 
 BREAKER = "rivergen.postgresql.circuit_breaker"
 
@@ -24,19 +24,19 @@ class ReusedConnectionTests(TransactionTestCase):
         self.other.connect()
         self.addCleanup(self.other.close)
 
-    def test_asks_nothing_of_one_that_lives(self):
+    def test_live_connection_is_usable_without_a_query(self):
         with mock.patch.object(base.DatabaseWrapper, "is_usable") as ask:
             self.assertTrue(self.other.is_usable())
         ask.assert_not_called()
 
-    def test_finds_one_that_the_server_has_ended(self):
+    def test_connection_ended_by_the_server_is_not_usable(self):
         with connection.cursor() as cursor:
             pid = self.other.connection.info.backend_pid
             cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
         select.select([self.other.connection.fileno()], [], [])
         self.assertFalse(self.other.is_usable())
 
-    def test_keeps_one_that_was_told_something(self):
+    def test_connection_with_a_pending_notification_is_usable(self):
         with self.other.cursor() as cursor:
             cursor.execute("LISTEN told")
         with connection.cursor() as cursor:
@@ -44,13 +44,13 @@ class ReusedConnectionTests(TransactionTestCase):
         select.select([self.other.connection.fileno()], [], [])
         self.assertTrue(self.other.is_usable())
 
-    def test_finds_one_that_was_closed_here(self):
+    def test_connection_closed_by_the_client_is_not_usable(self):
         self.other.connection.close()
         self.assertFalse(self.other.is_usable())
 
 
 class LostConnectionTests(TransactionTestCase):
-    def test_a_transaction_that_lost_its_connection_makes_no_other(self) -> None:
+    def test_transaction_that_lost_its_connection_does_not_reconnect(self) -> None:
         connection.ensure_connection()
         with (
             mock.patch.object(connection, "get_new_connection") as connect,
@@ -65,25 +65,25 @@ class LostConnectionTests(TransactionTestCase):
         self.assertTrue(connection.get_autocommit())
 
 
-class ReachTests(SimpleTestCase):
+class CircuitBreakerTests(SimpleTestCase):
     def setUp(self) -> None:
-        self.reach = Reach()
-        self.enterContext(mock.patch.dict(REACH, away=self.reach))
+        self.breaker = CircuitBreaker()
+        self.enterContext(mock.patch.dict(CIRCUIT_BREAKERS, away=self.breaker))
         settings = {**connection.settings_dict, "HOST": "127.0.0.1", "PORT": "1"}
         self.away = DatabaseWrapper(settings, "away")
 
-    def assert_refused(self) -> None:
-        """Check that it is tried to connect."""
+    def assert_tries(self) -> None:
+        """Check that this thread tries to connect, and is refused by the server."""
         with self.assertRaisesMessage(OperationalError, "refused"):
             self.away.connect()
 
     @contextmanager
-    def trying(self) -> Iterator[None]:
-        """Have another thread try to connect while the block lasts; it gets through."""
+    def other_attempt(self) -> Iterator[None]:
+        """Keep an attempt of another thread in flight during the block; it succeeds at the end."""
         has_begun, may_end = Event(), Event()
 
         def attempt() -> None:
-            with self.reach.attempt():
+            with self.breaker.guard():
                 has_begun.set()
                 may_end.wait()
 
@@ -96,36 +96,35 @@ class ReachTests(SimpleTestCase):
                 may_end.set()
                 attempted.result()
 
-    def test_each_thread_tries_by_itself_at_first(self) -> None:
-        with self.trying():
-            self.assert_refused()
+    def test_threads_connect_in_parallel_before_the_first_failure(self) -> None:
+        with self.other_attempt():
+            self.assert_tries()
 
-    @mock.patch.multiple(
-        "rivergen.postgresql.circuit_breaker", PATIENCE_SECONDS=0, INTERVAL_SECONDS=60
-    )
-    def test_one_thread_tries_for_all_once_the_server_is_out_of_reach(self) -> None:
-        self.assert_refused()
-        with self.trying(), self.assertRaisesMessage(OperationalError, "not been heard of"):
+    @mock.patch.multiple(BREAKER, PATIENCE_SECONDS=0, INTERVAL_SECONDS=60)
+    def test_after_a_failure_only_one_thread_tries(self) -> None:
+        self.assert_tries()
+        with (
+            self.other_attempt(),
+            self.assertRaisesMessage(OperationalError, "other threads are retrying"),
+        ):
             self.away.connect()
 
     @mock.patch.multiple(BREAKER, INTERVAL_SECONDS=0)
-    def test_one_more_tries_after_a_while(self) -> None:
-        self.assert_refused()
-        with self.trying():
-            self.assert_refused()
+    def test_after_the_interval_another_thread_tries(self) -> None:
+        self.assert_tries()
+        with self.other_attempt():
+            self.assert_tries()
 
-    @mock.patch.multiple(
-        "rivergen.postgresql.circuit_breaker", PATIENCE_SECONDS=60, INTERVAL_SECONDS=60
-    )
-    def test_all_that_wait_may_try_once_one_has_got_through(self) -> None:
-        self.assert_refused()
+    @mock.patch.multiple(BREAKER, PATIENCE_SECONDS=60, INTERVAL_SECONDS=60)
+    def test_after_a_success_all_waiting_threads_connect(self) -> None:
+        self.assert_tries()
         together = Barrier(3, timeout=60)
 
         def attempt() -> None:
-            with self.reach.attempt():
+            with self.breaker.guard():
                 together.wait()
 
-        with ThreadPoolExecutor(3) as pool, self.trying():
+        with ThreadPoolExecutor(3) as pool, self.other_attempt():
             waiting = [pool.submit(attempt) for _ in range(3)]
-        for one in waiting:
-            one.result()
+        for attempted in waiting:
+            attempted.result()

@@ -1,4 +1,4 @@
-"""`DataSource.connect()`: what operators and jobs get, and what is left of it."""
+"""`DataSource.connect()`: the connection it yields, its failures and its leftovers."""
 
 import gc
 import os
@@ -16,8 +16,8 @@ from django.test import override_settings
 from sqlalchemy import text
 
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.files.tests.test_files import ROWS, write_files
 from datasources.connections.testing import mariadb, postgresql
+from datasources.connections.testing.files import ROWS, write_files
 from datasources.connections.testing.listeners import Listener, close_at_once
 from datasources.connections.testing.openssh import OpenSSH, account
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
@@ -30,12 +30,12 @@ ADDRESS = "127.0.0.1"
 
 
 def sockets():
-    """Give the sockets of this process, those to the database of the tests included."""
+    """Return the sockets of this process, including those to the test database."""
     links = []
     for descriptor in os.listdir("/proc/self/fd"):
         try:
             links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-        except FileNotFoundError:  # the listing's own
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return {link for link in links if link.startswith("socket:")}
 
@@ -52,7 +52,7 @@ class ConnectTestCase(DataSourceTestCase):
 
     @contextmanager
     def nothing_left(self):
-        """Nothing that the block opens or puts in place outlives it."""
+        """Assert that the block leaves no thread, no socket and no patch of `socket`."""
         gc.collect()
         names = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
         before = {*threading.enumerate()}, sockets(), [getattr(socket, name) for name in names]
@@ -79,8 +79,9 @@ class ServerTestCase(ConnectTestCase):
 
     @classmethod
     def setUpClass(cls):
-        super().setUpClass()
+        # First: a skip after super() would leave the transaction of the class open.
         cls.server = cls.enterClassContext(cls.start())
+        super().setUpClass()
 
     def make_server_source(self, **settings):
         defaults = {
@@ -95,7 +96,7 @@ class ServerTestCase(ConnectTestCase):
 class PostgreSQLTests(ServerTestCase):
     start = postgresql.PostgreSQLServer
 
-    def test_gives_a_connection_that_writes_what_is_committed(self):
+    def test_connect_yields_a_transaction_that_is_rolled_back_unless_committed(self):
         source = self.make_server_source()
         with self.nothing_left(), source.connect() as connection:
             self.assertIsInstance(connection, sqlalchemy.Connection)
@@ -109,7 +110,7 @@ class PostgreSQLTests(ServerTestCase):
             connection.execute(text("DROP TABLE kept"))
             connection.commit()
 
-    def test_gives_so_many_connections_at_a_time_and_no_more(self):
+    def test_connect_limits_connections_to_the_pool_size(self):
         source = self.make_server_source(connection_pool_size=2, connection_timeout=1)
         with self.nothing_left(), source.connect() as connection:
             with connection.engine.connect() as other:
@@ -119,7 +120,7 @@ class PostgreSQLTests(ServerTestCase):
             with connection.engine.connect() as other:
                 self.assertEqual(other.execute(text("SELECT 3")).scalar(), 3)
 
-    def test_ends_statements_on_every_connection(self):
+    def test_query_timeout_applies_to_every_pooled_connection(self):
         source = self.make_server_source(query_timeout=1)
         with (
             self.nothing_left(),
@@ -131,7 +132,7 @@ class PostgreSQLTests(ServerTestCase):
                     one.execute(text("SELECT pg_sleep(60)"))
                 self.assertIsInstance(raised.exception.orig, psycopg.errors.QueryCanceled)
 
-    def test_closes_everything_when_the_block_raises(self):
+    def test_connect_closes_everything_if_the_block_raises(self):
         source = self.make_server_source()
         with (
             self.nothing_left(),
@@ -141,19 +142,19 @@ class PostgreSQLTests(ServerTestCase):
         ):
             raise KeyError
 
-    def test_reaches_nothing_else_meanwhile(self):
+    def test_code_inside_connect_cannot_reach_denied_addresses(self):
         with Listener(close_at_once) as other, self.make_server_source().connect():
             with self.assertRaises(OSError):
                 socket.getaddrinfo("169.254.169.254", 80)
-            # What the policy allows, it does: the same machine's other ports, here.
+            # Other ports that the policy allows can be reached.
             socket.create_connection((ADDRESS, other.port)).close()
 
-    def test_lets_the_service_use_its_own_database_meanwhile(self):
+    def test_code_inside_connect_can_use_the_database_of_the_service(self):
         source = self.make_server_source()
         with source.connect():
             self.assertEqual(DataSource.objects.get(pk=source.pk).name, "Source")
 
-    def test_is_refused_what_the_policy_denies(self):
+    def test_connect_to_a_denied_address_is_egress_denied(self):
         source = self.make_server_source()
         for settings in (
             {"EGRESS_ALLOW": []},
@@ -162,7 +163,7 @@ class PostgreSQLTests(ServerTestCase):
             with self.subTest(settings), override_settings(**settings):
                 self.assert_fails(source, Code.EGRESS_DENIED)
 
-    def test_says_what_is_wrong(self):
+    def test_failed_connect_to_postgresql_has_a_code(self):
         wrong = {"username": self.module.USERNAME, "password": "wrong"}
         for code, settings in {
             Code.LOGIN_FAILED: {"credentials": wrong},
@@ -175,7 +176,7 @@ class PostgreSQLTests(ServerTestCase):
             with self.subTest(code=code):
                 self.assert_fails(self.make_server_source(name=code, **settings), code)
 
-    def test_sends_no_secret_that_waits_or_cannot_be_read(self):
+    def test_connect_with_unconfirmed_or_unreadable_secrets_is_refused(self):
         source = self.make_server_source(host="localhost")
         source.apply_changes({"host": ADDRESS}, user=self.editor)
         for change, refusal in (
@@ -187,8 +188,7 @@ class PostgreSQLTests(ServerTestCase):
                 with self.assertRaises(refusal), source.connect():
                     self.fail("it is connected")
 
-    def test_is_of_the_row_as_it_is_in_memory(self):
-        """A change that is not stored is another destination, like any other."""
+    def test_connect_uses_unsaved_values_whose_secrets_are_unconfirmed(self):
         source = self.make_server_source()
         source.port = free_port()
         with self.assertRaises(CredentialsUnconfirmed), source.connect():
@@ -200,7 +200,7 @@ class MariaDBTests(ServerTestCase):
     type_name = "mariadb"
     start = mariadb.MariaDBServer
 
-    def test_gives_a_pool_whose_statements_end(self):
+    def test_connect_to_mariadb_yields_a_pool_with_query_timeout(self):
         source = self.make_server_source(query_timeout=1, connection_pool_size=2)
         with self.nothing_left(), source.connect() as connection:
             self.assertIn(connection.dialect.name, ("mariadb", "mysql"))
@@ -216,9 +216,9 @@ class TunnelTests(ServerTestCase):
 
     @classmethod
     def setUpClass(cls):
-        super().setUpClass()
         cls.ssh_username, _ = cls.enterClassContext(account())
         cls.ssh_server = cls.enterClassContext(OpenSSH())
+        super().setUpClass()
 
     def make_tunnelled_source(self, **settings):
         source = self.make_server_source(
@@ -237,7 +237,7 @@ class TunnelTests(ServerTestCase):
         DataSource.objects.filter(pk=source.pk).record_test(result, version=source.version)
         source.confirm_ssh_host_key(user=self.owner)
 
-    def test_gives_a_pool_behind_the_ssh_server(self):
+    def test_connect_through_ssh_yields_a_pool_on_the_local_port(self):
         source = self.make_tunnelled_source(connection_pool_size=2, ssh_local_port=free_port())
         self.confirm(source)
         with self.nothing_left(), source.connect() as connection:
@@ -247,7 +247,7 @@ class TunnelTests(ServerTestCase):
             peer = connection.connection.driver_connection.info
             self.assertEqual((peer.hostaddr, peer.port), (ADDRESS, source.ssh_local_port))
 
-    def test_leaves_nothing_if_it_fails_behind_the_ssh_server(self):
+    def test_failed_connect_through_ssh_closes_everything(self):
         for code, settings in {
             Code.TCP_REFUSED: {"port": free_port()},
             Code.DATABASE_MISSING: {"database_name": "nowhere"},
@@ -257,7 +257,7 @@ class TunnelTests(ServerTestCase):
                 self.confirm(source)
                 self.assert_fails(source, code)
 
-    def test_needs_the_confirmed_host_key(self):
+    def test_connect_through_ssh_needs_the_confirmed_host_key(self):
         source = self.make_tunnelled_source()
         self.assert_fails(source, Code.SSH_HOST_KEY_UNCONFIRMED)
 
@@ -268,7 +268,7 @@ class FileTests(ConnectTestCase):
         write_files(folder / str(self.acme.pk))
         self.enterContext(override_settings(STORAGE_ROOT=folder, STORAGE_URL=None))
 
-    def test_gives_duckdb_with_the_rows_of_a_file(self):
+    def test_connect_to_a_file_yields_duckdb_with_its_rows(self):
         for type_name in ("csv", "json", "parquet"):
             source = self.make_source(type_name, name=type_name, file_path=type_name)
             with (
@@ -280,13 +280,13 @@ class FileTests(ConnectTestCase):
                 rows = connection.execute("SELECT id, name FROM data ORDER BY id").fetchall()
                 self.assertEqual(rows, ROWS)
 
-    def test_closes_duckdb(self):
+    def test_duckdb_is_closed_at_the_end_of_connect(self):
         with self.make_source("csv", file_path="csv").connect() as connection:
             pass
         with self.assertRaises(duckdb.ConnectionException):
             connection.execute("SELECT 1")
 
-    def test_gives_sqlalchemy_for_sqlite(self):
+    def test_connect_to_a_sqlite_file_yields_sqlalchemy(self):
         source = self.make_source("sqlite", file_path="sqlite")
         with self.nothing_left(), source.connect() as connection:
             self.assertEqual(connection.dialect.name, "sqlite")
@@ -295,7 +295,7 @@ class FileTests(ConnectTestCase):
                     rows = one.execute(text("SELECT id, name FROM people ORDER BY id")).all()
                     self.assertEqual([*map(tuple, rows)], ROWS)
 
-    def test_says_what_is_wrong(self):
+    def test_failed_connect_to_a_file_has_a_code(self):
         for code, settings in {
             Code.FIELDS_MISSING: {"file_path": None},
             Code.FILE_MISSING: {"file_path": "nowhere"},
@@ -304,7 +304,7 @@ class FileTests(ConnectTestCase):
             with self.subTest(code=code):
                 self.assert_fails(self.make_source("parquet", name=code, **settings), code)
 
-    def test_says_that_a_driver_is_missing(self):
+    def test_connect_without_the_driver_is_driver_missing(self):
         source = self.make_source("csv", file_path="csv")
         with mock.patch("datasources.connections.connectors.base.find_spec", return_value=None):
             self.assert_fails(source, Code.DRIVER_MISSING)

@@ -1,4 +1,4 @@
-"""Sessions are for pages; the API has none."""
+"""Sessions work for HTML pages and not for the API."""
 
 from django.contrib.sessions.models import Session
 
@@ -6,13 +6,13 @@ from organizations.testing import APITestCase, bearer, sql
 
 
 class SessionTests(APITestCase):
-    def test_of_a_browser_opens_no_door_of_the_API(self):
+    def test_session_cookie_does_not_authenticate_api_requests(self):
         self.client.force_login(self.editor)
         response = self.client.get("/api/v1/me")
         self.assertEqual(response.status_code, 401)
         self.assertNotIn("Cookie", response.headers.get("Vary", ""))
 
-    def test_of_a_browser_costs_the_API_nothing(self):
+    def test_api_requests_do_not_load_the_session(self):
         self.client.force_login(self.editor)
         Session.objects.all().delete()
         headers = {"Authorization": bearer(self.editor)}
@@ -22,7 +22,7 @@ class SessionTests(APITestCase):
         self.assertFalse([one for one in sql(captured) if "session" in one])
         self.assertFalse(response.cookies)
 
-    def test_lets_staff_see_pages(self):
+    def test_session_of_staff_opens_the_admin(self):
         self.editor.is_staff = True
         self.editor.save()
         self.client.force_login(self.editor)

@@ -1,4 +1,4 @@
-"""Reading the schema of a source, and telling what was read: all of it is done by a child."""
+"""What the sandbox does to read a schema: connect, read the catalogue, send it to the worker."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -14,40 +14,40 @@ from datasources.schemas.reading.readers import READERS
 from datasources.schemas.snapshots.content import TABLES_MAX, Content, pack
 from rivergen.egress.policy import EgressPolicy
 
-# A message is a line, and a line has a limit.
+# A message is a line of at most 64 KiB.
 PIECE_BYTES = 32 * 1024
 PROGRESS_TABLES = 100
 
-Tell = Callable[..., None]
+Send = Callable[..., None]
 
 
-def read_and_tell(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> None:
-    """Be the child."""
+def read_and_send(configuration: Configuration, policy: EgressPolicy, send: Send) -> None:
+    """Read a schema and send it in messages: digest and counts, the parts, then the code."""
     try:
-        content = read(configuration, policy, tell)
+        content = read(configuration, policy, send)
     except ConnectionFailure as failure:
-        tell(code=failure.code)
+        send(code=failure.code)
         return
-    tell(
+    send(
         digest=content.digest,
         table_count=content.table_count,
         column_count=content.column_count,
     )
     for part, data in (("names", content.names), ("row_estimates", content.row_estimates)):
         for piece in pieces(data):
-            tell(part=part, data=piece)
+            send(part=part, data=piece)
     for block in content.blocks:
         for number, piece in enumerate(pieces(block)):
-            tell(part="block" if number else "new block", data=piece)
-    tell(code=Code.OK)
+            send(part="block" if number else "new block", data=piece)
+    send(code=Code.OK)
 
 
-def read(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> Content:
-    """Reach a source and read its schema. Raises ConnectionFailure, without a driver's words."""
+def read(configuration: Configuration, policy: EgressPolicy, send: Send) -> Content:
+    """Return the content of a source. Raises ConnectionFailure; drivers' messages are dropped."""
     with connector_for(configuration, policy, Stages()) as connector:
         connection = connector.connect()
         try:
-            return read_catalogue(connection, configuration, tell)
+            return read_catalogue(connection, configuration, send)
         except ConnectionFailure:
             raise
         except MemoryError:
@@ -58,28 +58,31 @@ def read(configuration: Configuration, policy: EgressPolicy, tell: Tell) -> Cont
             connector.close(connection)
 
 
-def read_catalogue(connection: Any, configuration: Configuration, tell: Tell) -> Content:
-    """Read all tables. Raises ConnectionFailure if there is no such schema, and what drivers do."""
-    tell(tables_read=0, tables_total=0)
+def read_catalogue(connection: Any, configuration: Configuration, send: Send) -> Content:
+    """Return the content behind a connection.
+
+    Raises ConnectionFailure if the schema is missing or too large, and the driver's exceptions.
+    """
+    send(tables_read=0, tables_total=0)
     reader = READERS[configuration.type](connection, configuration)
     assembly = Assembly(reader)
     if not assembly.total and not reader.has_schema():
         raise ConnectionFailure(Code.SCHEMA_MISSING)
     if assembly.total > TABLES_MAX:
         raise ConnectionFailure(Code.SCHEMA_TOO_LARGE)
-    return pack(counted(assembly, tell))
+    return pack(tables_with_progress(assembly, send))
 
 
-def counted(assembly: Assembly, tell: Tell) -> Iterator[tuple[Table, int | None]]:
-    """Give the tables, and tell now and then how many there were."""
+def tables_with_progress(assembly: Assembly, send: Send) -> Iterator[tuple[Table, int | None]]:
+    """Yield the tables, and send the progress every `PROGRESS_TABLES` tables."""
     for number, table in enumerate(assembly.tables()):
         if number % PROGRESS_TABLES == 0:
-            tell(tables_read=number, tables_total=assembly.total)
+            send(tables_read=number, tables_total=assembly.total)
         yield table
-    tell(tables_read=assembly.total, tables_total=assembly.total)
+    send(tables_read=assembly.total, tables_total=assembly.total)
 
 
 def pieces(data: bytes) -> Iterator[str]:
-    """Cut data into what goes into a message."""
+    """Yield data in pieces that fit into a message, in Base64."""
     for start in range(0, len(data), PIECE_BYTES):
         yield base64.b64encode(data[start : start + PIECE_BYTES]).decode()
