@@ -25,7 +25,12 @@ from datasources.serializers import (
     DataSourceSerializer,
     DataSourceUpdateSerializer,
 )
-from datasources.viewsets import DataSourceScopedViewSet, check_if_match, creating_roles
+from datasources.viewsets import (
+    DataSourceScopedViewSet,
+    check_if_match,
+    creating_roles,
+    data_source_response,
+)
 from organizations.idempotency.keyed_request import KeyedRequest
 from organizations.models import Role
 from organizations.permissions import require_role
@@ -207,14 +212,3 @@ class HistoryViewSet(DataSourceScopedViewSet):
         check_if_match(request, data_source)
         data_source.restore(number, user=self.author, is_locked=True)
         return data_source_response(data_source, "Data source restored successfully")
-
-
-def data_source_response(
-    data_source: DataSource,
-    message: str,
-    status: int = HTTPStatus.OK,
-    headers: dict[str, str] | None = None,
-) -> SuccessResponse:
-    """Answer with one data source and the entity tag of its version."""
-    data = DataSourceSerializer(data_source).data
-    return SuccessResponse(data, message, status, headers, version=data_source.version)

@@ -1,16 +1,19 @@
 """The base of every endpoint about data sources: which row, for which role, at which version."""
 
+from http import HTTPStatus
 from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources.models import Author, DataSource, DataSourceRevision
+from datasources.serializers import DataSourceSerializer
 from organizations.models import ROLES_WITH, Membership, Role, User
 from organizations.permissions import require_membership, require_role_anywhere, role_refusal
 from organizations.viewsets import ScopedViewSet
 from rivergen.errors import DomainError
 from rivergen.http.input import judge_if_match, read_id
+from rivergen.http.responses import SuccessResponse
 from rivergen.observability.logs import request_id
 
 NEXT_STEPS = {
@@ -81,3 +84,14 @@ def creating_roles(user: User) -> dict[int, str]:
         require_membership(user)
     require_role_anywhere(roles.values(), Role.EDITOR)
     return roles
+
+
+def data_source_response(
+    data_source: DataSource,
+    message: str,
+    status: int = HTTPStatus.OK,
+    headers: dict[str, str] | None = None,
+) -> SuccessResponse:
+    """Answer with one data source and the entity tag of its version."""
+    data = DataSourceSerializer(data_source).data
+    return SuccessResponse(data, message, status, headers, version=data_source.version)

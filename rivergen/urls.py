@@ -3,7 +3,6 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from datasources.metrics import collect
 from rivergen.http.docs import DocsView
 from rivergen.http.index import index
 from rivergen.http.openapi import OpenAPIView
@@ -22,7 +21,7 @@ urlpatterns = [
     path("api/docs", DocsView.as_view(url_name="openapi"), name="docs"),
     path("healthz", healthz),
     path("readyz", readyz),
-    path("metrics", metrics, {"collect": collect}),
+    path("metrics", metrics),
 ]
 
 handler400 = "rivergen.http.responses.bad_request"

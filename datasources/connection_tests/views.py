@@ -15,8 +15,11 @@ from datasources.connection_tests.serializers import ConnectionTestSerializer, S
 from datasources.connection_tests.starting import read_draft, read_fingerprint, start_test
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
 from datasources.connections.connectors import CONNECTORS
-from datasources.views import data_source_response
-from datasources.viewsets import DataSourceScopedViewSet, check_if_match
+from datasources.viewsets import (
+    DataSourceScopedViewSet,
+    check_if_match,
+    data_source_response,
+)
 from organizations.models import Role
 from organizations.permissions import require_membership
 from organizations.writing import receive_body, write

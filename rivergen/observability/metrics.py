@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from ipaddress import ip_address
+from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.admindocs.views import simplify_regex
@@ -105,8 +106,8 @@ def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
 
 
 @require_safe
-def metrics(request: HttpRequest, collect: Callable[[], Iterable[Metric]]) -> HttpResponse:
-    """Answer 200 with all metrics; `collect` returns those that are read from the database.
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer 200 with all metrics, those of the database included.
 
     If the database cannot be read, they are missing and `rivergen_database_up` is 0. A client that
     METRICS_ALLOW or METRICS_TOKEN does not admit gets 403.
@@ -119,22 +120,22 @@ def metrics(request: HttpRequest, collect: Callable[[], Iterable[Metric]]) -> Ht
         MultiProcessCollector(answer)
     else:
         answer.register(registry)
-    answer.register(DatabaseCollector(collect))
+    answer.register(DatabaseCollector())
     return HttpResponse(generate_latest(answer), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 class DatabaseCollector:
-    """Collect metrics from the database within a time limit."""
+    """Collect the metrics that apps read from the database, within a time limit."""
 
-    def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
-        self._read = read
+    readers: ClassVar[list[Callable[[], Iterable[Metric]]]] = []
+    """What each app reads; an app adds its own when it is ready."""
 
     def collect(self) -> Iterable[Metric]:
         try:
             with transaction.atomic(), connection.cursor() as cursor:
                 # Otherwise repeated scrapes pile up slow queries.
                 cursor.execute("SET LOCAL statement_timeout = %s", [STATEMENT_TIMEOUT])
-                found = [*self._read()]
+                found = [metric for read in self.readers for metric in read()]
         except (DatabaseError, InterfaceError):
             return [database_up(False)]
         return [database_up(True), *found]

@@ -118,7 +118,7 @@ class LogTests(DataSourceTestCase):
             variable = secret  # noqa: F841
             raise RuntimeError("Out of\norder")
 
-        with mock.patch("datasources.views.DataSourceSerializer", fail):
+        with mock.patch("datasources.viewsets.DataSourceSerializer", fail):
             error, request = self.logged_json(lambda: self.call("get", self.path, user=self.viewer))
         self.assertEqual((error["level"], error["logger"]), ("ERROR", "rivergen.errors"))
         for name in ("request_id", "user_id", "organization_id"):
