@@ -160,7 +160,7 @@ class FormTests(DataSourceTestCase):
         for values, text in (
             ({"metadata": '{"db_password": "x"}'}, "Store secrets in the credentials"),
             (
-                {"connection_string": "postgresql://db/x?token=x"},
+                {"connection_string": "postgresql://db/x?api_key=x"},
                 "Store secrets in the credentials",
             ),
             ({"connection_string": "postgresql://reader:***@db/x"}, "mask"),
