@@ -19,8 +19,8 @@ from http.client import HTTPConnection, HTTPException
 
 from bench.__main__ import make_sources, updates
 from rivergen.local.run import BASE_DIR, obey_signals, wait_until_ready
+from rivergen.testing.haproxy import haproxy
 from rivergen.testing.services import prepare
-from rivergen.tests.haproxy import haproxy
 
 HALF = b"PATCH /api/v1/data-sources/1 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 OTHER_ADDRESS = ("127.0.0.2", 0)

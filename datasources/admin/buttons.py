@@ -131,7 +131,7 @@ def lock_shown_version(request: HttpRequest, pk: int) -> DataSource:
 
 
 def author(request: HttpRequest) -> Author:
-    """Return who makes the changes of a request of the admin pages."""
+    """Return the author that the history records for a request of the admin."""
     return Author(staff_user(request), DataSourceRevision.Origin.ADMIN, request_id.get())
 
 

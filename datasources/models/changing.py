@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, transaction
@@ -29,9 +29,6 @@ from organizations.models import Membership, Role, User
 from rivergen.postgresql.constraints import as_validation_error
 from rivergen.postgresql.prepared import update_row
 
-if TYPE_CHECKING:
-    from datasources.credentials.models import CredentialManager
-
 
 class ChangingDataSource(DataSourceColumns):
     """The methods that change a row. Each locks it, and records what differs as a revision.
@@ -40,7 +37,8 @@ class ChangingDataSource(DataSourceColumns):
     the way in and the request. `is_locked` says that the row was locked in this transaction.
     """
 
-    credentials: "CredentialManager"
+    credentials: Any
+    """The related manager of `datasources.credentials.models.Credential`."""
     revisions: Any
 
     class Meta(DataSourceColumns.Meta):

@@ -13,7 +13,13 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 from django.core.exceptions import ValidationError
 
 from datasources.connections.connectors.base import Connector
-from datasources.models.validators import PUT_IT_THERE, documented, is_host, is_mask, names_secret
+from datasources.models.validators import (
+    SECRETS_ELSEWHERE,
+    documented,
+    is_host,
+    is_mask,
+    names_secret,
+)
 
 # What RFC 3986 wants escaped (letters beyond ASCII aside, for host names), half an escape,
 # fragments, and the semicolon by which some drivers part options.
@@ -61,7 +67,7 @@ def validate_connection_string(text: str) -> None:
     if len({*names}) < len(names):
         raise ValidationError("Must not name an option twice.")
     if any(names_secret(name) and name.lower() not in SECRET_OPTIONS for name in names):
-        raise ValidationError(f"Has an option that names a secret. {PUT_IT_THERE}")
+        raise ValidationError(f"Has an option that names a secret. {SECRETS_ELSEWHERE}")
     if any(is_mask(secret) for _, secret in _secrets(url)):
         raise ValidationError(
             "Has a mask for a password. Leave the password out, and the stored one stays."

@@ -32,7 +32,7 @@ WORKSPACE_GONE = "The workspace has been removed."
 class DataSource(ChangingDataSource):
     """A configured connection to a database, warehouse or file of an organization."""
 
-    objects = DataSourceQuerySet.as_manager()
+    objects = DataSourceQuerySet["DataSource"].as_manager()
 
     def save(self, *args: Any, author: Author | None = None, **kwargs: Any) -> None:
         """Insert a new data source, its secrets and the first revision of its history.

@@ -1,4 +1,4 @@
-"""Many data sources at once: every rule about more than one row."""
+"""Querysets of data sources: every rule about more than one row."""
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -6,53 +6,53 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from datasources.models.changing import ChangingDataSource
 from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.models.revision import Author, DataSourceRevision
 from organizations.models import User
 from rivergen.postgresql.lookups import AnyOf, AnyOfPairs
 from rivergen.postgresql.prepared import PreparedGet
 
-if TYPE_CHECKING:
-    from datasources.models import DataSource
+Row = TypeVar("Row", bound=ChangingDataSource, covariant=True)
 
-# The schedule looks every 10 seconds.
+# The schedule enqueues what is due every 10 seconds.
 OVERDUE_AFTER = timedelta(minutes=5)
 
 
 class UnrecordedChangeError(TypeError):
-    """A data source changes by `apply_changes` only, which records the change in its history."""
+    """A stored data source changes only by `apply_changes`, which records the change."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
 
 
-class DataSourceQuerySet(models.QuerySet["DataSource"]):
-    """Many data sources: who may see them, which match, and that none changes unrecorded."""
+class DataSourceQuerySet(models.QuerySet[Row]):
+    """Data sources: which a user may see, which match, and that none changes unrecorded."""
 
     def for_user(self, user: User) -> Self:
         """Restrict to the organizations of an active user; `role` is the user's in each.
 
-        Joins the user, so that a deactivated one finds nothing, without a query of its own.
+        Joins the user, so a deactivated user finds nothing, at no extra query.
         """
         return self.filter(
             organization__memberships__user_id=user.pk,
             organization__memberships__user__is_active=True,
         ).annotate(role=models.F("organization__memberships__role"))
 
-    def visible_to(self, user: User, pk: int) -> "DataSource":
+    def visible_to(self, user: User, pk: int) -> Row:
         """Return one data source, as `for_user(user).get(pk=pk)` does, without building the SQL.
 
         Raises DataSource.DoesNotExist.
         """
         return prepared_get(self.model, is_locked=False)(user.pk, pk)
 
-    def locked_for(self, user: User, pk: int) -> "DataSource":
+    def locked_for(self, user: User, pk: int) -> Row:
         """Return one data source for a change by `user`: locked, and with the policy annotated.
 
         Raises DataSource.DoesNotExist.
@@ -60,22 +60,21 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         return prepared_get(self.model, is_locked=True)(user.pk, pk)
 
     def with_policy(self) -> Self:
-        """Annotate each with what its organization requires of those who change it over HTTP."""
+        """Annotate `requires_if_match`: whether its organization requires `If-Match`."""
         return self.annotate(requires_if_match=models.F("organization__requires_if_match"))
 
     def in_organizations(self, ids: Iterable[int]) -> Self:
         """Restrict to these organizations.
 
-        A list is read by this rather than by `for_user`: the database plans well for organizations
-        that it is told, and badly for those it finds on the way, some of which are a thousand times
-        as large as others.
+        Lists use this instead of `for_user`: PostgreSQL plans well for ids that it is given, and
+        badly for organizations that it finds in a join, some a thousand times as large as others.
         """
         return self.filter(AnyOf(models.F("organization_id"), [*ids]))
 
     def named(self, names: Collection[tuple[int, str]]) -> Self:
-        """Restrict to these names, each in a workspace: pairs of its id and `lower_case` of a name.
+        """Restrict to pairs of a workspace id and a name in lower case (`lookups.lower_case`).
 
-        `name_key` is that of each.
+        Annotates `name_key`, the name in lower case.
         """
         return self.annotate(name_key=Lower("name")).filter(
             AnyOfPairs("workspace_id", "name_key", pairs=names)
@@ -84,7 +83,7 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
     def for_update(self) -> Self:
         """Lock the rows until the transaction ends, for `apply_changes(…, is_locked=True)`.
 
-        Rows that refer to a data source can still be inserted meanwhile (FOR NO KEY UPDATE).
+        Rows that refer to a locked data source can still be inserted (FOR NO KEY UPDATE).
         """
         return self.select_for_update(no_key=True, of=("self",))
 
@@ -100,15 +99,15 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         ]
         return self.filter(*conditions)
 
-    def bulk_create(self, objs: Iterable["DataSource"], *args: Any, **options: Any) -> Any:
-        """Create many, each with the first revision of its history."""
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> Any:
+        """Insert data sources, their secrets, and the first revision of each."""
         if options.get("update_conflicts") or options.get("ignore_conflicts"):
             raise UnrecordedChangeError
         objs = list(objs)
         for data_source in objs:
             data_source.complete()
         with extracted_secrets(objs) as secrets, transaction.atomic():
-            created = super().bulk_create(objs, *args, **options)  # type: ignore[arg-type]
+            created: list[Any] = super().bulk_create(objs, *args, **options)
             revisions = []
             for data_source, of_one in zip(created, secrets, strict=True):
                 entered = data_source.credentials.seal_all(of_one, data_source.created_by)
@@ -118,21 +117,20 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
         return created
 
     def update(self, **kwargs: Any) -> NoReturn:
-        """Refuse: the change would pass the history by."""
+        """Raise UnrecordedChangeError: the change would not be in the history."""
         raise UnrecordedChangeError
 
     def due_for_refresh(self) -> Self:
-        """Restrict to those whose schema is to be read by now, the longest due first."""
+        """Restrict to those whose schema is due for a refresh, the longest due first."""
         due = self.filter(schema_next_refresh_at__lte=timezone.now())
         return due.exclude(schema_status=self.model.SchemaStatus.REFRESHING).order_by(
             "schema_next_refresh_at"
         )
 
     def overdue_for_refresh(self) -> Self:
-        """Restrict to those that have waited for longer than a schedule that keeps up leaves them.
+        """Restrict to those whose refresh is more than 5 minutes late, the longest first.
 
-        That is to be enqueued, or then for a worker to reach the source. Annotates `waits_since`;
-        the longest come first.
+        It waits to be enqueued or, once enqueued, for a worker. Annotates `waits_since`.
         """
         latest = timezone.now() - OVERDUE_AFTER
         due = self.model.objects.due_for_refresh().filter(schema_next_refresh_at__lte=latest)
@@ -148,22 +146,22 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
             ),
             default="schema_next_refresh_at",
         )
-        # As a union, each is found by its index; as one condition, neither would be.
+        # A union, so that each part uses its index; one OR condition would use neither.
         pks = due.order_by().values("pk").union(enqueued.order_by().values("pk"))
         overdue = self.filter(pk__in=pks)
         return overdue.annotate(waits_since=waits_since).order_by("waits_since")
 
     def record_schema(self, **columns: Any) -> int:
-        """Store what became of reading the schema; an observation, as with `record_test`.
+        """Store the state of the schema; an observation, like `record_test`.
 
         `columns` are some of `schema_status`, `schema_refreshed_at`, `schema_next_refresh_at`.
         """
         return super().update(**columns)
 
     def record_test(self, result: dict[str, Any], *, version: int | None) -> int:
-        """Show the result of a connection test; not on those that have another version by now.
+        """Store the result of a connection test of this version; other versions are skipped.
 
-        It is an observation, not a change: neither `version` nor the history moves.
+        It is an observation, not a change: `version` and the history stay.
         """
         status = self.model.Status.ACTIVE if result["ok"] else self.model.Status.ERROR
         return super(DataSourceQuerySet, self.filter(version=version)).update(
@@ -172,23 +170,23 @@ class DataSourceQuerySet(models.QuerySet["DataSource"]):
 
 
 @functools.cache
-def prepared_get(model: "type[DataSource]", is_locked: bool) -> "PreparedGet[DataSource]":
+def prepared_get(model: Any, is_locked: bool) -> PreparedGet[Any]:
     """Return the prepared query that fetches one data source for a user, locked or not."""
 
-    def visible(user_id: int, pk: int) -> DataSourceQuerySet:
+    def visible(user_id: int, pk: int) -> DataSourceQuerySet[Any]:
         return model.objects.for_user(User(pk=user_id)).filter(pk=pk)
 
-    def locked(user_id: int, pk: int) -> DataSourceQuerySet:
+    def locked(user_id: int, pk: int) -> DataSourceQuerySet[Any]:
         return visible(user_id, pk).with_policy().for_update()
 
     return PreparedGet(model, locked if is_locked else visible)
 
 
 @contextmanager
-def extracted_secrets(data_sources: Sequence["DataSource"]) -> Iterator[list[dict[str, str]]]:
-    """Take the secrets out of the connection strings of new data sources, to store both.
+def extracted_secrets(data_sources: Sequence[Any]) -> Iterator[list[dict[str, str]]]:
+    """Move the secrets out of the connection strings of new data sources; yield them by field.
 
-    They are put back if the block fails, so that another attempt has them.
+    If the block fails they are put back, so that another attempt has them.
     """
     urls = [data_source.connection_string for data_source in data_sources]
     try:

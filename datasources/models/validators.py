@@ -17,9 +17,7 @@ METADATA_MAX_DEPTH = 20
 TOO_DEEP = f"Must not be nested more than {METADATA_MAX_DEPTH} deep."
 TAGS_MAX_COUNT = 50
 TAG_MAX_LENGTH = 64
-PUT_IT_THERE = (
-    "Secrets go to the credentials: PUT /api/v1/data-sources/{data_source_id}/credentials."
-)
+SECRETS_ELSEWHERE = "Store secrets in the credentials of the data source instead."
 
 # One dot-separated part of a host name (RFC 1123), and the underscore that containers are named by.
 HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -174,7 +172,7 @@ def validate_metadata(metadata: Any) -> None:
             if names_secret(key):
                 pointer = "/".join(str(part)[:64] for part in path)
                 raise ValidationError(
-                    f"The key at %(pointer)s names a secret. {PUT_IT_THERE}",
+                    f"The key at %(pointer)s names a secret. {SECRETS_ELSEWHERE}",
                     params={"pointer": pointer},
                 )
 

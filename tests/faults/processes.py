@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection
 
 import psutil
 
 from rivergen.local.run import BASE_DIR, wait_until_ready
+from rivergen.testing.haproxy import haproxy
 from rivergen.testing.services import free_port
 from tests.faults.clients import FIELDS, TIMEOUT_SECONDS, Client, Ledger, load
 from tests.faults.outcomes import Outcome
@@ -44,16 +46,19 @@ def terminate(service: Service, cycles: int) -> Outcome:
             service.client(ledger, pk, "description")
             for pk in service.pks * (IN_FLIGHT // len(service.pks))
         ]
-        for client in clients[::2]:
-            client.headers["Connection"] = "close"  # the other half keeps its connections alive
         with web(service) as server:
+            # Used connections, as a proxy's are: what gunicorn has not accepted yet is reset.
+            for client in clients:
+                client.work()
+            for client in clients[::2]:
+                client.headers["Connection"] = "close"  # the others would like to go on
             for client in clients:
                 client.send()
             server.send_signal(signal.SIGTERM)
             for client in clients:
                 client.receive()
     outcome = Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
-    if ledger.answers != {200: cycles * IN_FLIGHT}:
+    if ledger.answers != {200: 2 * cycles * IN_FLIGHT}:
         outcome.problems.append("not every request got 200")
     return outcome
 
@@ -84,12 +89,17 @@ def kill(service: Service, cycles: int) -> Outcome:
 
 
 def linger(service: Service, cycles: int) -> Outcome:
-    """Keep connections open after `Connection: close`, while other clients want to be served."""
+    """Leave connections open that the proxy in front of the web has closed, while others send."""
     ledger = Ledger()
-    with web(service, {"WEB_CONCURRENCY": "1"}), ExitStack() as held:
+    with (
+        web(service, {"WEB_CONCURRENCY": "1"}),
+        haproxy(service.port) as (proxy_port, _),
+        ExitStack() as held,
+    ):
+        front = replace(service, port=proxy_port)
         for _ in range(cycles):
             lingering = [
-                service.client(ledger, service.pks[0], "description") for _ in range(LINGERING)
+                front.client(ledger, service.pks[0], "description") for _ in range(LINGERING)
             ]
             for client in lingering:
                 client.headers["Connection"] = "close"
@@ -99,7 +109,7 @@ def linger(service: Service, cycles: int) -> Outcome:
                 client.send()
             for client in lingering:
                 client.receive()
-            service.client(ledger, service.pks[0], "description").work()
+            front.client(ledger, service.pks[0], "description").work()
     return Outcome.of(ledger, cycles=cycles, recovered=[], lost=service.count_lost(ledger))
 
 

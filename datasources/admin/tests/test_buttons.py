@@ -8,6 +8,7 @@ from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from datasources.connection_tests.models import ConnectionTest
+from datasources.connection_tests.testing import HOST_KEY
 from datasources.connections.outcome import no_outcome
 from datasources.credentials.testing import CredentialTestCase
 from datasources.models import DataSource
@@ -23,7 +24,6 @@ BUTTONS = (
     "restore",
 )
 OVERVIEW = f"{ADMIN_PAGES}overview/"
-HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1vZGVsLWtleS1vZi1ub2JvZHktYXQtYWxsLSEh"
 
 
 class ButtonTestCase(CredentialTestCase):
@@ -48,6 +48,7 @@ class ButtonTestCase(CredentialTestCase):
         response = self.press(button, **values)
         self.assertEqual(response.redirect_chain, [(self.page, 302)])
         [message] = response.context["messages"]
+        self.assertNotIn("/api/v1", str(message))
         return message.level_tag, str(message)
 
     def staff_client(self, *codenames: str) -> Any:

@@ -156,6 +156,21 @@ class FormTests(DataSourceTestCase):
                 self.assertNotContains(response, "hunter2")
                 self.assertEqual(self.stored()["metadata"], {"team": "blue"})
 
+    def test_errors_name_no_path_of_the_api(self):
+        for values, text in (
+            ({"metadata": '{"db_password": "x"}'}, "Store secrets in the credentials"),
+            (
+                {"connection_string": "postgresql://db/x?token=x"},
+                "Store secrets in the credentials",
+            ),
+            ({"connection_string": "postgresql://reader:***@db/x"}, "mask"),
+            ({"use_ssh_tunnel": True}, "ssh_host"),
+        ):
+            with self.subTest(values=values):
+                response = self.client.post(self.page, self.form(self.page, **values))
+                self.assertContains(response, text)
+                self.assertNotContains(response, "/api/v1")
+
     def test_a_password_in_the_connection_string_is_stored_and_never_shown(self):
         for url, port in (
             ("postgresql://reader:hunter2@db/x", 5433),

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from datasources.connections.connectors.base import Connector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.files.storage import LocalFile, StoredFile, open_file
+from datasources.connections.files.storage import FILE_URL, LocalFile, StoredFile, open_file
 
 DUCKDB_THREADS = 2
 DUCKDB_MEMORY = "512MB"
@@ -209,7 +209,7 @@ class DuckDBConnector(FileConnector):
         """Start a DuckDB that can read this file only, and lock its configuration."""
         import duckdb
 
-        from datasources.connections.files.file_system import FILE_URL, OneFile
+        from datasources.connections.files.file_system import OneFile
 
         connection = duckdb.connect(":memory:")
         try:

@@ -9,10 +9,7 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 
-from datasources.connections.files.storage import StoredFile
-
-PROTOCOL = "stored"
-FILE_URL = f"{PROTOCOL}://file"
+from datasources.connections.files.storage import FILE_URL, PROTOCOL, StoredFile
 
 
 class Reader:

@@ -17,6 +17,9 @@ from django.conf import settings
 
 from datasources.connections.failures import Code, ConnectionFailure
 
+# The URL that DuckDB opens. Here, because readers need it in processes that load no fsspec.
+PROTOCOL = "stored"
+FILE_URL = f"{PROTOCOL}://file"
 # A store answers 403 for a missing object if the bucket may not be listed.
 MISSING_STATUSES = (403, 404)
 

@@ -92,13 +92,13 @@ class Command(BaseCommand):
         self.make_data_sources(acme, User.objects.get(username="demo-owner"))
 
     def set_password(self, password: str) -> None:
-        """Let the demo's users sign in with the password that is printed.
+        """Set the printed password for all users of the demo.
 
-        It is hashed once for all of them: hashing takes half a second.
+        Hashes the password once for all of them: hashing takes half a second.
         """
         usernames = (*USERNAMES, STAFF_USERNAME)
-        of_demo = {"username__in": usernames, "memberships__organization__slug__in": PEOPLE}
-        users = [*User.objects.filter(**of_demo)]
+        demo_users = {"username__in": usernames, "memberships__organization__slug__in": PEOPLE}
+        users = [*User.objects.filter(**demo_users)]
         hashes = {user.password for user in users if user.has_usable_password()}
         good = {hashed for hashed in hashes if check_password(password, hashed)}
         hashed = min(good) if good else make_password(password)

@@ -142,15 +142,21 @@ class SocketTests(SimpleTestCase):
                 self.assertEqual(response.status, status)
         self.assertEqual(json.load(self.service.request())["data"]["max_retries"], 7)
 
-    def test_refuses_what_is_no_http_in_the_envelope(self):
+    def test_refuses_invalid_http_and_goes_on(self):
         chunked = b"Transfer-Encoding: chunked\r\n"
-        for name, head, rest in (
-            ("a long line", b"GET /api/v1/me?" + b"a" * 9_000 + b" HTTP/1.1\r\n", b""),
-            ("a long header", b"GET /api/v1/me HTTP/1.1\r\nA: " + b"a" * 9_000 + b"\r\n", b""),
-            ("no method", b"\x16\x03\x01 / HTTP/1.1\r\n", b""),
-            ("a bad chunk", b"POST /api/v1/auth/token HTTP/1.1\r\n" + chunked, b"zz\r\n{}\r\n"),
+        for name, status, head, rest in (
+            ("a long line", 414, b"GET /api/v1/me?" + b"a" * 9_000 + b" HTTP/1.1\r\n", b""),
+            ("a long header", 431, b"GET / HTTP/1.1\r\nA: " + b"a" * 9_000 + b"\r\n", b""),
+            ("no method", 400, b"\x16\x03\x01 / HTTP/1.1\r\n", b""),
+            (
+                "a bad chunk",
+                400,
+                b"POST /api/v1/auth/token HTTP/1.1\r\n" + chunked,
+                b"zz\r\n{}\r\n",
+            ),
             (
                 "two lengths",
+                400,
                 b"POST /api/v1/auth/token HTTP/1.1\r\nContent-Length: 2\r\n" + chunked,
                 b"0\r\n\r\n",
             ),
@@ -163,10 +169,8 @@ class SocketTests(SimpleTestCase):
                 peer.sendall(head + b"Host: 127.0.0.1\r\n\r\n" + rest)
                 response = HTTPResponse(peer)
                 response.begin()
-                self.assertEqual(response.status, 400)
-                error = json.load(response)["error"]
-                self.assertEqual(error["code"], "BAD_REQUEST")
-                self.assertEqual(error["request_id"], response.headers["X-Request-ID"])
+                self.assertEqual(response.status, status)
+                response.read()
                 self.assertEqual(peer.recv(1), b"")  # closed
         self.assertEqual(self.service.request().status, 200)
 

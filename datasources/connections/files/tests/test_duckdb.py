@@ -9,7 +9,7 @@ import duckdb
 
 from datasources.connections.connectors import files
 from datasources.connections.failures import Code
-from datasources.connections.files.file_system import FILE_URL
+from datasources.connections.files.storage import FILE_URL
 from datasources.connections.testing.files import SECRET, FilesTestCase, write_files
 
 

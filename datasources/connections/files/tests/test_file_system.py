@@ -2,8 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from datasources.connections.files.file_system import FILE_URL, OneFile, Reader
-from datasources.connections.files.storage import open_file
+from datasources.connections.files.file_system import OneFile, Reader
+from datasources.connections.files.storage import FILE_URL, open_file
 from datasources.connections.testing.files import FilesTestCase
 
 

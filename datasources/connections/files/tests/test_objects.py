@@ -9,8 +9,7 @@ from django.test import override_settings
 
 from datasources.connections.connectors import files
 from datasources.connections.failures import Code
-from datasources.connections.files.file_system import FILE_URL
-from datasources.connections.files.storage import open_file
+from datasources.connections.files.storage import FILE_URL, open_file
 from datasources.connections.testing.fake_s3 import FakeS3
 from datasources.connections.testing.files import ROWS, SECRET, FilesTestCase, table_of, write_files
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sqlite3 import OperationalError
 from typing import Any, ClassVar
 
-from datasources.connections.files.file_system import FILE_URL
+from datasources.connections.files.storage import FILE_URL
 from datasources.schemas.reading.catalogue import Kind
 from datasources.schemas.reading.common_types import CommonType, common_type
 from datasources.schemas.reading.readers.base import Reader, SQLReader

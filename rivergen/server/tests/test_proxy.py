@@ -13,10 +13,10 @@ from django.test import SimpleTestCase, TransactionTestCase
 
 from datasources.testing import DataSourceTestMixin
 from organizations.testing import bearer
+from rivergen.testing.haproxy import IS_MISSING, haproxy
+from rivergen.testing.raw_requests import CHUNKED, CLOSE, GET, HOST, MEBIBYTE, REFUSED, TAKEN, TOKEN
 from rivergen.testing.services import free_port
 from rivergen.testing.web import PATIENCE_SECONDS, Web, read_response, serving
-from rivergen.tests.haproxy import IS_MISSING, haproxy
-from rivergen.tests.raw_requests import CHUNKED, CLOSE, GET, HOST, MEBIBYTE, REFUSED, TAKEN, TOKEN
 
 # HAProxy repairs these, as RFC 9112 allows, and passes them on.
 REPAIRED = {

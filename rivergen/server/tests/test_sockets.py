@@ -4,13 +4,13 @@ import json
 import re
 import socket
 
-from django.test import SimpleTestCase, TransactionTestCase
+from django.test import TransactionTestCase
 
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
 from organizations.testing import bearer
+from rivergen.testing.raw_requests import GET, REFUSED, TAKEN, TOKEN
 from rivergen.testing.web import PATIENCE_SECONDS, Web, read_response, serving
-from rivergen.tests.raw_requests import GET, REFUSED, TAKEN, TOKEN
 
 
 class SocketTests(DataSourceTestMixin, TransactionTestCase):
@@ -96,7 +96,7 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(DataSource.objects.get().description, description)
 
 
-class StoppingTests(SimpleTestCase):
+class StoppingTests(TransactionTestCase):
     def test_answers_requests_sent_before_sigterm(self):
         with serving(WEB_CONCURRENCY="1") as web:
             peers = [self.enterContext(web.connect()) for _ in range(60)]
