@@ -126,8 +126,8 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     @write()
     def store_update(self, request: Request, verification: Verification | None = None) -> Response:
         """Store the update; with a verification, only if it is still what was tested."""
-        data_source = self.get_data_source(Role.EDITOR, lock=True)
-        version, values = data_source.version, self.read_update(request, data_source)
+        data_source, values = self.read_update(request)
+        version = data_source.version
         dry_run = request.query_params.get("dry_run") == "true"
         changes = data_source.apply_changes(
             values, user=self.author, is_locked=True, is_validated=True, dry_run=dry_run
@@ -148,18 +148,19 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
         self, request: Request, has_place: bool, keyed: KeyedRequest | None
     ) -> Verification:
         """Start a test of what the update would make of the data source."""
-        data_source = self.get_data_source(Role.EDITOR, lock=True)
-        values = self.read_update(request, data_source)
+        data_source, values = self.read_update(request)
         if not has_place:
             raise Throttled(wait=1, detail="Too many updates are waiting for their tests.")
         return Verification.start(data_source, values, self.caller, keyed)
 
-    def read_update(self, request: Request, data_source: DataSource) -> dict[str, Any]:
-        """Return the valid changes that the body asks for. Raises 400, 412, 413, 415 or 428.
+    def read_update(self, request: Request) -> tuple[DataSource, dict[str, Any]]:
+        """Return the data source, locked, and the valid changes that the body asks for.
 
-        A fault that needs no stored row is 400 at any version; only then is `If-Match` judged, and
-        last what must be compared with the stored row (contract, section 1).
+        Raises 401, 403, 404, 415, 413 and 400. A fault that needs no stored row is 400 at any
+        version; then `If-Match` is judged (428, 412), and last come the comparisons with the
+        stored row (400). Source: contract, section 1, order of the checks.
         """
+        data_source = self.get_data_source(Role.EDITOR, lock=True)
         refusal = judge_if_match(request, data_source.version, data_source.requires_if_match)
         is_merge = is_merge_patch(request)
         serializer = DataSourceUpdateSerializer(
@@ -171,8 +172,7 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
         serializer.is_valid(raise_exception=True)
         if refusal is not None:
             raise refusal
-        values: dict[str, Any] = serializer.validated_data
-        return values
+        return data_source, serializer.validated_data
 
     @write(**openapi.DESTROY)
     def destroy(self, request: Request, data_source_id: str) -> Response:
