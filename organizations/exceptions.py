@@ -6,13 +6,13 @@ from rivergen.errors import StateConflict
 class LastOwner(StateConflict):
     """The membership is that of the last owner."""
 
-    message = "An organization keeps at least one owner."
+    message = "An organization needs at least one owner."
 
 
 class LastWorkspace(StateConflict):
     """The workspace is the last one of its organization."""
 
-    message = "An organization keeps at least one workspace."
+    message = "An organization needs at least one workspace."
 
 
 class WorkspaceInUse(StateConflict):
