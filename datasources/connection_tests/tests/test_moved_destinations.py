@@ -150,7 +150,7 @@ class MovedDestinationTestCase(WorkerTestCase):
         refusals = (CredentialsUnconfirmed, CredentialsUnreadable)
         with self.assertRaises(refusals) as raised, self.fetch(source).connect():
             self.fail("it is connected")
-        self.assertEqual(raised.exception.error_code, code)
+        self.assertEqual(raised.exception.code, code)
 
     def assert_unconfirmed(self, response):
         self.assert_error(response, 409, "CREDENTIALS_UNCONFIRMED")
