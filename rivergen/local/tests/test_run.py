@@ -74,7 +74,7 @@ class RunTests(SimpleTestCase):
             worker.kill()
             with killed_after(START_TIMEOUT_SECONDS, run.process):
                 self.assertEqual(run.process.wait(), 1)
-            self.assertIn("The worker has ended by itself", run.output_pipe.read())
+            self.assertIn("The worker has ended unexpectedly", run.output_pipe.read())
 
     def test_killed_outright_it_takes_all_its_processes_along(self):
         folder = self.enterContext(fresh_copy())
