@@ -24,7 +24,7 @@ faults: .venv/installed-dev ## break database, network, locks, disks and process
 	$(BIN)/python -m tests.faults
 
 bench: .venv/installed-dev ## measure what a request costs, beside what others would write
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(if $(BEFORE),--before $(BEFORE))
 
 lint: .venv/installed-dev ## what CI checks beside the tests
 	$(BIN)/ruff check

@@ -3,7 +3,8 @@
 Serves each system with two processes, all on the same database and rows. Sends PATCH, GET and list
 requests over 16 keep-alive connections, in alternating rounds. The main figure is the CPU time of
 the server's processes per request; throughput, latency, start time and memory are printed beside
-it. Writes `.bench/requests.json`.
+it. With `--before DIR` another checkout of rivergen is served and compared, round by round. Writes
+`.bench/requests.json`.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -30,6 +32,7 @@ STARTS = 3
 WARM_UP_REQUESTS = 400
 GUNICORN = [sys.executable, "-m", "gunicorn", "--log-level", "warning", "--workers", "2"]
 PLAIN = [*GUNICORN, "--threads", "8", "--worker-class", "gthread", "--keep-alive", "75"]
+BEFORE = "before"
 # Name -> command, to which the address to listen on is added.
 SYSTEMS = {
     "rivergen": [*GUNICORN, "-c", "python:rivergen.server.gunicorn", "rivergen.wsgi"],
@@ -51,17 +54,22 @@ def main() -> None:
     parser.add_argument(
         "--requests", type=int, default=1_000, help="requests per round; default: 1000"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument(
         "--only", nargs="*", choices=SYSTEMS, default=[*SYSTEMS], help="systems; default: all"
     )
+    parser.add_argument("--before", type=Path, help="another checkout, whose tables are the same")
     options = parser.parse_args()
+    if options.before:
+        options.only.insert(1, BEFORE)
     prepare("rivergen_bench")
     token, ids = make_sources()
     kinds = {kind: make(token, ids) for kind, make in KINDS.items()}
     results: Results = {kind: {} for kind in kinds}
-    footprints = {system: {"start_seconds": start_seconds(system)} for system in options.only}
-    with serving(options.only) as servers:
+    footprints = {
+        system: {"start_seconds": start_seconds(system, options.before)} for system in options.only
+    }
+    with serving(options.only, options.before) as servers:
         for system, (_, pid) in servers.items():
             footprints[system]["idle_mb"] = memory_mb(pid)
         for round_number in range(options.rounds + 1):
@@ -127,19 +135,21 @@ KINDS = {"PATCH": updates, "GET": reads, "list of 50": lists}
 
 
 @contextmanager
-def serving(systems: list[str]) -> Iterator[dict[str, tuple[int, int]]]:
+def serving(systems: list[str], before: Path | None = None) -> Iterator[dict[str, tuple[int, int]]]:
     """Serve the systems, and yield the port and the id of the main process of each."""
     processes: list[subprocess.Popen[bytes]] = []
     servers = {}
     try:
         for system in systems:
             port = free_port()
+            folder = before if before and system == BEFORE else BASE_DIR
+            command = SYSTEMS[system] if system in SYSTEMS else command_of(folder)
             address = ["--port", str(port)]
-            if "gunicorn" in SYSTEMS[system]:
+            if "gunicorn" in command:
                 address = ["--bind", f"127.0.0.1:{port}"]
             process = subprocess.Popen(
-                [*SYSTEMS[system], *address],
-                cwd=BASE_DIR,
+                [*command, *address],
+                cwd=folder,
                 env={**os.environ, "PORT": str(port)},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -156,12 +166,19 @@ def serving(systems: list[str]) -> Iterator[dict[str, tuple[int, int]]]:
             process.wait()
 
 
-def start_seconds(system: str) -> float:
+def command_of(checkout: Path) -> list[str]:
+    """Return the command that serves a checkout of rivergen, also of one before its rooms."""
+    has_rooms = (checkout / "rivergen" / "server").is_dir()
+    module = "rivergen.server.gunicorn" if has_rooms else "rivergen.gunicorn"
+    return [*GUNICORN, "-c", f"python:{module}", "rivergen.wsgi"]
+
+
+def start_seconds(system: str, before: Path | None) -> float:
     """Return the median time from starting a system to its first response."""
     seconds = []
     for _ in range(STARTS):
         started_at = time.perf_counter()
-        with serving([system]):
+        with serving([system], before):
             seconds.append(time.perf_counter() - started_at)
     return statistics.median(seconds)
 
@@ -198,8 +215,21 @@ def report(
     for system, footprint in footprints.items():
         print(f"{'':12}{system:16}{footprint['start_seconds']:8.2f}{footprint['idle_mb']:9.0f}"
               f"{footprint['loaded_mb']:11.0f}")  # fmt: skip
+    report_before(results)
     result = {"rounds": rounds, "requests": requests, "rows": rows, "footprints": footprints}
     write_result("requests", result)
+
+
+def report_before(results: Results) -> None:
+    """Print the ratio to the other checkout: of the medians, and the least and most of a round."""
+    for kind, by_system in results.items():
+        if BEFORE not in by_system:
+            return
+        now, before = by_system["rivergen"], by_system[BEFORE]
+        ratio = median_of(now, "cpu_ms") / median_of(before, "cpu_ms")
+        rounds = [one.cpu_ms / other.cpu_ms for one, other in zip(now, before, strict=True)]
+        print(f"{kind}: CPU {ratio:.3f} of before, {min(rounds):.3f} to {max(rounds):.3f}"
+              f" in {len(rounds)} rounds")  # fmt: skip
 
 
 def median_of(measurements: list[Measurement], name: str) -> float:

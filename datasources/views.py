@@ -126,8 +126,8 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     @write()
     def store_update(self, request: Request, verification: Verification | None = None) -> Response:
         """Store an update; with a verification, only if its settings are those that were tested."""
-        data_source = self.get_data_source(Role.EDITOR, lock=True)
-        version, values = data_source.version, self.read_update(request, data_source)
+        data_source, values = self.read_update(request)
+        version = data_source.version
         dry_run = request.query_params.get("dry_run") == "true"
         changes = data_source.apply_changes(
             values, user=self.author, is_locked=True, is_validated=True, dry_run=dry_run
@@ -148,18 +148,19 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
         self, request: Request, has_place: bool, keyed: KeyedRequest | None
     ) -> Verification:
         """Start a connection test with the settings that the update would lead to."""
-        data_source = self.get_data_source(Role.EDITOR, lock=True)
-        values = self.read_update(request, data_source)
+        data_source, values = self.read_update(request)
         if not has_place:
             raise Throttled(wait=1, detail="Too many updates are waiting for their tests.")
         return Verification.start(data_source, values, self.caller, keyed)
 
-    def read_update(self, request: Request, data_source: DataSource) -> dict[str, Any]:
-        """Return the valid changes in the body. Raises 400, 412, 413, 415 or 428.
+    def read_update(self, request: Request) -> tuple[DataSource, dict[str, Any]]:
+        """Return the data source, locked, and the valid changes in the body.
 
-        The order of checks is that of the contract (section 1): errors that do not depend on the
-        stored row, then `If-Match`, then errors that do.
+        Raises, in this order: 401, 403 or 404; 415, 413, or 400 for errors that do not depend on
+        the stored row; 428 or 412 for `If-Match`; 400 for errors that do depend on it.
+        Source: contract, section 1, order of the checks.
         """
+        data_source = self.get_data_source(Role.EDITOR, lock=True)
         refusal = judge_if_match(request, data_source.version, data_source.requires_if_match)
         is_merge = is_merge_patch(request)
         serializer = DataSourceUpdateSerializer(
@@ -171,8 +172,7 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
         serializer.is_valid(raise_exception=True)
         if refusal is not None:
             raise refusal
-        values: dict[str, Any] = serializer.validated_data
-        return values
+        return data_source, serializer.validated_data
 
     @write(**openapi.DESTROY)
     def destroy(self, request: Request, data_source_id: str) -> Response:

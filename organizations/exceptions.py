@@ -6,13 +6,13 @@ from rivergen.errors import StateConflict
 class LastOwner(StateConflict):
     """The last owner can be neither removed nor demoted."""
 
-    message = "An organization must have at least one owner."
+    message = "An organization needs at least one owner."
 
 
 class LastWorkspace(StateConflict):
     """The last workspace of an organization cannot be removed."""
 
-    message = "An organization must have at least one workspace."
+    message = "An organization needs at least one workspace."
 
 
 class WorkspaceInUse(StateConflict):

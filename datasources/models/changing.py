@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -314,19 +314,23 @@ class ChangingDataSource(DataSourceColumns):
         columns += ["version", "updated_at", "updated_by"]
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
-        revision = DataSourceRevision(
-            data_source_id=self.pk,
-            version=self.version,
-            changed_at=self.updated_at,
-            changed_by=author.user,
-            origin=author.origin,
-            request_id=author.request_id,
-            changes=differences,
-        )
+        revision = self.revision(differences, author, self.updated_at)
         try:
             update_row(self, columns, revision if differences else None)
         except IntegrityError as error:
             raise as_validation_error(error, NAME_UNIQUE, "name", NAME_TAKEN) from None
+
+    def revision(self, changes: Changes, author: Author, at: datetime) -> DataSourceRevision:
+        """Return the revision that records how this version came to be; it is not saved yet."""
+        return DataSourceRevision(
+            data_source_id=self.pk,
+            version=self.version,
+            changed_at=at,
+            changed_by=author.user,
+            origin=author.origin,
+            request_id=author.request_id,
+            changes=changes,
+        )
 
     def _schedule_refresh(self, changed: AbstractSet[str]) -> bool:
         """Set the time of the next schema refresh after a change; return whether it differs.

@@ -84,16 +84,7 @@ class DataSource(ChangingDataSource):
             value = getattr(self, field)
             if value != getattr(unset, field):
                 changes[field] = {"from": None, "to": value}
-        changes |= entered
-        return DataSourceRevision(
-            data_source=self,
-            version=self.version,
-            changed_at=self.created_at,
-            changed_by_id=self.created_by_id,
-            origin=author.origin,
-            request_id=author.request_id,
-            changes=changes,
-        )
+        return self.revision(changes | entered, author, self.created_at)
 
     def configuration(self, secrets: Mapping[str, str] | None = None) -> Configuration:
         """Return the configuration of a connection: the fields of this instance and the secrets.

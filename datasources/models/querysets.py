@@ -134,8 +134,9 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         Annotates `waits_since`.
         """
         latest = timezone.now() - OVERDUE_AFTER
-        due = self.model.objects.due_for_refresh().filter(schema_next_refresh_at__lte=latest)
-        enqueued = self.model.objects.filter(
+        data_sources: Any = self.model._default_manager
+        due = data_sources.due_for_refresh().filter(schema_next_refresh_at__lte=latest)
+        enqueued = data_sources.filter(
             schema_refresh__finished_at=None,
             schema_refresh__tables_total=None,
             schema_refresh__requested_at__lte=latest,
