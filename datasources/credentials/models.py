@@ -233,7 +233,7 @@ class Credential(models.Model):
     )
     is_confirmed = models.BooleanField(
         default=True,
-        help_text="False after somebody who may not confirm secrets changed the destination.",
+        help_text="False after a user who may not confirm secrets changed the destination.",
     )
     set_at = models.DateTimeField()
     set_by = models.ForeignKey(
