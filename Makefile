@@ -1,9 +1,9 @@
-# Each target does its own set-up; a fresh machine needs Python 3.11 or newer, and make.
+# Each target installs what it needs. A new machine needs only Python 3.11 or newer, and make.
 
 PYTHON ?= python3
 PYTHON_NEXT ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) python3.13)
 BIN = .venv/bin
-# Two at a time, those of a class together.
+# Run two tests at a time; tests of one class run in the same process.
 TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 
 .PHONY: run test test-next lint fuzz faults bench
@@ -20,13 +20,13 @@ test-next: .venv-next/installed-dev ## run the tests on Python 3.13 with Django 
 fuzz: .venv/installed-dev ## send generated requests to a running server, valid and invalid ones
 	$(BIN)/python -m tests.fuzz
 
-faults: .venv/installed-dev ## break database, network, locks, disks and processes under load, and count what is lost
+faults: .venv/installed-dev ## break the database, network, locks, disks and processes under load, and count lost changes
 	$(BIN)/python -m tests.faults
 
-bench: .venv/installed-dev ## measure what a request costs, beside what others would write
+bench: .venv/installed-dev ## measure the cost of a request, compared with plain DRF and FastAPI services
 	$(BIN)/python -m bench $(if $(BEFORE),--before $(BEFORE))
 
-lint: .venv/installed-dev ## what CI checks beside the tests
+lint: .venv/installed-dev ## run all checks of CI except the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
@@ -36,8 +36,8 @@ lint: .venv/installed-dev ## what CI checks beside the tests
 	$(BIN)/python manage.py check --deploy --fail-level WARNING && \
 	$(BIN)/python manage.py makemigrations --check
 
-# $(call install,BIN,REQUIREMENTS): uv takes a fifth of pip's time. It does not read pip's settings
-# (an index of one's own, a certificate): where it fails, pip does the work.
+# $(call install,BIN,REQUIREMENTS): uv is five times as fast as pip, but does not read pip's settings
+# (a private index, a certificate). If uv fails, pip installs the packages.
 define install
 	@$(1)/pip install --quiet --disable-pip-version-check uv==0.13.9 && \
 	$(1)/uv pip install --python $(1)/python $(2) || \
@@ -45,7 +45,7 @@ define install
 endef
 
 .venv/installed: requirements.txt
-	@echo "Installing Python packages into .venv, once: 130 MB to download, half a minute on most machines."
+	@echo "Installing Python packages into .venv (once): 130 MB to download, about half a minute."
 	@$(PYTHON) -m venv .venv
 	$(call install,$(BIN),-r requirements.txt)
 	@touch $@

@@ -1,3 +1,5 @@
+"""The configuration of the app: loads the models of its packages, and registers its metrics."""
+
 from importlib import import_module
 
 from django.apps import AppConfig
@@ -8,15 +10,15 @@ class DataSourcesConfig(AppConfig):
     verbose_name = "Data sources"
 
     def import_models(self) -> None:
-        """Load also the models of the packages, which `datasources.models` does not import."""
+        """Import the models of the packages too: `datasources.models` does not import them."""
         super().import_models()
         import_module("datasources.credentials.models")
         import_module("datasources.connection_tests.models")
         import_module("datasources.schemas.models")
 
     def ready(self) -> None:
-        """Let `/metrics` read what the database knows of data sources."""
-        # Models can be imported only now.
+        """Register the metrics that are read from the database."""
+        # Imported here: models cannot be imported before the app is ready.
         from datasources.metrics import collect
         from rivergen.observability.metrics import DatabaseCollector
 

@@ -1,4 +1,4 @@
-"""What `GET /data-sources` can be narrowed by (contract, section 5)."""
+"""The filters of `GET /data-sources` (contract, section 5)."""
 
 import re
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from datasources.models.querysets import DataSourceQuerySet
 from datasources.models.validators import TAG_MAX_LENGTH
 
 NO_NULL = r"^[^\u0000]*$"
-# Each word costs a comparison with every row that has those before it.
+# Each word is compared with every row that matches the words before it.
 SEARCH_MAX_LENGTH = 100
 ID_MAX_DIGITS = 18
 RFC_3339 = re.compile(
@@ -24,7 +24,7 @@ RFC_3339 = re.compile(
 
 
 class NotEmptyMixin:
-    """Refuse `?type=`: it asks for something, but not for what."""
+    """Refuse an empty parameter, such as `?type=`."""
 
     def clean(self, value: Any) -> Any:
         if value == "":
@@ -33,17 +33,17 @@ class NotEmptyMixin:
 
 
 class ChoiceField(NotEmptyMixin, django_filters.fields.ChoiceField):
-    """One of the choices, as it is spelled."""
+    """A parameter that is one of the choices, in their exact spelling."""
 
 
 class ChoiceFilter(django_filters.ChoiceFilter):
-    """Rows whose field has this choice."""
+    """Filter by a field with choices."""
 
     field_class = ChoiceField
 
 
 class IdField(NotEmptyMixin, forms.CharField):
-    """Digits, as in a path; Django's IntegerField also takes `1_0`, `1.0` and digits of others."""
+    """An id in ASCII digits, as in a path; Django's IntegerField also takes `1_0`, `1.0`, `１`."""
 
     def to_python(self, value: Any) -> int | None:  # type: ignore[override]
         if value is None:
@@ -55,20 +55,20 @@ class IdField(NotEmptyMixin, forms.CharField):
 
 @extend_schema_field({"type": "integer", "minimum": 0, "maximum": 10**ID_MAX_DIGITS - 1})
 class IdFilter(django_filters.Filter):
-    """The id of what the rows belong to."""
+    """Filter by the id of a related row, such as the workspace."""
 
     field_class = IdField
 
 
 class TimeField(NotEmptyMixin, forms.CharField):
-    """A time with its zone (RFC 3339): without one it would be a guess which moment is meant."""
+    """A time with a UTC offset (RFC 3339); without an offset it would be ambiguous."""
 
     def to_python(self, value: Any) -> datetime | None:  # type: ignore[override]
         if value is None:
             return None
         try:
             if RFC_3339.fullmatch(value):
-                # In UTC: PostgreSQL knows no offsets of 16 hours and more, RFC 3339 does.
+                # To UTC: RFC 3339 allows offsets of 16 hours and more, PostgreSQL does not.
                 return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (OverflowError, ValueError):
             pass
@@ -77,13 +77,13 @@ class TimeField(NotEmptyMixin, forms.CharField):
 
 @extend_schema_field({"type": "string", "format": "date-time"})
 class TimeFilter(django_filters.Filter):
-    """A moment to compare with."""
+    """Filter by a comparison with a time."""
 
     field_class = TimeField
 
 
 class TagListField(forms.CharField):
-    """A parameter that may be given several times."""
+    """A parameter that may be repeated."""
 
     widget = forms.MultipleHiddenInput
 
@@ -96,7 +96,7 @@ class TagListField(forms.CharField):
 
 @extend_schema_field({"type": "string", "pattern": NO_NULL, "maxLength": SEARCH_MAX_LENGTH})
 class SearchFilter(django_filters.CharFilter):
-    """Words to search for."""
+    """Search for words."""
 
 
 @extend_schema_field(
@@ -112,7 +112,7 @@ class SearchFilter(django_filters.CharFilter):
     }
 )
 class TagFilter(django_filters.Filter):
-    """`?tag=a&tag=b`: those that have all of these tags."""
+    """Filter by tags: `?tag=a&tag=b` finds the data sources that have both."""
 
     field_class = TagListField
 
@@ -121,7 +121,7 @@ class TagFilter(django_filters.Filter):
 
 
 class DataSourceFilter(django_filters.FilterSet):
-    """The filters of the list; an invalid value is 400."""
+    """All filters of the list. An invalid value is 400."""
 
     search = SearchFilter(method="filter_search", max_length=SEARCH_MAX_LENGTH)
     type = ChoiceFilter(choices=DataSource.Type.choices)
@@ -138,7 +138,7 @@ class DataSourceFilter(django_filters.FilterSet):
         fields: list[Any] = []
 
     def __init__(self, data: QueryDict, *args: Any, **kwargs: Any) -> None:
-        # The base class copies each filter for each request, and makes a form of all.
+        # The base class copies every filter and builds a form of all for each request.
         filters = type(self).base_filters
         self.base_filters = OrderedDict((name, filters[name]) for name in filters if name in data)
         super().__init__(data, *args, **kwargs)
@@ -146,5 +146,5 @@ class DataSourceFilter(django_filters.FilterSet):
     def filter_search(
         self, queryset: DataSourceQuerySet, name: str, value: str
     ) -> DataSourceQuerySet:
-        """Pass the words on to the queryset, which knows what is searched."""
+        """Return the rows that have all these words in one of the searched fields."""
         return queryset.search(value)

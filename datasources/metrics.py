@@ -62,7 +62,7 @@ def connection_tests() -> Metric:
 
 
 def schema_refreshes() -> Iterator[Metric]:
-    """Yield how far schema refreshes are behind, whether schedule or workers cannot keep up."""
+    """Yield how late schema refreshes are: waiting for the schedule, or for a worker."""
     now = timezone.now()
     delays = [
         delay_of(DataSource.objects.due_for_refresh(), "schema_next_refresh_at", now),
@@ -77,7 +77,7 @@ def schema_refreshes() -> Iterator[Metric]:
 
 
 class Delay(NamedTuple):
-    """The longest wait of some rows, and how many wait longer than `OVERDUE_AFTER`."""
+    """The longest wait of some rows, and how many have waited longer than `OVERDUE_AFTER`."""
 
     longest: timedelta
     overdue: int

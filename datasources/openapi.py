@@ -1,4 +1,4 @@
-"""How the endpoints are described in openapi.json: failures, headers, parameters, examples."""
+"""Descriptions of the endpoints for openapi.json: failures, headers, parameters, examples."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ IF_MATCH = OpenApiParameter(
     "If-Match",
     {"type": "string", "format": "entity-tag"},
     OpenApiParameter.HEADER,
-    description='`"<version>"`: change only this version, else 412. Where the organization '
-    "requires it, nothing is changed without, or by `*`: 428.",
+    description='`"<version>"`: change only this version; 412 if another one is current. If the '
+    "organization requires `If-Match`, a request without a version, or with `*`, is 428.",
 )
 LIST: dict[str, Any] = {
     "summary": "List data sources",
@@ -57,7 +57,7 @@ RETRIEVE: dict[str, Any] = {
             "If-None-Match",
             {"type": "string", "format": "entity-tag"},
             OpenApiParameter.HEADER,
-            description='`"<version>"`: answer 304 if this is still the version.',
+            description='`"<version>"`: answer 304 if this version is still current.',
         ),
     ),
 }
@@ -74,13 +74,14 @@ UPDATE: dict[str, Any] = {
         OpenApiParameter(
             "verify",
             bool,
-            description="Connect with the new settings first; if that fails, store nothing: 422.",
+            description="Connect with the new settings first. If that fails, nothing is stored: "
+            "422.",
         ),
         OpenApiParameter(
             "dry_run",
             bool,
-            description="Validate, answer with what would be stored and, beside `data`, with "
-            '`"changes": {field: {"from", "to"}}`, and store nothing.',
+            description="Validate and store nothing. `data` is what would be stored; beside it, "
+            '`"changes": {field: {"from", "to"}}` has what would change.',
         ),
         IF_MATCH,
     ),

@@ -1,4 +1,4 @@
-"""Reading data sources from a streaming replica, if it is new enough for who asks."""
+"""Reading data sources from a streaming replica, if it is new enough for the caller."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,9 +25,10 @@ MEMBERSHIPS = PreparedQuery(
 
 
 def list_via_replica(user: User, answer: Callable[[DataSourceQuerySet], T]) -> T:
-    """Return what `answer` makes of the data sources in the organizations of an active user.
+    """Return `answer` of the data sources that an active user may see.
 
-    They are read from the replica if it has replayed all that the user has changed.
+    They are read from the replica if it has replayed all changes of this user, otherwise from the
+    primary.
     """
     memberships = MEMBERSHIPS.rows(user.pk)
     ids = [organization_id for organization_id, _ in memberships]
@@ -41,18 +42,18 @@ def list_via_replica(user: User, answer: Callable[[DataSourceQuerySet], T]) -> T
 
 
 def read_via_replica(data_source: DataSource, answer: Callable[[DataSource], T]) -> T:
-    """Return what `answer` reads of a data source, from the replica if it is as new as this row.
+    """Return `answer` of a data source, read from the replica if it is as new as this row.
 
-    `answer` gets the data source as one of the databases has it, and reads from that database.
+    `answer` gets an instance that is bound to the replica or to the primary, and reads from there.
     """
     return replica.read(lambda: answer(replicated(data_source)), lambda: answer(data_source))
 
 
 def replicated(data_source: DataSource) -> DataSource:
-    """Return the data source as the replica has it. Raises BehindError if its row differs.
+    """Return the data source bound to the replica. Raises BehindError if the row differs there.
 
-    The history up to this version, and the schema of this `schema_refreshed_at`, are there too:
-    each is written in one transaction with the row.
+    If it does not, the replica also has the history up to this version and the schema read at
+    `schema_refreshed_at`: each is written in one transaction with the row.
     """
     values = [data_source.pk, data_source.version, data_source.schema_refreshed_at]
     with connections[replica.REPLICA].cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What a client may send of a data source, and what it may see."""
+"""Serializers of data sources: what a client may send, and what the API shows."""
 
 import functools
 import json
@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import ValidationError as ModelValidationError
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.fields import get_error_detail
 
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.models import (
@@ -17,6 +18,7 @@ from datasources.models import (
     DataSourceRevision,
 )
 from datasources.models.validators import (
+    NAMES_SECRET,
     TAG_MAX_LENGTH,
     TAGS_MAX_COUNT,
     is_too_deep,
@@ -56,7 +58,7 @@ class TagsField(serializers.ListField):
 
 @extend_schema_field({"type": "object", "propertyNames": {"format": "metadata-key"}})
 class MetadataField(serializers.DictField):
-    """A JSON object, kept to the letter."""
+    """A JSON object, stored exactly as it is sent."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         run_model_validator(validate_metadata, data)
@@ -64,15 +66,15 @@ class MetadataField(serializers.DictField):
 
 
 def run_model_validator(validate: Any, value: Any) -> None:
-    """Run a validator of the model; its error becomes one of the serializer's."""
+    """Run a validator of the model. Raises its error as DRF's ValidationError, with its code."""
     try:
         validate(value)
     except ModelValidationError as error:
-        raise serializers.ValidationError(error.messages) from None
+        raise serializers.ValidationError(get_error_detail(error)) from None
 
 
 class DataSourceSerializer(OutputSerializer):
-    """A data source as a client sees it: no secret, and no mask for one."""
+    """A data source as the API shows it: without secrets, and without masks in their place."""
 
     organization_id = serializers.IntegerField(read_only=True)
     workspace_id = serializers.IntegerField(read_only=True)
@@ -81,7 +83,7 @@ class DataSourceSerializer(OutputSerializer):
     last_test = serializers.DictField(
         read_only=True,
         allow_null=True,
-        help_text="The result of the last connection test, of whatever `version`.",
+        help_text="The result of the last connection test; its `version` may be an earlier one.",
     )
     created_by_user_id = serializers.IntegerField(
         source="created_by_id", read_only=True, allow_null=True
@@ -119,7 +121,7 @@ READ_ONLY_FIELDS = frozenset(DataSourceSerializer.Meta.fields) - {*UPDATABLE_FIE
 
 
 class DataSourceWriteSerializer(StrictModelSerializer):
-    """What creating and updating have in common."""
+    """The fields and rules that creating and updating have in common."""
 
     refused_names = READ_ONLY_FIELDS.union(CREDENTIAL_FIELDS)
 
@@ -133,14 +135,13 @@ class DataSourceWriteSerializer(StrictModelSerializer):
         model = DataSource
         fields: tuple[str, ...] = UPDATABLE_FIELDS
         extra_kwargs = {"name": {"trim_whitespace": True}}
-        # DRF would look for unique constraints, in each request; the database tells.
+        # DRF would query for unique constraints in each request; the database checks them anyway.
         validators: tuple[Any, ...] = ()
 
     def refuse(self, name: str, value: Any) -> None:
         if name in CREDENTIAL_FIELDS or (name not in READ_ONLY_FIELDS and names_secret(name)):
             raise serializers.ValidationError(
-                "Credentials are set apart from the rest: "
-                "PUT /api/v1/data-sources/{data_source_id}/credentials."
+                "This field belongs to the credentials of the data source.", code=NAMES_SECRET
             )
         if name in READ_ONLY_FIELDS:
             raise serializers.ValidationError("This field is read-only.")
@@ -149,20 +150,20 @@ class DataSourceWriteSerializer(StrictModelSerializer):
     def add_contradictions(
         self, data_source: DataSource, values: dict[str, Any], errors: dict[str, list[Any]]
     ) -> None:
-        """Add what the fields, each valid by itself, break together and with the stored row."""
+        """Add errors for valid fields that contradict each other or the stored row."""
         for field, message in data_source.contradictions(values).items():
             errors.setdefault(field, [message])
-        # A valid request needs no query for this: the database tells when the row is written.
+        # Only beside other errors, to report all at once: otherwise the database checks the name.
         if errors and "name" in values and data_source.is_name_taken(values["name"]):
             errors["name"] = [NAME_TAKEN]
 
 
 class DataSourceUpdateSerializer(DataSourceWriteSerializer):
-    """All fields are optional; only the given ones change.
+    """The changes of a data source: all fields are optional, and only the given ones change.
 
-    `context["is_merge_patch"]`: `metadata` is merged into the stored one (RFC 7396).
-    `context["compares"]`: false if `If-Match` names another version than the row's, so that only
-    faults count that need no stored row.
+    `context["is_merge_patch"]`: merge `metadata` into the stored metadata (RFC 7396).
+    `context["compares"]`: false if `If-Match` names another version than that of the row. Then
+    only errors are reported that do not depend on the stored row.
     """
 
     instance: DataSource
@@ -172,8 +173,8 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
             if not self.compares:
                 return
             stored = self.stored[name]
-            # json.dumps tells 1 from true and from 1.0, which == does not. Objects compare by ==:
-            # many clients reorder their keys and write 1 for 1.0.
+            # json.dumps distinguishes 1 from true and 1.0; == does not. Objects are compared by
+            # ==, because many clients reorder their keys and write 1 for 1.0.
             if json.dumps(value) == json.dumps(stored):
                 return
             if isinstance(stored, dict) and value == stored:
@@ -183,7 +184,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
     @property
     def compares(self) -> bool:
-        """Whether the values are compared with the stored row."""
+        """Whether to compare the values with the stored row."""
         return bool(self.context.get("compares", True))
 
     @functools.cached_property
@@ -194,7 +195,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         patch = data.get("metadata")
         is_merge = self.context.get("is_merge_patch") and isinstance(patch, dict)
-        # A patch that is too deep is refused unmerged, by the field: merging would recurse.
+        # Merging recurses. A patch that is too deep stays unmerged, and the field refuses it.
         if is_merge and not is_too_deep(patch):
             target = self.instance.metadata if self.compares else {}
             data = {**data, "metadata": merge_patch(target, patch)}
@@ -206,13 +207,13 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
 
 class DataSourceCreateSerializer(DataSourceWriteSerializer):
-    """A new data source; `validated_data` are the arguments of one.
+    """The fields of a new data source; `validated_data` are arguments of `DataSource`.
 
-    `context["roles"]` maps the ids of the caller's organizations to its role in each.
+    `context["roles"]` maps the ids of the caller's organizations to the caller's role in each.
     """
 
     workspace_id = StrictIntegerField(
-        required=False, help_text="Default: the first of the organization."
+        required=False, help_text="Default: the first workspace of the organization."
     )
 
     class Meta(DataSourceWriteSerializer.Meta):
@@ -226,25 +227,26 @@ class DataSourceCreateSerializer(DataSourceWriteSerializer):
             else:
                 values["workspace"] = workspace
         data_source = DataSource(**values)
-        # Of a connection string it depends on the scheme, too, and is found when it is needed.
+        # With a connection string, the default port also depends on its scheme: see
+        # `DataSource.configuration`.
         if "type" in values and values.get("connection_string") is None:
             values.setdefault("port", data_source.connector.default_port)
         self.add_contradictions(data_source, values, errors)
 
     def find_workspace(self, workspace_id: int | None) -> Workspace | str:
-        """Find the workspace to create in; or say why there is none."""
+        """Return the workspace to create in, or a sentence that says why there is none."""
         roles: dict[int, str] = self.context["roles"]
         if workspace_id is not None:
             workspaces = Workspace.objects.filter(pk=workspace_id, organization_id__in=roles)
             return workspaces.first() or "There is no such workspace in your organizations."
         candidates = [id for id, role in roles.items() if role in ROLES_WITH[Role.EDITOR]]
         if len(candidates) > 1:
-            return "You may create in several organizations; name the workspace."
+            return "You may create data sources in several organizations. Send a workspace_id."
         return Workspace.objects.first_of(candidates[0]) or WORKSPACE_GONE
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Apply a JSON merge patch (RFC 7396, section 2) to `target`, which stays as it is."""
+    """Return `target` with a JSON merge patch applied (RFC 7396, section 2); copies `target`."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -257,7 +259,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 class DataSourceRevisionSerializer(OutputSerializer):
-    """One change of a data source."""
+    """One change of a data source, as the history shows it."""
 
     changed_by_user_id = serializers.IntegerField(
         source="changed_by_id", read_only=True, allow_null=True

@@ -17,7 +17,7 @@ router = SimpleRouter(trailing_slash=False)
 router.register("data-sources", views.DataSourceViewSet, basename="data-source")
 
 urlpatterns = [
-    # Before the router takes these for ids.
+    # First, because the router would take "apply" and "test" for ids.
     path("data-sources/apply", DeclarationViewSet.as_view({"post": "apply"})),
     path("data-sources/test", ConnectionTestViewSet.as_view({"post": "test_draft"})),
     *router.urls,

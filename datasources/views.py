@@ -1,4 +1,4 @@
-"""Data sources over HTTP: each method is the table of contents of what it does."""
+"""The endpoints of data sources and of their history."""
 
 from http import HTTPStatus
 from typing import Any
@@ -100,7 +100,7 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
 
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
-        """Return one data source; 304 if `If-None-Match` names its version."""
+        """Return one data source, or 304 if `If-None-Match` names its current version."""
         data_source = self.get_object()
         check_parameters(request)
         etag = entity_tag(data_source.version)
@@ -111,7 +111,7 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     @describe(**openapi.UPDATE)
     def partial_update(self, request: Request, data_source_id: str) -> HttpResponse:
         """Change the given fields of a data source, and only those (editor, admin, owner)."""
-        # Values other than true and false are refused when the body is read.
+        # Values other than true and false are refused later, when the body is read.
         if request.query_params.get("verify") != "true":
             return self.store_update(request)
         receive_body(request)
@@ -125,7 +125,7 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
 
     @write()
     def store_update(self, request: Request, verification: Verification | None = None) -> Response:
-        """Store the update; with a verification, only if it is still what was tested."""
+        """Store an update; with a verification, only if its settings are those that were tested."""
         data_source, values = self.read_update(request)
         version = data_source.version
         dry_run = request.query_params.get("dry_run") == "true"
@@ -147,18 +147,18 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     def start_verification(
         self, request: Request, has_place: bool, keyed: KeyedRequest | None
     ) -> Verification:
-        """Start a test of what the update would make of the data source."""
+        """Start a connection test with the settings that the update would lead to."""
         data_source, values = self.read_update(request)
         if not has_place:
             raise Throttled(wait=1, detail="Too many updates are waiting for their tests.")
         return Verification.start(data_source, values, self.caller, keyed)
 
     def read_update(self, request: Request) -> tuple[DataSource, dict[str, Any]]:
-        """Return the data source, locked, and the valid changes that the body asks for.
+        """Return the data source, locked, and the valid changes in the body.
 
-        Raises 401, 403, 404, 415, 413 and 400. A fault that needs no stored row is 400 at any
-        version; then `If-Match` is judged (428, 412), and last come the comparisons with the
-        stored row (400). Source: contract, section 1, order of the checks.
+        Raises, in this order: 401, 403 or 404; 415, 413, or 400 for errors that do not depend on
+        the stored row; 428 or 412 for `If-Match`; 400 for errors that do depend on it.
+        Source: contract, section 1, order of the checks.
         """
         data_source = self.get_data_source(Role.EDITOR, lock=True)
         refusal = judge_if_match(request, data_source.version, data_source.requires_if_match)
@@ -203,7 +203,7 @@ class HistoryViewSet(DataSourceScopedViewSet):
 
     @write(**openapi.RESTORE)
     def restore(self, request: Request, data_source_id: str, version: str) -> Response:
-        """Set all fields to what they were at a version (admin, owner); a new version."""
+        """Restore the fields of an earlier version, as a new version (admin, owner)."""
         data_source = self.get_data_source(lock=True)
         if not data_source.has_version(number := read_id(version)):
             raise NotFound("The data source has no such version.")

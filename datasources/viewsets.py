@@ -1,12 +1,14 @@
-"""The base of every endpoint about data sources: which row, for which role, at which version."""
+"""The base of all viewsets of data sources: fetches the row, checks the role and the version."""
 
 from http import HTTPStatus
 from typing import Any
 
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources.models import Author, DataSource, DataSourceRevision
+from datasources.models.validators import NAMES_SECRET
 from datasources.serializers import DataSourceSerializer
 from organizations.models import ROLES_WITH, Membership, Role, User
 from organizations.permissions import require_membership, require_role_anywhere, role_refusal
@@ -22,21 +24,23 @@ NEXT_STEPS = {
     "SCHEMA_NOT_READ": "POST /api/v1/data-sources/{data_source_id}/schema/refresh",
     "SNAPSHOT_NOT_FOUND": "GET /api/v1/data-sources/{data_source_id}/schema/snapshots",
 }
-"""The request that mends a failure, by its code; models know no paths."""
+"""The request to send next after a failure, by its code. Models name no paths."""
+
+SET_CREDENTIALS = "PUT /api/v1/data-sources/{data_source_id}/credentials"
 
 
 class DataSourceScopedViewSet(ScopedViewSet):
     """Endpoints below `/data-sources/{data_source_id}`, within the caller's organizations."""
 
     author: Author
-    """Who makes the changes of this request, as revisions record it."""
+    """The author of this request's changes, as revisions record it."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         self.author = author_of(request)
 
     def get_data_source(self, role: Role | None = None, *, lock: bool = False) -> DataSource:
-        """Return the data source in the path; with `lock` it stays locked until the commit.
+        """Return the data source in the path; with `lock`, locked until the commit.
 
         Raises 401, 403 (also for less than `role`) or 404.
         """
@@ -53,32 +57,49 @@ class DataSourceScopedViewSet(ScopedViewSet):
         return data_source
 
     def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, ValidationError):
+            exc.detail = name_credentials_endpoint(exc.detail, **self.kwargs)
         response = super().handle_exception(exc)
-        # A draft, and an update with `verify`, have nothing stored yet that could be mended.
+        # Drafts, and updates with `verify`, have nothing stored that a next request could repair.
         is_stored = "data_source_id" in self.kwargs and "verify" not in self.request.query_params
         if isinstance(exc, DomainError) and is_stored and (step := NEXT_STEPS.get(exc.code)):
             response.data["error"]["message"] += f" {step.format(**self.kwargs)}"
         return response
 
 
+def name_credentials_endpoint(
+    detail: Any, data_source_id: str = "{data_source_id}", **_: str
+) -> Any:
+    """Return the details of a ValidationError, with the endpoint where they are about secrets.
+
+    Validators of the model have only the code: the admin shows the same sentences.
+    """
+    if isinstance(detail, dict):
+        return {
+            name: name_credentials_endpoint(value, data_source_id) for name, value in detail.items()
+        }
+    if isinstance(detail, list):
+        return [name_credentials_endpoint(item, data_source_id) for item in detail]
+    if getattr(detail, "code", None) != NAMES_SECRET:
+        return detail
+    return f"{detail} Use {SET_CREDENTIALS.format(data_source_id=data_source_id)}."
+
+
 def author_of(request: Request) -> Author:
-    """Return who makes the changes of a request of the API."""
+    """Return the author of the changes that a request to the API makes."""
     assert isinstance(request.user, User)
     return Author(request.user, DataSourceRevision.Origin.API, request_id.get())
 
 
 def check_if_match(request: Request, data_source: DataSource) -> None:
-    """Raise 412 or 428 if `If-Match` forbids a change of this locked row."""
+    """Raise 412 or 428 if `If-Match` does not allow to change this locked row."""
     refusal = judge_if_match(request, data_source.version, data_source.requires_if_match)
     if refusal is not None:
         raise refusal
 
 
 def creating_roles(user: User) -> dict[int, str]:
-    """Return the caller's roles, by organization, if one of them may create data sources.
-
-    Raises 401 or 403.
-    """
+    """Return the caller's roles by organization id. Raises 401, or 403 if none may create."""
     roles = dict(Membership.objects.for_user(user).values_list("organization_id", "role"))
     if not roles:
         require_membership(user)
@@ -92,6 +113,6 @@ def data_source_response(
     status: int = HTTPStatus.OK,
     headers: dict[str, str] | None = None,
 ) -> SuccessResponse:
-    """Answer with one data source and the entity tag of its version."""
+    """Return the response that shows one data source, with its ETag."""
     data = DataSourceSerializer(data_source).data
     return SuccessResponse(data, message, status, headers, version=data_source.version)

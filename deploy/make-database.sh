@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run once by the PostgreSQL image, when it has made a new cluster: a database, and a role that owns
-# it and nothing else.
+# Create the database and a role that owns only this database. The PostgreSQL image runs this once,
+# after it has created a new cluster.
 set -eu
 psql --set ON_ERROR_STOP=1 --set password="$DATABASE_PASSWORD" --dbname postgres <<'END'
 CREATE ROLE rivergen LOGIN PASSWORD :'password';

@@ -1,4 +1,4 @@
-# PgBouncer as Debian has it, which is what the tests run.
+# PgBouncer from Debian, the version that the tests use.
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008
 RUN apt-get update \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Configure PgBouncer from the environment, and become it. What it needs of a disk is in /tmp.
+# Write PgBouncer's configuration, from the environment, to /tmp, and start PgBouncer.
 set -eu
 umask 077
 folder=$(mktemp -d)
@@ -8,9 +8,8 @@ printf '"%s" "%s"\n' "${DATABASE_USER:-rivergen}" "$quoted" > "$folder/users"
 limits='SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 20000'
 cat > "$folder/pgbouncer.ini" <<END
 [databases]
-; A lock that the web waits for longer is answered with 503, and a web process that vanished with
-; its machine leaves nothing locked. The web asks for both by itself, where nobody is between: a
-; pooler shares its connections, and so what they were started with.
+; The limits of rivergen/wsgi.py. Without a pooler, the web sets them when it connects. A pooler
+; shares its connections among clients, so it must set the limits itself.
 * = host=${DATABASE_HOST:-db} port=${DATABASE_PORT:-5432} connect_query='$limits'
 
 [pgbouncer]

@@ -1,4 +1,4 @@
-"""Who is calling: bearer tokens (simplejwt), made stricter and free of queries."""
+"""Authentication by bearer tokens: simplejwt's, stricter and without queries."""
 
 import functools
 
@@ -19,11 +19,11 @@ TOKENS_REMEMBERED = 1_024
 
 
 class BearerAuthentication(JWTAuthentication):
-    """Accept `Authorization: Bearer <access_token>`, without looking the user up.
+    """Authenticate by `Authorization: Bearer <access_token>`, without a query.
 
-    `request.user` is a User of which only the id is known; anything else would be read when asked
-    for. Whether the user still exists, is active and is a member is decided by the query that
-    fetches what the request is about: each `for_user` joins the user.
+    `request.user` is a User with only its id loaded; other fields are deferred. The query that
+    fetches the requested rows checks that the user exists, is active and is a member: each
+    `for_user` joins the user.
     """
 
     def authenticate_header(self, request: Request) -> str:
@@ -34,10 +34,10 @@ class BearerAuthentication(JWTAuthentication):
             token = verified(raw_token)
             token.check_exp(current_time=timezone.now())
             return token
-        except TokenError:  # it has expired since it was verified
+        except TokenError:  # expired since it was cached
             return super().get_validated_token(raw_token)
         except (OverflowError, OSError, TypeError, ValueError):
-            # A signed token whose `exp` is no date, say: simplejwt lets these escape.
+            # simplejwt does not catch these, for instance if `exp` of a signed token is no date.
             raise InvalidToken("The token is invalid.") from None
 
     def get_user(self, validated_token: Token) -> User:  # type: ignore[override]
@@ -49,18 +49,17 @@ class BearerAuthentication(JWTAuthentication):
 
 @functools.lru_cache(maxsize=TOKENS_REMEMBERED)
 def verified(raw_token: bytes) -> Token:
-    """Give what a token says; one that is sent again is not decoded again, which takes longer.
+    """Return the claims of a token, from a cache if it was verified before: decoding is slow.
 
-    Whether it has expired is left to the caller. Raises InvalidToken (401).
+    The caller must check whether the token has expired. Raises InvalidToken (401).
     """
     return JWTAuthentication().get_validated_token(raw_token)
 
 
 def caller(request: Request) -> User:
-    """Give the user whose token the request carries; only the id is known without a query.
+    """Return the user of the access token; only the id is loaded.
 
-    Raises NotAuthenticated (401) without a token; the permission classes see to it that views
-    never find that out here.
+    Raises NotAuthenticated (401) without a token; usually a permission class has raised it before.
     """
     if not isinstance(request.user, User):
         raise NotAuthenticated
@@ -68,9 +67,9 @@ def caller(request: Request) -> User:
 
 
 def read_user_id(token: Token) -> int:
-    """Read the id in the token's claim; raises InvalidToken (401) unless it is one.
+    """Return the user id in a token. Raises InvalidToken (401) if the claim is no id.
 
-    simplejwt hands the claim to the database as it is, where `true` is user 1 and "x" an error.
+    simplejwt passes the claim to the database unchecked, where `true` is user 1 and "x" an error.
     """
     claim = token.get(api_settings.USER_ID_CLAIM)
     user_id = read_id(str(claim)) if type(claim) in (int, str) else 0

@@ -1,21 +1,21 @@
-"""Rules that an organization keeps whatever is asked of it; each becomes 409."""
+"""Conflicts with the state of an organization; each becomes 409."""
 
 from rivergen.errors import StateConflict
 
 
 class LastOwner(StateConflict):
-    """The membership is that of the last owner."""
+    """The last owner can be neither removed nor demoted."""
 
     message = "An organization needs at least one owner."
 
 
 class LastWorkspace(StateConflict):
-    """The workspace is the last one of its organization."""
+    """The last workspace of an organization cannot be removed."""
 
     message = "An organization needs at least one workspace."
 
 
 class WorkspaceInUse(StateConflict):
-    """The workspace has data sources."""
+    """A workspace with data sources cannot be removed."""
 
-    message = "The workspace still has data sources."
+    message = "The workspace still has data sources. Delete them first."

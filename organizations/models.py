@@ -1,4 +1,4 @@
-"""Who is asking: users, the organizations they belong to, and the workspaces below them."""
+"""Users, organizations, workspaces and memberships."""
 
 from collections.abc import Iterable
 from typing import Any, Self
@@ -22,12 +22,12 @@ class User(AbstractUser):
     last_write_position = models.BigIntegerField(
         default=0,
         editable=False,
-        help_text="How far the primary's log went when the last change over HTTP was committed.",
+        help_text="Position in the primary's log after this user's last change over HTTP.",
     )
 
     @classmethod
     def remember_write(cls, pk: int) -> None:
-        """Store that all a user has changed is before the present end of the primary's log."""
+        """Store the current end of the primary's log, which is after all changes of the user."""
         statement = f"""
             UPDATE {cls._meta.db_table} SET last_write_position = greatest(
                 last_write_position, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint
@@ -38,12 +38,12 @@ class User(AbstractUser):
 
 
 class OrganizationQuerySet(models.QuerySet["Organization"]):
-    """Many organizations: who may see them, and who may add to them at the same time."""
+    """Organizations: which ones a user may see, and the lock that changes below them take."""
 
     def for_user(self, user: User) -> Self:
-        """Restrict to the organizations of an active user; `role` is the user's in each.
+        """Restrict to the organizations of an active user; annotates `role`, the user's in each.
 
-        Joins the user, so that a deactivated one finds nothing, without a query of its own.
+        Joins the user, so that a deactivated user finds nothing, without an extra query.
         """
         return self.filter(
             memberships__user_id=user.pk, memberships__user__is_active=True
@@ -52,8 +52,9 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
     def lock(self, pk: int) -> "Organization":
         """Lock an organization until the transaction ends. Raises Gone (404).
 
-        Whoever adds to an organization or takes from it does so first, and then may lock rows below
-        it: nothing is added to one that is being removed, and nobody waits in a circle.
+        Every transaction that adds to an organization or removes from it takes this lock first,
+        and locks rows below it afterwards. So nothing is added while the organization is being
+        removed, and the fixed order prevents deadlocks.
         """
         try:
             return self.select_for_update(no_key=True).get(pk=pk)
@@ -61,7 +62,7 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
             raise Gone from None
 
     def bulk_create(self, objs: Iterable["Organization"], *args: Any, **options: Any) -> Any:
-        """Create many, each with its default workspace."""
+        """Create organizations, each with its default workspace."""
         with transaction.atomic():
             created = super().bulk_create(objs, *args, **options)  # type: ignore[arg-type]
             Workspace.objects.bulk_create(
@@ -72,7 +73,7 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
 
 
 class Organization(models.Model):
-    """A tenant: nothing of it is visible to users who are not its members."""
+    """A tenant. Users who are not its members see nothing of it."""
 
     role: str  # set by `for_user`
 
@@ -82,7 +83,7 @@ class Organization(models.Model):
         "requires If-Match",
         default=False,
         db_default=False,
-        help_text="Changes of data sources over HTTP must say which version they are about.",
+        help_text="Changes of data sources over HTTP must name the version they are based on.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -103,10 +104,10 @@ class Organization(models.Model):
                 self.workspaces.create(name=DEFAULT_WORKSPACE_NAME)
 
     def add_member(self, user: User, role: str) -> "Membership":
-        """Make a user a member.
+        """Create the membership of a user.
 
-        Raises ValidationError (400) if the user is a member, also when two calls race, and Gone
-        (404) if the organization was removed.
+        Raises ValidationError (400) if the user is already a member, also when two calls race.
+        Raises Gone (404) if the organization was removed.
         """
         message = "The user is already a member."
         unique = unique_violation_as_validation_error("membership_unique", "username", message)
@@ -115,15 +116,15 @@ class Organization(models.Model):
             return self.memberships.create(user=user, role=role)
 
     def remove(self) -> None:
-        """Delete the organization and all that is in it. Raises Gone (404)."""
+        """Delete the organization and everything in it. Raises Gone (404)."""
         with transaction.atomic():
             Organization.objects.lock(self.pk)
-            # An update would add to a history that is being deleted.
+            # Lock the data sources: an update would add a revision that the deletion misses.
             list(self.data_sources.select_for_update().values_list("pk"))
             self.delete()
 
     def change(self, values: dict[str, Any]) -> None:
-        """Store another name or policy. Raises Gone (404)."""
+        """Store the given fields, and only those. Raises Gone (404)."""
         for field, value in values.items():
             setattr(self, field, value)
         if not Organization.objects.filter(pk=self.pk).update(**values):
@@ -131,15 +132,15 @@ class Organization(models.Model):
 
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
-    """Many workspaces: which one is meant when none is named."""
+    """Workspaces, and the default one of an organization."""
 
     def first_of(self, organization_id: int | None) -> "Workspace | None":
-        """Give the default workspace: the organization's first; None if there is none."""
+        """Return the default workspace of an organization, its first one; None if it has none."""
         return self.filter(organization_id=organization_id).order_by("id").first()
 
 
 class Workspace(models.Model):
-    """A shelf of data sources within an organization."""
+    """A group of data sources within an organization."""
 
     organization = models.ForeignKey(
         Organization,
@@ -162,12 +163,12 @@ class Workspace(models.Model):
         return f"{self.name} of {self.organization}"
 
     def save_unique(self) -> None:
-        """Save.
+        """Save the name.
 
-        Raises ValidationError (400) if the name is taken, also when two calls race, and Gone (404)
-        if the workspace was removed.
+        Raises ValidationError (400) if the name is taken, also when two calls race. Raises Gone
+        (404) if the workspace was removed.
         """
-        message = "The organization has a workspace of this name."
+        message = "The organization already has a workspace with this name."
         unique = unique_violation_as_validation_error("workspace_name_unique", "name", message)
         with unique, transaction.atomic():
             Organization.objects.lock(self.organization_id)
@@ -186,14 +187,14 @@ class Workspace(models.Model):
             try:
                 with transaction.atomic():
                     self.delete()
-                    # A data source that came meanwhile would fail the deferred check of the commit.
+                    # Check now, not at the commit: a data source may have been added since.
                     connection.check_constraints()
             except (models.RestrictedError, IntegrityError):
                 raise WorkspaceInUse from None
 
 
 class Role(models.TextChoices):
-    """What a member may do; each role may all that the ones before it may (contract, 2)."""
+    """The roles of members. Each role includes the ones before it (contract, section 2)."""
 
     VIEWER = "viewer"
     EDITOR = "editor"
@@ -204,23 +205,23 @@ class Role(models.TextChoices):
 ROLES_WITH: dict[str, frozenset[str]] = {
     role: frozenset(Role.values[rank:]) for rank, role in enumerate(Role.values)
 }
-"""The roles that may do what a role may: itself, and all above it."""
+"""For each role, the roles that include it: itself and those after it."""
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
-    """Many memberships: whose they are."""
+    """Memberships: those of a user, or those with a role."""
 
     def for_user(self, user: User) -> Self:
-        """Restrict to the memberships of an active user itself."""
+        """Restrict to the memberships of an active user."""
         return self.filter(user_id=user.pk, user__is_active=True)
 
     def including(self, role: Role) -> Self:
-        """Restrict to the members who may do what `role` may."""
+        """Restrict to members whose role includes `role`."""
         return self.filter(role__in=ROLES_WITH[role])
 
 
 class Membership(models.Model):
-    """A user's place in an organization."""
+    """The membership of a user in an organization, with a role."""
 
     Role = Role
 
@@ -241,7 +242,7 @@ class Membership(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
-            # Also the index by which every request finds its caller's organizations.
+            # Also the index that serves every request: it finds the caller's organizations.
             models.UniqueConstraint(
                 fields=["user", "organization"],
                 name="membership_unique",
@@ -252,7 +253,7 @@ class Membership(models.Model):
         return f"{self.user_id} is {self.role} of {self.organization_id}"
 
     def change_role(self, role: str) -> None:
-        """Give the member another role. Raises LastOwner (409) and Gone (404)."""
+        """Store a new role. Raises LastOwner (409) or Gone (404)."""
         with transaction.atomic():
             Organization.objects.lock(self.organization_id)
             if role != Role.OWNER:
@@ -262,11 +263,11 @@ class Membership(models.Model):
                 raise Gone
 
     def remove(self) -> None:
-        """End the membership, from the next request on. Raises LastOwner (409)."""
+        """Delete the membership, effective from the next request on. Raises LastOwner (409)."""
         with transaction.atomic():
             Organization.objects.lock(self.organization_id)
             self._keep_an_owner()
-            # A former member gets no stored answer, and its keys must become free again.
+            # A former member may not see the stored answers, and the keys must become free again.
             IdempotencyRecord.objects.filter(
                 user_id=self.user_id, organization_id=self.organization_id
             ).delete()

@@ -1,4 +1,4 @@
-"""Who may do what: membership, and the roles within an organization (403)."""
+"""Permissions: membership of an organization, and the role in it (403)."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,10 +13,10 @@ from organizations.models import ROLES_WITH, Membership, Role, User
 
 
 class IsAuthenticated(BasePermission):
-    """Refuse callers without a token (401); the view's own query decides about the user.
+    """Refuse callers without a token (401), without a query.
 
-    For views that fetch rows with a `for_user` queryset. Only when that finds nothing do they call
-    `require_membership`, so a normal request needs no query about the user.
+    For views that fetch rows with a `for_user` queryset, which joins the user. They call
+    `require_membership` only if that finds nothing.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -24,7 +24,7 @@ class IsAuthenticated(BasePermission):
 
 
 class IsOrganizationMember(IsAuthenticated):
-    """Refuse callers without a token (401) and users of no organization (403); one query."""
+    """Refuse callers without a token (401) and users of no organization (403), by one query."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         if not super().has_permission(request, view):
@@ -52,13 +52,13 @@ def require_membership(user: User) -> None:
 
 
 def require_role(role: str, required: Role) -> None:
-    """Raise PermissionDenied (403) unless `role` may do what `required` may."""
+    """Raise PermissionDenied (403) unless `role` includes `required`."""
     if role not in ROLES_WITH[required]:
         raise role_refusal(role, required)
 
 
 def role_refusal(role: str, required: Role) -> PermissionDenied:
-    """Return the refusal (403) of a caller whose `role` is less than `required`."""
+    """Return the error (403) for a caller whose `role` does not include `required`."""
     return PermissionDenied(f"This needs the role {required}; yours is {role}.")
 
 

@@ -1,4 +1,4 @@
-"""What a client may send and see of users, organizations, members and workspaces."""
+"""Serializers of users, organizations, members and workspaces."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ class OwnMembershipSerializer(OutputSerializer):
 
 
 class MeSerializer(OutputSerializer):
-    """The caller and where it belongs."""
+    """The caller, with the caller's memberships."""
 
-    # Not an EmailField: an empty one is no address, but is what a user without one has.
+    # Not an EmailField: a user without an address has an empty string, which is not an email.
     email = serializers.CharField(read_only=True)
     memberships = OwnMembershipSerializer(many=True, read_only=True)
 
@@ -42,7 +42,7 @@ class MeSerializer(OutputSerializer):
 
 
 class OrganizationSerializer(OutputSerializer):
-    """An organization; `role` is the caller's in it."""
+    """An organization, with the caller's `role` in it."""
 
     role = serializers.ChoiceField(choices=Role.choices, read_only=True)
 
@@ -77,7 +77,7 @@ class MemberSerializer(OutputSerializer):
 
 
 class MemberCreateSerializer(StrictSerializer):
-    """The body of `POST /organizations/{id}/members`: who joins, named by username."""
+    """The body of `POST /organizations/{id}/members`: a user, by username, and a role."""
 
     username = StrictCharField(max_length=150)
     role = StrictChoiceField(choices=Role.choices)
@@ -87,7 +87,7 @@ class MemberCreateSerializer(StrictSerializer):
         if username is not None:
             values["user"] = User.objects.filter(username=username, is_active=True).first()
             if values["user"] is None:
-                errors["username"] = ["There is no active user of this name."]
+                errors["username"] = ["There is no active user with this name."]
 
 
 class MemberUpdateSerializer(StrictSerializer):

@@ -1,4 +1,4 @@
-"""Tenancy over HTTP: the caller, organizations, members and workspaces."""
+"""The endpoints of the caller, organizations, members and workspaces."""
 
 from http import HTTPStatus
 from typing import Any
@@ -30,14 +30,14 @@ from rivergen.http.responses import SuccessResponse
 
 
 class MeView(APIView):
-    """The caller."""
+    """The user who sends the request."""
 
     http_method_names = ["get", "head"]
     permission_classes = (IsAuthenticated,)
 
-    @describe("Who am I", response=MeSerializer, errors=(401,))
+    @describe("Get the caller", response=MeSerializer, errors=(401,))
     def get(self, request: Request) -> Response:
-        """Give the caller and its memberships; a user of no organization has none."""
+        """Return the caller and the caller's memberships, which may be none."""
         user = (
             User.objects.filter(pk=caller(request).pk, is_active=True)
             .prefetch_related("memberships__organization")
@@ -68,7 +68,7 @@ class OrganizationViewSet(ScopedViewSet):
 
     @describe("Get an organization", response=OrganizationSerializer, errors=(401, 403, 404))
     def retrieve(self, request: Request, organization_id: str) -> Response:
-        """Give one organization."""
+        """Return one organization."""
         organization = self.get_object()
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization retrieved successfully")
@@ -92,7 +92,7 @@ class OrganizationViewSet(ScopedViewSet):
 
     @write(summary="Remove an organization", status=204, errors=(401, 403, 404, 413, 415))
     def destroy(self, request: Request, organization_id: str) -> Response:
-        """Remove an organization and all that is in it (owner)."""
+        """Remove an organization and everything in it (owner)."""
         organization = self.get_object()
         require_role(organization.role, Role.OWNER)
         read_no_body(request)
@@ -101,19 +101,19 @@ class OrganizationViewSet(ScopedViewSet):
 
 
 class BelowOrganizationViewSet(ScopedViewSet):
-    """The base of what is found below `/organizations/{organization_id}/`."""
+    """The base of the endpoints below `/organizations/{organization_id}/`."""
 
     lookup_value_regex = "[^/]+"
 
     def get_organization(self, role: Role = Role.VIEWER) -> Organization:
-        """Fetch the organization in the path; raises 401, 403 (also below `role`) or 404."""
+        """Return the organization in the path. Raises 401, 403 (also below `role`) or 404."""
         organizations = Organization.objects.for_user(self.caller)
         organization: Organization = self.find(organizations, self.kwargs["organization_id"])
         require_role(organization.role, role)
         return organization
 
     def get_locked_organization(self, role: Role) -> Organization:
-        """Fetch it so that its members and their roles stay as they are until the commit."""
+        """Return the organization in the path; until the commit its memberships cannot change."""
         Organization.objects.lock(self.get_organization(role).pk)
         return self.get_organization(role)
 
@@ -129,7 +129,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         return self.get_organization().memberships.select_related("user")
 
     def get_member(self, organization: Organization) -> Membership:
-        """Fetch the membership to manage; raises 404, and 403 for an owner's but to an owner."""
+        """Return the membership in the path. Raises 404, or 403 if only an owner may change it."""
         members = organization.memberships.select_related("user")
         member: Membership = self.find(members, self.kwargs["user_id"], field="user_id")
         if member.role == Role.OWNER:
@@ -149,7 +149,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         errors=(401, 403, 404),
     )
     def create(self, request: Request, organization_id: str) -> Response:
-        """Make an existing user a member (admin, owner; only owners name owners)."""
+        """Add an existing user as a member (admin, owner; only owners may add owners)."""
         organization = self.get_organization(Role.ADMIN)
         serializer = MemberCreateSerializer(data=read_body(request))
         serializer.is_valid(raise_exception=True)
@@ -165,7 +165,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         errors=(401, 403, 404, 409),
     )
     def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
-        """Give a member another role (admin, owner; only owners name or demote owners)."""
+        """Change the role of a member (admin, owner; only owners may add or demote owners)."""
         organization = self.get_locked_organization(Role.ADMIN)
         member = self.get_member(organization)
         serializer = MemberUpdateSerializer(data=read_body(request), partial=True)
@@ -177,7 +177,7 @@ class MemberViewSet(BelowOrganizationViewSet):
 
     @write(summary="Remove a member", status=204, errors=(401, 403, 404, 409, 413, 415))
     def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
-        """End a membership (admin, owner; only owners remove owners; the last owner stays)."""
+        """Remove a member (admin, owner; only owners may remove owners, and never the last one)."""
         member = self.get_member(self.get_locked_organization(Role.ADMIN))
         read_no_body(request)
         member.remove()
@@ -195,20 +195,20 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         return self.get_organization().workspaces.all()
 
     def get_workspace(self) -> Workspace:
-        """Fetch the workspace to manage; raises 403 or 404."""
+        """Return the workspace in the path, for an admin. Raises 403 or 404."""
         workspaces = self.get_organization(Role.ADMIN).workspaces.all()
         workspace: Workspace = self.find(workspaces, self.kwargs["workspace_id"])
         return workspace
 
     def read_values(self, request: Request, *, partial: bool) -> dict[str, Any]:
-        """Validate the body; raises ValidationError (400)."""
+        """Return the valid fields of the body. Raises ValidationError (400)."""
         serializer = WorkspaceWriteSerializer(data=read_body(request), partial=partial)
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 
     @describe("List workspaces", response=WorkspaceSerializer, many=True, errors=(401, 403, 404))
     def list(self, request: Request, organization_id: str) -> Response:
-        """List the workspaces of an organization, the first one first."""
+        """List the workspaces of an organization, the default one first."""
         return self.list_page(request, "Workspaces retrieved successfully")
 
     @write(

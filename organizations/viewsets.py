@@ -1,4 +1,4 @@
-"""The base of every endpoint whose rows belong to an organization."""
+"""The base of all viewsets whose rows belong to an organization."""
 
 from typing import Any, ClassVar
 
@@ -22,14 +22,13 @@ from rivergen.observability.logs import note
 class ScopedViewSet(viewsets.GenericViewSet):
     """Rows of the organizations the caller belongs to.
 
-    `get_queryset`, or the rows that `list_page` is given, are scoped by a join with the caller's
-    memberships. Only when that finds nothing does another query tell a deactivated user (401) and
-    a member of no organization (403) from a row that does not exist (404).
+    Querysets are scoped by a join with the caller's memberships. Only if such a query finds
+    nothing, a second one distinguishes a deactivated user (401) and a member of no organization
+    (403) from a row that does not exist (404).
     """
 
     organization_id: int | None = None
-    """The organization that the request is about, once its row is found: for logs and for the
-    answers that are stored under an Idempotency-Key."""
+    """The organization of the row, once it is found: for logs and for idempotency records."""
 
     permission_classes = [IsAuthenticated]
     pagination_class: type[CursorPagination] = CursorPagination
@@ -42,7 +41,7 @@ class ScopedViewSet(viewsets.GenericViewSet):
 
     @property
     def caller(self) -> User:
-        """The user whose token the request carries; only the id is known without a query."""
+        """The user of the access token. Only the id is loaded; other fields need a query."""
         return caller(self.request)
 
     def get_parsers(self) -> list[BaseParser]:
@@ -63,12 +62,12 @@ class ScopedViewSet(viewsets.GenericViewSet):
         return row
 
     def refuse_missing_row(self) -> Any:
-        """Raise NotFound (404), or 401 or 403 if the caller is no member of any organization."""
+        """Raise NotFound (404), or 401 or 403 if the caller belongs to no organization."""
         require_membership(self.caller)
         raise NotFound
 
     def list_page(self, request: Request, message: str, rows: Any = None) -> Response:
-        """Return one page of the filtered queryset: `rows`, or else that of the view."""
+        """Return one filtered page of `rows`, by default of the view's queryset."""
         queryset = self.get_queryset() if rows is None else rows
         try:
             check_parameters(request, self.list_parameters(), repeatable=self.repeatable_parameters)
@@ -100,6 +99,6 @@ class ScopedViewSet(viewsets.GenericViewSet):
         return super().finalize_response(request, response, *args, **kwargs)
 
     def _note_organization(self) -> None:
-        """Name the organization in the log lines of this request from here on."""
+        """Add the organization to the log lines that follow in this request."""
         if self.organization_id is not None:
             note(organization_id=self.organization_id)

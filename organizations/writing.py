@@ -1,4 +1,4 @@
-"""`@write`: what every view method that changes something has in common."""
+"""`@write`: the transaction, the retries and the idempotency of view methods that write."""
 
 import contextlib
 import functools
@@ -26,11 +26,11 @@ PAUSE_SECONDS = (0.01, 0.1)
 
 
 def write(**description: Any) -> Callable[[Callable[..., Response]], Callable[..., Any]]:
-    """Make a method of a scoped view one transaction, retried if it loses a race, and keyed.
+    """Run a method of a scoped view in one transaction, retried after a deadlock, once per key.
 
-    `description` is what `describe` takes; without it the method is a step of another one. The
-    method sets `organization_id` of its view, as `find` does. With an `Idempotency-Key`, `POST` and
-    `PATCH` are done once for each key: raises KeyInUse (409), KeyReused (422) and 400.
+    `description` is passed to `describe`; a method without it is a step of another method. The
+    method must set `organization_id` of its view, as `find` does. `POST` and `PATCH` with an
+    `Idempotency-Key` are done once for each key: raises KeyInUse (409), KeyReused (422) and 400.
     """
 
     def decorate(method: Callable[..., Response]) -> Callable[..., Any]:
@@ -43,7 +43,7 @@ def write(**description: Any) -> Callable[[Callable[..., Response]], Callable[..
             is_keyed = IDEMPOTENCY_KEY in request.headers and request.method in KEYED_METHODS
             keyed = KeyedRequest.of(view) if is_keyed else None
             response = perform() if keyed is None else keyed.answer_once(perform)
-            assert view.organization_id or keyed, "An answer belongs to an organization."
+            assert view.organization_id or keyed, "The method must set organization_id."
             return response
 
         @functools.wraps(method)
@@ -59,22 +59,22 @@ def write(**description: Any) -> Callable[[Callable[..., Response]], Callable[..
 
 
 def receive_body(request: Request) -> None:
-    """Read the body before a row is locked: a slow client must not hold the lock.
+    """Read the body before a row is locked, so that a slow client does not hold the lock.
 
-    A body that is too large is refused later, in the order of the checks, by `read_body`.
+    A body that is too large is ignored here; `read_body` refuses it later, in the order of checks.
     """
     with contextlib.suppress(RequestDataTooBig):
         _ = request.body
 
 
 def retried(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a function again if its transaction lost a race against another one.
+    """Retry a function if its transaction was rolled back because of a concurrent one.
 
-    PostgreSQL ends one of two transactions that wait for each other (SQLSTATE 40P01) and, at
-    stricter isolation levels, one that read what the other changed (40001); it stores nothing of
-    it. The whole transaction must be run again, so inside of one this does nothing.
+    PostgreSQL rolls back one of two transactions in a deadlock (SQLSTATE 40P01) and, at stricter
+    isolation levels, one that read what another changed (40001). The whole transaction must be
+    retried, so within a transaction this does nothing.
 
-    Raises what the last attempt raises: OperationalError (503).
+    Raises the error of the last attempt: OperationalError (503).
     """
 
     @functools.wraps(function)

@@ -1,6 +1,6 @@
-"""The environment variables: reading each, and refusing what is malformed.
+"""Readers of environment variables; `rivergen.settings` has the variables.
 
-`rivergen.settings` names the variables; a refusal is ImproperlyConfigured and begins with the name.
+Each raises ImproperlyConfigured for a malformed value, with a message that starts with the name.
 """
 
 import os
@@ -16,12 +16,12 @@ from rivergen.egress.rules import Network, Rule, parse_network, parse_rules
 from rivergen.encryption_keys import parse_keys
 from rivergen.local import embedded_postgres
 
-# Set by pytest itself. A fresh checkout must be able to run the tests with no environment.
+# Set by pytest. The tests must run in a fresh checkout, without any environment.
 TESTING = "PYTEST_VERSION" in os.environ
 TEST_SECRET_KEY = "django-insecure-for-tests-only-and-refused-everywhere-else"
 SECRET_KEY_MIN_LENGTH = 50
 TEST_ENCRYPTION_KEY = bytes(range(32))
-# A machine that is silent for so long is taken for unreachable.
+# A server that does not answer for so long counts as unreachable.
 DATABASE_SILENCE_SECONDS = 5
 # Shorter, because the primary can answer instead. libpq accepts no less.
 REPLICA_SILENCE_SECONDS = 2
@@ -30,7 +30,7 @@ POSTGRESQL_PORT = "5432"
 
 
 def read_bool(name: str) -> bool:
-    """Read a switch that is off unless set: 1, true, yes, on or 0, false, no, off."""
+    """Read a switch, off by default: 1, true, yes, on or 0, false, no, off."""
     value = os.environ.get(name, "").strip().lower()
     if value in ("1", "true", "yes", "on"):
         return True
@@ -88,10 +88,10 @@ def read_networks(name: str, default: str) -> list[Network]:
 
 
 def read_token(name: str) -> str | None:
-    """Read a token that callers must send; refuse one that can be guessed."""
+    """Read a token that callers must send; refuse one that is easy to guess."""
     token = os.environ.get(name) or None
     if token is not None and re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,}", token) is None:
-        raise ImproperlyConfigured(f"{name} must be 16 letters and digits or more.")
+        raise ImproperlyConfigured(f"{name} must be at least 16 letters and digits.")
     return token
 
 
@@ -140,9 +140,9 @@ def read_encryption_keys(name: str) -> list[bytes]:
 
 
 def read_databases(name: str, replica_name: str, embedded_folder: Path) -> dict[str, Any]:
-    """Read the URL of the database, and that of its replica, if there is one.
+    """Read the URL of the database and, if it is set, that of a replica.
 
-    Starts the embedded server when the first is unset.
+    Starts the embedded server if the first is not set.
     """
     url = os.environ.get(name) or embedded_postgres.start(embedded_folder)
     databases = {"default": parse_database(name, url, DATABASE_SILENCE_SECONDS)}
@@ -153,9 +153,9 @@ def read_databases(name: str, replica_name: str, embedded_folder: Path) -> dict[
 
 
 def parse_database(name: str, url: str, silence_seconds: int) -> dict[str, Any]:
-    """Return Django's settings of the database at a PostgreSQL URL, the value of variable `name`.
+    """Return Django's settings for the PostgreSQL URL in the variable `name`.
 
-    Options in the URL take precedence over ours. No error repeats the URL, which has a password.
+    Options in the URL override the defaults. No error repeats the URL, which has a password.
     """
     defaults = out_of_reach_after(silence_seconds)
     try:
@@ -179,18 +179,19 @@ def parse_database(name: str, url: str, silence_seconds: int) -> dict[str, Any]:
         "PORT": port,
         "OPTIONS": parameters,
         "CONN_MAX_AGE": 60,  # seconds
-        # After a database restart the first request must find out that its connection is gone.
+        # After a restart of the database, the first request must notice a lost connection.
         "CONN_HEALTH_CHECKS": True,
-        # Behind PgBouncer in transaction mode the next statement may go to another connection,
-        # which has no such cursor.
+        # Behind PgBouncer in transaction mode, the next statement may use another connection,
+        # which does not have the cursor.
         "DISABLE_SERVER_SIDE_CURSORS": True,
     }
 
 
 def parse_ports(text: str) -> int | str:
-    """Return the port of a database URL, or, of several hosts, their ports, separated by commas.
+    """Return the port in a database URL; for several hosts, their ports separated by commas.
 
-    Raises ValueError for what is no port. None at all is an empty string: libpq has a default.
+    Without any port, returns an empty string, for libpq's default. Raises ValueError for anything
+    that is no port.
     """
     if not text.strip(","):
         return ""
@@ -201,10 +202,10 @@ def parse_ports(text: str) -> int | str:
 
 
 def out_of_reach_after(seconds: int) -> dict[str, int]:
-    """Return libpq's options that end a connection to a machine silent for so many seconds."""
+    """Return libpq's options that end a connection to a server silent for so many seconds."""
     return {
-        "connect_timeout": seconds,  # one that accepts and then says nothing, as well
-        # The machine has vanished, and has not acknowledged the query: tcp_user_timeout; or has
+        "connect_timeout": seconds,  # also for a server that accepts and then sends nothing
+        # For a server that vanishes before it acknowledges a query: tcp_user_timeout; after it has
         # acknowledged it: keepalives.
         "tcp_user_timeout": 1_000 * seconds,  # milliseconds
         "keepalives_idle": seconds,

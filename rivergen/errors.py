@@ -1,19 +1,19 @@
-"""Errors of the domain: what models raise when a rule forbids what was asked.
+"""Domain errors: models raise them if a rule does not allow an operation.
 
-They know no HTTP. `rivergen.http.responses` maps each kind to a status; the admin pages and the
-commands show the sentence.
+They do not depend on HTTP. `rivergen.http.responses` maps each kind to a status; the admin and the
+commands show the message.
 """
 
 from typing import ClassVar
 
 
 class DomainError(Exception):
-    """A rule of the domain forbids this; `str()` is a sentence for a person."""
+    """A rule of the domain does not allow the operation; `str()` is a message for a person."""
 
     code: ClassVar[str]
-    """The `code` of the failure, from the contract's table (section 1)."""
+    """The `code` of the failure in the API (contract, section 1)."""
     message: ClassVar[str] = ""
-    """The sentence, where an instance brings none of its own."""
+    """The default message."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.message)
@@ -23,11 +23,11 @@ class Gone(DomainError):
     """The row does not exist, or was removed by another request (404)."""
 
     code = "NOT_FOUND"
-    message = "It was removed by another request."
+    message = "The resource was removed by another request."
 
 
 class StateConflict(DomainError):
-    """The state of the row forbids this (409); subclasses have codes of their own."""
+    """The state of the row does not allow the operation (409); subclasses may have own codes."""
 
     code = "CONFLICT"
-    message = "The state of the resource forbids this."
+    message = "The state of the resource does not allow this."

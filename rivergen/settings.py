@@ -37,14 +37,14 @@ BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
 PORT = read_number("PORT", default=8000, low=1, high=PORT_MAX)
 WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)
 
-# The proxies whose X-Forwarded-Proto is believed.
+# The proxies whose X-Forwarded-Proto is trusted.
 FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::1"])
 
-# What data sources may be connected to, besides what is by default; rivergen.egress.policy.
+# Exceptions to the default egress policy of data sources; see rivergen.egress.policy.
 EGRESS_ALLOW = read_egress_rules("EGRESS_ALLOW")
 EGRESS_DENY = read_egress_rules("EGRESS_DENY")
 
-# Who may read /metrics: each of the two that is set must be met; rivergen.observability.metrics.
+# Who may read /metrics. If both are set, both must match; see rivergen.observability.metrics.
 METRICS_TOKEN = read_token("METRICS_TOKEN")
 METRICS_ALLOW = read_networks(
     "METRICS_ALLOW", default="0.0.0.0/0,::/0" if METRICS_TOKEN else "127.0.0.0/8,::1"
@@ -54,9 +54,9 @@ RATE_LIMIT_USER = read_rate("RATE_LIMIT_USER", default="6000/min")
 RATE_LIMIT_TOKEN = read_rate("RATE_LIMIT_TOKEN", default="60/min")
 RATE_LIMIT_TEST = read_rate("RATE_LIMIT_TEST", default="60/min")
 
-# Tests and refreshes that one worker process has running; nearly all of their time is waiting.
+# Tests and refreshes that one worker process runs at a time; they spend their time waiting.
 WORKER_CONCURRENCY = read_number("WORKER_CONCURRENCY", default=64, low=3, high=1024)
-# How often a worker shows that it is alive; after four times as long its jobs are run again.
+# How often a worker sends a heartbeat. After four intervals without one, its jobs are retried.
 WORKER_HEARTBEAT_SECONDS = 5
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
 PROCRASTINATE_IMPORT_PATHS = [
@@ -65,12 +65,12 @@ PROCRASTINATE_IMPORT_PATHS = [
     "datasources.schemas.tasks",
 ]
 
-# What `make run` keeps on a machine: its own keys and files. Git ignores it.
+# The keys and files of `make run`. Git ignores this folder.
 LOCAL_DIR = BASE_DIR / ".local"
-# Where the files of all organizations are: in a bucket, if there is one, else in a folder.
+# The files of all organizations are in a bucket if one is set, otherwise in a folder.
 STORAGE_URL = read_storage_url("STORAGE_URL")
 STORAGE_ROOT = Path(os.environ.get("STORAGE_ROOT") or LOCAL_DIR / "storage")
-# Where the secrets are that `apply_data_sources` may be pointed to, if anywhere.
+# The folder of secrets that the file of `apply_data_sources` may refer to, if any.
 SECRETS_ROOT = os.environ.get("SECRETS_ROOT") or None
 
 INSTALLED_APPS = [
@@ -126,7 +126,7 @@ TEMPLATES = [
 DATABASES = read_databases(
     "DATABASE_URL", "DATABASE_REPLICA_URL", embedded_folder=BASE_DIR / ".postgres"
 )
-# Whether the web says who is asking, to a server that shows nobody what is not theirs.
+# Whether the web sets the acting user for row-level security.
 DATABASE_ROW_LEVEL_SECURITY = read_bool("DATABASE_ROW_LEVEL_SECURITY")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -143,13 +143,13 @@ AUTH_PASSWORD_VALIDATORS = [
 if TESTING:
     PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-# Times leave as UTC and end in "Z".
+# Times are shown in UTC and end in "Z".
 TIME_ZONE = "UTC"
 USE_I18N = False
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "rivergen" / "static"]
-# Served from the installed packages: nothing to collect before a start.
+# Files are served from the installed packages, without collectstatic.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 
@@ -162,10 +162,10 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rivergen.http.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rivergen.http.renderers.FastJSONRenderer"],
     "DEFAULT_THROTTLE_CLASSES": ["rivergen.http.throttling.UserThrottle"],
-    # How many proxies in front add their client's address to X-Forwarded-For.
+    # The number of proxies that each add their client's address to X-Forwarded-For.
     "NUM_PROXIES": read_number("NUM_PROXIES", default=0, low=0, high=10),
     "DEFAULT_SCHEMA_CLASS": "rivergen.http.openapi.EnvelopeSchema",
-    # OPTIONS would answer outside the envelope, with what openapi.json says better.
+    # DRF's answer to OPTIONS is not in the envelope, and openapi.json says more.
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "rivergen.http.responses.exception_handler",
     "URL_FORMAT_OVERRIDE": None,
@@ -177,7 +177,7 @@ SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
     "SIGNING_KEY": SECRET_KEY,
-    # A new password ends what was signed in with the old one, at the next exchange.
+    # A new password makes the refresh tokens of the old one invalid.
     "CHECK_REVOKE_TOKEN": True,
 }
 
@@ -203,7 +203,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
 }
 
-# Nothing but our own files: no inline script, no other host, no frame.
+# Only this site's own files: no inline scripts, no other hosts, no frames.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
@@ -212,9 +212,9 @@ SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SECURE_HSTS_SECONDS = 365 * 24 * 3600
 SILENCED_SYSTEM_CHECKS = [
-    "security.W005",  # HSTS for subdomains: they are not ours to decide about
-    "security.W008",  # redirect to HTTPS: done by the proxy that ends TLS
-    "security.W021",  # HSTS preload: likewise
+    "security.W005",  # HSTS for subdomains: the operator's decision
+    "security.W008",  # redirect to HTTPS: done by the proxy that terminates TLS
+    "security.W021",  # HSTS preload: the operator's decision
 ]
 
 LOG_FORMAT = read_choice("LOG_FORMAT", ("text", "json"))
@@ -236,7 +236,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "rivergen": {"level": "INFO"},
-        # Django reports each 4xx; the request log has them, with their status.
+        # Django logs each 4xx as a warning; the request log already has them.
         "django": {"handlers": ["console"], "level": "ERROR", "propagate": False},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     },

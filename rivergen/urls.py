@@ -1,4 +1,4 @@
-"""All routes, and how failures look that happen before a view runs."""
+"""All routes, and the handlers of failures outside of views."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -11,13 +11,12 @@ from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
 
-# Of the database's sessions with the web, in milliseconds.
+# Limits of the web's database sessions, in milliseconds.
 SESSION_LIMITS = {
-    # A client waits for an answer; what somebody else keeps locked for longer is refused with 503.
-    # Workers and commands wait as long as it takes.
+    # A request that waits longer for a lock gets 503. Workers and commands wait without a limit.
     "lock_timeout": 2_000,
-    # A web process that vanished with its machine leaves nothing locked. No other one says nothing
-    # for so long in a transaction.
+    # Releases the locks of a web process whose machine has vanished. No other process is idle in a
+    # transaction for so long.
     "idle_in_transaction_session_timeout": 20_000,
 }
 
@@ -25,10 +24,10 @@ django_application = get_wsgi_application()
 
 
 def limit_sessions() -> None:
-    """Have the database end what takes too long in the connections of this process."""
+    """Set the limits for the database sessions of this process."""
     options = connections.settings["default"]["OPTIONS"]
     limits = [f"-c {name}={value}" for name, value in SESSION_LIMITS.items()]
-    # First: what DATABASE_URL says comes after them, and counts.
+    # First, so that options in DATABASE_URL override them.
     options["options"] = " ".join([*limits, *filter(None, [options.get("options")])])
 
 
@@ -36,10 +35,10 @@ limit_sessions()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer a request; one with a chunked body (RFC 9112, section 7.1) is given a length first.
+    """Call Django's application, with a Content-Length for chunked bodies (RFC 9112, section 7.1).
 
-    Django and DRF go by Content-Length alone and would take such a body for an empty one. It is
-    read to one byte above the limit, which is enough for a 413.
+    Django and DRF take a body without Content-Length for an empty one. A chunked body is read to
+    one byte above the limit, which is enough for a 413.
     """
     if "HTTP_TRANSFER_ENCODING" in environ:
         body = environ["wsgi.input"].read(settings.REQUEST_BODY_MAX_BYTES + 1)

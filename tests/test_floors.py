@@ -1,6 +1,6 @@
-"""The floors of the house: a module imports from its own floor and from those below it.
+"""The floors of the code: a module may import from its own floor and from those below.
 
-docs/architecture.md describes them. Tests and their helpers may import from everywhere.
+docs/architecture.md describes the floors. Tests and their helpers may import from everywhere.
 """
 
 import ast
@@ -10,7 +10,7 @@ from pathlib import Path
 from django.conf import settings
 from django.test import SimpleTestCase
 
-# From the ground up; the longest prefix that fits a module decides.
+# From the bottom up. A module is on the floor of its longest prefix in this list.
 FLOORS = (
     ("rivergen",),
     ("organizations", "datasources.connections"),

@@ -1,4 +1,4 @@
-"""Why a request that connects to a data source is refused, and the status of each."""
+"""The errors of requests that test a connection, each with its status."""
 
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +12,7 @@ from rivergen.http.exceptions import ServiceUnavailable
 class ConnectionFailed(APIException):
     """The new settings do not connect; nothing was saved (422).
 
-    `details` has the `code` of the test, its `stages`, each as a sentence, and its `test_id`.
+    `details` has the `code` and the `test_id` of the test, and a sentence for each stage.
     """
 
     status_code = HTTPStatus.UNPROCESSABLE_ENTITY
@@ -32,12 +32,12 @@ class ConnectionFailed(APIException):
 
 
 class WorkerUnavailable(ServiceUnavailable):
-    """No worker has run the test in time (503)."""
+    """No worker ran the test in time (503)."""
 
-    default_detail = "No worker has run the test in time; nothing was saved. Try again shortly."
+    default_detail = "No worker ran the test in time; nothing was saved. Try again shortly."
 
 
 class SettingsChanged(StateConflict):
-    """The settings that were tested are not those that would be stored (409)."""
+    """The settings that would be stored are not those that were tested (409)."""
 
-    message = "The data source was changed while the update was tested. Try again."
+    message = "The data source was changed during the test of this update. Try again."

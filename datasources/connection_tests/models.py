@@ -1,4 +1,4 @@
-"""Connection tests: asked for by the web, run by a worker, answered once."""
+"""Connection tests: requested over HTTP or by a command, and run by a worker."""
 
 import hashlib
 import json
@@ -18,23 +18,23 @@ from datasources.credentials.cipher import KEY_ID_LENGTH, Sealed, key_ring
 from datasources.models import DataSource
 from organizations.models import Organization, User
 
-# Long enough to read a result; the last one of a data source stays with it.
+# Results are deleted after this; `DataSource.last_test` keeps the last one of a data source.
 KEPT_FOR = timedelta(days=1)
 
 
 class ConnectionTestQuerySet(models.QuerySet["ConnectionTest"]):
-    """Tests of any data sources."""
+    """Connection tests of any data sources."""
 
     def for_user(self, user: User) -> Self:
         """Restrict to the organizations of an active user."""
         return self.filter(organization__in=Organization.objects.for_user(user))
 
     def running(self) -> Self:
-        """Restrict to those that are asked for, and not answered yet."""
+        """Restrict to tests that have not finished."""
         return self.filter(finished_at=None)
 
     def outdated(self) -> Self:
-        """Restrict to those that were kept long enough."""
+        """Restrict to tests that are old enough to be deleted."""
         return self.filter(requested_at__lt=timezone.now() - KEPT_FOR)
 
     def request(
@@ -46,9 +46,9 @@ class ConnectionTestQuerySet(models.QuerySet["ConnectionTest"]):
         user: User | None = None,
         test_id: uuid.UUID | None = None,
     ) -> "ConnectionTest":
-        """Store a test to be run: of a data source as it is stored, or of what it might become.
+        """Store a new test of a stored data source, or of a configuration that is not stored.
 
-        `user` is None if an operator asks; without `test_id` it has a random id.
+        `user` is None for a test by an operator. Without `test_id` the test gets a random id.
         """
         test = ConnectionTest(
             id=test_id or uuid.uuid4(),
@@ -65,9 +65,8 @@ class ConnectionTestQuerySet(models.QuerySet["ConnectionTest"]):
 class ConnectionTest(models.Model):
     """A live test of one configuration.
 
-    It has the whole configuration as it was when the test was asked for, so that an update
-    meanwhile changes nothing about what is tested; secrets are sealed to it, and removed when the
-    test has run.
+    The row has a copy of the whole configuration, so that a later update of the data source does
+    not change what is tested. The secrets are encrypted, and removed when the test has finished.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -79,9 +78,9 @@ class ConnectionTest(models.Model):
         on_delete=models.CASCADE,
         null=True,
         related_name="connection_tests",
-        help_text="Null: a configuration that is not stored.",
+        help_text="Null if the configuration is not stored.",
     )
-    version = models.BigIntegerField(null=True, help_text="Of the data source.")
+    version = models.BigIntegerField(null=True, help_text="The version of the data source.")
     configuration = models.JSONField()
     key_id = models.CharField(max_length=KEY_ID_LENGTH)
     ciphertext = models.BinaryField()
@@ -106,31 +105,31 @@ class ConnectionTest(models.Model):
         return str(self.pk)
 
     def seal(self, configuration: Configuration) -> None:
-        """Hold a configuration, its secrets encrypted."""
+        """Set the columns to a configuration, with its secrets encrypted, without saving."""
         self.configuration = configuration.without_secrets()
         text = json.dumps(dict(configuration.secrets))
         sealed = key_ring().seal(text, self._context())
         self.key_id, self.ciphertext = sealed.key_id, sealed.ciphertext
 
     def open(self) -> Configuration:
-        """Give the configuration with its secrets in clear.
+        """Return the configuration with its secrets decrypted.
 
-        Raises UnreadableError if the key is gone, or the row is not as it was written.
+        Raises UnreadableError if the key is missing or the row was changed by other means.
         """
         sealed = Sealed(self.key_id, bytes(self.ciphertext))
         secrets: dict[str, str] = json.loads(key_ring().open(sealed, self._context()))
         return Configuration(**self.configuration, secrets=secrets)
 
     def finish(self, outcome: Outcome) -> None:
-        """Store the outcome, unless there is one, and show it on the data source.
+        """Store the outcome, unless the test already has one, and record it on the data source.
 
-        There it is dropped if the data source has another version by now, or the result of a test
-        that was asked for later.
+        The data source keeps its last result if its version has changed since, or if that result
+        is of a test that was requested later.
         """
         with transaction.atomic():
             data_source = None
             if self.data_source_id is not None:
-                # Before the test itself, as a deletion does it: nobody waits in a circle.
+                # Lock it before the test, as a deletion does, to avoid a deadlock.
                 data_sources = DataSource.objects.filter(pk=self.data_source_id)
                 data_source = data_sources.for_update().first()
             is_first = (
@@ -152,12 +151,12 @@ class ConnectionTest(models.Model):
                 data_sources.record_test(result, version=self.version)
 
     def may_be_waited_for(self, seconds: float) -> bool:
-        """Whether there may be somebody who has waited for it since it was asked for."""
+        """Whether the test is unfinished and a request of the last `seconds` may wait for it."""
         since = timezone.now() - timedelta(seconds=seconds)
         return self.finished_at is None and self.requested_at > since
 
     def result(self) -> dict[str, Any]:
-        """Give what a client may see, as JSON; what is not known yet is null."""
+        """Return the result as the API shows it; values that are not known yet are None."""
         outcome = self.outcome or {}
         code, key = outcome.get("code"), outcome.get("ssh_host_key")
         return {
@@ -175,12 +174,12 @@ class ConnectionTest(models.Model):
         }
 
     def _context(self) -> bytes:
-        """Give the associated data: the secrets open for this configuration and no other."""
+        """Return the associated data of the encryption: it binds secrets to this configuration."""
         configuration = json.dumps(self.configuration, sort_keys=True).encode()
         digest = hashlib.sha256(configuration).hexdigest()
         return json.dumps(["test", self.organization_id, str(self.pk), digest]).encode()
 
 
 def _time(value: datetime | None) -> str | None:
-    """Give a time as the API shows it."""
+    """Return a time as the API shows it."""
     return None if value is None else value.isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What a request for a test brings, and what it sets going."""
+"""Starting connection tests: reading the request, storing the test and deferring its job."""
 
 from typing import Any
 from uuid import UUID
@@ -31,21 +31,22 @@ def start_test(
     user: User,
     test_id: UUID | None = None,
 ) -> ConnectionTest:
-    """Store a test, and the job that runs it, with the transaction. Raises Throttled (429)."""
+    """Store a test and the job that runs it, in the transaction. Raises Throttled (429)."""
     organization_id = data_source.workspace.organization_id
     count_test(organization_id)
     number = count_running(organization_id)
     test = ConnectionTest.objects.request(
         configuration, of=data_source, is_stored=is_stored, user=user, test_id=test_id
     )
-    # Who has fewer of them comes first, and to places that others do not get at all.
+    # The first few tests of an organization use the express queue. In each queue, organizations
+    # with fewer running tests go first.
     queue = Queue.EXPRESS if number < EXPRESS_MAX else Queue.TESTS
     test_connection.configure(queue=queue, priority=-number).defer(test_id=str(test.pk))
     return test
 
 
 def read_fingerprint(request: Request) -> str | None:
-    """Give the fingerprint of the host key to confirm; without a body there is none to compare."""
+    """Return the fingerprint in the body, or None without a body. Raises 400, 413 or 415."""
     check_parameters(request)
     if not request.body:
         return None
@@ -56,10 +57,10 @@ def read_fingerprint(request: Request) -> str | None:
 
 
 def read_draft(request: Request) -> tuple[DataSource, Configuration]:
-    """Give the configuration that the body describes, and a data source that is like it.
+    """Return the data source that the body describes, which is not stored, and its configuration.
 
-    Raises 400, 403, and CredentialsUnconfirmed (409) if it would send the stored secrets of
-    `based_on` to another destination and the caller may not confirm them.
+    Raises 400 or 403. Raises CredentialsUnconfirmed (409) if the draft would send the stored
+    secrets of `based_on` to another destination and the caller may not confirm them.
     """
     roles = creating_roles(caller(request))
     body = dict(read_body(request, parameters=["wait"]))
@@ -71,7 +72,7 @@ def read_draft(request: Request) -> tuple[DataSource, Configuration]:
     serializer.is_valid(raise_exception=True)
     entered = read_credentials(data_source, credentials)
     changes = serializer.validated_data
-    changes.pop("name", None)  # nothing comes to have it: another source may
+    changes.pop("name", None)  # not stored, so it may be taken
     with data_source.proposed(changes, entered, user=caller(request), is_locked=True):
         return data_source, data_source.configuration()
 
@@ -79,7 +80,7 @@ def read_draft(request: Request) -> tuple[DataSource, Configuration]:
 def read_new_draft(
     body: dict[str, Any], credentials: Any, roles: dict[int, str]
 ) -> tuple[DataSource, Configuration]:
-    """Give what a body describes that is based on nothing."""
+    """Return the data source and the configuration of a draft without `based_on`."""
     serializer = DraftSerializer(data=body, context={"roles": roles})
     serializer.is_valid(raise_exception=True)
     data_source = DataSource(**serializer.validated_data)
@@ -92,7 +93,7 @@ def read_new_draft(
 
 
 def find_basis(request: Request, data_source_id: Any) -> DataSource:
-    """Give the data source that a draft starts from, locked. Raises 400 or 403."""
+    """Return the data source that a draft is based on, locked. Raises 400 or 403."""
     try:
         pk = StrictIntegerField().run_validation(data_source_id)
         data_sources = DataSource.objects.for_user(caller(request)).for_update()
@@ -107,7 +108,7 @@ def find_basis(request: Request, data_source_id: Any) -> DataSource:
 
 
 def read_credentials(data_source: DataSource, credentials: Any) -> dict[str, str | None]:
-    """Give the valid credentials of a draft. Raises ValidationError (400)."""
+    """Return the valid credentials of a draft. Raises ValidationError (400)."""
     if not isinstance(credentials, dict):
         raise ValidationError({"credentials": ["Must be a JSON object."]})
     serializer = CredentialsUpdateSerializer(data_source, data=credentials, partial=True)

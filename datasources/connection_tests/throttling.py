@@ -16,9 +16,9 @@ RETRY_AFTER_SECONDS = 1
 
 
 class ConnectionTestThrottle(WindowThrottle):
-    """Limits each organization to `RATE_LIMIT_TEST`, counted over all processes.
+    """Limit each organization to `RATE_LIMIT_TEST`, counted over all processes.
 
-    Tests are limited because each one connects to somebody's server.
+    Tests are limited because each one connects to another server.
     """
 
     limit, seconds = settings.RATE_LIMIT_TEST
@@ -28,19 +28,20 @@ class ConnectionTestThrottle(WindowThrottle):
 
 
 def count_test(organization_id: int) -> None:
-    """Count a test that an organization asks for. Raises Throttled (429) if it is one too many."""
+    """Count a test of an organization. Raises Throttled (429) above the limit."""
     count_request(ConnectionTestThrottle(), str(organization_id))
 
 
 def count_running(organization_id: int) -> int:
-    """Return the number of tests of an organization that wait or run.
+    """Return the number of unfinished tests of an organization.
 
     Raises Throttled (429) from `RUNNING_MAX` on. Concurrent requests may exceed it by a few.
     """
     number = ConnectionTest.objects.running().filter(organization_id=organization_id).count()
     if number >= RUNNING_MAX:
         sentence = (
-            f"{number} tests of this organization wait or run. Try again when one has finished."
+            f"{number} tests of this organization are queued or running. Try again when one has "
+            "finished."
         )
         raise Throttled(RETRY_AFTER_SECONDS, sentence)
     return number

@@ -1,4 +1,4 @@
-"""`PATCH …?verify=true`: an update is tested before it is stored."""
+"""`PATCH …?verify=true`: test the settings of an update before storing it."""
 
 import dataclasses
 from typing import Any
@@ -18,19 +18,19 @@ from organizations.idempotency.exceptions import KeyInUse
 from organizations.idempotency.keyed_request import KeyedRequest
 from organizations.models import User
 
-# It must be over before the waiting is.
+# The test must time out before the request stops waiting.
 MAX_SECONDS = 25
 TOO_SLOW = (
-    f"It took longer than connection_timeout allows, or the {MAX_SECONDS} seconds that there are "
-    "for an update. Check the server, or update without verify and test then."
+    f"It took longer than connection_timeout, or than the {MAX_SECONDS} seconds that an update "
+    "with verify allows. Check the server, or update without verify and test afterwards."
 )
 
 
 class Verification:
-    """The test of what an update would make of a data source.
+    """The connection test of the settings that an update would lead to.
 
-    Two transactions: the first one asks for the test, the second one stores what was tested. No
-    row is locked while it runs.
+    It takes two transactions: the first starts the test, the second stores the update. No row is
+    locked while the test runs.
     """
 
     def __init__(self, configuration: Configuration, test: ConnectionTest) -> None:
@@ -45,10 +45,10 @@ class Verification:
         user: User,
         keyed: KeyedRequest | None,
     ) -> "Verification":
-        """Ask for the test of a locked data source. Raises 400, 409 and 429.
+        """Start the test for a locked data source. Raises 400, 409 or 429.
 
-        A request that is sent again with its `Idempotency-Key` gets the test that it has asked for
-        already, if the settings would still be the same. Raises KeyInUse (409) while that runs.
+        A retry with the same `Idempotency-Key` uses the test of the first attempt, if the settings
+        would still be the same. Raises KeyInUse (409) while that test runs.
         """
         with data_source.proposed(changes, {}, user=user, is_locked=True):
             configuration = data_source.configuration()
@@ -64,10 +64,10 @@ class Verification:
         return cls(configuration, test)
 
     def wait(self) -> None:
-        """Return once the settings have connected.
+        """Wait until the test has succeeded. Not for use in a transaction.
 
-        Raises ConnectionFailed (422) if they do not, WorkerUnavailable (503) if nobody tries, and
-        must not be called in a transaction.
+        Raises ConnectionFailed (422) if it fails, and WorkerUnavailable (503) if no worker runs it
+        in time.
         """
         wait_for(self._test, WAIT_MAX_SECONDS)
         if self._test.finished_at is None:
@@ -80,10 +80,10 @@ class Verification:
             raise ConnectionFailed(result)
 
     def record(self, data_source: DataSource) -> None:
-        """Show the result on the data source, which has been updated by now.
+        """Record the result on the data source, after the update was written.
 
-        Raises SettingsChanged (409), and the update must be undone, if it became anything else
-        than what was tested.
+        Raises SettingsChanged (409) if the stored settings are not those that were tested; the
+        transaction must then be rolled back.
         """
         stored = data_source.configuration()
         if stored != self._configuration:

@@ -1,4 +1,4 @@
-"""Reaching data sources, over HTTP: tests, host keys, the catalogue of types."""
+"""The endpoints of connection tests, SSH host keys and the types of data sources."""
 
 from http import HTTPStatus
 from uuid import UUID
@@ -29,7 +29,7 @@ from rivergen.http.responses import SuccessResponse
 
 
 class ConnectionTestViewSet(DataSourceScopedViewSet):
-    """Live tests: asked for here, run by a worker."""
+    """Connection tests. A worker runs them."""
 
     http_method_names = ["get", "head", "post"]
     serializer_class = ConnectionTestSerializer
@@ -42,7 +42,7 @@ class ConnectionTestViewSet(DataSourceScopedViewSet):
 
     @write()
     def start(self, request: Request) -> Response:
-        """Ask for the test of a stored data source."""
+        """Start the test of a stored data source."""
         data_source = self.get_data_source(Role.EDITOR)
         read_no_body(request, parameters=["wait"])
         read_seconds(request, "wait", WAIT_MAX_SECONDS)
@@ -58,7 +58,7 @@ class ConnectionTestViewSet(DataSourceScopedViewSet):
 
     @write()
     def start_draft(self, request: Request) -> Response:
-        """Ask for the test of what the body describes."""
+        """Start the test of the configuration in the body."""
         data_source, configuration = read_draft(request)
         read_seconds(request, "wait", WAIT_MAX_SECONDS)
         self.organization_id = data_source.workspace.organization_id
@@ -67,7 +67,7 @@ class ConnectionTestViewSet(DataSourceScopedViewSet):
 
     @describe(**openapi.RESULT)
     def retrieve(self, request: Request, test_id: str) -> Response:
-        """Give what is known of a test, for a day."""
+        """Return the state of a test, and its result once it has finished; kept for a day."""
         tests = ConnectionTest.objects.for_user(self.caller)
         uuid = read_uuid(test_id)
         test = None if uuid is None else tests.filter(pk=uuid).first()
@@ -79,13 +79,13 @@ class ConnectionTestViewSet(DataSourceScopedViewSet):
 
 
 class SSHHostKeyViewSet(DataSourceScopedViewSet):
-    """The host key of the SSH server that a data source is reached through."""
+    """The host key of the SSH server of a data source."""
 
     http_method_names = ["post"]
 
     @write(**openapi.CONFIRM_HOST_KEY)
     def confirm(self, request: Request, data_source_id: str) -> Response:
-        """Trust the host key that the last test has met (admin, owner)."""
+        """Trust the host key that the SSH server presented in the last test (admin, owner)."""
         data_source = self.get_data_source(Role.ADMIN, lock=True)
         fingerprint = read_fingerprint(request)
         check_if_match(request, data_source)
@@ -111,7 +111,7 @@ class SourceTypeView(APIView):
 
 
 def read_uuid(text: str) -> UUID | None:
-    """Read an id of a test; None is that of no test."""
+    """Return the id of a test, or None if the text is not a UUID in its usual form."""
     try:
         uuid = UUID(text)
     except ValueError:
@@ -120,24 +120,24 @@ def read_uuid(text: str) -> UUID | None:
 
 
 def started_response(test: ConnectionTest) -> SuccessResponse:
-    """Answer with where the result will be."""
+    """Return the response (202) to the start of a test, with the URL of its result."""
     data = ConnectionTestSerializer(test.result()).data
     headers = {"Location": f"/api/v1/connection-tests/{test.pk}"}
     return SuccessResponse(data, message(test), HTTPStatus.ACCEPTED, headers)
 
 
 def with_result(request: Request, started: HttpResponse) -> HttpResponse:
-    """Answer with the result of the test that was started, if it is there within `?wait=` seconds.
+    """Return the result of a started test if it finishes within `?wait=` seconds, else `started`.
 
-    There are few places for those who wait; whoever finds none is answered at once. Raises NotFound
-    (404) if the test is deleted meanwhile.
+    If no waiting place is free, it does not wait. Raises NotFound (404) if the test is deleted
+    while it waits.
     """
     seconds = read_seconds(request, "wait", WAIT_MAX_SECONDS)
     if not seconds:
         return started
     test = ConnectionTest.objects.filter(pk=started["Location"].rpartition("/")[2]).first()
     if test is None:
-        raise NotFound("The data source has been deleted meanwhile.")
+        raise NotFound("The data source was deleted during this request.")
     with waiting_place() as has_place:
         if has_place:
             wait_for(test, seconds)
@@ -149,7 +149,7 @@ def with_result(request: Request, started: HttpResponse) -> HttpResponse:
 
 
 def message(test: ConnectionTest) -> str:
-    """Say how far a test is."""
+    """Return the message of a response about a test."""
     if test.finished_at is None:
-        return "The connection test is under way"
-    return "The connection test has ended"
+        return "The connection test is in progress"
+    return "The connection test has finished"

@@ -6,14 +6,14 @@ from rivergen.errors import StateConflict
 
 
 class CredentialsUnconfirmed(StateConflict):
-    """Secrets are unconfirmed: the destination was moved after they were entered."""
+    """Secrets are unconfirmed: the destination was changed after they were entered."""
 
     code = "CREDENTIALS_UNCONFIRMED"
 
     def __init__(self, fields: Iterable[str]) -> None:
         super().__init__(
-            f"The destination was moved. Enter {', '.join(fields)} again, or let an admin confirm "
-            "the credentials."
+            f"The destination was changed. Enter {', '.join(fields)} again, or ask an admin to "
+            "confirm the credentials."
         )
 
 

@@ -1,4 +1,4 @@
-"""The secrets of data sources: each sealed by itself, to its source and its destination."""
+"""The secrets of data sources: each sealed separately, to its data source and destination."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -24,44 +24,44 @@ from datasources.models.revision import Changes
 from organizations.models import User
 
 Status = DataSource.CredentialsStatus
-# How the history calls what becomes of a secret, beside the states of `Status`.
+# Outcomes that the history shows for a secret, in addition to the states of `Status`.
 CONFIRMED = "confirmed"
 CARRIED_OVER = "carried over"
 
 SEALED_COLUMNS = ("key_id", "ciphertext", "destination")
-# More would only chase a process that still seals by another key.
+# A limit, because a process with the old key may keep sealing by it.
 ROTATION_MAX_PASSES = 5
 
 
 class CredentialQuerySet(models.QuerySet["Credential"]):
-    """Secrets of any data sources: by which key they are sealed."""
+    """Secrets of any data sources, for counting and rotating keys."""
 
     def of_other_keys(self) -> Self:
-        """Restrict to those that are not sealed by the first key."""
+        """Restrict to secrets that are not sealed by the first key."""
         return self.exclude(key_id=key_ring().current_id)
 
     def with_context(self) -> Self:
-        """Fetch what is needed to open them, too, and nothing else of their data sources."""
+        """Fetch only the columns that opening a secret needs, those of the data source included."""
         return self.select_related("data_source").only(
             "data_source__organization_id", "field", *SEALED_COLUMNS
         )
 
     def count_by_key(self) -> dict[str, int]:
-        """Count them by the id of the key that they are sealed by."""
+        """Return the number of secrets by the id of the key that seals them."""
         counts = self.order_by("key_id").values_list("key_id").annotate(models.Count("pk"))
         return dict(counts)
 
     def data_source_ids(self, limit: int) -> list[int]:
-        """Give the ids of their data sources, the first `limit` of them."""
+        """Return the first `limit` ids of the data sources of these secrets."""
         ids = self.order_by("data_source_id").values_list("data_source_id", flat=True)
         return [*ids.distinct()[:limit]]
 
     def rotate(self, batch_size: int) -> Iterator[int]:
-        """Seal all by the first key; give the number done after each batch.
+        """Seal all secrets by the first key; yield the number done in each batch.
 
-        Each batch is a transaction of its own: killed at any moment, it goes on where it was when
-        it is called again. Rows that somebody else is changing are passed over and tried again
-        later. Those that cannot be opened stay as they are.
+        Each batch is a transaction of its own, so a rotation that was killed can be continued by
+        calling this again. Rows that are locked are skipped and tried again in the next pass.
+        Secrets that cannot be opened stay as they are.
         """
         for _ in range(ROTATION_MAX_PASSES):
             last_pk = total = 0
@@ -74,13 +74,13 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
 
     @transaction.atomic
     def _seal_batch(self, after_pk: int, size: int) -> tuple[int, int] | None:
-        """Seal the next ones by the first key; give how many, and the last pk, or None."""
+        """Seal the next secrets by the first key; return their number and the last pk, or None."""
         batch = [
             *self.of_other_keys()
             .with_context()
             .filter(pk__gt=after_pk)
             .order_by("pk")
-            # Waits for nobody, so that no two can wait for each other.
+            # Never waits for a lock, so it cannot be part of a deadlock.
             .select_for_update(of=("self",), no_key=True, skip_locked=True)[:size]
         ]
         if not batch:
@@ -97,16 +97,16 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
 class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # type: ignore[misc]
     """The secrets of one data source, as `data_source.credentials`.
 
-    `DataSource` asks them to change when it does. It has locked its row, and records what the
-    methods return: from which state each secret went to which, or how.
+    The methods of `DataSource` call these with its row locked, and record the changes that they
+    return: the old and new state of each secret.
     """
 
-    instance: DataSource  # of a related manager, and of no other
+    instance: DataSource  # set for related managers only
 
     def validate(self, credentials: Mapping[str, Any]) -> None:
-        """Raise ValidationError (400), by field, for all that are invalid or do not fit the type.
+        """Raise ValidationError (400), by field, for credentials that are invalid or do not fit.
 
-        A username is not checked for anything but that, and null, which clears, for nothing.
+        A username must only fit the type. None, which clears a credential, is always valid.
         """
         errors: dict[str, ValidationError] = {}
         for field, text in credentials.items():
@@ -121,7 +121,7 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
             raise ValidationError(errors)
 
     def seal_all(self, secrets: Mapping[str, str | None], user: User | None) -> Changes:
-        """Seal the given secrets, valid ones, to the destination as it is now; null clears."""
+        """Seal valid secrets to the current destination; None clears one. Return what differs."""
         if not secrets:
             return {}
         stored = {credential.field: credential for credential in self.filter(field__in=secrets)}
@@ -139,10 +139,10 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
         return changes
 
     def rebind(self, old_destination: str, *, carries_over: bool) -> Changes:
-        """Let the secrets that were good for the old destination follow to the one of now.
+        """Bind the confirmed secrets to the current destination, after it changed.
 
-        They are sealed to it if `carries_over`; else, or if one cannot be opened, they wait to be
-        confirmed.
+        With `carries_over` they are sealed to it. Otherwise, or if a secret cannot be opened, they
+        become unconfirmed. Returns what differs.
         """
         changes: Changes = {}
         new_destination = self.instance.destination
@@ -152,16 +152,16 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
                 outcome = CARRIED_OVER
             else:
                 credential.is_confirmed = False
-                # Not the others: the key may be rotated at this moment.
+                # Only this column: a rotation may be writing the others.
                 credential.save(update_fields=["is_confirmed"])
                 outcome = Status.UNCONFIRMED
             changes[credential.field] = {"from": Status.SET, "to": outcome}
         return changes
 
     def confirm(self) -> Changes:
-        """Seal the secrets that wait to the destination as it is now.
+        """Seal the unconfirmed secrets to the current destination; return what differs.
 
-        Raises CredentialsUnreadable (409) if any of them cannot be opened; then none is.
+        Raises CredentialsUnreadable (409) if one cannot be opened; then none is confirmed.
         """
         destination = self.instance.destination
         waiting = [
@@ -180,7 +180,7 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
         return {credential.field: change for credential in waiting}
 
     def status(self) -> str:
-        """Sum up whether any are stored, and may be used."""
+        """Return the status of all secrets together: unset, set, or unconfirmed if one is."""
         destination = self.instance.destination
         usable = [credential.may_be_sent_to(destination) for credential in self.all()]
         if not usable:
@@ -188,11 +188,10 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
         return Status.SET if all(usable) else Status.UNCONFIRMED
 
     def open(self) -> dict[str, PlainText]:
-        """Give the secrets in clear, by field, to be sent to the destination as it is now.
+        """Return the decrypted secrets by field, to be sent to the current destination.
 
-        Raises CredentialsUnconfirmed (409) if any of them waits to be confirmed, and
-        CredentialsUnreadable (409) if any cannot be opened: the key is gone, or the row is not as
-        it was written.
+        Raises CredentialsUnconfirmed (409) if one is unconfirmed, and CredentialsUnreadable (409)
+        if one cannot be opened: its key is missing, or its row was changed by other means.
         """
         destination = self.instance.destination
         secrets: dict[str, PlainText] = {}
@@ -216,8 +215,8 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
 class Credential(models.Model):
     """One secret of a data source.
 
-    Its ciphertext opens for this source of this organization, this field and the destination it
-    was sealed to, and for nothing else, whoever wrote the row.
+    Its ciphertext is bound to the organization, the data source, the field and the destination: it
+    cannot be opened for any other, even if a row is copied or edited in the database.
     """
 
     data_source = models.ForeignKey(
@@ -229,9 +228,12 @@ class Credential(models.Model):
     field = models.CharField(max_length=32, choices=[(field, field) for field in SECRET_FIELDS])
     key_id = models.CharField(max_length=KEY_ID_LENGTH)
     ciphertext = models.BinaryField()
-    destination = models.CharField(max_length=64, help_text="The digest it is sealed to.")
+    destination = models.CharField(
+        max_length=64, help_text="The digest of the destination that the secret is sealed to."
+    )
     is_confirmed = models.BooleanField(
-        default=True, help_text="False once the destination was moved by one who may not confirm."
+        default=True,
+        help_text="False after a user who may not confirm secrets changed the destination.",
     )
     set_at = models.DateTimeField()
     set_by = models.ForeignKey(
@@ -251,21 +253,22 @@ class Credential(models.Model):
 
     @property
     def state(self) -> str:
-        """Whether it is stored, and confirmed, as far as its row knows."""
+        """The state of this secret according to its row alone."""
         if self.pk is None:
             return Status.UNSET
         return Status.SET if self.is_confirmed else Status.UNCONFIRMED
 
     def may_be_sent_to(self, destination: str) -> bool:
-        """Whether it may be sent there, where its source leads as it is now.
+        """Whether the secret may be sent to `destination`, the current one of its data source.
 
-        Not if the destination was moved behind the back of `DataSource`, which knows of no move.
+        False also if the destination was changed by other means than `DataSource`, which would
+        have marked the secret as unconfirmed.
         """
         return self.is_confirmed and self.destination == destination
 
     @property
     def is_readable(self) -> bool:
-        """Whether it can be opened: its key is there, and the row is as it was written."""
+        """Whether the secret can be opened: its key is available and its row is unchanged."""
         try:
             self.open(self.destination)
         except UnreadableError:
@@ -273,9 +276,9 @@ class Credential(models.Model):
         return True
 
     def enter(self, text: str, user: User | None) -> None:
-        """Store another value, sealed to the destination of its source as it is now.
+        """Store a new value, sealed to the current destination of the data source.
 
-        All columns are written: a rotation at this moment seals the old value or the new one.
+        Writes all columns, so that a concurrent rotation cannot mix the old value with the new one.
         """
         self.seal(text, self.data_source.destination)
         self.is_confirmed = True
@@ -284,18 +287,18 @@ class Credential(models.Model):
         self.save()
 
     def seal(self, text: str, destination: str) -> None:
-        """Hold the secret sealed to a destination; `save` stores it."""
+        """Set the columns to the secret, sealed to a destination, without saving."""
         sealed = key_ring().seal(text, self.context(destination))
         self.key_id, self.ciphertext = sealed.key_id, sealed.ciphertext
         self.destination = destination
 
     def open(self, destination: str) -> PlainText:
-        """Give the secret in clear, if it is sealed to this destination, else UnreadableError."""
+        """Return the decrypted secret. Raises UnreadableError, also for another destination."""
         sealed = Sealed(self.key_id, bytes(self.ciphertext))
         return key_ring().open(sealed, self.context(destination))
 
     def reseal(self, destination: str, new_destination: str) -> bool:
-        """Seal it by the first key, to a new destination; say whether it could be opened."""
+        """Seal the secret by the first key to a new destination; False if it is unreadable."""
         try:
             self.seal(self.open(destination), new_destination)
         except UnreadableError:
@@ -303,6 +306,6 @@ class Credential(models.Model):
         return True
 
     def context(self, destination: str) -> bytes:
-        """Give the associated data: all that the ciphertext must not be taken away from."""
+        """Return the associated data of the encryption: everything the ciphertext is bound to."""
         source = self.data_source
         return json.dumps([source.organization_id, source.pk, self.field, destination]).encode()

@@ -1,4 +1,4 @@
-"""The credentials of a data source over HTTP: stored, cleared, confirmed, never shown."""
+"""The endpoints of credentials: secrets are stored, cleared and confirmed, but never shown."""
 
 from http import HTTPStatus
 
@@ -20,14 +20,14 @@ ALL_CLEARED: dict[str, str | None] = dict.fromkeys(CREDENTIAL_FIELDS)
 
 
 class CredentialsViewSet(DataSourceScopedViewSet):
-    """The credentials of one data source, which share its version and its history."""
+    """The credentials of a data source. They share its version and its history."""
 
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     serializer_class = CredentialsSerializer
 
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
-        """Return which secrets are set, by whom and when; never a value."""
+        """Return which secrets are set, by whom and when, but never their values."""
         data_source = self.get_data_source()
         check_parameters(request)
         return credentials_response(data_source, "Credentials retrieved successfully")
@@ -42,7 +42,7 @@ class CredentialsViewSet(DataSourceScopedViewSet):
 
     @write(**openapi.UPDATE)
     def partial_update(self, request: Request, data_source_id: str) -> Response:
-        """Store the given credentials, and only those; null clears one (editor, admin, owner)."""
+        """Store the given credentials, and only those. Null clears one (editor, admin, owner)."""
         data_source = self.get_data_source(Role.EDITOR, lock=True)
         credentials = read_credentials(request, data_source)
         data_source.set_credentials(credentials, user=self.author, is_locked=True)
@@ -60,7 +60,7 @@ class CredentialsViewSet(DataSourceScopedViewSet):
 
     @write(**openapi.CONFIRM)
     def confirm(self, request: Request, data_source_id: str) -> Response:
-        """Let all secrets be sent to the destination as it is now (admin, owner)."""
+        """Confirm all unconfirmed secrets for the current destination (admin, owner)."""
         data_source = self.get_data_source(Role.ADMIN, lock=True)
         read_no_body(request)
         check_if_match(request, data_source)
@@ -69,7 +69,7 @@ class CredentialsViewSet(DataSourceScopedViewSet):
 
 
 def read_credentials(request: Request, data_source: DataSource) -> dict[str, str | None]:
-    """Return the valid credentials that the body names. Raises 400, 412, 413, 415 or 428."""
+    """Return the valid credentials in the body. Raises 400, 412, 413, 415 or 428."""
     serializer = CredentialsUpdateSerializer(data_source, data=read_body(request), partial=True)
     serializer.is_valid(raise_exception=True)
     check_if_match(request, data_source)
@@ -78,6 +78,6 @@ def read_credentials(request: Request, data_source: DataSource) -> dict[str, str
 
 
 def credentials_response(data_source: DataSource, message: str) -> SuccessResponse:
-    """Answer with what is shown of the credentials, and the entity tag of the data source."""
+    """Return the response that shows the state of the credentials, with the data source's ETag."""
     data = CredentialsSerializer(data_source).data
     return SuccessResponse(data, message, version=data_source.version)

@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
                     models.IntegerField(
                         blank=True,
                         default=None,
-                        help_text="At creation the default is the type's.",
+                        help_text="Default: the port of the type.",
                         null=True,
                         validators=[
                             django.core.validators.MinValueValidator(1),
@@ -110,7 +110,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         default=None,
-                        help_text="A URL whose scheme fits the type. A password in it goes to the credentials.",
+                        help_text="A URL whose scheme fits the type. A password in it moves to the credentials.",
                         max_length=4096,
                         null=True,
                         validators=[
@@ -124,7 +124,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         default=None,
-                        help_text="Relative object path in storage.",
+                        help_text="Relative path of a file in the storage.",
                         max_length=1000,
                         null=True,
                         validators=[
@@ -136,7 +136,8 @@ class Migration(migrations.Migration):
                 (
                     "use_ssh_tunnel",
                     models.BooleanField(
-                        default=False, help_text="True needs `ssh_host` and `ssh_username`."
+                        default=False,
+                        help_text="If true, `ssh_host` and `ssh_username` are required.",
                     ),
                 ),
                 (
@@ -411,13 +412,16 @@ class Migration(migrations.Migration):
                 ("ciphertext", models.BinaryField()),
                 (
                     "destination",
-                    models.CharField(help_text="The digest it is sealed to.", max_length=64),
+                    models.CharField(
+                        help_text="The digest of the destination that the secret is sealed to.",
+                        max_length=64,
+                    ),
                 ),
                 (
                     "is_confirmed",
                     models.BooleanField(
                         default=True,
-                        help_text="False once the destination was moved by one who may not confirm.",
+                        help_text="False after a user who may not confirm secrets changed the destination.",
                     ),
                 ),
                 ("set_at", models.DateTimeField()),
@@ -453,7 +457,10 @@ class Migration(migrations.Migration):
                         default=uuid.uuid4, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("version", models.BigIntegerField(help_text="Of the data source.", null=True)),
+                (
+                    "version",
+                    models.BigIntegerField(help_text="The version of the data source.", null=True),
+                ),
                 ("configuration", models.JSONField()),
                 ("key_id", models.CharField(max_length=16)),
                 ("ciphertext", models.BinaryField()),
@@ -484,7 +491,7 @@ class Migration(migrations.Migration):
                 (
                     "data_source",
                     models.ForeignKey(
-                        help_text="Null: a configuration that is not stored.",
+                        help_text="Null if the configuration is not stored.",
                         null=True,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="connection_tests",
@@ -788,7 +795,7 @@ class Migration(migrations.Migration):
                 models.F("workspace"),
                 django.db.models.functions.text.Lower("name"),
                 name="data_source_name_unique",
-                violation_error_message="The workspace has a data source of this name.",
+                violation_error_message="The workspace already has a data source with this name.",
             ),
         ),
         migrations.AddConstraint(

@@ -1,4 +1,4 @@
-"""The models of data sources; the packages beside this one add theirs (see `apps`)."""
+"""The models of data sources. The packages beside this one have further models (see `apps`)."""
 
 from datasources.models.columns import NAME_TAKEN as NAME_TAKEN
 from datasources.models.data_source import WORKSPACE_GONE as WORKSPACE_GONE

@@ -1,4 +1,4 @@
-"""How a data source changes: all that writes a stored row, and records what it changed."""
+"""Changes of a stored data source: the methods that write its row and record a revision."""
 
 import hashlib
 import json
@@ -33,8 +33,9 @@ from rivergen.postgresql.prepared import update_row
 class ChangingDataSource(DataSourceColumns):
     """The methods that change a row. Each locks it, and records what differs as a revision.
 
-    `user` is who asks: a User, None for an operator at a shell, or an `Author`, which also names
-    the way in and the request. `is_locked` says that the row was locked in this transaction.
+    `user` is the author of the change: a User, None for an operator at a shell, or an `Author`,
+    which also has the origin and the request id. `is_locked`: this transaction has already locked
+    the row.
     """
 
     credentials: Any
@@ -53,22 +54,22 @@ class ChangingDataSource(DataSourceColumns):
         is_validated: bool = False,
         dry_run: bool = False,
     ) -> Changes:
-        """Write the given fields, and only those, and return what differs.
+        """Write the given fields, and only those; return what differs.
 
         `changes` maps names of `UPDATABLE_FIELDS` to values; timeouts and intervals are whole
-        seconds. Sets `updated_at` (UTC) and `updated_by`; if a value differs, `version` moves by
-        one and a revision is added in the same transaction. Without any field it does nothing.
+        seconds. Sets `updated_at` (UTC) and `updated_by`. If a value differs, also increments
+        `version` and adds a revision, in the same transaction. Without any field it does nothing.
 
         A password in `connection_string` is sealed as a secret and not stored in the string. If
-        the destination moves, the other secrets are sealed to the new one if `user` is an admin or
-        owner; otherwise they become unconfirmed (contract, section 4a). `is_validated`: a
-        serializer has checked the values against this row. With `dry_run` this instance becomes
-        what would be stored, and nothing is stored.
+        the destination changes, the other secrets are sealed to the new one if `user` is an admin
+        or owner; otherwise they become unconfirmed (contract, section 4a). `is_validated`: a
+        serializer has checked the values against this row. With `dry_run` only this instance is
+        changed; nothing is stored.
 
         Raises ValidationError (400) if a value is invalid, the fields contradict each other, or
         the name is taken. Source: "Update Data Source", Features; contract, section 4.
         """
-        # The lock holder has a transaction already: a savepoint would be two statements more.
+        # A locked row has a transaction already: a savepoint would cost two more statements.
         with transaction.atomic(savepoint=dry_run or not is_locked):
             if not is_locked:
                 self._lock()
@@ -94,7 +95,7 @@ class ChangingDataSource(DataSourceColumns):
             self._check(changes)
         secrets = self.pop_secrets() if "connection_string" in changes else {}
         if any(before[field] != changes[field] for field in SSH_SERVER_FIELDS if field in changes):
-            self.ssh_host_key = None  # the key of another server
+            self.ssh_host_key = None  # it belongs to the old server
         differences: Changes = {
             field: {"from": before[field], "to": getattr(self, field)}
             for field in fields
@@ -114,11 +115,10 @@ class ChangingDataSource(DataSourceColumns):
         user: User | Author | None,
         is_locked: bool = False,
     ) -> Changes:
-        """Store the given credentials, and only those, and return what differs; null clears one.
+        """Store the given credentials, and only those; return what differs. None clears one.
 
-        `credentials` maps names of `CREDENTIAL_FIELDS` to text. A secret is sealed to the
-        destination as it is now, and may be used there. The revision names the secrets, never
-        their values.
+        `credentials` maps names of `CREDENTIAL_FIELDS` to text. Each secret is sealed to the
+        current destination and is confirmed. The revision names the secrets, never their values.
 
         Raises ValidationError (400) if a value is invalid or does not fit the type.
         Source: contract, section 4a.
@@ -141,10 +141,11 @@ class ChangingDataSource(DataSourceColumns):
     def confirm_credentials(
         self, *, user: User | Author | None, is_locked: bool = False
     ) -> Changes:
-        """Let the unconfirmed secrets be used at the destination as it is now; return which.
+        """Confirm the unconfirmed secrets for the current destination; return what differs.
 
         Without unconfirmed secrets it does nothing. Raises PermissionDenied (403) unless `user` is
-        an admin or owner, and CredentialsUnreadable (409). Source: contract, section 4a.
+        an admin or owner, and CredentialsUnreadable (409) if a secret cannot be decrypted.
+        Source: contract, section 4a.
         """
         with self._changing(is_locked):
             author = as_author(user)
@@ -163,10 +164,9 @@ class ChangingDataSource(DataSourceColumns):
     ) -> Changes:
         """Trust the host key that the SSH server presented in the last test; return what differs.
 
-        `fingerprint` names the key that was looked at: a later test may have met another one.
-        Secrets that may be used now are sealed to the destination with this key. Raises
-        PermissionDenied (403) unless `user` is an admin or owner, and NoHostKey (409) if there is
-        no such key to confirm.
+        `fingerprint` is that of the key the user has seen: a later test may have presented another
+        one. Confirmed secrets are sealed to the destination with this key. Raises PermissionDenied
+        (403) unless `user` is an admin or owner, and NoHostKey (409) if there is no such key.
         """
         with self._changing(is_locked):
             author = as_author(user)
@@ -191,10 +191,10 @@ class ChangingDataSource(DataSourceColumns):
     ) -> Changes:
         """Set all fields to what they were at `version`, as a new version; return what differs.
 
-        Undoes the later revisions, newest first. Credentials stay as they are, under the rule of
-        `apply_changes`. Raises DataSourceRevision.DoesNotExist (404) if there was no such version,
-        and RestoreImpossible (409) if the old values are not valid any more: the name is taken,
-        for instance.
+        Undoes the later revisions, newest first. The values of credentials stay; the destination
+        may change, as in `apply_changes`. Raises DataSourceRevision.DoesNotExist (404) if there is
+        no such version, and RestoreImpossible (409) if the old values are no longer valid, for
+        instance because the name is taken.
         """
         author = as_author(user)
         with self._changing(is_locked):
@@ -221,10 +221,10 @@ class ChangingDataSource(DataSourceColumns):
         user: User | Author | None,
         is_locked: bool = False,
     ) -> Iterator[None]:
-        """Make this instance, within the block, what these changes and credentials would make it.
+        """Apply changes and credentials to this instance within the block, then roll back.
 
-        All rules of `apply_changes` and `set_credentials` hold, those for secrets included, and
-        their errors are raised; nothing is stored.
+        The rules of `apply_changes` and `set_credentials` apply, including those for secrets, and
+        their errors are raised. Nothing is stored.
         """
         with transaction.atomic(), self._changing(is_locked):
             self.apply_changes(changes, user=user, is_locked=True)
@@ -239,14 +239,14 @@ class ChangingDataSource(DataSourceColumns):
 
     @property
     def destination(self) -> str:
-        """The digest that secrets are sealed to: of all that decides where they would travel."""
+        """The digest of all that decides where secrets would travel; each is sealed to one."""
         parts: list[Any] = [getattr(self, field) for field in DESTINATION_FIELDS]
         if self.connection_string is not None:
             parts.append(url_destination(self.connection_string))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def may_be_confirmed_by(self, user: User | None) -> bool:
-        """Whether `user` may confirm secrets here: an admin or owner, whichever way in."""
+        """Whether `user` is an admin or owner here, and so may confirm secrets."""
         if user is None:
             return False
         admins = Membership.objects.for_user(user).including(Role.ADMIN)
@@ -260,7 +260,7 @@ class ChangingDataSource(DataSourceColumns):
         return secrets
 
     def contradictions(self, changes: Mapping[str, Any]) -> dict[str, str]:
-        """Return, by field, what `changes` would make contradictory."""
+        """Return a sentence for each field that would contradict another one after `changes`."""
 
         def value(field: str) -> Any:
             return changes.get(field, getattr(self, field))
@@ -278,7 +278,7 @@ class ChangingDataSource(DataSourceColumns):
         return errors
 
     def _check(self, fields: Iterable[str]) -> None:
-        """Raise ValidationError (400) for all that is wrong with these fields and across all."""
+        """Raise ValidationError (400) if one of these fields is invalid, or fields contradict."""
         errors: dict[str, Any] = {}
         try:
             others = {field.name for field in self._meta.fields} - {*fields}
@@ -292,7 +292,7 @@ class ChangingDataSource(DataSourceColumns):
 
     @contextmanager
     def _changing(self, is_locked: bool) -> Iterator[None]:
-        """Open a transaction in which the row is locked and read again, for a change."""
+        """Open a transaction for a change, with the row locked and read again."""
         with transaction.atomic(savepoint=not is_locked):
             if not is_locked:
                 self._lock()
@@ -304,12 +304,12 @@ class ChangingDataSource(DataSourceColumns):
         self.refresh_from_db(from_queryset=data_sources.for_update())
 
     def _record(self, differences: Changes, author: Author) -> None:
-        """Store what differs, who and when; if anything differs, the version and a revision."""
+        """Write the changed columns, author and time; if anything differs, a new version too."""
         self._update_credentials_status(differences)
         self.updated_at = timezone.now()
         self.updated_by = author.user
         self.version += bool(differences)
-        # Secrets have rows of their own; everything else that differs is a column of this one.
+        # Secrets have their own table; everything else that differs is a column of this row.
         columns = [field for field in differences if field not in SECRET_FIELDS]
         columns += ["version", "updated_at", "updated_by"]
         if self._schedule_refresh(differences.keys()):
@@ -333,10 +333,11 @@ class ChangingDataSource(DataSourceColumns):
         )
 
     def _schedule_refresh(self, changed: AbstractSet[str]) -> bool:
-        """Set when the schema is read next, after a change; return whether that moved.
+        """Set the time of the next schema refresh after a change; return whether it differs.
 
-        A schema that may be another one now is due at once. A new interval counts from the last
-        refresh; without one it is due at once. A running refresh sets the next time at its end.
+        After a change of what is read, the refresh is due at once. A new interval counts from the
+        last refresh; if there was none, the refresh is due at once. A running refresh sets the
+        next time when it ends.
         """
         before, now = self.schema_next_refresh_at, timezone.now()
         if not self.schema_auto_refresh:
@@ -350,7 +351,7 @@ class ChangingDataSource(DataSourceColumns):
         return self.schema_next_refresh_at != before
 
     def _update_credentials_status(self, differences: Changes) -> None:
-        """Sum up the states of all secrets, if one of them differs."""
+        """Update `credentials_status` if a secret differs, and add that to `differences`."""
         if differences.keys().isdisjoint(SECRET_FIELDS):
             return
         before, self.credentials_status = self.credentials_status, self.credentials.status()
@@ -359,12 +360,12 @@ class ChangingDataSource(DataSourceColumns):
 
 
 def as_author(user: User | Author | None) -> Author:
-    """Return the author of a change; a user alone changes it at a shell."""
+    """Return the author of a change; a plain user counts as an author at a shell."""
     return user if isinstance(user, Author) else Author(user)
 
 
 def is_same_json(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same; unlike `==`, which takes true for 1 and 1 for 1.0."""
+    """Whether two values are the same JSON. Unlike `==`, it distinguishes true, 1 and 1.0."""
     if isinstance(one, dict | list):
         return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     return type(one) is type(other) and one == other

@@ -1,4 +1,4 @@
-"""The columns of a data source, and what can be read from one row alone."""
+"""The columns, constraints and indexes of data sources, and properties of a single row."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,12 +28,12 @@ from datasources.models.validators import (
 )
 from organizations.models import Organization, Workspace
 
-NAME_TAKEN = "The workspace has a data source of this name."
+NAME_TAKEN = "The workspace already has a data source with this name."
 NAME_UNIQUE = "data_source_name_unique"
 
 
 def list_indexes(field: str, suffix: str) -> list[models.Index]:
-    """Return the indexes that serve a list in one `?ordering=`, page by page.
+    """Return the indexes that serve the pages of a list in one `?ordering=`.
 
     The first serves one organization. The second serves a caller of several: skipping the rows of
     other organizations is less work than sorting many rows.
@@ -50,21 +50,21 @@ class DataSourceColumns(models.Model):
     Type = DataSourceType
 
     class Status(models.TextChoices):
-        """What the last test of the source showed."""
+        """The result of the last connection test."""
 
         ACTIVE = "active"
         INACTIVE = "inactive"
         ERROR = "error"
 
     class CredentialsStatus(models.TextChoices):
-        """Whether secrets are stored, and may be used (contract, section 4a)."""
+        """Whether secrets are stored, and whether all are confirmed (contract, section 4a)."""
 
         UNSET = "unset"
         SET = "set"
         UNCONFIRMED = "unconfirmed"
 
     class SchemaStatus(models.TextChoices):
-        """Whether the schema was read, and is being read."""
+        """Whether the schema was read, is being read, or could not be read."""
 
         UNREAD = "unread"
         REFRESHING = "refreshing"
@@ -92,25 +92,27 @@ class DataSourceColumns(models.Model):
     )
 
     host = text_field(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
-    port = number_field(1, 65_535, null=True, help_text="At creation the default is the type's.")
+    port = number_field(1, 65_535, null=True, help_text="Default: the port of the type.")
     database_name = text_field(255)
     schema_name = text_field(255)
     connection_string = text_field(
         4_096,
         validate_connection_string,
-        help_text="A URL whose scheme fits the type. A password in it goes to the credentials.",
+        help_text="A URL whose scheme fits the type. A password in it moves to the credentials.",
     )
-    file_path = text_field(1_000, validate_file_path, help_text="Relative object path in storage.")
+    file_path = text_field(
+        1_000, validate_file_path, help_text="Relative path of a file in the storage."
+    )
 
     use_ssh_tunnel = models.BooleanField(
-        default=False, help_text="True needs `ssh_host` and `ssh_username`."
+        default=False, help_text="If true, `ssh_host` and `ssh_username` are required."
     )
     ssh_host = text_field(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
     ssh_port = number_field(1, 65_535, 22, null=True)
     ssh_username = text_field(255)
     ssh_local_port = number_field(1, 65_535, null=True, help_text="Null: any free port.")
 
-    # In OpenSSH's form. Nothing is sent to a server that presents another key.
+    # In OpenSSH's format. No secret is sent to a server that presents another key.
     ssh_host_key = text_field(HOST_KEY_MAX_LENGTH, editable=False)
 
     connection_pool_size = number_field(1, 100, 5)
@@ -127,7 +129,7 @@ class DataSourceColumns(models.Model):
     schema_refreshed_at = models.DateTimeField(null=True, default=None, editable=False)
     schema_next_refresh_at = models.DateTimeField(null=True, default=None, editable=False)
 
-    # Set and shown with the secrets, but, unlike them, stored in clear.
+    # Set and shown with the secrets, but not encrypted.
     username = text_field(255, editable=False)
     metadata = models.JSONField(default=dict, blank=True, validators=[validate_metadata])
     tags = ArrayField(
@@ -196,7 +198,7 @@ class DataSourceColumns(models.Model):
                 name="data_source_due_for_refresh",
             ),
             GinIndex("tags", name="data_source_tags"),  # `?tag=`
-            # `?search=`: icontains compares upper case.
+            # `?search=`: icontains compares in upper case.
             GinIndex(
                 *(OpClass(Upper(field), "gin_trgm_ops") for field in SEARCHED_FIELDS),
                 name="data_source_search",
@@ -220,7 +222,7 @@ class DataSourceColumns(models.Model):
 
     @property
     def has_unconfirmed_host_key(self) -> bool:
-        """Whether the last test of this version met a host key that is not the confirmed one."""
+        """Whether the server presented another host key than the confirmed one to this version."""
         is_new = self.presented_host_key != self.ssh_host_key
         return is_new and (self.last_test or {}).get("version") == self.version
 
@@ -230,5 +232,5 @@ class DataSourceColumns(models.Model):
         return requested_at > result["requested_at"]
 
     def has_version(self, version: int) -> bool:
-        """Whether this data source is, or was, at `version`."""
+        """Whether `version` is the current version of this data source, or an earlier one."""
         return 1 <= version <= self.version

@@ -1,9 +1,9 @@
-"""Connection strings: which URLs fit a type, where they lead, and which secrets they bring.
+"""Connection strings: validation, the parts of a URL, and the secrets in it.
 
-The grammar is narrower than any driver's on purpose. Drivers disagree about where a host ends
-(libpq takes `a,b`, a directory, `?host=` and `?hostaddr=`), so only what all of them read alike is
-accepted: scheme://user:password@host:port/database?option=value. Errors are in our own words, for
-drivers repeat the string, password included, in theirs.
+The grammar is stricter than that of any driver. Drivers disagree about where a host ends (libpq
+takes `a,b`, a directory, `?host=` and `?hostaddr=`), so only what all of them read the same way is
+accepted: scheme://user:password@host:port/database?option=value. No error repeats the string,
+which may have a password in it.
 """
 
 import re
@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 
 from datasources.connections.connectors.base import Connector
 from datasources.models.validators import (
+    NAMES_SECRET,
     SECRETS_ELSEWHERE,
     documented,
     is_host,
@@ -21,14 +22,14 @@ from datasources.models.validators import (
     names_secret,
 )
 
-# What RFC 3986 wants escaped (letters beyond ASCII aside, for host names), half an escape,
-# fragments, and the semicolon by which some drivers part options.
+# Characters that RFC 3986 requires to be escaped (except letters beyond ASCII, for host names),
+# incomplete escapes, fragments, and the semicolon, which separates options for some drivers.
 FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\<>\"`^{|}#;]|%(?![0-9A-Fa-f]{2})")
-# urlsplit looks past what stands beside the brackets of an IPv6 address; drivers do not.
+# urlsplit ignores text beside the brackets of an IPv6 address; drivers do not.
 ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]+)?")
 OF_THE_ADDRESS = re.compile(r"[@\[\]]")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
-# The options that bring a secret, in the spellings of all drivers, and which one.
+# The options that contain a secret, in the spellings of all drivers, and the credential of each.
 SECRET_OPTIONS = {
     "password": "password",
     "passwd": "password",
@@ -40,21 +41,21 @@ SECRET_OPTIONS = {
 
 @documented(format="connection-string")
 def validate_connection_string(text: str) -> None:
-    """Accept a URL of that grammar.
+    """Check that a connection string is a URL of the grammar above.
 
-    Raises ValidationError (400) with one sentence that never repeats a part that may be secret.
+    Raises ValidationError (400) with a sentence that repeats no part that may be secret.
     """
     if FORBIDDEN_CHARACTERS.search(text):
         raise ValidationError("Must be a URL without spaces, fragments, semicolons or quotes.")
     url = _parse(text)
     user, _, address = url.netloc.rpartition("@")
-    # The unescaped / or ? of a password would begin the path, and leave the rest of it there.
+    # An unescaped / or ? in a password starts the path, which then has the rest of the password.
     if OF_THE_ADDRESS.search(f"{user}{url.path}{url.query}"):
         raise ValidationError(
-            "Must be a URL with one user and one host; any other @, [ and ] is written %40, %5B "
-            "and %5D."
+            "Must be a URL with one user and one host. Write any other @, [ or ] as %40, %5B or "
+            "%5D."
         )
-    # Without a host libpq would look for a socket on this machine.
+    # Without a host, libpq would connect to a socket on this machine.
     if not ADDRESS.fullmatch(address) or not is_host(url.hostname or ""):
         raise ValidationError("Must be a URL with one host: a host name or an IP address.")
     if url.port == 0:
@@ -62,20 +63,22 @@ def validate_connection_string(text: str) -> None:
     if CONTROL_CHARACTERS.search(unquote(text)):
         raise ValidationError("Must not contain control characters.")
     if "+" in url.query:
-        raise ValidationError("In the options a space is written %20, and + is written %2B.")
+        raise ValidationError("In the options, write a space as %20 and a plus sign as %2B.")
     names = [name for name, _ in _options(url.query)]
     if len({*names}) < len(names):
-        raise ValidationError("Must not name an option twice.")
+        raise ValidationError("Must not have the same option twice.")
     if any(names_secret(name) and name.lower() not in SECRET_OPTIONS for name in names):
-        raise ValidationError(f"Has an option that names a secret. {SECRETS_ELSEWHERE}")
+        raise ValidationError(
+            f"Has an option that names a secret. {SECRETS_ELSEWHERE}", code=NAMES_SECRET
+        )
     if any(is_mask(secret) for _, secret in _secrets(url)):
         raise ValidationError(
-            "Has a mask for a password. Leave the password out, and the stored one stays."
+            "Has a mask for a password. Leave the password out to keep the stored one."
         )
 
 
 def validate_fit(text: str, connector: type[Connector]) -> None:
-    """Accept a valid connection string whose scheme, options and secrets are those of the type.
+    """Check that the type takes the scheme, options and secrets of a valid connection string.
 
     Raises ValidationError (400).
     """
@@ -89,17 +92,17 @@ def validate_fit(text: str, connector: type[Connector]) -> None:
     options = {name for name, _ in _options(url.query) if name.lower() not in SECRET_OPTIONS}
     if options - {*connector.url_options}:
         names = ", ".join(connector.url_options) or "none"
-        raise ValidationError(f"Has an option that is not allowed here; allowed are: {names}.")
+        raise ValidationError(f"Has an option that is not allowed here. Allowed: {names}.")
     secrets = [_credential(option, connector) for option, _ in _secrets(url)]
     for field in secrets:
         if field not in connector.credential_fields:
             raise ValidationError(f"A source of type {connector.name} takes no {field}.")
     if len({*secrets}) < len(secrets):
-        raise ValidationError("Must not bring a secret twice.")
+        raise ValidationError("Must not have the same secret twice.")
 
 
 def split_secrets(text: str, connector: type[Connector]) -> tuple[str, dict[str, str]]:
-    """Part a connection string that fits the type from its secrets, by name of the credential."""
+    """Return a connection string without its secrets, and the secrets by credential field."""
     secrets = _secrets(_parse(text))
     return without_secrets(text), {
         _credential(option, connector): secret for option, secret in secrets
@@ -107,7 +110,7 @@ def split_secrets(text: str, connector: type[Connector]) -> tuple[str, dict[str,
 
 
 def without_secrets(text: str) -> str:
-    """Give a valid connection string without the secrets it brings."""
+    """Return a valid connection string without the secrets in it."""
     url = _parse(text)
     userinfo, at, address = url.netloc.rpartition("@")
     user = userinfo.partition(":")[0]
@@ -124,9 +127,9 @@ def without_secrets(text: str) -> str:
 
 
 def read_connection_string(text: str) -> dict[str, Any]:
-    """Give what a valid connection string says: scheme, host, port, database, user and options.
+    """Return the scheme, host, port, database, user and options of a valid connection string.
 
-    The keys are those of a `Configuration`; what the string does not say is None.
+    The keys are those of a `Configuration`; a part that the string does not have is None.
     """
     url = _parse(text)
     return {
@@ -140,10 +143,10 @@ def read_connection_string(text: str) -> dict[str, Any]:
 
 
 def url_destination(text: str) -> tuple[object, ...]:
-    """Give what of a connection string decides where secrets would travel.
+    """Return the parts of a connection string that decide where secrets would travel.
 
-    That is all but the user, the password and the database. Of one that is not valid, which other
-    hands must have stored, it is all: drivers may find another host in it than is found here.
+    These are all but the user, the password and the database. If the string is invalid, because it
+    was stored by other means, it is returned whole: drivers may find another host in it.
     """
     try:
         validate_connection_string(text)
@@ -154,7 +157,7 @@ def url_destination(text: str) -> tuple[object, ...]:
 
 
 def _parse(text: str) -> SplitResult:
-    """Split a URL. Raises ValidationError (400), unlike `urlsplit` without repeating any of it."""
+    """Split a URL. Raises ValidationError (400), which repeats none of it, unlike `urlsplit`."""
     try:
         url = urlsplit(text)
         _ = url.port  # raises, too
@@ -165,7 +168,7 @@ def _parse(text: str) -> SplitResult:
 
 
 def _secrets(url: SplitResult) -> list[tuple[str, str]]:
-    """Give the secrets it brings, by the names of `SECRET_OPTIONS`."""
+    """Return the secrets in a URL as pairs of a value of `SECRET_OPTIONS` and a secret."""
     userinfo = url.netloc.rpartition("@")[0]
     secrets = [("password", unquote(userinfo.partition(":")[2]))]
     for name, value in _options(url.query):
@@ -175,7 +178,7 @@ def _secrets(url: SplitResult) -> list[tuple[str, str]]:
 
 
 def _credential(option: str, connector: type[Connector]) -> str:
-    """Name the credential: some types log in with a token in the place of a password."""
+    """Return the credential field of a secret; some types use a token as the password."""
     if option == "password" and (field := connector.password_field()):
         return field
     return option

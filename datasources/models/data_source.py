@@ -1,4 +1,4 @@
-"""Data sources: one row, from its creation on; `changing` has what changes it afterwards."""
+"""The model of a data source: creation and connecting. Changes are in `changing`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ from organizations.models import Organization, Workspace
 from rivergen.errors import Gone
 from rivergen.postgresql.constraints import as_validation_error
 
-WORKSPACE_GONE = "The workspace has been removed."
+WORKSPACE_GONE = "The workspace was removed."
 
 
 class DataSource(ChangingDataSource):
@@ -37,9 +37,9 @@ class DataSource(ChangingDataSource):
     def save(self, *args: Any, author: Author | None = None, **kwargs: Any) -> None:
         """Insert a new data source, its secrets and the first revision of its history.
 
-        Without `author` it is `created_by`, at a shell. Raises ValidationError (400) if the data
-        source is invalid or its name taken, and UnrecordedChangeError if it is stored already:
-        stored ones change by `apply_changes`.
+        Without `author`, the author is `created_by` at a shell. Raises ValidationError (400) if
+        the data source is invalid or its name taken. Raises UnrecordedChangeError if it is already
+        stored: use `apply_changes`.
         """
         if not self._state.adding:
             raise UnrecordedChangeError
@@ -50,7 +50,7 @@ class DataSource(ChangingDataSource):
                 super().save(*args, **kwargs)
                 entered = self.credentials.seal_all(secrets, self.created_by)
                 self.first_revision(entered, author or Author(self.created_by)).save()
-                # Not only at the commit: the workspace may have been removed.
+                # Check now, not at the commit: the workspace may have been removed.
                 connection.check_constraints()
         except Gone:
             raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
@@ -60,7 +60,7 @@ class DataSource(ChangingDataSource):
             raise as_validation_error(error, NAME_UNIQUE, "name", NAME_TAKEN) from None
 
     def complete(self) -> None:
-        """Fill in what follows from other fields before the first save, and check all fields.
+        """Set the fields that follow from others before the first save, and check all fields.
 
         Raises ValidationError (400).
         """
@@ -87,11 +87,11 @@ class DataSource(ChangingDataSource):
         return self.revision(changes | entered, author, self.created_at)
 
     def configuration(self, secrets: Mapping[str, str] | None = None) -> Configuration:
-        """Return what a connection needs: the fields of this instance, with the given secrets.
+        """Return the configuration of a connection: the fields of this instance and the secrets.
 
-        Without `secrets` the stored ones are opened: raises CredentialsUnconfirmed and
-        CredentialsUnreadable (409). What the connection string says overrides the fields; without
-        a port it is the default port of the type.
+        Without `secrets`, the stored ones are decrypted: raises CredentialsUnconfirmed and
+        CredentialsUnreadable (409). The connection string overrides the fields. If neither has a
+        port, it is the default port of the type.
         """
         if secrets is None:
             secrets = self.credentials.open()
@@ -111,11 +111,11 @@ class DataSource(ChangingDataSource):
     def connect(self) -> Iterator[Any]:
         """Yield a live connection: SQLAlchemy's, or the client of DuckDB or MongoDB.
 
-        For operators and jobs, never for the web. It has the configured pool, time-outs, retries,
-        tunnel and egress policy; see `datasources.connections.session`. Raises ConnectionFailure,
-        CredentialsUnconfirmed and CredentialsUnreadable.
+        For operators and jobs, never for the web. The configured pool, timeouts, retries, tunnel
+        and the egress policy apply; see `datasources.connections.session`. Raises
+        ConnectionFailure, CredentialsUnconfirmed and CredentialsUnreadable.
         """
-        # The web never connects, and must not load what does.
+        # Imported here: the web never connects, and must not load the drivers.
         from datasources.connections.session import connect
 
         with connect(self.configuration()) as live_connection:

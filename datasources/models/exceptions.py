@@ -1,15 +1,18 @@
-"""Why a data source cannot do what was asked; each becomes 409."""
+"""Conflicts with the state of a data source; each becomes 409."""
 
 from rivergen.errors import StateConflict
 
 
 class NoHostKey(StateConflict):
-    """The SSH server has not presented such a host key."""
+    """There is no such host key to confirm: the SSH server has not presented it."""
 
     def __init__(self, fingerprint: str | None = None) -> None:
         key = f"the host key {fingerprint}" if fingerprint else "a host key"
-        super().__init__(f"No test since the last change has met {key}. Test the connection first.")
+        super().__init__(
+            f"The SSH server has not presented {key} since the last change. Test the connection "
+            "first."
+        )
 
 
 class RestoreImpossible(StateConflict):
-    """The old values are not valid any more."""
+    """A version cannot be restored: its values are no longer valid."""

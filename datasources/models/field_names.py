@@ -1,4 +1,4 @@
-"""The fields of a data source by what they mean: which may change, and what follows from that."""
+"""Groups of fields: which ones may be updated, and what a change of them affects."""
 
 from datasources.connections.connectors.base import SECRET_FIELDS
 
@@ -25,7 +25,7 @@ UPDATABLE_FIELDS = (
     "metadata",
     "tags",
 )
-"""What an update may change, in the order of the API document."""
+"""The fields that an update may change, in the order of the API document."""
 
 DESTINATION_FIELDS = (
     "type",
@@ -38,16 +38,16 @@ DESTINATION_FIELDS = (
     "ssh_local_port",
     "ssh_host_key",
 )
-"""What decides where secrets would travel, beside the connection string (contract, section 4a)."""
+"""The fields that, with the connection string, make up the destination (contract, section 4a)."""
 
 SSH_SERVER_FIELDS = ("ssh_host", "ssh_port")
-"""What identifies the SSH server: another server has another host key."""
+"""The fields that identify the SSH server. Another server has another host key."""
 
 SCHEMA_FIELDS = frozenset(DESTINATION_FIELDS) | {
     *("connection_string", "database_name", "schema_name", "file_path", "username"),
     *SECRET_FIELDS,
 }
-"""A change of any of these may make another schema readable, so the schema is read again."""
+"""The fields after whose change the schema is read again: it may be a different one."""
 
 SEARCHED_FIELDS = ("name", "description", "host", "database_name")
-"""What `?search=` looks through."""
+"""The fields that `?search=` searches."""

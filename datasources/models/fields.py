@@ -1,4 +1,4 @@
-"""The columns of a data source, by what they may hold."""
+"""Kinds of model fields that data sources use."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ class TrimmedCharField(models.CharField):
     """Text that is stored without surrounding white space."""
 
     def clean(self, value: Any, model_instance: Any) -> Any:
-        # Not in to_python, which Django also calls for each write of a checked value.
+        # Not in to_python: Django also calls that each time it writes a value.
         return super().clean(value.strip() if isinstance(value, str) else value, model_instance)
 
 
 def text_field(max_length: int, *validators: Any, **options: Any) -> models.CharField:
-    """Optional text: null when there is none, never empty."""
+    """Return a field for optional text: null if there is none, never an empty string."""
     return models.CharField(
         max_length=max_length,
         null=True,
@@ -31,7 +31,7 @@ def text_field(max_length: int, *validators: Any, **options: Any) -> models.Char
 def number_field(
     low: int, high: int, default: int | None = None, *, null: bool = False, help_text: str = ""
 ) -> models.IntegerField:
-    """A whole number from `low` to `high`."""
+    """Return a field for a whole number from `low` to `high`."""
     return models.IntegerField(
         null=null,
         blank=null,

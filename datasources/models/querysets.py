@@ -1,4 +1,4 @@
-"""Querysets of data sources: every rule about more than one row."""
+"""The queryset of data sources: visibility, filters, locks and bulk operations."""
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -26,19 +26,19 @@ OVERDUE_AFTER = timedelta(minutes=5)
 
 
 class UnrecordedChangeError(TypeError):
-    """A stored data source changes only by `apply_changes`, which records the change."""
+    """Use `apply_changes` to change a stored data source: it records the change."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
 
 
 class DataSourceQuerySet(models.QuerySet[Row]):
-    """Data sources: which a user may see, which match, and that none changes unrecorded."""
+    """Data sources. Methods that would change rows without recording it raise an error."""
 
     def for_user(self, user: User) -> Self:
-        """Restrict to the organizations of an active user; `role` is the user's in each.
+        """Restrict to the organizations of an active user; annotates `role`, the user's in each.
 
-        Joins the user, so a deactivated user finds nothing, at no extra query.
+        Joins the user, so that a deactivated user finds nothing, without an extra query.
         """
         return self.filter(
             organization__memberships__user_id=user.pk,
@@ -66,8 +66,8 @@ class DataSourceQuerySet(models.QuerySet[Row]):
     def in_organizations(self, ids: Iterable[int]) -> Self:
         """Restrict to these organizations.
 
-        Lists use this instead of `for_user`: PostgreSQL plans well for ids that it is given, and
-        badly for organizations that it finds in a join, some a thousand times as large as others.
+        Lists use this instead of `for_user`. With a join, PostgreSQL cannot know which
+        organizations it will find, and plans badly: some are a thousand times as large as others.
         """
         return self.filter(AnyOf(models.F("organization_id"), [*ids]))
 
@@ -92,7 +92,7 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         return self.filter(tags__contains=list(tags))
 
     def search(self, text: str) -> Self:
-        """Restrict to those that have each word of `text` in one of `SEARCHED_FIELDS`."""
+        """Restrict to rows that have each word of `text` in one of `SEARCHED_FIELDS`."""
         conditions = [
             reduce(or_, (models.Q((f"{field}__icontains", word)) for field in SEARCHED_FIELDS))
             for word in dict.fromkeys(text.split())
@@ -121,16 +121,17 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         raise UnrecordedChangeError
 
     def due_for_refresh(self) -> Self:
-        """Restrict to those whose schema is due for a refresh, the longest due first."""
+        """Restrict to data sources whose schema refresh is due, the longest due first."""
         due = self.filter(schema_next_refresh_at__lte=timezone.now())
         return due.exclude(schema_status=self.model.SchemaStatus.REFRESHING).order_by(
             "schema_next_refresh_at"
         )
 
     def overdue_for_refresh(self) -> Self:
-        """Restrict to those whose refresh is more than 5 minutes late, the longest first.
+        """Restrict to data sources whose refresh is more than 5 minutes late, the longest first.
 
-        It waits to be enqueued or, once enqueued, for a worker. Annotates `waits_since`.
+        Such a refresh has not been enqueued, or is enqueued and no worker has started it.
+        Annotates `waits_since`.
         """
         latest = timezone.now() - OVERDUE_AFTER
         data_sources: Any = self.model._default_manager
@@ -153,16 +154,16 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         return overdue.annotate(waits_since=waits_since).order_by("waits_since")
 
     def record_schema(self, **columns: Any) -> int:
-        """Store the state of the schema; an observation, like `record_test`.
+        """Store the state of the schema. Like `record_test`, this is no change of the version.
 
         `columns` are some of `schema_status`, `schema_refreshed_at`, `schema_next_refresh_at`.
         """
         return super().update(**columns)
 
     def record_test(self, result: dict[str, Any], *, version: int | None) -> int:
-        """Store the result of a connection test of this version; other versions are skipped.
+        """Store the result of a connection test of this version; rows at other versions stay.
 
-        It is an observation, not a change: `version` and the history stay.
+        A result is an observation, not a change: `version` and the history stay as they are.
         """
         status = self.model.Status.ACTIVE if result["ok"] else self.model.Status.ERROR
         return super(DataSourceQuerySet, self.filter(version=version)).update(
@@ -187,7 +188,7 @@ def prepared_get(model: Any, is_locked: bool) -> PreparedGet[Any]:
 def extracted_secrets(data_sources: Sequence[Any]) -> Iterator[list[dict[str, str]]]:
     """Move the secrets out of the connection strings of new data sources; yield them by field.
 
-    If the block fails they are put back, so that another attempt has them.
+    If the block fails, the connection strings are restored, for another attempt.
     """
     urls = [data_source.connection_string for data_source in data_sources]
     try:

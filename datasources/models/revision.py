@@ -1,4 +1,4 @@
-"""The history of data sources: one revision for each change, and who made it."""
+"""The history of data sources: one revision for each change, with its author."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +9,17 @@ from django.db import models
 from organizations.models import User
 
 Changes = dict[str, dict[str, Any]]
-"""What a change did, by field: `{"port": {"from": 5432, "to": 5433}}`.
+"""What differs, by field: `{"port": {"from": 5432, "to": 5433}}`.
 
-A secret shows by its name and its state, never by its value.
+For a secret, "from" and "to" are states such as `set`, never values.
 """
 
 
 class DataSourceRevision(models.Model):
-    """One change of a data source: what, when, by whom and by which way in."""
+    """One change of a data source: the version, time, author, origin and what differs."""
 
     class Origin(models.TextChoices):
-        """The way in by which a change came."""
+        """The interface through which a change was made."""
 
         API = "api"
         ADMIN = "admin"
@@ -45,7 +45,7 @@ class DataSourceRevision(models.Model):
     class Meta:
         ordering = ["-version"]
         constraints = [
-            # Also the index that a history is read by.
+            # Also the index that serves the history.
             models.UniqueConstraint(fields=["data_source", "version"], name="revision_unique")
         ]
 
@@ -55,9 +55,9 @@ class DataSourceRevision(models.Model):
 
 @dataclass(frozen=True)
 class Author:
-    """Who makes a change: the user, the way in, and the request; as a revision records it."""
+    """The author of a change, as a revision records it: the user, the origin and the request."""
 
     user: User | None
-    """None: an operator, or the service itself."""
+    """None stands for an operator or the service itself."""
     origin: str = DataSourceRevision.Origin.SHELL
     request_id: str = ""

@@ -1,4 +1,4 @@
-"""What one field of a data source may hold, whoever writes it (contract, section 3)."""
+"""Validators of single fields of a data source, for API, admin and shell (contract, section 3)."""
 
 import json
 import re
@@ -18,10 +18,12 @@ TOO_DEEP = f"Must not be nested more than {METADATA_MAX_DEPTH} deep."
 TAGS_MAX_COUNT = 50
 TAG_MAX_LENGTH = 64
 SECRETS_ELSEWHERE = "Store secrets in the credentials of the data source instead."
+NAMES_SECRET = "names_secret"
+"""The code of errors about a name that names a secret: the API adds its credentials endpoint."""
 
-# One dot-separated part of a host name (RFC 1123), and the underscore that containers are named by.
+# One part of a host name between dots (RFC 1123), also with underscores, as in container names.
 HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-# Resolvers read a name that ends so as an address: 2130706433 and 0x7f.1 are 127.0.0.1.
+# Resolvers take a name whose last part is a number for an address: 2130706433 is 127.0.0.1.
 NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 SECRET_NAMES = {
@@ -40,17 +42,18 @@ SECRET_NAMES = {
 }
 SECRET_NAME_MAX_LENGTH = max(map(len, SECRET_NAMES))
 # What tools show in place of a secret: ***, XXXX, ----, dots, **name**, {{ name }}, [REDACTED].
-# A value may be 64 KiB of stars and one letter: nothing here is tried at more than one place.
+# No alternative backtracks: a value may be 64 KiB of stars and one letter.
 MASK = re.compile(
     r"\*{2,}|[xX]{4,}|-{4,}|[•●·]{2,}|\*\*\w{1,40}\*\*|\{\{[^{}]*\}\}"
     r"|[\[<(](?i:redacted|hidden|masked|filtered)[\]>)]"
 )
-# Ends a word of a key: anything but a letter or digit, and the humps of camelCase and DBPassword.
+# What separates the words of a key: other characters than letters and digits, and the change of
+# case in camelCase and DBPassword.
 WORD_BREAK = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def documented(**json_schema: Any) -> Callable[[Validator], Validator]:
-    """Say what a validator wants in JSON Schema, for openapi.json."""
+    """Attach keywords of JSON Schema to a validator, for openapi.json."""
 
     def decorate(validate: Validator) -> Validator:
         validate.json_schema = json_schema  # type: ignore[attr-defined]
@@ -60,7 +63,7 @@ def documented(**json_schema: Any) -> Callable[[Validator], Validator]:
 
 
 def validate_text(value: str) -> None:
-    """Refuse what PostgreSQL cannot store: NUL and lone surrogates."""
+    """Refuse text that PostgreSQL cannot store: null characters and lone surrogates."""
     if "\0" in value:
         raise ValidationError("Null characters are not allowed.")
     try:
@@ -71,7 +74,7 @@ def validate_text(value: str) -> None:
 
 @documented(format="name")
 def validate_name(value: str) -> None:
-    """Refuse what is nothing but space, and what `validate_text` refuses."""
+    """Refuse a name of white space alone, and what `validate_text` refuses."""
     if not value.strip():
         raise ValidationError("This field may not be blank.")
     validate_text(value)
@@ -79,7 +82,7 @@ def validate_name(value: str) -> None:
 
 @documented(format="host")
 def validate_host(value: str) -> None:
-    """Accept a host name (an internationalized one, too) or an IP address, bare."""
+    """Check that a value is a host name or an IP address (see `is_host`)."""
     if not is_host(value):
         raise ValidationError(
             "Must be a host name or an IP address, without scheme, port, path or credentials."
@@ -89,8 +92,8 @@ def validate_host(value: str) -> None:
 def is_host(value: str) -> bool:
     """Whether `value` is a host name or an IP address; IPv6 without brackets or zone.
 
-    Names may be internationalized, addresses may not: 127.0.0.1 is not to be had in other digits,
-    and nothing may be invisible.
+    Names may be internationalized. Addresses must be in ASCII digits, and invisible characters are
+    refused: they would disguise an address such as 127.0.0.1.
     """
     try:
         IPv6Address(value)
@@ -110,7 +113,7 @@ def is_host(value: str) -> bool:
 
 
 def is_ipv4(value: str) -> bool:
-    """Whether `value` is four decimal numbers; shorter, octal and hex spellings are not."""
+    """Whether `value` is four decimal numbers; short, octal and hex forms are refused."""
     try:
         IPv4Address(value)
     except AddressValueError:
@@ -120,7 +123,7 @@ def is_ipv4(value: str) -> bool:
 
 @documented(format="object-path")
 def validate_file_path(value: str) -> None:
-    """Accept a relative object path that cannot leave the storage it is looked up in."""
+    """Check that a path is relative and cannot lead out of the storage."""
     if value.startswith("/"):
         raise ValidationError("Must be a relative path, without a leading slash.")
     if ".." in value.split("/"):
@@ -130,18 +133,18 @@ def validate_file_path(value: str) -> None:
 
 
 def validate_tags(tags: list[str]) -> None:
-    """Accept at most 50 different tags; each is checked by `validate_tag`."""
+    """Check that there are at most 50 different tags, each of them valid."""
     if len(tags) > TAGS_MAX_COUNT:
         raise ValidationError(f"At most {TAGS_MAX_COUNT} tags are allowed.")
     for tag in tags:
         validate_tag(tag)
     if len(set(tags)) < len(tags):
         twice = next(tag for tag in tags if tags.count(tag) > 1)
-        raise ValidationError("The tag %(tag)r is there twice.", params={"tag": twice})
+        raise ValidationError("The tag %(tag)r is given twice.", params={"tag": twice})
 
 
 def validate_tag(tag: Any) -> None:
-    """Accept 1 to 64 characters without space around them."""
+    """Check that a tag has 1 to 64 characters and no surrounding white space."""
     if not isinstance(tag, str):
         raise ValidationError("Each tag must be a string.")
     if not 1 <= len(tag) <= TAG_MAX_LENGTH or tag != tag.strip():
@@ -150,7 +153,7 @@ def validate_tag(tag: Any) -> None:
 
 
 def validate_metadata(metadata: Any) -> None:
-    """Accept a JSON object of bounded size and depth that names no secret at any depth."""
+    """Check the size and depth of a JSON object, and that no key in it names a secret."""
     if not isinstance(metadata, dict):
         raise ValidationError("Must be a JSON object.")
     try:
@@ -173,19 +176,20 @@ def validate_metadata(metadata: Any) -> None:
                 pointer = "/".join(str(part)[:64] for part in path)
                 raise ValidationError(
                     f"The key at %(pointer)s names a secret. {SECRETS_ELSEWHERE}",
+                    code=NAMES_SECRET,
                     params={"pointer": pointer},
                 )
 
 
 def is_too_deep(metadata: dict[str, Any]) -> bool:
-    """Whether it is nested deeper than is allowed; the object itself is level 1."""
+    """Whether metadata is nested more than 20 deep; the object itself is level 1."""
     return any(depth > METADATA_MAX_DEPTH for depth, _, _ in walk(metadata))
 
 
 def walk(metadata: dict[str, Any]) -> Iterator[tuple[int, tuple[str | int, ...], Any]]:
-    """Give every value as (depth, path, value), without recursion, whatever the depth.
+    """Yield every value as (depth, path, value), without recursion, so that any depth is safe.
 
-    A container is one deeper than the one it is in; a scalar is as deep as that.
+    A container is one level deeper than the container it is in; a scalar is on the same level.
     """
     pending: list[tuple[int, tuple[str | int, ...], Any]] = [(1, (), metadata)]
     while pending:
@@ -203,9 +207,9 @@ def walk(metadata: dict[str, Any]) -> Iterator[tuple[int, tuple[str | int, ...],
 
 
 def names_secret(key: str) -> bool:
-    """Whether a key, or the last words of it, is one of the names that secrets go by.
+    """Whether a key, or its last words, is one of `SECRET_NAMES`.
 
-    Case, `-` and `_` make no difference: API-Key, dbPassword and db_password do.
+    Case, `-` and `_` do not matter: API-Key, dbPassword and db_password name secrets.
     """
     ending = ""
     for word in reversed(WORD_BREAK.split(key)):
@@ -218,5 +222,5 @@ def names_secret(key: str) -> bool:
 
 
 def is_mask(text: str) -> bool:
-    """Whether this only stands for a secret: saved, it would replace the real one."""
+    """Whether a text is a mask for a secret. Stored, it would replace the real secret."""
     return MASK.fullmatch(text.strip()) is not None

@@ -147,6 +147,17 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertLessEqual({"u0", "id", "password"}, details.keys())
         self.assertLess(len(details), 60)
 
+    def test_names_of_secrets_are_refused_with_the_credentials_endpoint(self):
+        endpoint = f"Use PUT /api/v1/data-sources/{self.data_source.pk}/credentials."
+        for field, value in (
+            ("password", "hunter2"),
+            ("metadata", {"db_password": "hunter2"}),
+            ("connection_string", "postgresql://db/x?api_key=hunter2"),
+        ):
+            with self.subTest(field=field):
+                details = self.assert_refused({field: value}, field).json()["error"]["details"]
+                self.assertTrue(details[field][0].endswith(endpoint), details)
+
     def test_credential_fields_are_refused_with_their_endpoint(self):
         for field in (
             *("password", "username", "ssh_private_key", "token", "service_account_json"),

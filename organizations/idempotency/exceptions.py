@@ -1,4 +1,4 @@
-"""Why a request with an `Idempotency-Key` is refused."""
+"""The errors of requests with an `Idempotency-Key`, each with its status."""
 
 from http import HTTPStatus
 
@@ -16,11 +16,11 @@ class KeyInUse(Conflict):
 
 
 class KeyReused(APIException):
-    """The key came with another request before (422)."""
+    """The key was used for another request before (422)."""
 
     status_code = HTTPStatus.UNPROCESSABLE_ENTITY
     error_code = "IDEMPOTENCY_KEY_REUSED"
     default_detail = (
         "Another request has used this Idempotency-Key; this one changed nothing. "
-        "Send each request with a key of its own, and the same key only when it is retried."
+        "Use a new key for each request, and the same key only to retry it."
     )

@@ -1,10 +1,10 @@
-"""`Idempotency-Key`: a request that is retried, because its answer was lost, is done once.
+"""`Idempotency-Key`: a request that is sent again, because its answer was lost, is done once.
 
-The answer is stored in the transaction of the change: there are both or neither, at whatever
-moment a process or a connection ends. An advisory lock of that transaction tells that the first
-request is still in flight; it ends with the transaction, so a killed process leaves nothing behind.
+The answer is stored in the transaction of the change, so both are stored or neither, even if a
+process is killed. While the first request is in flight, it holds an advisory lock, which ends with
+the transaction.
 
-Only successes are stored: a refusal has changed nothing, so the request is judged again.
+Only successes are stored: a refused request has changed nothing, so a retry is checked again.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ class KeyedRequest:
     def answer_once(self, perform: Callable[[], Response]) -> HttpResponse:
         """Return the stored answer, or perform the request and store its answer.
 
-        Runs in the transaction of the change. Raises KeyInUse (409) and KeyReused (422).
+        Must run in the transaction of the change. Raises KeyInUse (409) and KeyReused (422).
         """
         is_first = self._lock()
         # A statement of its own: it must see what was committed before the lock was released.
@@ -93,7 +93,7 @@ class KeyedRequest:
         """Return the answer to the first request with this key, or None if there is none.
 
         Raises KeyReused (422) if the first request was a different one, and 401, 403 or 404 if the
-        caller may not see the result any more. The caller's role does not matter: nothing is done.
+        caller may not see the result any more. The caller's role does not matter: nothing changes.
         """
         records = IdempotencyRecord.objects.filter(user_id=self._user.pk, key=self._key)
         record = records.filter(stored_at__gt=IdempotencyRecord.valid_since()).first()
@@ -113,7 +113,7 @@ class KeyedRequest:
         )
 
     def store(self, response: Response) -> None:
-        """Store an answer as it will be sent; it replaces an outdated one of the same key."""
+        """Store an answer as it will be sent, in place of an outdated one of the same key."""
         view = self._view
         view.finalize_response(view.request, response).render()
         values = {
@@ -132,9 +132,9 @@ class KeyedRequest:
         )
 
     def uuid_for(self, purpose: Any) -> UUID:
-        """Return an id for a side effect of this request; the same id each time it is retried.
+        """Return an id for a side effect of this request; retries of the request get the same id.
 
-        `purpose` is JSON and may hold secrets: the id, a keyed digest, reveals nothing of it.
+        `purpose` is JSON and may hold secrets: the id is a keyed digest and reveals none of it.
         """
         message = json.dumps([self._user.pk, self._key, self._fingerprint, purpose], sort_keys=True)
         digest = salted_hmac(f"{__name__}.uuid", message, algorithm="sha256").digest()
@@ -154,7 +154,7 @@ def read_key(text: str) -> str:
 
 
 def fingerprint(request: Request, body: bytes) -> str:
-    """Return a keyed digest of all that tells two requests apart; a body may be easy to guess."""
+    """Return a digest of all that distinguishes two requests; keyed, as bodies can be guessed."""
     parts = (
         request.method or "",
         request.path,

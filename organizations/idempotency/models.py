@@ -1,4 +1,4 @@
-"""The answers that are stored for requests with an `Idempotency-Key`."""
+"""The stored answers to requests with an `Idempotency-Key`."""
 
 from datetime import timedelta
 
@@ -11,9 +11,9 @@ ANSWERS_KEPT_FOR = timedelta(days=1)
 
 
 class IdempotencyRecord(models.Model):
-    """The answer to a request with an `Idempotency-Key`, for the same request sent again.
+    """The answer to a request with an `Idempotency-Key`, for retries of the request.
 
-    Of the request itself only a keyed digest is stored: its body may hold secrets.
+    Only a keyed digest of the request is stored: its body may hold secrets.
     """
 
     user = models.ForeignKey(
@@ -42,10 +42,10 @@ class IdempotencyRecord(models.Model):
 
     @classmethod
     def valid_since(cls) -> CombinedExpression:
-        """Return the earliest `stored_at` of records that still count, by the database's clock."""
+        """Return the earliest `stored_at` of valid records, by the database's clock."""
         return Now() - ANSWERS_KEPT_FOR
 
     @classmethod
     def delete_outdated(cls) -> None:
-        """Delete the records that are past their time."""
+        """Delete the records that are no longer valid."""
         cls.objects.filter(stored_at__lte=cls.valid_since()).delete()

@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                     models.BooleanField(
                         db_default=False,
                         default=False,
-                        help_text="Changes of data sources over HTTP must say which version they are about.",
+                        help_text="Changes of data sources over HTTP must name the version they are based on.",
                         verbose_name="requires If-Match",
                     ),
                 ),
@@ -129,7 +129,7 @@ class Migration(migrations.Migration):
                     models.BigIntegerField(
                         default=0,
                         editable=False,
-                        help_text="How far the primary's log went when the last change over HTTP was committed.",
+                        help_text="Position in the primary's log after this user's last change over HTTP.",
                     ),
                 ),
                 (

@@ -1,4 +1,4 @@
-"""The failures that DRF has no class for; each has a status of the contract's table (section 1)."""
+"""Exceptions for statuses that DRF has no class for (contract, section 1)."""
 
 from http import HTTPStatus
 
@@ -8,22 +8,22 @@ DATABASE_RETRY_AFTER_SECONDS = 2
 
 
 class Conflict(APIException):
-    """The state of the resource forbids this."""
+    """The state of the resource does not allow the request (409)."""
 
     status_code = HTTPStatus.CONFLICT
-    error_code = "CONFLICT"  # subclasses have codes of their own
-    default_detail = "The state of the resource forbids this."
+    error_code = "CONFLICT"  # subclasses may have their own codes
+    default_detail = "The state of the resource does not allow this."
 
 
 class PayloadTooLarge(APIException):
-    """The body is larger than one mebibyte."""
+    """The body is larger than 1 MiB (413)."""
 
     status_code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     default_detail = "The request body must not be larger than 1 MiB."
 
 
 class PreconditionFailed(APIException):
-    """`If-Match` names another version (RFC 9110, section 13.1.1)."""
+    """`If-Match` names another version than the current one (412; RFC 9110, section 13.1.1)."""
 
     status_code = HTTPStatus.PRECONDITION_FAILED
 
@@ -33,7 +33,7 @@ class PreconditionFailed(APIException):
 
 
 class PreconditionRequired(APIException):
-    """The organization requires `If-Match` (RFC 6585, section 3)."""
+    """The organization requires `If-Match` with a version (428; RFC 6585, section 3)."""
 
     status_code = HTTPStatus.PRECONDITION_REQUIRED
     default_detail = (
@@ -43,7 +43,7 @@ class PreconditionRequired(APIException):
 
 
 class ServiceUnavailable(APIException):
-    """The database is out of reach."""
+    """The database is unavailable (503)."""
 
     status_code = HTTPStatus.SERVICE_UNAVAILABLE
     default_detail = "The service cannot reach its database. Try again shortly."

@@ -1,4 +1,4 @@
-"""Strict reading of a request: ids in the path, query parameters, headers and the body."""
+"""Strict parsing of requests: ids in the path, query parameters, headers and the body."""
 
 from collections.abc import Collection
 from typing import Any
@@ -20,7 +20,7 @@ from rivergen.http.serializers import unknown_names
 
 
 def read_id(text: str) -> int:
-    """Return the id that `text` spells; 0, which no row has, if it cannot be one (past bigint)."""
+    """Return the id in `text`; 0, which no row has, if it is no number or too large for bigint."""
     if not text.isascii() or not text.isdecimal() or len(text) > 19:
         return 0
     return int(text) if int(text) <= BigIntegerField.MAX_BIGINT else 0
@@ -54,10 +54,10 @@ def entity_tag(version: int) -> str:
 
 
 def judge_if_match(request: Request, version: int, is_required: bool) -> APIException | None:
-    """Return why `If-Match` forbids a change of what has this version, or None if it does not.
+    """Return the error if `If-Match` does not allow a change of this version, otherwise None.
 
-    The refusal is PreconditionFailed (412) or, where a version must be named, PreconditionRequired
-    (428). Source: RFC 9110, section 13.1.1; RFC 6585, section 3.
+    The error is PreconditionFailed (412), or PreconditionRequired (428) if `is_required` and no
+    version is named. Source: RFC 9110, section 13.1.1; RFC 6585, section 3.
     """
     header = request.headers.get("If-Match", "*")
     tags = parse_etags(header)
@@ -77,7 +77,7 @@ def check_parameters(
     errors = unknown_names(unknown, known, "query parameter") if unknown else {}
     for name in known:
         if name not in repeatable and len(parameters.getlist(name)) > 1:
-            errors[name] = ["Must not be given twice."]
+            errors[name] = ["Must not be given more than once."]
     if errors:
         raise ValidationError(errors)
 
@@ -91,15 +91,15 @@ def is_merge_patch(request: Request) -> bool:
 def read_body(
     request: Request, parameters: Collection[str] = (), switches: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return the parsed body of a request that must have one, and check its query parameters.
+    """Return the parsed body of a request that must have one; check its query parameters.
 
-    `switches` are parameters that must be true or false. DRF takes an absent body for `{}`,
-    whatever its type; the contract does not. Raises UnsupportedMediaType (415) for other types
-    than those of the view's parsers and for compressed bodies, ParseError (400) for an empty or
-    incomplete body, ValidationError (400) for other query parameters, and what the parser raises.
+    `switches` are parameters that must be true or false. Raises UnsupportedMediaType (415) for a
+    compressed body or a type without a parser, ParseError (400) for an empty or incomplete body
+    (DRF would return `{}` for an absent one), ValidationError (400) for other query parameters,
+    and what the parser raises.
     """
     media_type = request.content_type
-    # "*/*" is no type of a body, though DRF would match it with the first parser.
+    # "*/*" is not the type of a body, but DRF would match it with the first parser.
     if media_type and ("*" in media_type or not _is_parsed(media_type, request)):
         raise UnsupportedMediaType(media_type)
     encoding = request.headers.get("Content-Encoding", "identity")
@@ -111,7 +111,7 @@ def read_body(
     for name in switches:
         read_switch(request, name)
     if not request.body:
-        raise ParseError("The body is empty; send a JSON object.")
+        raise ParseError("The body is empty. Send a JSON object.")
     if not media_type:
         raise UnsupportedMediaType("", "The body has no type. Send Content-Type: application/json.")
     if len(request.body) < int(request.META["CONTENT_LENGTH"]):
@@ -121,7 +121,7 @@ def read_body(
 
 
 def read_no_body(request: Request, parameters: Collection[str] = ()) -> None:
-    """Check a request that needs no body: an empty JSON object is as good as none.
+    """Check that a request has no body, or an empty JSON object.
 
     Raises what `read_body` raises, and ValidationError (400) for any field.
     """

@@ -1,4 +1,4 @@
-"""Give every request an id, a log line, a count in the metrics, and a security policy."""
+"""Middleware: the id, log line, metrics and Content-Security-Policy of each request."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""The API's description: drf-spectacular, taught the response envelope and every failure."""
+"""openapi.json: drf-spectacular, extended by the response envelope and every failure."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -21,27 +21,27 @@ from rivergen.http.serializers import StrictFieldsMixin
 FAILURES = {
     400: "Malformed HTTP or JSON, or an unknown, read-only or invalid field.",
     401: "A missing, malformed, expired or forged token, or a deactivated user.",
-    403: "The caller is a member of no organization, or its role does not allow this.",
-    404: "There is no such thing in the caller's organizations.",
-    405: "This path does not take this method.",
-    406: "Only JSON is spoken here.",
+    403: "The caller is a member of no organization, or the caller's role does not allow this.",
+    404: "There is no such resource in the caller's organizations.",
+    405: "This path does not support this method.",
+    406: "The response is available as JSON only.",
     408: "The request took too long to arrive.",
-    409: "The state of the resource forbids this, or a request with this `Idempotency-Key` is "
-    "still under way.",
-    412: "`If-Match` names another version.",
+    409: "The state of the resource does not allow this, or a request with this "
+    "`Idempotency-Key` is still in flight.",
+    412: "`If-Match` names another version than the current one.",
     413: "The body is larger than 1 MiB.",
-    415: "The body is not of a JSON type.",
-    422: "The new settings do not connect, or another request has come with this "
-    "`Idempotency-Key`; nothing was stored.",
+    415: "The type of the body is not a JSON type.",
+    422: "The new settings do not connect, or another request has used this `Idempotency-Key`; "
+    "nothing was stored.",
     428: "The organization requires `If-Match`, and no version was named; nothing was stored.",
     429: "Too many requests.",
     500: "A bug on the server's side.",
-    503: "The database is out of reach.",
+    503: "The database is unavailable.",
 }
-# What any route may answer, whatever it does.
+# The failures that every route may return.
 COMMON_FAILURES = (400, 405, 406, 408, 429, 500, 503)
 BODY_FAILURES = (413, 415)
-# What is not idempotent by itself (RFC 9110, section 9.2.2).
+# The methods that are not idempotent (RFC 9110, section 9.2.2).
 KEYED_METHODS = ("POST", "PATCH")
 KEYED_FAILURES = (409, 422)
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -50,17 +50,17 @@ KEY_PARAMETER = {
     "in": "header",
     "name": IDEMPOTENCY_KEY,
     "schema": {"type": "string", "format": "idempotency-key"},
-    "description": "1 to 255 printable ASCII characters, as they are or in double quotes. Sent "
-    "again with the same key within 24 hours, the same request changes nothing and gets the same "
-    "answer, so that it can be sent until there is one. A key belongs to its user and one request.",
+    "description": "1 to 255 printable ASCII characters, bare or in double quotes. A retry of the "
+    "same request with the same key within 24 hours changes nothing and returns the same response, "
+    "so it is safe to retry a request whose response was lost. Use a new key for each request.",
 }
 REPLAYED_HEADER = {
-    "description": "`true`: this is what the request was answered when it came the first time.",
+    "description": "`true`: this is the stored response to the first request with this key.",
     "schema": {"const": "true"},
 }
 HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Always `Bearer`."},
-    405: {"Allow": "The methods this path takes."},
+    405: {"Allow": "The methods that this path supports."},
     412: {"ETag": "The current version."},
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
@@ -68,13 +68,13 @@ HEADERS: dict[int, dict[str, str]] = {
 
 
 class ErrorDetailSerializer(serializers.Serializer):
-    """What went wrong."""
+    """The error of a failure."""
 
     code = serializers.ChoiceField(choices=sorted([*ERROR_CODES.values(), *EXACT_CODES]))
     message = serializers.CharField(help_text="One sentence for a person.")
     details = serializers.DictField(
         child=serializers.ListField(child=serializers.CharField()),
-        help_text="Sentences by field; empty when no field is at fault.",
+        help_text="Sentences by field; empty if the error is not about a field.",
     )
     request_id = serializers.CharField()
 
@@ -87,7 +87,7 @@ class ErrorSerializer(serializers.Serializer):
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
-    """How a request authenticates (RFC 6750)."""
+    """The security scheme: bearer tokens (RFC 6750)."""
 
     target_class = "organizations.authentication.BearerAuthentication"
     name = "bearer"
@@ -111,15 +111,17 @@ def describe(
     ok: bool = False,
     operation_id: str | None = None,
 ) -> Callable[[Any], Any]:
-    """Describe a view method: `response` is what its `data` holds, `errors` its own failures.
+    """Describe a view method: `response` is the serializer of its `data`, `errors` its failures.
 
-    `headers` names what a success carries of `ETag` and `Location`; with `ok` a 200 may come in the
-    place of `status`. Failures any route may have
-    are added here.
+    The failures that every route may return are added. `headers` names the headers of a success,
+    of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`.
     """
-    body_failures = BODY_FAILURES if request else ()
-    failures = sorted({*errors, *COMMON_FAILURES, *body_failures})
     body: Any = response(many=True) if many else response
+    successes = {status: OpenApiResponse(body, description="Success.")}
+    if ok:
+        successes[200] = OpenApiResponse(body, description="Success, at once.")
+    if not_modified:
+        successes[304] = OpenApiResponse(None, "Not modified.")
     header_parameters = [
         OpenApiParameter(name, str, OpenApiParameter.HEADER, response=[status], required=True)
         for name in headers
@@ -130,17 +132,20 @@ def describe(
         request=request,
         parameters=[*parameters, *header_parameters],
         examples=list(examples),
-        responses={
-            status: OpenApiResponse(body, description="Success."),
-            **({200: OpenApiResponse(body, description="Success, at once.")} if ok else {}),
-            **({304: OpenApiResponse(None, "Not modified.")} if not_modified else {}),
-            **{code: OpenApiResponse(ErrorSerializer, FAILURES[code]) for code in failures},
-        },
+        responses=successes | failure_responses(errors, has_body=request is not None),
     )
 
 
+def failure_responses(errors: Sequence[int], has_body: bool) -> dict[int, OpenApiResponse]:
+    """Return the failures of a route, by status: its own, and those that every route may return."""
+    statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
+    return {
+        status: OpenApiResponse(ErrorSerializer, FAILURES[status]) for status in sorted(statuses)
+    }
+
+
 class EnvelopeSchema(AutoSchema):
-    """Wrap each success in the envelope, name the headers, and state every limit of a field."""
+    """Describe each success in the envelope, the headers, and every limit of a field."""
 
     def _is_keyed(self) -> bool:
         return self.method in KEYED_METHODS and any(self.get_auth())
@@ -185,7 +190,7 @@ class EnvelopeSchema(AutoSchema):
         if isinstance(serializer, StrictFieldsMixin):
             schema["additionalProperties"] = False
         for name, field_schema in schema.get("properties", {}).items():
-            # How drf-spectacular says that "" is allowed beside a pattern; ours allow it anyway.
+            # drf-spectacular's form for a pattern or ""; our patterns match "" themselves.
             pattern_or_blank = field_schema.get("oneOf", ())
             if {"type": "string", "maxLength": 0} in pattern_or_blank:
                 schema["properties"][name] = pattern_or_blank[0]
@@ -223,11 +228,11 @@ class OpenAPIView(APIView):
 
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
-        """Give the description of the API."""
+        """Return the description of the API."""
         return Response(document())
 
 
 @functools.cache
 def document() -> Any:
-    """Build the description once per process: the routes do not change."""
+    """Return the description, built once per process: the routes do not change."""
     return SchemaGenerator().get_schema(request=None, public=True)

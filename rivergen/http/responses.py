@@ -1,4 +1,4 @@
-"""The whole response envelope: what success and failure look like under /api/ (contract, 1)."""
+"""The response envelope of the API, for successes and failures (contract, section 1)."""
 
 import logging
 import sys
@@ -37,7 +37,7 @@ from rivergen.observability.logs import request_id
 logger = logging.getLogger("rivergen.errors")
 
 BUG = "Something went wrong on our side."
-LOCKED = "Somebody else is changing this just now. Try again shortly."
+LOCKED = "Another request is changing this. Try again shortly."
 ERROR_CODES = {
     400: "BAD_REQUEST",
     401: "UNAUTHORIZED",
@@ -56,7 +56,7 @@ ERROR_CODES = {
     500: "INTERNAL_ERROR",
     503: "SERVICE_UNAVAILABLE",
 }
-# More exact than the status: the `error_code` of an exception.
+# Codes of exceptions that are more specific than the code of the status.
 EXACT_CODES = (
     *("CREDENTIALS_UNCONFIRMED", "CREDENTIALS_UNREADABLE"),
     *("IDEMPOTENCY_KEY_IN_USE", "IDEMPOTENCY_KEY_REUSED"),
@@ -65,9 +65,9 @@ EXACT_CODES = (
 
 
 class SuccessResponse(Response):
-    """`{"success": true, "data": …, "message": …}`, and the `ETag` of a version.
+    """The response `{"success": true, "data": …, "message": …}`, with the `ETag` of a version.
 
-    `extra` adds members beside `data`.
+    `extra` has further members, beside `data`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SuccessResponse(Response):
 
 
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
-    """Give the JSON schema of a success whose `data` is of `schema`; `extra` members beside it."""
+    """Return the JSON Schema of a success: `schema` is that of `data`, `extra` has more members."""
     members = {"success": {"const": True}, "data": schema, "message": {"type": "string"}, **extra}
     return {
         "type": "object",
@@ -102,7 +102,7 @@ def error_body(
     details: dict[str, list[str]] | None = None,
     code: str | None = None,
 ) -> Any:
-    """Build the body of a failure: `details` maps field names to sentences."""
+    """Return the body of a failure; `details` maps field names to sentences."""
     return {
         "success": False,
         "error": {
@@ -115,9 +115,9 @@ def error_body(
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
-    """Turn whatever a view raises into a failure of the envelope.
+    """Return the response, in the envelope, for any exception that a view raises.
 
-    An unknown exception becomes 500; its traceback goes to the log, never into the answer.
+    An unknown exception becomes 500; its traceback is logged and never sent.
     """
     translated = _translate(exc)
     response = drf_exception_handler(translated, context)
@@ -128,7 +128,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     elif isinstance(translated, exceptions.ValidationError):
         detail: Any = translated.detail
         fields = detail if isinstance(detail, dict) else {}
-        # Once each: a rule may be one of the field, and of the model.
+        # Without duplicates: a rule may be checked by the field and by the model.
         details = {field: [*dict.fromkeys(_sentences(value))] for field, value in fields.items()}
         message = _summary(details) if details else " ".join(_sentences(detail))
         response.data = error_body(response.status_code, message, details)
@@ -139,7 +139,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         response.data = error_body(response.status_code, sentence, details, code)
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
-    # Django would log each 5xx once more, after the request and without its id.
+    # Otherwise Django logs each 5xx again, after the request and without its id.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
 
@@ -161,28 +161,28 @@ def _translate(exc: Exception) -> Exception:
     if isinstance(exc, SuspiciousOperation):
         return exceptions.ParseError("The request is malformed.")
     if isinstance(exc, IntegrityError) and isinstance(exc.__cause__, ForeignKeyViolation):
-        return Conflict("Something that this refers to was removed by another request.")
+        return Conflict("Another request removed a row that this one refers to.")
     if isinstance(exc, UnreadablePostError):
         return exceptions.ParseError("The request body ended too early.")
     if _is_out_of_reach(exc):
-        logger.warning("The database is out of reach: %s", type(exc.__cause__ or exc).__name__)
+        logger.warning("The database is unavailable: %s", type(exc.__cause__ or exc).__name__)
         is_locked = isinstance(exc.__cause__, LockNotAvailable)
         return ServiceUnavailable(LOCKED if is_locked else None)
     return exc
 
 
 def _is_out_of_reach(exc: BaseException | None) -> bool:
-    """Whether the database may do later what it does not do now."""
+    """Whether the exception says that the database is unavailable for now, so a retry may help."""
     if isinstance(exc, OperationalError | InterfaceError):
         return True
-    # It takes no writes, because it is being replaced, or has no room left; or it has heard nothing
-    # in a transaction for so long that it has taken the web for gone (see `wsgi`).
+    # Read-only during a failover or with a full disk; or the server ended a transaction that was
+    # idle for too long (see `wsgi`).
     causes = ReadOnlySqlTransaction | IdleInTransactionSessionTimeout
     return exc is not None and isinstance(exc.__cause__, causes)
 
 
 def _sentences(detail: Any) -> list[str]:
-    """Flatten nested error details into one list."""
+    """Return nested error details as one flat list."""
     if isinstance(detail, dict):
         detail = [*detail.values()]
     if isinstance(detail, list):
@@ -202,30 +202,30 @@ def _sentence(detail: Any) -> str:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 400 to what Django refuses before a view runs, such as an unknown host name."""
+    """Return 400 for a request that Django refuses before a view runs, as for an unknown host."""
     if not request.path.startswith("/api/"):
         return defaults.bad_request(request, exception)
     return JsonResponse(error_body(400, "The request is malformed."), status=400)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 403 where Django refuses, for instance without a CSRF token."""
+    """Return 403 for a request that Django refuses, for instance one without a CSRF token."""
     if not request.path.startswith("/api/"):
         return defaults.permission_denied(request, exception)
     return JsonResponse(error_body(403, "This is not allowed."), status=403)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 404 to a path that no route knows."""
+    """Return 404 for a path without a route."""
     if not request.path.startswith("/api/"):
         return defaults.page_not_found(request, exception)
     return JsonResponse(error_body(404, "There is nothing at this path."), status=404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500 to a bug outside of the API's views, 503 if the database is out of reach there.
+    """Return 500 for an exception outside of API views, or 503 if the database is unavailable.
 
-    Django has logged it, and calls this while it handles the exception.
+    Django has logged the exception, and calls this while handling it.
     """
     if _is_out_of_reach(sys.exception()):
         return unavailable(request)
@@ -235,7 +235,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def unavailable(request: HttpRequest) -> HttpResponse:
-    """Answer 503: the database is out of reach."""
+    """Return 503: the database is unavailable."""
     status = HTTPStatus.SERVICE_UNAVAILABLE
     message, headers = ServiceUnavailable.default_detail, {"Retry-After": ServiceUnavailable.wait}
     if not request.path.startswith("/api/"):

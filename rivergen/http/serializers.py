@@ -1,4 +1,8 @@
-"""Strict input: JSON types as they are, no unknown names, all faults at once (contract, 3, 4)."""
+"""Base serializers: strict input and fast output.
+
+Strict means: no conversion between JSON types, no unknown names, and all errors at once (contract,
+sections 3 and 4).
+"""
 
 import copy
 import functools
@@ -14,8 +18,7 @@ from rest_framework import serializers
 LONGEST_NAME_WORTH_A_SUGGESTION = 64
 MOST_UNKNOWN_NAMES_REPORTED = 50
 
-
-# What these fields show is what a model has: text, numbers and JSON.
+# Fields that show a value of the model unchanged: text, numbers and JSON.
 SHOWN_AS_STORED = (
     *(serializers.BooleanField, serializers.CharField, serializers.ChoiceField),
     *(serializers.DictField, serializers.IntegerField, serializers.ListField),
@@ -23,37 +26,36 @@ SHOWN_AS_STORED = (
 
 
 class ShownField(NamedTuple):
-    """How to show one field of a row."""
+    """How one field of a row is read and shown."""
 
     name: str
     read: Callable[[Any], Any]
-    write: Callable[[Any], Any] | None  # None: as it is
+    write: Callable[[Any], Any] | None  # None: shown unchanged
 
 
 def writer(field: serializers.Field) -> Callable[[Any], Any] | None:
-    """Give how a field writes a value; None if it leaves it as it is."""
+    """Return the function by which a field shows a value; None if it shows it unchanged."""
     if isinstance(field, SHOWN_AS_STORED):
         return None
     return utc_text if isinstance(field, serializers.DateTimeField) else field.to_representation
 
 
 def utc_text(moment: datetime) -> str:
-    """Write a time as the contract has it: ISO 8601, in UTC, with a Z."""
+    """Return a time as the API shows it: ISO 8601, in UTC, with a Z."""
     return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 class OutputSerializer(serializers.ModelSerializer):
-    """A serializer that only shows; DRF would build its fields anew for each answer.
+    """A fast serializer for output only.
 
-    They are built once for the class, which nothing about a request may change, then. And DRF asks
-    each field anew, of each row, where its value is and how to write it, though most stay as they
-    are.
+    DRF builds the fields for each response, and resolves the source of each field for each row.
+    Here both are done once per class, so the fields must not depend on the request.
     """
 
     @classmethod
     @functools.cache
     def shown_fields(cls) -> list[ShownField]:
-        """Say how to show each field."""
+        """Return how each field is shown, in order."""
         return [
             ShownField(name, attrgetter(field.source or name), writer(field))
             for name, field in cls().fields.items()
@@ -68,7 +70,7 @@ class OutputSerializer(serializers.ModelSerializer):
 
 
 class StrictCharField(serializers.CharField):
-    """A JSON string, kept to the letter; DRF's also takes numbers and trims."""
+    """A JSON string, kept unchanged; DRF's field also accepts numbers, and trims."""
 
     default_error_messages = {"invalid": "Must be a string."}
 
@@ -83,7 +85,7 @@ class StrictCharField(serializers.CharField):
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """A JSON integer; DRF's also takes `"5433"`, `5433.0` and `true`."""
+    """A JSON integer; DRF's field also accepts `"5433"`, `5433.0` and `true`."""
 
     default_error_messages = {"invalid": "Must be a whole number."}
 
@@ -94,7 +96,7 @@ class StrictIntegerField(serializers.IntegerField):
 
 
 class StrictBooleanField(serializers.BooleanField):
-    """A JSON true or false; DRF's also takes `"yes"` and `1`."""
+    """A JSON true or false; DRF's field also accepts `"yes"` and `1`."""
 
     default_error_messages = {"invalid": "Must be true or false."}
 
@@ -105,7 +107,7 @@ class StrictBooleanField(serializers.BooleanField):
 
 
 class StrictChoiceField(serializers.ChoiceField):
-    """One of a few JSON strings; the refusal lists them."""
+    """One of a few JSON strings; the error lists them."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str) or data not in self.choices:
@@ -115,21 +117,21 @@ class StrictChoiceField(serializers.ChoiceField):
 
 
 class StrictFieldsMixin:
-    """Validate the names that were sent, and only those, and report every fault at once.
+    """Validate the fields that were sent, refuse unknown names, and report all errors at once.
 
     Serializer fields are built once per class; an instance copies those that the body names.
-    `refused_names` are known but not to be written: `refuse` says why.
+    `refused_names` are known names that cannot be written; `refuse` raises their errors.
     """
 
     refused_names: Collection[str] = ()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"  # DRF's has the data, and those may be secret
+        return f"<{type(self).__name__}>"  # DRF's shows the data, which may be secret
 
     @classmethod
     @functools.cache
     def class_fields(cls) -> dict[str, serializers.Field]:
-        """Give all fields by name; never to be bound or changed."""
+        """Return all fields by name. They are shared: do not bind or change them."""
         return super().get_fields(cls())  # type: ignore[misc]
 
     def get_fields(self) -> dict[str, serializers.Field]:
@@ -165,15 +167,15 @@ class StrictFieldsMixin:
         raise serializers.ValidationError(unknown_name(name, self.class_fields()))
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
-        """Add to `errors`, by name, what the valid `values` break together; none by default."""
+        """Add errors, by name, about rules across the valid `values`; by default there are none."""
 
 
 class StrictSerializer(StrictFieldsMixin, serializers.Serializer):
-    """A serializer of declared fields, as strict as the contract."""
+    """A strict serializer of declared fields."""
 
 
 class StrictModelSerializer(StrictFieldsMixin, serializers.ModelSerializer):
-    """A serializer whose limits are those of the model's fields, as strict as the contract."""
+    """A strict serializer of model fields, with their limits."""
 
     serializer_field_mapping = {
         **serializers.ModelSerializer.serializer_field_mapping,
@@ -196,7 +198,7 @@ class StrictModelSerializer(StrictFieldsMixin, serializers.ModelSerializer):
 def unknown_names(
     names: Iterable[str], known: Collection[str], what: str = "field"
 ) -> dict[str, list[str]]:
-    """Say of these names that they are unknown: of so many, and so much of each, as is bearable."""
+    """Return an error for each unknown name. Long names are cut, and at most 50 are reported."""
     return {
         name[:LONGEST_NAME_WORTH_A_SUGGESTION]: [unknown_name(name, known, what)]
         for name in itertools.islice(names, MOST_UNKNOWN_NAMES_REPORTED)
@@ -204,7 +206,7 @@ def unknown_names(
 
 
 def unknown_name(name: str, known: Iterable[str], what: str = "field") -> str:
-    """Say that `name` is unknown, and which known name was probably meant."""
+    """Return the error for an unknown name, with the known name that was probably meant."""
     sentence = f"Unknown {what}."
     if len(name) <= LONGEST_NAME_WORTH_A_SUGGESTION:
         for match in get_close_matches(name, known, n=1):

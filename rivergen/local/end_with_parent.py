@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it, even where that one is killed outright."""
+"""Ending a process together with its parent, even if the parent is killed."""
 
 import ctypes
 import os
@@ -9,13 +9,13 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the kernel send SIGTERM to this process when `parent`, which started it, has ended.
+    """Ask the kernel to send SIGTERM to this process when its parent, `parent`, ends.
 
-    The kernel goes by the thread that forked, so that must be one that lasts. What is set here
-    survives exec(). Only Linux can do this; elsewhere nothing happens.
+    The signal is sent when the parent's thread that forked ends, so that thread must last as long
+    as the parent. The setting survives exec(). Only Linux has it; elsewhere nothing happens.
     """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before the kernel was asked
+    if os.getppid() != parent:  # the parent has already ended
         os.kill(os.getpid(), signal.SIGTERM)

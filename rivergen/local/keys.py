@@ -1,4 +1,4 @@
-"""The keys of `make run`: made once for a checkout, and kept in private files."""
+"""The keys of `make run`: generated once per checkout and kept in private files."""
 
 import os
 import secrets
@@ -9,29 +9,26 @@ from rivergen.local.private_files import read_or_make_secret
 
 
 def make_secret_key() -> str:
-    """Make a key that signs access tokens."""
+    """Return a new key that signs access tokens."""
     return secrets.token_urlsafe(50)
 
 
-# What makes the value of each variable that is a key.
+# The function that makes each key, by environment variable.
 KEYS = {"SECRET_KEY": make_secret_key, "ENCRYPTION_KEYS": generate_key}
 
 
 def use_local_keys(folder: Path) -> None:
-    """Set the variables of the keys, unless set, from their files; make the files that are missing.
-
-    For `make run` alone.
-    """
+    """Set each key that is not set from its file, and make missing files. For `make run` only."""
     for variable, make in KEYS.items():
         if not os.environ.get(variable):
             os.environ[variable] = read_or_make_secret(folder / variable.lower(), make)
 
 
 def use_local_keys_if_there(folder: Path) -> None:
-    """Set the variables of the keys, unless set, from the files that `make run` has made.
+    """Set each key that is not set from the file of `make run`, if there is one.
 
-    Only beside the database of `make run`: with `DATABASE_URL` set, nothing is read, so that no
-    service ever runs on keys that were left in a checkout.
+    Only for the database of `make run`: if `DATABASE_URL` is set, no file is read, so that no
+    service runs with keys that were left in a checkout.
     """
     if os.environ.get("DATABASE_URL"):
         return

@@ -1,4 +1,4 @@
-"""Whether the migrations of this checkout have made a database, or those of another version."""
+"""Detecting a database that another version's migrations have made."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,10 @@ from django.db.models import Model
 
 
 def difference_from_models() -> str | None:
-    """Return what the migrated database has or lacks beside this checkout; None: nothing.
+    """Return the first difference between the migrated database and the models, or None.
 
-    Migrations that were rewritten under the same name count as applied, so the tables themselves
-    are compared: their columns, and the names of constraints and indexes.
+    A migration that was rewritten under the same name counts as applied. So the tables are
+    compared: their columns, and the names of constraints and indexes.
     """
     loader = MigrationLoader(connection)
     for app, name in loader.applied_migrations:

@@ -1,4 +1,4 @@
-"""Secrets of one machine, such as those of `make run`: made once, kept in files of their own."""
+"""Secrets of one machine, such as the keys of `make run`: each is made once, in a private file."""
 
 import os
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def read_or_make_secret(path: Path, make: Callable[[], str]) -> str:
-    """Give the secret in a private file; the first call makes it.
+    """Return the secret in a private file; the first call makes it.
 
-    The file appears whole or not at all, and once: of processes that start at the same time, all
-    get the same secret, and one killed meanwhile leaves no empty one.
+    The file is created atomically and only once: processes that start at the same time get the
+    same secret, and a killed process leaves no incomplete file.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,7 +20,7 @@ def read_or_make_secret(path: Path, make: Callable[[], str]) -> str:
             file.write(make())
             file.flush()
             os.fsync(file.fileno())
-        # Unlike a rename, a link does not replace what another process has made.
+        # Unlike a rename, a link does not replace the file of another process.
         with suppress(FileExistsError):
             path.hardlink_to(draft)
         draft.unlink()

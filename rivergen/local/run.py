@@ -1,4 +1,4 @@
-"""`make run`: the whole service on one machine, with a demo organization, until Ctrl-C."""
+"""`make run`: the whole service on one machine, with a demo organization."""
 
 import os
 import select
@@ -38,11 +38,11 @@ Ctrl-C stops everything."""
 
 
 def main() -> int:
-    """Migrate, serve, print a call to try, and wait; the exit status is the server's."""
+    """Migrate, start the service, print a request to try, and wait; return the exit status."""
     say_what_starts()
     use_local_keys(BASE_DIR / ".local")
     os.environ["BIND_ADDRESS"] = ADDRESS
-    # What one tries out at home is on this machine; elsewhere it is denied (docs/configuration.md).
+    # Data sources to try out are usually on this machine. The default denies them.
     os.environ.setdefault("EGRESS_ALLOW", "127.0.0.0/8,::1")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
     django.setup()
@@ -53,20 +53,20 @@ def main() -> int:
     with serve(settings.PORT) as web, work() as worker:
         try:
             call_command("demo", staff=settings.IS_DATABASE_EMBEDDED)
-        except CommandError as error:  # the service is of use without it
+        except CommandError as error:  # the service can be used without the demo
             print(f"No demo: {error}")
         print(ADDRESSES.format(site=f"http://{ADDRESS}:{settings.PORT}"), flush=True)
         return wait_for_first(web, worker)
 
 
 def say_what_starts() -> None:
-    """Print what is going to happen, and about how long it takes."""
+    """Print what this command starts, and about how long that takes."""
     if os.environ.get("DATABASE_URL") or (BASE_DIR / ".postgres").exists():
         print("Starting the web server and a worker: about 5 seconds.", flush=True)
     else:
         print(
-            "First start: making a PostgreSQL database in .postgres/, keys in .local/ and a demo, "
-            "and starting the web server and a worker: about 15 seconds.",
+            "First start: creating a PostgreSQL database in .postgres/, keys in .local/ and a "
+            "demo, then starting the web server and a worker: about 15 seconds.",
             flush=True,
         )
 
@@ -74,12 +74,12 @@ def say_what_starts() -> None:
 def migrate(is_database_embedded: bool) -> None:
     """Migrate the database.
 
-    Raises ImproperlyConfigured if it is the embedded one, and another version of rivergen made it.
+    Raises ImproperlyConfigured if another version of rivergen made the embedded database.
     """
     if not is_database_embedded:
         call_command("migrate", verbosity=0)
         return
-    # It imports models, which are there only once Django is set up.
+    # Imported here: it imports models, so Django must be set up.
     from rivergen.local.older_database import difference_from_models
 
     try:
@@ -91,13 +91,13 @@ def migrate(is_database_embedded: bool) -> None:
         folder = BASE_DIR / ".postgres"
         raise ImproperlyConfigured(
             f"Another version of rivergen made the database in {folder} ({difference}). "
-            f"Remove it, which deletes the data in it, and start again: rm -r {folder}"
+            f"Remove it and its data, and start again: rm -r {folder}"
         )
 
 
 @contextmanager
 def serve(port: int, log: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
-    """Start the web server, give it once it answers, and stop it when the block ends."""
+    """Start the web server, yield it once it answers, and stop it when the block ends."""
     command = [sys.executable, "-m", "gunicorn", "--log-level", "warning"]
     command += ["-c", "python:rivergen.server.gunicorn", "rivergen.wsgi"]
     web = start(command, log)
@@ -124,8 +124,8 @@ def work(log: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
 def start(command: list[str], log: int | None) -> "subprocess.Popen[bytes]":
     """Start a process that ends with this one, even if this one is killed.
 
-    It gets a session of its own, out of reach of Ctrl-C: gunicorn's workers now and then hang for
-    half a minute when a signal of the terminal and one of ours come together.
+    It gets its own session, so that the terminal's Ctrl-C does not reach it: gunicorn's workers
+    sometimes hang for half a minute if they get that signal together with ours.
     """
     return subprocess.Popen(
         command,
@@ -138,16 +138,16 @@ def start(command: list[str], log: int | None) -> "subprocess.Popen[bytes]":
 
 
 def wait_for_first(web: "subprocess.Popen[bytes]", worker: "subprocess.Popen[bytes]") -> int:
-    """Return once one of them has ended, which none does by itself; give an exit status."""
+    """Wait until one of the processes has ended, print which, and return an exit status."""
     pidfds = [os.pidfd_open(process.pid) for process in (web, worker)]
     select.select(pidfds, [], [])
     name, ended = ("server", web) if web.poll() is not None else ("worker", worker)
-    print(f"The {name} has ended by itself, with status {ended.wait()}.", flush=True)
+    print(f"The {name} has ended unexpectedly, with status {ended.wait()}.", flush=True)
     return 1
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:
-    """End as Ctrl-C does."""
+    """Raise KeyboardInterrupt, as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
@@ -159,12 +159,12 @@ def refuse_taken_port(port: int) -> None:
             probe.bind((ADDRESS, port))
         except OSError:
             raise ImproperlyConfigured(
-                f"Port {port} is taken. Choose another one: PORT={port + 1} make run"
+                f"Port {port} is in use. Choose another one: PORT={port + 1} make run"
             ) from None
 
 
 def wait_until_ready(web: "subprocess.Popen[bytes]", port: int) -> None:
-    """Return once the server answers requests; exit if it ends before, or does not in a minute."""
+    """Wait until the server answers; exit if it ends first, or takes longer than a minute."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while web.poll() is None:
         connection = HTTPConnection(ADDRESS, port, timeout=REQUEST_TIMEOUT_SECONDS)
@@ -177,13 +177,13 @@ def wait_until_ready(web: "subprocess.Popen[bytes]", port: int) -> None:
         finally:
             connection.close()
         if time.monotonic() > deadline:
-            sys.exit(f"The server did not get ready within {START_TIMEOUT_SECONDS} seconds.")
+            sys.exit(f"The server was not ready within {START_TIMEOUT_SECONDS} seconds.")
         time.sleep(POLL_SECONDS)
     sys.exit(web.returncode)
 
 
 def obey_signals() -> None:
-    """Treat SIGTERM, and a terminal that is closed, like Ctrl-C; `nohup` still protects."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C, unless they are ignored, as under `nohup`."""
     for signum in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, interrupt)
@@ -191,7 +191,7 @@ def obey_signals() -> None:
 
 if __name__ == "__main__":
     obey_signals()
-    if "--end-with-parent" in sys.argv[1:]:  # make, which may be killed
+    if "--end-with-parent" in sys.argv[1:]:  # the parent is make, which may be killed
         end_with_parent(os.getppid())
     try:
         sys.exit(main())

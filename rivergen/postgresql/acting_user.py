@@ -15,17 +15,17 @@ acting_user: ContextVar[str] = ContextVar("acting_user", default="")
 
 
 def act_as_member(user_id: int) -> None:
-    """Let this request see and change the rows of the user's organizations."""
+    """Allow this request to see and change the rows of the user's organizations."""
     acting_user.set(f"SELECT rivergen_see_as({user_id:d}); ")
 
 
 def act_as_staff(user_id: int) -> None:
-    """Let this request see and change all rows; the database checks that the user is staff."""
+    """Allow this request to see and change all rows; the database checks that the user is staff."""
     acting_user.set(f"SELECT rivergen_see_all_as({user_id:d}); ")
 
 
 def act_as_metrics() -> None:
-    """Let this request read all rows and write none, to count over all organizations."""
+    """Allow this request to read all rows and write none, to count over all organizations."""
     acting_user.set("SELECT rivergen_read_all(); ")
 
 

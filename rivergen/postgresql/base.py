@@ -12,12 +12,12 @@ from psycopg.pq import TransactionStatus
 from rivergen.postgresql.acting_user import acting_user
 from rivergen.postgresql.circuit_breaker import CircuitBreaker
 
-# By alias.
+# By alias of the database.
 CIRCUIT_BREAKERS: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Asks the server whether it is there, or still is, only if there is reason to doubt it."""
+    """Django's backend with a circuit breaker, cheap health checks and row-level security."""
 
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()
@@ -32,16 +32,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def close(self) -> None:
         super().close()
-        # At the end of a transaction that lost its connection, Django would open a new one only to
-        # switch autocommit on, and wait for a server that is gone. This flag, which the next
-        # connect() resets, keeps it from doing so.
+        # When a transaction has lost its connection, Django opens a new one at its end only to
+        # switch autocommit on, and so waits for a server that is gone. This flag prevents that;
+        # the next connect() resets it.
         self.closed_in_transaction = self.closed_in_transaction or self.connection is None
 
     def is_usable(self) -> bool:
         """Whether the connection can be used for another request.
 
-        Django sends `SELECT 1` each time, a round trip before each first query. A server that ends
-        a connection says so, and then there is something to read.
+        Django sends `SELECT 1` each time, one more round trip per request. Here it does so only if
+        there is something to read: a server that ends a connection sends a message first.
         """
         if self.connection.closed:
             return False
@@ -52,11 +52,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 class ActingUserCursor(base.CursorMixin, ClientCursor[Any]):
-    """Says who is asking, to a server with row-level security.
+    """Set the acting user, for row-level security, before the first statement of a transaction.
 
-    It does so before the first statement of each transaction, and in the same message: no round
-    trip is added, and where there is no transaction, one message is one. A statement that gets by,
-    as with `executemany`, finds no rows.
+    Both are sent as one message, which adds no round trip; outside of a transaction, a message is
+    a transaction of its own. A statement without a prefix, as with `executemany`, finds no rows.
     """
 
     def execute(self, query: Any, *args: Any, **options: Any) -> Self:

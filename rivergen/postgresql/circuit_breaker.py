@@ -13,7 +13,7 @@ INTERVAL_SECONDS = 1.0
 
 
 class CircuitBreaker:
-    """Let one thread retry, instead of all, once an attempt to connect has failed.
+    """Allow one thread to retry, instead of all, once an attempt to connect has failed.
 
     A server that does not answer takes seconds to time out, and every request would block a thread
     that long. So one thread tries, and each second one more; the others fail fast. All threads may

@@ -1,4 +1,4 @@
-"""What a violated constraint of the database means to the person who caused it."""
+"""Violations of database constraints, as errors of validation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

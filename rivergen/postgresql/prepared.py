@@ -1,7 +1,7 @@
-"""Queries whose SQL is written once per process, for the hot path of one data source.
+"""Queries whose SQL is compiled once per process, for requests about one data source.
 
-Building and compiling such a query takes Django several times as long as running it and reading
-its row. From one request to the next only the ids differ.
+Django takes several times as long to build and compile such a query as the database takes to run
+it. From one request to the next only the ids differ.
 """
 
 import functools
@@ -16,7 +16,7 @@ from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row", bound=Model)
 
-# Stand for the ids while the SQL is written; no real id is negative.
+# Placeholders for the ids while the SQL is compiled; no real id is negative.
 PLACEHOLDERS = (-1_000_000_007, -1_000_000_009)
 
 
@@ -33,7 +33,7 @@ class PreparedQuery:
     """A queryset that depends only on one or two ids."""
 
     def __init__(self, build: Callable[..., QuerySet[Any, Any]]) -> None:
-        """`build` returns the queryset for the ids; it must compare each id exactly once."""
+        """Store `build`, which returns the queryset for the ids, and compares each exactly once."""
         self._build = build
 
     def rows(self, *ids: int) -> list[Any]:
@@ -46,7 +46,7 @@ class PreparedQuery:
 
     @functools.cached_property
     def _prepared(self) -> Prepared:
-        """The SQL, written at first use: a query that locks needs a transaction."""
+        """The SQL, compiled at first use: a query that locks needs a transaction."""
         placeholders = PLACEHOLDERS[: len(inspect.signature(self._build).parameters)]
         compiler = self._build(*placeholders).query.get_compiler(connection.alias)
         sql, parameters = compiler.as_sql()
@@ -82,8 +82,8 @@ class PreparedGet(PreparedQuery, Generic[Row]):
 def update_row(row: Model, columns: Collection[str], record: Model | None = None) -> None:
     """Write `columns` of a locked row, and insert `record`, in one statement.
 
-    Does what `row.save(update_fields=columns)` and `record.save()` do, without signals; `record`
-    does not learn its id.
+    Like `row.save(update_fields=columns)` and `record.save()`, but without signals, and without
+    setting the id of `record`.
     """
     sql, fields = _update(type(row), frozenset(columns))
     values = [*_values(row, fields), row.pk]

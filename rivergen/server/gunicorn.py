@@ -1,7 +1,7 @@
-"""Settings of gunicorn: `gunicorn -c python:rivergen.server.gunicorn rivergen.wsgi`.
+"""The settings of gunicorn: `gunicorn -c python:rivergen.server.gunicorn rivergen.wsgi`.
 
-A client that sends half a request keeps a thread of this server busy. Where others can reach it, a
-proxy that reads requests to their end belongs in front of it: deploy/haproxy.cfg.
+A client that sends half a request keeps a thread busy. In production, put a proxy in front that
+reads requests to their end: deploy/haproxy.cfg.
 """
 
 import atexit
@@ -28,9 +28,9 @@ class JSONLogger(Logger):
 
 
 def make_metrics_folder() -> None:
-    """Make the folder in which the web processes count requests, and remove it on exit.
+    """Make the folder for the metrics of the web processes, and remove it on exit.
 
-    prometheus-client reads its path when it is imported: before gunicorn calls any hook.
+    prometheus-client reads the path on import, which is before gunicorn calls any hook.
     """
     folder = tempfile.mkdtemp(prefix="rivergen-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
@@ -50,33 +50,33 @@ worker_class = "gthread"
 threads = 8
 if settings.LOG_FORMAT == "json":
     logger_class = JSONLogger
-# Load once and fork: the workers share the memory of the code.
+# Import before forking: the workers share the memory of the code.
 preload_app = True
 keepalive = 75  # seconds; longer than the proxy keeps an idle connection
 graceful_timeout = 30
-control_socket_disable = True  # unused, and its default place is a home directory
-limit_request_line = 8190  # the largest value, for lists with many filters
+control_socket_disable = True  # unused, and by default in a home directory
+limit_request_line = 8190  # the maximum, for lists with many filters
 sendfile = False  # sendfile() waits without a time limit for a client that does not read
 
 
 def when_ready(server: Any) -> None:
-    """Import what each worker needs, then freeze the garbage collector before the fork.
+    """Import the modules that workers need, then freeze the garbage collector before the fork.
 
-    The collector would otherwise write to, and so unshare, every copy-on-write page. Nothing here
-    connects to the database: forked processes must not share a connection.
+    Otherwise the collector would touch, and so unshare, every copy-on-write page. No import may
+    connect to the database: forked processes must not share a connection.
     """
     for module in (settings.ROOT_URLCONF, "rest_framework_simplejwt.state"):
         import_module(module)
     gc.collect()
     gc.freeze()
-    gc.collect()  # resets the count of long-lived objects, which delays full collections
-    # Each request leaves its rows in cycles (0.3 MB for a list of 50). By default a full collection
-    # comes after 70,000 objects: some 100 such requests.
+    gc.collect()  # resets the number of long-lived objects, which would delay full collections
+    # Each request leaves its rows in reference cycles (0.3 MB for a list of 50). By default a full
+    # collection happens only after 70,000 objects, about 100 such requests.
     gc.set_threshold(2_000, 2, 2)
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Drop the gauges of a web process that ended; its counters stay."""
+    """Remove the gauges of a web process that has ended; its counters stay."""
     # Imported here because the import reads PROMETHEUS_MULTIPROC_DIR.
     from prometheus_client.multiprocess import mark_process_dead
 

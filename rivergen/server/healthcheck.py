@@ -1,6 +1,6 @@
-"""Exit with 1 unless the web server of this container answers.
+"""The health check of the web's container: exits with 1 unless the web server answers.
 
-Run as `python -m rivergen.server.healthcheck`. The image has no other HTTP client.
+Run as `python -m rivergen.server.healthcheck`, as the image has no HTTP client such as curl.
 """
 
 import os
@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 3
 
 
 def is_alive() -> bool:
-    """Return whether `/healthz` answers, asked with a name of ALLOWED_HOSTS."""
+    """Return whether `/healthz` answers a request for the first of ALLOWED_HOSTS."""
     host = os.environ.get("ALLOWED_HOSTS", "").partition(",")[0].strip(" .*") or "127.0.0.1"
     port = int(os.environ.get("PORT") or 8000)
     client = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""The environment: what is refused at the start, and how it is said."""
+"""Tests of environment variables: values that are read, and values that are refused."""
 
 import base64
 import subprocess
@@ -17,7 +17,7 @@ PASSWORD = "pa55-w0rd-of-the-database"
 
 class SettingsTests(SimpleTestCase):
     def read(self, code: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Import the settings, and run `code`, in a process of this environment."""
+        """Import the settings and run `code` in a process with this environment."""
         environment = {
             "SECRET_KEY": SECRET_KEY,
             "ENCRYPTION_KEYS": KEY,
@@ -33,7 +33,7 @@ class SettingsTests(SimpleTestCase):
         )
 
     def read_each(self, name: str, values: tuple) -> list:
-        """Give pairs of a value and the process that had it as variable `name`."""
+        """Return each value with the process that had it in the variable `name`."""
         with ThreadPoolExecutor(4) as pool:
             processes = pool.map(lambda value: self.read(**{name: value}), values)
             return [*zip(values, processes, strict=True)]
@@ -53,25 +53,25 @@ class SettingsTests(SimpleTestCase):
         self.assertEqual(process.returncode, 0, process.stderr)
         return process.stdout.strip()
 
-    def test_reads_a_good_environment(self):
+    def test_valid_environment_is_read(self):
         self.assertEqual(self.printed("settings.SECRET_KEY"), SECRET_KEY)
         numbers = "settings.PORT, settings.WEB_CONCURRENCY"
         self.assertEqual(self.printed(numbers), "8000 2")
         self.assertEqual(self.printed(numbers, PORT="9001", WEB_CONCURRENCY="5"), "9001 5")
 
-    def test_refuses_weak_secret_keys(self):
+    def test_weak_secret_keys_are_refused(self):
         weak = ("", None, "short", SECRET_KEY[:49], "a" * 64, "ab" * 40, "123456789" * 8)
         self.assert_refused("SECRET_KEY", weak)
 
-    def test_refuses_published_secret_keys(self):
+    def test_published_secret_keys_are_refused(self):
         published = (f"django-insecure-{SECRET_KEY}", settings.TEST_SECRET_KEY)
         self.assert_refused("SECRET_KEY", published)
 
-    def test_keeps_a_refused_secret_key_to_itself(self):
+    def test_refused_secret_key_is_not_printed(self):
         for key in (SECRET_KEY[:49], f"django-insecure-{SECRET_KEY}"):
             self.assert_refused("SECRET_KEY", (key,), secret=key)
 
-    def test_reads_encryption_keys_in_their_order(self):
+    def test_encryption_keys_are_read_in_order(self):
         expression = "[len(key) for key in settings.ENCRYPTION_KEYS], settings.ENCRYPTION_KEYS[0]"
         for keys in (KEY, f"{KEY},{OTHER_KEY}", f" {KEY} ,\n{OTHER_KEY}"):
             with self.subTest(keys=keys):
@@ -81,7 +81,7 @@ class SettingsTests(SimpleTestCase):
                     self.printed(expression, ENCRYPTION_KEYS=keys), f"{lengths} {first!r}"
                 )
 
-    def test_refuses_missing_malformed_and_duplicate_encryption_keys(self):
+    def test_missing_malformed_and_duplicate_encryption_keys_are_refused(self):
         urlsafe = base64.urlsafe_b64encode(b"\xff" * 32).decode()
         missing = (None, "")
         malformed = (
@@ -97,7 +97,7 @@ class SettingsTests(SimpleTestCase):
         lists = (f"{KEY},", f",{KEY}", f"{KEY},,{OTHER_KEY}", f"{KEY},{KEY}", f"{KEY},{OTHER_KEY}x")
         self.assert_refused("ENCRYPTION_KEYS", lists, secret=KEY)
 
-    def test_says_which_encryption_key_is_at_fault(self):
+    def test_invalid_encryption_key_is_named_by_its_position(self):
         for keys, fault in (
             (f"{KEY},{OTHER_KEY[:-2]}", "key 2 is not 32 bytes"),
             (f"{OTHER_KEY},{KEY},{OTHER_KEY}", "key 3 is the same as key 1"),
@@ -118,23 +118,23 @@ class SettingsTests(SimpleTestCase):
             with self.subTest(value=value):
                 self.assertEqual(self.printed("settings.DEBUG", DEBUG=value), expected)
 
-    def test_refuses_a_switch_that_is_none(self):
+    def test_invalid_switch_is_refused(self):
         self.assert_refused("DEBUG", ("maybe", "2", "-1", "True!", "None"))
 
-    def test_logs_text_unless_json_is_wanted(self):
+    def test_log_format_is_text_by_default(self):
         expression = "settings.LOGGING['handlers']['console']['formatter']"
         for value, expected in ((None, "text"), ("", "text"), ("text", "text"), ("json", "json")):
             with self.subTest(value=value):
                 self.assertEqual(self.printed(expression, LOG_FORMAT=value), expected)
         self.assert_refused("LOG_FORMAT", ("JSON", "logfmt", "0"))
 
-    def test_refuses_ports_that_are_none(self):
+    def test_invalid_ports_are_refused(self):
         self.assert_refused("PORT", ("abc", "0", "-1", "65536", "80.0", "８０", "80 ", "9" * 30))
 
-    def test_refuses_numbers_of_workers_that_are_none(self):
+    def test_invalid_numbers_of_workers_are_refused(self):
         self.assert_refused("WEB_CONCURRENCY", ("abc", "0", "-1", "257", "2.5", "２"))
 
-    def test_refuses_databases_other_than_postgresql(self):
+    def test_databases_other_than_postgresql_are_refused(self):
         urls = (
             "mysql://u@127.0.0.1/x",
             "sqlite:///x.sqlite3",
@@ -145,7 +145,7 @@ class SettingsTests(SimpleTestCase):
         self.assert_refused("DATABASE_URL", urls)
         self.assert_refused("DATABASE_REPLICA_URL", urls)
 
-    def test_refuses_malformed_database_urls_and_keeps_the_password_to_itself(self):
+    def test_malformed_database_urls_are_refused_without_printing_the_password(self):
         urls = (
             f"postgresql://u:{PASSWORD}@127.0.0.1:port/x",
             f"postgresql://u:{PASSWORD}@127.0.0.1:99999999/x",
@@ -162,14 +162,14 @@ class SettingsTests(SimpleTestCase):
         self.assert_refused("DATABASE_URL", urls, secret=PASSWORD)
         self.assert_refused("DATABASE_REPLICA_URL", urls, secret=PASSWORD)
 
-    def test_reads_a_database_url(self):
+    def test_database_url_is_read(self):
         expression = "[settings.DATABASES['default'][n] for n in ('HOST', 'PORT', 'NAME', 'USER')]"
         url = f"postgresql://u:{PASSWORD}@db.example.com:5433/x"
         self.assertEqual(
             self.printed(expression, DATABASE_URL=url), "['db.example.com', 5433, 'x', 'u']"
         )
 
-    def test_reads_a_database_url_as_libpq_does(self):
+    def test_database_url_is_read_as_libpq_does(self):
         names = ("HOST", "PORT", "PASSWORD")
         expression = f"[settings.DATABASES['default'][n] for n in {names}]"
         for url, expected in (
@@ -180,11 +180,11 @@ class SettingsTests(SimpleTestCase):
             with self.subTest(url=url):
                 self.assertEqual(self.printed(expression, DATABASE_URL=url), str(expected))
 
-    def test_nothing_stays_in_a_session_for_a_pooler_to_lose(self):
+    def test_server_side_cursors_are_disabled_for_poolers(self):
         expression = "settings.DATABASES['default']['DISABLE_SERVER_SIDE_CURSORS']"
         self.assertEqual(self.printed(expression), "True")
 
-    def test_has_a_replica_only_if_it_is_named(self):
+    def test_replica_is_configured_only_if_its_url_is_set(self):
         self.assertEqual(self.printed("[*settings.DATABASES]"), "['default']")
         self.assertEqual(
             self.printed("[*settings.DATABASES]", DATABASE_REPLICA_URL=""), "['default']"
@@ -196,11 +196,11 @@ class SettingsTests(SimpleTestCase):
             "['replica.example.com', 'rivergen.postgresql']",
         )
 
-    def test_gives_a_replica_less_time_to_connect(self):
+    def test_replica_has_a_shorter_connect_timeout(self):
         expression = "[one['OPTIONS']['connect_timeout'] for one in settings.DATABASES.values()]"
         self.assertEqual(self.printed(expression, DATABASE_REPLICA_URL=DATABASE_URL), "[5, 2]")
 
-    def test_reads_a_storage_url(self):
+    def test_storage_url_is_read(self):
         self.assertEqual(self.printed("settings.STORAGE_URL"), "None")
         for url, expected in (
             ("s3://files", ("files", "")),
@@ -211,7 +211,7 @@ class SettingsTests(SimpleTestCase):
                 printed = self.printed("settings.STORAGE_URL", STORAGE_URL=url)
                 self.assertEqual(printed, str(expected))
 
-    def test_refuses_malformed_storage_urls_and_keeps_keys_to_itself(self):
+    def test_malformed_storage_urls_are_refused_without_printing_keys(self):
         urls = (
             f"s3://key:{PASSWORD}@files/x",
             f"https://files.example.com/{PASSWORD}",
@@ -223,27 +223,27 @@ class SettingsTests(SimpleTestCase):
         )
         self.assert_refused("STORAGE_URL", urls, secret=PASSWORD)
 
-    def test_hosts_are_local_unless_set(self):
+    def test_allowed_hosts_are_local_by_default(self):
         self.assertEqual(
             self.printed("settings.ALLOWED_HOSTS"), "['127.0.0.1', 'localhost', '[::1]']"
         )
         hosts = self.printed("settings.ALLOWED_HOSTS", ALLOWED_HOSTS=" a.example, b.example ,")
         self.assertEqual(hosts, "['a.example', 'b.example']")
 
-    def test_gives_up_on_a_database_that_does_not_answer(self):
+    def test_connections_to_a_silent_database_time_out(self):
         options = "connect_timeout", "tcp_user_timeout", "keepalives_idle"
         expression = f"[settings.DATABASES['default']['OPTIONS'][n] for n in {options}]"
         self.assertEqual(self.printed(expression), "[5, 5000, 5]")
         url = f"{DATABASE_URL}?connect_timeout=3&keepalives_idle=60"
         self.assertEqual(self.printed(expression, DATABASE_URL=url), "[3, 5000, 60]")
 
-    def test_believes_the_proxies_it_is_told(self):
+    def test_trusted_proxies_are_read(self):
         expression = "settings.FORWARDED_ALLOW_IPS"
         self.assertEqual(self.printed(expression), "['127.0.0.1', '::1']")
         proxies = self.printed(expression, FORWARDED_ALLOW_IPS="10.0.0.1,10.0.0.2")
         self.assertEqual(proxies, "['10.0.0.1', '10.0.0.2']")
 
-    def test_reads_egress_rules(self):
+    def test_egress_rules_are_read(self):
         rules = " 10.0.0.0/8, 127.0.0.1 ,fd00::/8,DB.Example.com.,*.Example.com,bücher.example ,"
         expected = (
             "10.0.0.0/8 127.0.0.1/32 fd00::/8 db.example.com *.example.com xn--bcher-kva.example"
@@ -253,7 +253,7 @@ class SettingsTests(SimpleTestCase):
                 self.assertEqual(self.printed(f"*settings.{name}", **{name: rules}), expected)
                 self.assertEqual(self.printed(f"settings.{name}"), "[]")
 
-    def test_refuses_egress_rules_that_are_none_and_names_them(self):
+    def test_invalid_egress_rules_are_refused_and_named(self):
         items = (
             "10.0.0.1/8",
             "10.0.0.0/33",
@@ -277,7 +277,7 @@ class SettingsTests(SimpleTestCase):
         process = self.read(EGRESS_DENY="10.0.0.0/8,a b,127.1")
         self.assertIn("EGRESS_DENY is malformed: 'a b' is not a network", process.stderr)
 
-    def test_who_may_read_metrics_is_this_machine_or_who_has_the_token(self):
+    def test_metrics_are_for_this_machine_by_default_or_for_any_with_the_token(self):
         networks = "*settings.METRICS_ALLOW"
         token = "a-token-for-prometheus"
         self.assertEqual(self.printed(networks), "127.0.0.0/8 ::1/128")
@@ -286,12 +286,12 @@ class SettingsTests(SimpleTestCase):
         self.assertEqual(self.printed(networks, **both), "10.0.0.7/32 fd00::/8")
         self.assertEqual(self.printed("settings.METRICS_TOKEN", **both), token)
 
-    def test_refuses_metrics_tokens_that_can_be_guessed_or_not_be_sent(self):
+    def test_weak_and_unsendable_metrics_tokens_are_refused(self):
         for token in ("secret", "a" * 15, "with a space in it", "schlüssel-schlüssel"):
             self.assert_refused("METRICS_TOKEN", (token,), secret=token)
 
-    def test_refuses_networks_of_metrics_that_are_none(self):
+    def test_invalid_networks_of_metrics_are_refused(self):
         self.assert_refused("METRICS_ALLOW", ("localhost", "10.0.0.1/8", "10.0.0.0/33", "*", "x/y"))
 
-    def test_outside_of_tests_passwords_are_hashed_slowly(self):
+    def test_fast_password_hasher_is_for_tests_only(self):
         self.assertEqual(self.printed("hasattr(settings, 'PASSWORD_HASHERS')"), "False")

@@ -137,7 +137,7 @@ class TestAndRefreshTests(ButtonTestCase):
         for button in ("test-connection", "refresh-schema"):
             with self.subTest(button=button):
                 level, text = self.notice(button)
-                self.assertEqual((level, text[:26]), ("error", "The destination was moved."))
+                self.assertEqual((level, text[:28]), ("error", "The destination was changed."))
         self.assertFalse(ConnectionTest.objects.exists())
 
 
@@ -249,7 +249,7 @@ class RestoreTests(ButtonTestCase):
         )
         before = self.stored()
         for to, expected in (
-            (version, f"Version {version} cannot be restored: The workspace has a data source of"),
+            (version, f"Version {version} cannot be restored: The workspace already has a"),
             (99, "There is no version 99."),
             ("x", "There is no version 0."),
         ):

@@ -130,7 +130,7 @@ class FormTests(DataSourceTestCase):
         with mock.patch.object(DataSource, "is_name_taken", return_value=False):
             values = self.form(self.page, name="Taken")
             response = self.client.post(self.page, values, follow=True)
-        self.assertContains(response, "Nothing was saved. The workspace has a data source of this")
+        self.assertContains(response, "Nothing was saved. The workspace already has a data source")
         self.assertEqual(self.stored(), before)
 
     def test_delete_page_counts_revisions_without_listing_them(self):
@@ -156,7 +156,7 @@ class FormTests(DataSourceTestCase):
                 self.assertNotContains(response, "hunter2")
                 self.assertEqual(self.stored()["metadata"], {"team": "blue"})
 
-    def test_errors_name_no_path_of_the_api(self):
+    def test_errors_in_the_form_name_no_api_path(self):
         for values, text in (
             ({"metadata": '{"db_password": "x"}'}, "Store secrets in the credentials"),
             (

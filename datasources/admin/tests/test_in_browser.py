@@ -113,7 +113,7 @@ class AdminInBrowserTests(SimpleTestCase):
         self.see("Credentials: unconfirmed")
         self.watcher.screenshot("credentials to confirm")
         self.press("Test connection")
-        self.see("The destination was moved.")
+        self.see("The destination was changed.")
         self.press("Confirm credentials")
         self.see("Credentials: set")
 

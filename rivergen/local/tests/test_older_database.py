@@ -11,7 +11,7 @@ from datasources.models import DataSource
 from rivergen.local.older_database import difference_from_models
 from rivergen.testing.run import Run, fresh_copy
 
-# What a first migration of the same name may have made once.
+# Make a database as an earlier version of the first migration may have made it.
 MAKE_OLDER_DATABASE = """
 import sys
 from pathlib import Path
@@ -56,7 +56,7 @@ class DifferenceTests(TestCase):
 
 
 class RunTests(SimpleTestCase):
-    def test_make_run_says_in_a_sentence_what_to_do(self):
+    def test_make_run_reports_an_older_database_with_the_next_step(self):
         folder: Path = self.enterContext(fresh_copy())
         make = [sys.executable, "-c", MAKE_OLDER_DATABASE, str(folder / ".postgres")]
         subprocess.run(make, cwd=folder, check=True)

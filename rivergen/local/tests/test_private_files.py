@@ -1,4 +1,4 @@
-"""Secrets of one machine: made once, whoever comes first."""
+"""Secrets of one machine, made once and kept in private files."""
 
 import tempfile
 from pathlib import Path
@@ -11,21 +11,21 @@ from rivergen.local.private_files import read_or_make_secret
 class PrivateFileTests(SimpleTestCase):
     def setUp(self) -> None:
         folder = self.enterContext(tempfile.TemporaryDirectory())
-        self.path = Path(folder) / "of" / "this" / "machine"
+        self.path = Path(folder) / "some" / "new" / "secret"
 
-    def test_makes_a_secret_once(self):
+    def test_secret_is_made_once(self):
         self.assertEqual(read_or_make_secret(self.path, lambda: "first"), "first")
         self.assertEqual(read_or_make_secret(self.path, lambda: "second"), "first")
 
-    def test_nobody_else_may_read_it(self):
+    def test_file_can_be_read_by_its_owner_only(self):
         read_or_make_secret(self.path, lambda: "secret")
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
         self.assertEqual([*self.path.parent.iterdir()], [self.path])
 
-    def test_of_two_at_the_same_time_both_have_the_same(self):
-        def be_overtaken() -> str:
+    def test_concurrent_processes_get_the_same_secret(self):
+        def make_while_another_process_does() -> str:
             self.path.write_text("first")
             return "second"
 
-        self.assertEqual(read_or_make_secret(self.path, be_overtaken), "first")
+        self.assertEqual(read_or_make_secret(self.path, make_while_another_process_does), "first")
         self.assertEqual([*self.path.parent.iterdir()], [self.path])

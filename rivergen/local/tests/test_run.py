@@ -13,7 +13,7 @@ from django.test import SimpleTestCase
 from datasources.connections.testing.servers import require_program
 from rivergen.testing.run import START_TIMEOUT_SECONDS, Run, fresh_copy, killed_after, running
 
-# The example of "Update Data Source", with a host and a token to fill in.
+# The request in the API document's "Update Data Source", with placeholders for host and token.
 SEED_CURL = """curl -X PATCH "{host}/api/v1/data-sources/1" \\
 -H "Authorization: Bearer {token}" \\
 -H "Content-Type: application/json" \\
@@ -28,19 +28,19 @@ SEED_KEYS = {
 }
 
 
-def lives(process: psutil.Process) -> bool:
-    """Whether it still runs; one that only waits for its exit status to be read does not."""
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs; a zombie does not."""
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def database_process(folder: Path) -> psutil.Process:
-    """Give the main process of the embedded PostgreSQL."""
+    """Return the main process of the embedded PostgreSQL."""
     pid_file = folder / ".postgres" / "data" / "postmaster.pid"
     return psutil.Process(int(pid_file.read_text().splitlines()[0]))
 
 
 class RunTests(SimpleTestCase):
-    def test_serves_the_printed_call_and_leaves_nothing_behind(self):
+    def test_make_run_serves_the_printed_request_and_stops_all_processes(self):
         folder = self.enterContext(fresh_copy())
         with running(folder) as run:
             curl = SEED_CURL.format(host=f"http://127.0.0.1:{run.port}", token=run.token)
@@ -61,27 +61,27 @@ class RunTests(SimpleTestCase):
             self.assertTrue(children)
             database = database_process(folder)
             self.assertEqual(run.stop(), 0)
-        self.assertEqual([process for process in (*children, database) if lives(process)], [])
+        self.assertEqual([process for process in (*children, database) if is_alive(process)], [])
 
         with running(folder) as again:
             self.assertTrue(again.output.startswith("Starting "), again.output)
-            # What was changed meanwhile is still there: the demo creates only what is missing.
+            # The change is still there: the demo creates only what is missing.
             self.assertEqual(json.load(again.request())["data"]["name"], "Updated PostgreSQL")
 
-    def test_ends_and_says_so_when_the_worker_has_ended(self):
+    def test_make_run_ends_with_a_message_if_the_worker_ends(self):
         with running(self.enterContext(fresh_copy())) as run:
             [worker] = [child for child in run.children() if "worker" in child.cmdline()]
             worker.kill()
             with killed_after(START_TIMEOUT_SECONDS, run.process):
                 self.assertEqual(run.process.wait(), 1)
-            self.assertIn("The worker has ended by itself", run.output_pipe.read())
+            self.assertIn("The worker has ended unexpectedly", run.output_pipe.read())
 
-    def test_killed_outright_it_takes_all_its_processes_along(self):
+    def test_killing_make_run_ends_all_its_processes(self):
         folder = self.enterContext(fresh_copy())
         make = require_program("make", "make")
         for command in (
             (sys.executable, "-m", "rivergen.local.run"),
-            # With the packages that are installed here.
+            # With the packages of this environment, without installing any.
             (make, "--assume-old=.venv/installed", f"BIN={Path(sys.executable).parent}", "run"),
         ):
             with self.subTest(command[0]), running(folder, *command) as run:
@@ -93,7 +93,7 @@ class RunTests(SimpleTestCase):
                 _, alive = psutil.wait_procs(family, timeout=START_TIMEOUT_SECONDS)
                 self.assertEqual(alive, [])
 
-    def test_survives_a_restart_of_the_database(self):
+    def test_service_survives_a_restart_of_the_database(self):
         folder = self.enterContext(fresh_copy())
         with running(folder) as run:
             self.assertEqual(run.request().status, 200)
@@ -113,8 +113,8 @@ class RunTests(SimpleTestCase):
                 self.assertEqual(error["code"], "SERVICE_UNAVAILABLE")
                 self.assertEqual(error["request_id"], response.headers["X-Request-ID"])
             finally:
-                pg_ctl("restart")  # with the options it was started with
-            # The first one after it is back, and one in each thread that lost its connection.
+                pg_ctl("restart")  # keeps the options of the first start
+            # The first request, and the first one of each thread that lost its connection.
             for _ in range(20):
                 response = run.request()
                 self.assertEqual(response.status, 200)
@@ -122,7 +122,7 @@ class RunTests(SimpleTestCase):
 
 
 class SocketTests(SimpleTestCase):
-    """What only a socket can say; all tests share one server, none what another reads."""
+    """Requests sent over raw sockets. All tests share one server, but no data."""
 
     service: Run
 
@@ -131,7 +131,7 @@ class SocketTests(SimpleTestCase):
         super().setUpClass()
         cls.service = cls.enterClassContext(running(cls.enterClassContext(fresh_copy())))
 
-    def test_reads_chunked_bodies_as_any_other(self):
+    def test_chunked_bodies_are_read_like_others(self):
         for chunks, status in (
             ((b'{"max_re', b'tries": 7}'), 200),
             ((b'{"port": 0}',), 400),
@@ -142,7 +142,7 @@ class SocketTests(SimpleTestCase):
                 self.assertEqual(response.status, status)
         self.assertEqual(json.load(self.service.request())["data"]["max_retries"], 7)
 
-    def test_refuses_invalid_http_and_goes_on(self):
+    def test_invalid_http_is_refused_and_the_server_keeps_serving(self):
         chunked = b"Transfer-Encoding: chunked\r\n"
         for name, status, head, rest in (
             ("a long line", 414, b"GET /api/v1/me?" + b"a" * 9_000 + b" HTTP/1.1\r\n", b""),
@@ -174,7 +174,7 @@ class SocketTests(SimpleTestCase):
                 self.assertEqual(peer.recv(1), b"")  # closed
         self.assertEqual(self.service.request().status, 200)
 
-    def test_refuses_a_body_that_ends_too_early(self):
+    def test_incomplete_body_is_refused(self):
         head = (
             f"PATCH /api/v1/data-sources/1 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             f"Authorization: Bearer {self.service.token}\r\nContent-Type: application/json\r\n"

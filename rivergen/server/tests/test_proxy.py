@@ -1,4 +1,4 @@
-"""The web behind HAProxy, as deploy/haproxy.cfg sets it up."""
+"""Tests of the web behind HAProxy with the configuration in deploy/haproxy.cfg."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from rivergen.testing.raw_requests import CHUNKED, CLOSE, GET, HOST, MEBIBYTE, R
 from rivergen.testing.services import free_port
 from rivergen.testing.web import PATIENCE_SECONDS, Web, read_response, serving
 
-# HAProxy repairs these, as RFC 9112 allows, and passes them on.
+# HAProxy repairs these requests, as RFC 9112 allows, and forwards them.
 REPAIRED = {
     "a folded header",
     "a header without CR",
@@ -72,7 +72,7 @@ class ProxyTestCase(DataSourceTestMixin, TransactionTestCase):
         address: tuple[str, int] = OTHER_ADDRESS,
         **headers: str,
     ) -> HTTPResponse:
-        """Send a request, by default from another address than `connect()` does."""
+        """Send a request, by default from another address than that of `connect()`."""
         client = HTTPConnection("127.0.0.1", self.port, PATIENCE_SECONDS, address)
         self.addCleanup(client.close)
         client.request(method, path, body, headers)
@@ -101,7 +101,7 @@ class ProxyTests(ProxyTestCase):
             self.assertEqual(changed.status, 200)
             self.assertEqual(self.request("GET", "/healthz").status, 200)
 
-    def test_half_sent_requests_of_one_address_lock_nobody_out(self):
+    def test_half_sent_requests_of_one_address_do_not_block_other_clients(self):
         self.make_world()
         allowed = raise_open_files_limit() - 500
         parts = PARTS_OF_HEADERS + PARTS_OF_BODIES
@@ -119,14 +119,14 @@ class ProxyTests(ProxyTestCase):
         self.assertGreater(refused, 0)
         self.assert_patch_and_health_are_answered()
 
-    def test_unfinished_requests_within_the_limit_take_no_thread(self):
+    def test_half_sent_requests_within_the_limit_occupy_no_thread(self):
         self.make_world()
         parts = PARTS_OF_HEADERS + PARTS_OF_BODIES
         for number in range(CONNECTIONS_PER_ADDRESS - 20):
             self.connect().sendall(parts[number % len(parts)])
         self.assert_patch_and_health_are_answered()
 
-    def test_clients_that_read_no_answer_take_no_thread(self):
+    def test_clients_that_do_not_read_the_response_occupy_no_thread(self):
         self.make_world()
         for _ in range(32):
             peer = self.enterContext(socket.socket())
@@ -135,7 +135,7 @@ class ProxyTests(ProxyTestCase):
             peer.sendall((b"GET " + LARGE_FILE + b" HTTP/1.1\r\n" + HOST + b"\r\n") * 5)
         self.assert_patch_and_health_are_answered()
 
-    def test_takes_a_body_of_1_mib_in_pieces(self):
+    def test_body_of_1_mib_in_pieces_is_accepted(self):
         with self.connect() as peer:
             peer.sendall(TOKEN + b"Content-Length: %d\r\n\r\n" % MEBIBYTE)
             for _ in range(16):
@@ -144,7 +144,7 @@ class ProxyTests(ProxyTestCase):
             self.assertEqual(response.status, 400)
             self.assertIn("valid JSON", json.loads(body)["error"]["message"])
 
-    def test_refuses_larger_bodies_early(self):
+    def test_larger_bodies_are_refused_early(self):
         large = b"Content-Length: %d\r\n\r\n" % (MEBIBYTE + 1)
         for name, sent in {
             "by its length": TOKEN + large,
@@ -160,14 +160,14 @@ class ProxyTests(ProxyTestCase):
                 self.assert_envelope(response, body, "PAYLOAD_TOO_LARGE")
                 self.assertEqual(response.headers["Cache-Control"], "no-store")
 
-    def test_refuses_long_lines_in_the_envelope(self):
+    def test_long_lines_are_refused_in_the_envelope(self):
         long = "a" * 9_000
         for path, headers in ((f"/api/v1/me?a={long}", {}), ("/api/v1/me", {"A": long})):
             response = self.request("GET", path, **headers)
             self.assertEqual(response.status, 400)
             self.assert_envelope(response, response.text, "BAD_REQUEST")
 
-    def test_refuses_invalid_requests_and_goes_on(self):
+    def test_invalid_requests_are_refused_and_the_server_keeps_serving(self):
         for name in REFUSED.keys() - REPAIRED:
             with self.subTest(name), self.connect() as peer:
                 statuses = self.exchange(peer, REFUSED[name][0])
@@ -175,14 +175,14 @@ class ProxyTests(ProxyTestCase):
                 self.assertLessEqual({*statuses}, {400, 413, 415})
         self.assertEqual(self.request("GET", "/readyz").status, 200)
 
-    def test_repairs_some_requests(self):
+    def test_some_invalid_requests_are_repaired(self):
         for name in REPAIRED:
             with self.subTest(name), self.connect() as peer:
                 self.assertEqual(self.exchange(peer, REFUSED[name][0]), [200])
 
-    def test_takes_unusual_requests(self):
+    def test_unusual_requests_are_accepted(self):
         for name, (sent, statuses) in TAKEN.items():
-            if name == "CONNECT":  # HAProxy wants its authority in the Host header
+            if name == "CONNECT":  # HAProxy requires its authority in the Host header
                 continue
             with self.subTest(name), self.connect() as peer:
                 self.assertEqual(self.exchange(peer, sent, len(statuses)), statuses)
@@ -198,11 +198,11 @@ class ProxyTests(ProxyTestCase):
             peer.shutdown(socket.SHUT_WR)
             while data := peer.recv(65_536):
                 received += data
-        except OSError:  # closed before all was sent
+        except OSError:  # closed before everything was sent
             pass
         return statuses_in(received)
 
-    def test_keeps_a_sane_request_id(self):
+    def test_valid_request_id_is_kept(self):
         for sent, is_kept in (("mine-1", True), ("a b", False), ("a" * 129, False), ("", False)):
             response = self.request("GET", "/api/v1/me", **{"X-Request-ID": sent})
             self.assert_envelope(response, response.text, "UNAUTHORIZED")
@@ -214,7 +214,7 @@ class ProxyTests(ProxyTestCase):
         self.assertEqual(response.status, 403)
         self.assertEqual(self.request("GET", "/metrics").status, 200)
 
-    def test_only_the_tls_proxy_says_that_a_client_used_https(self):
+    def test_https_is_believed_of_the_tls_proxy_only(self):
         for address, name, value, is_believed in (
             (OTHER_ADDRESS, "X-Forwarded-Proto", "https", False),
             (OTHER_ADDRESS, "X-Forwarded-Protocol", "ssl", False),
@@ -225,7 +225,7 @@ class ProxyTests(ProxyTestCase):
                 response = self.request("GET", "/healthz", address=address, **{name: value})
                 self.assertEqual("Strict-Transport-Security" in response.headers, is_believed)
 
-    def test_sends_answers_as_they_are(self):
+    def test_responses_are_forwarded_unchanged(self):
         self.make_world()
         headers = {"Authorization": bearer(self.editor), "Accept-Encoding": "gzip"}
         response = self.request("GET", f"/api/v1{self.path}", **headers)
@@ -237,7 +237,7 @@ class ProxyTests(ProxyTestCase):
 class ImpatientProxyTests(ProxyTestCase):
     timeout = "1s"
 
-    def test_ends_a_body_that_does_not_arrive_with_408(self):
+    def test_body_that_does_not_arrive_is_408(self):
         for sent in PARTS_OF_BODIES:
             with self.subTest(sent), self.connect() as peer:
                 peer.sendall(sent)
@@ -246,18 +246,18 @@ class ImpatientProxyTests(ProxyTestCase):
                 self.assert_envelope(response, body, "REQUEST_TIMEOUT")
                 self.assertEqual(peer.recv(1), b"")
 
-    def test_ends_headers_that_do_not_arrive_with_408(self):
+    def test_headers_that_do_not_arrive_are_408(self):
         for sent in PARTS_OF_HEADERS:
             with self.subTest(sent), self.connect() as peer:
                 peer.sendall(sent)
                 response, _ = read_response(peer)
                 self.assertEqual(response.status, 408)
 
-    def test_closes_a_connection_on_which_nothing_arrives(self):
+    def test_silent_connection_is_closed(self):
         with self.connect() as peer:
             self.assertEqual(peer.recv(1), b"")
 
-    def test_logs_its_refusals_as_json(self):
+    def test_refusals_are_logged_as_json(self):
         with self.connect() as peer:
             peer.sendall(PARTS_OF_BODIES[0])
             response, _ = read_response(peer)
@@ -268,7 +268,7 @@ class ImpatientProxyTests(ProxyTestCase):
 
 @unittest.skipIf(IS_MISSING, "Needs haproxy.")
 class WebIsDownTests(SimpleTestCase):
-    def test_answers_503_in_the_envelope_below_api_alone(self):
+    def test_api_paths_get_503_in_the_envelope(self):
         with haproxy(free_port()) as (port, _):
             for path in ("/api/v1/me", "/admin/"):
                 with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as peer:
@@ -283,7 +283,7 @@ class WebIsDownTests(SimpleTestCase):
 
 
 def raise_open_files_limit() -> int:
-    """Raise this process's limit of open files as far as is needed and allowed; return it."""
+    """Raise the limit of open files of this process as far as needed and allowed; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = HALF_SENT + 1_000
     if soft < wanted:

@@ -1,4 +1,4 @@
-"""What gunicorn makes of invalid, unusual and unfinished requests, without a proxy in front."""
+"""Tests of gunicorn without a proxy: invalid, unusual and half-sent requests."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from rivergen.testing.web import PATIENCE_SECONDS, Web, read_response, serving
 
 
 class SocketTests(DataSourceTestMixin, TransactionTestCase):
-    """All tests share one server, of one process."""
+    """Requests sent over raw sockets. All tests share one web process."""
 
     web: Web
 
@@ -24,13 +24,13 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
         cls.web = cls.enterClassContext(serving(WEB_CONCURRENCY="1"))
 
     def patch_head(self) -> bytes:
-        """Return the start of a PATCH by the editor; its framing is still to come."""
+        """Return the start of a PATCH by the editor, without the header of its length."""
         return (
             f"PATCH /api/v1{self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             f"Authorization: {bearer(self.editor)}\r\nContent-Type: application/json\r\n"
         ).encode()
 
-    def test_refuses_invalid_requests_and_goes_on(self):
+    def test_invalid_requests_are_refused_and_the_server_keeps_serving(self):
         for name, (sent, status) in REFUSED.items():
             with self.subTest(name), self.web.connect() as peer:
                 peer.sendall(sent)
@@ -44,18 +44,18 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
                 self.assertEqual(peer.recv(1), b"")
                 self.assertEqual(self.web.get().status, 200)
 
-    def test_takes_unusual_requests(self):
+    def test_unusual_requests_are_accepted(self):
         for name, (sent, statuses) in TAKEN.items():
             with self.subTest(name), self.web.connect() as peer:
                 peer.sendall(sent)
                 peer.shutdown(socket.SHUT_WR)
                 with peer.makefile("rb") as answers:
                     found = re.findall(rb"HTTP/1\.\d (\d{3}) ", answers.read())
-                # No further answer: no request is found in the body of another.
+                # No further response: no body was taken for a request.
                 self.assertEqual([*map(int, found)], statuses)
                 self.assertEqual(self.web.get().status, 200)
 
-    def test_answers_expect_with_100_continue(self):
+    def test_expect_header_is_answered_with_100_continue(self):
         with self.web.connect() as peer:
             peer.sendall(TOKEN + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
             self.assertEqual(peer.recv(100), b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -63,7 +63,7 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
             response, _ = read_response(peer)
             self.assertEqual(response.status, 400)
 
-    def test_stores_nothing_of_half_a_body(self):
+    def test_half_sent_body_changes_nothing(self):
         self.make_world()
         before = DataSource.objects.values().get()
         for sent in (
@@ -78,7 +78,7 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
                 self.assertNotIn(b"HTTP/1.1 200", peer.recv(65_536))
                 self.assertEqual(DataSource.objects.values().get(), before)
 
-    def test_reads_a_body_in_pieces(self):
+    def test_body_in_pieces_is_read_whole(self):
         self.make_world()
         for letter, framing in (
             ("é", "Content-Length: {0}\r\n\r\n{1}"),
@@ -97,11 +97,11 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
 
 
 class StoppingTests(TransactionTestCase):
-    def test_answers_requests_sent_before_sigterm(self):
+    def test_requests_sent_before_sigterm_are_answered(self):
         with serving(WEB_CONCURRENCY="1") as web:
             peers = [self.enterContext(web.connect()) for _ in range(60)]
             for peer in peers:
-                # Used, as the proxy's are: what gunicorn has not accepted yet is reset.
+                # As the proxy does; gunicorn resets connections that it has not accepted yet.
                 peer.sendall(GET + b"\r\n")
                 read_response(peer)
             for peer in peers:
