@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from datasources.connections.connectors import CONNECTORS
@@ -26,7 +26,7 @@ from datasources.models.field_names import (
 )
 from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Membership, Role, User
-from rivergen.postgresql.constraints import as_validation_error
+from rivergen.postgresql.constraints import unique_violation_as_validation_error
 from rivergen.postgresql.prepared import update_row
 
 
@@ -315,10 +315,8 @@ class ChangingDataSource(DataSourceColumns):
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
         revision = self.revision(differences, author, self.updated_at)
-        try:
+        with unique_violation_as_validation_error(NAME_UNIQUE, "name", NAME_TAKEN):
             update_row(self, columns, revision if differences else None)
-        except IntegrityError as error:
-            raise as_validation_error(error, NAME_UNIQUE, "name", NAME_TAKEN) from None
 
     def revision(self, changes: Changes, author: Author, at: datetime) -> DataSourceRevision:
         """Return the revision that records how this version came to be; it is not saved yet."""

@@ -24,7 +24,7 @@ from datasources.models.querysets import (
 from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Organization, Workspace
 from rivergen.errors import Gone
-from rivergen.postgresql.constraints import as_validation_error
+from rivergen.postgresql.constraints import unique_violation_as_validation_error
 
 WORKSPACE_GONE = "The workspace was removed."
 
@@ -44,8 +44,9 @@ class DataSource(ChangingDataSource):
         if not self._state.adding:
             raise UnrecordedChangeError
         self.complete()
+        unique_name = unique_violation_as_validation_error(NAME_UNIQUE, "name", NAME_TAKEN)
         try:
-            with extracted_secrets([self]) as [secrets], transaction.atomic():
+            with extracted_secrets([self]) as [secrets], unique_name, transaction.atomic():
                 Organization.objects.lock(self.organization_id)
                 super().save(*args, **kwargs)
                 entered = self.credentials.seal_all(secrets, self.created_by)
@@ -57,7 +58,7 @@ class DataSource(ChangingDataSource):
         except IntegrityError as error:
             if isinstance(error.__cause__, ForeignKeyViolation) and "workspace_id" in str(error):
                 raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
-            raise as_validation_error(error, NAME_UNIQUE, "name", NAME_TAKEN) from None
+            raise
 
     def complete(self) -> None:
         """Set the fields that follow from others before the first save, and check all fields.

@@ -242,6 +242,29 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         data_source.refresh_from_db()
         self.assertEqual(data_source.version, 1)
 
+    def test_creating_a_data_source_as_a_concurrently_deleted_user_is_409(self):
+        def delete_user() -> None:
+            self.lock()
+            User.objects.get(pk=self.editor.pk).delete()
+
+        data = {"workspace_id": self.second.pk, "name": "Lake", "type": "csv"}
+        (response,) = self.race(
+            delete_user, ("post", "/data-sources", data, self.editor), commit=True
+        )
+        self.assert_error(response, 409, "CONFLICT")
+        self.assertFalse(DataSource.objects.exists())
+
+    def test_adding_a_concurrently_deleted_user_as_a_member_is_409(self):
+        def delete_user() -> None:
+            self.lock()
+            User.objects.get(pk=self.loner.pk).delete()
+
+        data = {"username": "leo", "role": "viewer"}
+        (response,) = self.race(
+            delete_user, ("post", f"{self.path}/members", data, self.admin), commit=True
+        )
+        self.assert_error(response, 409, "CONFLICT")
+
     def test_a_workspace_that_gets_a_data_source_concurrently_remains(self):
         def fill() -> None:
             DataSource.objects.create(workspace=self.second, name="Lake", type="postgresql")

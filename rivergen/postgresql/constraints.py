@@ -18,13 +18,6 @@ def unique_violation_as_validation_error(
     try:
         yield
     except IntegrityError as error:
-        raise as_validation_error(error, constraint, field, message) from None
-
-
-def as_validation_error(
-    error: IntegrityError, constraint: str, field: str, message: str
-) -> Exception:
-    """Return a ValidationError for `field` if this constraint was violated, else `error` itself."""
-    if constraint not in str(error):
-        return error
-    return ValidationError({field: ValidationError(message, code="unique")})
+        if constraint not in str(error):
+            raise  # with its cause: by that, `rivergen.http.responses` chooses the status
+        raise ValidationError({field: ValidationError(message, code="unique")}) from None
