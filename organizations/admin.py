@@ -1,5 +1,6 @@
 """Users and organizations in the Django admin, with the same rules as the API."""
 
+import contextlib
 from typing import Any
 
 from django import forms
@@ -13,6 +14,7 @@ from rest_framework.exceptions import Throttled
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.sign_in.attempts import sign_in
 from organizations.sign_in.throttling import SignInThrottle, count_request
+from rivergen.errors import Gone
 from rivergen.http.input import read_id
 
 OWNER_REQUIRED = "An organization needs at least one owner."
@@ -163,7 +165,8 @@ class OrganizationAdmin(admin.ModelAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for organization in queryset:
-            organization.remove()
+            with contextlib.suppress(Gone):  # another request removed it first
+                organization.remove()
 
 
 @admin.register(Workspace)

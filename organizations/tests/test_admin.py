@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from django.test import Client
+from django.contrib import admin
+from django.test import Client, RequestFactory
 
 from datasources.models import DataSource
 from organizations.models import Membership, Organization, Role, User, Workspace
@@ -146,6 +147,13 @@ class OrganizationAdminTests(APITestCase):
         self.assertRedirects(response, PAGES)
         self.assertFalse(Organization.objects.filter(pk=self.acme.pk).exists())
         self.assertFalse(DataSource.objects.exists())
+
+    def test_deletes_the_selected_organizations_although_one_was_removed_concurrently(self) -> None:
+        selected = [Organization.objects.get(pk=self.globex.pk), self.acme]
+        self.globex.remove()
+        request = RequestFactory().post(PAGES)
+        admin.site.get_model_admin(Organization).delete_queryset(request, selected)
+        self.assertFalse(Organization.objects.exists())
 
     def test_delete_page_counts_rows_without_listing_them(self) -> None:
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="csv")
