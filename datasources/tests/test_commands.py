@@ -105,7 +105,7 @@ class DemoTests(TestCase):
         self.assertTrue(mine.check_password("mine"))
         self.assertFalse(Organization.objects.exists())
 
-    def test_demo_refuses_after_its_organization_was_removed(self):
+    def test_demo_fails_after_its_organization_was_removed(self):
         self.demo()
         Organization.objects.get(slug="demo-acme").remove()
         with self.assertRaisesMessage(CommandError, "demo-acme has been removed"):

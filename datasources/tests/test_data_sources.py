@@ -95,7 +95,7 @@ class DataSourceTests(DataSourceTestCase):
                 self.assertEqual(self.call(*call, self.editor).status_code, 200)
         build.assert_not_called()
 
-    def test_only_admins_delete(self):
+    def test_only_admins_delete_data_sources(self):
         self.assert_error(self.call("delete", self.path, user=self.editor), 403, "FORBIDDEN")
         response = self.call("delete", self.path, user=self.admin)
         self.assertEqual((response.status_code, response.content), (204, b""))
@@ -173,7 +173,7 @@ class DataSourceTests(DataSourceTestCase):
         self.assertEqual(self.stored()["port"], 5432)
         self.assertEqual(DataSourceRevision.objects.count(), 1)
 
-    def test_only_members_list_the_types(self):
+    def test_only_members_of_an_organization_list_the_source_types(self):
         response = self.call("get", "/data-source-types", user=self.viewer)
         types = {entry["type"]: entry for entry in response.json()["data"]}
         self.assertEqual({*types}, {*DataSource.Type.values})

@@ -120,7 +120,7 @@ class DataSourceModelTests(DataSourceTestCase):
             with self.subTest(version=version), self.assertRaises(DataSourceRevision.DoesNotExist):
                 self.fetch().restore(version, user=self.admin)
 
-    def test_creation_is_the_first_revision(self):
+    def test_creation_of_a_data_source_is_its_first_revision(self):
         revision = self.revisions()[-1]
         self.assertEqual((revision["version"], revision["changed_by_id"]), (1, self.owner.pk))
         self.assertEqual(

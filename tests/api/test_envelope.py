@@ -69,7 +69,7 @@ class EnvelopeTests(DataSourceTestCase):
                 self.assertTrue(response["Content-Type"].startswith("text/html"))
                 self.assertTrue(response["X-Request-ID"])
 
-    def test_other_methods_are_405_with_allow_header(self):
+    def test_unsupported_methods_are_405_with_allow_header(self):
         for path, allowed in ALLOWED_METHODS:
             for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - allowed:
                 with self.subTest(path=path, method=method):

@@ -279,7 +279,7 @@ class RequestTests(RowLevelSecurityTestCase):
             # Without row-level security the row is found.
             self.assertEqual(self.call("get", self.path, user=self.stranger).status_code, 200)
 
-    def test_requests_need_no_additional_statements(self):
+    def test_row_level_security_needs_no_additional_statements(self):
         for method, path, body, number in (
             ("patch", self.path, {"port": 5433}, 2),
             ("get", self.path, None, 1),
@@ -331,7 +331,7 @@ class RequestTests(RowLevelSecurityTestCase):
 
 
 class SettingTests(RowLevelSecurityTestCase):
-    def test_setting_is_off_by_default_and_then_costs_nothing(self):
+    def test_row_level_security_is_off_by_default_and_then_costs_nothing(self):
         self.assertNotIsInstance(connection.cursor().cursor, ActingUserCursor)
         with self.assertNumQueries(1):
             self.assertEqual(self.call("get", self.path, user=self.viewer).status_code, 200)

@@ -220,7 +220,7 @@ class ConfirmationTests(ButtonTestCase):
 
 
 class RestoreTests(ButtonTestCase):
-    def test_restores_the_fields_of_a_version(self):
+    def test_restore_button_sets_the_fields_of_a_version(self):
         version = self.stored()["version"]
         self.data_source.apply_changes({"port": 1, "host": "x"}, user=self.admin)
         level, text = self.notice("restore", to=version)
@@ -232,7 +232,7 @@ class RestoreTests(ButtonTestCase):
         level, text = self.notice("restore", to=self.stored()["version"])
         self.assertEqual(level, "info")
 
-    def test_restore_is_refused_after_a_concurrent_change(self):
+    def test_restore_button_is_refused_after_a_concurrent_change(self):
         seen = self.stored()["version"]
         self.data_source.apply_changes({"port": 1}, user=self.editor)
         before = self.stored()
@@ -241,7 +241,7 @@ class RestoreTests(ButtonTestCase):
         self.assertIn("port: 5432 → 1", text)
         self.assertEqual(self.stored(), before)
 
-    def test_says_why_a_version_cannot_be_restored(self):
+    def test_restore_button_says_why_a_version_cannot_be_restored(self):
         version = self.stored()["version"]
         self.data_source.apply_changes({"name": "New"}, user=self.admin)
         DataSource.objects.create(

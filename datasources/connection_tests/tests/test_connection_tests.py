@@ -290,7 +290,7 @@ class ConnectionTestTests(DataSourceTestCase):
                 with self.assertRaises(UnreadableError):
                     changed.open()
 
-    def test_only_old_tests_are_outdated(self):
+    def test_only_old_connection_tests_are_outdated(self):
         old, new = self.create_test(), self.create_test()
         with time_machine.travel("2020-01-01T00:00:00Z", tick=False):
             ancient = self.create_test()

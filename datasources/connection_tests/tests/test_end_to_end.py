@@ -260,7 +260,7 @@ class EndToEndTests(EndToEndTestCase):
                 self.assertEqual(self.call("post", path, user=self.admin).status_code, 200)
                 self.assertIsNone(self.show(source)["ssh_host_key"])
 
-    def test_other_changes_keep_the_confirmed_host_key(self):
+    def test_changes_that_keep_the_ssh_server_keep_the_confirmed_host_key(self):
         source = self.make_confirmed_source()
         key = self.ssh_server.host_keys["ed25519"]
         for change in (

@@ -171,7 +171,7 @@ class MovedSourceTests(MovedDestinationTestCase):
         for password in passwords:
             self.assertIn(password.encode(), self.server.bytes_received)
 
-    def test_moves_cover_every_field_of_the_destination(self):
+    def test_cases_cover_every_field_of_the_destination(self):
         moves = self.moves | tunnel_moves_to(1)
         tried = {field for _, change in moves.values() for field in change}
         untouchable = {"type", "ssh_host_key"}

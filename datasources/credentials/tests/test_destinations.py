@@ -101,7 +101,7 @@ class DestinationTests(CredentialTestCase):
         self.assertEqual((changes["password"], changes["ssh_password"]), (carried, carried))
         self.assertNotIn("credentials_status", changes)
 
-    def test_moves_cover_every_destination_field(self):
+    def test_cases_cover_every_field_of_the_destination(self):
         tried = {field for change in MOVES.values() for field in change}
         self.assertEqual(
             tried, {*DESTINATION_FIELDS, "connection_string"} - {"type", "ssh_host_key"}

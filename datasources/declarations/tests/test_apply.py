@@ -165,7 +165,7 @@ class ApplyTests(ApplyTestCase):
         again = self.apply_entries(entries)
         self.assertEqual(again, "Created: 0; changed: 0; deleted: 0; unchanged: 2.\n")
 
-    def test_plan_prints_the_same_steps_and_stores_nothing(self) -> None:
+    def test_plan_prints_the_steps_of_apply_and_stores_nothing(self) -> None:
         entries = f"{NEW}- name: production postgresql\n  port: 5433\n"
         before = self.everything()
         planned = self.apply_entries(entries, "--plan", "--prune")
@@ -191,7 +191,7 @@ class ApplyTests(ApplyTestCase):
         without = self.statements_of("- name: a0\n  credentials: {username: null}\n")
         self.assertFalse([statement for statement in without if CREDENTIALS in statement])
 
-    def test_prune_deletes_many_with_as_few_statements_as_one(self) -> None:
+    def test_prune_takes_as_few_statements_for_many_data_sources_as_for_one(self) -> None:
         counts = []
         for number in (1, 4):
             self.apply_entries(NEW, "--prune")
@@ -201,7 +201,7 @@ class ApplyTests(ApplyTestCase):
             self.assertEqual(DataSource.objects.get().name, "Lake")
         self.assertEqual(counts[0], counts[1], statements)
 
-    def test_names_are_compared_as_the_database_compares_them(self) -> None:
+    def test_declared_names_are_compared_as_the_database_compares_names(self) -> None:
         for stored, declared in (("ΟΔΟΣ", "οδος"), ("ΟΔΟΣ", "οδοσ"), ("İ", "i"), ("ẞ", "ß")):
             with self.subTest(f"{stored}, {declared}"):
                 DataSource.objects.all().delete()
@@ -308,7 +308,7 @@ class ApplyTests(ApplyTestCase):
                 self.assertTrue(problem.startswith(f"{file}: {place}: "), problem)
         self.assertEqual(self.everything(), before)
 
-    def test_each_kind_of_mistake_has_its_message(self) -> None:
+    def test_each_kind_of_mistake_in_a_file_has_its_message(self) -> None:
         before = self.everything()
         shop = "- name: Production PostgreSQL\n  "
         for entries, words in (

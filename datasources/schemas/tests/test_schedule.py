@@ -78,7 +78,7 @@ class ScheduleTests(DataSourceTestCase):
             ("unread", None, None),
         )
 
-    def test_switching_on_makes_a_refresh_due_at_once(self):
+    def test_switching_the_schedule_on_makes_a_refresh_due_at_once(self):
         self.assertEqual(self.patch(**ON), self.now)
         self.assertIsNone(self.patch(schema_auto_refresh=False))
         body = {"name": "New", "type": "csv", "file_path": "a.csv", **ON}
@@ -179,7 +179,7 @@ class ScheduleTests(DataSourceTestCase):
         self.assertEqual(after, before)
         self.assertEqual(self.call("get", f"{self.path}/schema", user=self.viewer).status_code, 200)
 
-    def test_switching_off_during_a_refresh_ends_the_schedule(self):
+    def test_switching_the_schedule_off_during_a_refresh_ends_it(self):
         self.patch(**ON)
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         [running] = SchemaRefresh.objects.start([data_source])

@@ -68,7 +68,7 @@ class LockoutTests(SignInMixin, APITestCase):
         columns = ("counted_at", "failed_at")
         SignInCount.objects.update(**{column: F(column) - passed for column in columns})
 
-    def test_the_wait_doubles_after_each_failure_up_to_15_minutes(self):
+    def test_lockout_doubles_after_each_failure_up_to_15_minutes(self):
         for username in ("edith", "nobody", "Edith"):
             with self.subTest(username=username):
                 self.guess(FREE_FAILURES_PER_PAIR, username=username)
@@ -90,7 +90,7 @@ class LockoutTests(SignInMixin, APITestCase):
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
         self.guess(FREE_FAILURES_PER_PAIR)
 
-    def test_failures_are_forgotten_after_an_hour(self):
+    def test_failed_attempts_are_forgotten_after_an_hour(self):
         self.guess(FREE_FAILURES_PER_PAIR)
         self.wait(FORGOTTEN_AFTER.total_seconds() + 1)
         self.guess(FREE_FAILURES_PER_PAIR)
@@ -127,7 +127,7 @@ class LockoutTests(SignInMixin, APITestCase):
         self.guess(1, username="somebody")
         self.assert_must_wait(60, password=PASSWORD)
 
-    def test_successes_of_an_own_account_do_not_reset_the_address(self):
+    def test_successful_sign_ins_do_not_reset_the_failures_of_the_address(self):
         for number in range(FREE_FAILURES_ALONE):
             self.assertEqual(self.sign_in(PASSWORD, username="victor").status_code, 200)
             self.guess(1, username=f"user {number}")
