@@ -62,7 +62,7 @@ def connection_tests() -> Metric:
 
 
 def schema_refreshes() -> Iterator[Metric]:
-    """Yield how late schema refreshes are: waiting for the schedule, or for a worker."""
+    """Yield the metrics of late schema refreshes: not enqueued yet, or waiting for a worker."""
     now = timezone.now()
     delays = [
         delay_of(DataSource.objects.due_for_refresh(), "schema_next_refresh_at", now),

@@ -184,7 +184,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
     @property
     def compares(self) -> bool:
-        """Whether to compare the values with the stored row."""
+        """Return whether to compare the values with the stored row."""
         return bool(self.context.get("compares", True))
 
     @functools.cached_property

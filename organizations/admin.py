@@ -44,7 +44,7 @@ admin.site.login_form = SignInForm
 
 
 class RemainingFormSet(forms.BaseInlineFormSet):
-    """The rows below an organization, whose lock keeps them valid until they are saved."""
+    """Rows edited on the page of an organization, which stays locked until they are saved."""
 
     def remaining(self) -> list[forms.ModelForm]:
         """Return the forms that have data and are not marked for deletion."""

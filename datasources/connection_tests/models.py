@@ -151,7 +151,7 @@ class ConnectionTest(models.Model):
                 data_sources.record_test(result, version=self.version)
 
     def may_be_waited_for(self, seconds: float) -> bool:
-        """Whether the test is unfinished and a request of the last `seconds` may wait for it."""
+        """Return whether the test is unfinished and was requested in the last `seconds`."""
         since = timezone.now() - timedelta(seconds=seconds)
         return self.finished_at is None and self.requested_at > since
 

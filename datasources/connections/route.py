@@ -39,7 +39,7 @@ def open_route(
     elif connector.is_resolved_by_driver(configuration):
         with stages("policy"), egress_errors_as_failures():
             policy.check_name(host)
-        with guarded(policy):  # it checks the servers that the driver finds
+        with guarded(policy):  # the guard checks the servers that the driver finds
             yield Endpoint(host, host, port, configuration.connection_timeout)
     elif configuration.use_ssh_tunnel:
         with open_tunnel_route(host, configuration, policy, stages) as endpoint:

@@ -59,7 +59,7 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
     def rotate(self, batch_size: int) -> Iterator[int]:
         """Seal all secrets by the first key; yield the number done in each batch.
 
-        Each batch is a transaction of its own, so a rotation that was killed can be continued by
+        Each batch is a separate transaction, so a rotation that was killed can be continued by
         calling this again. Rows that are locked are skipped and tried again in the next pass.
         Secrets that cannot be opened stay as they are.
         """
@@ -223,7 +223,7 @@ class Credential(models.Model):
         DataSource,
         on_delete=models.CASCADE,
         related_name="credentials",
-        db_index=False,  # the constraint below starts with it
+        db_index=False,  # the index of the constraint below serves
     )
     field = models.CharField(max_length=32, choices=[(field, field) for field in SECRET_FIELDS])
     key_id = models.CharField(max_length=KEY_ID_LENGTH)
@@ -259,7 +259,7 @@ class Credential(models.Model):
         return Status.SET if self.is_confirmed else Status.UNCONFIRMED
 
     def may_be_sent_to(self, destination: str) -> bool:
-        """Whether the secret may be sent to `destination`, the current one of its data source.
+        """Return whether the secret may be sent to `destination`, its data source's current one.
 
         False also if the destination was changed by other means than `DataSource`, which would
         have marked the secret as unconfirmed.
@@ -268,7 +268,7 @@ class Credential(models.Model):
 
     @property
     def is_readable(self) -> bool:
-        """Whether the secret can be opened: its key is available and its row is unchanged."""
+        """Return whether the secret can be opened: its key is there and its row is unchanged."""
         try:
             self.open(self.destination)
         except UnreadableError:

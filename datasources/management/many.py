@@ -36,7 +36,7 @@ class Result(NamedTuple):
 
     @property
     def has_failed(self) -> bool:
-        """Whether this counts as a failure; a data source that is gone does not."""
+        """Return whether this counts as a failure; a data source that is gone does not."""
         return self.code != Code.OK and self != GONE
 
 

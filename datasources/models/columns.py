@@ -222,15 +222,15 @@ class DataSourceColumns(models.Model):
 
     @property
     def has_unconfirmed_host_key(self) -> bool:
-        """Whether the server presented another host key than the confirmed one to this version."""
+        """Return whether the last test of this version was presented an unconfirmed host key."""
         is_new = self.presented_host_key != self.ssh_host_key
         return is_new and (self.last_test or {}).get("version") == self.version
 
     def has_later_test(self, result: Mapping[str, Any]) -> bool:
-        """Whether the last test was requested after the test with this result."""
+        """Return whether the last test was requested after the test with this result."""
         requested_at: str = (self.last_test or {}).get("requested_at", "")
         return requested_at > result["requested_at"]
 
     def has_version(self, version: int) -> bool:
-        """Whether `version` is the current version of this data source, or an earlier one."""
+        """Return whether `version` is the current or an earlier version of this data source."""
         return 1 <= version <= self.version

@@ -155,7 +155,7 @@ class SchemaRefresh(models.Model):
 
     @property
     def ok(self) -> bool | None:
-        """Whether the refresh succeeded; None while it is unfinished."""
+        """Return whether the refresh succeeded; None while it is unfinished."""
         return None if self.code is None else self.code == Code.OK
 
     @property

@@ -32,7 +32,7 @@ class AuthenticationTests(DataSourceTestCase):
             self.assert_unauthorized(self.get(path, authorization))
 
     def sign(self, *without: str, key: Any = settings.SECRET_KEY, **changes: Any) -> str:
-        """Sign a token like the editor's with other claims; `algorithm` names the JWT algorithm."""
+        """Return a header with the editor's token, with changed claims or another `algorithm`."""
         algorithm = changes.pop("algorithm", "HS256")
         claims = {**AccessToken.for_user(self.editor).payload, **changes}
         for name in without:
@@ -213,5 +213,5 @@ class AuthenticationTests(DataSourceTestCase):
         with self.statements() as captured:
             response = self.get("/data-sources", self.sign())
         self.assertEqual(len(response.json()["data"]), 1)
-        # One for the caller's organizations, one for their data sources.
+        # One statement reads the caller's organizations, one their data sources.
         self.assertEqual(len(sql(captured)), 2, sql(captured))

@@ -246,7 +246,9 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         def fill() -> None:
             DataSource.objects.create(workspace=self.second, name="Lake", type="postgresql")
             with connection.cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as at the commit
+                cursor.execute(
+                    "SET CONSTRAINTS ALL IMMEDIATE"
+                )  # check the constraints now, as the commit would
 
         (response,) = self.race(
             fill,

@@ -172,7 +172,7 @@ def _translate(exc: Exception) -> Exception:
 
 
 def _is_out_of_reach(exc: BaseException | None) -> bool:
-    """Whether the exception says that the database is unavailable for now, so a retry may help."""
+    """Return whether an exception means that the database is unavailable, so a retry may help."""
     if isinstance(exc, OperationalError | InterfaceError):
         return True
     # Read-only during a failover or with a full disk; or the server ended a transaction that was

@@ -38,7 +38,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.closed_in_transaction = self.closed_in_transaction or self.connection is None
 
     def is_usable(self) -> bool:
-        """Whether the connection can be used for another request.
+        """Return whether the connection can be used for another request.
 
         Django sends `SELECT 1` each time, one more round trip per request. Here it does so only if
         there is something to read: a server that ends a connection sends a message first.

@@ -216,7 +216,7 @@ class EnvelopeTests(DataSourceTestCase):
         headers = {"X-Request-ID": "abc.1"}
         with mock.patch.object(PreparedGet, "__call__", side_effect=bug):
             lines = self.logged("get", self.path, user=self.editor, headers=headers)
-        error, request = lines  # and no line of Django's own loggers
+        error, request = lines  # Django's own loggers write no line
         self.assertIn("ERROR rivergen.errors [abc.1]", error)
         self.assertIn("INFO rivergen.request [abc.1] GET", request)
         self.assertIn(" 500 ", request)

@@ -78,7 +78,7 @@ class OpenAPITests(APITestCase):
                     yield path, method, operation
 
     def test_openapi_document_is_generated_without_warnings(self):
-        # It warns of two components with the same name, of which one would be lost.
+        # spectacular warns of two components with the same name, of which one would be lost.
         call_command("spectacular", "--fail-on-warn", stdout=StringIO())
 
     def test_openapi_document_lists_every_error_code(self):

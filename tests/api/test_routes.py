@@ -119,7 +119,7 @@ class RouteTests(RouteTestCase):
 class RowLevelSecurityRouteTests(RouteTests):
     """The same table of roles, with requests that run as the role of row-level security."""
 
-    # These need no rows.
+    # Tests that need no rows are not repeated.
     test_invalid_ids_are_404: Any = None
     test_non_object_bodies_are_400_and_other_media_types_415: Any = None
     test_unsupported_methods_are_405_with_allow_header: Any = None

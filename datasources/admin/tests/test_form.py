@@ -59,7 +59,7 @@ class FormTests(DataSourceTestCase):
                 self.data_source.apply_changes(changes, user=self.editor)
                 before = self.stored()
                 form = self.form(self.page)
-                # As a browser sends the values.
+                # Browsers end the lines of a textarea with CR LF.
                 for name, value in form.items():
                     if name in ("description", "tags"):
                         form[name] = "\r\n".join(value.splitlines(keepends=False))

@@ -79,7 +79,7 @@ def moves_to(port):
 
 
 def tunnel_moves_to(port):
-    """Return such moves of sources with a tunnel, whose SSH server is at `port` afterwards."""
+    """Return by name the settings of a source with a tunnel before a move, and the change."""
     here = {"use_ssh_tunnel": True, "ssh_host": ADDRESS, "ssh_port": port, "ssh_username": "tunnel"}
     return {
         "use_ssh_tunnel": (here | {"use_ssh_tunnel": False}, {"use_ssh_tunnel": True}),

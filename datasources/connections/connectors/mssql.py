@@ -20,11 +20,11 @@ UNKNOWN_ERROR = ", b'Unknown error')"
 SERVER_CODES = {
     "911": Code.DATABASE_MISSING,
     "4060": Code.DATABASE_MISSING,
-    "6005": Code.SERVER_BUSY,  # it is shutting down
-    "10928": Code.SERVER_BUSY,  # it has too many sessions
+    "6005": Code.SERVER_BUSY,  # the server is shutting down
+    "10928": Code.SERVER_BUSY,  # the server has too many sessions
     "10929": Code.SERVER_BUSY,
-    "17142": Code.SERVER_BUSY,  # it is paused
-    "17809": Code.SERVER_BUSY,  # it has too many connections
+    "17142": Code.SERVER_BUSY,  # the server is paused
+    "17809": Code.SERVER_BUSY,  # the server has too many connections
     "40501": Code.SERVER_BUSY,
     "40613": Code.SERVER_BUSY,  # the database is temporarily unavailable
 }

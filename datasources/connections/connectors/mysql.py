@@ -188,7 +188,7 @@ class MariaDB(MySQL):
 
 
 def is_mariadb(version: str) -> bool:
-    """Whether a version string is that of a MariaDB."""
+    """Return whether a version string is that of a MariaDB."""
     return "mariadb" in version.lower()
 
 

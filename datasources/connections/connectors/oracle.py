@@ -79,7 +79,7 @@ class Oracle(ServerConnector):
         return one_line(f"Oracle Database {connection.version}")
 
     def explain(self, error: Exception) -> Code:
-        """Return the code for the numbers of Oracle and oracledb, in the error or its causes."""
+        """Return the failure code for the Oracle error number in an exception or its causes."""
         found = [*causes(error)]
         numbers = [getattr(cause.args[0], "full_code", "") for cause in found if cause.args]
         numbers += [number for cause in found for number in SIMILAR.findall(str(cause))]

@@ -62,7 +62,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 def confined(function: Callable[[], Result], address: str, port: int) -> Result:
     """Call a function that may connect to one IP address and port only. Return its result.
 
-    The function runs in a thread of its own. Raises what it raises, but ConnectionFailure
+    The function runs in a separate thread. Raises what it raises, but ConnectionFailure
     (EGRESS_DENIED) if it fails after it tried to connect elsewhere. Raises ConnectionFailure
     (DRIVER_MISSING) without calling it where the kernel does not support the filter.
     """

@@ -56,7 +56,7 @@ def listen(port: int | None) -> socket.socket:
 
 
 class Forwarding:
-    """Forwards a port, by an event loop in a thread of its own, until stopped."""
+    """Forwards a port, by an event loop in a separate thread, until stopped."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration

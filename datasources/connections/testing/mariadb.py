@@ -21,7 +21,7 @@ HOST = "db.example.test"
 ADDRESS = "127.0.0.1"
 DATABASE = "shop"
 USERNAME = "reader"
-# Not the same in UTF-8 and Latin-1, and with characters that SQL has to escape.
+# A password that UTF-8 and Latin-1 encode differently, with characters that SQL escapes.
 PASSWORD = "p/ä €'\"\\"
 START_SECONDS = 60
 
@@ -120,7 +120,7 @@ class MariaDBServer:
 
 def common_options(folder: Path) -> list[str]:
     """Return the options that the installation and the server share."""
-    # A folder for temporary files of its own: a server that starts deletes the files in it.
+    # A separate folder for temporary files: a server deletes the files in it when it starts.
     folders = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
     options = ["--no-defaults", *folders, *SMALL]
     # The server refuses to run as root without the option.

@@ -11,7 +11,7 @@ from datasources.models import DESTINATION_FIELDS
 from datasources.testing import ADMIN_PAGES, admin_client, filled_in
 from organizations.models import Role, User
 
-# Changes of the destination, by the part that they change.
+# Changes of each field that is part of the destination, by name.
 MOVES: dict[str, dict[str, Any]] = {
     "host": {"host": "other.example.com"},
     "port": {"port": 5433},

@@ -88,7 +88,7 @@ async def run_worker() -> None:
 
 
 async def end_together(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all until one ends or this is cancelled, then cancel the rest; raise their errors."""
+    """Run coroutines until the first of them ends, then cancel the others. Raise their errors."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -265,7 +265,7 @@ class ScheduleTests(DataSourceTestCase):
         self.assertEqual(priority, 0)
 
     def test_due_refreshes_are_found_by_an_index(self):
-        # Statistics that other tests left behind would decide otherwise.
+        # ANALYZE again: outdated statistics of other tests could lead to another plan.
         now = timezone.now()
         data_sources = DataSource.objects.bulk_create(
             DataSource(workspace=self.workspace, name=f"Source {number}", type="csv")
@@ -282,7 +282,7 @@ class ScheduleTests(DataSourceTestCase):
         self.assertIn("data_source_due_for_refresh", plan)
 
     def test_overdue_refreshes_are_found_by_indexes(self):
-        # Statistics that other tests left behind would decide otherwise.
+        # ANALYZE again: outdated statistics of other tests could lead to another plan.
         now = timezone.now()
         data_sources = DataSource.objects.bulk_create(
             DataSource(workspace=self.workspace, name=f"Source {number}", type="csv")

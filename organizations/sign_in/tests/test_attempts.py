@@ -62,7 +62,7 @@ class LockoutTests(SignInMixin, APITestCase):
             self.enterContext(mock.patch.object(throttle, "limit", 10_000))
 
     def wait(self, seconds: float) -> None:
-        """Let time pass for this process and for the database, which has its own clock."""
+        """Move the clocks of this process and of the database forward by some seconds."""
         passed = timedelta(seconds=seconds)
         self.clock.shift(passed)
         columns = ("counted_at", "failed_at")

@@ -10,7 +10,7 @@ from rivergen.testing.outage import without_database
 
 class IndexTests(SimpleTestCase):
     def setUp(self) -> None:
-        # Nobody signs in to see it, and no query is needed.
+        # The page needs no sign-in and no query.
         self.response = without_database(lambda: Client().get("/"))
         self.page = self.response.content.decode()
 

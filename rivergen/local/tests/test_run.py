@@ -29,7 +29,7 @@ SEED_KEYS = {
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process still runs; a zombie does not."""
+    """Return whether a process still runs; a zombie does not."""
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 

@@ -182,7 +182,7 @@ class ProxyTests(ProxyTestCase):
 
     def test_unusual_requests_are_accepted(self):
         for name, (sent, statuses) in TAKEN.items():
-            if name == "CONNECT":  # HAProxy requires its authority in the Host header
+            if name == "CONNECT":  # HAProxy requires the target of CONNECT in the Host header, too
                 continue
             with self.subTest(name), self.connect() as peer:
                 self.assertEqual(self.exchange(peer, sent, len(statuses)), statuses)

@@ -101,7 +101,7 @@ class StoppingTests(TransactionTestCase):
         with serving(WEB_CONCURRENCY="1") as web:
             peers = [self.enterContext(web.connect()) for _ in range(60)]
             for peer in peers:
-                # As the proxy does; gunicorn resets connections that it has not accepted yet.
+                # Reuse connections, as the proxy does: gunicorn resets those not accepted yet.
                 peer.sendall(GET + b"\r\n")
                 read_response(peer)
             for peer in peers:
