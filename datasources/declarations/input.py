@@ -50,7 +50,8 @@ def find_organization(slug: str | None, roles: dict[int, str]) -> Organization:
     if slug is not None:
         organization = organizations.filter(slug=slug).first()
         if organization is None:
-            sentence = f"You are in no organization named {slug}."
+            # Not repeating the name: the answer must be the same for one that exists elsewhere.
+            sentence = "You are in no organization of this name."
             raise ValidationError({"organization": [sentence]})
         return organization
     if len(roles) > 1:

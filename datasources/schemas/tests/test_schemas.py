@@ -79,7 +79,9 @@ class GetSchemaTests(DataSourceTestCase):
                 response = self.call("get", f"{self.path}/{path}", user=self.viewer)
                 error = self.assert_error(response, 404, "SCHEMA_NOT_READ")
                 self.assertEqual(
-                    error["message"], "The schema has not been read yet. Refresh it first."
+                    error["message"],
+                    "The schema has not been read yet. Refresh it first. "
+                    f"POST /api/v1{self.path}/schema/refresh",
                 )
 
     def test_pages_span_blocks(self):

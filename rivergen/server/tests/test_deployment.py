@@ -54,11 +54,11 @@ exec env --unset=PYTHON setpriv --reuid="$user" --regid="$user" --clear-groups -
 """
 MAKE_OWNER = """
 from organizations.models import Membership, Organization, User
-from organizations.testing import bearer
+from organizations.sign_in.tokens import issue_tokens
 user = User.objects.create_user("olivia")
 acme = Organization.objects.create(name="Acme", slug="acme")
 Membership.objects.create(user=user, organization=acme, role="owner")
-print(bearer(user))
+print('Bearer', issue_tokens(user)['access_token'])
 """
 SERVICES = yaml.safe_load((settings.BASE_DIR / "compose.yaml").read_text())["services"]
 # Used in a URL, and in PgBouncer's file of users, where a quotation mark must be doubled.

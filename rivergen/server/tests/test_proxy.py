@@ -185,19 +185,22 @@ class ProxyTests(ProxyTestCase):
             if name == "CONNECT":  # HAProxy requires its authority in the Host header
                 continue
             with self.subTest(name), self.connect() as peer:
-                self.assertEqual(self.exchange(peer, sent), statuses)
+                self.assertEqual(self.exchange(peer, sent, len(statuses)), statuses)
 
-    def exchange(self, peer: socket.socket, sent: bytes) -> list[int]:
-        """Send bytes, close the sending side, and return the status of each response."""
+    def exchange(self, peer: socket.socket, sent: bytes, answers: int = 0) -> list[int]:
+        """Send bytes, wait for a number of answers, send no more; return the status of each."""
         received = b""
         try:
             peer.sendall(sent)
+            while len(statuses_in(received)) < answers and (data := peer.recv(65_536)):
+                received += data
+            # HAProxy drops the requests it has not forwarded when a client sends no more.
             peer.shutdown(socket.SHUT_WR)
             while data := peer.recv(65_536):
                 received += data
         except OSError:  # closed before everything was sent
             pass
-        return [int(status) for status in re.findall(rb"HTTP/1\.\d (\d{3}) ", received)]
+        return statuses_in(received)
 
     def test_valid_request_id_is_kept(self):
         for sent, is_kept in (("mine-1", True), ("a b", False), ("a" * 129, False), ("", False)):
@@ -287,3 +290,8 @@ def raise_open_files_limit() -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return soft
+
+
+def statuses_in(received: bytes) -> list[int]:
+    """Return the status of each answer in the bytes that a connection received."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.\d (\d{3}) ", received)]
