@@ -7,18 +7,16 @@ send half a request, and then lets another client send updates and health checks
 import argparse
 import contextlib
 import math
-import os
 import resource
 import socket
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPException
 
 from bench.__main__ import make_sources, updates
-from rivergen.local.run import BASE_DIR, obey_signals, wait_until_ready
+from rivergen.local.run import obey_signals
+from rivergen.testing.gunicorn import gunicorn
 from rivergen.testing.haproxy import haproxy
 from rivergen.testing.services import prepare
 
@@ -36,13 +34,13 @@ def main() -> None:
     options = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    web_port = prepare("rivergen_bench", NUM_PROXIES="1")
+    prepare("rivergen_bench", NUM_PROXIES="1")
     token, ids = make_sources()
     make_request = updates(token, ids)
     print(
         f"{'':10}{'half-sent':>11}{'held':>8}{'updates':>9}{'failed':>8}{'p50 ms':>9}{'max ms':>9}"
     )
-    with serving(web_port), haproxy(web_port) as (proxy_port, _):
+    with gunicorn(LOG_FORMAT="json") as (_, web_port), haproxy(web_port) as (proxy_port, _):
         for name, port in (("direct", web_port), ("HAProxy", proxy_port)):
             for count in (0, options.connections):
                 with half_sent(port, count) as held:
@@ -51,30 +49,6 @@ def main() -> None:
                 figures = f"{statistics.median(times):9.1f}{max(times):9.1f}"
                 row = f"{name:10}{count:11,}{held:8,}{len(latencies):9,}{failed:8,}{figures}"
                 print(row, flush=True)
-
-
-@contextlib.contextmanager
-def serving(port: int) -> Iterator[None]:
-    """Run the web as it is deployed, two processes of 8 threads."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "-c",
-            "python:rivergen.server.gunicorn",
-            "rivergen.wsgi",
-        ],
-        cwd=BASE_DIR,
-        env={**os.environ, "LOG_FORMAT": "json"},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until_ready(process, port)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextlib.contextmanager

@@ -34,6 +34,16 @@ class DataSourceTests(DataSourceTestCase):
         self.assert_error(response, 400, "BAD_REQUEST", "name", "type", "typ")
         self.assertEqual(DataSource.objects.count(), count)
 
+    def test_create_and_draft_refuse_secrets_and_name_the_credentials_endpoint(self):
+        endpoint = "Use PUT /api/v1/data-sources/{data_source_id}/credentials."
+        body = {"name": "n", "type": "mysql", "metadata": {"token": "hunter2"}}
+        for path in ("/data-sources", "/data-sources/test"):
+            with self.subTest(path=path):
+                response = self.call("post", path, body, self.editor)
+                self.assert_error(response, 400, "BAD_REQUEST", "metadata")
+                [sentence] = response.json()["error"]["details"]["metadata"]
+                self.assertTrue(sentence.endswith(endpoint), sentence)
+
     def test_get_takes_one_statement_and_honours_if_none_match(self):
         with self.statements() as captured:
             response = self.call("get", self.path, user=self.viewer)

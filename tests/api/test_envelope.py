@@ -160,7 +160,7 @@ class EnvelopeTests(DataSourceTestCase):
         with mock.patch.object(PreparedGet, "__call__", side_effect=failure):
             response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
         error = self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
-        self.assertIn("Somebody else", error["message"])
+        self.assertIn("Another request is changing this", error["message"])
 
     def test_read_only_database_is_503(self):
         with transaction.atomic():
