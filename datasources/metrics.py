@@ -19,7 +19,7 @@ from datasources.models import DataSource
 from datasources.models.querysets import OVERDUE_AFTER
 from datasources.schemas.models import SchemaRefresh
 
-# By procrastinate's name of the state. Jobs that have succeeded are deleted.
+# Our name of each job state of procrastinate. Jobs that have succeeded are deleted.
 STATES = {"todo": "waiting", "doing": "running", "failed": "failed"}
 TESTS_SINCE = timedelta(hours=1)
 

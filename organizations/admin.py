@@ -133,7 +133,7 @@ class OrganizationAdmin(admin.ModelAdmin):
     readonly_fields = ("created_at",)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> tuple[type[Any], ...]:
-        # A new organization gets its default workspace when it is saved.
+        # No workspace is asked for: saving a new organization creates the default workspace.
         return (MembershipInline,) if obj is None else (MembershipInline, WorkspaceInline)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:

@@ -146,7 +146,7 @@ class Workspace(models.Model):
         Organization,
         on_delete=models.CASCADE,
         related_name="workspaces",
-        db_index=False,  # the constraint below starts with it
+        db_index=False,  # the index of the constraint below serves
     )
     name = models.CharField(max_length=255)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -229,7 +229,7 @@ class Membership(models.Model):
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         related_name="memberships",
-        db_index=False,  # the constraint below starts with it
+        db_index=False,  # the index of the constraint below serves
     )
     organization = models.ForeignKey(
         Organization, on_delete=models.CASCADE, related_name="memberships"
@@ -242,7 +242,7 @@ class Membership(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
-            # Also the index that serves every request: it finds the caller's organizations.
+            # The index of this constraint finds the caller's organizations in every request.
             models.UniqueConstraint(
                 fields=["user", "organization"],
                 name="membership_unique",

@@ -129,7 +129,7 @@ class ConnectionTest(models.Model):
         with transaction.atomic():
             data_source = None
             if self.data_source_id is not None:
-                # Lock it before the test, as a deletion does, to avoid a deadlock.
+                # Lock the data source before the test, as a deletion does, to avoid a deadlock.
                 data_sources = DataSource.objects.filter(pk=self.data_source_id)
                 data_source = data_sources.for_update().first()
             is_first = (

@@ -29,7 +29,7 @@ CONFIRMED = "confirmed"
 CARRIED_OVER = "carried over"
 
 SEALED_COLUMNS = ("key_id", "ciphertext", "destination")
-# A limit, because a process with the old key may keep sealing by it.
+# Passes over the table are limited: a process with the old key may keep sealing with it.
 ROTATION_MAX_PASSES = 5
 
 
@@ -101,7 +101,7 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
     return: the old and new state of each secret.
     """
 
-    instance: DataSource  # set for related managers only
+    instance: DataSource  # only a related manager has it
 
     def validate(self, credentials: Mapping[str, Any]) -> None:
         """Raise ValidationError (400), by field, for credentials that are invalid or do not fit.
@@ -152,7 +152,7 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
                 outcome = CARRIED_OVER
             else:
                 credential.is_confirmed = False
-                # Only this column: a rotation may be writing the others.
+                # Save only this column: a key rotation may be writing the others.
                 credential.save(update_fields=["is_confirmed"])
                 outcome = Status.UNCONFIRMED
             changes[credential.field] = {"from": Status.SET, "to": outcome}

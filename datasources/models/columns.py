@@ -79,7 +79,7 @@ class DataSourceColumns(models.Model):
         Organization,
         on_delete=models.CASCADE,
         related_name="data_sources",
-        db_index=False,  # the list indexes below start with it
+        db_index=False,  # the list indexes below serve
         editable=False,
     )
     workspace = models.ForeignKey(

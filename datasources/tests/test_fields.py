@@ -108,7 +108,7 @@ class FieldTests(DataSourceTestCase):
         for field, (_, invalid) in FIELDS.items():
             for value in invalid:
                 with self.subTest(field=field, value=value):
-                    # Sent with a valid field, which must not be stored either.
+                    # Send a valid field as well, which must not be stored either.
                     response = self.send({"max_retries": 7, field: value})
                     self.assert_error(response, 400, "BAD_REQUEST", field)
                     self.assertEqual(self.stored(), before)

@@ -145,7 +145,7 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
                 _, error = self.manage("refresh_schemas", argument)
                 self.assertIn(message, error)
 
-    def test_ctrl_c_stops_waiting(self):
+    def test_ctrl_c_stops_a_command_that_waits_for_workers(self):
         with (
             mock.patch("time.sleep", side_effect=KeyboardInterrupt),
             mock.patch.object(many, "has_worker", return_value=True),

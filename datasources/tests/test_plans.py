@@ -116,7 +116,7 @@ class PlanTests(DataSourceTestCase):
                 self.assertIn("updated_at" if query else "name", condition)
 
     def test_requests_about_one_data_source_scan_no_table(self):
-        # A sequential scan would be equally fast with so few rows.
+        # A sequential scan is equally fast with so few rows.
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
         refresh(self.data_source, table("orders", column("id")))

@@ -139,7 +139,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         refresh(self.data_source, table("orders", column("id")))
         refresh(self.data_source, table("orders", column("id"), column("total")))
         self.catch_up()
-        # The row, the snapshots and, for tables, their blocks.
+        # Statements: for the row, the snapshots and, if tables are shown, their blocks.
         for path, count in (("", 3), ("/snapshots", 2), ("/changes", 5), ("?snapshot=1", 3)):
             with self.subTest(path):
                 response, asked = self.get(f"{self.path}/schema{path}")
@@ -152,7 +152,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             etag = response["ETag"]
             known, asked = self.get(f"{self.path}/schema", **{"If-None-Match": etag})
             self.assertEqual((known.status_code, asked), (304, (1, 2)))
-            # Only the row estimate changes: the snapshot stays the first.
+            # Only the row estimate changes, which stores no new snapshot.
             refresh(self.data_source, table("orders", column("id")), row_estimate=2)
             response, (_, of_replica) = self.get(f"{self.path}/schema", **{"If-None-Match": etag})
             self.assertEqual((response.status_code, of_replica), (200, 1))

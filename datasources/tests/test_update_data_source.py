@@ -348,7 +348,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assert_error(self.merge(deep), 400, "BAD_REQUEST", "metadata")
         self.assertEqual(self.stored()["version"], 2)
 
-    # Who may
+    # Roles
 
     def test_editors_admins_and_owners_may_update(self):
         for user in (self.editor, self.admin, self.owner):

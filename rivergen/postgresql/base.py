@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 from rivergen.postgresql.acting_user import acting_user
 from rivergen.postgresql.circuit_breaker import CircuitBreaker
 
-# By alias of the database.
+# The circuit breaker of each database, by its alias in DATABASES.
 CIRCUIT_BREAKERS: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
 
 

@@ -34,7 +34,7 @@ WRITE = "SELECT, INSERT, UPDATE, DELETE"
 EXEMPT = {
     # Sign-in and adding a member look users up by name.
     "organizations.User": WRITE,
-    # Counts by address or organization: nothing but ids and numbers.
+    # Request counts by address or organization: nothing but ids and numbers.
     "organizations.RequestCount": WRITE,
     # Counts of attempts to sign in, before the user is known.
     "organizations.SignInCount": WRITE,

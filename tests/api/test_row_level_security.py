@@ -286,7 +286,7 @@ class RequestTests(RowLevelSecurityTestCase):
             ("get", "/data-sources", None, 2),
         ):
             with self.role.handling_requests():
-                self.call(method, path, body, self.editor)  # compiles
+                self.call(method, path, body, self.editor)  # compiles the prepared statements
             captured = CaptureQueriesContext(self.role.connection)
             with self.role.handling_requests(), captured:
                 response = self.call(method, path, body, self.editor)

@@ -32,7 +32,7 @@ class ButtonTestCase(CredentialTestCase):
     def setUp(self) -> None:
         self.client = admin_client(self.admin)
         with connection.cursor() as cursor:
-            # Left by other tests: Django's flush does not truncate the table of jobs.
+            # Remove the jobs of other tests: Django's flush does not truncate the table of jobs.
             cursor.execute("DELETE FROM procrastinate_jobs")
         self.pages = f"{ADMIN_PAGES}{self.data_source.pk}/"
         self.page = f"{self.pages}change/"

@@ -114,7 +114,7 @@ class EndToEndTestCase(WorkerTestCase):
 
 
 class EndToEndTests(EndToEndTestCase):
-    # Directly
+    # Tests without an SSH tunnel
 
     def test_direct_connection_succeeds(self):
         for type_name, version in (("postgresql", "^PostgreSQL "), ("mariadb", "^MariaDB ")):
@@ -138,7 +138,7 @@ class EndToEndTests(EndToEndTestCase):
         result = self.run_test(self.path_of(source))
         self.assertEqual(self.stages_of(result)[:2], [("policy", True), ("dns", True)], result)
 
-    # Through the SSH server
+    # Tests through the SSH server
 
     def ssh_logins(self):
         """Yield the name and the secrets of each way to log in to the SSH server."""

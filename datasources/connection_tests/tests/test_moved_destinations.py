@@ -279,7 +279,7 @@ class MovedSourceTests(MovedDestinationTestCase):
                 self.run_sql("data_source", f"{column} = %s", after[column], f"id = {source.pk}")
                 self.assert_refused(source)
                 self.assert_got_nothing()
-                # Not even if the row of the secret is changed to match.
+                # The secret is not sent even if its row is changed to match.
                 change = "is_confirmed = true, destination = %s"
                 where = f"data_source_id = {source.pk}"
                 self.run_sql("credential", change, self.fetch(source).destination, where)

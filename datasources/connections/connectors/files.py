@@ -52,7 +52,7 @@ class FileConnector(Connector):
         if not self.configuration.file_path:
             raise ConnectionFailure(Code.FIELDS_MISSING)
         file = open_file(self.configuration.file_path, self.configuration.connection_timeout)
-        # A failed upload. The drivers would take it for an empty table or database.
+        # An empty file is a failed upload; drivers would take it for an empty table or database.
         if not file.size:
             raise ConnectionFailure(Code.QUERY_FAILED)
         return self.open(file)

@@ -11,7 +11,7 @@ from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.sandbox.confinement import confined
 from datasources.connections.sandbox.environment import remove_driver_variables
 
-# Only if the server sent an error: otherwise pymssql repeats the number of an earlier login.
+# Matches errors of the server only: for others, pymssql repeats the number of an earlier login.
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
 FREETDS_NUMBERS = re.compile(r"DB-Lib error message (\d+)")
 
@@ -79,7 +79,7 @@ class MSSQL(ServerConnector):
     def explain(self, error: Exception) -> Code:
         """Return the code for the error numbers of the server or of FreeTDS in the message."""
         text = str(error)
-        # An invalid `encryption`, or a charset that FreeTDS does not have.
+        # FreeTDS refuses an invalid `encryption`, or an unknown charset.
         if isinstance(error, ValueError) or text.endswith(UNKNOWN_ERROR):
             return Code.OPTION_INVALID
         if number := SERVER_NUMBER.match(text):

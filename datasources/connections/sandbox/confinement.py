@@ -95,7 +95,7 @@ def confined(function: Callable[[], Result], address: str, port: int) -> Result:
 
 
 def _suspend_connects() -> int:
-    """Suspend each connect(2) of this thread from now on. Return the descriptor to answer them by.
+    """Suspend each connect(2) of this thread from now on. Return the descriptor for the answers.
 
     Raises OSError.
     """

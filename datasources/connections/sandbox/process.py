@@ -25,7 +25,7 @@ from datasources.connections.sandbox.environment import keep_harmless_variables
 from datasources.connections.sandbox.messages import MessageListener, Messages
 from rivergen.egress.policy import EgressPolicy
 
-# Added to the time of a child, which has to start and to send its last message.
+# Seconds added to the time of a child, to start and to send its last message.
 GRACE_SECONDS = 0.5
 
 CONTEXT = multiprocessing.get_context("forkserver")

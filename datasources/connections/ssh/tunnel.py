@@ -88,7 +88,7 @@ class Forwarding:
         try:
             asyncio.run(self._forward(opened))
         except Exception as error:
-            # Errors after the start, while closing, are ignored.
+            # Errors after the start, while the tunnel closes, are ignored.
             if not self._port.done():
                 self._port.set_exception(error)
 

@@ -102,7 +102,7 @@ class MariaDBServer:
         assert log is not None
         reader = threading.Thread(target=self._read_log, args=(log,), daemon=True)
         reader.start()
-        # Called in reverse order. Killed, not shut down: its data is not needed any more.
+        # Callbacks run in reverse order. The server is killed: its data is no longer needed.
         for step in (log.close, reader.join, process.wait, process.kill):
             stack.callback(step)
         self._is_ready_or_over.wait(START_SECONDS)

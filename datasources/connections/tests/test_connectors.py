@@ -123,7 +123,7 @@ class WrongServerTests(SimpleTestCase):
         for answer in (close_at_once, reset_at_once):
             for name in installed_servers():
                 with self.subTest(name, answer=answer), Listener(answer) as server:
-                    # The reset may arrive before connect(2) returns.
+                    # The server's reset may arrive before connect(2) returns.
                     codes = codes_of_wrong_servers(name) | {Code.TCP_REFUSED}
                     self.assert_fails(name, server.port, codes)
 

@@ -79,7 +79,7 @@ class DestinationTests(CredentialTestCase):
                     check()
                     transaction.set_rollback(True)
 
-    # The state of the secrets afterwards
+    # The state of the secrets after a change
 
     def assert_unconfirmed(self) -> None:
         data_source = self.fetch()

@@ -279,7 +279,7 @@ class ApplyTests(ApplyTestCase):
         before = self.everything()
         head = f"organization: acme\ndata_sources:\n{NEW.strip()}\n- name: Shop\n"
         for entries, places in (
-            # Reported in stages: shape of the file, then names and workspaces, then values.
+            # Problems are reported in stages: shape of the file; names and workspaces; values.
             (
                 "  prot: 1\n  port: 0\n- name: 5\n",
                 ["line 7: data_sources[1].prot", "line 9: data_sources[2].name"],

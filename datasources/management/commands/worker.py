@@ -52,7 +52,7 @@ class Command(BaseCommand):
             worker.cancel()
             [error] = await asyncio.gather(worker, return_exceptions=True)
             if not stopping.is_set():
-                # The type only: the text may contain the address of the database.
+                # Log only the type of the error: its text may contain the address of the database.
                 reason = f" ({type(error).__name__})" if error else ""
                 logger.warning("Database connection lost%s; retrying.", reason)
                 await asyncio.wait([stop], timeout=PAUSE_SECONDS)

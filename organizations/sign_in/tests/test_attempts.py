@@ -27,7 +27,7 @@ from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from rivergen.testing.gunicorn import gunicorn
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-# Tolerance where a wait of at least 30 seconds is measured.
+# Seconds of tolerance where a wait of at least 30 seconds is measured.
 TOLERANCE_SECONDS = 20
 WAITS = (30, 60, 120, 240, 480, 900, 900)
 THREADS = 30
@@ -123,7 +123,7 @@ class LockoutTests(SignInMixin, APITestCase):
         self.assertEqual(self.sign_in(PASSWORD, address="192.0.2.2").status_code, 200)
         self.wait(30)
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
-        # The success took back its own attempt, and kept the failures.
+        # The successful sign-in is not counted as an attempt, and does not reset the failures.
         self.guess(1, username="somebody")
         self.assert_must_wait(60, password=PASSWORD)
 

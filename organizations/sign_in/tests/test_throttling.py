@@ -85,7 +85,7 @@ class AddressTests(SimpleTestCase):
 
 
 class ConcurrentTokenRequestsTests(APITestMixin, TransactionTestCase):
-    def test_concurrent_requests_pass_exactly_up_to_the_limit(self):
+    def test_concurrent_token_requests_pass_exactly_up_to_the_limit(self):
         def refresh(_: int) -> int:
             try:
                 return self.call("post", "/auth/token/refresh", {"refresh_token": "x"}).status_code

@@ -231,7 +231,7 @@ class GuardTests(SimpleTestCase):
                 query, client = server.recvfrom(512)
                 server.sendto(query[:2] + b"\x81\x83" + query[4:], client)
 
-            # In its own process: the guard would not let this one answer.
+            # Answer in another process: the guard of this process would refuse to send.
             process = multiprocessing.get_context("fork").Process(target=answer)
             process.start()
             stack.callback(process.join)

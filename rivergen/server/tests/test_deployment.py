@@ -61,7 +61,7 @@ Membership.objects.create(user=user, organization=acme, role="owner")
 print('Bearer', issue_tokens(user)['access_token'])
 """
 SERVICES = yaml.safe_load((settings.BASE_DIR / "compose.yaml").read_text())["services"]
-# Used in a URL, and in PgBouncer's file of users, where a quotation mark must be doubled.
+# The password is part of a URL, and of PgBouncer's user file, which doubles quotation marks.
 PASSWORD = f'{token_urlsafe(20)}"'
 PROGRAMS = ("haproxy", "pgbouncer", "setpriv")
 PROGRAMS_PATH = f"{os.environ['PATH']}:/usr/sbin"
@@ -146,7 +146,7 @@ class DeploymentTests(SimpleTestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        # Not in /tmp, which each container has its own of.
+        # Not in /tmp: each container has its own /tmp.
         folder = TemporaryDirectory(prefix="rivergen-", dir="/var/tmp")
         cls.folder = Path(cls.enterClassContext(folder))
         cls.folder.chmod(0o755)

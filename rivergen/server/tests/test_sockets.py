@@ -51,7 +51,7 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
                 peer.shutdown(socket.SHUT_WR)
                 with peer.makefile("rb") as answers:
                     found = re.findall(rb"HTTP/1\.\d (\d{3}) ", answers.read())
-                # No further response: no body was taken for a request.
+                # No further response follows: no body was taken for a request.
                 self.assertEqual([*map(int, found)], statuses)
                 self.assertEqual(self.web.get().status, 200)
 
