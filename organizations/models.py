@@ -96,7 +96,7 @@ class Organization(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a new organization gets its default workspace in the same transaction."""
+        """Save the organization; a new one gets its default workspace in the same transaction."""
         is_new = self._state.adding
         with transaction.atomic():
             super().save(*args, **kwargs)
@@ -163,7 +163,7 @@ class Workspace(models.Model):
         return f"{self.name} of {self.organization}"
 
     def save_unique(self) -> None:
-        """Save the name.
+        """Save a new workspace, or the changed name of a stored one.
 
         Raises ValidationError (400) if the name is taken, also when two calls race. Raises Gone
         (404) if the workspace was removed.

@@ -36,7 +36,7 @@ class Result(NamedTuple):
 
     @property
     def has_failed(self) -> bool:
-        """Return whether this counts as a failure; a data source that is gone does not."""
+        """Return whether the result is a failure; a data source that was deleted is none."""
         return self.code != Code.OK and self != GONE
 
 

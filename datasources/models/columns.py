@@ -222,7 +222,7 @@ class DataSourceColumns(models.Model):
 
     @property
     def has_unconfirmed_host_key(self) -> bool:
-        """Return whether the last test of this version was presented an unconfirmed host key."""
+        """Return whether the SSH server presented an unconfirmed key in a test of this version."""
         is_new = self.presented_host_key != self.ssh_host_key
         return is_new and (self.last_test or {}).get("version") == self.version
 

@@ -115,7 +115,7 @@ def enqueue(
 @app.periodic(cron="15 * * * *")
 @app.task(name="end_lost_refreshes", queueing_lock="end_lost_refreshes", queue=Queue.EXPRESS)
 async def end_lost_refreshes(timestamp: int) -> None:
-    """Fail, every hour, the refreshes whose jobs are gone, as when the jobs table was emptied."""
+    """Every hour, mark refreshes without a job as failed, as when the jobs table was emptied."""
     async for refresh in SchemaRefresh.objects.lost():
         await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED)
 

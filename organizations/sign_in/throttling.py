@@ -28,7 +28,7 @@ class SignInThrottle(WindowThrottle):
 
 
 class UsernameThrottle(WindowThrottle):
-    """`RATE_LIMIT_TOKEN` per username, over all addresses, for right and wrong passwords."""
+    """Limit sign-in attempts per username to `RATE_LIMIT_TOKEN`, over all addresses."""
 
     limit, seconds = settings.RATE_LIMIT_TOKEN
 

@@ -1,4 +1,4 @@
-"""What every response has: the error envelope, the request id and the security policy."""
+"""Tests of what every response has: the envelope, the request id and the security policy."""
 
 import io
 import logging

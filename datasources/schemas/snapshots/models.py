@@ -140,7 +140,7 @@ class SchemaSnapshotQuerySet(models.QuerySet["SchemaSnapshot"]):
 
 
 class SchemaSnapshot(models.Model):
-    """The schema of a data source as read once, stored when it differs from the one before."""
+    """The schema of a data source as read once, stored if it differs from the previous snapshot."""
 
     data_source = models.ForeignKey(
         DataSource, on_delete=models.CASCADE, related_name="schema_snapshots", db_index=False
