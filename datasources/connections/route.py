@@ -62,7 +62,7 @@ def open_tunnel_route(
         stages,
     )
     with tunnel(configuration, bastion, stages) as local_port:
-        # The SSH server resolves `host`; for the driver it is at the local end.
+        # The SSH server resolves `host`; the driver connects to the local end of the tunnel.
         allowed = {(LOOPBACK, local_port)}
         with guarded(policy, pins={host: LOOPBACK}, allowed=allowed):
             yield Endpoint(host, LOOPBACK, local_port, configuration.connection_timeout)

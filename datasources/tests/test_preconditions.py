@@ -53,7 +53,7 @@ class PreconditionTests(DataSourceTestCase):
                     self.assertNotIn("ETag", response)
         self.assertEqual(self.stored(), before)
 
-    def test_writes_under_test_are_those_with_if_match_in_openapi(self):
+    def test_every_operation_with_if_match_in_openapi_is_tested(self):
         document = self.call("get", "/openapi.json").json()
         described = {
             (method, path)

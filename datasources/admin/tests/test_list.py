@@ -121,7 +121,7 @@ class ListTests(DataSourceTestCase):
         staff.user_permissions.add(Permission.objects.get(codename="view_workspace"))
         self.assertEqual(self.client.get(found).status_code, 200)
 
-    def test_number_of_queries_is_the_same_with_100000_data_sources(self):
+    def test_list_needs_no_more_queries_with_100000_data_sources(self):
         # Session, user, count, and one page.
         pages = {
             "": 4,

@@ -276,7 +276,7 @@ class ScheduleTests(DataSourceTestCase):
             for one in data_sources
         )
         with connection.cursor() as cursor:
-            # ANALYZE again: outdated statistics of other tests could lead to another plan.
+            # ANALYZE first: outdated statistics of other tests could lead to another plan.
             cursor.execute("ANALYZE datasources_datasource, datasources_schemarefresh")
             cursor.execute("SET LOCAL enable_seqscan = off")
             return queryset.explain()

@@ -152,7 +152,7 @@ class LockoutTests(SignInMixin, APITestCase):
             self.wait(60)
             self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
 
-    def test_unknown_and_deactivated_users_cost_one_hash_too(self):
+    def test_unknown_and_deactivated_users_cost_one_password_hash_too(self):
         User.objects.filter(username="victor").update(is_active=False)
         for username in ("edith", "victor", "nobody"):
             encode = mock.patch.object(MD5PasswordHasher, "encode", autospec=True)

@@ -257,7 +257,7 @@ class ImpatientProxyTests(ProxyTestCase):
         with self.connect() as peer:
             self.assertEqual(peer.recv(1), b"")
 
-    def test_refusals_are_logged_as_json(self):
+    def test_refused_requests_are_logged_as_json(self):
         with self.connect() as peer:
             peer.sendall(PARTS_OF_BODIES[0])
             response, _ = read_response(peer)
