@@ -74,7 +74,7 @@ class DemoTests(TestCase):
         path = self.storage.parent / "demo_password"
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
-    def test_demo_leaves_existing_users_and_organizations_alone(self):
+    def test_demo_keeps_existing_users_and_organizations_unchanged(self):
         acme = Organization.objects.create(name="Acme", slug="acme")
         self.demo()
         self.assertFalse(acme.memberships.exists())

@@ -75,7 +75,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         shown = (data_source.pk, "acme", data_source.name, data_source.type, result)
         return r"\s+".join(map(str, shown))
 
-    def test_test_and_refresh_commands_print_a_result_per_data_source(self):
+    def test_commands_print_a_result_per_data_source(self):
         with Worker(STORAGE_ROOT=str(self.storage)):
             for command, failed, ok in (
                 ("test_data_sources", "Failed to connect", r"OK\s+\S"),
@@ -126,7 +126,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
 
 
 class WithoutWorkerTests(ManyDataSourcesTestCase):
-    def test_test_and_refresh_commands_fail_without_a_worker(self):
+    def test_commands_fail_without_a_worker(self):
         for command in ("test_data_sources", "refresh_schemas"):
             with self.subTest(command):
                 self.assertEqual(self.manage(command), ("", many.NO_WORKER))

@@ -154,7 +154,7 @@ class DataSourceModelTests(DataSourceTestCase):
                 DataSource(**values).save()
             self.assertEqual({*caught.exception.message_dict}, {*wrong})
 
-    def test_bulk_create_records_a_revision_for_each(self):
+    def test_bulk_create_records_a_revision_for_each_data_source(self):
         made = DataSource.objects.bulk_create(
             DataSource(workspace=self.workspace, name=f"s{n}", type="csv") for n in range(3)
         )

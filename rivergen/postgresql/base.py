@@ -55,7 +55,7 @@ class ActingUserCursor(base.CursorMixin, ClientCursor[Any]):
     """Set the acting user, for row-level security, before the first statement of a transaction.
 
     Both are sent as one message, which adds no round trip; outside of a transaction, a message is
-    a transaction of its own. A statement without a prefix, as with `executemany`, finds no rows.
+    a separate transaction. A statement without a prefix, as with `executemany`, finds no rows.
     """
 
     def execute(self, query: Any, *args: Any, **options: Any) -> Self:

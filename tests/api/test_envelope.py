@@ -154,7 +154,7 @@ class EnvelopeTests(DataSourceTestCase):
         self.assertGreater(int(response["Retry-After"]), 0)
         self.assertNotIn("127.0.0.1", response.content.decode())
 
-    def test_lock_timeout_is_503_and_says_so(self):
+    def test_lock_timeout_is_503_and_the_message_names_it(self):
         failure = OperationalError("canceling statement due to lock timeout")
         failure.__cause__ = LockNotAvailable()
         with mock.patch.object(PreparedGet, "__call__", side_effect=failure):

@@ -42,7 +42,7 @@ class RouteTests(RouteTestCase):
                         self.assertIn(route.least_role, error["message"])
                         self.assertFalse(has_changed)
 
-    def test_callers_without_membership_change_nothing_and_learn_nothing(self):
+    def test_callers_without_membership_change_and_see_nothing(self):
         for (method, path), route in ROUTES.items():
             with self.subTest(method=method, path=path):
                 anonymous, has_changed = self.try_as(None, method, path)

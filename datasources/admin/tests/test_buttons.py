@@ -75,7 +75,7 @@ class TestAndRefreshTests(ButtonTestCase):
 
         return mock.patch("datasources.admin.buttons.wait_for", finish)
 
-    def test_without_a_worker_the_notice_says_so_at_once(self):
+    def test_notice_reports_at_once_that_no_worker_is_running(self):
         for button in ("test-connection", "refresh-schema"):
             with self.subTest(button=button):
                 level, text = self.notice(button)

@@ -243,7 +243,7 @@ class CredentialsTests(CredentialTestCase):
         self.assertContains(response, "Now not set.")
         self.assertNotContains(response, PASSWORD)
 
-    def test_saving_credentials_records_a_revision_of_their_own(self):
+    def test_saving_credentials_records_a_separate_revision(self):
         version = self.stored()["version"]
         key = "-----BEGIN KEY-----\r\nabc\r\n-----END KEY-----\r\n"
         response = self.save(port=5433, username="reader", password="n3w", ssh_private_key=key)

@@ -139,7 +139,7 @@ class ExportTests(ApplyTestCase):
 
 
 class ApplyTests(ApplyTestCase):
-    def test_apply_creates_and_changes_and_leaves_undeclared_fields_alone(self) -> None:
+    def test_apply_creates_and_changes_and_keeps_undeclared_fields(self) -> None:
         entries = f"{NEW}- name: Production PostgreSQL\n  port: 5433\n  tags: [a]\n"
         output = self.apply_entries(entries)
         lake = DataSource.objects.get(name="Lake")
@@ -216,7 +216,7 @@ class ApplyTests(ApplyTestCase):
                 else:
                     self.assertIn("unchanged: 2", self.apply_entries(twice))
 
-    def test_prune_leaves_other_organizations_alone(self) -> None:
+    def test_prune_keeps_data_sources_of_other_organizations(self) -> None:
         theirs = self.globex.workspaces.get()
         DataSource.objects.create(workspace=theirs, name="Theirs", type="csv")
         self.apply_entries(NEW, "--prune")

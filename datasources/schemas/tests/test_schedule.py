@@ -94,7 +94,7 @@ class ScheduleTests(DataSourceTestCase):
         later = self.pass_time(600)
         self.assertEqual(self.patch(schema_refresh_interval=60), later)
 
-    def test_unrelated_changes_leave_the_schedule_alone(self):
+    def test_unrelated_changes_do_not_move_the_next_refresh(self):
         self.patch(**ON)
         refresh(self.data_source, ORDERS)
         planned = self.next_refresh_at()
