@@ -347,7 +347,7 @@ class SettingTests(RowLevelSecurityTestCase):
             del PROTECTED["datasources.Credential"]
             list(protected_models())
 
-    def test_unprotected_tables_depend_on_the_role(self):
+    def test_restricted_role_sees_no_table_without_a_policy(self):
         self.assertEqual(
             {*row_level_security.unprotected_tables()}, {model._meta.db_table for model in MODELS}
         )

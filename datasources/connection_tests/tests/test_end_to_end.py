@@ -160,7 +160,7 @@ class EndToEndTests(EndToEndTestCase):
                 source = self.make_confirmed_source(type_name=type_name, secrets=secrets)
                 self.assert_connects(source)
 
-    def test_password_login_to_the_ssh_server_is_covered(self):
+    def test_cases_include_a_password_login_to_the_ssh_server(self):
         require_password(self.ssh_password)
         self.assertIn("password", dict(self.ssh_logins()))
 
