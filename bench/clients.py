@@ -21,7 +21,7 @@ class Load:
         self.threads: list[threading.Thread] = []
 
     def start(self, name: str, work: Callable[[], None]) -> None:
-        """Repeat `work` in a thread of its own; an exception counts as a failure."""
+        """Repeat `work` in a separate thread; an exception counts as a failure."""
 
         def repeat() -> None:
             while not self.is_over.is_set():

@@ -1,6 +1,6 @@
 """Measure what half-sent requests of one address do to other clients, without and with HAProxy.
 
-`python -m bench.half_sent` serves the web on a database of its own, opens connections that each
+`python -m bench.half_sent` serves the web on a separate database, opens connections that each
 send half a request, and then lets another client send updates and health checks for some seconds.
 """
 
@@ -62,7 +62,7 @@ def half_sent(port: int, count: int) -> Iterator[int]:
             peer.sendall(HALF)
         except TimeoutError:  # the server's backlog is full
             break
-        except OSError:  # it has closed the connection
+        except OSError:  # the server has closed the connection
             pass
     time.sleep(SETTLE_SECONDS)
     try:
@@ -104,7 +104,7 @@ def answered(
 
 
 def ask(port: int, request: bytes) -> bool:
-    """Send a request on a connection of its own; return whether it succeeds."""
+    """Send a request on a new connection; return whether it succeeds."""
     client = HTTPConnection("127.0.0.1", port, PATIENCE_SECONDS, OTHER_ADDRESS)
     try:
         client.connect()

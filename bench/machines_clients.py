@@ -47,7 +47,7 @@ class Load:
         self._threads: list[threading.Thread] = []
 
     def start(self, work: Callable[[], None]) -> None:
-        """Repeat `work` in a thread of its own."""
+        """Repeat `work` in a separate thread."""
 
         def repeat() -> None:
             while not self.is_over.is_set():

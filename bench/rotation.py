@@ -23,7 +23,7 @@ FIELDS = ("password", "ssh_password")
 KILLS = 5
 BATCH_SIZE = 500
 SOURCES_PER_INSERT = 1_000
-# The writers change the destinations of these; all others keep their secrets unchanged.
+# Data sources whose destinations the writers change; the secrets of all others stay the same.
 BUSY_SOURCES = 50
 
 

@@ -2,7 +2,7 @@
 
 With two workers running, prints how long enqueuing takes from the first job to the last, whether a
 data source got no job or two, and how many schemas the workers then read in a minute (small files,
-each read by a child process of its own). Exits with 1 if a data source got no job or two.
+each read by a separate child process). Exits with 1 if a data source got no job or two.
 """
 
 import argparse
@@ -23,7 +23,7 @@ WORKERS = 2
 INTERVAL_SECONDS = 86_400
 READING_SECONDS = 60
 PATIENCE_SECONDS = 120
-# Records every job in a table of its own: workers delete finished jobs.
+# A trigger records every job in a table of the benchmark: workers delete finished jobs.
 RECORD_JOBS = """
 CREATE TABLE bench_jobs (data_source_id integer, made_at timestamptz DEFAULT clock_timestamp());
 CREATE FUNCTION bench_record() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -18,7 +18,7 @@ class DataSourcesConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the metrics that are read from the database."""
-        # Imported here: models cannot be imported before the app is ready.
+        # Import here: models cannot be imported before the app is ready.
         from datasources.metrics import collect
         from rivergen.observability.metrics import DatabaseCollector
 

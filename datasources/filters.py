@@ -68,7 +68,7 @@ class TimeField(NotEmptyMixin, forms.CharField):
             return None
         try:
             if RFC_3339.fullmatch(value):
-                # To UTC: RFC 3339 allows offsets of 16 hours and more, PostgreSQL does not.
+                # Convert to UTC: RFC 3339 allows offsets of 16 hours and more, PostgreSQL does not.
                 return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (OverflowError, ValueError):
             pass

@@ -56,7 +56,7 @@ def durable_task(name: str, queue: Queue, *, on_exhausted: Coroutine) -> Callabl
         async def task(context: JobContext, **arguments: Any) -> None:
             try:
                 await run(**arguments)
-            except BaseException:  # also the cancellation when the worker stops
+            except BaseException:  # includes CancelledError, when the worker stops
                 if is_last_attempt(context.job):
                     await on_exhausted(**arguments)
                 raise
@@ -99,7 +99,7 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
     jobs = context.app.job_manager
     for job in await jobs.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS):
         if is_last_attempt(job):
-            # In this order: to call `on_exhausted` twice does no harm, to skip it does.
+            # Call `on_exhausted` first: calling it twice is harmless, not calling it is not.
             if job.task_name in _on_exhausted:
                 await _on_exhausted[job.task_name](**job.task_kwargs)
             await jobs.finish_job(job, Status.FAILED, delete_job=False)
@@ -114,7 +114,7 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
     queue=Queue.EXPRESS,
 )
 async def delete_idempotency_records(timestamp: int) -> None:
-    """Every hour, delete the stored answers of requests with a key that are past their time."""
+    """Delete, every hour, the stored answers to idempotency keys that have expired."""
     await sync_to_async(IdempotencyRecord.delete_outdated)()
 
 

@@ -19,7 +19,7 @@ from datasources.models import DataSource
 from datasources.models.querysets import OVERDUE_AFTER
 from datasources.schemas.models import SchemaRefresh
 
-# By procrastinate's name of the state. Jobs that have succeeded are deleted.
+# Our name of each job state of procrastinate. Jobs that have succeeded are deleted.
 STATES = {"todo": "waiting", "doing": "running", "failed": "failed"}
 TESTS_SINCE = timedelta(hours=1)
 
@@ -62,7 +62,7 @@ def connection_tests() -> Metric:
 
 
 def schema_refreshes() -> Iterator[Metric]:
-    """Yield how late schema refreshes are: waiting for the schedule, or for a worker."""
+    """Yield the metrics of late schema refreshes: not enqueued yet, or waiting for a worker."""
     now = timezone.now()
     delays = [
         delay_of(DataSource.objects.due_for_refresh(), "schema_next_refresh_at", now),

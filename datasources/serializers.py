@@ -153,7 +153,7 @@ class DataSourceWriteSerializer(StrictModelSerializer):
         """Add errors for valid fields that contradict each other or the stored row."""
         for field, message in data_source.contradictions(values).items():
             errors.setdefault(field, [message])
-        # Only beside other errors, to report all at once: otherwise the database checks the name.
+        # Check the name only to report it together with other errors: otherwise the database does.
         if errors and "name" in values and data_source.is_name_taken(values["name"]):
             errors["name"] = [NAME_TAKEN]
 
@@ -184,7 +184,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
     @property
     def compares(self) -> bool:
-        """Whether to compare the values with the stored row."""
+        """Return whether to compare the values with the stored row."""
         return bool(self.context.get("compares", True))
 
     @functools.cached_property

@@ -46,7 +46,7 @@ admin.site.login_form = SignInForm
 
 
 class RemainingFormSet(forms.BaseInlineFormSet):
-    """The rows below an organization, whose lock keeps them valid until they are saved."""
+    """Rows edited on the page of an organization, which stays locked until they are saved."""
 
     def remaining(self) -> list[forms.ModelForm]:
         """Return the forms that have data and are not marked for deletion."""
@@ -135,7 +135,7 @@ class OrganizationAdmin(admin.ModelAdmin):
     readonly_fields = ("created_at",)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> tuple[type[Any], ...]:
-        # A new organization gets its default workspace when it is saved.
+        # No workspace is asked for: saving a new organization creates the default workspace.
         return (MembershipInline,) if obj is None else (MembershipInline, WorkspaceInline)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:

@@ -96,7 +96,7 @@ class Organization(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a new organization gets its default workspace in the same transaction."""
+        """Save the organization; a new one gets its default workspace in the same transaction."""
         is_new = self._state.adding
         with transaction.atomic():
             super().save(*args, **kwargs)
@@ -146,7 +146,7 @@ class Workspace(models.Model):
         Organization,
         on_delete=models.CASCADE,
         related_name="workspaces",
-        db_index=False,  # the constraint below starts with it
+        db_index=False,  # the index of the constraint below serves
     )
     name = models.CharField(max_length=255)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -163,7 +163,7 @@ class Workspace(models.Model):
         return f"{self.name} of {self.organization}"
 
     def save_unique(self) -> None:
-        """Save the name.
+        """Save a new workspace, or the changed name of a stored one.
 
         Raises ValidationError (400) if the name is taken, also when two calls race. Raises Gone
         (404) if the workspace was removed.
@@ -229,7 +229,7 @@ class Membership(models.Model):
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         related_name="memberships",
-        db_index=False,  # the constraint below starts with it
+        db_index=False,  # the index of the constraint below serves
     )
     organization = models.ForeignKey(
         Organization, on_delete=models.CASCADE, related_name="memberships"
@@ -242,7 +242,7 @@ class Membership(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
-            # Also the index that serves every request: it finds the caller's organizations.
+            # The index of this constraint finds the caller's organizations in every request.
             models.UniqueConstraint(
                 fields=["user", "organization"],
                 name="membership_unique",

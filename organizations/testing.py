@@ -100,7 +100,7 @@ class APITestMixin:
 def blocked_connections() -> int:
     """Return the number of connections to this database that wait for a lock."""
     with connection.cursor() as cursor:
-        # Within a transaction the first snapshot of the statistics would be repeated.
+        # Within a transaction, PostgreSQL would repeat the first snapshot of its statistics.
         cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity "

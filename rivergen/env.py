@@ -202,7 +202,7 @@ def parse_ports(text: str) -> int | str:
 
 
 def out_of_reach_after(seconds: int) -> dict[str, int]:
-    """Return libpq's options that end a connection to a server silent for so many seconds."""
+    """Return libpq's options that end a connection to a server silent for `seconds`."""
     return {
         "connect_timeout": seconds,  # also for a server that accepts and then sends nothing
         # For a server that vanishes before it acknowledges a query: tcp_user_timeout; after it has

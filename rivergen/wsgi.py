@@ -27,7 +27,7 @@ def limit_sessions() -> None:
     """Set the limits for the database sessions of this process."""
     options = connections.settings["default"]["OPTIONS"]
     limits = [f"-c {name}={value}" for name, value in SESSION_LIMITS.items()]
-    # First, so that options in DATABASE_URL override them.
+    # The limits come first, so that options in DATABASE_URL override them.
     options["options"] = " ".join([*limits, *filter(None, [options.get("options")])])
 
 

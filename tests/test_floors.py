@@ -71,7 +71,7 @@ class FloorsTests(SimpleTestCase):
             module: imports_of(path, self.modules) for module, path in self.modules.items()
         }
 
-    def test_every_import_goes_down_or_stays_on_its_floor(self) -> None:
+    def test_every_import_leads_to_the_same_or_a_lower_floor(self) -> None:
         upward = [
             f"{module} imports {other}"
             for module, others in self.imports.items()

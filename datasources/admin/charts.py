@@ -19,7 +19,7 @@ class Bar(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Return the sum of the parts."""
+        """Return the sum of the parts of the bar."""
         return sum(number for _, number in self.parts)
 
 

@@ -123,7 +123,7 @@ class DataSourceAdmin(admin.ModelAdmin):
 
     def response_add(self, request: HttpRequest, obj: DataSource, *args: Any) -> HttpResponse:
         response = super().response_add(request, obj, *args)
-        # As with new users, a second page follows: the type decides which credentials it offers.
+        # Continue on the change page: it offers the credentials of the type that was chosen.
         is_plain_save = "_save" in request.POST
         return HttpResponseRedirect(change_page(obj.pk)) if is_plain_save else response
 

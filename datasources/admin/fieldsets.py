@@ -32,7 +32,7 @@ CONNECTION = (
         )
     },
 )
-# One field per line: Django expands a collapsed group on an error only then.
+# One field per line: otherwise Django does not expand a collapsed group with an error.
 SSH_TUNNEL_FIELDS = ("use_ssh_tunnel", "ssh_host", "ssh_port", "ssh_username", "ssh_local_port")
 LIMITS = (
     "Limits",

@@ -1,4 +1,4 @@
-"""The schema page: the tables of a snapshot, and the changes since the one before."""
+"""The schema page: the tables of a snapshot, and the changes since the previous snapshot."""
 
 from typing import Any
 

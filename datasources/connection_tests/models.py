@@ -129,7 +129,7 @@ class ConnectionTest(models.Model):
         with transaction.atomic():
             data_source = None
             if self.data_source_id is not None:
-                # Lock it before the test, as a deletion does, to avoid a deadlock.
+                # Lock the data source before the test, as a deletion does, to avoid a deadlock.
                 data_sources = DataSource.objects.filter(pk=self.data_source_id)
                 data_source = data_sources.for_update().first()
             is_first = (
@@ -151,7 +151,7 @@ class ConnectionTest(models.Model):
                 data_sources.record_test(result, version=self.version)
 
     def may_be_waited_for(self, seconds: float) -> bool:
-        """Whether the test is unfinished and a request of the last `seconds` may wait for it."""
+        """Return whether the test is unfinished and was requested in the last `seconds`."""
         since = timezone.now() - timedelta(seconds=seconds)
         return self.finished_at is None and self.requested_at > since
 

@@ -19,9 +19,9 @@ JSON_TYPES: dict[type[models.Field], str] = {
     models.BooleanField: "boolean",
     models.IntegerField: "integer",
 }
-# Every type has these.
+# Fields that every type has.
 LIMITS = ("connection_pool_size", "connection_timeout", "query_timeout", "max_retries")
-# Types that are reached by host and port have these, too.
+# Fields of types that are reached by host and port.
 TUNNEL_FIELDS = ("use_ssh_tunnel", "ssh_host", "ssh_port", "ssh_username", "ssh_local_port")
 CATALOGUE_ENTRY = (
     "name",

@@ -80,7 +80,7 @@ class Verification:
             raise ConnectionFailed(result)
 
     def record(self, data_source: DataSource) -> None:
-        """Record the result on the data source, after the update was written.
+        """Record the connection test on the data source, after the tested update was written.
 
         Raises SettingsChanged (409) if the stored settings are not those that were tested; the
         transaction must then be rolled back.

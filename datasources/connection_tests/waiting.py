@@ -11,9 +11,9 @@ from django.core.exceptions import ObjectDoesNotExist
 from rest_framework.exceptions import NotFound
 
 WAIT_MAX_SECONDS = 30
-# Half of the threads of a web process: the other half keeps serving requests.
+# Up to half of the threads of a web process may wait; the others keep serving requests.
 WAITING_MAX = 4
-# Polled: NOTIFY does not arrive through a pooler in transaction mode.
+# Poll for results: NOTIFY does not arrive through a pooler in transaction mode.
 FIRST_PAUSE_SECONDS = 0.03
 PAUSE_MAX_SECONDS = 0.5
 

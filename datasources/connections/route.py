@@ -39,7 +39,7 @@ def open_route(
     elif connector.is_resolved_by_driver(configuration):
         with stages("policy"), egress_errors_as_failures():
             policy.check_name(host)
-        with guarded(policy):  # it checks the servers that the driver finds
+        with guarded(policy):  # the guard checks the servers that the driver finds
             yield Endpoint(host, host, port, configuration.connection_timeout)
     elif configuration.use_ssh_tunnel:
         with open_tunnel_route(host, configuration, policy, stages) as endpoint:
@@ -62,7 +62,7 @@ def open_tunnel_route(
         stages,
     )
     with tunnel(configuration, bastion, stages) as local_port:
-        # The SSH server resolves `host`; for the driver it is at the local end.
+        # The SSH server resolves `host`; the driver connects to the local end of the tunnel.
         allowed = {(LOOPBACK, local_port)}
         with guarded(policy, pins={host: LOOPBACK}, allowed=allowed):
             yield Endpoint(host, LOOPBACK, local_port, configuration.connection_timeout)

@@ -29,7 +29,7 @@ CONFIRMED = "confirmed"
 CARRIED_OVER = "carried over"
 
 SEALED_COLUMNS = ("key_id", "ciphertext", "destination")
-# A limit, because a process with the old key may keep sealing by it.
+# Passes over the table are limited: a process with the old key may keep sealing with it.
 ROTATION_MAX_PASSES = 5
 
 
@@ -59,7 +59,7 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
     def rotate(self, batch_size: int) -> Iterator[int]:
         """Seal all secrets by the first key; yield the number done in each batch.
 
-        Each batch is a transaction of its own, so a rotation that was killed can be continued by
+        Each batch is a separate transaction, so a rotation that was killed can be continued by
         calling this again. Rows that are locked are skipped and tried again in the next pass.
         Secrets that cannot be opened stay as they are.
         """
@@ -101,7 +101,7 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
     return: the old and new state of each secret.
     """
 
-    instance: DataSource  # set for related managers only
+    instance: DataSource  # only a related manager has it
 
     def validate(self, credentials: Mapping[str, Any]) -> None:
         """Raise ValidationError (400), by field, for credentials that are invalid or do not fit.
@@ -152,7 +152,7 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
                 outcome = CARRIED_OVER
             else:
                 credential.is_confirmed = False
-                # Only this column: a rotation may be writing the others.
+                # Save only this column: a key rotation may be writing the others.
                 credential.save(update_fields=["is_confirmed"])
                 outcome = Status.UNCONFIRMED
             changes[credential.field] = {"from": Status.SET, "to": outcome}
@@ -223,7 +223,7 @@ class Credential(models.Model):
         DataSource,
         on_delete=models.CASCADE,
         related_name="credentials",
-        db_index=False,  # the constraint below starts with it
+        db_index=False,  # the index of the constraint below serves
     )
     field = models.CharField(max_length=32, choices=[(field, field) for field in SECRET_FIELDS])
     key_id = models.CharField(max_length=KEY_ID_LENGTH)
@@ -259,7 +259,7 @@ class Credential(models.Model):
         return Status.SET if self.is_confirmed else Status.UNCONFIRMED
 
     def may_be_sent_to(self, destination: str) -> bool:
-        """Whether the secret may be sent to `destination`, the current one of its data source.
+        """Return whether the secret may be sent to `destination`, its data source's current one.
 
         False also if the destination was changed by other means than `DataSource`, which would
         have marked the secret as unconfirmed.
@@ -268,7 +268,7 @@ class Credential(models.Model):
 
     @property
     def is_readable(self) -> bool:
-        """Whether the secret can be opened: its key is available and its row is unchanged."""
+        """Return whether the secret can be opened: its key is there and its row is unchanged."""
         try:
             self.open(self.destination)
         except UnreadableError:

@@ -44,7 +44,7 @@ def validate_secret(field: str, text: Any) -> None:
 
 
 def is_json_object(text: str) -> bool:
-    """Whether the text is one JSON object (RFC 8259)."""
+    """Return whether the text is one JSON object (RFC 8259)."""
     try:
         return isinstance(json.loads(text, parse_constant=refuse_constant), dict)
     except (RecursionError, ValueError):

@@ -17,7 +17,7 @@ from organizations.models import Organization, Role
 from organizations.permissions import require_role
 from rivergen.http.input import read_body, read_switch
 
-# They are all applied in one transaction, within the request.
+# The data sources of a request are applied in one transaction, within the request.
 DATA_SOURCES_MAX = 500
 
 
@@ -50,7 +50,7 @@ def find_organization(slug: str | None, roles: dict[int, str]) -> Organization:
     if slug is not None:
         organization = organizations.filter(slug=slug).first()
         if organization is None:
-            # Not repeating the name: the answer must be the same for one that exists elsewhere.
+            # Do not repeat the slug: an existing organization of others must get the same answer.
             sentence = "You are in no organization of this name."
             raise ValidationError({"organization": [sentence]})
         return organization

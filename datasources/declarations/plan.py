@@ -93,7 +93,7 @@ class Applier:
         self.declarations.resolve_secrets(self.resolve)
         with transaction.atomic():
             Organization.objects.lock(self.organization.pk)
-            # First, so that all rows are locked in the order of their ids.
+            # A prune locks all data sources first, so that rows are locked in the order of ids.
             stored = self._lock_all() if prune else []
             declared = self._find()
             self.declarations.raise_problems()

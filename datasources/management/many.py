@@ -20,7 +20,7 @@ from datasources.models.querysets import DataSourceQuerySet
 from organizations.management.organizations import find_organization
 from rivergen.errors import StateConflict
 
-# Leaves slots of the workers to other jobs.
+# The limit leaves slots of the workers to other jobs.
 IN_FLIGHT_MAX = 25
 POLL_SECONDS = 0.2
 NO_WORKER = "No worker is running. Start one: python manage.py worker"
@@ -36,7 +36,7 @@ class Result(NamedTuple):
 
     @property
     def has_failed(self) -> bool:
-        """Whether this counts as a failure; a data source that is gone does not."""
+        """Return whether the result is a failure; a data source that was deleted is none."""
         return self.code != Code.OK and self != GONE
 
 
@@ -94,7 +94,7 @@ class ManyDataSourcesCommand(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError(STOPPED) from None
         finally:
-            # Also after an error: print the results so far.
+            # After an error, too, print the results so far.
             if rows:
                 for line in format_table([TITLES, *(rows[pk] for pk in ids if pk in rows)]):
                     self.stdout.write(line)

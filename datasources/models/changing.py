@@ -95,7 +95,7 @@ class ChangingDataSource(DataSourceColumns):
             self._check(changes)
         secrets = self.pop_secrets() if "connection_string" in changes else {}
         if any(before[field] != changes[field] for field in SSH_SERVER_FIELDS if field in changes):
-            self.ssh_host_key = None  # it belongs to the old server
+            self.ssh_host_key = None  # the key belongs to the old server
         differences: Changes = {
             field: {"from": before[field], "to": getattr(self, field)}
             for field in fields
@@ -234,7 +234,7 @@ class ChangingDataSource(DataSourceColumns):
 
     @property
     def has_secrets(self) -> bool:
-        """Whether secrets are stored."""
+        """Return whether secrets are stored."""
         return self.credentials_status != self.CredentialsStatus.UNSET
 
     @property
@@ -246,7 +246,7 @@ class ChangingDataSource(DataSourceColumns):
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def may_be_confirmed_by(self, user: User | None) -> bool:
-        """Whether `user` is an admin or owner here, and so may confirm secrets."""
+        """Return whether `user` is an admin or owner here, and so may confirm secrets."""
         if user is None:
             return False
         admins = Membership.objects.for_user(user).including(Role.ADMIN)
@@ -358,12 +358,12 @@ class ChangingDataSource(DataSourceColumns):
 
 
 def as_author(user: User | Author | None) -> Author:
-    """Return the author of a change; a plain user counts as an author at a shell."""
+    """Return an Author; a User is wrapped in an Author whose origin is the shell."""
     return user if isinstance(user, Author) else Author(user)
 
 
 def is_same_json(one: Any, other: Any) -> bool:
-    """Whether two values are the same JSON. Unlike `==`, it distinguishes true, 1 and 1.0."""
+    """Return whether two values are the same JSON. Unlike `==`, distinguishes true, 1 and 1.0."""
     if isinstance(one, dict | list):
         return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     return type(one) is type(other) and one == other

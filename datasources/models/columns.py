@@ -79,7 +79,7 @@ class DataSourceColumns(models.Model):
         Organization,
         on_delete=models.CASCADE,
         related_name="data_sources",
-        db_index=False,  # the list indexes below start with it
+        db_index=False,  # the list indexes below serve
         editable=False,
     )
     workspace = models.ForeignKey(
@@ -222,15 +222,15 @@ class DataSourceColumns(models.Model):
 
     @property
     def has_unconfirmed_host_key(self) -> bool:
-        """Whether the server presented another host key than the confirmed one to this version."""
+        """Return whether the SSH server presented an unconfirmed key in a test of this version."""
         is_new = self.presented_host_key != self.ssh_host_key
         return is_new and (self.last_test or {}).get("version") == self.version
 
     def has_later_test(self, result: Mapping[str, Any]) -> bool:
-        """Whether the last test was requested after the test with this result."""
+        """Return whether the last test was requested after the test with this result."""
         requested_at: str = (self.last_test or {}).get("requested_at", "")
         return requested_at > result["requested_at"]
 
     def has_version(self, version: int) -> bool:
-        """Whether `version` is the current version of this data source, or an earlier one."""
+        """Return whether `version` is the current or an earlier version of this data source."""
         return 1 <= version <= self.version

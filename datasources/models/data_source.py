@@ -128,7 +128,7 @@ class DataSource(ChangingDataSource):
             raise ValidationError(errors)
 
     def is_name_taken(self, name: str) -> bool:
-        """Whether another data source of the workspace has this name, ignoring case."""
+        """Return whether another data source of the workspace has this name, ignoring case."""
         namesakes = DataSource.objects.alias(lower_name=Lower("name")).filter(
             workspace_id=self.workspace_id, lower_name=Lower(models.Value(name))
         )

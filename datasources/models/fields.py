@@ -12,7 +12,7 @@ class TrimmedCharField(models.CharField):
     """Text that is stored without surrounding white space."""
 
     def clean(self, value: Any, model_instance: Any) -> Any:
-        # Not in to_python: Django also calls that each time it writes a value.
+        # Strip here, not in to_python: Django also calls to_python each time it writes a value.
         return super().clean(value.strip() if isinstance(value, str) else value, model_instance)
 
 

@@ -60,7 +60,7 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         return prepared_get(self.model, is_locked=True)(user.pk, pk)
 
     def with_policy(self) -> Self:
-        """Annotate `requires_if_match`: whether its organization requires `If-Match`."""
+        """Annotate `requires_if_match`: whether the row's organization requires `If-Match`."""
         return self.annotate(requires_if_match=models.F("organization__requires_if_match"))
 
     def in_organizations(self, ids: Iterable[int]) -> Self:

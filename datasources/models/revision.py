@@ -31,7 +31,7 @@ class DataSourceRevision(models.Model):
         "DataSource",
         on_delete=models.CASCADE,
         related_name="revisions",
-        db_index=False,  # the constraint below starts with it
+        db_index=False,  # the index of the constraint below serves
     )
     version = models.BigIntegerField(help_text="The version that the change led to.")
     changed_at = models.DateTimeField()
@@ -45,7 +45,7 @@ class DataSourceRevision(models.Model):
     class Meta:
         ordering = ["-version"]
         constraints = [
-            # Also the index that serves the history.
+            # The index of this constraint also serves the history.
             models.UniqueConstraint(fields=["data_source", "version"], name="revision_unique")
         ]
 

@@ -90,7 +90,7 @@ def validate_host(value: str) -> None:
 
 
 def is_host(value: str) -> bool:
-    """Whether `value` is a host name or an IP address; IPv6 without brackets or zone.
+    """Return whether `value` is a host name or an IP address; IPv6 without brackets or zone.
 
     Names may be internationalized. Addresses must be in ASCII digits, and invisible characters are
     refused: they would disguise an address such as 127.0.0.1.
@@ -113,7 +113,7 @@ def is_host(value: str) -> bool:
 
 
 def is_ipv4(value: str) -> bool:
-    """Whether `value` is four decimal numbers; short, octal and hex forms are refused."""
+    """Return whether `value` is four decimal numbers; short, octal and hex forms are refused."""
     try:
         IPv4Address(value)
     except AddressValueError:
@@ -182,7 +182,7 @@ def validate_metadata(metadata: Any) -> None:
 
 
 def is_too_deep(metadata: dict[str, Any]) -> bool:
-    """Whether metadata is nested more than 20 deep; the object itself is level 1."""
+    """Return whether metadata is nested more than 20 deep; the object itself is level 1."""
     return any(depth > METADATA_MAX_DEPTH for depth, _, _ in walk(metadata))
 
 
@@ -207,7 +207,7 @@ def walk(metadata: dict[str, Any]) -> Iterator[tuple[int, tuple[str | int, ...],
 
 
 def names_secret(key: str) -> bool:
-    """Whether a key, or its last words, is one of `SECRET_NAMES`.
+    """Return whether a key, or its last words, is one of `SECRET_NAMES`.
 
     Case, `-` and `_` do not matter: API-Key, dbPassword and db_password name secrets.
     """
@@ -222,5 +222,5 @@ def names_secret(key: str) -> bool:
 
 
 def is_mask(text: str) -> bool:
-    """Whether a text is a mask for a secret. Stored, it would replace the real secret."""
+    """Return whether a text is a mask for a secret. Stored, it would replace the real secret."""
     return MASK.fullmatch(text.strip()) is not None

@@ -72,7 +72,7 @@ class SchemaRefreshQuerySet(models.QuerySet["SchemaRefresh"]):
 class SchemaRefresh(models.Model):
     """The last refresh of a data source. A new one overwrites the row."""
 
-    # All but `failures`, which is counted over the runs.
+    # The fields that a new refresh overwrites; `failures` is counted over all refreshes.
     FIELDS_OF_A_RUN = (
         *("refresh_id", "version", "requested_at", "requested_by"),
         *("finished_at", "code", "tables_read", "tables_total"),
@@ -101,7 +101,7 @@ class SchemaRefresh(models.Model):
 
     class Meta:
         indexes = [
-            # Serves the metric of the longest wait, among many finished refreshes.
+            # This index serves the metric of the longest wait, among many finished refreshes.
             models.Index(
                 "requested_at",
                 condition=models.Q(finished_at__isnull=True, tables_total__isnull=True),
@@ -155,7 +155,7 @@ class SchemaRefresh(models.Model):
 
     @property
     def ok(self) -> bool | None:
-        """Whether the refresh succeeded; None while it is unfinished."""
+        """Return whether the refresh succeeded; None while it is unfinished."""
         return None if self.code is None else self.code == Code.OK
 
     @property

@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from datasources.models import DataSource
 
-# Share of the interval. Spreads data sources that were refreshed together.
+# A random share of the interval is added, to spread data sources refreshed at the same time.
 JITTER = 0.1
-# After failures the wait doubles each time, from the interval or this on, up to a day with jitter.
+# After each failure the wait doubles. It starts with the interval, or an hour if that is less.
 BACKOFF_BASE_MAX_SECONDS = 3_600
 BACKOFF_MAX_SECONDS = 86_400 / (1 + JITTER)
 DOUBLINGS_MAX = 11

@@ -16,7 +16,7 @@ from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.snapshots.pruning import prune
 
-# Rows that are locked at once while their refreshes are enqueued.
+# The number of rows that are locked at once while their refreshes are enqueued.
 ENQUEUED_AT_ONCE = 1_000
 
 
@@ -70,7 +70,7 @@ def enqueue_due() -> int:
     while True:
         with transaction.atomic():
             due = DataSource.objects.due_for_refresh()
-            # The same lock as for a change, so that no row is changed or deleted concurrently.
+            # Lock rows as a change does, so that no row is changed or deleted concurrently.
             locked = due.select_for_update(skip_locked=True, no_key=True, of=("self",))
             locked = locked.only("organization_id", "version", "schema_next_refresh_at")
             data_sources = [*locked[:ENQUEUED_AT_ONCE]]
@@ -115,7 +115,7 @@ def enqueue(
 @app.periodic(cron="15 * * * *")
 @app.task(name="end_lost_refreshes", queueing_lock="end_lost_refreshes", queue=Queue.EXPRESS)
 async def end_lost_refreshes(timestamp: int) -> None:
-    """Fail, every hour, the refreshes whose jobs are gone, as when the jobs table was emptied."""
+    """Every hour, mark refreshes without a job as failed, as when the jobs table was emptied."""
     async for refresh in SchemaRefresh.objects.lost():
         await sync_to_async(refresh.finish)(Code.DRIVER_CRASHED)
 

@@ -92,7 +92,7 @@ class SchemaViewSet(DataSourceScopedViewSet):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         tables = page.take(snapshot.tables(named=name, words=words, start=page.offset))
         return SuccessResponse(
-            # Not serialized: the tables are JSON values already, and it would double the time.
+            # Skip the serializer: the tables are JSON values already, and it would double the time.
             {
                 **self.get_serializer(snapshot).data,
                 "schemas": snapshot.content.schemas(),

@@ -74,7 +74,7 @@ class DemoTests(TestCase):
         path = self.storage.parent / "demo_password"
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
-    def test_demo_leaves_existing_users_and_organizations_alone(self):
+    def test_demo_keeps_existing_users_and_organizations_unchanged(self):
         acme = Organization.objects.create(name="Acme", slug="acme")
         self.demo()
         self.assertFalse(acme.memberships.exists())
@@ -105,7 +105,7 @@ class DemoTests(TestCase):
         self.assertTrue(mine.check_password("mine"))
         self.assertFalse(Organization.objects.exists())
 
-    def test_demo_refuses_after_its_organization_was_removed(self):
+    def test_demo_fails_after_its_organization_was_removed(self):
         self.demo()
         Organization.objects.get(slug="demo-acme").remove()
         with self.assertRaisesMessage(CommandError, "demo-acme has been removed"):

@@ -79,7 +79,7 @@ class ServerTestCase(ConnectTestCase):
 
     @classmethod
     def setUpClass(cls):
-        # First: a skip after super() would leave the transaction of the class open.
+        # Start the server first: a skip after super() would leave the class's transaction open.
         cls.server = cls.enterClassContext(cls.start())
         super().setUpClass()
 

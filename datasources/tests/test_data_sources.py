@@ -34,6 +34,16 @@ class DataSourceTests(DataSourceTestCase):
         self.assert_error(response, 400, "BAD_REQUEST", "name", "type", "typ")
         self.assertEqual(DataSource.objects.count(), count)
 
+    def test_create_and_draft_refuse_secrets_and_name_the_credentials_endpoint(self):
+        endpoint = "Use PUT /api/v1/data-sources/{data_source_id}/credentials."
+        body = {"name": "n", "type": "mysql", "metadata": {"token": "hunter2"}}
+        for path in ("/data-sources", "/data-sources/test"):
+            with self.subTest(path=path):
+                response = self.call("post", path, body, self.editor)
+                self.assert_error(response, 400, "BAD_REQUEST", "metadata")
+                [sentence] = response.json()["error"]["details"]["metadata"]
+                self.assertTrue(sentence.endswith(endpoint), sentence)
+
     def test_get_takes_one_statement_and_honours_if_none_match(self):
         with self.statements() as captured:
             response = self.call("get", self.path, user=self.viewer)
@@ -95,7 +105,7 @@ class DataSourceTests(DataSourceTestCase):
                 self.assertEqual(self.call(*call, self.editor).status_code, 200)
         build.assert_not_called()
 
-    def test_only_admins_delete(self):
+    def test_only_admins_delete_data_sources(self):
         self.assert_error(self.call("delete", self.path, user=self.editor), 403, "FORBIDDEN")
         response = self.call("delete", self.path, user=self.admin)
         self.assertEqual((response.status_code, response.content), (204, b""))
@@ -173,7 +183,7 @@ class DataSourceTests(DataSourceTestCase):
         self.assertEqual(self.stored()["port"], 5432)
         self.assertEqual(DataSourceRevision.objects.count(), 1)
 
-    def test_only_members_list_the_types(self):
+    def test_only_members_of_an_organization_list_the_source_types(self):
         response = self.call("get", "/data-source-types", user=self.viewer)
         types = {entry["type"]: entry for entry in response.json()["data"]}
         self.assertEqual({*types}, {*DataSource.Type.values})

@@ -60,20 +60,20 @@ class DoctorTests(DataSourceTestCase):
         self.assertTrue(all(ok for ok, _ in found.values()), found)
         self.assertIn(words, found[name][1])
 
-    def test_all_checks_pass(self):
+    def test_all_checks_of_doctor_pass(self):
         self.assertEqual([*self.run_checks()], NAMES)
         self.assert_passed("database", "PostgreSQL ")
 
-    def test_fails_for_an_old_database(self):
+    def test_doctor_fails_for_an_old_database(self):
         with mock.patch.object(doctor, "POSTGRESQL_MIN", 10**6):
             self.assertEqual([*self.run_checks()], ["database", "egress", "storage"])
             self.assert_failed("database", "too old. Use 15")
 
-    def test_fails_for_missing_migrations(self):
+    def test_doctor_fails_for_missing_migrations(self):
         with mock.patch.object(doctor, "is_migrated", return_value=False):
             self.assert_failed("migrations", "manage.py migrate")
 
-    def test_fails_for_a_missing_key(self):
+    def test_doctor_fails_for_a_missing_key(self):
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         new = parse_keys(generate_key())
         with override_settings(ENCRYPTION_KEYS=[*new, *settings.ENCRYPTION_KEYS]):
@@ -81,14 +81,14 @@ class DoctorTests(DataSourceTestCase):
         with override_settings(ENCRYPTION_KEYS=new):
             self.assert_failed("keys", ", not in ENCRYPTION_KEYS: 1. Add the key")
 
-    def test_fails_without_a_worker(self):
+    def test_doctor_fails_without_a_worker(self):
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '21 s'"
             )
         self.assert_failed("worker", "manage.py worker")
 
-    def test_fails_for_a_missing_driver_that_is_in_use(self):
+    def test_doctor_fails_for_a_missing_driver_that_is_in_use(self):
         missing = mock.patch.object(
             CONNECTORS["oracle"], "is_driver_installed", classmethod(lambda cls: False)
         )
@@ -97,18 +97,18 @@ class DoctorTests(DataSourceTestCase):
             DataSource.objects.create(workspace=self.workspace, name="Old", type="oracle")
             self.assert_failed("drivers", "in use: oracle.")
 
-    def test_fails_if_egress_allows_a_metadata_service(self):
+    def test_doctor_fails_if_egress_allows_a_metadata_service(self):
         for rules, words in (("127.0.0.0/8", "127.0.0.0/8"), ("::1", "::1/128")):
             with self.subTest(rules), override_settings(EGRESS_ALLOW=parse_rules(rules)):
                 self.assert_passed("egress", f"except {words}.")
         with override_settings(EGRESS_ALLOW=parse_rules("169.254.169.254")):
             self.assert_failed("egress", "169.254.169.254/32. Add what")
 
-    def test_fails_if_the_database_host_cannot_be_resolved(self):
+    def test_doctor_fails_if_the_database_host_cannot_be_resolved(self):
         with mock.patch.object(doctor, "egress_policy", side_effect=HostNotFound):
             self.assert_failed("egress", "DATABASE_URL")
 
-    def test_fails_for_a_missing_storage_folder(self):
+    def test_doctor_fails_for_a_missing_storage_folder(self):
         with override_settings(STORAGE_ROOT=settings.STORAGE_ROOT / "nowhere"):
             self.assert_failed("storage", "nowhere is not a readable folder")
             with override_settings(STORAGE_URL="s3://bucket/prefix"):
@@ -134,7 +134,7 @@ class DatabaseDownTests(SimpleTestCase):
         first = self.manage("doctor").stdout.splitlines()[0]
         self.assertRegex(first, r"^fail +database +Cannot be reached\. Start it")
 
-    def test_other_commands_name_the_cause_without_a_traceback(self):
+    def test_commands_name_an_unreachable_database_without_a_traceback(self):
         for command in ("migrate", "refresh_schemas", "demo"):
             with self.subTest(command):
                 error = self.manage(command).stderr

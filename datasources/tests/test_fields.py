@@ -108,7 +108,7 @@ class FieldTests(DataSourceTestCase):
         for field, (_, invalid) in FIELDS.items():
             for value in invalid:
                 with self.subTest(field=field, value=value):
-                    # Sent with a valid field, which must not be stored either.
+                    # Send a valid field as well, which must not be stored either.
                     response = self.send({"max_retries": 7, field: value})
                     self.assert_error(response, 400, "BAD_REQUEST", field)
                     self.assertEqual(self.stored(), before)
@@ -154,7 +154,7 @@ class FieldTests(DataSourceTestCase):
                 self.assertEqual(self.send({"metadata": value}).status_code, 200)
                 self.assertEqual(self.shown()["metadata"], value)
 
-    def test_other_metadata_is_refused(self):
+    def test_invalid_metadata_is_refused(self):
         text = "x" * (65_537 - len('{"text":""}'))
         values: tuple[Any, ...] = (
             *(None, [], "x", 1, True),
@@ -195,7 +195,7 @@ class FieldTests(DataSourceTestCase):
                 self.assertEqual(self.send({"connection_string": value}).status_code, 200)
                 self.assertEqual(self.shown()["connection_string"], value)
 
-    def test_other_connection_strings_are_refused(self):
+    def test_invalid_connection_strings_are_refused(self):
         for value in (
             *("", 7, True, [], "x", "db.example.com", "postgresql:", "postgresql://", "://db"),
             *("mysql://db/orders", "http://db", "file:///etc/passwd", "postgresql:///orders"),

@@ -56,7 +56,7 @@ class KilledWebTests(DataSourceTestMixin, TransactionTestCase):
         self.make_world()
         self.token = bearer(self.editor)
 
-    def test_each_request_with_a_key_takes_effect_once(self):
+    def test_each_request_with_an_idempotency_key_takes_effect_once(self):
         with gunicorn(RATE_LIMIT_USER="1000000/min") as (web, self.port):
             self.killer = Killer(web.pid)
             with ThreadPoolExecutor(CLIENTS) as pool:

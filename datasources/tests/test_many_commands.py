@@ -75,7 +75,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         shown = (data_source.pk, "acme", data_source.name, data_source.type, result)
         return r"\s+".join(map(str, shown))
 
-    def test_both_commands_print_a_result_per_data_source(self):
+    def test_commands_print_a_result_per_data_source(self):
         with Worker(STORAGE_ROOT=str(self.storage)):
             for command, failed, ok in (
                 ("test_data_sources", "Failed to connect", r"OK\s+\S"),
@@ -108,7 +108,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         self.assertIsNone(error, output)
         self.assertEqual(SchemaRefresh.objects.get().refresh_id, running)
 
-    def test_options_select_data_sources(self):
+    def test_command_options_select_data_sources(self):
         with mock.patch.object(many.ManyDataSourcesCommand, "work_through") as work_through:
             for arguments, expected in (
                 ((), [self.down, self.file, self.data_source]),
@@ -126,7 +126,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
 
 
 class WithoutWorkerTests(ManyDataSourcesTestCase):
-    def test_both_commands_fail_without_a_worker(self):
+    def test_commands_fail_without_a_worker(self):
         for command in ("test_data_sources", "refresh_schemas"):
             with self.subTest(command):
                 self.assertEqual(self.manage(command), ("", many.NO_WORKER))
@@ -135,7 +135,7 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
         output, error = self.manage("test_data_sources", "--tag=none")
         self.assertEqual((output, error), ("Failed to connect: 0 of 0 data sources.\n", None))
 
-    def test_wrong_arguments_are_named(self):
+    def test_wrong_arguments_of_the_commands_are_named(self):
         for argument, message in (
             ("--organization=nowhere", "no organization nowhere"),
             ("--status=fine", "invalid choice: 'fine'"),
@@ -145,7 +145,7 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
                 _, error = self.manage("refresh_schemas", argument)
                 self.assertIn(message, error)
 
-    def test_ctrl_c_stops_waiting(self):
+    def test_ctrl_c_stops_a_command_that_waits_for_workers(self):
         with (
             mock.patch("time.sleep", side_effect=KeyboardInterrupt),
             mock.patch.object(many, "has_worker", return_value=True),
@@ -182,9 +182,9 @@ class WithoutWorkerTests(ManyDataSourcesTestCase):
 
 
 class TableTests(SimpleTestCase):
-    def test_columns_are_aligned(self):
+    def test_columns_of_the_printed_table_are_aligned(self):
         rows = [("ID", "NAME", ""), (1, "a", "x"), (100, "long", "")]
         self.assertEqual([*format_table(rows)], ["ID   NAME", "1    a     x", "100  long"])
 
-    def test_control_characters_are_replaced(self):
+    def test_control_characters_in_the_printed_table_are_replaced(self):
         self.assertEqual([*format_table([("a\x1b[2J\nb\u202e",)])], ["a?[2J?b?"])

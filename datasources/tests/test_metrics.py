@@ -117,7 +117,7 @@ class MetricsTests(DataSourceTestCase):
                 self.assertEqual(self.scrape()["rivergen_workers"], expected)
 
     def test_documentation_lists_exactly_the_metrics(self):
-        self.client.get("/healthz")  # so that a request has been counted
+        self.client.get("/healthz")  # a request that the metrics count
         text = self.client.get("/metrics").content.decode()
         exposed = {*re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)}
         page = (settings.BASE_DIR / "docs" / "operating.md").read_text()

@@ -120,7 +120,7 @@ class DataSourceModelTests(DataSourceTestCase):
             with self.subTest(version=version), self.assertRaises(DataSourceRevision.DoesNotExist):
                 self.fetch().restore(version, user=self.admin)
 
-    def test_creation_is_the_first_revision(self):
+    def test_creation_of_a_data_source_is_its_first_revision(self):
         revision = self.revisions()[-1]
         self.assertEqual((revision["version"], revision["changed_by_id"]), (1, self.owner.pk))
         self.assertEqual(
@@ -154,7 +154,7 @@ class DataSourceModelTests(DataSourceTestCase):
                 DataSource(**values).save()
             self.assertEqual({*caught.exception.message_dict}, {*wrong})
 
-    def test_bulk_create_records_a_revision_for_each(self):
+    def test_bulk_create_records_a_revision_for_each_data_source(self):
         made = DataSource.objects.bulk_create(
             DataSource(workspace=self.workspace, name=f"s{n}", type="csv") for n in range(3)
         )

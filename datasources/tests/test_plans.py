@@ -76,7 +76,7 @@ class PlanTests(DataSourceTestCase):
             # Plan as for tables never analyzed: autovacuum may have counted rows of other tests.
             cursor.execute("TRUNCATE datasources_schemacontent CASCADE")
 
-    def test_pages_are_read_in_the_order_of_an_index(self):
+    def test_list_pages_are_read_in_the_order_of_an_index(self):
         expected = {
             **{query: rf"data_source_(all_)?by_{field}" for query, field in IN_ORDER.items()},
             f"organization_id={self.acme.pk}": "data_source_(all_)?by_name",
@@ -89,7 +89,7 @@ class PlanTests(DataSourceTestCase):
                     self.assertEqual(limit["Node Type"], "Limit")
                     self.assertRegex(scan["Index Name"], index)
 
-    def test_rare_values_are_found_by_an_index(self):
+    def test_rare_filter_values_are_found_by_an_index(self):
         for user in (self.viewer, self.stranger):
             for query, index in BY_INDEX.items():
                 with self.subTest(user=user.username, query=query):
@@ -103,7 +103,7 @@ class PlanTests(DataSourceTestCase):
         found = DataSource.objects.search("needle").order_by()
         self.assertIn("data_source_search", found.explain())
 
-    def test_named_uses_the_index_of_names(self):
+    def test_lookup_by_name_uses_the_index_of_names(self):
         names = [(self.workspace.pk, f"orders {number}") for number in range(5)]
         self.assertIn("data_source_name_unique", DataSource.objects.named(names).explain())
 
@@ -116,7 +116,7 @@ class PlanTests(DataSourceTestCase):
                 self.assertIn("updated_at" if query else "name", condition)
 
     def test_requests_about_one_data_source_scan_no_table(self):
-        # A sequential scan would be equally fast with so few rows.
+        # A sequential scan is equally fast with so few rows.
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
         refresh(self.data_source, table("orders", column("id")))
@@ -160,7 +160,7 @@ class RowLevelSecurityPlanTests(PlanTests):
         become(self.role, user)
         return super().call(method, path, data, user, **extra)
 
-    def test_plans_contain_the_policy(self) -> None:
+    def test_query_plans_contain_the_row_level_security_policy(self) -> None:
         self.assertIn("rivergen.organization_ids", str(self.explain("", self.viewer)))
 
 

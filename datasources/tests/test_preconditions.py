@@ -42,7 +42,7 @@ class PreconditionTests(DataSourceTestCase):
         target = f"{self.path}{path}"
         return self.call(method, target, body, user or self.admin, headers=headers)
 
-    def test_every_write_without_a_version_is_428(self):
+    def test_every_write_without_if_match_is_428(self):
         self.require_if_match()
         before = self.stored()
         for write in self.writes:
@@ -53,7 +53,7 @@ class PreconditionTests(DataSourceTestCase):
                     self.assertNotIn("ETag", response)
         self.assertEqual(self.stored(), before)
 
-    def test_writes_under_test_are_those_with_if_match_in_openapi(self):
+    def test_every_operation_with_if_match_in_openapi_is_tested(self):
         document = self.call("get", "/openapi.json").json()
         described = {
             (method, path)
@@ -85,7 +85,7 @@ class PreconditionTests(DataSourceTestCase):
                 else:
                     self.assertLess(response.status_code, 300, response.content)
 
-    def test_other_refusals_come_before_428(self):
+    def test_all_other_refusals_come_before_428(self):
         self.require_if_match()
         refused = self.write("patch", "", {"port": 0}, **{"If-Match": "*"})
         self.assert_error(refused, 400, "BAD_REQUEST", "port")
@@ -111,13 +111,13 @@ class PreconditionTests(DataSourceTestCase):
                 response = self.call(method, path, body, self.admin)
                 self.assertEqual(response.status_code, status, response.content)
 
-    def test_organizations_without_the_policy_need_no_if_match(self):
+    def test_organizations_that_do_not_require_if_match_need_none(self):
         Organization.objects.filter(pk=self.globex.pk).update(requires_if_match=True)
         for headers in NOT_NAMED:
             with self.subTest(headers=headers):
                 self.assertEqual(self.write(*UPDATE, **headers).status_code, 200)
 
-    def test_policy_takes_no_extra_statement(self):
+    def test_requiring_if_match_takes_no_extra_statement(self):
         self.require_if_match()
         with self.statements() as captured:
             headers = {"If-Match": entity_tag(self.data_source.version)}
@@ -125,6 +125,6 @@ class PreconditionTests(DataSourceTestCase):
         self.assertEqual(response.status_code, 200, response.content)
         self.assertEqual(len(sql(captured)), 2, captured.captured_queries)
 
-    def test_admin_shows_the_policy(self):
+    def test_admin_shows_whether_if_match_is_required(self):
         page = f"/admin/organizations/organization/{self.acme.pk}/change/"
         self.assertContains(admin_client(self.admin).get(page), "Requires If-Match")

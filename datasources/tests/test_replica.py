@@ -126,7 +126,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             DataSource.objects.get().apply_changes({"description": "x"}, user=self.owner)
             self.assertEqual(self.history(), ([2, 1], (2, 1)))
 
-    def test_access_is_decided_by_the_primary(self):
+    def test_access_to_data_sources_is_decided_by_the_primary(self):
         with self.fallen_behind():
             self.acme.memberships.get(user=self.editor).delete()
             for path in ("/history", "/schema", "/schema/snapshots", "/schema/changes"):
@@ -139,7 +139,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         refresh(self.data_source, table("orders", column("id")))
         refresh(self.data_source, table("orders", column("id"), column("total")))
         self.catch_up()
-        # The row, the snapshots and, for tables, their blocks.
+        # Statements: for the row, the snapshots and, if tables are shown, their blocks.
         for path, count in (("", 3), ("/snapshots", 2), ("/changes", 5), ("?snapshot=1", 3)):
             with self.subTest(path):
                 response, asked = self.get(f"{self.path}/schema{path}")
@@ -152,7 +152,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             etag = response["ETag"]
             known, asked = self.get(f"{self.path}/schema", **{"If-None-Match": etag})
             self.assertEqual((known.status_code, asked), (304, (1, 2)))
-            # Only the row estimate changes: the snapshot stays the first.
+            # Only the row estimate changes, which stores no new snapshot.
             refresh(self.data_source, table("orders", column("id")), row_estimate=2)
             response, (_, of_replica) = self.get(f"{self.path}/schema", **{"If-None-Match": etag})
             self.assertEqual((response.status_code, of_replica), (200, 1))
@@ -212,7 +212,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         replica.require_replayed(position)
         self.assertEqual(self.position(self.viewer), 0)
 
-    def test_requests_that_change_nothing_store_no_position(self):
+    def test_requests_that_change_nothing_store_no_replication_position(self):
         self.get(self.path)
         self.call("patch", self.path, {"port": 0}, self.editor)
         self.call("patch", self.path, {"port": 1}, self.viewer)
@@ -220,7 +220,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         for user in (self.editor, self.viewer, self.stranger):
             self.assertEqual(self.position(user), 0)
 
-    def test_position_never_goes_back(self):
+    def test_stored_replication_position_never_goes_back(self):
         User.objects.filter(pk=self.editor.pk).update(last_write_position=2**62)
         self.change()
         self.assertEqual(self.position(self.editor), 2**62)
@@ -235,7 +235,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             replica.require_replayed(0)
         self.assertEqual(len(captured), 1)
 
-    def test_position_is_queried_again_after_a_reconnect(self):
+    def test_replica_position_is_queried_again_after_a_reconnect(self):
         self.change()
         self.catch_up()
         replica.require_replayed(self.position(self.editor))
@@ -244,7 +244,7 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
             replica.require_replayed(self.position(self.editor))
         self.assertEqual(len(captured), 1)
 
-    def test_change_whose_position_cannot_be_stored_is_503(self):
+    def test_change_whose_replication_position_cannot_be_stored_is_503(self):
         with mock.patch.object(User, "remember_write", side_effect=OperationalError):
             response = self.call("patch", self.path, {"description": "x"}, self.editor)
         self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
@@ -255,7 +255,7 @@ class WithoutReplicaTests(DataSourceTestMixin, TransactionTestCase):
     def setUp(self):
         self.make_world()
 
-    def test_change_without_a_replica_stores_no_position(self):
+    def test_change_without_a_replica_stores_no_replication_position(self):
         self.call("patch", self.path, {"description": "x"}, self.editor)
         self.assertEqual(User.objects.get(pk=self.editor.pk).last_write_position, 0)
 

@@ -50,7 +50,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
     def patch(self, data: Any, user: User | None = None, **extra: Any) -> Any:
         return self.call("patch", self.path, data, user or self.editor, **extra)
 
-    def test_answer_matches_the_example_of_the_document(self):
+    def test_response_of_patch_matches_the_example_of_the_document(self):
         started_at = timezone.now()
         response = self.patch(SEED_REQUEST, self.owner)
         self.assertEqual(response.status_code, 200)
@@ -71,7 +71,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
                 else:
                     self.assertEqual(body["data"][field], ids.get(field, value))
 
-    def test_answer_equals_the_answer_of_get(self):
+    def test_response_of_patch_equals_the_response_of_get(self):
         response = self.patch(SEED_REQUEST)
         self.assertEqual(
             response.json()["data"], self.call("get", self.path, user=self.viewer).json()["data"]
@@ -168,7 +168,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
                 self.assertIn("/credentials", response.json()["error"]["details"][field][0])
                 self.assertNotIn("hunter2", response.content.decode())
 
-    def test_other_values_of_read_only_fields_are_refused(self):
+    def test_changed_values_of_read_only_fields_are_refused(self):
         version_as = {"true": True, "float": 1.0, "text": "1"}
         cases = [("version", value) for value in version_as.values()] + [
             ("id", 999),
@@ -284,7 +284,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
                 response = self.patch(body, headers=stale)
                 self.assert_error(response, 412, "PRECONDITION_FAILED")
 
-    def test_patch_with_a_fault_of_its_own_is_400_at_any_version(self):
+    def test_invalid_patch_is_400_at_any_version(self):
         for body, field in (({"port": 0}, "port"), ({"nmae": "x"}, "nmae")):
             with self.subTest(body=body):
                 response = self.patch(body | {"id": 0}, headers={"If-Match": '"9"'})
@@ -316,7 +316,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
                 response = self.call("patch", f"{self.path}?dry_run=true", body, self.editor)
                 self.assert_error(response, 400, "BAD_REQUEST", field)
 
-    def test_other_values_of_dry_run_are_refused(self):
+    def test_invalid_values_of_dry_run_are_refused(self):
         for value in ("1", "yes", "", "True", "true&dry_run=false"):
             with self.subTest(value=value):
                 path = f"{self.path}?dry_run={value}"
@@ -348,7 +348,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assert_error(self.merge(deep), 400, "BAD_REQUEST", "metadata")
         self.assertEqual(self.stored()["version"], 2)
 
-    # Who may
+    # Roles
 
     def test_editors_admins_and_owners_may_update(self):
         for user in (self.editor, self.admin, self.owner):
@@ -376,7 +376,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertEqual(*errors)
         self.assertEqual(self.stored(), before)
 
-    def test_role_in_the_organization_of_the_data_source_counts(self):
+    def test_only_the_role_in_the_organization_of_the_data_source_counts(self):
         Membership.objects.create(user=self.viewer, organization=self.globex, role=Role.OWNER)
         self.assert_error(self.patch({"port": 5433}, self.viewer), 403, "FORBIDDEN")
 
@@ -387,7 +387,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
                 response = self.call("patch", path, {"port": 5433}, self.editor)
                 self.assert_error(response, 404, "NOT_FOUND")
 
-    def test_checks_run_in_the_order_of_the_contract(self):
+    def test_checks_of_patch_run_in_the_order_of_the_contract(self):
         bad: dict[str, Any] = {"data": b"{", "content_type": "text/plain"}
         anonymous = self.call("patch", "/data-sources/999999", **bad)
         self.assert_error(anonymous, 401, "UNAUTHORIZED")
@@ -400,7 +400,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
         media_type = self.call("patch", self.path, user=self.editor, **bad)
         self.assert_error(media_type, 415, "UNSUPPORTED_MEDIA_TYPE")
 
-    def test_too_large_body_is_refused_in_its_turn(self):
+    def test_too_large_body_is_refused_after_role_and_media_type(self):
         large: dict[str, Any] = {"data": b" " * (1024 * 1024 + 1)}
         missing = self.call("patch", "/data-sources/999999", user=self.editor, **large)
         self.assert_error(missing, 404, "NOT_FOUND")

@@ -68,7 +68,7 @@ class KeyedRequest:
         Must run in the transaction of the change. Raises KeyInUse (409) and KeyReused (422).
         """
         is_first = self._lock()
-        # A statement of its own: it must see what was committed before the lock was released.
+        # A separate statement: it must see what was committed before the lock was released.
         if answer := self.stored_answer():
             return answer
         if not is_first:

@@ -20,7 +20,7 @@ class IdempotencyRecord(models.Model):
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         related_name="+",
-        db_index=False,  # the constraint below starts with it
+        db_index=False,  # the index of the constraint below serves
     )
     key = models.CharField(max_length=255)
     fingerprint = models.CharField(max_length=64)

@@ -24,11 +24,11 @@ from organizations.models import User
 from organizations.sign_in.models import SignInCount
 from organizations.sign_in.throttling import UsernameThrottle, count_request
 
-# Failures in a row without a wait. For a pair of username and address: more than a server has
+# Failures in a row before a lockout. For a pair of username and address: more than a server has
 # threads. For a username or an address alone: the limit of NIST SP 800-63B, section 5.2.2.
 FREE_FAILURES_PER_PAIR = 20
 FREE_FAILURES_ALONE = 100
-# Doubled after each further failure.
+# A lockout starts with this wait, and doubles after each further failure.
 FIRST_WAIT_SECONDS = 30
 MAX_WAIT_SECONDS = 15 * 60
 FORGOTTEN_AFTER = timedelta(hours=1)

@@ -17,7 +17,7 @@ class RequestCount(models.Model):
 
     class Meta:
         constraints = [
-            # Its index also serves the deletion of expired windows.
+            # The index of this constraint also serves the deletion of expired windows.
             models.UniqueConstraint(
                 fields=["kind", "window", "caller"], name="request_count_unique"
             )

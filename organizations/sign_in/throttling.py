@@ -11,7 +11,7 @@ from rivergen.http.throttling import WindowThrottle
 
 
 class SignInThrottle(WindowThrottle):
-    """`RATE_LIMIT_TOKEN` per address, counted over all processes, against guessing passwords."""
+    """Limit token requests per address to `RATE_LIMIT_TOKEN`, counted over all processes."""
 
     limit, seconds = settings.RATE_LIMIT_TOKEN
 
@@ -28,7 +28,7 @@ class SignInThrottle(WindowThrottle):
 
 
 class UsernameThrottle(WindowThrottle):
-    """`RATE_LIMIT_TOKEN` per username, over all addresses, for right and wrong passwords."""
+    """Limit sign-in attempts per username to `RATE_LIMIT_TOKEN`, over all addresses."""
 
     limit, seconds = settings.RATE_LIMIT_TOKEN
 

@@ -54,7 +54,7 @@ class OrganizationAdminTests(APITestCase):
         self.assertContains(response, message)
         self.assertEqual((self.roles(), self.workspaces()), self.before)
 
-    def test_pages_open(self) -> None:
+    def test_admin_pages_of_organizations_open(self) -> None:
         for page in (
             PAGES,
             f"{PAGES}?q=acme",
@@ -65,7 +65,7 @@ class OrganizationAdminTests(APITestCase):
             with self.subTest(page):
                 self.assertEqual(self.client.get(page).status_code, 200)
 
-    def test_creates_an_organization_with_an_owner_and_a_workspace(self) -> None:
+    def test_admin_creates_an_organization_with_an_owner_and_a_workspace(self) -> None:
         rows = [{"user": self.editor.pk, "role": Role.OWNER}]
         response = self.post(f"{PAGES}add/", rows, name="New", slug="new")
         self.assertRedirects(response, PAGES)
@@ -73,14 +73,14 @@ class OrganizationAdminTests(APITestCase):
         self.assertEqual(new.memberships.get().user, self.editor)
         self.assertEqual(new.workspaces.count(), 1)
 
-    def test_refuses_a_new_organization_without_an_owner(self) -> None:
+    def test_admin_refuses_a_new_organization_without_an_owner(self) -> None:
         for rows in ([], [{"user": self.editor.pk, "role": Role.ADMIN}]):
             with self.subTest(rows):
                 response = self.post(f"{PAGES}add/", rows, name="New", slug="new")
                 self.assertContains(response, "at least one owner")
         self.assertFalse(Organization.objects.filter(slug="new").exists())
 
-    def test_saves_changes_of_members(self) -> None:
+    def test_admin_saves_changes_of_members(self) -> None:
         new = User.objects.create_user("new")
         rows = self.members(
             **{
@@ -96,7 +96,7 @@ class OrganizationAdminTests(APITestCase):
         del expected[self.viewer.username]
         self.assertEqual(self.roles(), expected)
 
-    def test_refuses_to_remove_the_last_owner(self) -> None:
+    def test_admin_refuses_to_remove_the_last_owner(self) -> None:
         for changes in ({"role": Role.ADMIN}, {"DELETE": "on"}):
             with self.subTest(changes):
                 rows = self.members(**{self.owner.username: changes})
@@ -109,13 +109,13 @@ class OrganizationAdminTests(APITestCase):
         self.assertIn(self.viewer.username, self.roles())
         self.assertNotIn(self.stranger.username, self.roles())
 
-    def test_refuses_a_second_membership_of_a_user(self) -> None:
+    def test_admin_refuses_a_second_membership_of_a_user(self) -> None:
         rows = [*self.members(), {"user": self.viewer.pk, "role": Role.ADMIN}]
         response = self.post(self.page, rows, self.workspaces())
         self.assertEqual(response.status_code, 200)
         self.assertEqual(Membership.objects.filter(user=self.viewer).count(), 1)
 
-    def test_saves_changes_of_workspaces(self) -> None:
+    def test_admin_saves_changes_of_workspaces(self) -> None:
         [first] = self.workspaces()
         rows = [{**first, "name": "Renamed"}, {"name": "Second"}]
         self.assertRedirects(self.post(self.page, self.members(), rows), PAGES)
@@ -126,12 +126,12 @@ class OrganizationAdminTests(APITestCase):
         )
         self.assertEqual(self.workspaces(), [other])
 
-    def test_refuses_to_delete_the_last_workspace(self) -> None:
+    def test_admin_refuses_to_delete_the_last_workspace(self) -> None:
         [first] = self.workspaces()
         response = self.post(self.page, self.members(), [{**first, "DELETE": "on"}])
         self.assert_refused(response, "at least one workspace")
 
-    def test_refuses_to_delete_a_workspace_that_is_in_use(self) -> None:
+    def test_admin_refuses_to_delete_a_workspace_that_is_in_use(self) -> None:
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="csv")
         second = Workspace.objects.create(organization=self.acme, name="Second")
         self.before = self.roles(), self.workspaces()
@@ -141,7 +141,7 @@ class OrganizationAdminTests(APITestCase):
         ]
         self.assert_refused(self.post(self.page, self.members(), rows), "protected related objects")
 
-    def test_deletes_an_organization_with_its_data_sources(self) -> None:
+    def test_admin_deletes_an_organization_with_its_data_sources(self) -> None:
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="csv")
         response = self.client.post(f"{PAGES}{self.acme.pk}/delete/", {"post": "yes"})
         self.assertRedirects(response, PAGES)

@@ -32,24 +32,24 @@ class AuthenticationTests(DataSourceTestCase):
             self.assert_unauthorized(self.get(path, authorization))
 
     def sign(self, *without: str, key: Any = settings.SECRET_KEY, **changes: Any) -> str:
-        """Sign a token like the editor's with other claims; `algorithm` names the JWT algorithm."""
+        """Return a header with the editor's token, with changed claims or another `algorithm`."""
         algorithm = changes.pop("algorithm", "HS256")
         claims = {**AccessToken.for_user(self.editor).payload, **changes}
         for name in without:
             del claims[name]
         return "Bearer " + jwt.encode(claims, key, algorithm=algorithm)
 
-    def test_accepts_a_valid_token(self):
+    def test_valid_token_is_accepted(self):
         for path in (*PATHS, self.path):
             with self.subTest(path=path):
                 self.assertEqual(self.get(path, self.sign()).status_code, 200)
 
-    def test_refuses_requests_without_a_token(self):
+    def test_request_without_a_token_is_refused(self):
         for path in (*PATHS, self.path, "/data-sources/999", "/organizations"):
             with self.subTest(path=path):
                 self.assert_unauthorized(self.call("get", path))
 
-    def test_refuses_anonymous_requests_before_reading_the_body(self):
+    def test_anonymous_request_is_refused_before_reading_the_body(self):
         for body in (b"{", b"", b'{"unknown": 1}'):
             with self.subTest(body=body):
                 self.assert_unauthorized(self.call("patch", self.path, body))
@@ -58,7 +58,7 @@ class AuthenticationTests(DataSourceTestCase):
             (self.data_source.name, self.data_source.version), ("Production PostgreSQL", 1)
         )
 
-    def test_refuses_malformed_headers(self):
+    def test_malformed_authorization_header_is_refused(self):
         token = str(AccessToken.for_user(self.editor))
         head, payload, signature = token.split(".")
         for authorization in (
@@ -85,17 +85,17 @@ class AuthenticationTests(DataSourceTestCase):
             with self.subTest(authorization=authorization[:60]):
                 self.assert_refused(authorization)
 
-    def test_refuses_other_authorization_schemes(self):
+    def test_authorization_scheme_other_than_bearer_is_refused(self):
         token = AccessToken.for_user(self.editor)
         for scheme in ("Basic", "Token", "JWT", "Digest", "Bearer:"):
             with self.subTest(scheme=scheme):
                 self.assert_refused(f"{scheme} {token}")
 
-    def test_refuses_a_token_in_the_query(self):
+    def test_token_in_the_query_is_refused(self):
         token = AccessToken.for_user(self.editor)
         self.assert_unauthorized(self.call("get", f"/me?access_token={token}"))
 
-    def test_refuses_a_token_after_fifteen_minutes(self):
+    def test_token_is_refused_after_fifteen_minutes(self):
         now = datetime.now(UTC)
         token = self.sign()
         with time_machine.travel(now + timedelta(minutes=15, seconds=-10), tick=False):
@@ -104,7 +104,7 @@ class AuthenticationTests(DataSourceTestCase):
             self.assert_refused(token)
 
     @ignore_warnings(category=InsecureKeyLengthWarning)
-    def test_refuses_forged_tokens(self):
+    def test_forged_token_is_refused(self):
         for name, token in {
             "another key": self.sign(key="k" * 64),
             "no signature": self.sign(key=None, algorithm="none"),
@@ -113,14 +113,14 @@ class AuthenticationTests(DataSourceTestCase):
             with self.subTest(name):
                 self.assert_refused(token)
 
-    def test_refuses_tokens_of_other_types(self):
+    def test_token_of_another_type_is_refused(self):
         self.assert_refused(f"Bearer {RefreshToken.for_user(self.editor)}")
         for token_type in ("refresh", "", None, [], {"access": 1}, 1):
             with self.subTest(token_type=token_type):
                 self.assert_refused(self.sign(token_type=token_type))
         self.assert_refused(self.sign("token_type"))
 
-    def test_refuses_invalid_user_ids(self):
+    def test_token_with_an_invalid_user_id_is_refused(self):
         for user_id in (
             *("x", "", " 1", "+1", "-1", "1.0", "1e0", "１", "²", "true", "9" * 30, "9" * 5000),
             *(True, False, 1.5, 1.0, None, -1, 0, 2**63, 2**64),
@@ -131,12 +131,12 @@ class AuthenticationTests(DataSourceTestCase):
         with self.subTest("missing"):
             self.assert_refused(self.sign("user_id"))
 
-    def test_refuses_unknown_users(self):
+    def test_token_of_an_unknown_user_is_refused(self):
         for user_id in (2**63 - 1, str(2**63 - 1), self.editor.pk + 1000):
             with self.subTest(user_id=user_id):
                 self.assert_refused(self.sign(user_id=user_id))
 
-    def test_refuses_invalid_expiries(self):
+    def test_token_with_an_invalid_expiry_is_refused(self):
         invalid = (1e20, -1, 0, "soon", "", "99999999999", True, None, [], {})
         for exp in (*invalid, float("nan"), float("inf"), -float("inf")):
             with self.subTest(exp=exp):
@@ -144,7 +144,7 @@ class AuthenticationTests(DataSourceTestCase):
         with self.subTest("missing"):
             self.assert_refused(self.sign("exp"))
 
-    def test_refuses_other_invalid_claims(self):
+    def test_token_with_any_other_invalid_claim_is_refused(self):
         for changes in (
             {"nbf": "soon"},
             {"nbf": []},
@@ -157,13 +157,13 @@ class AuthenticationTests(DataSourceTestCase):
             with self.subTest(changes=changes):
                 self.assert_refused(self.sign(**changes))
 
-    def test_refuses_a_deactivated_user_from_the_next_request_on(self):
+    def test_deactivated_user_is_refused_from_the_next_request_on(self):
         token = self.sign()
         self.assertEqual(self.get(self.path, token).status_code, 200)
         User.objects.filter(pk=self.editor.pk).update(is_active=False)
         self.assert_refused(token)
 
-    def test_refuses_a_deleted_user_from_the_next_request_on(self):
+    def test_deleted_user_is_refused_from_the_next_request_on(self):
         token = self.sign()
         self.assertEqual(self.get(self.path, token).status_code, 200)
         self.editor.delete()
@@ -186,7 +186,7 @@ class AuthenticationTests(DataSourceTestCase):
             (self.data_source.name, self.data_source.version), ("Production PostgreSQL", 1)
         )
 
-    def test_refuses_every_write_of_a_deactivated_user(self):
+    def test_every_write_of_a_deactivated_user_is_refused(self):
         User.objects.filter(pk=self.owner.pk).update(is_active=False)
         for method, path, data in (
             ("post", "/data-sources", {"name": "Lake", "type": "postgresql"}),
@@ -209,9 +209,9 @@ class AuthenticationTests(DataSourceTestCase):
         self.assertEqual(response.status_code, 200)
         self.assertEqual(len(sql(captured)), 1, sql(captured))
 
-    def test_authentication_of_a_list_needs_no_query(self):
+    def test_authentication_for_a_list_needs_no_query(self):
         with self.statements() as captured:
             response = self.get("/data-sources", self.sign())
         self.assertEqual(len(response.json()["data"]), 1)
-        # One for the caller's organizations, one for their data sources.
+        # One statement reads the caller's organizations, one their data sources.
         self.assertEqual(len(sql(captured)), 2, sql(captured))

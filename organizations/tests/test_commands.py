@@ -23,7 +23,7 @@ def run(*arguments: str, typed: str | None = None, terminal: tuple[str, ...] = (
 
 
 class CreateOrganizationTests(TestCase):
-    def test_creates_an_organization_with_a_workspace_and_an_owner(self) -> None:
+    def test_create_organization_creates_a_workspace_and_an_owner(self) -> None:
         olivia = User.objects.create_user("olivia")
         output = run("create_organization", "acme", "--name", "Acme & Co", "--owner", "olivia")
         acme = Organization.objects.get()
@@ -32,14 +32,14 @@ class CreateOrganizationTests(TestCase):
         self.assertEqual((membership.user_id, membership.role), (olivia.pk, Role.OWNER))
         self.assertEqual(output, f"Created Acme & Co with id {acme.pk} and owner olivia.\n")
 
-    def test_new_user_creates_the_owner(self) -> None:
+    def test_create_organization_with_new_user_creates_the_owner(self) -> None:
         arguments = ("create_organization", "acme", "--owner", "olivia", "--new-user")
         output = run(*arguments, typed=f"{PASSWORD}\n")
         self.assertTrue(User.objects.get(username="olivia").check_password(PASSWORD))
         self.assertEqual(Organization.objects.get().name, "acme")
         self.assertNotIn(PASSWORD, output)
 
-    def test_invalid_arguments_create_nothing(self) -> None:
+    def test_create_organization_with_invalid_arguments_creates_nothing(self) -> None:
         User.objects.create_user("olivia")
         Organization.objects.create(name="Acme", slug="acme")
         for arguments, message in (
@@ -67,14 +67,14 @@ class AddMemberTests(TestCase):
         self.assertEqual(self.acme.memberships.get().role, Role.EDITOR)
         self.assertEqual(output, "emil is editor of Acme.\n")
 
-    def test_a_terminal_asks_for_the_password_twice(self) -> None:
+    def test_add_member_asks_for_a_new_password_twice_on_a_terminal(self) -> None:
         run("add_member", "acme", "emil", "viewer", "--new-user", terminal=(PASSWORD, PASSWORD))
         self.assertTrue(User.objects.get().check_password(PASSWORD))
         with self.assertRaisesMessage(CommandError, "The passwords differ"):
             run("add_member", "acme", "mia", "viewer", "--new-user", terminal=(PASSWORD, "other"))
         self.assertFalse(User.objects.filter(username="mia").exists())
 
-    def test_invalid_arguments_change_nothing(self) -> None:
+    def test_add_member_with_invalid_arguments_changes_nothing(self) -> None:
         emil = User.objects.create_user("emil")
         User.objects.create_user("gone", is_active=False)
         self.acme.add_member(emil, Role.VIEWER)

@@ -106,7 +106,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assert_error(lost, 403, "FORBIDDEN")
         self.assertEqual(self.owners(), 1)
 
-    def test_of_two_owners_who_leave_one_remains(self):
+    def test_of_two_owners_who_leave_concurrently_one_remains(self):
         won, lost = self.race(
             self.lock,
             ("delete", f"{self.path}/members/{self.owner.pk}", None, self.owner),
@@ -116,7 +116,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assert_error(lost, 409, "CONFLICT")
         self.assertEqual(self.owners(), 1)
 
-    def test_of_the_last_two_workspaces_one_remains(self):
+    def test_of_the_last_two_workspaces_removed_concurrently_one_remains(self):
         won, lost = self.race(
             self.lock,
             ("delete", f"{self.path}/workspaces/{self.workspace.pk}", None, self.admin),
@@ -213,7 +213,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assertLess(max(statuses), 500)
         self.assertFalse(Organization.objects.filter(pk=self.acme.pk).exists())
 
-    def test_an_admin_cannot_demote_a_concurrently_named_owner(self):
+    def test_an_admin_cannot_demote_a_concurrently_promoted_owner(self):
         membership = Membership.objects.get(user=self.editor)
         for method, body in (("patch", {"role": "viewer"}), ("delete", None)):
             with self.subTest(method=method):
@@ -269,7 +269,9 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         def fill() -> None:
             DataSource.objects.create(workspace=self.second, name="Lake", type="postgresql")
             with connection.cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as at the commit
+                cursor.execute(
+                    "SET CONSTRAINTS ALL IMMEDIATE"
+                )  # check the constraints now, as the commit would
 
         (response,) = self.race(
             fill,

@@ -5,7 +5,7 @@ from organizations.testing import APITestCase
 
 
 class MeTests(APITestCase):
-    def test_shows_the_caller_and_its_membership(self):
+    def test_me_shows_the_caller_and_its_membership(self):
         response = self.call("get", "/me", user=self.editor)
         self.assertEqual(response.status_code, 200)
         expected = {
@@ -29,7 +29,7 @@ class MeTests(APITestCase):
         }
         self.assertEqual(response.json(), expected)
 
-    def test_shows_each_role(self):
+    def test_me_shows_each_role(self):
         for user, role in (
             (self.viewer, "viewer"),
             (self.editor, "editor"),
@@ -40,34 +40,34 @@ class MeTests(APITestCase):
                 (membership,) = self.call("get", "/me", user=user).json()["data"]["memberships"]
                 self.assertEqual(membership["role"], role)
 
-    def test_shows_all_memberships_of_the_caller_and_no_others(self):
+    def test_me_shows_all_memberships_of_the_caller_and_no_others(self):
         Membership.objects.create(user=self.editor, organization=self.globex, role=Role.VIEWER)
         Organization.objects.create(name="Initech", slug="initech")
         memberships = self.call("get", "/me", user=self.editor).json()["data"]["memberships"]
         roles = {item["organization_slug"]: item["role"] for item in memberships}
         self.assertEqual(roles, {"acme": "editor", "globex": "viewer"})
 
-    def test_shows_a_user_of_no_organization(self):
+    def test_me_shows_a_caller_of_no_organization(self):
         response = self.call("get", "/me", user=self.loner)
         self.assertEqual(response.status_code, 200)
         self.assertEqual(response.json()["data"]["memberships"], [])
 
-    def test_number_of_queries_does_not_grow_with_memberships(self):
+    def test_number_of_queries_of_me_does_not_grow_with_memberships(self):
         for number in range(5):
             organization = Organization.objects.create(name=f"N{number}", slug=f"n{number}")
             Membership.objects.create(user=self.editor, organization=organization)
         with self.assertNumQueries(3):
             self.call("get", "/me", user=self.editor)
 
-    def test_shows_no_secret(self):
+    def test_me_shows_no_secret(self):
         self.assertNotIn("password", self.call("get", "/me", user=self.editor).content.decode())
 
-    def test_refuses_callers_without_a_token(self):
+    def test_me_refuses_callers_without_a_token(self):
         response = self.call("get", "/me")
         self.assert_error(response, 401, "UNAUTHORIZED")
         self.assertEqual(response["WWW-Authenticate"], "Bearer")
 
-    def test_refuses_methods_other_than_get(self):
+    def test_me_refuses_methods_other_than_get(self):
         for method in ("post", "put", "patch", "delete", "options"):
             with self.subTest(method=method):
                 response = self.call(method, "/me", user=self.editor)

@@ -43,7 +43,7 @@ class MemberTests(APITestCase):
                 self.assertEqual(roles, {k: v for k, v in self.roles().items() if k != "stella"})
                 self.assertEqual(list(data[0]), ["user_id", "username", "role", "created_at"])
 
-    def test_list_is_paginated(self):
+    def test_list_of_members_is_paginated(self):
         path, names = f"{self.path}?page_size=2", []
         while path:
             body = self.call("get", path, user=self.viewer).json()
@@ -61,7 +61,7 @@ class MemberTests(APITestCase):
                 self.assertEqual((data["user_id"], data["role"]), (self.loner.pk, role))
                 self.assertEqual(self.roles()["leo"], role)
 
-    def test_admins_cannot_name_owners(self):
+    def test_admins_cannot_make_a_member_an_owner(self):
         before = self.roles()
         response = self.add({"username": "leo", "role": "owner"})
         self.assert_error(response, 403, "FORBIDDEN")
@@ -77,7 +77,7 @@ class MemberTests(APITestCase):
         self.assert_error(self.remove(self.owner), 403, "FORBIDDEN")
         self.assertEqual(self.roles(), before)
 
-    def test_admins_change_roles_below_owner(self):
+    def test_admins_change_roles_of_members_below_owner(self):
         for member, role in (
             (self.viewer, "editor"),
             (self.editor, "admin"),
@@ -97,7 +97,7 @@ class MemberTests(APITestCase):
                 self.assertNotIn(member.username, self.roles())
                 self.assertTrue(User.objects.filter(pk=member.pk).exists())
 
-    def test_owners_name_and_demote_owners(self):
+    def test_owners_promote_and_demote_owners(self):
         self.assertEqual(self.patch(self.editor, {"role": "owner"}, self.owner).status_code, 200)
         response = self.patch(self.second_owner, {"role": "viewer"}, self.owner)
         self.assertEqual(response.status_code, 200)
@@ -121,12 +121,12 @@ class MemberTests(APITestCase):
                 self.assert_error(response, 409, "CONFLICT")
         self.assertEqual(self.roles(), before)
 
-    def test_naming_the_last_owner_owner_again_is_allowed(self):
+    def test_setting_the_last_owner_to_owner_again_is_allowed(self):
         self.leave_one_owner()
         response = self.patch(self.owner, {"role": "owner"}, self.owner)
         self.assertEqual(response.status_code, 200)
 
-    def test_ownership_of_another_organization_does_not_count(self):
+    def test_last_owner_who_owns_another_organization_cannot_leave(self):
         self.leave_one_owner()
         Membership.objects.create(user=self.owner, organization=self.globex, role=Role.OWNER)
         self.assert_error(self.remove(self.owner, self.owner), 409, "CONFLICT")
@@ -180,7 +180,7 @@ class MemberTests(APITestCase):
                 self.assert_error(response, 400, "BAD_REQUEST", *fields)
                 self.assertEqual(self.roles(), before)
 
-    def test_suggests_the_nearest_field_name(self):
+    def test_unknown_field_of_a_member_is_refused_with_the_nearest_name(self):
         for response in (
             self.add({"username": "leo", "role": "viewer", "rolle": "viewer"}),
             self.patch(self.viewer, {"rolle": "editor"}),
@@ -188,7 +188,7 @@ class MemberTests(APITestCase):
             error = self.assert_error(response, 400, "BAD_REQUEST", "rolle")
             self.assertIn("role", error["details"]["rolle"][0])
 
-    def test_an_empty_update_changes_nothing(self):
+    def test_an_empty_update_of_a_member_changes_nothing(self):
         before = self.roles()
         self.assertEqual(self.patch(self.viewer, {}).status_code, 200)
         self.assertEqual(self.roles(), before)

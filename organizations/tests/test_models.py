@@ -71,7 +71,7 @@ class ModelTests(APITestCase):
         self.assertEqual(DataSource.objects.for_user(self.stranger).count(), 2)
         self.assertEqual(DataSource.objects.for_user(self.viewer).get().role, "viewer")
 
-    def test_for_user_is_empty_for_nonmembers_and_deactivated_users(self):
+    def test_for_user_finds_no_row_for_nonmembers_and_deactivated_users(self):
         DataSource.objects.create(workspace=self.workspace, name="Lake", type="postgresql")
         self.deactivate(self.editor)
         for user in (self.loner, self.editor, User(username="unsaved")):
@@ -79,7 +79,7 @@ class ModelTests(APITestCase):
                 with self.subTest(user=user.username, model=model.__name__):
                     self.assertFalse(model.objects.for_user(user).exists())
 
-    def test_each_role_includes_those_before_it(self):
+    def test_each_role_includes_the_rights_of_lower_roles(self):
         roles = [Role.VIEWER, Role.EDITOR, Role.ADMIN, Role.OWNER]
         for rank, role in enumerate(roles):
             for other_rank, other in enumerate(roles):
@@ -97,7 +97,7 @@ class ModelTests(APITestCase):
         owner.change_role(Role.VIEWER)
         self.assertEqual(self.membership(self.owner).role, Role.VIEWER)
 
-    def test_remove_refuses_the_last_owner(self):
+    def test_removing_the_last_owner_is_refused(self):
         with self.assertRaises(StateConflict):
             self.membership(self.owner).remove()
         self.assertEqual(self.membership(self.owner).role, Role.OWNER)
@@ -110,7 +110,7 @@ class ModelTests(APITestCase):
             Membership.objects.create(user=self.editor, organization=self.acme)
         self.assertEqual(self.membership(self.editor).role, Role.EDITOR)
 
-    def test_remove_refuses_the_last_workspace_and_workspaces_in_use(self):
+    def test_removing_the_last_workspace_or_one_in_use_is_refused(self):
         second = self.acme.workspaces.create(name="Second")
         DataSource.objects.create(workspace=second, name="Lake", type="postgresql")
         with self.assertRaises(StateConflict):
@@ -120,7 +120,7 @@ class ModelTests(APITestCase):
             second.remove()
         self.assertEqual(self.workspace_names(self.acme), ["Second"])
 
-    def test_save_unique_refuses_a_taken_name(self):
+    def test_saving_a_taken_workspace_name_is_refused(self):
         with self.assertRaises(ValidationError) as caught:
             Workspace(organization=self.acme, name="Default").save_unique()
         self.assertEqual(list(caught.exception.message_dict), ["name"])

@@ -22,7 +22,7 @@ class OrganizationTests(APITestCase):
         acme = Organization.objects.get(pk=self.acme.pk)
         self.assertEqual((acme.name, acme.slug), ("Acme", "acme"))
 
-    def test_list_has_only_the_organizations_of_the_caller(self):
+    def test_list_has_only_organizations_of_the_caller(self):
         Membership.objects.create(user=self.editor, organization=self.globex, role=Role.VIEWER)
         Organization.objects.create(name="Initech", slug="initech")
         response = self.call("get", "/organizations", user=self.editor)
@@ -30,7 +30,7 @@ class OrganizationTests(APITestCase):
         roles = {item["slug"]: item["role"] for item in response.json()["data"]}
         self.assertEqual(roles, {"acme": "editor", "globex": "viewer"})
 
-    def test_list_is_paginated(self):
+    def test_list_of_organizations_is_paginated(self):
         Membership.objects.create(user=self.owner, organization=self.globex)
         first = self.call("get", "/organizations?page_size=1", user=self.owner).json()
         self.assertEqual([item["name"] for item in first["data"]], ["Acme"])
@@ -43,7 +43,7 @@ class OrganizationTests(APITestCase):
         again = self.call("get", path, user=self.owner).json()
         self.assertEqual(again["data"], first["data"])
 
-    def test_list_is_ordered_as_requested(self):
+    def test_list_of_organizations_is_ordered_as_requested(self):
         Membership.objects.create(user=self.owner, organization=self.globex)
         for ordering, names in (
             ("name", ["Acme", "Globex"]),
@@ -55,7 +55,7 @@ class OrganizationTests(APITestCase):
                 response = self.call("get", f"/organizations?ordering={ordering}", user=self.owner)
                 self.assertEqual([item["name"] for item in response.json()["data"]], names)
 
-    def test_list_refuses_unknown_parameters(self):
+    def test_list_of_organizations_refuses_unknown_parameters(self):
         response = self.call("get", "/organizations?orderin=name", user=self.owner)
         error = self.assert_error(response, 400, "BAD_REQUEST", "orderin")
         self.assertIn("ordering", error["details"]["orderin"][0])
@@ -85,13 +85,13 @@ class OrganizationTests(APITestCase):
                 self.assert_error(self.call(method, path, user=self.loner), 403, "FORBIDDEN")
         self.assert_unchanged()
 
-    def test_ids_with_extra_digits_are_404(self):
+    def test_organization_ids_with_extra_digits_are_404(self):
         for text in (f"{self.acme.pk:020}0", f"{self.acme.pk:020}9"):
             with self.subTest(id=text):
                 response = self.call("get", f"/organizations/{text}", user=self.owner)
                 self.assert_error(response, 404, "NOT_FOUND")
 
-    def test_admins_and_owners_rename(self):
+    def test_admins_and_owners_rename_an_organization(self):
         for user in (self.admin, self.owner):
             with self.subTest(user=user.username):
                 response = self.patch({"name": f"  {user.username} & Co  "}, user)
@@ -117,24 +117,24 @@ class OrganizationTests(APITestCase):
         self.assertTrue(self.acme.requires_if_match)
         self.assert_unchanged()
 
-    def test_a_role_in_another_organization_does_not_count(self):
+    def test_owner_of_another_organization_may_not_change_this_one(self):
         Membership.objects.create(user=self.stranger, organization=self.acme, role=Role.VIEWER)
         self.assert_error(self.patch({"name": "Mine"}, self.stranger), 403, "FORBIDDEN")
         response = self.call("delete", self.path, user=self.stranger)
         self.assert_error(response, 403, "FORBIDDEN")
         self.assert_unchanged()
 
-    def test_an_empty_update_changes_nothing(self):
+    def test_an_empty_update_of_an_organization_changes_nothing(self):
         self.assertEqual(self.patch({}).status_code, 200)
         self.assert_unchanged()
 
-    def test_refuses_invalid_names(self):
+    def test_invalid_organization_names_are_refused(self):
         for name in ("", "   ", "x" * 256, "a\0b", None, 7, True, ["Acme"], {"name": "Acme"}):
             with self.subTest(name=name):
                 self.assert_error(self.patch({"name": name}), 400, "BAD_REQUEST", "name")
                 self.assert_unchanged()
 
-    def test_refuses_unknown_fields_and_suggests_the_nearest_name(self):
+    def test_unknown_field_of_an_organization_is_refused_with_the_nearest_name(self):
         error = self.assert_error(
             self.patch({"nmae": "Mine", "slug": "mine", "id": 7}),
             400, "BAD_REQUEST", "nmae", "slug", "id",
@@ -142,7 +142,7 @@ class OrganizationTests(APITestCase):
         self.assertIn("name", error["details"]["nmae"][0])
         self.assert_unchanged()
 
-    def test_checks_the_role_before_the_body(self):
+    def test_role_is_checked_before_the_body(self):
         for body in (b"{", b"", b'{"unknown": 1}'):
             with self.subTest(body=body):
                 self.assert_error(self.patch(body, self.editor), 403, "FORBIDDEN")

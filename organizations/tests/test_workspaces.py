@@ -42,7 +42,7 @@ class WorkspaceTests(APITestCase):
                 self.assertEqual(list(data[0]), ["id", "organization_id", "name", "created_at"])
                 self.assertEqual(data[0]["organization_id"], self.acme.pk)
 
-    def test_list_is_paginated(self):
+    def test_list_of_workspaces_is_paginated(self):
         first = self.call("get", f"{self.path}?page_size=1", user=self.viewer).json()
         self.assertEqual([item["name"] for item in first["data"]], ["Default"])
         path = first["pagination"]["next"].partition("/api/v1")[2]
@@ -90,20 +90,20 @@ class WorkspaceTests(APITestCase):
                 self.assertEqual((response.status_code, response.content), (204, b""))
                 self.assertFalse(Workspace.objects.filter(pk=workspace.pk).exists())
 
-    def test_refuses_a_taken_name(self):
+    def test_taken_workspace_name_is_refused(self):
         before = self.names()
         self.assert_error(self.add({"name": "Second"}), 400, "BAD_REQUEST", "name")
         self.assert_error(self.patch({"name": "Default"}), 400, "BAD_REQUEST", "name")
         self.assertEqual(self.names(), before)
 
-    def test_accepts_a_name_used_in_another_organization(self):
+    def test_workspace_name_used_in_another_organization_is_accepted(self):
         self.globex.workspaces.create(name="Lake")
         self.assertEqual(self.add({"name": "Lake"}).status_code, 201)
 
-    def test_accepts_the_current_name(self):
+    def test_current_workspace_name_is_accepted(self):
         self.assertEqual(self.patch({"name": "Second"}).status_code, 200)
 
-    def test_an_empty_update_changes_nothing(self):
+    def test_an_empty_update_of_a_workspace_changes_nothing(self):
         before = self.names()
         self.assertEqual(self.patch({}).status_code, 200)
         self.assertEqual(self.names(), before)
@@ -128,7 +128,7 @@ class WorkspaceTests(APITestCase):
         data_source.delete()
         self.assertEqual(self.remove(self.second).status_code, 204)
 
-    def test_refuses_invalid_names(self):
+    def test_invalid_workspace_names_are_refused(self):
         before = self.names()
         for name in INVALID_NAMES:
             with self.subTest(name=name):
@@ -137,7 +137,7 @@ class WorkspaceTests(APITestCase):
                 self.assertEqual(self.names(), before)
         self.assert_error(self.add({}), 400, "BAD_REQUEST", "name")
 
-    def test_refuses_unknown_fields_and_suggests_the_nearest_name(self):
+    def test_unknown_field_of_a_workspace_is_refused_with_the_nearest_name(self):
         before = self.names()
         for response in (
             self.add({"name": "Third", "nmae": "Third", "organization_id": self.globex.pk}),

@@ -25,7 +25,7 @@ class RetryTests(SimpleTestCase):
             self.assertEqual(retried(function)(1, two=2), "done")
             self.assertEqual(function.mock_calls, [mock.call(1, two=2)] * ATTEMPTS)
 
-    def test_error_is_raised_after_the_last_attempt(self):
+    def test_deadlock_is_raised_after_the_last_attempt(self):
         function = failing(ATTEMPTS, DeadlockDetected)
         with self.assertRaises(OperationalError):
             retried(function)()

@@ -82,7 +82,7 @@ class Guard:
         flags: int = 0,
     ) -> list[Any]:
         """Return what socket.getaddrinfo returns, for pinned and allowed hosts only."""
-        # A lookup to listen, or to parse an address: the connection itself is checked anyway.
+        # Lookups to listen, or to parse an address, are allowed: the connection is checked later.
         if host is None or flags & (socket.AI_PASSIVE | socket.AI_NUMERICHOST):
             return lookup(host, port, family, type, proto, flags)
         if isinstance(host, bytes):
@@ -91,7 +91,7 @@ class Guard:
         answers: list[Any] = []
         for address in [pinned] if pinned else self._resolve(host, port):
             try:
-                # Formats the address for the family, types and port that the caller asks for.
+                # getaddrinfo formats the address for the family, types and port that are asked for.
                 answers += lookup(address, port, family, type, proto, socket.AI_NUMERICHOST)
             except socket.gaierror:  # an address of the other family
                 continue

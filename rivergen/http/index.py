@@ -1,4 +1,4 @@
-"""`/`: a page that leads to the others."""
+"""`/`: a page with links to the documentation, openapi.json and the admin."""
 
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string

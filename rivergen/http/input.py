@@ -43,7 +43,7 @@ def read_seconds(request: Request, name: str, most: int) -> int:
 
 
 def is_known(request: Request, etag: str) -> bool:
-    """Whether `If-None-Match` names this entity tag (RFC 9110, section 13.1.2)."""
+    """Return whether `If-None-Match` names this entity tag (RFC 9110, section 13.1.2)."""
     tags = parse_etags(request.headers.get("If-None-Match", ""))
     return "*" in tags or etag in [tag.removeprefix("W/") for tag in tags]
 
@@ -83,7 +83,7 @@ def check_parameters(
 
 
 def is_merge_patch(request: Request) -> bool:
-    """Whether the body is a JSON merge patch (RFC 7396) rather than plain JSON."""
+    """Return whether the body is a JSON merge patch (RFC 7396) rather than plain JSON."""
     media_type: str = request.content_type.partition(";")[0].strip().lower()
     return media_type == MergePatchParser.media_type
 

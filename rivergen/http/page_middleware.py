@@ -27,7 +27,7 @@ class AuthenticationMiddleware(PagesOnly, auth.AuthenticationMiddleware):
     """Set `request.user` from the session."""
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        # Only a user that was already loaded: `request.user` may cost a query.
+        # Note only a user that was already loaded: `request.user` may cost a query.
         user = getattr(request, "_cached_user", None)
         if user is not None and user.pk:
             note(user_id=user.pk)

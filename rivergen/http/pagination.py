@@ -87,7 +87,7 @@ class CursorPagination(BasePagination):
         if cursor is not None:
             comparison = "lt" if descending else "gt"
             queryset = queryset.filter(
-                # The other conditions imply the first, but only the first can use an index.
+                # The first condition follows from the others, but only the first can use an index.
                 Q(**{f"{self.field_name}__{comparison}e": cursor.value}),
                 Q(**{f"{self.field_name}__{comparison}": cursor.value})
                 | Q(**{self.field_name: cursor.value, f"id__{comparison}": cursor.row_id}),

@@ -128,7 +128,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     elif isinstance(translated, exceptions.ValidationError):
         detail: Any = translated.detail
         fields = detail if isinstance(detail, dict) else {}
-        # Without duplicates: a rule may be checked by the field and by the model.
+        # Remove duplicates: a rule may be checked by the field and by the model.
         details = {field: [*dict.fromkeys(_sentences(value))] for field, value in fields.items()}
         message = _summary(details) if details else " ".join(_sentences(detail))
         response.data = error_body(response.status_code, message, details)
@@ -139,7 +139,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         response.data = error_body(response.status_code, sentence, details, code)
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
-    # Otherwise Django logs each 5xx again, after the request and without its id.
+    # Stop Django from logging each 5xx again, after the request and without its id.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
 
@@ -172,7 +172,7 @@ def _translate(exc: Exception) -> Exception:
 
 
 def _is_out_of_reach(exc: BaseException | None) -> bool:
-    """Whether the exception says that the database is unavailable for now, so a retry may help."""
+    """Return whether an exception means that the database is unavailable, so a retry may help."""
     if isinstance(exc, OperationalError | InterfaceError):
         return True
     # Read-only during a failover or with a full disk; or the server ended a transaction that was

@@ -152,7 +152,7 @@ def interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def refuse_taken_port(port: int) -> None:
-    """Raise ImproperlyConfigured if something else listens on this port."""
+    """Raise ImproperlyConfigured if another program listens on this port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

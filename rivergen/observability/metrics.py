@@ -83,7 +83,7 @@ def count(request: HttpRequest, status: int, seconds: float) -> None:
     if match is not None:
         route = path_template(match.route)
     else:
-        # No route: WhiteNoise served a file before routing, or the path is unknown.
+        # Without a route, WhiteNoise served a file before routing, or the path is unknown.
         is_file = request.path_info.startswith(settings.STATIC_URL) and status < 400
         route = settings.STATIC_URL if is_file else "unknown"
     method = request.method if request.method in METHODS else "other"
@@ -133,7 +133,7 @@ class DatabaseCollector:
     def collect(self) -> Iterable[Metric]:
         try:
             with transaction.atomic(), connection.cursor() as cursor:
-                # Otherwise repeated scrapes pile up slow queries.
+                # Without a time limit, repeated scrapes would pile up slow queries.
                 cursor.execute("SET LOCAL statement_timeout = %s", [STATEMENT_TIMEOUT])
                 found = [metric for read in self.readers for metric in read()]
         except (DatabaseError, InterfaceError):
@@ -157,7 +157,7 @@ def is_allowed(request: HttpRequest) -> bool:
         address = ip_address(client_address(request))
     except ValueError:
         return False
-    # An IPv4 client on an IPv6 socket.
+    # Unwrap the address of an IPv4 client on an IPv6 socket.
     address = getattr(address, "ipv4_mapped", None) or address
     return any(address in network for network in settings.METRICS_ALLOW)
 

@@ -1,1 +1,1 @@
-"""Django's backend for PostgreSQL, which knows how to live with one that is out of reach."""
+"""Django's backend for PostgreSQL, extended for outages, replicas and row-level security."""

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 ADMIN_PATH = "/admin/"
 METRICS_PATH = "/metrics"
 
-# The SQL that ActingUserCursor sends before the first statement of each transaction. Empty: nobody.
+# SQL that ActingUserCursor sends when a transaction starts; empty if there is no acting user.
 acting_user: ContextVar[str] = ContextVar("acting_user", default="")
 
 
@@ -30,7 +30,7 @@ def act_as_metrics() -> None:
 
 
 class ActingUserMiddleware:
-    """Start each request as nobody; act as staff in the admin and as metrics in `/metrics`.
+    """Start each request without acting user; act as staff in the admin, as metrics in `/metrics`.
 
     For the API, authentication calls `act_as_member` once it has checked the token.
     """

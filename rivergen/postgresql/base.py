@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 from rivergen.postgresql.acting_user import acting_user
 from rivergen.postgresql.circuit_breaker import CircuitBreaker
 
-# By alias of the database.
+# The circuit breaker of each database, by its alias in DATABASES.
 CIRCUIT_BREAKERS: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
 
 
@@ -38,7 +38,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.closed_in_transaction = self.closed_in_transaction or self.connection is None
 
     def is_usable(self) -> bool:
-        """Whether the connection can be used for another request.
+        """Return whether the connection can be used for another request.
 
         Django sends `SELECT 1` each time, one more round trip per request. Here it does so only if
         there is something to read: a server that ends a connection sends a message first.
@@ -55,7 +55,7 @@ class ActingUserCursor(base.CursorMixin, ClientCursor[Any]):
     """Set the acting user, for row-level security, before the first statement of a transaction.
 
     Both are sent as one message, which adds no round trip; outside of a transaction, a message is
-    a transaction of its own. A statement without a prefix, as with `executemany`, finds no rows.
+    a separate transaction. A statement without a prefix, as with `executemany`, finds no rows.
     """
 
     def execute(self, query: Any, *args: Any, **options: Any) -> Self:

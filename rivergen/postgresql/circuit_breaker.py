@@ -21,7 +21,7 @@ class CircuitBreaker:
     """
 
     def __init__(self) -> None:
-        self._is_open = False  # the last attempt failed
+        self._is_open = False  # whether the last attempt failed
         self._in_flight = 0
         self._last_started_at = 0.0
         self._changed = threading.Condition()

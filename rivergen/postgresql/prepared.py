@@ -46,7 +46,7 @@ class PreparedQuery:
 
     @functools.cached_property
     def _prepared(self) -> Prepared:
-        """The SQL, compiled at first use: a query that locks needs a transaction."""
+        """Return the SQL, compiled at first use: a query that locks needs a transaction."""
         placeholders = PLACEHOLDERS[: len(inspect.signature(self._build).parameters)]
         compiler = self._build(*placeholders).query.get_compiler(connection.alias)
         sql, parameters = compiler.as_sql()

@@ -20,7 +20,7 @@ RETRY_AFTER_SECONDS = 10
 
 _lock = threading.Lock()
 _retry_at = 0.0  # 0: the replica has not failed
-# By connection: another server at the same address has its own position.
+# The last known position by connection: after a reconnect, the server may be another one.
 _replayed: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 
@@ -46,7 +46,7 @@ def read(on_replica: Callable[[], T], on_primary: Callable[[], T]) -> T:
     except BehindError:
         return on_primary()
     except Error:
-        # Also: a migration is not replayed yet, or the query conflicted with replay.
+        # Other causes: a migration is not replayed yet, or the query conflicted with replay.
         is_standby = False
     if not is_standby:
         trip()

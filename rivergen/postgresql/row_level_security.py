@@ -32,14 +32,14 @@ READ = "SELECT"
 WRITE = "SELECT, INSERT, UPDATE, DELETE"
 # Models whose rows belong to no organization, and the privileges that the web needs there.
 EXEMPT = {
-    # Users are looked up by name at sign-in, and to become members.
+    # Sign-in and adding a member look users up by name.
     "organizations.User": WRITE,
-    # Counts by address or organization: nothing but ids and numbers.
+    # Request counts by address or organization: nothing but ids and numbers.
     "organizations.RequestCount": WRITE,
     # Counts of attempts to sign in, before the user is known.
     "organizations.SignInCount": WRITE,
     "organizations.UsedRefreshToken": WRITE,
-    # For staff, who see all organizations.
+    # Tables of the Django admin, which only staff use; staff see all organizations.
     "organizations.User_groups": WRITE,
     "organizations.User_user_permissions": WRITE,
     "auth.Group": WRITE,

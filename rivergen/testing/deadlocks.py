@@ -12,7 +12,7 @@ CHANGES = ("INSERT", "UPDATE", "DELETE", "WITH")
 
 @contextmanager
 def deadlock_once() -> Iterator[list[str]]:
-    """Fail the first statement that changes rows with a deadlock; yield a list to hold it."""
+    """Fail the first writing statement with a deadlock; yield a list to which it is added."""
     failed: list[str] = []
 
     def execute(run: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:

@@ -25,7 +25,7 @@ def environment(**variables: str) -> dict[str, str]:
 def gunicorn(
     log: IO[Any] | int = subprocess.DEVNULL, **variables: str
 ) -> "Iterator[tuple[subprocess.Popen[bytes], int]]":
-    """Serve until the block ends; yield the main process and its port."""
+    """Run gunicorn on a free port until the block ends; yield its main process and the port."""
     port = free_port()
     process = subprocess.Popen(
         [

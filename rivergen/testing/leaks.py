@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from rivergen.observability.logs import JSONFormatter
 from rivergen.testing.replication import BINARIES
 
-# Loggers with a level of their own, and loggers that do not propagate to the root.
+# Loggers that have their own level, and loggers that do not propagate to the root.
 LOGGERS = ("", "django", "django.security.DisallowedHost", "rivergen")
 FORMAT = "%(name)s %(message)s %(args)s"
 

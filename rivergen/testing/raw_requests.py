@@ -86,7 +86,7 @@ REFUSED: dict[str, tuple[bytes, int | None]] = {
     "a part of a head": (GET, None),
     "nothing": (b"", None),
 }
-# Unusual, and taken by HTTP: what is sent, and the status of each answer.
+# Unusual but valid HTTP: what is sent, and the status of each response.
 TAKEN: dict[str, tuple[bytes, list[int]]] = {
     "a line before it": (b"\r\n" + GET + CLOSE + b"\r\n", [200]),
     "HTTP/1.0": (b"GET /healthz HTTP/1.0\r\n\r\n", [200]),

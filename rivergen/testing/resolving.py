@@ -182,7 +182,7 @@ class Listener:
         self._sockets.append(stack.enter_context(ipv6))
 
     def was_untouched(self) -> bool:
-        """Return whether nobody has connected yet: a connection made now arrives first."""
+        """Return whether no client has connected yet: a connection made now arrives first."""
         return all(map(self._is_first, self._sockets))
 
     def _is_first(self, server: socket.socket) -> bool:

@@ -43,7 +43,7 @@ class Run:
             stderr=stderr,
             text=True,
             start_new_session=True,
-            # What `nohup ... &` ignores, its children inherit, and Ctrl-C would not end them.
+            # Processes started by `nohup ... &` inherit an ignored SIGINT; restore it for Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 

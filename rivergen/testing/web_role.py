@@ -86,7 +86,7 @@ def role_in_transaction(*options: str) -> str:
 
 
 def become(role: str, user: Any) -> None:
-    """Continue the current transaction as a role, acting as a user or, with None, as nobody."""
+    """Continue the current transaction as a role, acting as a user, if one is given."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL ROLE {role}")
         cursor.execute("SELECT set_config('rivergen.organization_ids', '', true)")

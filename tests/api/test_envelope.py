@@ -1,4 +1,4 @@
-"""What every response has: the error envelope, the request id and the security policy."""
+"""Tests of what every response has: the envelope, the request id and the security policy."""
 
 import io
 import logging
@@ -69,7 +69,7 @@ class EnvelopeTests(DataSourceTestCase):
                 self.assertTrue(response["Content-Type"].startswith("text/html"))
                 self.assertTrue(response["X-Request-ID"])
 
-    def test_other_methods_are_405_with_allow_header(self):
+    def test_unsupported_methods_are_405_with_allow_header(self):
         for path, allowed in ALLOWED_METHODS:
             for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - allowed:
                 with self.subTest(path=path, method=method):
@@ -154,13 +154,13 @@ class EnvelopeTests(DataSourceTestCase):
         self.assertGreater(int(response["Retry-After"]), 0)
         self.assertNotIn("127.0.0.1", response.content.decode())
 
-    def test_lock_timeout_is_503_and_says_so(self):
+    def test_lock_timeout_is_503_and_the_message_names_it(self):
         failure = OperationalError("canceling statement due to lock timeout")
         failure.__cause__ = LockNotAvailable()
         with mock.patch.object(PreparedGet, "__call__", side_effect=failure):
             response = self.call("patch", self.path, {"name": "Lake"}, self.editor)
         error = self.assert_error(response, 503, "SERVICE_UNAVAILABLE")
-        self.assertIn("Somebody else", error["message"])
+        self.assertIn("Another request is changing this", error["message"])
 
     def test_read_only_database_is_503(self):
         with transaction.atomic():
@@ -216,7 +216,7 @@ class EnvelopeTests(DataSourceTestCase):
         headers = {"X-Request-ID": "abc.1"}
         with mock.patch.object(PreparedGet, "__call__", side_effect=bug):
             lines = self.logged("get", self.path, user=self.editor, headers=headers)
-        error, request = lines  # and no line of Django's own loggers
+        error, request = lines  # Django's own loggers write no line
         self.assertIn("ERROR rivergen.errors [abc.1]", error)
         self.assertIn("INFO rivergen.request [abc.1] GET", request)
         self.assertIn(" 500 ", request)

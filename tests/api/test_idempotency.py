@@ -75,7 +75,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assert_replayed(self.keyed(NEW, method="post", path="/data-sources"), first)
         self.assertFalse(DataSource.objects.filter(name="New").exists())
 
-    def test_same_key_with_another_request_is_422(self):
+    def test_same_idempotency_key_with_another_request_is_422(self):
         self.keyed({"port": 5433})
         other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
         before = self.stored()
@@ -95,7 +95,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual(self.stored(), before)
         self.assertEqual(self.keyed({"port": 5433}).status_code, 200)
 
-    def test_same_key_of_another_user_is_another_key(self):
+    def test_same_idempotency_key_of_another_user_is_independent(self):
         self.assertEqual(self.keyed({"port": 1}).status_code, 200)
         other = self.keyed({"port": 2}, user=self.admin)
         self.assertEqual((other.status_code, other["ETag"]), (200, '"3"'))
@@ -116,7 +116,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assert_error(self.keyed(NEW, **sent), 400, "BAD_REQUEST", "name")
         self.assertEqual(self.keyed({**NEW, "name": "Newer"}, **sent).status_code, 201)
 
-    def test_dry_run_is_replayed(self):
+    def test_repeated_dry_run_is_replayed(self):
         path = f"{self.path}?dry_run=true"
         first = self.keyed({"port": 5433}, path=path)
         self.call("patch", self.path, {"port": 5434}, self.editor)
@@ -149,7 +149,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
             self.assert_replayed(self.keyed(**sent), first)
             transaction.set_rollback(True)
 
-    def test_put_get_and_delete_ignore_the_key(self):
+    def test_put_get_and_delete_ignore_the_idempotency_key(self):
         path = f"{self.path}/credentials"
         for username in ("a", "b"):
             response = self.keyed({"username": username}, method="put", path=path)
@@ -167,12 +167,12 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual([self.keyed(**sent).status_code for _ in range(2)], [200, 401])
         self.assertFalse(IdempotencyRecord.objects.exists())
 
-    def test_quoted_and_unquoted_keys_are_equal(self):
+    def test_quoted_and_unquoted_idempotency_keys_are_equal(self):
         first = self.keyed({"port": 5433}, key='a "b" \\')
         for key in ('"a \\"b\\" \\\\"', '  a "b" \\ '):
             self.assert_replayed(self.keyed({"port": 5433}, key=key), first)
 
-    def test_key_needs_1_to_255_printable_characters(self):
+    def test_idempotency_key_needs_1_to_255_printable_characters(self):
         for key in ("a" * 255, '"' + "a" * 255 + '"', "~!", '"a,b"', "a,b", '"\\"" '):
             with self.subTest(key=key):
                 self.assertEqual(self.keyed({}, key=key).status_code, 200)
@@ -187,7 +187,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
                 self.assert_error(response, 403, "FORBIDDEN")
         self.assertEqual(self.stored()["port"], 5432)
 
-    def test_key_expires_after_a_day(self):
+    def test_idempotency_key_expires_after_a_day(self):
         self.keyed({"port": 5433})
         IdempotencyRecord.objects.update(
             stored_at=timezone.now() - ANSWERS_KEPT_FOR + timedelta(minutes=1)
@@ -197,7 +197,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         first = self.keyed({"port": 5434})
         self.assertEqual((first.status_code, self.stored()["port"]), (200, 5434))
         self.assert_replayed(self.keyed({"port": 5434}), first)
-        # The database's clock decides, not that of one machine.
+        # The database's clock decides, not the clock of a web server.
         with time_machine.travel(timezone.now() + 2 * ANSWERS_KEPT_FOR):
             again = self.keyed({"port": 5434})
         self.assert_replayed(again, first)
@@ -215,12 +215,12 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         User.objects.filter(pk=self.editor.pk).update(is_active=False)
         self.assert_error(self.keyed({"port": 5433}), 401, "UNAUTHORIZED")
 
-    def test_removing_a_member_deletes_its_keys(self):
+    def test_removing_a_member_deletes_its_idempotency_keys(self):
         self.keyed({"port": 5433})
         Membership.objects.get(user=self.editor).remove()
         self.assertFalse(IdempotencyRecord.objects.exists())
 
-    def test_deleting_a_user_or_organization_deletes_its_keys(self):
+    def test_deleting_a_user_or_organization_deletes_its_idempotency_keys(self):
         self.keyed({"port": 5433})
         self.keyed({"port": 5434}, user=self.admin)
         User.objects.get(pk=self.admin.pk).delete()
@@ -244,7 +244,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
             self.assert_error(self.keyed(**sent), 422, "IDEMPOTENCY_KEY_REUSED")
         self.assertEqual(len(kept.fingerprint), 64)
 
-    def test_requests_without_a_key_need_no_additional_statements(self):
+    def test_requests_without_idempotency_key_need_no_additional_statements(self):
         with self.statements() as captured:
             self.call("patch", self.path, {"port": 5433}, self.editor)
         self.assertEqual(len(sql(captured)), 2, captured.captured_queries)
@@ -261,7 +261,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         self.assertEqual(self.stored()["port"], 5432)
         self.assertFalse(DataSource.objects.filter(name="New").exists())
 
-    def test_too_large_body_with_a_key_is_413(self):
+    def test_too_large_body_with_an_idempotency_key_is_413(self):
         body = b'{"description": "' + b"a" * 1024 * 1024 + b'"}'
         self.assert_error(self.keyed(body), 413, "PAYLOAD_TOO_LARGE")
 
@@ -315,7 +315,7 @@ class ConcurrentIdempotencyTests(KeyedMixin, TransactionTestCase):
         self.assert_done_once(self.at_once(method="post", path=path), 202)
         self.assertEqual(self.data_source.connection_tests.count(), 1)
 
-    def test_key_of_a_request_in_flight_is_409(self):
+    def test_idempotency_key_of_a_request_in_flight_is_409(self):
         first = Thread(target=self.send_and_keep, args=[{"port": 5433}])
         with transaction.atomic():
             DataSource.objects.for_update().get(pk=self.data_source.pk)
@@ -331,7 +331,7 @@ class ConcurrentIdempotencyTests(KeyedMixin, TransactionTestCase):
         self.response = self.keyed(body)
         connection.close()
 
-    def test_request_that_met_a_deadlock_is_retried_and_replayed(self):
+    def test_request_with_a_key_is_retried_after_a_deadlock(self):
         for sent in (
             {"body": {"port": 5433}},
             {"method": "post", "path": "/data-sources", "body": NEW},
@@ -343,7 +343,7 @@ class ConcurrentIdempotencyTests(KeyedMixin, TransactionTestCase):
                 self.assert_replayed(self.keyed(key=str(sent), **sent), first)
         self.assertEqual(self.stored()["version"], 2)
 
-    def test_worker_deletes_expired_keys(self):
+    def test_worker_deletes_expired_idempotency_keys(self):
         self.keyed({"port": 5433}, key="old")
         IdempotencyRecord.objects.update(
             stored_at=timezone.now() - ANSWERS_KEPT_FOR - timedelta(seconds=1)

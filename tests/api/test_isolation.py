@@ -87,7 +87,7 @@ class IsolationTests(RouteTestCase):
         outsiders["expired"] = f"Bearer {token}", 401
         return outsiders
 
-    def test_outsiders_get_no_data_from_any_route(self):
+    def test_callers_without_membership_get_no_data_from_any_route(self):
         for who, (authorization, refusal) in self.make_outsiders().items():
             for (method, path), route in ROUTES.items():
                 with self.subTest(who=who, method=method, path=path):
@@ -127,7 +127,7 @@ class IsolationTests(RouteTestCase):
         """Return all that a client sees of a response."""
         return response.status_code, sorted(response.headers.items()), response.content
 
-    def test_ids_of_other_organizations_answer_as_missing_ids_in_paths(self):
+    def test_foreign_ids_in_paths_are_answered_as_missing_ids(self):
         for (method, path), route in ROUTES.items():
             for name in re.findall(r"{(\w+)}", path):
                 missing = MISSING.get(name, MISSING_ID)
@@ -151,7 +151,7 @@ class IsolationTests(RouteTestCase):
                         self.assertEqual(answers[0][0], 404)
                         self.assertEqual(answers[0], answers[1])
 
-    def test_ids_of_other_organizations_answer_as_missing_ids_in_bodies_and_queries(self):
+    def test_foreign_ids_in_bodies_and_queries_are_answered_as_missing_ids(self):
         def create(workspace_id: int) -> Any:
             body = {"name": "n", "type": "csv", "workspace_id": workspace_id}
             return "post", "/data-sources", body
@@ -190,7 +190,7 @@ class IsolationTests(RouteTestCase):
                 ]
                 self.assertEqual(answers[0], answers[1])
 
-    def test_removed_member_gets_404(self):
+    def test_removed_member_gets_404_for_the_organization_and_its_data_sources(self):
         Membership.objects.filter(user=self.editor).delete()
         Membership.objects.create(user=self.editor, organization=self.globex, role=Role.EDITOR)
         header = {"Authorization": bearer(self.editor)}

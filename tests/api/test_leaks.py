@@ -25,7 +25,7 @@ class LeakTests(LeakTestCase):
 
     # The search itself: a leak planted on purpose is found where it was planted.
 
-    def test_search_finds_a_secret_in_a_response(self):
+    def test_leak_search_finds_a_secret_in_a_response(self):
         def leak(serializer: Any, data_source: DataSource) -> Any:
             secrets = data_source.credentials.open()
             return {field: b64encode(text.encode()).decode() for field, text in secrets.items()}
@@ -35,13 +35,13 @@ class LeakTests(LeakTestCase):
         self.assertIn("token by put (base64)", leaks["responses"])
         self.assertEqual({*leaks}, {"responses"})
 
-    def test_search_finds_a_secret_in_a_repr(self):
+    def test_leak_search_finds_a_secret_in_a_repr(self):
         with mock.patch.object(StrictFieldsMixin, "__repr__", Serializer.__repr__):
             leaks = self.find_leaks()
         self.assertIn("not a boolean (raw or URL-encoded)", leaks["responses"])
         self.assertEqual({*leaks}, {"responses"})
 
-    def test_search_finds_a_secret_in_the_log(self):
+    def test_leak_search_finds_a_secret_in_the_log(self):
         def log(ring: KeyRing, text: str, context: bytes) -> Sealed:
             getLogger("rivergen.anywhere").debug("%s", quote(text))
             return seal(ring, text, context)
@@ -52,7 +52,7 @@ class LeakTests(LeakTestCase):
         self.assertIn("token by put (raw or URL-encoded)", leaks["log"])
         self.assertEqual({*leaks}, {"log"})
 
-    def test_search_finds_a_secret_that_is_not_encrypted(self):
+    def test_leak_search_finds_a_secret_that_is_not_encrypted(self):
         def pass_through(ring: KeyRing, text: str, context: bytes) -> Sealed:
             return Sealed(ring.current_id, text.encode())
 
@@ -64,7 +64,7 @@ class LeakTests(LeakTestCase):
         self.assertIn("token by patch (hex)", leaks["database"])
         self.assertNotIn("responses", leaks)
 
-    def test_search_finds_a_secret_left_in_a_connection_string(self):
+    def test_leak_search_finds_a_secret_left_in_a_connection_string(self):
         with mock.patch.object(DataSource, "pop_secrets", return_value={}):
             leaks = self.find_leaks()
         name = "patch postgresql://me@db/x?sslmode=require&passwd={} (raw or URL-encoded)"

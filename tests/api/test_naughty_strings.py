@@ -225,7 +225,7 @@ class NaughtyStringTests(DataSourceTestCase):
         before = self.fingerprint()
         sane = re.compile(r"[A-Za-z0-9._-]{1,128}")
         for text in STRINGS:
-            # As gunicorn passes headers on: bytes as Latin-1, without line breaks and NUL.
+            # gunicorn passes headers on as Latin-1, without line breaks and NUL.
             value = text.encode(errors="replace").decode("latin-1").strip()
             if re.search(r"[\r\n\0]", value):
                 continue

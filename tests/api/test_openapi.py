@@ -77,11 +77,11 @@ class OpenAPITests(APITestCase):
                 if method in METHODS:
                     yield path, method, operation
 
-    def test_document_is_generated_without_warnings(self):
-        # It warns of two components with the same name, of which one would be lost.
+    def test_openapi_document_is_generated_without_warnings(self):
+        # spectacular warns of two components with the same name, of which one would be lost.
         call_command("spectacular", "--fail-on-warn", stdout=StringIO())
 
-    def test_document_lists_every_error_code(self):
+    def test_openapi_document_lists_every_error_code(self):
         exact = {KeyInUse.error_code, KeyReused.error_code}
         exact |= {error.code for kind in (Gone, StateConflict) for error in kind.__subclasses__()}
         codes = {*ERROR_CODES.values(), *exact}
@@ -101,18 +101,18 @@ class OpenAPITests(APITestCase):
         content = operation["requestBody"]["content"]
         return self.resolve(content["application/json"]["schema"])
 
-    def test_document_is_openapi_3_1_and_needs_no_token(self):
+    def test_openapi_document_is_version_3_1_and_needs_no_token(self):
         self.assertEqual(self.response.status_code, 200)
         self.assertEqual(self.response["Content-Type"], "application/json")
         self.assertRegex(self.document["openapi"], r"^3\.1\.\d+$")
 
-    def test_document_is_the_same_for_every_caller(self):
+    def test_openapi_document_is_the_same_for_every_caller(self):
         response = self.call("get", "/openapi.json", user=self.editor)
         self.assertEqual(response.json(), self.document)
         headers = {"Authorization": "Bearer forged"}
         self.assertEqual(self.call("get", "/openapi.json", headers=headers).status_code, 200)
 
-    def test_document_has_every_route_and_method(self):
+    def test_openapi_document_has_every_route_and_method(self):
         found = dict(routes())
         del found["/api/v1/openapi.json"]
         self.assertIn("/api/v1/data-sources/{data_source_id}", found)
@@ -158,7 +158,7 @@ class OpenAPITests(APITestCase):
                     self.assertLessEqual({"400", "413", "415"}, {*operation["responses"]})
                     self.assertIn("application/json", operation["requestBody"]["content"])
 
-    def test_path_parameters_are_declared(self):
+    def test_path_parameters_are_declared_in_openapi(self):
         for path, method, operation in self.operations():
             with self.subTest(path=path, method=method):
                 names = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}

@@ -42,7 +42,7 @@ class RouteTests(RouteTestCase):
                         self.assertIn(route.least_role, error["message"])
                         self.assertFalse(has_changed)
 
-    def test_outsiders_change_nothing_and_learn_nothing(self):
+    def test_callers_without_membership_change_and_see_nothing(self):
         for (method, path), route in ROUTES.items():
             with self.subTest(method=method, path=path):
                 anonymous, has_changed = self.try_as(None, method, path)
@@ -74,7 +74,7 @@ class RouteTests(RouteTestCase):
                 self.assert_error(deactivated, 401, "UNAUTHORIZED")
                 self.assertFalse(has_changed)
 
-    def test_other_methods_are_405_with_allow_header(self):
+    def test_unsupported_methods_are_405_with_allow_header(self):
         for path, allowed in routes():
             target = path.removeprefix("/api/v1").format(**self.ids)
             for method in METHODS - allowed:
@@ -119,10 +119,10 @@ class RouteTests(RouteTestCase):
 class RowLevelSecurityRouteTests(RouteTests):
     """The same table of roles, with requests that run as the role of row-level security."""
 
-    # These need no rows.
+    # Tests that need no rows are not repeated.
     test_invalid_ids_are_404: Any = None
     test_non_object_bodies_are_400_and_other_media_types_415: Any = None
-    test_other_methods_are_405_with_allow_header: Any = None
+    test_unsupported_methods_are_405_with_allow_header: Any = None
 
     role: ClassVar[str]
 

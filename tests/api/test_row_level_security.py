@@ -279,14 +279,14 @@ class RequestTests(RowLevelSecurityTestCase):
             # Without row-level security the row is found.
             self.assertEqual(self.call("get", self.path, user=self.stranger).status_code, 200)
 
-    def test_requests_need_no_additional_statements(self):
+    def test_row_level_security_needs_no_additional_statements(self):
         for method, path, body, number in (
             ("patch", self.path, {"port": 5433}, 2),
             ("get", self.path, None, 1),
             ("get", "/data-sources", None, 2),
         ):
             with self.role.handling_requests():
-                self.call(method, path, body, self.editor)  # compiles
+                self.call(method, path, body, self.editor)  # compiles the prepared statements
             captured = CaptureQueriesContext(self.role.connection)
             with self.role.handling_requests(), captured:
                 response = self.call(method, path, body, self.editor)
@@ -331,7 +331,7 @@ class RequestTests(RowLevelSecurityTestCase):
 
 
 class SettingTests(RowLevelSecurityTestCase):
-    def test_setting_is_off_by_default_and_then_costs_nothing(self):
+    def test_row_level_security_is_off_by_default_and_then_costs_nothing(self):
         self.assertNotIsInstance(connection.cursor().cursor, ActingUserCursor)
         with self.assertNumQueries(1):
             self.assertEqual(self.call("get", self.path, user=self.viewer).status_code, 200)
@@ -347,7 +347,7 @@ class SettingTests(RowLevelSecurityTestCase):
             del PROTECTED["datasources.Credential"]
             list(protected_models())
 
-    def test_unprotected_tables_depend_on_the_role(self):
+    def test_restricted_role_sees_no_table_without_a_policy(self):
         self.assertEqual(
             {*row_level_security.unprotected_tables()}, {model._meta.db_table for model in MODELS}
         )

@@ -42,7 +42,7 @@ def deadlock(service: Service, cycles: int) -> Outcome:
     """Create deadlocks with the web, in which the web's transaction loses."""
     ledger = Ledger()
     with web(service), service.connect() as other, ThreadPoolExecutor(1) as pool:
-        # PostgreSQL ends the transaction that detects the deadlock: let that be the web's.
+        # PostgreSQL ends the transaction that detects the deadlock first: make it the web's.
         other.execute("SET deadlock_timeout = '1h'")
         before = count_deadlocks(service)
         client = service.client(ledger, service.pks[0], "description")

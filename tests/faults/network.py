@@ -32,7 +32,7 @@ ABANDONED = """
 
 
 class Cable:
-    """A proxy between clients and a server; while pulled out, packets vanish and no end is told."""
+    """A proxy between clients and a server; while pulled out, it silently drops all packets."""
 
     def __init__(self, server_port: int) -> None:
         self._server = ("127.0.0.1", server_port)
@@ -52,7 +52,7 @@ class Cable:
             end.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def put_in(self) -> None:
-        """Let packets pass again, including retransmissions."""
+        """Stop dropping packets; the peers then also receive what is retransmitted."""
         for end in self._ends:
             with contextlib.suppress(FileNotFoundError):  # accepted while the cable was pulled
                 end.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)

@@ -47,11 +47,11 @@ def terminate(service: Service, cycles: int) -> Outcome:
             for pk in service.pks * (IN_FLIGHT // len(service.pks))
         ]
         with web(service) as server:
-            # Used connections, as a proxy's are: what gunicorn has not accepted yet is reset.
+            # Use each connection once: gunicorn resets connections not accepted yet.
             for client in clients:
                 client.work()
             for client in clients[::2]:
-                client.headers["Connection"] = "close"  # the others would like to go on
+                client.headers["Connection"] = "close"  # the others keep alive
             for client in clients:
                 client.send()
             server.send_signal(signal.SIGTERM)

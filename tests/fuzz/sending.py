@@ -28,7 +28,7 @@ CALLERS = (
     *("admin", "admin", "admin", "admin", "editor", "editor", "owner", "viewer"),
     *("stranger", "loner", "nobody", "forged"),
 )
-# Would delete the organization that all other requests use.
+# Requests that would delete the organization that all other requests use.
 DESTRUCTIVE = {("DELETE", "/api/v1/organizations/{organization_id}")}
 OTHER_METHODS = ("PUT", "OPTIONS", "TRACE", "PATCH", "DELETE", "POST", "BREW")
 INVALID_IDS = (

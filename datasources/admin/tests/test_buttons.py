@@ -32,7 +32,7 @@ class ButtonTestCase(CredentialTestCase):
     def setUp(self) -> None:
         self.client = admin_client(self.admin)
         with connection.cursor() as cursor:
-            # Left by other tests: Django's flush does not truncate the table of jobs.
+            # Remove the jobs of other tests: Django's flush does not truncate the table of jobs.
             cursor.execute("DELETE FROM procrastinate_jobs")
         self.pages = f"{ADMIN_PAGES}{self.data_source.pk}/"
         self.page = f"{self.pages}change/"
@@ -75,7 +75,7 @@ class TestAndRefreshTests(ButtonTestCase):
 
         return mock.patch("datasources.admin.buttons.wait_for", finish)
 
-    def test_without_a_worker_the_notice_says_so_at_once(self):
+    def test_notice_reports_at_once_that_no_worker_is_running(self):
         for button in ("test-connection", "refresh-schema"):
             with self.subTest(button=button):
                 level, text = self.notice(button)
@@ -220,7 +220,7 @@ class ConfirmationTests(ButtonTestCase):
 
 
 class RestoreTests(ButtonTestCase):
-    def test_restores_the_fields_of_a_version(self):
+    def test_restore_button_sets_the_fields_of_a_version(self):
         version = self.stored()["version"]
         self.data_source.apply_changes({"port": 1, "host": "x"}, user=self.admin)
         level, text = self.notice("restore", to=version)
@@ -232,7 +232,7 @@ class RestoreTests(ButtonTestCase):
         level, text = self.notice("restore", to=self.stored()["version"])
         self.assertEqual(level, "info")
 
-    def test_restore_is_refused_after_a_concurrent_change(self):
+    def test_restore_button_is_refused_after_a_concurrent_change(self):
         seen = self.stored()["version"]
         self.data_source.apply_changes({"port": 1}, user=self.editor)
         before = self.stored()
@@ -241,7 +241,7 @@ class RestoreTests(ButtonTestCase):
         self.assertIn("port: 5432 → 1", text)
         self.assertEqual(self.stored(), before)
 
-    def test_says_why_a_version_cannot_be_restored(self):
+    def test_restore_button_says_why_a_version_cannot_be_restored(self):
         version = self.stored()["version"]
         self.data_source.apply_changes({"name": "New"}, user=self.admin)
         DataSource.objects.create(

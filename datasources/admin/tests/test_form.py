@@ -29,12 +29,12 @@ class FormTests(DataSourceTestCase):
     def form(self, page: str, **values: Any) -> dict[str, Any]:
         return filled_in(self.client, page, **values)
 
-    def test_pages_open(self):
+    def test_admin_pages_of_a_data_source_open(self):
         for page in (ADMIN_PAGES, f"{ADMIN_PAGES}?q=prod", f"{ADMIN_PAGES}add/", self.page):
             with self.subTest(page=page):
                 self.assertEqual(self.client.get(page).status_code, 200)
 
-    def test_saving_records_a_revision(self):
+    def test_saving_the_form_records_a_revision(self):
         response = self.client.post(self.page, self.form(self.page, port=5433, tags="a\r\nb\r\n"))
         self.assertRedirects(response, ADMIN_PAGES)
         self.assertEqual((self.stored()["port"], self.stored()["tags"]), (5433, ["a", "b"]))
@@ -46,7 +46,7 @@ class FormTests(DataSourceTestCase):
             {"port": {"from": 5432, "to": 5433}, "tags": {"from": [], "to": ["a", "b"]}},
         )
 
-    def test_saving_unchanged_values_changes_nothing(self):
+    def test_saving_the_form_unchanged_changes_nothing(self):
         odd = {
             "description": "two\nlines \r\nor three\n",
             "database_name": " x ",
@@ -59,7 +59,7 @@ class FormTests(DataSourceTestCase):
                 self.data_source.apply_changes(changes, user=self.editor)
                 before = self.stored()
                 form = self.form(self.page)
-                # As a browser sends the values.
+                # Browsers end the lines of a textarea with CR LF.
                 for name, value in form.items():
                     if name in ("description", "tags"):
                         form[name] = "\r\n".join(value.splitlines(keepends=False))
@@ -70,14 +70,14 @@ class FormTests(DataSourceTestCase):
                 self.client.post(self.page, form)
                 self.assertEqual(self.stored(), before)
 
-    def test_splits_tags_and_description_into_lines(self):
+    def test_form_splits_tags_and_description_into_lines(self):
         self.client.post(
             self.page, self.form(self.page, description="a\r\nb", tags=" x \r\n\r\ny,z")
         )
         self.assertEqual(self.stored()["description"], "a\nb")
         self.assertEqual(self.stored()["tags"], ["x", "y,z"])
 
-    def test_creating_records_the_first_revision(self):
+    def test_creating_a_data_source_records_its_first_revision(self):
         values = {"name": "Lake", "type": "csv", "workspace": self.workspace.pk}
         page = f"{ADMIN_PAGES}add/"
         response = self.client.post(page, self.form(page, _save="Save", **values))
@@ -89,7 +89,7 @@ class FormTests(DataSourceTestCase):
         (revision,) = data_source.revisions.all()
         self.assertEqual((revision.origin, revision.changed_by), ("admin", self.admin))
 
-    def test_invalid_values_are_shown_on_the_page_and_not_stored(self):
+    def test_invalid_form_values_are_shown_again_and_not_stored(self):
         DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
         before = self.stored()
         for values in ({"port": 0}, {"name": "taken"}, {"use_ssh_tunnel": True}, {"host": "a b"}):
@@ -99,7 +99,7 @@ class FormTests(DataSourceTestCase):
                 self.assertTrue(response.context["adminform"].form.errors)
                 self.assertEqual(self.stored(), before)
 
-    def test_refuses_a_stale_form_and_names_the_change(self):
+    def test_stale_form_is_refused_and_names_the_change(self):
         stale = self.form(self.page, description="Mine")
         self.call("patch", self.path, {"host": "moved.example.com"}, self.editor)
         before = self.stored()
@@ -124,7 +124,7 @@ class FormTests(DataSourceTestCase):
         self.assertNotContains(response, "port: 5432 → 1.")
         self.assertContains(response, "Earlier changes are in the history.")
 
-    def test_losing_a_race_for_a_name_is_reported(self):
+    def test_form_reports_a_name_that_was_taken_concurrently(self):
         DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")
         before = self.stored()
         with mock.patch.object(DataSource, "is_name_taken", return_value=False):
@@ -191,7 +191,7 @@ class FormTests(DataSourceTestCase):
         self.assertEqual(data_source.connection_string, "postgresql://reader@db/x")
         self.assertEqual(data_source.credentials.open(), {"password": "hunter2"})
 
-    def test_records_the_same_revision_as_the_API_and_the_shell(self):
+    def test_form_records_the_same_revision_as_the_API_and_the_shell(self):
         changes = {"port": 5433, "name": "Moved", "tags": ["a"], "connection_string": URL}
         revisions = []
         for origin in ("admin", "api", "shell"):
@@ -243,7 +243,7 @@ class CredentialsTests(CredentialTestCase):
         self.assertContains(response, "Now not set.")
         self.assertNotContains(response, PASSWORD)
 
-    def test_saving_credentials_records_a_revision_of_their_own(self):
+    def test_saving_credentials_records_a_separate_revision(self):
         version = self.stored()["version"]
         key = "-----BEGIN KEY-----\r\nabc\r\n-----END KEY-----\r\n"
         response = self.save(port=5433, username="reader", password="n3w", ssh_private_key=key)

@@ -46,7 +46,7 @@ class ListTests(DataSourceTestCase):
             **{"workspace": self.workspace, "name": name, "type": "csv", **fields}
         )
 
-    def test_filters_and_searches(self):
+    def test_list_can_be_filtered_and_searched(self):
         self.make_source("Lake", tags=["x"])
         self.make_source("Theirs", workspace=self.globex.workspaces.get())
         DataSource.objects.filter(name="Lake").record_test({"ok": False}, version=1)
@@ -62,7 +62,7 @@ class ListTests(DataSourceTestCase):
             with self.subTest(query=query):
                 self.assertEqual(self.names(query), names)
 
-    def test_filters_overdue_refreshes(self):
+    def test_list_can_be_filtered_by_overdue_refreshes(self):
         for name, minutes in (("late", 10), ("due", 1), ("early", -10)):
             self.make_source(name, schema_auto_refresh=True)
             DataSource.objects.filter(name=name).record_schema(
@@ -121,7 +121,7 @@ class ListTests(DataSourceTestCase):
         staff.user_permissions.add(Permission.objects.get(codename="view_workspace"))
         self.assertEqual(self.client.get(found).status_code, 200)
 
-    def test_number_of_queries_is_the_same_with_100000_data_sources(self):
+    def test_list_needs_no_more_queries_with_100000_data_sources(self):
         # Session, user, count, and one page.
         pages = {
             "": 4,

@@ -35,7 +35,7 @@ class PageTestCase(DataSourceTestCase):
 
 
 class DifferencesTests(SimpleTestCase):
-    def test_objects_are_compared_key_by_key(self):
+    def test_history_compares_objects_key_by_key(self):
         changes = {
             "tags": {"from": ["a"], "to": ["a", "b"]},
             "host": {"from": None, "to": "db"},
@@ -59,13 +59,13 @@ class DifferencesTests(SimpleTestCase):
             ],
         )
 
-    def test_long_values_are_truncated(self):
+    def test_history_truncates_long_values(self):
         [one] = differences({"description": {"from": "", "to": "a" * 100}}, max_length=10)
         self.assertEqual((one.before, one.after), ("—", "aaaaaaaaa…"))
 
 
 class HistoryTests(PageTestCase):
-    def test_shows_changes_with_their_authors_newest_first(self):
+    def test_history_shows_changes_with_their_authors_newest_first(self):
         author = Author(self.editor, request_id="abc-1")
         self.data_source.apply_changes({"port": 5433}, user=author)
         response = self.get(f"{self.pages}history/")
@@ -76,7 +76,7 @@ class HistoryTests(PageTestCase):
         versions = [revision.version for revision, _ in response.context["revisions"]]
         self.assertEqual(versions, [2, 1])
 
-    def test_pages_of_fifty_need_four_queries(self):
+    def test_history_page_of_fifty_changes_needs_four_queries(self):
         for port in range(1, 61):
             self.data_source.apply_changes({"port": port}, user=self.editor)
         with self.statements() as captured:
@@ -97,10 +97,10 @@ class HistoryTests(PageTestCase):
 
 
 class SchemaPageTests(PageTestCase):
-    def test_says_that_the_schema_has_not_been_read(self):
+    def test_schema_page_says_that_the_schema_has_not_been_read(self):
         self.assertContains(self.get(f"{self.pages}schema/"), "The schema has not been read yet.")
 
-    def test_shows_tables_and_changes(self):
+    def test_schema_page_shows_tables_and_changes(self):
         facts: Any = {
             "primary_key": {"name": "pk", "columns": ["id"]},
             "indexes": [{"name": "by_day", "columns": ["day"], "is_unique": True}],
@@ -136,7 +136,7 @@ class SchemaPageTests(PageTestCase):
         self.assertContains(response, "so there is nothing to compare it with")
         self.assertContains(response, "public.<strong>old</strong>")
 
-    def test_searches_and_paginates_tables(self):
+    def test_schema_page_searches_and_paginates_tables(self):
         tables = [table(f"t{number:03}", column("id")) for number in range(60)]
         refresh(self.data_source, *tables, table("orders", column("amount")))
         response = self.get(f"{self.pages}schema/")
@@ -156,12 +156,12 @@ class OverviewTests(PageTestCase):
     def test_list_links_to_the_overview(self):
         self.assertContains(self.client.get(ADMIN_PAGES), OVERVIEW)
 
-    def test_says_that_no_test_failed(self):
+    def test_overview_says_that_no_test_failed(self):
         response = self.get(OVERVIEW)
         self.assertContains(response, "No failed tests.")
         self.assertEqual(response.context["overdue_count"], 0)
 
-    def test_counts_data_sources_failed_tests_and_overdue_refreshes(self):
+    def test_overview_counts_data_sources_failed_tests_and_overdue_refreshes(self):
         for number in range(3):
             DataSource.objects.create(
                 workspace=self.workspace,
@@ -193,7 +193,7 @@ class OverviewTests(PageTestCase):
         self.assertEqual(response.context["overdue_count"], 2)
         self.assertContains(response, "due 2", count=2)
 
-    def test_number_of_queries_does_not_grow(self):
+    def test_number_of_queries_of_the_overview_does_not_grow(self):
         with self.statements() as captured:
             self.get(OVERVIEW)
         few = len(sql(captured))

@@ -135,7 +135,7 @@ class ConnectionTestTests(DataSourceTestCase):
                 self.assert_error(response, 400, "BAD_REQUEST", *fields)
         self.assertEqual(ConnectionTest.objects.count(), 0)
 
-    def test_tests_of_an_organization_are_rate_limited(self):
+    def test_connection_tests_of_an_organization_are_rate_limited(self):
         with (
             mock.patch.multiple(ConnectionTestThrottle, limit=2, seconds=60),
             time_machine.travel("2026-01-01T12:00:45Z", tick=False),
@@ -155,7 +155,7 @@ class ConnectionTestTests(DataSourceTestCase):
         self.assertEqual(ConnectionTest.objects.count(), 3)
 
     @mock.patch("datasources.connection_tests.throttling.RUNNING_MAX", 2)
-    def test_tests_in_flight_of_an_organization_are_limited(self):
+    def test_connection_tests_in_flight_of_an_organization_are_limited(self):
         for _ in range(2):
             self.assertEqual(self.request_test().status_code, 202)
         refused = self.request_test()
@@ -177,7 +177,7 @@ class ConnectionTestTests(DataSourceTestCase):
         draft = {"type": "csv", "file_path": "x"}
         return self.request_test(draft, user=self.stranger, path="/data-sources")
 
-    def test_tests_of_other_organizations_are_hidden(self):
+    def test_connection_tests_of_other_organizations_are_hidden(self):
         test_id = self.request_test().json()["data"]["test_id"]
         for user, status in ((self.stranger, 404), (self.loner, 403), (self.viewer, 200)):
             response = self.call("get", f"/connection-tests/{test_id}", user=user)
@@ -290,7 +290,7 @@ class ConnectionTestTests(DataSourceTestCase):
                 with self.assertRaises(UnreadableError):
                     changed.open()
 
-    def test_only_old_tests_are_outdated(self):
+    def test_only_old_connection_tests_are_outdated(self):
         old, new = self.create_test(), self.create_test()
         with time_machine.travel("2020-01-01T00:00:00Z", tick=False):
             ancient = self.create_test()

@@ -114,7 +114,7 @@ class EndToEndTestCase(WorkerTestCase):
 
 
 class EndToEndTests(EndToEndTestCase):
-    # Directly
+    # Tests without an SSH tunnel
 
     def test_direct_connection_succeeds(self):
         for type_name, version in (("postgresql", "^PostgreSQL "), ("mariadb", "^MariaDB ")):
@@ -138,7 +138,7 @@ class EndToEndTests(EndToEndTestCase):
         result = self.run_test(self.path_of(source))
         self.assertEqual(self.stages_of(result)[:2], [("policy", True), ("dns", True)], result)
 
-    # Through the SSH server
+    # Tests through the SSH server
 
     def ssh_logins(self):
         """Yield the name and the secrets of each way to log in to the SSH server."""
@@ -160,7 +160,7 @@ class EndToEndTests(EndToEndTestCase):
                 source = self.make_confirmed_source(type_name=type_name, secrets=secrets)
                 self.assert_connects(source)
 
-    def test_password_login_to_the_ssh_server_is_covered(self):
+    def test_cases_include_a_password_login_to_the_ssh_server(self):
         require_password(self.ssh_password)
         self.assertIn("password", dict(self.ssh_logins()))
 
@@ -260,7 +260,7 @@ class EndToEndTests(EndToEndTestCase):
                 self.assertEqual(self.call("post", path, user=self.admin).status_code, 200)
                 self.assertIsNone(self.show(source)["ssh_host_key"])
 
-    def test_other_changes_keep_the_confirmed_host_key(self):
+    def test_changes_that_keep_the_ssh_server_keep_the_confirmed_host_key(self):
         source = self.make_confirmed_source()
         key = self.ssh_server.host_keys["ed25519"]
         for change in (

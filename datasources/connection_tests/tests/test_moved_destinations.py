@@ -79,7 +79,7 @@ def moves_to(port):
 
 
 def tunnel_moves_to(port):
-    """Return such moves of sources with a tunnel, whose SSH server is at `port` afterwards."""
+    """Return by name the settings of a source with a tunnel before a move, and the change."""
     here = {"use_ssh_tunnel": True, "ssh_host": ADDRESS, "ssh_port": port, "ssh_username": "tunnel"}
     return {
         "use_ssh_tunnel": (here | {"use_ssh_tunnel": False}, {"use_ssh_tunnel": True}),
@@ -171,7 +171,7 @@ class MovedSourceTests(MovedDestinationTestCase):
         for password in passwords:
             self.assertIn(password.encode(), self.server.bytes_received)
 
-    def test_moves_cover_every_field_of_the_destination(self):
+    def test_cases_cover_every_field_of_the_destination(self):
         moves = self.moves | tunnel_moves_to(1)
         tried = {field for _, change in moves.values() for field in change}
         untouchable = {"type", "ssh_host_key"}
@@ -279,7 +279,7 @@ class MovedSourceTests(MovedDestinationTestCase):
                 self.run_sql("data_source", f"{column} = %s", after[column], f"id = {source.pk}")
                 self.assert_refused(source)
                 self.assert_got_nothing()
-                # Not even if the row of the secret is changed to match.
+                # The secret is not sent even if its row is changed to match.
                 change = "is_confirmed = true, destination = %s"
                 where = f"data_source_id = {source.pk}"
                 self.run_sql("credential", change, self.fetch(source).destination, where)

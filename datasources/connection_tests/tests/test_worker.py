@@ -115,7 +115,7 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
                 killed.process.kill()
                 killed.process.wait()
                 wait_for(test, TAKEN_OVER_WITHIN_SECONDS)
-                other.stop()  # it finishes its running job first
+                other.stop()  # a stopped worker finishes its running job first
         self.assertEqual((test.outcome or {}).get("code"), "DEADLINE")
         self.assertEqual(self.job_states(), [])
         finished_at = test.finished_at

@@ -73,7 +73,7 @@ class Connector:
 
     @classmethod
     def is_driver_installed(cls) -> bool:
-        """Whether the driver can be imported; does not import it."""
+        """Return whether the driver can be imported; does not import it."""
         try:
             return find_spec(cls.driver) is not None
         except ModuleNotFoundError:
@@ -86,18 +86,18 @@ class Connector:
 
     @classmethod
     def is_resolved_by_driver(cls, configuration: Configuration) -> bool:
-        """Whether the driver looks up the servers by itself; `host` is then not a host."""
+        """Return whether the driver looks up the servers by itself; `host` is then not a host."""
         return False
 
     @property
     def endpoint(self) -> Endpoint:
-        """The endpoint to connect to; only for types that have one."""
+        """Return the endpoint to connect to; only for types that have one."""
         assert self._endpoint is not None
         return self._endpoint
 
     @property
     def seconds_to_log_in(self) -> int:
-        """How long a login may take: `connection_timeout`, or the option `connect_timeout` if less.
+        """Return the limit of a login: `connection_timeout`, or the lower option `connect_timeout`.
 
         Raises ConnectionFailure if the option is not a whole number.
         """
@@ -184,12 +184,12 @@ class Connector:
             engine.dispose()
 
     def close(self, connection: Any) -> None:
-        """Close a connection in whatever state it is. Raises nothing."""
+        """Close a connection in any state. Raises nothing."""
         with contextlib.suppress(Exception):
             connection.close()
 
     def needs_secret(self) -> bool:
-        """Whether no secret to log in with is stored, which may be why a login failed."""
+        """Return whether no secret to log in with is stored, which may be why a login failed."""
         return not any(
             self.configuration.secrets.get(field)
             for field in self.credential_fields

@@ -46,7 +46,7 @@ class Databricks(ServerConnector):
             schema=options.get("schema") or configuration.schema_name,
             session_configuration={"STATEMENT_TIMEOUT": str(configuration.query_timeout)},
             user_agent_entry="rivergen",
-            # Otherwise the server names other hosts to fetch results from.
+            # With cloud fetch, the server names other hosts to fetch results from.
             use_cloud_fetch=False,
             enable_telemetry=False,
             _socket_timeout=configuration.connection_timeout,

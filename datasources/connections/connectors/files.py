@@ -52,7 +52,7 @@ class FileConnector(Connector):
         if not self.configuration.file_path:
             raise ConnectionFailure(Code.FIELDS_MISSING)
         file = open_file(self.configuration.file_path, self.configuration.connection_timeout)
-        # A failed upload. The drivers would take it for an empty table or database.
+        # An empty file is a failed upload; drivers would take it for an empty table or database.
         if not file.size:
             raise ConnectionFailure(Code.QUERY_FAILED)
         return self.open(file)
@@ -232,7 +232,7 @@ class DuckDBConnector(FileConnector):
             "memory_limit": f"'{DUCKDB_MEMORY}'",
             "temp_directory": "''",
             "max_execution_time": str(self.configuration.query_timeout * 1000),  # milliseconds
-            "http_proxy": "''",  # otherwise SQL can read that of the environment, with its password
+            "http_proxy": "''",  # hides http_proxy of the environment, which may contain a password
             "python_enable_replacements": "false",
             "allow_persistent_secrets": "false",
             "autoinstall_known_extensions": "false",

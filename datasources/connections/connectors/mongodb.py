@@ -50,7 +50,7 @@ class MongoDB(ServerConnector):
 
     @classmethod
     def is_resolved_by_driver(cls, configuration: Configuration) -> bool:
-        """Whether DNS names the servers. A tunnel leads to one server, whatever the scheme."""
+        """Return whether DNS names the servers; never with a tunnel, which leads to one server."""
         return configuration.url_scheme == "mongodb+srv" and not configuration.use_ssh_tunnel
 
     def log_in(self) -> Any:
@@ -70,7 +70,7 @@ class MongoDB(ServerConnector):
         )
         try:
             with pymongo.timeout(configuration.connection_timeout):
-                # Unlike `ping`, this needs authentication.
+                # Unlike `ping`, `listCollections` needs authentication.
                 client[configuration.database_name].command(
                     "listCollections", nameOnly=True, authorizedCollections=True
                 )

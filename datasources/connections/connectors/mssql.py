@@ -11,7 +11,7 @@ from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.sandbox.confinement import confined
 from datasources.connections.sandbox.environment import remove_driver_variables
 
-# Only if the server sent an error: otherwise pymssql repeats the number of an earlier login.
+# Matches errors of the server only: for others, pymssql repeats the number of an earlier login.
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
 FREETDS_NUMBERS = re.compile(r"DB-Lib error message (\d+)")
 
@@ -20,11 +20,11 @@ UNKNOWN_ERROR = ", b'Unknown error')"
 SERVER_CODES = {
     "911": Code.DATABASE_MISSING,
     "4060": Code.DATABASE_MISSING,
-    "6005": Code.SERVER_BUSY,  # it is shutting down
-    "10928": Code.SERVER_BUSY,  # it has too many sessions
+    "6005": Code.SERVER_BUSY,  # the server is shutting down
+    "10928": Code.SERVER_BUSY,  # the server has too many sessions
     "10929": Code.SERVER_BUSY,
-    "17142": Code.SERVER_BUSY,  # it is paused
-    "17809": Code.SERVER_BUSY,  # it has too many connections
+    "17142": Code.SERVER_BUSY,  # the server is paused
+    "17809": Code.SERVER_BUSY,  # the server has too many connections
     "40501": Code.SERVER_BUSY,
     "40613": Code.SERVER_BUSY,  # the database is temporarily unavailable
 }
@@ -79,7 +79,7 @@ class MSSQL(ServerConnector):
     def explain(self, error: Exception) -> Code:
         """Return the code for the error numbers of the server or of FreeTDS in the message."""
         text = str(error)
-        # An invalid `encryption`, or a charset that FreeTDS does not have.
+        # FreeTDS refuses an invalid `encryption`, or an unknown charset.
         if isinstance(error, ValueError) or text.endswith(UNKNOWN_ERROR):
             return Code.OPTION_INVALID
         if number := SERVER_NUMBER.match(text):

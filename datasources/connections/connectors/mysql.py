@@ -42,7 +42,7 @@ class StagedContext(ssl.SSLContext):
     stages: Stages
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
-        """Do the TLS handshake. Raises ConnectionFailure."""
+        """Perform the TLS handshake. Raises ConnectionFailure."""
         try:
             with self.stages("tls"):
                 return super().wrap_socket(*args, **options)
@@ -162,7 +162,7 @@ class MySQL(ServerConnector):
         from pymysql import MySQLError
 
         seconds = self.configuration.query_timeout
-        # Go by the server, not by the type: many choose MySQL for a MariaDB.
+        # Ask the server, not the type: many choose the type MySQL for a MariaDB.
         if is_mariadb(connection.get_server_info()):
             limit = f"max_statement_time = {seconds}"
         else:
@@ -173,7 +173,7 @@ class MySQL(ServerConnector):
         except MySQLError as error:
             if error.args[0] != UNKNOWN_VARIABLE:
                 raise
-        # PyMySQL offers no way to change these after the login, but reads them for each packet.
+        # PyMySQL reads these timeouts for each packet, but has no method to change them later.
         connection._read_timeout = connection._write_timeout = seconds + ANSWER_MARGIN_SECONDS
 
 
@@ -188,7 +188,7 @@ class MariaDB(MySQL):
 
 
 def is_mariadb(version: str) -> bool:
-    """Whether a version string is that of a MariaDB."""
+    """Return whether a version string is that of a MariaDB."""
     return "mariadb" in version.lower()
 
 

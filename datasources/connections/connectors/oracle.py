@@ -7,7 +7,7 @@ from datasources.connections.causes import causes, network_cause
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 
-# No character with a meaning in a connect descriptor, which the name is sent in.
+# Names are sent in a connect descriptor: allow no character that has a meaning there.
 SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
 
 SIMILAR = re.compile(r"\(Similar to (ORA-\d+)\)")
@@ -61,7 +61,7 @@ class Oracle(ServerConnector):
                 tcp_connect_timeout=configuration.connection_timeout,
                 retry_count=0,
                 disable_oob=True,
-                # The defaults would tell the server about this machine.
+                # Replace the defaults, which would tell the server about this machine.
                 program="rivergen",
                 machine="rivergen",
                 osuser="rivergen",
@@ -79,7 +79,7 @@ class Oracle(ServerConnector):
         return one_line(f"Oracle Database {connection.version}")
 
     def explain(self, error: Exception) -> Code:
-        """Return the code for the numbers of Oracle and oracledb, in the error or its causes."""
+        """Return the failure code for the Oracle error number in an exception or its causes."""
         found = [*causes(error)]
         numbers = [getattr(cause.args[0], "full_code", "") for cause in found if cause.args]
         numbers += [number for cause in found for number in SIMILAR.findall(str(cause))]

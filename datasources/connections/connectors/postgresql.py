@@ -58,7 +58,7 @@ class PostgreSQL(ServerConnector):
         try:
             connection.autocommit = True
             milliseconds = self.configuration.query_timeout * 1000
-            # Not as a startup parameter: poolers and Redshift refuse those.
+            # Set by a statement, not a startup parameter: poolers and Redshift refuse those.
             connection.execute(f"SET statement_timeout = {milliseconds:d}")
             connection.autocommit = False
         except BaseException:
@@ -75,12 +75,12 @@ class PostgreSQL(ServerConnector):
         from psycopg.conninfo import make_conninfo
         from psycopg.pq import PGconn
 
-        self.endpoint.close_unused()  # libpq opens its own
+        self.endpoint.close_unused()  # libpq opens its own connection
         pgconn = PGconn.connect_start(make_conninfo(**self.parameters()).encode())
         try:
             self._poll(pgconn)
         except BaseException:
-            pgconn.finish()  # otherwise it stays open as long as the traceback lives
+            pgconn.finish()  # otherwise the traceback would keep it open
             raise
         pgconn.nonblocking = 1
         return pgconn
@@ -130,7 +130,7 @@ class PostgreSQL(ServerConnector):
             "dbname": configuration.database_name,
             "user": configuration.username,
             "password": self.secret,
-            "passfile": f"{os.devnull}/none",  # cannot exist
+            "passfile": f"{os.devnull}/none",  # a path that cannot exist
         }
 
     def read_version(self, connection: Any) -> str:

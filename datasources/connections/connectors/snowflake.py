@@ -46,7 +46,7 @@ class Snowflake(ServerConnector):
             schema=configuration.schema_name,
             role=configuration.options.get("role"),
             warehouse=configuration.options.get("warehouse"),
-            # Otherwise a missing database is not an error.
+            # Without this option, a missing database is not an error.
             validate_default_parameters=True,
             login_timeout=configuration.connection_timeout,
             socket_timeout=configuration.connection_timeout,

@@ -48,7 +48,7 @@ class Trino(ServerConnector):
             session_properties={"query_max_run_time": f"{configuration.query_timeout}s"},
             request_timeout=configuration.connection_timeout,
             max_attempts=1,
-            # Otherwise the server may name other hosts to fetch results from.
+            # With an encoding, the server may name other hosts to fetch results from.
             encoding=None,
         )
         with closing(connection.cursor()) as cursor:

@@ -18,7 +18,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.sandbox.environment import keep_harmless_variables
 from rivergen.egress.policy import EgressPolicy
 
-# The worker keeps the deadlines: many children that load drivers at once must not starve it.
+# Children run at low priority: many that load drivers at once must not starve the worker.
 NICENESS = 10
 # A server can send more than the machine can hold. DuckDB alone takes half of this for a file.
 MEMORY_MAX_BYTES = 1024**3
@@ -45,7 +45,7 @@ def child_main(
     `storage` has the settings of Django that the child needs: it gets no others.
     """
     threading.Thread(target=end_with_parent, args=(sender,), daemon=True).start()
-    # Some drivers block all Python threads in C. Unhandled, SIGALRM ends the process even then.
+    # Some drivers block all Python threads in C. SIGALRM without a handler still ends the process.
     signal.setitimer(signal.ITIMER_REAL, seconds_max)
     os.nice(NICENESS)
     limit_memory()

@@ -62,7 +62,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 def confined(function: Callable[[], Result], address: str, port: int) -> Result:
     """Call a function that may connect to one IP address and port only. Return its result.
 
-    The function runs in a thread of its own. Raises what it raises, but ConnectionFailure
+    The function runs in a separate thread. Raises what it raises, but ConnectionFailure
     (EGRESS_DENIED) if it fails after it tried to connect elsewhere. Raises ConnectionFailure
     (DRIVER_MISSING) without calling it where the kernel does not support the filter.
     """
@@ -95,7 +95,7 @@ def confined(function: Callable[[], Result], address: str, port: int) -> Result:
 
 
 def _suspend_connects() -> int:
-    """Suspend each connect(2) of this thread from now on. Return the descriptor to answer them by.
+    """Suspend each connect(2) of this thread from now on. Return the descriptor for the answers.
 
     Raises OSError.
     """

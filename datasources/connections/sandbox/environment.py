@@ -1,4 +1,4 @@
-"""What drivers may read of the process environment."""
+"""The environment variables that drivers may read."""
 
 import os
 import re

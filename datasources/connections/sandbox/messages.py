@@ -1,4 +1,4 @@
-"""What a child process sends to its parent: JSON objects, one a line."""
+"""Messages that a child process sends to its parent: JSON objects, one a line."""
 
 import asyncio
 import contextlib

@@ -25,7 +25,7 @@ from datasources.connections.sandbox.environment import keep_harmless_variables
 from datasources.connections.sandbox.messages import MessageListener, Messages
 from rivergen.egress.policy import EgressPolicy
 
-# Added to the time of a child, which has to start and to send its last message.
+# Seconds added to the time of a child, to start and to send its last message.
 GRACE_SECONDS = 0.5
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -44,7 +44,7 @@ def start_forkserver(preload: Sequence[str] = ()) -> None:
     """
     CONTEXT.set_forkserver_preload([PRELOAD, *preload])
     environment = dict(os.environ)
-    # /proc shows, for good, the environment that a process was started with.
+    # /proc always shows the environment that a process was started with.
     keep_harmless_variables()
     try:
         forkserver.ensure_running()
@@ -64,7 +64,7 @@ async def run_in_child(
     configuration = dataclasses.replace(configuration, ssh_local_port=None)
     receiver, sender = CONTEXT.Pipe(duplex=False)
     storage = {"STORAGE_ROOT": settings.STORAGE_ROOT, "STORAGE_URL": settings.STORAGE_URL}
-    # The parent comes first, so that it knows that the time was over.
+    # The child kills itself later than the parent would, so that the parent can report a timeout.
     seconds_max = listener.seconds_max + 2 * GRACE_SECONDS
     child = CONTEXT.Process(
         target=child_main,
@@ -96,7 +96,7 @@ def _start(child: ForkServerProcess, sender: "Connection[object, object]") -> No
 
 def _end(child: ForkServerProcess, sender: "Connection[object, object]") -> None:
     """Kill a child if it still runs, and release what belongs to it."""
-    if child.pid is not None:  # it was started
+    if child.pid is not None:  # the child was started
         if child.is_alive():  # otherwise the pid may belong to another process
             child.kill()
         child.join()

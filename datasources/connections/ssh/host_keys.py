@@ -9,7 +9,7 @@ ONE_LINE = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
 
 
 def is_host_key(text: object) -> bool:
-    """Whether `text` is a key in one-line form of at most `MAX_LENGTH` characters."""
+    """Return whether `text` is a key in one-line form of at most `MAX_LENGTH` characters."""
     return isinstance(text, str) and len(text) <= MAX_LENGTH and bool(ONE_LINE.fullmatch(text))
 
 

@@ -17,7 +17,7 @@ asyncssh.set_log_level(logging.WARNING)
 
 KEEPALIVE_SECONDS = 15
 
-# In the order of OpenSSH's client, so that both get the same key from a server that has several.
+# Key types in the order of OpenSSH's client: both then get the same of several keys of a server.
 # Certificates and SHA-1 are left out.
 HOST_KEY_ALGORITHMS = (
     "ssh-ed25519",

@@ -56,7 +56,7 @@ def listen(port: int | None) -> socket.socket:
 
 
 class Forwarding:
-    """Forwards a port, by an event loop in a thread of its own, until stopped."""
+    """Forwards a port, by an event loop in a separate thread, until stopped."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
@@ -88,7 +88,7 @@ class Forwarding:
         try:
             asyncio.run(self._forward(opened))
         except Exception as error:
-            # Errors after the start, while closing, are ignored.
+            # Errors after the start, while the tunnel closes, are ignored.
             if not self._port.done():
                 self._port.set_exception(error)
 

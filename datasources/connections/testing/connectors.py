@@ -14,7 +14,7 @@ from rivergen.egress.rules import parse_rules
 
 PASSWORD = "hunter22-correct-horse"
 LOOPBACK_POLICY = EgressPolicy(allow=parse_rules("127.0.0.0/8"))
-# Longer than any time limit that the tests set.
+# Seconds that are longer than any time limit that the tests set.
 HANG_SECONDS = 15
 
 

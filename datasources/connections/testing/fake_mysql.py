@@ -42,7 +42,7 @@ class Wire:
         self._connection.sendall(data)
 
     def encrypt(self, context: ssl.SSLContext) -> None:
-        """Do the TLS handshake; the following packets are encrypted."""
+        """Perform the TLS handshake; the following packets are encrypted."""
         self._connection = context.wrap_socket(self._connection, server_side=True)
 
     def drain(self) -> None:

@@ -76,7 +76,7 @@ def say_first(words: bytes) -> Callable[[Listener, socket.socket], None]:
 
 
 def say_garbage(listener: Listener, client: socket.socket) -> None:
-    """Answer the first message in no protocol, and close."""
+    """Answer the first message with bytes of no protocol, and close."""
     listener.receive(client)
     client.sendall(b"no such protocol\r\n" * 50)
     client.shutdown(socket.SHUT_RDWR)

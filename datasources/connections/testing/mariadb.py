@@ -21,7 +21,7 @@ HOST = "db.example.test"
 ADDRESS = "127.0.0.1"
 DATABASE = "shop"
 USERNAME = "reader"
-# Not the same in UTF-8 and Latin-1, and with characters that SQL has to escape.
+# A password that UTF-8 and Latin-1 encode differently, with characters that SQL escapes.
 PASSWORD = "p/ä €'\"\\"
 START_SECONDS = 60
 
@@ -102,7 +102,7 @@ class MariaDBServer:
         assert log is not None
         reader = threading.Thread(target=self._read_log, args=(log,), daemon=True)
         reader.start()
-        # Called in reverse order. Killed, not shut down: its data is not needed any more.
+        # Callbacks run in reverse order. The server is killed: its data is no longer needed.
         for step in (log.close, reader.join, process.wait, process.kill):
             stack.callback(step)
         self._is_ready_or_over.wait(START_SECONDS)
@@ -120,7 +120,7 @@ class MariaDBServer:
 
 def common_options(folder: Path) -> list[str]:
     """Return the options that the installation and the server share."""
-    # A folder for temporary files of its own: a server that starts deletes the files in it.
+    # A separate folder for temporary files: a server deletes the files in it when it starts.
     folders = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
     options = ["--no-defaults", *folders, *SMALL]
     # The server refuses to run as root without the option.

@@ -81,7 +81,7 @@ class OpenSSH:
 
     @property
     def log(self):
-        """The log so far."""
+        """Return the log of sshd so far."""
         with self._logged:
             return "".join(self._log)
 
@@ -102,7 +102,7 @@ class OpenSSH:
     def kill_sessions(self):
         """Kill the processes that serve clients, as if the machine had crashed."""
         for session in self.sessions():
-            with suppress(psutil.NoSuchProcess):  # it has ended by itself
+            with suppress(psutil.NoSuchProcess):  # the session has ended by itself
                 session.kill()
 
     def read(self, name):

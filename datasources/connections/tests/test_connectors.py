@@ -34,7 +34,7 @@ HANGING = ("oracle",)
 # The first HTTP request has the password, in clear without TLS.
 SENDING_IN_CLEAR = ("clickhouse",)
 
-# These begin with the TLS handshake, and cannot tell whether the server knows TLS.
+# Clients that begin with the TLS handshake cannot tell whether the server knows TLS.
 STARTING_WITH_TLS = ("databricks", "snowflake", "trino")
 
 GREETINGS = (b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
@@ -123,7 +123,7 @@ class WrongServerTests(SimpleTestCase):
         for answer in (close_at_once, reset_at_once):
             for name in installed_servers():
                 with self.subTest(name, answer=answer), Listener(answer) as server:
-                    # The reset may arrive before connect(2) returns.
+                    # The server's reset may arrive before connect(2) returns.
                     codes = codes_of_wrong_servers(name) | {Code.TCP_REFUSED}
                     self.assert_fails(name, server.port, codes)
 
@@ -174,7 +174,7 @@ def codes_of_wrong_servers(name: str) -> set[Code]:
 
 
 def contains_password(sent: bytes) -> bool:
-    """Whether the bytes sent contain the password, in one of its encodings."""
+    """Return whether the bytes sent contain the password, in one of its encodings."""
     spellings = (
         PASSWORD.encode(),
         PASSWORD.encode("utf-16-le"),

@@ -86,7 +86,7 @@ def refuse(number: int):
     reason = f"(DESCRIPTION=(ERR={number})(VSNNUM=0)(ERROR_STACK=(ERROR=(CODE={number}))))".encode()
 
     def answer(listener: Listener, client: socket.socket) -> None:
-        # A long descriptor follows in a packet of its own.
+        # A long descriptor follows in a separate packet.
         data = listener.receive(client)
         while not data.endswith(b")") and (more := listener.receive(client)):
             data += more

@@ -24,7 +24,7 @@ def needs(name: str):
 
 
 class EnvironmentTests(SimpleTestCase):
-    def test_only_variables_that_drivers_read_are_removed(self):
+    def test_only_environment_variables_that_drivers_read_are_removed(self):
         misleading = {
             **{"HTTPS_PROXY": "a", "http_proxy": "a", "ALL_PROXY": "a", "SOCKS_PROXY": "a"},
             **{"BIGQUERY_EMULATOR_HOST": "a", "GOOGLE_APPLICATION_CREDENTIALS": "a"},

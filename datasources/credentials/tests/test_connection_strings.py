@@ -22,7 +22,7 @@ from datasources.models.connection_strings import (
 from datasources.testing import DataSourceTestCase
 
 SECRET = "hunter2"
-# The string that is sent, the string that is stored, and the password.
+# Connection strings: as sent, as stored, and the password.
 POSTGRESQL = (
     ("postgresql://reader:hunter2@db/x", "postgresql://reader@db/x", "hunter2"),
     ("postgresql://:hunter2@db/x", "postgresql://db/x", "hunter2"),

@@ -209,7 +209,7 @@ class CredentialsTests(CredentialsEndpointTestCase):
                 error = self.assert_refused("put", {"password": mask}, "password")
                 self.assertNotIn(mask, json.dumps(error))
 
-    def test_body_of_get_is_refused_as_secrets(self):
+    def test_put_of_credentials_refuses_the_body_of_get(self):
         self.send("put", {"username": "reader", "password": "hunter2"})
         self.assert_refused("put", self.shown(), *SECRET_FIELDS)
         self.assertEqual(self.secrets(), {"password": "hunter2"})

@@ -11,7 +11,7 @@ from datasources.models import DESTINATION_FIELDS
 from datasources.testing import ADMIN_PAGES, admin_client, filled_in
 from organizations.models import Role, User
 
-# Changes of the destination, by the part that they change.
+# Changes of each field that is part of the destination, by name.
 MOVES: dict[str, dict[str, Any]] = {
     "host": {"host": "other.example.com"},
     "port": {"port": 5433},
@@ -79,7 +79,7 @@ class DestinationTests(CredentialTestCase):
                     check()
                     transaction.set_rollback(True)
 
-    # The state of the secrets afterwards
+    # The state of the secrets after a change
 
     def assert_unconfirmed(self) -> None:
         data_source = self.fetch()
@@ -101,7 +101,7 @@ class DestinationTests(CredentialTestCase):
         self.assertEqual((changes["password"], changes["ssh_password"]), (carried, carried))
         self.assertNotIn("credentials_status", changes)
 
-    def test_moves_cover_every_destination_field(self):
+    def test_cases_cover_every_field_of_the_destination(self):
         tried = {field for change in MOVES.values() for field in change}
         self.assertEqual(
             tried, {*DESTINATION_FIELDS, "connection_string"} - {"type", "ssh_host_key"}

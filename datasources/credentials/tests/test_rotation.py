@@ -17,7 +17,7 @@ from datasources.models import DataSource
 from datasources.testing import DataSourceTestMixin
 
 OLD_KEY, NEW_KEY, LOST_KEY = b"o" * 32, b"n" * 32, b"l" * 32
-# So that a test fails instead of waiting for ever.
+# The lock timeout lets a test fail instead of waiting for ever.
 TIMEOUT_SECONDS = 5
 
 

@@ -168,7 +168,7 @@ class TamperingTests(CredentialTestCase):
                     self.fetch().credentials.open()
                 shown = self.call("get", f"{self.path}/credentials", user=self.viewer).json()
                 self.assertFalse(shown["data"]["password"]["confirmed"])
-                # Nor if the row claims that the secret was sealed to that destination.
+                # It stays sealed even if its row claims that it was sealed to that destination.
                 rows = Credential.objects.filter(data_source=self.data_source)
                 digest = rows[0].destination
                 rows.update(destination=self.fetch().destination)

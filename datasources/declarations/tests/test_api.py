@@ -64,7 +64,7 @@ class ApplyTests(DataSourceTestCase):
         applied = self.apply(LAKE, MOVED, query="?prune=true", user=self.admin)
         self.assertEqual(applied.json()["data"], planned.json()["data"])
 
-    def test_prune_takes_an_admin(self) -> None:
+    def test_prune_needs_the_role_admin(self) -> None:
         before = self.everything()
         for query in ("?prune=true", "?prune=true&dry_run=true"):
             self.assert_error(self.apply(LAKE, query=query), 403, "FORBIDDEN")
@@ -117,7 +117,7 @@ class ApplyTests(DataSourceTestCase):
                 self.assertEqual(self.apply(moved, user=user).status_code, 200)
                 self.assertEqual(self.shown()["credentials_status"], status)
 
-    def test_organization_must_be_unambiguous_and_the_callers_own(self) -> None:
+    def test_apply_needs_an_unambiguous_organization_of_the_caller(self) -> None:
         self.assert_error(
             self.apply(LAKE, organization="globex"), 400, "BAD_REQUEST", "organization"
         )

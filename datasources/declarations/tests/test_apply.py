@@ -139,7 +139,7 @@ class ExportTests(ApplyTestCase):
 
 
 class ApplyTests(ApplyTestCase):
-    def test_apply_creates_and_changes_and_leaves_undeclared_fields_alone(self) -> None:
+    def test_apply_creates_and_changes_and_keeps_undeclared_fields(self) -> None:
         entries = f"{NEW}- name: Production PostgreSQL\n  port: 5433\n  tags: [a]\n"
         output = self.apply_entries(entries)
         lake = DataSource.objects.get(name="Lake")
@@ -165,7 +165,7 @@ class ApplyTests(ApplyTestCase):
         again = self.apply_entries(entries)
         self.assertEqual(again, "Created: 0; changed: 0; deleted: 0; unchanged: 2.\n")
 
-    def test_plan_prints_the_same_steps_and_stores_nothing(self) -> None:
+    def test_plan_prints_the_steps_of_apply_and_stores_nothing(self) -> None:
         entries = f"{NEW}- name: production postgresql\n  port: 5433\n"
         before = self.everything()
         planned = self.apply_entries(entries, "--plan", "--prune")
@@ -191,7 +191,7 @@ class ApplyTests(ApplyTestCase):
         without = self.statements_of("- name: a0\n  credentials: {username: null}\n")
         self.assertFalse([statement for statement in without if CREDENTIALS in statement])
 
-    def test_prune_deletes_many_with_as_few_statements_as_one(self) -> None:
+    def test_prune_takes_as_few_statements_for_many_data_sources_as_for_one(self) -> None:
         counts = []
         for number in (1, 4):
             self.apply_entries(NEW, "--prune")
@@ -201,7 +201,7 @@ class ApplyTests(ApplyTestCase):
             self.assertEqual(DataSource.objects.get().name, "Lake")
         self.assertEqual(counts[0], counts[1], statements)
 
-    def test_names_are_compared_as_the_database_compares_them(self) -> None:
+    def test_declared_names_are_compared_as_the_database_compares_names(self) -> None:
         for stored, declared in (("ΟΔΟΣ", "οδος"), ("ΟΔΟΣ", "οδοσ"), ("İ", "i"), ("ẞ", "ß")):
             with self.subTest(f"{stored}, {declared}"):
                 DataSource.objects.all().delete()
@@ -216,7 +216,7 @@ class ApplyTests(ApplyTestCase):
                 else:
                     self.assertIn("unchanged: 2", self.apply_entries(twice))
 
-    def test_prune_leaves_other_organizations_alone(self) -> None:
+    def test_prune_keeps_data_sources_of_other_organizations(self) -> None:
         theirs = self.globex.workspaces.get()
         DataSource.objects.create(workspace=theirs, name="Theirs", type="csv")
         self.apply_entries(NEW, "--prune")
@@ -279,7 +279,7 @@ class ApplyTests(ApplyTestCase):
         before = self.everything()
         head = f"organization: acme\ndata_sources:\n{NEW.strip()}\n- name: Shop\n"
         for entries, places in (
-            # Reported in stages: shape of the file, then names and workspaces, then values.
+            # Problems are reported in stages: shape of the file; names and workspaces; values.
             (
                 "  prot: 1\n  port: 0\n- name: 5\n",
                 ["line 7: data_sources[1].prot", "line 9: data_sources[2].name"],
@@ -308,7 +308,7 @@ class ApplyTests(ApplyTestCase):
                 self.assertTrue(problem.startswith(f"{file}: {place}: "), problem)
         self.assertEqual(self.everything(), before)
 
-    def test_each_kind_of_mistake_has_its_message(self) -> None:
+    def test_each_kind_of_mistake_in_a_file_has_its_message(self) -> None:
         before = self.everything()
         shop = "- name: Production PostgreSQL\n  "
         for entries, words in (

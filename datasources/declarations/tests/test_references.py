@@ -81,7 +81,7 @@ class ReferenceTests(SimpleTestCase):
         secret = {*OWN_VARIABLES} - {"PGPASSWORD"}  # libpq reads it, not the settings
         self.assertEqual(variables_of_settings(), secret | HARMLESS)
 
-    def test_other_references_are_refused(self) -> None:
+    def test_malformed_and_unreadable_references_are_refused(self) -> None:
         (self.root / "link").symlink_to(self.folder / "outside")
         (self.root / "large").write_text("x" * (FILE_BYTES_MAX + 1))
         (self.root / "binary").write_bytes(b"\xff")

@@ -9,7 +9,7 @@ from datasources.jobs import Queue
 from datasources.management.many import ManyDataSourcesCommand, Result
 from datasources.models import DataSource
 
-# Behind all tests that users request.
+# The priority is lower than that of all tests that users request.
 PRIORITY = -1_000
 
 

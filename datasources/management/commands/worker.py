@@ -52,7 +52,7 @@ class Command(BaseCommand):
             worker.cancel()
             [error] = await asyncio.gather(worker, return_exceptions=True)
             if not stopping.is_set():
-                # The type only: the text may contain the address of the database.
+                # Log only the type of the error: its text may contain the address of the database.
                 reason = f" ({type(error).__name__})" if error else ""
                 logger.warning("Database connection lost%s; retrying.", reason)
                 await asyncio.wait([stop], timeout=PAUSE_SECONDS)
@@ -88,7 +88,7 @@ async def run_worker() -> None:
 
 
 async def end_together(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all until one ends or this is cancelled, then cancel the rest; raise their errors."""
+    """Run coroutines until the first of them ends, then cancel the others. Raise their errors."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

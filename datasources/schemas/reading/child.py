@@ -1,4 +1,4 @@
-"""What the sandbox does to read a schema: connect, read the catalogue, send it to the worker."""
+"""Read a schema in the sandbox: connect, read the catalogue, send it to the worker."""
 
 import base64
 from collections.abc import Callable, Iterator

@@ -20,7 +20,7 @@ from datasources.schemas.snapshots.content import (
 )
 from rivergen.egress.policy import egress_policy
 
-# For all statements together, after connecting; each one is limited by `query_timeout`.
+# The limit for all statements together, after connecting; `query_timeout` limits each one.
 READING_SECONDS_MAX = 900
 PROGRESS_SECONDS = 1
 
@@ -81,7 +81,7 @@ class Reading:
         elif part == "row_estimates":
             self._content.row_estimates += piece
         elif part == "new block":
-            # Counted, because empty blocks take memory, too.
+            # Limit the number of blocks, because empty blocks take memory, too.
             if len(self._content.blocks) == BLOCKS_MAX:
                 raise ValueError("There are too many blocks.")
             self._content.blocks.append(piece)

@@ -14,7 +14,7 @@ from django.db.models import TextChoices
 from datasources.schemas.reading.catalogue import Key, Table
 from datasources.schemas.reading.common_types import CommonType
 
-# For these, only the source's own type says what they are made of.
+# Common types that do not say what they contain: only the source's own type name does.
 VAGUE_TYPES = (CommonType.ARRAY, CommonType.OBJECT, CommonType.OTHER)
 
 
@@ -98,7 +98,7 @@ def summary(line: bytes | None) -> Properties | None:
 
 
 def changes_of_table(old: Table, new: Table) -> Iterator[Change]:
-    """Yield the changes of a table that is on both sides."""
+    """Yield the changes of a table that both snapshots have."""
     key = (new["schema"], new["name"])
     before, after = differing(table_properties(old, new), table_properties(new, old))
     if before:
@@ -158,7 +158,7 @@ def breaks(old: Properties | None, new: Properties | None) -> bool:
 
 
 def differing(old: Properties, new: Properties) -> tuple[Properties, Properties]:
-    """Return the properties that differ, of both sides."""
+    """Return the properties that differ: their old values, and their new values."""
     names = [name for name in new if old[name] != new[name]]
     return {name: old[name] for name in names}, {name: new[name] for name in names}
 
@@ -166,7 +166,7 @@ def differing(old: Properties, new: Properties) -> tuple[Properties, Properties]
 def of_table(
     key: Key, before: Properties | None, after: Properties | None, breaks_readers: bool = False
 ) -> Change:
-    """Return a change of a table itself; a removal breaks readers."""
+    """Return the change of a table as a whole: added, removed (breaks readers) or changed."""
     is_gone = after is None
     return change(key, ChangedObject.TABLE, None, before, after, breaks_readers or is_gone)
 

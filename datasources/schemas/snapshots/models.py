@@ -82,7 +82,7 @@ class SchemaContent(models.Model):
         positions: dict[int, list[int]] = {}
         for position in islice(found, start, None):
             positions.setdefault(position // BLOCK_TABLES, []).append(position)
-        # Each table may be in a block of its own: fetch the blocks of a whole page at once.
+        # Each table may be in another block: fetch the blocks of a whole page at once.
         for number, lines in self._blocks([*positions], PAGE_SIZE_MAX + 1):
             for position in positions[number]:
                 yield position, lines[position % BLOCK_TABLES]
@@ -111,7 +111,7 @@ class SchemaBlock(models.Model):
     class Meta:
         ordering = ["number"]
         constraints = [
-            # Its index also serves reading the blocks of a content.
+            # The index of this constraint also serves reading the blocks of a content.
             models.UniqueConstraint(fields=["content", "number"], name="schema_block_unique")
         ]
 
@@ -140,7 +140,7 @@ class SchemaSnapshotQuerySet(models.QuerySet["SchemaSnapshot"]):
 
 
 class SchemaSnapshot(models.Model):
-    """The schema of a data source as read once, stored when it differs from the one before."""
+    """The schema of a data source as read once, stored if it differs from the previous snapshot."""
 
     data_source = models.ForeignKey(
         DataSource, on_delete=models.CASCADE, related_name="schema_snapshots", db_index=False
@@ -157,7 +157,7 @@ class SchemaSnapshot(models.Model):
     class Meta:
         ordering = ["-number"]
         constraints = [
-            # Its index also serves finding the last snapshot.
+            # The index of this constraint also serves finding the last snapshot.
             models.UniqueConstraint(fields=["data_source", "number"], name="schema_snapshot_unique")
         ]
 

@@ -18,7 +18,7 @@ from rivergen.http.pagination import read_page_size
 CURSOR_MAX_LENGTH = 24
 # A table may have several changes.
 OFFSET_MAX = 1_000 * TABLES_MAX
-# Size as JSON. As Python objects it is several times as much, in each thread.
+# The size of a page as JSON; as Python objects it takes several times as much memory.
 PAGE_BYTES_MAX = 8 * 1024 * 1024
 
 

@@ -26,6 +26,6 @@ def prune(count: int = KEPT_COUNT, days: int = KEPT_DAYS) -> tuple[int, int]:
             if not ids:
                 return snapshots, contents
             last_id = ids[-1]
-            # Checked again: a snapshot may have been stored before the lock was taken.
+            # Check again: a snapshot may have been stored before the lock was taken.
             still_unused = SchemaContent.objects.filter(pk__in=ids, snapshots=None)
             contents += still_unused.delete()[1].get("datasources.SchemaContent", 0)

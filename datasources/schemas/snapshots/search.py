@@ -14,7 +14,7 @@ def tables_with(
     The words may be in the names and comments of a table and of its columns.
     """
     lower = [word.lower() for word in words]
-    # Escaped as in JSON, to skip most lines without parsing, which is slow.
+    # Search the JSON text first: lines without the escaped words need not be parsed.
     escaped = [json.dumps(word, ensure_ascii=False)[1:-1] for word in lower]
     for position, line in lines:
         text = line.decode().lower()

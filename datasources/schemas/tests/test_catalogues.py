@@ -201,7 +201,7 @@ class AssemblyTests(SimpleTestCase):
             (column["nullable"], column["has_default"], column["comment"]), (False, True, None)
         )
 
-    def test_unnamed_foreign_keys_are_told_apart(self):
+    def test_unnamed_foreign_keys_are_kept_apart(self):
         relations = [Relation("s", "t", "table")]
         keys = [("s", "t", number, "a", "s", "other", "id") for number in (0, 1)]
         [(table, _)] = Assembly(self.reader(relations=relations, foreign_keys=keys)).tables()

@@ -83,7 +83,7 @@ class ChangesTests(SimpleTestCase):
         self.assertEqual(change["from"], {"type": "integer", "common_type": "integer"})
         self.assertEqual(change["to"], {"type": "text", "common_type": "string"})
 
-    def test_some_changes_of_a_column_break_readers(self):
+    def test_column_of_another_type_or_newly_nullable_breaks_readers(self):
         text = {"type": "varchar(10)", "common_type": "string"}
         array = {"type": "integer[]", "common_type": "array"}
         for old, new, breaks in (
@@ -133,7 +133,7 @@ class ChangesTests(SimpleTestCase):
                 change = self.only_change(table("a", **facts), table("a", **other))
                 self.assertEqual((change["object"], change["breaks_readers"]), (part, False))
 
-    def test_unnamed_foreign_keys_are_told_apart_by_their_columns(self):
+    def test_unnamed_foreign_keys_are_distinguished_by_their_columns(self):
         key = {"name": None, "columns": ["x"], "referred_schema": None, "referred_table": "t"}
         one, two = ({**key, "columns": [name], "referred_columns": ["id"]} for name in "xy")
         change = self.only_change(
@@ -146,7 +146,7 @@ class ChangesTests(SimpleTestCase):
         self.assertEqual([*changes_between(broken, broken)], [])
 
     @given(TABLES, TABLES)
-    def test_changes_exist_exactly_if_something_differs(self, old, new):
+    def test_snapshots_have_changes_exactly_if_their_tables_differ(self, old, new):
         found = changes(old, new)
         self.assertEqual(found == [], lines(old) == lines(new))
         keys = {name: {one["name"] for one in tables} for name, tables in (("o", old), ("n", new))}
@@ -166,7 +166,7 @@ class GetChangesTests(DataSourceTestCase):
         self.assertEqual(response.status_code, status, response.content)
         return response.json()
 
-    def test_compares_the_last_two_snapshots(self):
+    def test_changes_without_parameters_compare_the_last_two_snapshots(self):
         for names in ("ab", "bc", "bcd"):
             refresh(self.data_source, *map(table, names))
         data = self.get()["data"]

@@ -136,7 +136,7 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(future.result().status_code, 204)
         self.assertFalse(SchemaSnapshot.objects.exists())
 
-    def test_two_concurrent_requests_start_one_refresh(self) -> None:
+    def test_two_concurrent_refresh_requests_start_one_refresh(self) -> None:
         path = f"{self.path}/schema/refresh"
         with transaction.atomic():
             first = self.call("post", path, user=self.editor)

@@ -162,7 +162,7 @@ class LiveChangesTests(LiveTestCase):
         self.assertEqual((result["ok"], result["code"]), (False, "SCHEMA_MISSING"))
         self.assertIn("schema_name", result["message"])
 
-    def test_statement_is_limited_by_query_timeout(self):
+    def test_schema_statement_is_limited_by_query_timeout(self):
         self.make_postgresql_source(self.postgresql, query_timeout=1)
         with psycopg.connect(self.postgresql.uri, dbname=postgresql.DATABASE) as other:
             other.execute("LOCK pg_namespace IN ACCESS EXCLUSIVE MODE")

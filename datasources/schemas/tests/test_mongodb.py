@@ -127,7 +127,7 @@ class MongoDBReaderTests(SimpleTestCase):
         self.assertIn("home.city", columns_of(orders))
 
     def test_temporary_errors_stop_the_reading(self):
-        # Otherwise fields would disappear until the next refresh.
+        # A schema without the unread fields would show them as removed until the next refresh.
         for answers in ({}, {"count": refusal(50)}, {"listIndexes": refusal(11601)}):
             with self.subTest(answers), self.assertRaises(PyMongoError):
                 self.read(

@@ -50,7 +50,7 @@ class MySQLReaderTests(SimpleTestCase):
         reader = self.reader(**settings)
         return tables_of(reader.connection, reader.configuration)
 
-    def test_kinds_are_read_and_sequences_left_out(self):
+    def test_tables_and_views_are_read_and_sequences_left_out(self):
         kinds = {name: (table["kind"], table["comment"]) for name, table in self.read().items()}
         self.assertEqual(
             kinds,
@@ -61,7 +61,7 @@ class MySQLReaderTests(SimpleTestCase):
             },
         )
 
-    def test_columns_are_read(self):
+    def test_columns_of_mysql_tables_are_read(self):
         people = self.read()["people"]
         self.assertEqual(
             columns_of(people),
@@ -93,7 +93,7 @@ class MySQLReaderTests(SimpleTestCase):
         self.assertEqual(tables["People"]["primary_key"]["columns"], ["a"])
         self.assertEqual(tables["people"]["primary_key"]["columns"], ["country", "id"])
 
-    def test_keys_and_indexes_are_read_in_their_order(self):
+    def test_columns_of_mysql_keys_and_indexes_keep_their_order(self):
         tables = self.read()
         indexes = {index["name"]: index for index in tables["people"]["indexes"]}
         self.assertEqual(

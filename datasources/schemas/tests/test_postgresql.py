@@ -95,7 +95,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
             },
         )
 
-    def test_columns_are_read(self):
+    def test_columns_of_postgresql_tables_are_read(self):
         people = self.read()["people"]
         self.assertEqual(
             columns_of(people),
@@ -129,7 +129,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
         self.assertEqual((people["comment"], comments["name"]), ("all of them", "as they say it"))
         self.assertIsNone(comments["id"])
 
-    def test_keys_and_indexes_are_read_in_their_order(self):
+    def test_columns_of_postgresql_keys_and_indexes_keep_their_order(self):
         tables = self.read()
         self.assertEqual(
             tables["people"]["primary_key"], {"name": "people_pkey", "columns": ["country", "id"]}
@@ -173,7 +173,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
         self.assertFalse(self.reader("old").has_schema())
         self.assertIn("pg_catalog.pg_class", self.read("pg_catalog"))
 
-    def test_all_statements_read_one_snapshot(self):
+    def test_all_catalogue_statements_share_one_database_snapshot(self):
         assembly = Assembly(self.reader("public"))
         with closing(self.connect()) as connection:
             connection.execute("ALTER TABLE months ADD late int")
@@ -187,7 +187,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
             connection.execute(statement)
             connection.commit()
 
-    def test_reading_is_read_only(self):
+    def test_reading_a_schema_is_read_only(self):
         reader = self.reader()
         [*reader.relations()]
         with self.assertRaises(psycopg.errors.ReadOnlySqlTransaction):

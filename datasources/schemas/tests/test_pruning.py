@@ -81,7 +81,7 @@ class PruneTests(DataSourceTestCase):
         with mock.patch.object(pruning, "CONTENTS_AT_ONCE", 2):
             self.assertEqual(prune(count=1), (6, 6))
 
-    def test_command_prints_the_numbers(self) -> None:
+    def test_prune_command_prints_the_number_of_deleted_rows(self) -> None:
         self.make_snapshots("a", "b", "c")
         for arguments, output in (
             (["--count=2", "--dry-run"], "Snapshots to delete: 1.\n"),
@@ -97,7 +97,7 @@ class PruneTests(DataSourceTestCase):
                 call_command("prune_schemas", *arguments, stdout=stdout)
                 self.assertEqual(stdout.getvalue(), output)
 
-    def test_command_refuses_invalid_arguments(self) -> None:
+    def test_prune_command_refuses_invalid_arguments(self) -> None:
         self.make_snapshots("a", "b")
         for argument in (
             *("--count=0", "--count=-1", "--count=x"),

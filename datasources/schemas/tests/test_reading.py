@@ -68,7 +68,7 @@ class ReadingTests(SimpleTestCase):
         late.end(is_over=False)
         self.assertEqual(late.code, Code.SCHEMA_DEADLINE)
 
-    def test_malformed_messages_are_refused(self) -> None:
+    def test_malformed_messages_of_the_sandbox_are_refused(self) -> None:
         data = base64.b64encode(b"x").decode()
         for message in (
             {},
@@ -115,7 +115,7 @@ class ContentTests(SimpleTestCase):
         )
         self.assertNotEqual(one.row_estimates, other.row_estimates)
 
-    def test_digest_differs_for_any_other_difference(self) -> None:
+    def test_digest_depends_on_comments_kinds_columns_and_indexes(self) -> None:
         [(one, _), *rest] = TABLES
         for changes in (
             {"comment": "x"},
@@ -143,7 +143,7 @@ class ContentTests(SimpleTestCase):
                 pack(TABLES)
             self.assertEqual(caught.exception.code, Code.SCHEMA_TOO_LARGE)
 
-    def test_names_are_limited_to_what_can_be_decompressed(self) -> None:
+    def test_table_names_that_cannot_be_decompressed_again_are_refused(self) -> None:
         tables = [(table(f"t{number}"), None) for number in range(3_000)]
         names = content_module.decompress(pack(tables).names)
         for size, expected in ((len(names), 3_000), (len(names) - 1, None)):

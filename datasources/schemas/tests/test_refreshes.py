@@ -57,11 +57,11 @@ class RequestRefreshTests(DataSourceTestCase):
         self.assertEqual(shown, data)
         self.assertEqual(self.shown()["schema_status"], "refreshing")
 
-    def test_second_request_returns_the_running_refresh(self):
+    def test_second_refresh_request_returns_the_running_refresh(self):
         first = self.request_refresh().json()["data"]
         self.assertEqual(self.request_refresh(user=self.admin).json()["data"], first)
 
-    def test_request_after_the_end_starts_a_new_refresh(self):
+    def test_refresh_request_after_the_end_starts_a_new_refresh(self):
         first = self.request_refresh().json()["data"]
         SchemaRefresh.objects.get().finish(Code.TCP_REFUSED, DataSource.objects.get())
         second = self.request_refresh(user=self.admin).json()["data"]
@@ -79,7 +79,7 @@ class RequestRefreshTests(DataSourceTestCase):
         )
         self.assertEqual(self.data_source.revisions.count(), 1)
 
-    def test_request_with_a_body_is_refused(self):
+    def test_refresh_request_with_a_body_is_refused(self):
         response = self.call("post", self.refresh_path, {"tables": ["a"]}, self.editor)
         self.assert_error(response, 400, "BAD_REQUEST", "tables")
         self.assertFalse(SchemaRefresh.objects.exists())

@@ -78,7 +78,7 @@ class ScheduleTests(DataSourceTestCase):
             ("unread", None, None),
         )
 
-    def test_switching_on_makes_a_refresh_due_at_once(self):
+    def test_switching_the_schedule_on_makes_a_refresh_due_at_once(self):
         self.assertEqual(self.patch(**ON), self.now)
         self.assertIsNone(self.patch(schema_auto_refresh=False))
         body = {"name": "New", "type": "csv", "file_path": "a.csv", **ON}
@@ -94,7 +94,7 @@ class ScheduleTests(DataSourceTestCase):
         later = self.pass_time(600)
         self.assertEqual(self.patch(schema_refresh_interval=60), later)
 
-    def test_unrelated_changes_leave_the_schedule_alone(self):
+    def test_unrelated_changes_do_not_move_the_next_refresh(self):
         self.patch(**ON)
         refresh(self.data_source, ORDERS)
         planned = self.next_refresh_at()
@@ -179,7 +179,7 @@ class ScheduleTests(DataSourceTestCase):
         self.assertEqual(after, before)
         self.assertEqual(self.call("get", f"{self.path}/schema", user=self.viewer).status_code, 200)
 
-    def test_switching_off_during_a_refresh_ends_the_schedule(self):
+    def test_switching_the_schedule_off_during_a_refresh_ends_it(self):
         self.patch(**ON)
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         [running] = SchemaRefresh.objects.start([data_source])
@@ -276,7 +276,7 @@ class ScheduleTests(DataSourceTestCase):
             for one in data_sources
         )
         with connection.cursor() as cursor:
-            # Statistics that other tests left behind would decide otherwise.
+            # ANALYZE first: outdated statistics of other tests could lead to another plan.
             cursor.execute("ANALYZE datasources_datasource, datasources_schemarefresh")
             cursor.execute("SET LOCAL enable_seqscan = off")
             return queryset.explain()

@@ -27,7 +27,7 @@ from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from rivergen.testing.gunicorn import gunicorn
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-# Tolerance where a wait of at least 30 seconds is measured.
+# Seconds of tolerance where a wait of at least 30 seconds is measured.
 TOLERANCE_SECONDS = 20
 WAITS = (30, 60, 120, 240, 480, 900, 900)
 THREADS = 30
@@ -62,13 +62,13 @@ class LockoutTests(SignInMixin, APITestCase):
             self.enterContext(mock.patch.object(throttle, "limit", 10_000))
 
     def wait(self, seconds: float) -> None:
-        """Let time pass for this process and for the database, which has its own clock."""
+        """Move the clocks of this process and of the database forward by some seconds."""
         passed = timedelta(seconds=seconds)
         self.clock.shift(passed)
         columns = ("counted_at", "failed_at")
         SignInCount.objects.update(**{column: F(column) - passed for column in columns})
 
-    def test_the_wait_doubles_after_each_failure_up_to_15_minutes(self):
+    def test_lockout_doubles_after_each_failure_up_to_15_minutes(self):
         for username in ("edith", "nobody", "Edith"):
             with self.subTest(username=username):
                 self.guess(FREE_FAILURES_PER_PAIR, username=username)
@@ -90,7 +90,7 @@ class LockoutTests(SignInMixin, APITestCase):
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
         self.guess(FREE_FAILURES_PER_PAIR)
 
-    def test_failures_are_forgotten_after_an_hour(self):
+    def test_failed_attempts_are_forgotten_after_an_hour(self):
         self.guess(FREE_FAILURES_PER_PAIR)
         self.wait(FORGOTTEN_AFTER.total_seconds() + 1)
         self.guess(FREE_FAILURES_PER_PAIR)
@@ -123,11 +123,11 @@ class LockoutTests(SignInMixin, APITestCase):
         self.assertEqual(self.sign_in(PASSWORD, address="192.0.2.2").status_code, 200)
         self.wait(30)
         self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
-        # The success took back its own attempt, and kept the failures.
+        # The successful sign-in is not counted as an attempt, and does not reset the failures.
         self.guess(1, username="somebody")
         self.assert_must_wait(60, password=PASSWORD)
 
-    def test_successes_of_an_own_account_do_not_reset_the_address(self):
+    def test_successful_sign_ins_do_not_reset_the_failures_of_the_address(self):
         for number in range(FREE_FAILURES_ALONE):
             self.assertEqual(self.sign_in(PASSWORD, username="victor").status_code, 200)
             self.guess(1, username=f"user {number}")
@@ -152,7 +152,7 @@ class LockoutTests(SignInMixin, APITestCase):
             self.wait(60)
             self.assertEqual(self.sign_in(PASSWORD).status_code, 200)
 
-    def test_unknown_and_deactivated_users_cost_one_hash_too(self):
+    def test_unknown_and_deactivated_users_cost_one_password_hash_too(self):
         User.objects.filter(username="victor").update(is_active=False)
         for username in ("edith", "victor", "nobody"):
             encode = mock.patch.object(MD5PasswordHasher, "encode", autospec=True)

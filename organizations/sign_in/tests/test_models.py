@@ -10,7 +10,7 @@ from organizations.sign_in.models import UsedRefreshToken
 
 
 class UsedRefreshTokenTests(TestCase):
-    def test_use_up_refuses_a_token_that_was_used(self):
+    def test_refresh_token_cannot_be_used_up_twice(self):
         expires_at = timezone.now() + timedelta(days=7)
         UsedRefreshToken.use_up("a", expires_at)
         UsedRefreshToken.use_up("b", expires_at)
@@ -19,7 +19,7 @@ class UsedRefreshTokenTests(TestCase):
         used = UsedRefreshToken.objects.order_by("jti").values_list("jti", "expires_at")
         self.assertEqual([*used], [("a", expires_at), ("b", expires_at)])
 
-    def test_use_up_deletes_expired_tokens(self):
+    def test_using_up_a_refresh_token_deletes_expired_ones(self):
         now = timezone.now()
         UsedRefreshToken.objects.create(jti="old", expires_at=now - timedelta(seconds=1))
         UsedRefreshToken.objects.create(jti="young", expires_at=now + timedelta(days=1))

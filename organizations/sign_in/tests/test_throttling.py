@@ -36,7 +36,7 @@ class SignInThrottleTests(APITestCase):
         body = {"username": "edith", "password": password}
         return self.call("post", "/auth/token", body, REMOTE_ADDR=address)
 
-    def test_refuses_requests_above_the_limit_until_the_minute_ends(self):
+    def test_requests_above_the_limit_are_refused_until_the_minute_ends(self):
         with limited(SignInThrottle), time_machine.travel(NOON, tick=False) as clock:
             statuses = [self.sign_in(password).status_code for password in ("a", "b", PASSWORD)]
             self.assertEqual(statuses, [401, 401, 200])
@@ -48,7 +48,7 @@ class SignInThrottleTests(APITestCase):
             clock.move_to(MINUTE_LATER)
             self.assertEqual(self.sign_in().status_code, 200)
 
-    def test_limit_is_per_address_and_shared_by_both_endpoints(self):
+    def test_sign_in_limit_is_per_address_and_shared_by_both_token_endpoints(self):
         with limited(SignInThrottle), time_machine.travel(NOON, tick=False):
             for _ in range(LIMIT):
                 self.call("post", "/auth/token/refresh", {"refresh_token": "x"})
@@ -56,13 +56,13 @@ class SignInThrottleTests(APITestCase):
             self.assert_error(refused, 429, "TOO_MANY_REQUESTS")
             self.assertEqual(self.sign_in(address="192.0.2.2").status_code, 200)
 
-    def test_refuses_before_reading_the_body(self):
+    def test_requests_above_the_limit_are_refused_before_reading_the_body(self):
         with limited(SignInThrottle), time_machine.travel(NOON, tick=False):
             for _ in range(LIMIT):
                 self.assert_error(self.call("post", "/auth/token", b"{"), 400, "BAD_REQUEST")
             self.assertEqual(self.call("post", "/auth/token", b"{").status_code, 429)
 
-    def test_deletes_counts_of_expired_windows(self):
+    def test_counts_of_expired_windows_are_deleted(self):
         with time_machine.travel(NOON, tick=False) as clock:
             self.sign_in()
             clock.move_to(MINUTE_LATER)
@@ -78,14 +78,14 @@ class AddressTests(SimpleTestCase):
         with mock.patch("rest_framework.throttling.api_settings.NUM_PROXIES", proxies):
             return SignInThrottle().caller(request)
 
-    def test_trusts_the_configured_number_of_proxies(self):
+    def test_client_address_is_taken_behind_the_configured_number_of_proxies(self):
         self.assertEqual(self.address(0, "198.51.100.7"), "192.0.2.1")
         self.assertEqual(self.address(1, "forged, 198.51.100.7"), "198.51.100.7")
         self.assertEqual(self.address(2, "forged, 198.51.100.7, 10.0.0.1"), "198.51.100.7")
 
 
 class ConcurrentTokenRequestsTests(APITestMixin, TransactionTestCase):
-    def test_concurrent_requests_pass_exactly_up_to_the_limit(self):
+    def test_concurrent_token_requests_pass_exactly_up_to_the_limit(self):
         def refresh(_: int) -> int:
             try:
                 return self.call("post", "/auth/token/refresh", {"refresh_token": "x"}).status_code
@@ -109,7 +109,7 @@ class UserThrottleTests(APITestMixin, TestCase):
     def get(self, user: User) -> Any:
         return self.call("get", "/data-sources", user=user)
 
-    def test_limit_is_per_user(self):
+    def test_rate_limit_is_per_user(self):
         with limited(UserThrottle), time_machine.travel(NOON, tick=False) as clock:
             self.assertEqual([self.get(self.editor).status_code for _ in range(LIMIT)], [200] * 3)
             response = self.get(self.editor)

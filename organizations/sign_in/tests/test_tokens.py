@@ -115,13 +115,13 @@ class TokenTests(APITestCase):
         )
         self.assertIn("username", error["details"]["usernme"][0])
 
-    def test_refuses_bodies_that_are_not_json_objects(self):
+    def test_token_endpoints_refuse_bodies_that_are_not_json_objects(self):
         for path in ("/auth/token", "/auth/token/refresh"):
             for body in (b"", b"[]", b"null", b'"edith"', b"{", b"\xff", b'{"username": NaN}'):
                 with self.subTest(path=path, body=body):
                     self.assert_error(self.call("post", path, body), 400, "BAD_REQUEST")
 
-    def test_refuses_other_media_types(self):
+    def test_token_endpoints_refuse_media_types_other_than_json(self):
         for path in ("/auth/token", "/auth/token/refresh"):
             for media_type in (
                 "application/x-www-form-urlencoded",
@@ -133,7 +133,7 @@ class TokenTests(APITestCase):
                     response = self.call("post", path, b"{}", content_type=media_type)
                     self.assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE")
 
-    def test_refuses_methods_other_than_post(self):
+    def test_token_endpoints_refuse_methods_other_than_post(self):
         for path in ("/api/v1/auth/token", "/api/v1/auth/token/refresh"):
             for method in ("get", "put", "patch", "delete", "options"):
                 with self.subTest(path=path, method=method):
@@ -141,7 +141,7 @@ class TokenTests(APITestCase):
                     self.assert_error(response, 405, "METHOD_NOT_ALLOWED")
                     self.assertIn("POST", response["Allow"])
 
-    def test_refresh_returns_valid_tokens(self):
+    def test_token_refresh_returns_valid_tokens(self):
         first = self.sign_in().json()["data"]
         response = self.refresh(first["refresh_token"])
         self.assertEqual(response.status_code, 200)
@@ -158,24 +158,24 @@ class TokenTests(APITestCase):
         self.assert_unauthorized(self.refresh(old))
         self.assertEqual(UsedRefreshToken.objects.count(), 1)
 
-    def test_refresh_leaves_other_refresh_tokens_valid(self):
+    def test_token_refresh_leaves_other_refresh_tokens_valid(self):
         one, other = RefreshToken.for_user(self.editor), RefreshToken.for_user(self.editor)
         self.assertEqual(self.refresh(one).status_code, 200)
         self.assertEqual(self.refresh(other).status_code, 200)
 
-    def test_refresh_refuses_a_deactivated_user(self):
+    def test_token_refresh_refuses_a_deactivated_user(self):
         token = RefreshToken.for_user(self.editor)
         User.objects.filter(pk=self.editor.pk).update(is_active=False)
         self.assert_unauthorized(self.refresh(token))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
-    def test_refresh_refuses_a_deleted_user(self):
+    def test_token_refresh_refuses_a_deleted_user(self):
         token = RefreshToken.for_user(self.editor)
         self.editor.delete()
         self.assert_unauthorized(self.refresh(token))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
-    def test_refresh_refuses_an_access_token(self):
+    def test_token_refresh_refuses_an_access_token(self):
         self.assert_unauthorized(self.refresh(AccessToken.for_user(self.editor)))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
@@ -189,7 +189,7 @@ class TokenTests(APITestCase):
         self.assertFalse(UsedRefreshToken.objects.filter(jti=too_late["jti"]).exists())
 
     @ignore_warnings(category=InsecureKeyLengthWarning)
-    def test_refresh_refuses_forged_tokens(self):
+    def test_token_refresh_refuses_forged_tokens(self):
         claims = RefreshToken.for_user(self.editor).payload
         key = settings.SECRET_KEY
         header, payload, signature = str(RefreshToken.for_user(self.editor)).split(".")
@@ -206,7 +206,7 @@ class TokenTests(APITestCase):
                 self.assert_unauthorized(self.refresh(token))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
-    def test_refresh_is_refused_after_a_password_change(self):
+    def test_token_refresh_is_refused_after_a_password_change(self):
         token = self.sign_in().json()["data"]["refresh_token"]
         self.editor.set_password("another one")
         self.editor.save()
@@ -214,7 +214,7 @@ class TokenTests(APITestCase):
         again = self.sign_in(password="another one").json()["data"]["refresh_token"]
         self.assertEqual(self.refresh(again).status_code, 200)
 
-    def test_refresh_refuses_invalid_claims(self):
+    def test_token_refresh_refuses_invalid_claims(self):
         claims = RefreshToken.for_user(self.editor).payload
         for changes in (
             {"exp": 1e20},
@@ -236,7 +236,7 @@ class TokenTests(APITestCase):
                 self.assert_unauthorized(self.refresh(token))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
-    def test_refresh_names_invalid_fields(self):
+    def test_token_refresh_names_invalid_fields(self):
         for data, fields in (
             ({}, ["refresh_token"]),
             ({"refresh_token": 7}, ["refresh_token"]),

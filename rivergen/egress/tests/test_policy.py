@@ -169,7 +169,7 @@ class EgressPolicyTests(SimpleTestCase):
         ):
             policy().resolve("empty.example.com", 5432)
 
-    def test_errors_name_no_address_and_have_no_cause(self):
+    def test_egress_errors_name_no_address_and_have_no_cause(self):
         for host in ("127.0.0.1", "loopback.example.com", "nobody.example.com"):
             with self.subTest(host=host), self.assertRaises(EgressError) as refusal:
                 policy().resolve(host, 5432)
@@ -239,7 +239,7 @@ class EgressPolicyTests(SimpleTestCase):
         self.assert_denied(policy(allow="*.example.com"), "127.0.0.1")
         self.assert_denied(policy(allow="example.com"), "loopback.example.com")
 
-    def test_exact_names_beat_wildcards_and_longer_wildcards_beat_shorter(self):
+    def test_exact_names_win_over_wildcards_and_longer_wildcards_over_shorter(self):
         self.assert_denied(
             policy(allow="*.example.com", deny="public.example.com"), "public.example.com"
         )
@@ -252,7 +252,7 @@ class EgressPolicyTests(SimpleTestCase):
             policy(allow="public.example.com", deny="public.example.com"), "public.example.com"
         )
 
-    def test_exact_name_beats_wildcard_of_the_same_length(self):
+    def test_exact_name_wins_over_wildcard_of_the_same_length(self):
         with mock.patch.dict(NAMES, {"a.example.com": [[PUBLIC]]}):
             exact = policy(allow="a.example.com", deny="*.example.com")
             self.assert_resolves(exact, "a.example.com", [PUBLIC])
@@ -328,11 +328,11 @@ class EgressSettingsTests(SimpleTestCase):
         expected = {("10.0.0.8", 5432), ("10.0.0.9", 6432)}
         self.assertEqual(self.own(replica, HOST="10.0.0.8"), expected)
 
-    def test_own_database_with_several_hosts_and_ports(self):
+    def test_own_database_may_have_several_hosts_and_ports(self):
         expected = {(host, port) for host in ("10.0.0.8", "10.0.0.9") for port in (5432, 5433)}
         self.assertEqual(self.own(HOST="10.0.0.8,10.0.0.9", PORT="5432,5433"), expected)
 
-    def test_own_database_from_connection_options(self):
+    def test_own_database_is_read_from_connection_options(self):
         options = {"host": "10.0.0.8", "port": "5433"}
         self.assertEqual(self.own(OPTIONS=options), {("10.0.0.8", 5433)})
 
@@ -343,12 +343,12 @@ class EgressSettingsTests(SimpleTestCase):
             {(address, 5432) for address in ("10.0.0.9", "10.0.0.5", "fd12::5", "10.0.0.7")},
         )
 
-    def test_own_database_from_libpq_environment_variables(self):
+    def test_own_database_is_read_from_libpq_environment_variables(self):
         with mock.patch.dict("os.environ", PGHOST="10.0.0.8", PGPORT="5433"):
             self.assertEqual(self.own(), {("10.0.0.8", 5433)})
             self.assertEqual(self.own(HOST="10.0.0.9", PORT=1), {("10.0.0.9", 1)})
 
-    def test_no_policy_while_own_database_cannot_be_resolved(self):
+    def test_own_database_that_cannot_be_resolved_raises_host_not_found(self):
         with self.assertRaises(HostNotFound):
             self.own(HOST="nobody.example.com")
 

@@ -110,7 +110,7 @@ class GuardTests(SimpleTestCase):
                 error = self.assert_refused(way, host, 80)
                 self.assertIsInstance(error, (socket.gaierror, PermissionError))
 
-    def test_refusals_are_socket_errors_without_addresses(self):
+    def test_denied_connections_raise_socket_errors_without_addresses(self):
         self.enter_guard(policy())
         with self.assertRaises(socket.gaierror) as refusal:
             socket.getaddrinfo("loopback.example.com", 80)
@@ -168,7 +168,7 @@ class GuardTests(SimpleTestCase):
         )
         self.assertEqual(self.resolver.asked, [])
 
-    def test_pin_alone_allows_no_connection(self):
+    def test_pinned_name_with_a_denied_address_is_refused(self):
         self.enter_guard(policy(), {"db.example.com": "127.0.0.1"})
         for way in WAYS:
             self.assert_refused(way, "db.example.com")
@@ -231,7 +231,7 @@ class GuardTests(SimpleTestCase):
                 query, client = server.recvfrom(512)
                 server.sendto(query[:2] + b"\x81\x83" + query[4:], client)
 
-            # In its own process: the guard would not let this one answer.
+            # Answer in another process: the guard of this process would refuse to send.
             process = multiprocessing.get_context("fork").Process(target=answer)
             process.start()
             stack.callback(process.join)
@@ -307,7 +307,7 @@ class GuardTests(SimpleTestCase):
         self.assertEqual([getattr(socket, name) for name in python_sockets.PATCHED], before)
         create_connection("127.0.0.1", self.port)
 
-    def test_guard_holds_for_all_threads(self):
+    def test_socket_guard_holds_for_all_threads(self):
         refusals = []
 
         def attempt():
@@ -323,13 +323,13 @@ class GuardTests(SimpleTestCase):
         self.assertEqual(len(refusals), 1)
         self.assertTrue(self.listener.was_untouched())
 
-    def test_innermost_guard_decides_until_it_ends(self):
+    def test_innermost_socket_guard_decides_until_it_ends(self):
         with guarded(policy()):
             with guarded(policy(allow="127.0.0.0/8")):
                 create_connection("127.0.0.1", self.port)
             self.assert_refused(create_connection, "127.0.0.1")
 
-    def test_outer_guard_that_ends_first_leaves_the_inner_in_force(self):
+    def test_outer_socket_guard_that_ends_first_leaves_the_inner_in_force(self):
         first = guarded(policy(allow="127.0.0.0/8"))
         first.__enter__()
         with guarded(policy()):

@@ -99,7 +99,7 @@ class PaginationTests(APITestCase):
                 self.assertEqual([page["data"] for page in back], [page["data"] for page in pages])
                 self.assertIsNone(back[0]["pagination"]["previous"])
 
-    def test_previous_and_next_lead_back_to_the_same_page(self):
+    def test_previous_and_next_links_lead_back_to_the_same_page(self):
         first = self.get("?ordering=-updated_at&page_size=3").json()
         for page in self.pages_from(first, "next")[1:]:
             there = self.follow(page, "previous")
@@ -121,7 +121,7 @@ class PaginationTests(APITestCase):
         expected = {"next": None, "previous": None, "page_size": 1}
         self.assertEqual(body["pagination"], expected)
 
-    def test_links_keep_the_other_query_parameters(self):
+    def test_page_links_keep_the_other_query_parameters(self):
         query = "?search=source+2&ordering=-name&page_size=1&type=postgresql"
         pages = self.pages_from(self.get(query).json(), "next")
         self.assertEqual([row["name"] for page in pages for row in page["data"]], ["source 2"] * 2)
@@ -138,7 +138,7 @@ class PaginationTests(APITestCase):
         DataSource.objects.create(workspace=self.workspace, name="a first", type="postgresql")
         self.assertEqual(self.ids(self.follow(first, "next")), expected[3:6])
 
-    def test_page_needs_two_statements(self):
+    def test_page_of_a_list_needs_two_statements(self):
         query = f"?page_size=3&cursor={self.cursor('name')}"
         with self.assertNumQueries(2):
             self.get(query)

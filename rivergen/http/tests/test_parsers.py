@@ -152,11 +152,11 @@ class ParserTests(APITestCase):
             with self.subTest(body=body):
                 self.assert_refused(self.send(body))
 
-    def test_names_that_differ_by_case_are_kept(self):
+    def test_names_in_json_that_differ_by_case_are_kept(self):
         response = self.send(b'{"metadata": {"a": 1, "A": 2}}')
         self.assertEqual(response.json()["data"]["metadata"], {"a": 1, "A": 2})
 
-    def test_deep_nesting_is_400(self):
+    def test_deeply_nested_json_is_400(self):
         for depth in (900, 5_000, 100_000):
             for opening, closing in (("[", "]"), ('{"a":', "}")):
                 nested = f"{opening * depth}1{closing * depth}"
@@ -183,7 +183,7 @@ class ParserTests(APITestCase):
                 self.assert_refused(self.send(body.ljust(MEBIBYTE + 1), media_type), 413)
         self.assertEqual(self.send(body.ljust(MEBIBYTE)).status_code, 200)
 
-    def test_other_media_types_are_415(self):
+    def test_media_types_other_than_json_are_415(self):
         for media_type in OTHER_MEDIA_TYPES:
             for body in (b'{"name": "Lake"}', b"name=Lake", b"{"):
                 with self.subTest(media_type=media_type, body=body):
@@ -227,7 +227,7 @@ class ParserTests(APITestCase):
                     self.assertEqual(response.json()["data"]["metadata"], {text: text})
                     self.assertEqual(self.read_row()["metadata"], {text: text})
 
-    def test_numbers_are_stored_unchanged(self):
+    def test_numbers_in_json_are_stored_unchanged(self):
         numbers = [0, -1, 1.5, 1e-7, 2**53 + 1, 2**70, -(10**300), 0.1]
         response = self.send(json.dumps({"metadata": {"n": numbers}}).encode())
         self.assertEqual(response.json()["data"]["metadata"]["n"], numbers)

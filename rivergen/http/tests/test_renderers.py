@@ -17,17 +17,17 @@ DATA = {
 
 
 class RendererTests(SimpleTestCase):
-    def test_output_equals_drf_output_without_spaces(self):
+    def test_rendered_json_equals_that_of_drf_without_spaces(self):
         written = FastJSONRenderer().render(DATA)
         self.assertEqual(json.loads(written), json.loads(JSONRenderer().render(DATA)))
         self.assertNotIn(b": ", written)
 
-    def test_usual_data_does_not_fall_back_to_drf(self):
+    def test_common_values_are_rendered_without_falling_back_to_drf(self):
         with mock.patch.object(JSONRenderer, "render") as render:
             FastJSONRenderer().render(DATA, "application/json", {})
         render.assert_not_called()
 
-    def test_integers_of_any_length_are_written(self):
+    def test_integers_of_any_length_are_rendered(self):
         for number in (2**64, -(2**63) - 1, 10**300):
             written = FastJSONRenderer().render({"metadata": {"number": number}})
             self.assertEqual(json.loads(written), {"metadata": {"number": number}})
@@ -35,6 +35,6 @@ class RendererTests(SimpleTestCase):
     def test_none_is_rendered_as_an_empty_body(self):
         self.assertEqual(FastJSONRenderer().render(None), b"")
 
-    def test_indent_in_the_accept_header_is_respected(self):
+    def test_indent_in_the_accept_header_indents_the_json(self):
         written = FastJSONRenderer().render({"a": 1}, "application/json; indent=2")
         self.assertEqual(written, b'{\n  "a": 1\n}')

@@ -29,7 +29,7 @@ FILLED = DataSource(
 
 
 class OutputTests(DataSourceTestCase):
-    def test_output_equals_that_of_drf(self):
+    def test_serialized_rows_equal_those_of_drf(self):
         self.data_source.apply_changes({"port": 1, "tags": ["x"]}, user=self.editor)
         for serializer_class, row in (
             (DataSourceSerializer, FILLED),
@@ -43,7 +43,7 @@ class OutputTests(DataSourceTestCase):
                 expected = ModelSerializer.to_representation(serializer, row)
                 self.assertEqual(serializer.data, expected)
 
-    def test_times_are_written_in_utc_as_drf_does(self):
+    def test_times_are_serialized_in_utc_as_drf_does(self):
         moment = datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
         self.assertEqual(utc_text(moment), "2026-01-02T01:00:00Z")
         field = DateTimeField()

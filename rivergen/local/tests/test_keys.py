@@ -42,7 +42,7 @@ class LocalKeyTests(SimpleTestCase):
         use_local_keys_if_there(self.folder)
         self.assertEqual(self.keys(), keys)
 
-    def test_commands_make_no_keys(self):
+    def test_commands_do_not_create_missing_keys(self):
         use_local_keys_if_there(self.folder)
         self.assertEqual(set(self.keys().values()), {""})
         self.assertEqual([*self.folder.iterdir()], [])
@@ -54,7 +54,7 @@ class LocalKeyTests(SimpleTestCase):
         self.assertEqual(os.environ["SECRET_KEY"], "mine")
         self.assertTrue(os.environ["ENCRYPTION_KEYS"])
 
-    def test_local_keys_are_not_used_with_a_database_of_its_own(self):
+    def test_keys_of_make_run_are_not_used_with_a_database_from_the_environment(self):
         use_local_keys(self.folder)
         self.forget_keys()
         os.environ["DATABASE_URL"] = "postgresql://u@127.0.0.1/x"

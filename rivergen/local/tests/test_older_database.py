@@ -26,7 +26,7 @@ class DifferenceTests(TestCase):
     def test_database_of_this_checkout_does_not_differ(self):
         self.assertIsNone(difference_from_models())
 
-    def test_each_difference_is_named(self):
+    def test_each_difference_of_an_older_database_is_named(self):
         for change, difference in (
             ("ALTER TABLE datasources_datasource RENAME tags TO labels", "datasource."),
             ("ALTER TABLE datasources_datasource ADD colour text", "datasource.colour differs"),

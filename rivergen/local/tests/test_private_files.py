@@ -13,11 +13,11 @@ class PrivateFileTests(SimpleTestCase):
         folder = self.enterContext(tempfile.TemporaryDirectory())
         self.path = Path(folder) / "some" / "new" / "secret"
 
-    def test_secret_is_made_once(self):
+    def test_secret_of_a_private_file_is_created_once(self):
         self.assertEqual(read_or_make_secret(self.path, lambda: "first"), "first")
         self.assertEqual(read_or_make_secret(self.path, lambda: "second"), "first")
 
-    def test_file_can_be_read_by_its_owner_only(self):
+    def test_private_file_can_be_read_by_its_owner_only(self):
         read_or_make_secret(self.path, lambda: "secret")
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
         self.assertEqual([*self.path.parent.iterdir()], [self.path])

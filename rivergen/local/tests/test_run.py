@@ -29,7 +29,7 @@ SEED_KEYS = {
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process still runs; a zombie does not."""
+    """Return whether a process still runs; a zombie does not."""
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
@@ -81,7 +81,7 @@ class RunTests(SimpleTestCase):
         make = require_program("make", "make")
         for command in (
             (sys.executable, "-m", "rivergen.local.run"),
-            # With the packages of this environment, without installing any.
+            # Use the packages of this environment, without installing any.
             (make, "--assume-old=.venv/installed", f"BIN={Path(sys.executable).parent}", "run"),
         ):
             with self.subTest(command[0]), running(folder, *command) as run:
@@ -131,7 +131,7 @@ class SocketTests(SimpleTestCase):
         super().setUpClass()
         cls.service = cls.enterClassContext(running(cls.enterClassContext(fresh_copy())))
 
-    def test_chunked_bodies_are_read_like_others(self):
+    def test_chunked_bodies_are_read_like_other_bodies(self):
         for chunks, status in (
             ((b'{"max_re', b'tries": 7}'), 200),
             ((b'{"port": 0}',), 400),

@@ -55,13 +55,13 @@ class HealthTests(TestCase):
         without_database(lambda: Client().get("/readyz"))
         self.assertEqual(self.client.get("/readyz").status_code, 200)
 
-    def test_head_is_200_without_a_body(self):
+    def test_head_of_healthz_and_readyz_is_200_without_a_body(self):
         for path in ("/healthz", "/readyz"):
             with self.subTest(path=path):
                 response = self.client.head(path)
                 self.assertEqual((response.status_code, response.content), (200, b""))
 
-    def test_other_methods_are_405(self):
+    def test_healthz_and_readyz_allow_only_get_and_head(self):
         for path in ("/healthz", "/readyz"):
             for method in ("post", "put", "patch", "delete"):
                 with self.subTest(path=path, method=method):

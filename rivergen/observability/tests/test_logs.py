@@ -91,7 +91,7 @@ class LogTests(DataSourceTestCase):
                 *_, line = self.logged_json(send)
                 self.assertEqual(line["organization_id"], self.acme.pk)
 
-    def test_lines_have_no_user_or_organization_that_is_unknown(self):
+    def test_log_line_leaves_out_an_unknown_user_or_organization(self):
         [line] = self.logged_json(lambda: self.call("get", self.path, user=self.stranger))
         self.assertEqual(line["user_id"], self.stranger.pk)
         self.assertNotIn("organization_id", line)
@@ -128,7 +128,7 @@ class LogTests(DataSourceTestCase):
         self.assertNotIn(secret, json.dumps(error))
         self.assertEqual(request["status"], 500)
 
-    def test_line_breaks_in_a_path_stay_on_one_line(self):
+    def test_line_breaks_in_a_path_do_not_split_the_log_line(self):
         forged = '2026-01-01 00:00:00,000 INFO rivergen.request [-] GET "/" 200 0.1 ms'
         for separator in ("\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"):
             for form in ("text", "json"):

@@ -73,7 +73,7 @@ class CountingTests(APITestCase):
         labels = '{method="GET",route="/static/",status="200"}'
         self.assertEqual(counted, {f"rivergen_http_requests_total{labels}": 1})
 
-    def test_durations_are_measured(self):
+    def test_durations_of_requests_are_measured(self):
         self.client.get("/healthz")
         metrics = self.scrape()
         name = "rivergen_http_request_duration_seconds"
@@ -83,13 +83,13 @@ class CountingTests(APITestCase):
         self.assertEqual(metrics[f'{name}_bucket{{le="+Inf",{labels}}}'], count)
         self.assertGreater(metrics[f"{name}_sum{{{labels}}}"], 0)
 
-    def test_scrape_counts_itself_as_in_progress_and_errors_end_it(self):
+    def test_scrape_is_itself_in_progress_and_a_failed_request_is_not(self):
         self.assertEqual(self.scrape()["rivergen_http_requests_in_progress"], 1)
         with mock.patch("rivergen.observability.health.JsonResponse", side_effect=SystemExit):
             self.assertRaises(SystemExit, self.client.get, "/healthz")
         self.assertEqual(self.scrape()["rivergen_http_requests_in_progress"], 1)
 
-    def test_database_up_is_1(self):
+    def test_metric_database_up_is_1_while_the_database_answers(self):
         self.assertEqual(self.scrape()["rivergen_database_up"], 1)
 
     def test_unreachable_database_sets_database_up_to_0_and_keeps_request_metrics(self):
@@ -101,7 +101,7 @@ class CountingTests(APITestCase):
         self.assertTrue(any('route="/healthz"' in series for series in metrics))
         self.assertFalse(any(series.startswith("rivergen_jobs") for series in metrics))
 
-    def test_slow_database_query_times_out(self):
+    def test_slow_query_of_the_metrics_times_out(self):
         def sleep() -> Iterator[None]:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_sleep(60)")
@@ -114,7 +114,7 @@ class CountingTests(APITestCase):
             self.assertEqual(self.scrape()["rivergen_database_up"], 0)
         self.assertEqual(self.scrape()["rivergen_database_up"], 1)
 
-    def test_other_methods_are_405(self):
+    def test_metrics_refuse_post_put_patch_and_delete(self):
         for method in ("post", "put", "patch", "delete"):
             with self.subTest(method=method):
                 self.assertEqual(getattr(self.client, method)("/metrics").status_code, 405)
@@ -124,7 +124,7 @@ class AccessTests(TestCase):
     def status(self, address: str = "127.0.0.1", **headers: str) -> int:
         return Client(REMOTE_ADDR=address).get("/metrics", headers=headers).status_code
 
-    def test_only_loopback_addresses_may_read_by_default(self):
+    def test_only_loopback_addresses_may_read_metrics_by_default(self):
         for address, status in (
             ("127.0.0.1", 200),
             ("127.9.9.9", 200),
@@ -140,12 +140,12 @@ class AccessTests(TestCase):
             with self.subTest(address=address):
                 self.assertEqual(self.status(address), status)
 
-    def test_refusal_contains_no_metrics(self):
+    def test_refused_request_for_metrics_gets_none(self):
         response = Client(REMOTE_ADDR="192.0.2.1").get("/metrics")
         self.assertNotIn("rivergen_", response.content.decode())
         self.assertEqual(response["Content-Type"], "text/plain")
 
-    def test_request_through_a_proxy_does_not_count_as_local(self):
+    def test_request_for_metrics_through_a_proxy_does_not_count_as_local(self):
         for name in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Proto"):
             with self.subTest(name):
                 self.assertEqual(self.status(**{name: "127.0.0.1"}), 403)

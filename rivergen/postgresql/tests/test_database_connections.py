@@ -101,7 +101,7 @@ class CircuitBreakerTests(SimpleTestCase):
             self.assert_tries()
 
     @mock.patch.multiple(BREAKER, PATIENCE_SECONDS=0, INTERVAL_SECONDS=60)
-    def test_after_a_failure_only_one_thread_tries(self) -> None:
+    def test_after_a_failure_only_one_thread_connects(self) -> None:
         self.assert_tries()
         with (
             self.other_attempt(),
@@ -110,7 +110,7 @@ class CircuitBreakerTests(SimpleTestCase):
             self.away.connect()
 
     @mock.patch.multiple(BREAKER, INTERVAL_SECONDS=0)
-    def test_after_the_interval_another_thread_tries(self) -> None:
+    def test_after_the_interval_another_thread_connects(self) -> None:
         self.assert_tries()
         with self.other_attempt():
             self.assert_tries()

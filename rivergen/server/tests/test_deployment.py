@@ -61,7 +61,7 @@ Membership.objects.create(user=user, organization=acme, role="owner")
 print('Bearer', issue_tokens(user)['access_token'])
 """
 SERVICES = yaml.safe_load((settings.BASE_DIR / "compose.yaml").read_text())["services"]
-# Used in a URL, and in PgBouncer's file of users, where a quotation mark must be doubled.
+# The password is part of a URL, and of PgBouncer's user file, which doubles quotation marks.
 PASSWORD = f'{token_urlsafe(20)}"'
 PROGRAMS = ("haproxy", "pgbouncer", "setpriv")
 PROGRAMS_PATH = f"{os.environ['PATH']}:/usr/sbin"
@@ -88,7 +88,7 @@ def image_environment() -> dict[str, str]:
 
 
 class ImageTests(SimpleTestCase):
-    def test_image_has_only_code(self):
+    def test_image_contains_only_code(self):
         lines = (settings.BASE_DIR / ".dockerignore").read_text().splitlines()
         self.assertEqual(next(line for line in lines if not line.startswith("#")), "*")
         included = {line[1:] for line in lines if line.startswith("!")}
@@ -111,7 +111,7 @@ class ImageTests(SimpleTestCase):
         [user] = re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE)
         self.assertRegex(user, r"^[1-9]\d{3,}:[1-9]\d{3,}$")
 
-    def test_files_require_all_secrets_and_contain_none(self):
+    def test_deployment_files_require_all_secrets_and_contain_none(self):
         compose = (settings.BASE_DIR / "compose.yaml").read_text()
         for name in ("SECRET_KEY", "ENCRYPTION_KEYS", "DATABASE_PASSWORD", "POSTGRES_PASSWORD"):
             self.assertRegex(compose, rf"\$\{{{name}:\?")
@@ -120,7 +120,7 @@ class ImageTests(SimpleTestCase):
     def test_only_the_proxy_publishes_a_port(self):
         self.assertEqual([name for name in SERVICES if "ports" in SERVICES[name]], ["proxy"])
 
-    def test_every_service_is_confined(self):
+    def test_every_compose_service_runs_with_minimal_rights(self):
         self.assertEqual({*SERVICES}, {"proxy", "web", "worker", "migrate", "pgbouncer", "db"})
         for name, service in SERVICES.items():
             with self.subTest(name):
@@ -146,7 +146,7 @@ class DeploymentTests(SimpleTestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        # Not in /tmp, which each container has its own of.
+        # Not in /tmp: each container has its own /tmp.
         folder = TemporaryDirectory(prefix="rivergen-", dir="/var/tmp")
         cls.folder = Path(cls.enterClassContext(folder))
         cls.folder.chmod(0o755)
@@ -308,7 +308,7 @@ class DeploymentTests(SimpleTestCase):
             shown = [client.execute(limit).fetchone() for limit in limits]
             self.assertEqual(shown, [("0",), ("0",)])
 
-    def test_only_tmp_is_writable(self):
+    def test_only_tmp_is_writable_in_the_containers(self):
         script = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
         self.run_to_end("python", "-c", script, "/tmp/x")
         for path in ("/var/tmp/x", str(self.folder / "app" / "x"), "/x"):

@@ -144,7 +144,7 @@ class ProxyTests(ProxyTestCase):
             self.assertEqual(response.status, 400)
             self.assertIn("valid JSON", json.loads(body)["error"]["message"])
 
-    def test_larger_bodies_are_refused_early(self):
+    def test_bodies_above_the_limit_are_refused_early(self):
         large = b"Content-Length: %d\r\n\r\n" % (MEBIBYTE + 1)
         for name, sent in {
             "by its length": TOKEN + large,
@@ -160,7 +160,7 @@ class ProxyTests(ProxyTestCase):
                 self.assert_envelope(response, body, "PAYLOAD_TOO_LARGE")
                 self.assertEqual(response.headers["Cache-Control"], "no-store")
 
-    def test_long_lines_are_refused_in_the_envelope(self):
+    def test_too_long_header_lines_are_refused_in_the_envelope(self):
         long = "a" * 9_000
         for path, headers in ((f"/api/v1/me?a={long}", {}), ("/api/v1/me", {"A": long})):
             response = self.request("GET", path, **headers)
@@ -175,14 +175,14 @@ class ProxyTests(ProxyTestCase):
                 self.assertLessEqual({*statuses}, {400, 413, 415})
         self.assertEqual(self.request("GET", "/readyz").status, 200)
 
-    def test_some_invalid_requests_are_repaired(self):
+    def test_proxy_repairs_some_invalid_requests(self):
         for name in REPAIRED:
             with self.subTest(name), self.connect() as peer:
                 self.assertEqual(self.exchange(peer, REFUSED[name][0]), [200])
 
     def test_unusual_requests_are_accepted(self):
         for name, (sent, statuses) in TAKEN.items():
-            if name == "CONNECT":  # HAProxy requires its authority in the Host header
+            if name == "CONNECT":  # HAProxy requires the target of CONNECT in the Host header, too
                 continue
             with self.subTest(name), self.connect() as peer:
                 self.assertEqual(self.exchange(peer, sent, len(statuses)), statuses)
@@ -214,7 +214,7 @@ class ProxyTests(ProxyTestCase):
         self.assertEqual(response.status, 403)
         self.assertEqual(self.request("GET", "/metrics").status, 200)
 
-    def test_https_is_believed_of_the_tls_proxy_only(self):
+    def test_only_the_tls_proxy_can_declare_a_request_as_https(self):
         for address, name, value, is_believed in (
             (OTHER_ADDRESS, "X-Forwarded-Proto", "https", False),
             (OTHER_ADDRESS, "X-Forwarded-Protocol", "ssl", False),
@@ -257,7 +257,7 @@ class ImpatientProxyTests(ProxyTestCase):
         with self.connect() as peer:
             self.assertEqual(peer.recv(1), b"")
 
-    def test_refusals_are_logged_as_json(self):
+    def test_refused_requests_are_logged_as_json(self):
         with self.connect() as peer:
             peer.sendall(PARTS_OF_BODIES[0])
             response, _ = read_response(peer)

@@ -51,7 +51,7 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
                 peer.shutdown(socket.SHUT_WR)
                 with peer.makefile("rb") as answers:
                     found = re.findall(rb"HTTP/1\.\d (\d{3}) ", answers.read())
-                # No further response: no body was taken for a request.
+                # No further response follows: no body was taken for a request.
                 self.assertEqual([*map(int, found)], statuses)
                 self.assertEqual(self.web.get().status, 200)
 
@@ -101,7 +101,7 @@ class StoppingTests(TransactionTestCase):
         with serving(WEB_CONCURRENCY="1") as web:
             peers = [self.enterContext(web.connect()) for _ in range(60)]
             for peer in peers:
-                # As the proxy does; gunicorn resets connections that it has not accepted yet.
+                # Reuse connections, as the proxy does: gunicorn resets those not accepted yet.
                 peer.sendall(GET + b"\r\n")
                 read_response(peer)
             for peer in peers:

@@ -1,4 +1,4 @@
-"""What SQL cannot do on a connection to a file that DuckDB reads."""
+"""Tests of what SQL cannot do on a connection to a file that DuckDB reads."""
 
 import os
 import socket

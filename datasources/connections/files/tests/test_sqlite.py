@@ -1,4 +1,4 @@
-"""What SQL can do on a connection to a SQLite file, and what it cannot."""
+"""Tests of what SQL can and cannot do on a connection to a SQLite file."""
 
 import sqlite3
 from unittest import mock

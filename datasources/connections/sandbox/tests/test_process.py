@@ -85,7 +85,7 @@ class SandboxTests(SimpleTestCase):
     def setUpClass(cls):
         super().setUpClass()
         start_forkserver()
-        STARTER.submit(bool).result()  # its thread stays until the process ends
+        STARTER.submit(bool).result()  # the executor's thread stays until the process ends
 
     def setUp(self):
         self.server = self.enterContext(SilentServer())
@@ -167,7 +167,7 @@ class SandboxTests(SimpleTestCase):
                 self.assertEqual(self.send(message), (True, no_outcome("DEADLINE")))
 
     def send(self, message):
-        """Send a message as a child would. Return whether the attempt is over, and its outcome."""
+        """Send a message as a sandbox child; return whether the attempt ended, and the outcome."""
 
         async def listen():
             receiver, sender = CONTEXT.Pipe(duplex=False)
@@ -217,7 +217,7 @@ class SandboxTests(SimpleTestCase):
         with mock.patch.dict(os.environ, environment, clear=True):
             keep_harmless_variables()
             self.assertEqual(dict(os.environ), harmless)
-            # C libraries read the real environment, as a new process gets it.
+            # C libraries bypass os.environ, so look at the environment that a new process inherits.
             shown = subprocess.run(["/usr/bin/env"], capture_output=True, text=True, check=True)
         names = {line.partition("=")[0] for line in shown.stdout.splitlines()}
         self.assertLessEqual(harmless.keys(), names)

@@ -1,4 +1,4 @@
-"""Host keys of SSH servers: nothing is sent before the confirmed one was shown."""
+"""Tests that nothing is sent to an SSH server before it presents the confirmed host key."""
 
 import pickle
 import subprocess

@@ -14,17 +14,17 @@ from datasources.connections.testing.tunnels import TunnelTestCase
 
 
 class LoginTests(TunnelTestCase):
-    def test_ssh_login_with_a_private_key(self):
+    def test_ssh_login_with_a_private_key_succeeds(self):
         self.assert_echoes(self.by_key())
 
-    def test_ssh_login_with_an_encrypted_private_key(self):
+    def test_ssh_login_with_an_encrypted_private_key_succeeds(self):
         secrets = {
             "ssh_private_key": self.server.read("encrypted_key"),
             "ssh_private_key_passphrase": self.server.passphrase,
         }
         self.assert_echoes(self.by_key(secrets=secrets))
 
-    def test_ssh_login_with_a_password(self):
+    def test_ssh_login_with_a_password_succeeds(self):
         self.assert_echoes(self.by_password())
 
     def test_ssh_login_tries_the_password_after_the_key(self):

@@ -20,7 +20,7 @@ AFFINITIES = (
     ("FLOA", CommonType.FLOAT),
     ("DOUB", CommonType.FLOAT),
 )
-# Without the internal tables of SQLite and its modules.
+# Leaves out the internal tables of SQLite and its modules.
 SQLITE_TABLES = """
 pragma_table_list AS t WHERE t.schema = 'main' AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
 AND t.type IN """

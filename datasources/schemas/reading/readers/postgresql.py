@@ -58,7 +58,7 @@ CROSS JOIN unnest(k.conkey, k.confkey) WITH ORDINALITY AS part (number, referred
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = part.number
 JOIN pg_attribute ra ON ra.attrelid = r.oid AND ra.attnum = part.referred
 ORDER BY k.oid, part.position"""
-    # Without the columns that an index only carries along.
+    # Leaves out INCLUDE columns, which are not part of the key of an index.
     indexes_sql = f"""
 SELECT n.nspname, c.relname, i.relname, x.indisunique,
     coalesce(a.attname, pg_get_indexdef(i.oid, part.position::int, true))
