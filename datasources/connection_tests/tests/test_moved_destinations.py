@@ -106,7 +106,7 @@ class MovedDestinationTestCase(WorkerTestCase):
                 "host": ELSEWHERE,
                 "port": 5432,
                 "database_name": "shop",
-                "connection_timeout": 2,
+                "connection_timeout": 5,
                 **settings,
             },
             created_by=self.owner,
@@ -349,7 +349,7 @@ class MovedTunnelTests(MovedDestinationTestCase):
     def test_ssh_server_gets_no_secret_after_an_admin_moves_the_tunnel_to_it(self):
         """The control experiment: the server is reached, but its host key is unconfirmed."""
         settings, change = self.moves["ssh_host"]
-        source = self.make_source_with_tunnel(settings | {"connection_timeout": 1})
+        source = self.make_source_with_tunnel(settings | {"connection_timeout": 5})
         self.patch(source, change, self.admin)
         self.assertIsNone(self.fetch(source).ssh_host_key)
         self.assertFalse(self.outcome_of(source)["ok"])

@@ -160,7 +160,7 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
     def test_express_test_gets_a_slot_while_many_tests_run(self):
         with mock.patch.object(starting, "EXPRESS_MAX", 0):
             many = [self.request_test(connection_timeout=300).pk for _ in range(2)]
-        few = self.request_test(connection_timeout=1)
+        few = self.request_test(connection_timeout=5)
         with Worker(WORKER_CONCURRENCY="3") as worker:
             wait_for(few, PATIENCE_SECONDS)
             self.assertEqual((few.outcome or {}).get("code"), "DEADLINE")
@@ -190,7 +190,7 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
 
     def test_stopped_worker_finishes_its_running_job(self):
         with Worker() as stopped:
-            test = self.request_test(connection_timeout=1)
+            test = self.request_test(connection_timeout=5)
             self.accept_connection()
             self.assertEqual(stopped.stop(), 0)
         test.refresh_from_db()
