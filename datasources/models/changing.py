@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from datasources.connections.connectors import CONNECTORS
@@ -26,7 +26,7 @@ from datasources.models.field_names import (
 )
 from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Membership, Role, User
-from rivergen.postgresql.constraints import unique_violation_as_validation_error
+from rivergen.postgresql.constraints import raise_if_unique_violation
 from rivergen.postgresql.prepared import update_row
 
 
@@ -315,8 +315,11 @@ class ChangingDataSource(DataSourceColumns):
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
         revision = self.revision(differences, author, self.updated_at)
-        with unique_violation_as_validation_error(NAME_UNIQUE, "name", NAME_TAKEN):
+        try:
             update_row(self, columns, revision if differences else None)
+        except IntegrityError as error:
+            raise_if_unique_violation(error, NAME_UNIQUE, "name", NAME_TAKEN)
+            raise
 
     def revision(self, changes: Changes, author: Author, at: datetime) -> DataSourceRevision:
         """Return the revision that records how this version came to be; it is not saved yet."""

@@ -137,7 +137,7 @@ class KeyedRequest:
         `purpose` is JSON and may hold secrets: the id is a keyed digest and reveals none of it.
         """
         message = json.dumps([self._user.pk, self._key, self._fingerprint, purpose], sort_keys=True)
-        digest = salted_hmac(f"{__name__}.uuid", message, algorithm="sha256").digest()
+        digest = salted_hmac("rivergen.idempotency.uuid", message, algorithm="sha256").digest()
         return UUID(bytes=digest[:16], version=4)
 
 
@@ -163,4 +163,4 @@ def fingerprint(request: Request, body: bytes) -> str:
         request.headers.get("If-Match", ""),
     )
     message = json.dumps(parts).encode() + body
-    return salted_hmac(f"{__name__}.fingerprint", message, algorithm="sha256").hexdigest()
+    return salted_hmac("rivergen.idempotency.fingerprint", message, algorithm="sha256").hexdigest()

@@ -139,4 +139,4 @@ def unlock(username: str | None, address: str | None) -> bool:
 
 def digest(username: str) -> str:
     """Return the keyed digest of a username, exactly as entered, by which it is counted."""
-    return salted_hmac(__name__, username, algorithm="sha256").hexdigest()
+    return salted_hmac("rivergen.sign_in", username, algorithm="sha256").hexdigest()

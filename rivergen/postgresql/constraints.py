@@ -18,6 +18,13 @@ def unique_violation_as_validation_error(
     try:
         yield
     except IntegrityError as error:
-        if constraint not in str(error):
-            raise  # with its cause: by that, `rivergen.http.responses` chooses the status
+        raise_if_unique_violation(error, constraint, field, message)
+        raise  # with its cause: `rivergen.http.responses` chooses the status by it
+
+
+def raise_if_unique_violation(
+    error: IntegrityError, constraint: str, field: str, message: str
+) -> None:
+    """Raise ValidationError (400) for `field` if `error` violates this unique constraint."""
+    if constraint in str(error):
         raise ValidationError({field: ValidationError(message, code="unique")}) from None
