@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def make_role(url: str, is_leakproof: bool) -> str:
-    """Create the role of the web and its policies, and return the database URL for it."""
+    """Create the web process's database role and its policies; return the URL for the role."""
     with psycopg.connect(url, autocommit=True) as connection:
         found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone()
         if found is None:

@@ -104,7 +104,7 @@ class MembershipForm(forms.ModelForm):
 
 
 class MembershipInline(admin.TabularInline):
-    """The members below an organization."""
+    """Members, edited on the page of their organization."""
 
     model = Membership
     form = MembershipForm
@@ -115,7 +115,7 @@ class MembershipInline(admin.TabularInline):
 
 
 class WorkspaceInline(admin.TabularInline):
-    """The workspaces below an organization."""
+    """Workspaces, edited on the page of their organization."""
 
     model = Workspace
     formset = WorkspaceFormSet
@@ -171,7 +171,7 @@ class OrganizationAdmin(admin.ModelAdmin):
 
 @admin.register(Workspace)
 class WorkspaceAdmin(admin.ModelAdmin):
-    """Search for autocomplete fields only; workspaces are edited below their organizations."""
+    """Serve autocomplete fields only: workspaces are edited on the page of their organization."""
 
     search_fields = ("name", "organization__name", "organization__slug")
 

@@ -126,7 +126,7 @@ TEMPLATES = [
 DATABASES = read_databases(
     "DATABASE_URL", "DATABASE_REPLICA_URL", embedded_folder=BASE_DIR / ".postgres"
 )
-# Whether the web sets the acting user for row-level security.
+# Whether the web process sets the acting user for row-level security.
 DATABASE_ROW_LEVEL_SECURITY = read_bool("DATABASE_ROW_LEVEL_SECURITY")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -33,10 +33,10 @@ NAME_UNIQUE = "data_source_name_unique"
 
 
 def list_indexes(field: str, suffix: str) -> list[models.Index]:
-    """Return the indexes that serve the pages of a list in one `?ordering=`.
+    """Return the two indexes for lists that are sorted by `field`.
 
-    The first serves one organization. The second serves a caller of several: skipping the rows of
-    other organizations is less work than sorting many rows.
+    The first serves members of one organization. The second serves members of several: to read all
+    rows in order and skip those of other organizations is cheaper than to sort many rows.
     """
     return [
         models.Index(fields=["organization", field, "id"], name=f"data_source_by_{suffix}"),

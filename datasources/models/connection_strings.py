@@ -41,7 +41,7 @@ SECRET_OPTIONS = {
 
 @documented(format="connection-string")
 def validate_connection_string(text: str) -> None:
-    """Check that a connection string is a URL of the grammar above.
+    """Check that a connection string is a URL that all drivers read the same way.
 
     Raises ValidationError (400) with a sentence that repeats no part that may be secret.
     """

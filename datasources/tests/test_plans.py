@@ -143,7 +143,7 @@ class PlanTests(DataSourceTestCase):
 
 
 class RowLevelSecurityPlanTests(PlanTests):
-    """The same plans for a role with row-level security, whose search functions are leakproof."""
+    """Run PlanTests with a role under row-level security, whose search functions are leakproof."""
 
     role: ClassVar[str]
 

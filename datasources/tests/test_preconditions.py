@@ -85,7 +85,7 @@ class PreconditionTests(DataSourceTestCase):
                 else:
                     self.assertLess(response.status_code, 300, response.content)
 
-    def test_all_other_refusals_come_before_428(self):
+    def test_400_403_404_and_415_come_before_428(self):
         self.require_if_match()
         refused = self.write("patch", "", {"port": 0}, **{"If-Match": "*"})
         self.assert_error(refused, 400, "BAD_REQUEST", "port")

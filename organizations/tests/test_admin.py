@@ -169,7 +169,7 @@ class OrganizationAdminTests(APITestCase):
                 self.assertContains(response, text)
         self.assertNotContains(response, "Lake")
 
-    def test_workspaces_are_edited_only_below_their_organizations(self) -> None:
+    def test_workspaces_are_edited_only_on_the_page_of_their_organization(self) -> None:
         self.assertNotContains(self.client.get("/admin/"), "/admin/organizations/workspace/")
         page = f"/admin/organizations/workspace/{self.workspace.pk}/"
         self.assertContains(self.client.get(f"{page}change/"), "Default of Acme")

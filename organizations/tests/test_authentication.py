@@ -144,7 +144,7 @@ class AuthenticationTests(DataSourceTestCase):
         with self.subTest("missing"):
             self.assert_refused(self.sign("exp"))
 
-    def test_token_with_any_other_invalid_claim_is_refused(self):
+    def test_token_with_an_invalid_nbf_iat_or_jti_is_refused(self):
         for changes in (
             {"nbf": "soon"},
             {"nbf": []},

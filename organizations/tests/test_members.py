@@ -77,7 +77,7 @@ class MemberTests(APITestCase):
         self.assert_error(self.remove(self.owner), 403, "FORBIDDEN")
         self.assertEqual(self.roles(), before)
 
-    def test_admins_change_roles_of_members_below_owner(self):
+    def test_admins_change_roles_of_members_who_are_not_owners(self):
         for member, role in (
             (self.viewer, "editor"),
             (self.editor, "admin"),
@@ -89,7 +89,7 @@ class MemberTests(APITestCase):
                 self.assertEqual(response.json()["data"]["role"], role)
                 self.assertEqual(self.roles()[member.username], role)
 
-    def test_admins_remove_members_below_owner(self):
+    def test_admins_remove_members_who_are_not_owners(self):
         for member in (self.viewer, self.editor, self.admin):
             with self.subTest(member=member.username):
                 response = self.remove(member)

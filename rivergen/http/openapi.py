@@ -145,7 +145,7 @@ def failure_responses(errors: Sequence[int], has_body: bool) -> dict[int, OpenAp
 
 
 class EnvelopeSchema(AutoSchema):
-    """Describe each success in the envelope, the headers, and every limit of a field."""
+    """Add to the OpenAPI schema what drf-spectacular omits: envelope, headers, limits of fields."""
 
     def _is_keyed(self) -> bool:
         return self.method in KEYED_METHODS and any(self.get_auth())

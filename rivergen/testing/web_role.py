@@ -1,4 +1,4 @@
-"""Run requests as the database role of the web under row-level security, which owns nothing."""
+"""Run requests as the restricted role of row-level security, which owns no table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -117,7 +117,7 @@ class RouteTests(RouteTestCase):
 
 
 class RowLevelSecurityRouteTests(RouteTests):
-    """The same table of roles, with requests that run as the role of row-level security."""
+    """Run the tests of RouteTests with a database role that is subject to row-level security."""
 
     # Tests that need no rows are not repeated.
     test_invalid_ids_are_404: Any = None

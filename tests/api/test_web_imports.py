@@ -16,7 +16,7 @@ DRIVERS = {
     *("redshift_connector", "snowflake", "sqlalchemy", "trino"),
 }
 
-# Calls every route of the table, and the pages, in a process that loads what gunicorn loads.
+# Calls every route in ROUTES, and the pages, in a process that loads what gunicorn loads.
 WEB = """
 import sys
 from rivergen import wsgi

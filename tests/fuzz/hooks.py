@@ -91,7 +91,7 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Adjust valid data to what is stored."""
+    """Make valid values of a generated request fit the stored rows, so that it can succeed."""
     path = case.operation.path
     if (case.headers or {}).get("Idempotency-Key") == KEY:
         kwargs["auth"] = set_new_key
@@ -125,7 +125,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 
 def adjust_query(query: dict[str, Any], path: str) -> None:
-    """Adjust valid query parameters to what is stored and to what the other requests need."""
+    """Use a stored cursor, and switch off parameters that would disturb other requests."""
     if query.get("cursor") == CURSOR:
         query["cursor"] = cursor_of(path, query.get("ordering"))
     # No worker runs, so waiting would time out.

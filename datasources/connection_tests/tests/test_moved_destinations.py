@@ -35,9 +35,9 @@ def url(host, port, scheme="postgresql", query="?sslmode=disable"):
 
 
 def moves_to(port):
-    """Return by name the settings of a source before a move, and the change that moves it.
+    """Map the name of a change to the settings of a source before it, and to the change itself.
 
-    After the change, each source leads to this port of this machine.
+    The change moves the source to `port` on this machine.
     """
     here, far = {"host": ADDRESS, "port": port}, {"host": ELSEWHERE, "port": free_port()}
     tunnel = {"use_ssh_tunnel": True, "ssh_host": "bastion.example.com", "ssh_username": "t"}
@@ -79,7 +79,7 @@ def moves_to(port):
 
 
 def tunnel_moves_to(port):
-    """Return by name the settings of a source with a tunnel before a move, and the change."""
+    """Like `moves_to`, for a source with a tunnel: the change moves the SSH server to `port`."""
     here = {"use_ssh_tunnel": True, "ssh_host": ADDRESS, "ssh_port": port, "ssh_username": "tunnel"}
     return {
         "use_ssh_tunnel": (here | {"use_ssh_tunnel": False}, {"use_ssh_tunnel": True}),

@@ -204,7 +204,10 @@ class Connector:
         raise NotImplementedError
 
     def read_version(self, connection: Any) -> str:
-        """Run a trivial query. Return name and version in one line. May raise anything."""
+        """Run a trivial query, and return the name and version of the server in one line.
+
+        May raise any exception of the driver.
+        """
         raise NotImplementedError
 
     def explain(self, error: Exception) -> Code:

@@ -116,7 +116,7 @@ class DestinationTests(CredentialTestCase):
     def test_destination_changed_by_an_owner_carries_secrets_over(self):
         self.for_each_move(self.owner, self.assert_carried_over)
 
-    def test_destination_changed_by_any_other_user_leaves_secrets_unconfirmed(self):
+    def test_destination_changed_without_an_active_admin_role_leaves_secrets_unconfirmed(self):
         retired = self.make_user("rita", self.acme, Role.ADMIN)
         User.objects.filter(pk=retired.pk).update(is_active=False)
         User.objects.filter(pk=self.loner.pk).update(is_staff=True, is_superuser=True)

@@ -170,7 +170,7 @@ class ContentTests(SimpleTestCase):
         ):
             content_module.decompress(bomb)
 
-    def test_line_breaks_in_names_do_not_split_lines(self) -> None:
+    def test_table_names_with_line_breaks_keep_one_json_line_per_table(self) -> None:
         names = ["a\nb", "c\r", "d\x85e", "f\u2028g", "h\x1ci", "lone \ud800", '"']
         packed = pack((table(name, column(name)), None) for name in names)
         [block] = packed.blocks

@@ -67,7 +67,7 @@ class EgressPolicyTests(SimpleTestCase):
                 self.assertIn(error, expected)
         self.assertTrue(self.listener.was_untouched())
 
-    def test_every_spelling_of_metadata_link_local_and_multicast_is_refused(self):
+    def test_metadata_link_local_and_multicast_addresses_are_refused_in_every_spelling(self):
         with mock.patch("socket.socket.connect") as connect:
             for host in METADATA:
                 with self.subTest(host=host):

@@ -103,7 +103,7 @@ class GuardTests(SimpleTestCase):
                     self.assert_refused(way, host)
         self.assertTrue(self.listener.was_untouched())
 
-    def test_every_spelling_of_metadata_link_local_and_multicast_is_refused(self):
+    def test_metadata_link_local_and_multicast_addresses_are_refused_in_every_spelling(self):
         self.enter_guard(policy())
         for host in METADATA:
             for way in (create_connection, connect, open_connection):

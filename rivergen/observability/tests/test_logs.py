@@ -148,7 +148,7 @@ class ProcessTests(TransactionTestCase):
         log.seek(0)
         return [json.loads(line) for line in log]
 
-    def test_every_line_of_the_web_is_json(self):
+    def test_every_log_line_of_the_web_server_is_json(self):
         with TemporaryFile() as log:
             with gunicorn(log, LOG_FORMAT="json") as (_, port):
                 ask(port, "/api/v1/me", **{"X-Request-ID": "of-the-caller"})
@@ -158,7 +158,7 @@ class ProcessTests(TransactionTestCase):
         [line] = [line for line in lines if line.get("request_id") == "of-the-caller"]
         self.assertEqual((line["path"], line["status"]), ("/api/v1/me", 401))
 
-    def test_every_line_of_a_worker_is_json(self):
+    def test_every_log_line_of_a_worker_is_json(self):
         with TemporaryFile() as log:
             worker = subprocess.Popen(
                 [sys.executable, "manage.py", "worker"],

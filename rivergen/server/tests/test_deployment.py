@@ -298,7 +298,7 @@ class DeploymentTests(SimpleTestCase):
             for line in lines:
                 self.assertIn("logger", json.loads(line), line)
 
-    def test_pooler_sets_the_session_limits_of_the_web(self):
+    def test_pooler_sets_the_session_limits_of_web_processes(self):
         limits = "SHOW lock_timeout", "SHOW idle_in_transaction_session_timeout"
         with psycopg.connect(self.pooled, options="-c lock_timeout=7") as client:
             shown = [client.execute(limit).fetchone() for limit in limits]

@@ -100,7 +100,7 @@ ROUTES = {
 
 
 class RoutesMixin(DataSourceTestMixin):
-    """Create what the paths and bodies of the table name; `ids` fills in the paths."""
+    """Create the rows that the paths and bodies in ROUTES refer to; `ids` has the path parameters."""
 
     ids: ClassVar[dict[str, Any]]
 
@@ -123,14 +123,14 @@ class RoutesMixin(DataSourceTestMixin):
 
 
 class RouteTestCase(RoutesMixin, TestCase):
-    """Send the requests of the table, and roll each one back."""
+    """Send requests to the routes in ROUTES, and roll back the changes of each."""
 
     @classmethod
     def setUpTestData(cls) -> None:
         cls.make_world()
 
     def all_rows(self) -> list[Any]:
-        """Return all rows that a request of the table may change."""
+        """Return all rows that a request to a route in ROUTES may change."""
         models: Any = (Organization, Workspace, Membership, DataSource, DataSourceRevision)
         models += (Credential, ConnectionTest, SchemaRefresh, SchemaSnapshot)
         return [[*model._default_manager.order_by("pk").values()] for model in models]

@@ -77,7 +77,7 @@ JOIN all_cons_columns r ON r.owner = k.r_owner AND r.constraint_name = k.r_const
     AND r.position = c.position
 WHERE k.constraint_type = 'R' AND {OWNED.replace("{owner}", "k.owner")}
 ORDER BY k.owner, k.table_name, k.constraint_name, c.position"""
-    # The text of an expression is a LONG, too, so it is not read.
+    # Name an expression "(expression)": its text is a LONG, which is fetched row by row.
     indexes_sql = f"""
 SELECT x.table_owner, x.table_name, x.index_name, decode(x.uniqueness, 'UNIQUE', 1, 0),
     CASE WHEN c.column_name LIKE 'SYS\\_NC%$' ESCAPE '\\' THEN '(expression)'
