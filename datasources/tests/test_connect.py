@@ -1,4 +1,4 @@
-"""`DataSource.connect()`: the connection it yields, its failures and its leftovers."""
+"""`DataSource.connect()`: the connection it yields, failures, and that nothing stays open."""
 
 import gc
 import os

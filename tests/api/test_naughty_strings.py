@@ -236,7 +236,7 @@ class NaughtyStringTests(DataSourceTestCase):
                     transaction.set_rollback(True)
                 is_meant = value == "*" or '"1"' in value.split(", ")
                 expected = {200} if is_meant else {412}
-                # In quotes, not every text is a string by RFC 9651.
+                # A key in quotes must be a valid RFC 9651 string, else the request is 400.
                 is_key = re.fullmatch(r"[ -~]{1,255}", value) and not value.startswith('"')
                 self.assertIn(response.status_code, expected if is_key else {*expected, 400})
                 kept = response["X-Request-ID"] == value

@@ -46,7 +46,7 @@ class Schemas:
         self.components = document["components"]["schemas"]
 
     def resolve(self, schema: Any) -> Any:
-        """Return a schema with its reference resolved, however deeply it is wrapped."""
+        """Follow `$ref` and `allOf`, and return the OpenAPI schema that they lead to."""
         while "$ref" in schema or "allOf" in schema:
             schema = schema["allOf"][0] if "allOf" in schema else schema
             schema = self.components[schema["$ref"].rpartition("/")[2]]

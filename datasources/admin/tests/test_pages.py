@@ -193,7 +193,7 @@ class OverviewTests(PageTestCase):
         self.assertEqual(response.context["overdue_count"], 2)
         self.assertContains(response, "due 2", count=2)
 
-    def test_number_of_queries_of_the_overview_does_not_grow(self):
+    def test_number_of_overview_queries_does_not_grow_with_the_number_of_data_sources(self):
         with self.statements() as captured:
             self.get(OVERVIEW)
         few = len(sql(captured))

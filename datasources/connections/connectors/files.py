@@ -268,7 +268,7 @@ class TableConnector(DuckDBConnector):
     title: ClassVar[str]
 
     def read_version(self, connection: Any) -> str:
-        """Check that a row can be read. Return the number of columns, as the file has no version."""
+        """Check that a row can be read. Return the number of columns: the file has no version."""
         result = connection.execute("SELECT * FROM data LIMIT 1")
         count = len(result.description)
         result.fetchall()

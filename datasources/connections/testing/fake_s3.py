@@ -11,7 +11,7 @@ MODIFIED_AT = formatdate(1_700_000_000, usegmt=True)
 
 
 class FakeS3:
-    """A store on a free port of this machine until the test ends.
+    """A fake S3 store on a free port of this machine until the test ends.
 
     `objects` maps paths (`/bucket/key`) to contents. `ranges` has the ranges that were requested,
     as (first, last) bytes; None stands for a request without a range.
@@ -37,7 +37,7 @@ class FakeS3:
 
 
 class Server(ThreadingHTTPServer):
-    """The web server of a store."""
+    """The HTTP server behind FakeS3, with one thread per connection."""
 
     daemon_threads = True
 
@@ -47,7 +47,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
+    """Answers one HEAD or GET request with an object of the fake store."""
 
     protocol_version = "HTTP/1.1"
     server: Server

@@ -69,7 +69,7 @@ class MariaDBTests(ConnectorTestCase):
         connector = self.connector(database_name=None)
         self.assertIsNone(self.read(connector, "SELECT DATABASE()"))
 
-    def test_wrong_user_password_or_database_right_is_login_failed(self):
+    def test_wrong_user_or_password_or_forbidden_database_is_login_failed(self):
         refused: list[dict[str, Any]] = [
             {"password": "wrong"},
             {"username": "nobody"},

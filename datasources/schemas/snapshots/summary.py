@@ -20,7 +20,7 @@ class Summary:
             yield change
 
     def complete(self) -> dict[str, int]:
-        """Read the remaining changes, and return the number of all by kind."""
+        """Read the remaining changes. Return how many changes of each kind there were in total."""
         for _ in self:
             pass
         return {name: self._counts[name] for name in (*ChangeKind.values, "breaks_readers")}

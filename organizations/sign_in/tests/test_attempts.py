@@ -161,7 +161,7 @@ class LockoutTests(SignInMixin, APITestCase):
                 self.sign_in(username=username)
                 self.assertEqual(encoded.call_count, 1)
 
-    def test_refused_passwords_are_not_hashed(self):
+    def test_passwords_are_not_hashed_during_a_lockout(self):
         self.guess(FREE_FAILURES_PER_PAIR)
         with mock.patch.object(MD5PasswordHasher, "encode") as encode:
             self.assert_must_wait(30, password=PASSWORD)

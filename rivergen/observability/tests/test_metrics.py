@@ -140,7 +140,7 @@ class AccessTests(TestCase):
             with self.subTest(address=address):
                 self.assertEqual(self.status(address), status)
 
-    def test_refused_request_for_metrics_gets_none(self):
+    def test_refused_request_for_metrics_returns_no_metrics(self):
         response = Client(REMOTE_ADDR="192.0.2.1").get("/metrics")
         self.assertNotIn("rivergen_", response.content.decode())
         self.assertEqual(response["Content-Type"], "text/plain")

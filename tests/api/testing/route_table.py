@@ -100,7 +100,7 @@ ROUTES = {
 
 
 class RoutesMixin(DataSourceTestMixin):
-    """Create the rows that the paths and bodies in ROUTES refer to; `ids` has the path parameters."""
+    """Create the rows that paths and bodies in ROUTES refer to; `ids` has the path parameters."""
 
     ids: ClassVar[dict[str, Any]]
 

@@ -1,4 +1,4 @@
-"""The child process of an attempt: its deadline, its end and its leftovers."""
+"""The sandbox process of an attempt: timeouts, crashes, and that nothing of it remains."""
 
 import asyncio
 import json
