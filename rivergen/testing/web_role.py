@@ -1,4 +1,4 @@
-"""Run requests as the restricted role of row-level security, which owns no table."""
+"""Run requests as the restricted role of row-level security, which owns nothing in the database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -204,7 +204,7 @@ class Connector:
         raise NotImplementedError
 
     def read_version(self, connection: Any) -> str:
-        """Run a trivial query, and return the name and version of the server in one line.
+        """Run a trivial query, and return the name and version of the source in one line.
 
         May raise any exception of the driver.
         """

@@ -85,7 +85,7 @@ class SQLite(FileConnector):
         return connection
 
     def read_version(self, connection: sqlite3.Connection) -> str:
-        """Check that the schema can be read. Return the version of SQLite, as the file has none."""
+        """Check that the schema can be read. Return the version of the SQLite library."""
         connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
         return one_line(f"SQLite {sqlite3.sqlite_version}")
 
@@ -256,7 +256,7 @@ class DuckDB(DuckDBConnector):
     opening = ("ATTACH '{url}' AS data (READ_ONLY)", "USE data")
 
     def read_version(self, connection: Any) -> str:
-        """Check that tables can be listed. Return the version of DuckDB, as the file has none."""
+        """Check that tables can be listed. Return the version of the DuckDB library."""
         connection.execute("SELECT table_name FROM duckdb_tables() LIMIT 1").fetchall()
         version = connection.execute("SELECT version()").fetchone()[0]
         return one_line(f"DuckDB {version.removeprefix('v')}")
@@ -268,7 +268,7 @@ class TableConnector(DuckDBConnector):
     title: ClassVar[str]
 
     def read_version(self, connection: Any) -> str:
-        """Check that a row can be read. Return the number of columns: the file has no version."""
+        """Check that a row can be read. Return the number of columns in place of a version."""
         result = connection.execute("SELECT * FROM data LIMIT 1")
         count = len(result.description)
         result.fetchall()
