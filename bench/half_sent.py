@@ -1,6 +1,6 @@
 """Measure what half-sent requests of one address do to other clients, without and with HAProxy.
 
-`python -m bench.half_sent` serves the web on a separate database, opens connections that each
+`python -m bench.half_sent` runs the web server on a separate database, opens connections that each
 send half a request, and then lets another client send updates and health checks for some seconds.
 """
 

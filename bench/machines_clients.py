@@ -1,4 +1,7 @@
-"""The clients of `bench.machines`: writers look for their changes on another server at once."""
+"""Clients that send the load of `bench.machines`, and count how often a read is stale.
+
+A writer changes a data source on one web server, and reads it on the other right afterwards.
+"""
 
 import itertools
 import json

@@ -1,8 +1,8 @@
 """`python -m bench.silent_ports`: 50 connection tests of unresponsive servers, during updates.
 
-Runs the web and one worker. Clients send PATCH requests at a steady rate, first alone, then while
-50 data sources are tested at once: most on a port that accepts and never sends, the others on a
-port that drops connections. Checks that each test ends at most two seconds after its
+Runs the web server and one worker. Clients send PATCH requests at a steady rate, first alone, then
+while 50 data sources are tested at once: most on a port that accepts and never sends, the others
+on a port that drops connections. Checks that each test ends at most two seconds after its
 `connection_timeout`, counted from the request, and that the worker keeps no process, socket,
 descriptor or thread. Prints the latency of the updates. Exits with 1 if a test ends late, an update
 fails or the worker keeps something. Run it on an idle machine.

@@ -19,7 +19,7 @@ TOKENS_REMEMBERED = 1_024
 
 
 class BearerAuthentication(JWTAuthentication):
-    """Authenticate by `Authorization: Bearer <access_token>`, without a query.
+    """Authenticate by `Authorization: Bearer <access_token>`, without a database query.
 
     `request.user` is a User with only its id loaded; other fields are deferred. The query that
     fetches the requested rows checks that the user exists, is active and is a member: each

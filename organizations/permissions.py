@@ -13,10 +13,10 @@ from organizations.models import ROLES_WITH, Membership, Role, User
 
 
 class IsAuthenticated(BasePermission):
-    """Refuse callers without a token (401), without a query.
+    """Refuse callers without a token (401). Makes no database query.
 
-    For views that fetch rows with a `for_user` queryset, which joins the user. They call
-    `require_membership` only if that finds nothing.
+    For views that fetch rows with `for_user`: it finds no rows for users who are deactivated or
+    belong to no organization. Only then the views call `require_membership`, to choose the error.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -24,7 +24,7 @@ class IsAuthenticated(BasePermission):
 
 
 class IsOrganizationMember(IsAuthenticated):
-    """Refuse callers without a token (401) and users of no organization (403), by one query."""
+    """Refuse callers without a token (401) and users of no organization (403). Makes one query."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         if not super().has_permission(request, view):

@@ -23,7 +23,7 @@ SECRET_KEY_MIN_LENGTH = 50
 TEST_ENCRYPTION_KEY = bytes(range(32))
 # A server that does not answer for so long counts as unreachable.
 DATABASE_SILENCE_SECONDS = 5
-# Shorter, because the primary can answer instead. libpq accepts no less.
+# Limit for the replica: short, because the primary can answer instead. libpq's minimum is 2.
 REPLICA_SILENCE_SECONDS = 2
 PORT_MAX = 65_535
 POSTGRESQL_PORT = "5432"

@@ -11,7 +11,7 @@ from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
 
-# Limits of the web's database sessions, in milliseconds.
+# Limits of the web processes' database sessions, in milliseconds.
 SESSION_LIMITS = {
     # A request that waits longer for a lock gets 503. Workers and commands wait without a limit.
     "lock_timeout": 2_000,

@@ -112,11 +112,11 @@ class DataSource(ChangingDataSource):
     def connect(self) -> Iterator[Any]:
         """Yield a live connection: SQLAlchemy's, or the client of DuckDB or MongoDB.
 
-        For operators and jobs, never for the web. The configured pool, timeouts, retries, tunnel
-        and the egress policy apply; see `datasources.connections.session`. Raises
+        For operators and jobs, never for web requests. The configured pool, timeouts, retries,
+        tunnel and the egress policy apply; see `datasources.connections.session`. Raises
         ConnectionFailure, CredentialsUnconfirmed and CredentialsUnreadable.
         """
-        # Imported here: the web never connects, and must not load the drivers.
+        # Imported here: web processes never connect to data sources, and must not load the drivers.
         from datasources.connections.session import connect
 
         with connect(self.configuration()) as live_connection:

@@ -115,10 +115,10 @@ class SchemaRefresh(models.Model):
     def finish(
         self, code: Code, of: DataSource | None = None, content: Content | None = None
     ) -> None:
-        """Store the outcome, and the content that was read, in one transaction.
+        """Store the outcome, and the schema that was read, in one transaction.
 
         `of` is the data source as it was when reading began. If it has been moved since, the
-        content is dropped. Without `of` nothing was read; then any change since the refresh was
+        schema is discarded. Without `of` nothing was read; then any change since the refresh was
         requested makes the next one due at once. Does nothing if this refresh has finished, or a
         newer one has replaced it.
         """

@@ -163,7 +163,7 @@ class PostgreSQLTests(ServerTestCase):
             with self.subTest(settings), override_settings(**settings):
                 self.assert_fails(source, Code.EGRESS_DENIED)
 
-    def test_failed_connect_to_postgresql_has_a_code(self):
+    def test_failed_connect_to_postgresql_raises_its_failure_code(self):
         wrong = {"username": self.module.USERNAME, "password": "wrong"}
         for code, settings in {
             Code.LOGIN_FAILED: {"credentials": wrong},
@@ -295,7 +295,7 @@ class FileTests(ConnectTestCase):
                     rows = one.execute(text("SELECT id, name FROM people ORDER BY id")).all()
                     self.assertEqual([*map(tuple, rows)], ROWS)
 
-    def test_failed_connect_to_a_file_has_a_code(self):
+    def test_failed_connect_to_a_file_raises_its_failure_code(self):
         for code, settings in {
             Code.FIELDS_MISSING: {"file_path": None},
             Code.FILE_MISSING: {"file_path": "nowhere"},

@@ -262,7 +262,7 @@ def behind_nat64(bits: int) -> Iterator[IPv4Address]:
     candidates = [joined >> n for n in (40, 32, 24) if joined & (1 << n) - 1 == 0]
     for candidate in (bits, *candidates):
         ipv4 = IPv4Address(candidate & 0xFFFFFFFF)
-        if int(ipv4) >> 24:  # 0.0.0.0/8 has no hosts: the prefix length was wrong
+        if int(ipv4) >> 24:  # else a wrong prefix length was tried: 0.0.0.0/8 has no hosts
             yield ipv4
 
 

@@ -1,8 +1,8 @@
 """Row-level security: PostgreSQL's own separation of organizations; see docs/isolation.md.
 
-The web connects as a role that owns nothing. Policies restrict this role to the rows of the acting
-user's organizations, even if a query forgets its filter. Each transaction names the acting user
-(`postgresql.acting_user`); without one, no row is visible.
+The web server connects as a role that owns nothing. Policies restrict this role to the rows of the
+acting user's organizations, even if a query forgets its filter. Each transaction names the acting
+user (`postgresql.acting_user`); without one, no row is visible.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ PROTECTED = {
 }
 READ = "SELECT"
 WRITE = "SELECT, INSERT, UPDATE, DELETE"
-# Models whose rows belong to no organization, and the privileges that the web needs there.
+# Models whose rows belong to no organization, and the privileges that web requests need there.
 EXEMPT = {
     # Sign-in and adding a member look users up by name.
     "organizations.User": WRITE,
@@ -48,7 +48,7 @@ EXEMPT = {
     "admin.LogEntry": WRITE,
     "contenttypes.ContentType": READ,
     "sessions.Session": WRITE,
-    # The web enqueues jobs, which also writes events, counts jobs, and looks for workers.
+    # Web requests enqueue jobs, which also writes events. They count jobs and look for workers.
     "procrastinate.ProcrastinateJob": "SELECT (id, task_name, status), INSERT",
     "procrastinate.ProcrastinateEvent": "INSERT",
     "procrastinate.ProcrastinateWorker": READ,

@@ -197,7 +197,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         first = self.keyed({"port": 5434})
         self.assertEqual((first.status_code, self.stored()["port"]), (200, 5434))
         self.assert_replayed(self.keyed({"port": 5434}), first)
-        # The database's clock decides, not the clock of a web server.
+        # Answers expire by the database's clock: a wrong clock of a web server changes nothing.
         with time_machine.travel(timezone.now() + 2 * ANSWERS_KEPT_FOR):
             again = self.keyed({"port": 5434})
         self.assert_replayed(again, first)

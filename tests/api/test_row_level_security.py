@@ -48,7 +48,7 @@ def in_organization(model: type[Model], organization: Organization) -> QuerySet[
 
 
 class RowLevelSecurityTestCase(DataSourceTestMixin, TransactionTestCase):
-    """Two organizations, each with rows in every table, and the web's restricted database role."""
+    """Two organizations, each with rows in every table, and the restricted role of web requests."""
 
     role: ClassVar[WebRole]
 

@@ -39,16 +39,16 @@ def hold(service: Service, cycles: int) -> Outcome:
 
 
 def deadlock(service: Service, cycles: int) -> Outcome:
-    """Create deadlocks with the web, in which the web's transaction loses."""
+    """Create deadlocks in which PostgreSQL ends the transaction of a web request."""
     ledger = Ledger()
     with web(service), service.connect() as other, ThreadPoolExecutor(1) as pool:
-        # PostgreSQL ends the transaction that detects the deadlock first: make it the web's.
+        # PostgreSQL ends the transaction that detects the deadlock first: make it the request's.
         other.execute("SET deadlock_timeout = '1h'")
         before = count_deadlocks(service)
         client = service.client(ledger, service.pks[0], "description")
         for _ in range(cycles):
             with other.transaction():
-                # The web locks this row on commit: the foreign key of the history is deferred.
+                # The request locks this row on commit: the foreign key of the history is deferred.
                 other.execute("SELECT 1 FROM organizations_user FOR UPDATE")
                 request = pool.submit(client.work)
                 wait_for_lock(service, request)
@@ -62,7 +62,7 @@ def deadlock(service: Service, cycles: int) -> Outcome:
 
 
 def conflict(service: Service, cycles: int) -> Outcome:
-    """Change a row while the web waits for it, under repeatable read: a serialization failure."""
+    """Cause serialization failures: change a row that a request waits for (repeatable read)."""
     ledger = Ledger()
     set_isolation(service, "repeatable read")
     with web(service), service.connect() as other, ThreadPoolExecutor(1) as pool:

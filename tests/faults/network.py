@@ -1,4 +1,4 @@
-"""A network between the web and the database that loses all packets for a while."""
+"""A network between the web server and the database that loses all packets for a while."""
 
 import contextlib
 import ctypes
@@ -100,7 +100,7 @@ def connected(server_port: int) -> Iterator[Cable]:
 
 
 def cut(service: Service, cycles: int) -> Outcome:
-    """Cut the network between the web and the database."""
+    """Cut the network between the web server and the database."""
     with connected(service.database.port) as cable:
         url = f"postgresql://postgres@127.0.0.1:{cable.port}/{DATABASE}"
         return cut_off(service, cable, url, cycles)

@@ -89,7 +89,7 @@ def kill(service: Service, cycles: int) -> Outcome:
 
 
 def linger(service: Service, cycles: int) -> Outcome:
-    """Leave connections open that the proxy in front of the web has closed, while others send."""
+    """Keep connections open that the proxy has closed, while other clients send requests."""
     ledger = Ledger()
     with (
         web(service, {"WEB_CONCURRENCY": "1"}),

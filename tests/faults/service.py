@@ -107,7 +107,7 @@ def service(**options: str) -> Iterator[Service]:
 def web(
     service: Service, environment: Mapping[str, str] | None = None, log: int = subprocess.DEVNULL
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the web with these environment variables until the block ends."""
+    """Run the web server with these environment variables until the block ends."""
     with ExitStack() as stack:
         with mock.patch.dict(os.environ, environment or {}, PORT=str(service.port)):
             process = stack.enter_context(serve(service.port, log=log))

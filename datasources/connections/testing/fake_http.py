@@ -7,7 +7,7 @@ from datasources.connections.testing.listeners import Listener
 
 
 def serve_http(respond):
-    """Return an `answer` for a listener: HTTP responses by `respond`.
+    """Return a function that makes a `Listener` act as an HTTP server.
 
     `respond` takes the body of a request and returns status, a header and a text.
     """

@@ -28,7 +28,7 @@ EMPTY = {"ok": 1, "cursor": {"id": 0, "ns": "sales.$cmd.listCollections", "first
 
 
 def serve_mongo(answers: dict[str, Any] | None = None):
-    """Return an `answer` for a listener: a MongoDB server that lets everybody in.
+    """Return a function that makes a `Listener` act as a MongoDB server that accepts every client.
 
     `answers` replaces the answers to commands, by name; each is a document or a function of the
     command.

@@ -54,7 +54,10 @@ class FakePostgreSQL(Listener):
 
 
 def refuse(severity: str, words: str) -> Callable[[Listener, socket.socket], None]:
-    """Return an `answer` for a listener: a server without TLS that refuses every login."""
+    """Return a function that makes a `Listener` act as a server that refuses every login.
+
+    The server has no TLS. Each refusal has this severity and these words.
+    """
     fields = f"S{severity}\0C28000\0M{words}\0\0".encode()
 
     def answer(listener: Listener, client: socket.socket) -> None:

@@ -65,7 +65,7 @@ def reset_at_once(listener: Listener, client: socket.socket) -> None:
 
 
 def say_first(words: bytes) -> Callable[[Listener, socket.socket], None]:
-    """Return an `answer` that sends `words` first, and closes after the client's first message."""
+    """Return a function that makes a `Listener` send `words`, read a message and close."""
 
     def answer(listener: Listener, client: socket.socket) -> None:
         client.sendall(words)

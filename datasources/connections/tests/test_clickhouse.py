@@ -80,7 +80,7 @@ class ClickHouseTests(SimpleTestCase):
         requests = b"".join(server.received).count(b"POST /")
         self.assertEqual(requests, 1)
 
-    def test_clickhouse_error_numbers_have_codes(self):
+    def test_clickhouse_error_numbers_map_to_failure_codes(self):
         for number, code in (
             (81, Code.DATABASE_MISSING),
             (159, Code.DEADLINE),
@@ -97,7 +97,7 @@ class ClickHouseTests(SimpleTestCase):
             ):
                 self.assertEqual(failure_of(connector_to("clickhouse", server.port)).code, code)
 
-    def test_http_statuses_without_clickhouse_error_have_codes(self):
+    def test_http_statuses_without_clickhouse_error_map_to_failure_codes(self):
         for status, code in (
             (401, Code.LOGIN_FAILED),
             (403, Code.LOGIN_FAILED),

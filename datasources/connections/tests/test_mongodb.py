@@ -78,7 +78,7 @@ class MongoDBTests(SimpleTestCase):
                 self.assertEqual(failure.code, Code.CREDENTIALS_UNSET)
                 self.assertEqual(server.received, [])
 
-    def test_mongodb_error_numbers_have_codes(self):
+    def test_mongodb_error_numbers_map_to_failure_codes(self):
         for number, code in (
             (91, Code.SERVER_BUSY),
             (50, Code.DEADLINE),

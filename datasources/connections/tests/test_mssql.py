@@ -83,7 +83,7 @@ class MSSQLTests(SimpleTestCase):
             self.assertEqual(failure.code, Code.CREDENTIALS_UNSET)
             self.assertEqual(server.received, [])
 
-    def test_sql_server_error_numbers_have_codes(self):
+    def test_sql_server_error_numbers_map_to_failure_codes(self):
         words = b"words of the server"
         freetds = b"DB-Lib error message %d, severity 9:\n"
         for number, text, code in (
@@ -100,7 +100,10 @@ class MSSQLTests(SimpleTestCase):
 
 
 def serve_tds(routed_to: tuple[str, int] | None = None):
-    """Return an `answer`: a SQL Server without TLS that accepts or routes every login."""
+    """Return a function that makes a `Listener` act as a SQL Server without TLS.
+
+    The server accepts every login, or routes it to the host and port `routed_to`.
+    """
 
     def answer(listener: Listener, client: socket.socket) -> None:
         while header := listener.receive(client, 8):

@@ -295,7 +295,7 @@ class FakeServerTests(ConnectorTestCase):
         # The client timed out: the fake closes the connection only much later.
         self.assertIsInstance(raised.exception.__context__, TimeoutError)
 
-    def test_mysql_error_numbers_have_codes(self):
+    def test_mysql_error_numbers_map_to_failure_codes(self):
         for number, code in (
             (1040, Code.SERVER_BUSY),
             (1044, Code.LOGIN_FAILED),

@@ -53,7 +53,7 @@ class OracleTests(SimpleTestCase):
             client_information = b"(CID=(PROGRAM=rivergen)(HOST=rivergen)(USER=rivergen))"
             self.assertIn(client_information, b"".join(server.received))
 
-    def test_oracle_listener_errors_have_codes(self):
+    def test_oracle_listener_errors_map_to_failure_codes(self):
         for number, code in (
             (12514, Code.DATABASE_MISSING),
             (12505, Code.DATABASE_MISSING),
@@ -64,7 +64,7 @@ class OracleTests(SimpleTestCase):
             with self.subTest(number), Listener(refuse(number)) as server:
                 self.assertEqual(failure_of(connector_to("oracle", server.port)).code, code)
 
-    def test_oracle_database_errors_have_codes(self):
+    def test_oracle_database_errors_map_to_failure_codes(self):
         for code, meaning in (
             ("ORA-01017", Code.LOGIN_FAILED),
             ("ORA-28000", Code.LOGIN_FAILED),
@@ -82,7 +82,7 @@ class OracleTests(SimpleTestCase):
 
 
 def refuse(number: int):
-    """Return an `answer` that refuses the connection as a listener does, with an error number."""
+    """Return a function that makes a `Listener` refuse connections with an Oracle error number."""
     reason = f"(DESCRIPTION=(ERR={number})(VSNNUM=0)(ERROR_STACK=(ERROR=(CODE={number}))))".encode()
 
     def answer(listener: Listener, client: socket.socket) -> None:

@@ -69,7 +69,7 @@ class PostgreSQLTests(SimpleTestCase):
         names = ["policy", "dns", "tcp", "login", "query"]
         self.assertEqual(self.stages(outcome), dict.fromkeys(names, True))
 
-    def test_postgresql_login_failures_have_codes(self):
+    def test_postgresql_login_failures_map_to_failure_codes(self):
         for code, changes in {
             "LOGIN_FAILED": {"secrets": {"password": "wrong"}},
             "CREDENTIALS_UNSET": {"secrets": {}},
@@ -97,7 +97,7 @@ class PostgreSQLTests(SimpleTestCase):
                 self.assertEqual(self.attempt(options=options)["code"], "OPTION_INVALID")
         self.assertEqual(self.attempt(options={"channel_binding": "require"})["code"], "TLS_FAILED")
 
-    def test_postgresql_server_refusals_have_codes(self):
+    def test_postgresql_server_refusals_map_to_failure_codes(self):
         for severity, words, code in (
             ("FATAL", 'database "d" does not exist', "DATABASE_MISSING"),
             ("FATAL", 'role "database_reader" does not exist', "LOGIN_FAILED"),

@@ -15,7 +15,7 @@ from rivergen.postgresql.row_level_security import (
 
 
 class Command(BaseCommand):
-    """Create the policies, and grant a role the privileges that the web needs."""
+    """Create the row-level security policies, and grant the web server's role its privileges."""
 
     help = (
         "Create row-level security policies, so that ROLE, as which the web connects, sees only "

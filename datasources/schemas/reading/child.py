@@ -43,7 +43,7 @@ def read_and_send(configuration: Configuration, policy: EgressPolicy, send: Send
 
 
 def read(configuration: Configuration, policy: EgressPolicy, send: Send) -> Content:
-    """Return the content of a source. Raises ConnectionFailure; drivers' messages are dropped."""
+    """Return the schema of a source. Raises ConnectionFailure, without the driver's message."""
     with connector_for(configuration, policy, Stages()) as connector:
         connection = connector.connect()
         try:
@@ -59,7 +59,7 @@ def read(configuration: Configuration, policy: EgressPolicy, send: Send) -> Cont
 
 
 def read_catalogue(connection: Any, configuration: Configuration, send: Send) -> Content:
-    """Return the content behind a connection.
+    """Return the schema that is read over an open connection.
 
     Raises ConnectionFailure if the schema is missing or too large, and the driver's exceptions.
     """

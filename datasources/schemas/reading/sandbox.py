@@ -45,7 +45,7 @@ class Reading:
 
     @property
     def content(self) -> Content | None:
-        """The content, or None if the reading did not succeed."""
+        """The schema that was read, or None if reading failed or has not finished."""
         return self._content if self.code == Code.OK else None
 
     def end(self, is_over: bool) -> None:

@@ -47,7 +47,7 @@ class Content:
 
 
 def pack(tables: Iterable[tuple[Table, int | None]]) -> Content:
-    """Return the content of tables, given in any order, each with its row estimate.
+    """Return the tables, given in any order with their row estimates, as a `Content`.
 
     Raises ConnectionFailure (SCHEMA_TOO_LARGE) above the limits.
     """
@@ -82,7 +82,7 @@ def lines_of(block: bytes) -> list[bytes]:
 
 
 def read_list(data: bytes) -> list[Any]:
-    """Return the list in compressed JSON: the names, or the row estimates, of a content."""
+    """Return a list from compressed JSON: `names` or `row_estimates` of a `Content`."""
     values: list[Any] = json.loads(decompress(data))
     return values
 

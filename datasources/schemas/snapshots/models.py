@@ -1,7 +1,7 @@
 """Models of snapshots: what a source was found to contain, and when.
 
-A snapshot is stored only when the schema differs from the last one. Its tables are a content, which
-all snapshots of an organization that found the same tables share.
+A snapshot is stored only when the schema differs from the last one. Its tables are stored as a
+`SchemaContent`, which all snapshots of an organization with the same tables share.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ class SchemaContent(models.Model):
 
 
 class SchemaBlock(models.Model):
-    """A compressed part of a content: up to `BLOCK_TABLES` tables."""
+    """A compressed part of a `SchemaContent`: up to `BLOCK_TABLES` tables."""
 
     content = models.ForeignKey(
         SchemaContent, on_delete=models.CASCADE, related_name="blocks", db_index=False
@@ -111,7 +111,7 @@ class SchemaBlock(models.Model):
     class Meta:
         ordering = ["number"]
         constraints = [
-            # The index of this constraint also serves reading the blocks of a content.
+            # The index of this constraint also serves reading the blocks of a `SchemaContent`.
             models.UniqueConstraint(fields=["content", "number"], name="schema_block_unique")
         ]
 
@@ -212,7 +212,7 @@ def newest_first(function: models.Func) -> models.Window:
 
 
 def store_snapshot(data_source: DataSource, content: Content) -> None:
-    """Store a snapshot of a locked data source, if the content differs from the last one.
+    """Store a snapshot of a locked data source, if its tables differ from the last one.
 
     Otherwise update only the row estimates.
     """

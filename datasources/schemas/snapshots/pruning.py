@@ -11,7 +11,7 @@ CONTENTS_AT_ONCE = 100
 
 
 def prune(count: int = KEPT_COUNT, days: int = KEPT_DAYS) -> tuple[int, int]:
-    """Delete outdated snapshots and the contents without snapshots; return both numbers.
+    """Delete outdated snapshots, and schema contents without snapshots; return both numbers.
 
     Contents that are locked are left for the next run.
     """

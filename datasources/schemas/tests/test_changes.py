@@ -83,7 +83,7 @@ class ChangesTests(SimpleTestCase):
         self.assertEqual(change["from"], {"type": "integer", "common_type": "integer"})
         self.assertEqual(change["to"], {"type": "text", "common_type": "string"})
 
-    def test_column_of_another_type_or_newly_nullable_breaks_readers(self):
+    def test_change_of_type_or_to_nullable_breaks_readers(self):
         text = {"type": "varchar(10)", "common_type": "string"}
         array = {"type": "integer[]", "common_type": "array"}
         for old, new, breaks in (

@@ -96,7 +96,7 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(self.start(enqueue_due).result(PATIENCE_SECONDS), 1)
         self.assertEqual(enqueue_due(), 1)
 
-    def test_two_concurrent_refreshes_store_equal_contents_once(self) -> None:
+    def test_two_concurrent_refreshes_store_the_same_schema_once(self) -> None:
         other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
         running = SchemaRefresh.objects.start([self.data_source, other])
         with transaction.atomic():
@@ -106,7 +106,7 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
         future.result()
         self.assertEqual((SchemaSnapshot.objects.count(), SchemaContent.objects.count()), (2, 1))
 
-    def test_prune_does_not_delete_a_content_that_is_being_used(self) -> None:
+    def test_prune_keeps_unused_schema_content_while_a_refresh_reuses_it(self) -> None:
         unused = self.store_unused()
         [running] = SchemaRefresh.objects.start([self.data_source])
         with transaction.atomic():
@@ -114,7 +114,7 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(self.start(prune).result(PATIENCE_SECONDS), (0, 0))
         self.assertEqual(SchemaSnapshot.objects.get().content_id, unused.pk)
 
-    def test_content_deleted_by_a_concurrent_prune_is_stored_again(self) -> None:
+    def test_schema_content_deleted_by_a_concurrent_prune_is_stored_again(self) -> None:
         unused = self.store_unused()
         [running] = SchemaRefresh.objects.start([self.data_source])
         with transaction.atomic():

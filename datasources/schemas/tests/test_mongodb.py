@@ -97,7 +97,7 @@ class MongoDBReaderTests(SimpleTestCase):
             ],
         )
 
-    def test_odd_values_do_not_stop_the_reading(self):
+    def test_date_beyond_the_range_of_python_does_not_stop_the_reading(self):
         strange = {"_id": 1, "at": DatetimeMS(2**62)}
         tables = self.read(lambda command: [strange])
         self.assertEqual(columns_of(tables["orders"])["at"][0], "date")

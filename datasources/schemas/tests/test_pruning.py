@@ -68,7 +68,7 @@ class PruneTests(DataSourceTestCase):
         self.make_snapshots("c")
         self.assertEqual(self.kept_numbers(), [3, 2])
 
-    def test_content_is_deleted_with_its_last_snapshot(self) -> None:
+    def test_schema_content_is_deleted_with_its_last_snapshot(self) -> None:
         self.make_snapshots("a", "b")
         self.make_snapshots("a", data_source=self.other)
         self.assertEqual(prune(count=1), (1, 0))
@@ -76,7 +76,7 @@ class PruneTests(DataSourceTestCase):
         self.assertEqual(prune(count=1), (0, 1))
         self.assertEqual((SchemaContent.objects.count(), SchemaBlock.objects.count()), (1, 1))
 
-    def test_contents_are_deleted_in_batches(self) -> None:
+    def test_schema_contents_are_deleted_in_batches(self) -> None:
         self.make_snapshots(*"abcdefg")
         with mock.patch.object(pruning, "CONTENTS_AT_ONCE", 2):
             self.assertEqual(prune(count=1), (6, 6))

@@ -22,7 +22,7 @@ TABLES = [(table(f"t{number}", column("id")), number) for number in range(250)]
 
 
 def messages_of(content: Content) -> list[dict[str, Any]]:
-    """Return the messages that the sandbox sends for a content."""
+    """Return the messages by which the sandbox sends the content of a schema."""
     messages = []
 
     def send(**message: Any) -> None:
@@ -41,7 +41,7 @@ class ReadingTests(SimpleTestCase):
         for message in messages:
             self.reading.take(message)
 
-    def test_content_arrives_in_pieces(self) -> None:
+    def test_schema_content_sent_in_several_messages_is_joined(self) -> None:
         packed = pack(TABLES)
         with mock.patch.object(child, "PIECE_BYTES", 100):
             messages = messages_of(packed)

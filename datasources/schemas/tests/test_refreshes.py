@@ -116,7 +116,7 @@ class FinishTests(DataSourceTestCase):
     def snapshots(self):
         return SchemaSnapshot.objects.count()
 
-    def test_content_is_dropped_if_the_source_moved_during_the_refresh(self):
+    def test_schema_is_discarded_if_the_source_moved_during_the_refresh(self):
         for changes in ({"host": "other.example.com"}, {"schema_name": "other"}):
             with self.subTest(changes):
                 self.data_source = DataSource.objects.get()
@@ -127,7 +127,7 @@ class FinishTests(DataSourceTestCase):
                 self.assertIn("again", result["message"])
                 self.assertEqual(self.snapshots(), 1)
 
-    def test_content_is_stored_if_other_fields_changed_during_the_refresh(self):
+    def test_schema_is_stored_if_other_fields_changed_during_the_refresh(self):
         self.call("patch", self.path, {"name": "Other", "query_timeout": 5}, self.editor)
         self.assertEqual(self.finish(GONE)["code"], "OK")
         self.assertEqual(self.snapshots(), 2)
@@ -154,7 +154,7 @@ class FinishTests(DataSourceTestCase):
         self.running.finish(Code.OK, of, pack([(GONE, None)]))
         self.assertFalse(SchemaSnapshot.objects.exists())
 
-    def test_deleting_an_organization_deletes_its_contents(self):
+    def test_deleting_an_organization_deletes_its_stored_schemas(self):
         self.finish(GONE)
         self.acme.delete()
         self.assertFalse(SchemaContent.objects.exists())

@@ -227,7 +227,7 @@ class GetSchemaTests(DataSourceTestCase):
                 self.assertNotEqual(response["ETag"], etag)
                 etag = response["ETag"]
 
-    def test_equal_contents_of_an_organization_are_stored_once(self):
+    def test_equal_schemas_of_an_organization_are_stored_once(self):
         other = self.make_replica()
         for data_source in (self.data_source, other):
             refresh(data_source, PEOPLE, ORDERS)
@@ -246,7 +246,7 @@ class GetSchemaTests(DataSourceTestCase):
         response = self.call("post", "/data-sources", changes, self.editor)
         return type(self.data_source).objects.get(pk=response.json()["data"]["id"])
 
-    def test_organizations_do_not_share_contents(self):
+    def test_organizations_do_not_share_stored_schemas(self):
         refresh(self.data_source, PEOPLE)
         response = self.call(
             "post", "/data-sources", {"name": "Theirs", "type": "csv"}, self.stranger

@@ -1,4 +1,4 @@
-"""Tests of the web behind HAProxy with the configuration in deploy/haproxy.cfg."""
+"""Tests of the web server behind HAProxy, with the configuration in deploy/haproxy.cfg."""
 
 import json
 import re
@@ -180,7 +180,7 @@ class ProxyTests(ProxyTestCase):
             with self.subTest(name), self.connect() as peer:
                 self.assertEqual(self.exchange(peer, REFUSED[name][0]), [200])
 
-    def test_unusual_requests_are_accepted(self):
+    def test_valid_but_rare_kinds_of_requests_pass_the_proxy(self):
         for name, (sent, statuses) in TAKEN.items():
             if name == "CONNECT":  # HAProxy requires the target of CONNECT in the Host header, too
                 continue

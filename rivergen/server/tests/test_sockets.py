@@ -44,7 +44,7 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
                 self.assertEqual(peer.recv(1), b"")
                 self.assertEqual(self.web.get().status, 200)
 
-    def test_unusual_requests_are_accepted(self):
+    def test_valid_but_rare_kinds_of_requests_are_answered(self):
         for name, (sent, statuses) in TAKEN.items():
             with self.subTest(name), self.web.connect() as peer:
                 peer.sendall(sent)
