@@ -43,4 +43,15 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if "HTTP_TRANSFER_ENCODING" in environ:
         body = environ["wsgi.input"].read(settings.REQUEST_BODY_MAX_BYTES + 1)
         environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-    return django_application(environ, start_response)
+    response = django_application(environ, start_response)
+    discard_body(environ)
+    return response
+
+
+def discard_body(environ: dict[str, Any]) -> None:
+    """Read what no view has read of a body within the limit.
+
+    gunicorn would otherwise close the connection, after a response that promised to keep it.
+    """
+    if 0 < int(environ.get("CONTENT_LENGTH") or 0) <= settings.REQUEST_BODY_MAX_BYTES:
+        environ["wsgi.input"].read(settings.REQUEST_BODY_MAX_BYTES)

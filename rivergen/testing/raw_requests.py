@@ -98,6 +98,10 @@ TAKEN: dict[str, tuple[bytes, list[int]]] = {
     "one after the other": (GET + b"\r\n" + GET + b"\r\n" + GET + CLOSE + b"\r\n", [200] * 3),
     "with bodies": (TOKEN + b"Content-Length: 2\r\n\r\n{}" + CHUNKED + EXTENDED, [400] * 2),
     "a body of no use": (GET + b"Content-Length: 6\r\n\r\nGET / " + GET + b"\r\n", [200] * 2),
+    "a large body of no use": (
+        GET + b"Content-Length: 100000\r\n\r\n" + b"a" * 100_000 + GET + b"\r\n",
+        [200] * 2,
+    ),
     "extensions": (CHUNKED + EXTENDED, [400]),
     "trailers": (CHUNKED + b"2\r\n{}\r\n0\r\nA: b\r\n\r\n" + GET + b"\r\n", [400, 200]),
     "an answer not waited for": (

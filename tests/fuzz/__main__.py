@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from rivergen.local.run import BASE_DIR, serve
+from rivergen.testing.haproxy import haproxy
 from rivergen.testing.services import prepare, server_url
 from tests.fuzz.tally import Tally
 
@@ -68,17 +69,18 @@ def fuzz_by_schema(options: list[str], seed: int, figures: Path) -> int:
 
     os.environ["FUZZ_TOKEN"] = make_world()["admin"]
     os.environ["FUZZ_FIGURES"] = str(figures)
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml"]
-    command += [
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--config-file",
+        "schemathesis.toml",
         "run",
-        f"http://127.0.0.1:{port}/api/v1/openapi.json",
-        "--seed",
-        str(seed),
-        *options,
     ]
-    with serve(port, log=subprocess.DEVNULL):
+    with serve(port, log=subprocess.DEVNULL), haproxy(port) as (proxy_port, _):
+        address = f"http://127.0.0.1:{proxy_port}/api/v1/openapi.json"
         return subprocess.run(
-            command,
+            [*command, address, "--seed", str(seed), *options],
             cwd=Path(__file__).parent,
             env={**os.environ, "PYTHONPATH": str(BASE_DIR)},
         ).returncode
