@@ -27,7 +27,8 @@ def haproxy(
     `timeout` replaces the time that a request may take to arrive; `tls_proxy` is the address whose
     X-Forwarded-Proto is believed.
     """
-    assert BINARY, "haproxy is not installed."
+    if BINARY is None:
+        raise SystemExit("haproxy is not installed: apt-get install haproxy")
     port = free_port()
     with TemporaryDirectory() as folder:
         configuration, log = Path(folder) / "haproxy.cfg", Path(folder) / "haproxy.log"
