@@ -12,16 +12,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+import django
 import psycopg
 import schemathesis
 from hypothesis import strategies as st
 
-from datasources.connections.connectors import CONNECTORS
-from datasources.connections.connectors.base import CREDENTIAL_FIELDS
-from datasources.models.validators import names_secret
-from tests.fuzz import NEWCOMER
-from tests.fuzz.changes import changes
-from tests.fuzz.tally import Tally
+django.setup()  # the validators' package imports models
+
+from datasources.connections.connectors import CONNECTORS  # noqa: E402
+from datasources.connections.connectors.base import CREDENTIAL_FIELDS  # noqa: E402
+from datasources.models.validators import names_secret  # noqa: E402
+from tests.fuzz import NEWCOMER  # noqa: E402
+from tests.fuzz.changes import changes  # noqa: E402
+from tests.fuzz.tally import Tally  # noqa: E402
 
 CURSOR = "a-cursor"
 KEY = "a-key"
