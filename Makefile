@@ -57,5 +57,5 @@ endef
 .venv-next/installed-dev: requirements.txt requirements-dev.txt
 	$(PYTHON_NEXT) -m venv .venv-next
 	$(call install,.venv-next/bin,-r requirements-dev.txt)
-	$(call install,.venv-next/bin,'Django>=6.1,<6.2')
+	$(call install,.venv-next/bin,'Django~=6.1.0')
 	@touch $@
