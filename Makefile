@@ -45,7 +45,7 @@ define install
 endef
 
 .venv/installed: requirements.txt
-	@echo "Installing Python packages into .venv (once): 130 MB to download, about half a minute."
+	@echo "Installing Python packages into .venv (once): 160 MB to download, about 15 seconds."
 	@$(PYTHON) -m venv .venv
 	$(call install,$(BIN),-r requirements.txt)
 	@touch $@
