@@ -237,8 +237,8 @@ class Applier:
                 value = json.dumps(getattr(data_source, field), ensure_ascii=False)
                 self.declarations.add_problem(
                     (*declaration.path, field),
-                    f"Stored as {value}, but not declared. Declare it: the declared secrets would be "
-                    "sent there.",
+                    f"Stored as {value}, but not declared. Declare it: the declared secrets would "
+                    "be sent there.",
                 )
         self.declarations.raise_problems()
 
