@@ -92,6 +92,15 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
         except Organization.DoesNotExist:
             raise Gone from None
 
+    def owned_only_by(self, user: User) -> Self:
+        """Restrict to organizations that only `user` owns, of those who can sign in."""
+        owners = Membership.objects.filter(
+            organization=models.OuterRef("pk"), role=Role.OWNER, user__is_active=True
+        )
+        return self.filter(
+            models.Exists(owners.filter(user=user)), ~models.Exists(owners.exclude(user=user))
+        )
+
     def bulk_create(self, objs: Iterable["Organization"], *args: Any, **options: Any) -> Any:
         """Create organizations, each with its default workspace."""
         with transaction.atomic():
@@ -306,5 +315,7 @@ class Membership(models.Model):
 
     def _keep_an_owner(self) -> None:
         owners = Membership.objects.filter(organization=self.organization_id, role=Role.OWNER)
-        if {owner.pk for owner in owners} == {self.pk}:
-            raise LastOwner
+        if owners.filter(pk=self.pk).exists():
+            others = owners.filter(user__is_active=True).exclude(pk=self.pk)
+            if not others.exists():
+                raise LastOwner
