@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Collection
 from contextlib import ExitStack
+from typing import Literal
 from unittest import mock
 
 from rivergen.egress import policy as policy_module
@@ -136,9 +137,14 @@ METADATA = (
 )
 
 
-def policy(allow: str = "", deny: str = "", own: Collection[tuple[str, int]] = ()) -> EgressPolicy:
+def policy(
+    allow: str = "",
+    deny: str = "",
+    own: Collection[tuple[str, int]] = (),
+    default: Literal["private", "public"] = "private",
+) -> EgressPolicy:
     """Return a policy of rules written as in the settings."""
-    return EgressPolicy(parse_rules(allow), parse_rules(deny), frozenset(own))
+    return EgressPolicy(parse_rules(allow), parse_rules(deny), frozenset(own), default)
 
 
 class Resolver:
