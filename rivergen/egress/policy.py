@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import chain, product, zip_longest
-from typing import Any, Literal
+from typing import Any
 
 from django.conf import settings
 from psycopg.pq import Conninfo
@@ -103,7 +103,7 @@ class EgressPolicy:
     allow: Collection[Rule] = ()
     deny: Collection[Rule] = ()
     own: Collection[tuple[str, int]] = frozenset()
-    default: Literal["private", "public"] = "private"
+    default: str = "private"
 
     def check_name(self, host: str) -> None:
         """Raise EgressDenied if a host can be refused without a DNS lookup.

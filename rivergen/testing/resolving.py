@@ -3,7 +3,6 @@
 import socket
 from collections.abc import Collection
 from contextlib import ExitStack
-from typing import Literal
 from unittest import mock
 
 from rivergen.egress import policy as policy_module
@@ -141,7 +140,7 @@ def policy(
     allow: str = "",
     deny: str = "",
     own: Collection[tuple[str, int]] = (),
-    default: Literal["private", "public"] = "private",
+    default: str = "private",
 ) -> EgressPolicy:
     """Return a policy of rules written as in the settings."""
     return EgressPolicy(parse_rules(allow), parse_rules(deny), frozenset(own), default)
