@@ -196,6 +196,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "ConnectionTestCode": "datasources.connections.failures.Code",
+        "ConnectionTestWarning": "datasources.connections.protection.WarningCode",
         "DataSourceType": "datasources.connections.connectors.DataSourceType",
         "DataSourceStatus": "datasources.models.DataSource.Status",
     },
