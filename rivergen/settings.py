@@ -40,7 +40,8 @@ WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)
 # The proxies whose X-Forwarded-Proto is trusted.
 FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::1"])
 
-# Exceptions to the default egress policy of data sources; see rivergen.egress.policy.
+# The egress policy of data sources, and its exceptions; see rivergen.egress.policy.
+EGRESS_DEFAULT = read_choice("EGRESS_DEFAULT", ("private", "public"))
 EGRESS_ALLOW = read_egress_rules("EGRESS_ALLOW")
 EGRESS_DENY = read_egress_rules("EGRESS_DENY")
 
@@ -198,6 +199,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "ConnectionTestCode": "datasources.connections.failures.Code",
+        "ConnectionTestWarning": "datasources.connections.protection.WarningCode",
         "DataSourceType": "datasources.connections.connectors.DataSourceType",
         "DataSourceStatus": "datasources.models.DataSource.Status",
     },

@@ -69,7 +69,10 @@ def test_connection(request: HttpRequest, pk: int) -> Notice:
     if not result["ok"]:
         return Notice(messages.ERROR, f"Connection failed: {result['message']} ({result['code']})")
     version = result["server_version"]
-    return Notice(messages.SUCCESS, f"Connected. Server: {version}." if version else "Connected.")
+    text = f"Connected. Server: {version}." if version else "Connected."
+    if codes := ", ".join(warning["code"] for warning in result["warnings"]):
+        return Notice(messages.WARNING, f"{text} Not protected: {codes}.")
+    return Notice(messages.SUCCESS, text)
 
 
 def refresh_schema(request: HttpRequest, pk: int) -> Notice:

@@ -91,6 +91,9 @@ class TestAndRefreshTests(ButtonTestCase):
             self.assertEqual(
                 self.notice("test-connection"), ("success", "Connected. Server: PostgreSQL 16.")
             )
+        with self.finishing(warnings=["NOT_ENCRYPTED", "SERVER_NOT_VERIFIED"]):
+            expected = "Connected. Not protected: NOT_ENCRYPTED, SERVER_NOT_VERIFIED."
+            self.assertEqual(self.notice("test-connection"), ("warning", expected))
         with self.finishing(code="LOGIN_FAILED"):
             level, text = self.notice("test-connection")
         self.assertEqual(level, "error")
@@ -98,6 +101,13 @@ class TestAndRefreshTests(ButtonTestCase):
         with mock.patch("datasources.admin.buttons.wait_for"):
             level, text = self.notice("test-connection")
         self.assertEqual((level, text[:14]), ("warning", "Still running."))
+
+    def test_page_shows_what_the_last_test_found_unprotected(self):
+        self.pretend_worker()
+        with self.finishing(warnings=["PASSWORD_IN_CLEAR"]):
+            response = self.press("test-connection")
+        self.assertContains(response, '<strong class="bad">PASSWORD_IN_CLEAR</strong>')
+        self.assertContains(response, "everyone on the way to the server can read it")
 
     def test_page_shows_the_stages_of_the_last_test(self):
         stages = [

@@ -86,6 +86,18 @@ class ConnectionTestTests(DataSourceTestCase):
         self.assertEqual(response.status_code, 200)
         self.assertEqual(self.shown()["last_test"]["code"], "TCP_REFUSED")
 
+    def test_results_stored_without_warnings_stay_readable(self):
+        test = self.create_test()
+        outcome = no_outcome("OK")
+        del outcome["warnings"]
+        test.finish(outcome)
+        self.assertEqual(test.result()["warnings"], [])
+        result = test.result()
+        del result["warnings"]
+        stored = DataSource.objects.filter(pk=self.data_source.pk)
+        stored.record_test(result, version=self.data_source.version)
+        self.assertEqual(self.shown()["last_test"], result)
+
     def test_draft_may_have_the_name_of_another_data_source(self):
         DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
         draft = {"based_on": self.data_source.pk, "name": "Other"}
