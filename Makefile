@@ -37,7 +37,8 @@ lint: .venv/installed-dev ## run all checks of CI except the tests
 	$(BIN)/python manage.py makemigrations --check
 
 sbom: .venv-sbom/installed .venv/installed-dev ## write sbom.json: the packages of requirements.lock, in CycloneDX
-	$(BIN)/cyclonedx-py environment --output-reproducible --output-file sbom.json .venv-sbom/bin/python
+	$(BIN)/cyclonedx-py environment --output-reproducible --gather-license-texts \
+	    --output-file sbom.json .venv-sbom/bin/python
 
 # Only wheels: building a source distribution would download tools that are in no lock.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --only-binary :all: \
