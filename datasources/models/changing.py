@@ -17,7 +17,7 @@ from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.connections.ssh.host_keys import fingerprint as host_key_fingerprint
 from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE, DataSourceColumns
 from datasources.models.connection_strings import split_secrets, url_destination, validate_fit
-from datasources.models.exceptions import NoHostKey, RestoreImpossible
+from datasources.models.exceptions import NoHostKey
 from datasources.models.field_names import (
     DESTINATION_FIELDS,
     SCHEMA_FIELDS,
@@ -97,7 +97,7 @@ class ChangingDataSource(DataSourceColumns):
         if any(before[field] != changes[field] for field in SSH_SERVER_FIELDS if field in changes):
             self.ssh_host_key = None  # the key belongs to the old server
         differences: Changes = {
-            field: {"from": before[field], "to": getattr(self, field)}
+            field: difference(before[field], getattr(self, field))
             for field in fields
             if not is_same_json(before[field], getattr(self, field))
         }
@@ -185,32 +185,6 @@ class ChangingDataSource(DataSourceColumns):
             differences |= self.credentials.rebind(old_destination, carries_over=True)
             self._record(differences, author)
             return differences
-
-    def restore(
-        self, version: int, *, user: User | Author | None, is_locked: bool = False
-    ) -> Changes:
-        """Set all fields to what they were at `version`, as a new version; return what differs.
-
-        Undoes the later revisions, newest first. The values of credentials stay; the destination
-        may change, as in `apply_changes`. Raises DataSourceRevision.DoesNotExist (404) if there is
-        no such version, and RestoreImpossible (409) if the old values are no longer valid, for
-        instance because the name is taken.
-        """
-        author = as_author(user)
-        with self._changing(is_locked):
-            if not self.has_version(version):
-                raise DataSourceRevision.DoesNotExist
-            old_values: dict[str, Any] = {}
-            for revision in self.revisions.filter(version__gt=version).order_by("-version"):
-                for field, change in revision.changes.items():
-                    if field in UPDATABLE_FIELDS:
-                        old_values[field] = change["from"]
-            restorer = Author(author.user, DataSourceRevision.Origin.RESTORE, author.request_id)
-            try:
-                return self.apply_changes(old_values, user=restorer, is_locked=True)
-            except ValidationError as error:
-                sentence = f"Version {version} cannot be restored: {' '.join(error.messages)}"
-                raise RestoreImpossible(sentence) from None
 
     @contextmanager
     def proposed(
@@ -370,3 +344,20 @@ def is_same_json(one: Any, other: Any) -> bool:
     if isinstance(one, dict | list):
         return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     return type(one) is type(other) and one == other
+
+
+def difference(before: Any, after: Any) -> dict[str, Any]:
+    """Return what differs between two values that are not the same, `{"from": …, "to": …}`.
+
+    Of two objects only the members that differ, at any depth: one that was added is in "to" only,
+    one that was removed in "from" only. Other values are whole. `restoring.undo` is the inverse.
+    """
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return {"from": before, "to": after}
+    old = {name: value for name, value in before.items() if name not in after}
+    new = {name: value for name, value in after.items() if name not in before}
+    for name in before:
+        if name in after and not is_same_json(before[name], after[name]):
+            change = difference(before[name], after[name])
+            old[name], new[name] = change["from"], change["to"]
+    return {"from": old, "to": new}

@@ -12,7 +12,6 @@ from psycopg.errors import ForeignKeyViolation
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.files.storage import path_in_storage
-from datasources.models.changing import ChangingDataSource
 from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE
 from datasources.models.connection_strings import read_connection_string
 from datasources.models.field_names import UPDATABLE_FIELDS
@@ -21,6 +20,7 @@ from datasources.models.querysets import (
     UnrecordedChangeError,
     extracted_secrets,
 )
+from datasources.models.restoring import RestorableDataSource
 from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Organization, Workspace
 from rivergen.errors import Gone
@@ -29,7 +29,7 @@ from rivergen.postgresql.constraints import unique_violation_as_validation_error
 WORKSPACE_GONE = "The workspace was removed."
 
 
-class DataSource(ChangingDataSource):
+class DataSource(RestorableDataSource):
     """A configured connection to a database, warehouse or file of an organization."""
 
     objects = DataSourceQuerySet["DataSource"].as_manager()
