@@ -132,6 +132,7 @@ class NestedHistoryTests(DataSourceTestCase):
             {"x": 1},
             {},
         ]
+        values = [{**value, "same": {"in": ["all"]}} if value else value for value in values]
         for value in values[1:]:
             self.data_source.apply_changes({"metadata": value}, user=self.editor)
         for version in (*range(1, len(values) + 1), 3, 6, 2):
