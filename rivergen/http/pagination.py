@@ -23,8 +23,9 @@ PAGE_SIZE = 50
 PAGE_SIZE_MAX = 200
 # The size of a page as JSON; as Python objects it takes several times as much memory.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
-# Rows to read at once. A page of the default size, and one more row, takes one statement.
-ROWS_AT_ONCE = PAGE_SIZE + 1
+# A statement reads so many rows at most, as they may be large, and Django makes objects of fewer.
+ROWS_AT_ONCE = 101
+OBJECTS_AT_ONCE = 10
 BIGINT_MAX = models.BigIntegerField.MAX_BIGINT
 
 
@@ -109,18 +110,20 @@ class CursorPagination(BasePagination):
         return rows
 
     def _rows_after(self, cursor: Cursor | None, queryset: Any, descending: bool) -> Iterator[Any]:
-        """Yield the rows after a cursor; reads a part of them at a time, as they may be large."""
+        """Yield the rows after a cursor; rows that nobody takes are mostly not read."""
         order = [
             F(name).desc() if descending else F(name).asc() for name in (self.field_name, "id")
         ]
         at_once = min(self.page_size + 1, ROWS_AT_ONCE)
         while True:
             rows = queryset if cursor is None else queryset.filter(cursor.condition(descending))
-            part = [*rows.order_by(*order)[:at_once]]
-            yield from part
-            if len(part) < at_once:
+            count = 0
+            for row in rows.order_by(*order)[:at_once].iterator(OBJECTS_AT_ONCE):
+                yield row
+                count += 1
+            if count < at_once:
                 return
-            cursor = self._cursor_at(part[-1], backwards=False)
+            cursor = self._cursor_at(row, backwards=False)
 
     def get_paginated_response(self, data: Any, message: str = "") -> Response:
         pagination = {
