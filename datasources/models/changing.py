@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -28,6 +29,11 @@ from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Membership, Role, User
 from rivergen.postgresql.constraints import raise_if_unique_violation
 from rivergen.postgresql.prepared import update_row
+
+# The quota of history is checked whenever the history of a data source has grown by this part.
+CHECKS_PER_QUOTA = 65_536
+# What a revision takes beside its changes: the other columns, and its entry in the index.
+REVISION_BYTES = 200
 
 
 class ChangingDataSource(DataSourceColumns):
@@ -285,15 +291,22 @@ class ChangingDataSource(DataSourceColumns):
         self.version += bool(differences)
         # Secrets have their own table; everything else that differs is a column of this row.
         columns = [field for field in differences if field not in SECRET_FIELDS]
-        columns += ["version", "updated_at", "updated_by"]
+        columns += ["version", "updated_at", "updated_by", "history_bytes"]
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
         revision = self.revision(differences, author, self.updated_at)
+        before = self.history_bytes
+        self.history_bytes += size_of(differences)
         try:
             update_row(self, columns, revision if differences else None)
         except IntegrityError as error:
             raise_if_unique_violation(error, NAME_UNIQUE, "name", NAME_TAKEN)
             raise
+        # Not with each change: the history of all data sources of the organization is added up.
+        step = max(1, settings.QUOTA_HISTORY_BYTES // CHECKS_PER_QUOTA)
+        if self.history_bytes // step != before // step:
+            data_sources: Any = type(self)._default_manager
+            data_sources.check_quotas(self.organization, "history_bytes")
 
     def revision(self, changes: Changes, author: Author, at: datetime) -> DataSourceRevision:
         """Return the revision that records how this version came to be; it is not saved yet."""
@@ -332,6 +345,12 @@ class ChangingDataSource(DataSourceColumns):
         before, self.credentials_status = self.credentials_status, self.credentials.status()
         if self.credentials_status != before:
             differences["credentials_status"] = {"from": before, "to": self.credentials_status}
+
+
+def size_of(differences: Changes) -> int:
+    """Return the bytes that a revision takes; without differences there is none."""
+    text = json.dumps(differences, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode(errors="replace")) + REVISION_BYTES if differences else 0
 
 
 def as_author(user: User | Author | None) -> Author:

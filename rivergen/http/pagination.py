@@ -1,6 +1,7 @@
 """Cursor pagination: a cursor names the row after which the next page starts."""
 
 import base64
+import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import models
 from django.db.models import F, Q
@@ -26,6 +28,7 @@ PAGE_BYTES_MAX = 4 * 1024 * 1024
 # A statement reads so many rows at most, as they may be large, and Django makes objects of fewer.
 ROWS_AT_ONCE = 101
 OBJECTS_AT_ONCE = 10
+SHORT_LENGTH = 255
 BIGINT_MAX = models.BigIntegerField.MAX_BIGINT
 
 
@@ -174,9 +177,20 @@ def json_bytes(value: Any) -> int:
 
 
 def row_bytes(row: models.Model) -> int:
-    """Return the size of the columns of a row that were read, as JSON."""
-    read = vars(row)
-    return json_bytes([read.get(field.attname) for field in row._meta.concrete_fields])
+    """Return the size of the columns of a row that may be large, as JSON."""
+    columns = vars(row)
+    return json_bytes([columns.get(name) for name in large_columns(type(row))])
+
+
+@functools.cache
+def large_columns(model: type[models.Model]) -> list[str]:
+    """Return the columns that are neither numbers nor times nor short strings."""
+    kinds = (models.CharField, models.TextField, models.JSONField, ArrayField)
+    return [
+        field.attname
+        for field in model._meta.concrete_fields
+        if isinstance(field, kinds) and (field.max_length or SHORT_LENGTH + 1) > SHORT_LENGTH
+    ]
 
 
 def take_page(
