@@ -116,7 +116,11 @@ def data_source_response(
     message: str,
     status: int = HTTPStatus.OK,
     headers: dict[str, str] | None = None,
+    **options: Any,
 ) -> SuccessResponse:
-    """Return the response that shows one data source, with its ETag."""
+    """Return the response that shows one data source, with its ETag.
+
+    `options` are further arguments of `SuccessResponse`.
+    """
     data = DataSourceSerializer(data_source).data
-    return SuccessResponse(data, message, status, headers, version=data_source.version)
+    return SuccessResponse(data, message, status, headers, version=data_source.version, **options)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rivergen.env import (
     PORT_MAX,
+    QUOTA_MAX,
     TEST_SECRET_KEY,  # noqa: F401  # a setting, for tests
     TESTING,
     read_bool,
@@ -54,6 +55,13 @@ METRICS_ALLOW = read_networks(
 RATE_LIMIT_USER = read_rate("RATE_LIMIT_USER", default="6000/min")
 RATE_LIMIT_TOKEN = read_rate("RATE_LIMIT_TOKEN", default="60/min")
 RATE_LIMIT_TEST = read_rate("RATE_LIMIT_TEST", default="60/min")
+
+# What one organization may have, unless staff have set another quota for it in the admin.
+QUOTA_DATA_SOURCES = read_number("QUOTA_DATA_SOURCES", 10_000, low=1, high=QUOTA_MAX)
+QUOTA_HISTORY_BYTES = read_number("QUOTA_HISTORY_BYTES", 1024**3, low=1, high=QUOTA_MAX)
+QUOTA_KEPT_ANSWER_BYTES = read_number("QUOTA_KEPT_ANSWER_BYTES", 1024**3, low=1, high=QUOTA_MAX)
+QUOTA_WORKSPACES = 1_000
+QUOTA_MEMBERS = 10_000
 
 # Tests and refreshes that one worker process runs at a time; they spend their time waiting.
 WORKER_CONCURRENCY = read_number("WORKER_CONCURRENCY", default=64, low=3, high=1024)
