@@ -15,6 +15,7 @@ from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.sign_in.attempts import sign_in
 from organizations.sign_in.throttling import SignInThrottle, count_request
 from rivergen.errors import Gone
+from rivergen.http.admin import PlainLookups
 from rivergen.http.input import read_id
 
 OWNER_REQUIRED = "An organization needs at least one owner."
@@ -127,7 +128,7 @@ class WorkspaceInline(admin.TabularInline):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(admin.ModelAdmin):
+class OrganizationAdmin(PlainLookups):
     """Organizations, with their members and workspaces."""
 
     list_display = ("name", "slug", "created_at")
