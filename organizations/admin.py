@@ -5,15 +5,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
-from rest_framework.exceptions import Throttled
 
 from organizations.models import Membership, Organization, Role, User, Workspace
-from organizations.sign_in.attempts import sign_in
-from organizations.sign_in.throttling import SignInThrottle, count_request
+from organizations.sign_in.page import SignInForm
 from rivergen.errors import Gone
 from rivergen.http.admin import PlainLookups
 from rivergen.http.input import read_id
@@ -22,28 +19,6 @@ OWNER_REQUIRED = "An organization needs at least one owner."
 WORKSPACE_REQUIRED = "An organization needs at least one workspace."
 
 admin.site.register(User, UserAdmin)
-
-
-class SignInForm(AdminAuthenticationForm):
-    """The login form, with the same limits on wrong passwords as the API."""
-
-    def clean(self) -> dict[str, Any]:
-        username, password = (self.cleaned_data.get(name) for name in ("username", "password"))
-        if username is not None and password:
-            try:
-                throttle = SignInThrottle()
-                address = throttle.address_of(self.request)
-                count_request(throttle, address)
-                self.user_cache = sign_in(username, password, address)
-            except Throttled as error:
-                raise ValidationError(str(error.detail)) from None
-            if self.user_cache is None:
-                raise self.get_invalid_login_error()
-            self.confirm_login_allowed(self.user_cache)
-            assert self.request is not None
-            # Django would keep the session id when the same user signs in again.
-            self.request.session.flush()
-        return self.cleaned_data
 
 
 admin.site.login_form = SignInForm
