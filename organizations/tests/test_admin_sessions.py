@@ -34,6 +34,7 @@ class AdminSessionTests(APITestCase):
         client = Client()
         self.sign_in(client)
         before = self.session_of(client)
+        self.assertRegex(before, r"^[a-z0-9]{32}\Z")  # 165 random bits
         self.sign_in(client)
         self.assertNotEqual(self.session_of(client), before)
         self.assertEqual(Session.objects.count(), 1)

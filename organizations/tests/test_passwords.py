@@ -5,7 +5,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.test import SimpleTestCase
+from django.test import TestCase
 
 from organizations.models import User
 from organizations.passwords import CONTEXT_WORDS
@@ -13,7 +13,7 @@ from organizations.passwords import CONTEXT_WORDS
 USER = User(username="olivia.vance", email="olivia@lakeside.example")
 
 
-class PasswordTests(SimpleTestCase):
+class PasswordTests(TestCase):
     def test_easy_passwords_are_refused(self):
         for password, words in (
             ("s3v3n.c", "at least 8 characters"),
@@ -40,3 +40,6 @@ class PasswordTests(SimpleTestCase):
         page = Path(settings.BASE_DIR, "docs", "sign-in.md").read_text(encoding="utf-8")
         for word in CONTEXT_WORDS:
             self.assertIn(f"`{word}`", page)
+
+    def test_new_database_has_no_user(self):
+        self.assertFalse(User.objects.exists())
