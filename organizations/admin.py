@@ -12,7 +12,6 @@ from django.http import HttpRequest
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.sign_in.page import SignInForm
 from rivergen.errors import Gone
-from rivergen.http.admin import PlainLookups
 from rivergen.http.input import read_id
 
 OWNER_REQUIRED = "An organization needs at least one owner."
@@ -106,7 +105,7 @@ class WorkspaceInline(admin.TabularInline):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(PlainLookups):
+class OrganizationAdmin(admin.ModelAdmin):
     """Organizations, with their members and workspaces."""
 
     list_display = ("name", "slug", "created_at")

@@ -24,7 +24,6 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.models import DataSource, DataSourceRevision
 from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.schemas.snapshots.models import SchemaSnapshot
-from rivergen.http.admin import PlainLookups
 from rivergen.http.input import read_id
 
 TEMPLATES = "admin/datasources/datasource"
@@ -32,7 +31,7 @@ FIXED_FIELDS = ("workspace", "type")
 
 
 @admin.register(DataSource)
-class DataSourceAdmin(PlainLookups):
+class DataSourceAdmin(admin.ModelAdmin):
     """Data sources of all organizations."""
 
     form = DataSourceForm

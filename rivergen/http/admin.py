@@ -1,4 +1,6 @@
-"""What all admin pages of rivergen have in common."""
+"""The admin site, with one rule for all of its lists."""
+
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -12,3 +14,12 @@ class PlainLookups(admin.ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return not lookup.endswith("regex") and super().lookup_allowed(lookup, value, request)
+
+
+class AdminSite(admin.AdminSite):
+    """The site that every admin is registered with, also those of other packages."""
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        given = admin_class or admin.ModelAdmin
+        plain = type(given.__name__, (PlainLookups, given), {})
+        super().register(model_or_iterable, plain, **options)
