@@ -83,7 +83,7 @@ STORAGE_ROOT = Path(os.environ.get("STORAGE_ROOT") or LOCAL_DIR / "storage")
 SECRETS_ROOT = os.environ.get("SECRETS_ROOT") or None
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "rivergen.http.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -148,7 +148,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-]
+] + [{"NAME": "organizations.passwords.ContextWordsValidator"}]
 PASSWORD_HASHERS = [
     "organizations.sign_in.hashing.Argon2idPasswordHasher",
     # Of passwords that were set before Argon2id; the next sign-in replaces the hash.
@@ -169,6 +169,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 REQUEST_BODY_MAX_BYTES = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES
+FILE_UPLOAD_HANDLERS = ["rivergen.http.uploads.BoundedUploadHandler"]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.BearerAuthentication"],
@@ -236,7 +237,10 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {"request_id": {"()": "rivergen.observability.logs.RequestIDFilter"}},
     "formatters": {
-        "text": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
+        "text": {
+            "class": "rivergen.observability.logs.TextFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s",
+        },
         "json": {"()": "rivergen.observability.logs.JSONFormatter"},
     },
     "handlers": {

@@ -32,6 +32,9 @@ class SignInForm(AdminAuthenticationForm):
             if self.user_cache is None:
                 raise self.get_invalid_login_error()
             self.confirm_login_allowed(self.user_cache)
+            assert self.request is not None
+            # Django would keep the session id when the same user signs in again.
+            self.request.session.flush()
         return self.cleaned_data
 
 
