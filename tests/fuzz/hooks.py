@@ -97,10 +97,10 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Make valid values of a generated request fit the stored rows, so that it can succeed."""
     path = case.operation.path
-    if (case.headers or {}).get("Idempotency-Key") == KEY:
-        kwargs["auth"] = set_new_key
-    if path.endswith("/credentials/confirm"):
-        name_current_version(case)
+    if headers := fitting_headers(case):
+        # As an `auth` callback, which runs last: editing the case would make schemathesis
+        # revalidate it.
+        kwargs["auth"] = lambda request: set_headers(request, headers)
     if isinstance(case.query, dict):
         adjust_query(case.query, path)
     body = case.body
@@ -130,15 +130,27 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             remove_unfit_credentials(body["credentials"], str(body["type"]))
 
 
-def name_current_version(case: Any) -> None:
-    """Name the stored version instead of any: only one that was looked at can be confirmed."""
-    data_source_id = str((case.path_parameters or {}).get("data_source_id"))
-    if case.headers.get("If-Match") == ANY_VERSION and data_source_id.isdecimal():
+def fitting_headers(case: Any) -> dict[str, str]:
+    """Return a new idempotency key, and the stored version where `*` cannot be confirmed."""
+    sent = case.headers or {}
+    headers = {}
+    if sent.get("Idempotency-Key") == KEY:
+        headers["Idempotency-Key"] = f"{KEY}-{next(count)}"
+    if case.operation.path.endswith("/credentials/confirm") and sent.get("If-Match") == ANY_VERSION:
+        data_source_id = str((case.path_parameters or {}).get("data_source_id"))
         DATABASE.execute(
-            "SELECT version FROM datasources_datasource WHERE id::text = %s", [data_source_id]
+            "SELECT version FROM datasources_datasource WHERE id::text = %s",
+            [data_source_id.replace("\0", "")],
         )
         if row := DATABASE.fetchone():
-            case.headers["If-Match"] = f'"{row[0]}"'
+            headers["If-Match"] = f'"{row[0]}"'
+    return headers
+
+
+def set_headers(request: Any, headers: dict[str, str]) -> Any:
+    """Set headers of a prepared request."""
+    request.headers.update(headers)
+    return request
 
 
 def adjust_query(query: dict[str, Any], path: str) -> None:
@@ -153,15 +165,6 @@ def adjust_query(query: dict[str, Any], path: str) -> None:
     # Pruning would delete the data sources that all other requests use.
     if str(query.get("prune")).lower() == "true":
         query["prune"] = "false"
-
-
-def set_new_key(request: Any) -> Any:
-    """Set a new idempotency key on each request.
-
-    As an `auth` callback, which runs last: editing the case would make schemathesis revalidate it.
-    """
-    request.headers["Idempotency-Key"] = f"{KEY}-{next(count)}"
-    return request
 
 
 def make_declarations_fit(body: dict[str, Any]) -> None:
