@@ -111,7 +111,7 @@ class MembershipInline(admin.TabularInline):
         formset.editor = rights_of_staff(request)  # the class was made for this request
         return formset
 
-    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_add_permission(request, obj) and is_admin_of(request, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
