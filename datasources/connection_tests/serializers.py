@@ -149,7 +149,6 @@ class HostKeyConfirmationSerializer(StrictSerializer):
     """The host key to confirm, by its fingerprint."""
 
     fingerprint = StrictCharField(
-        required=False,
         max_length=100,
         help_text="The fingerprint you checked: 409 if the last test was shown another key.",
     )

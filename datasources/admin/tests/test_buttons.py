@@ -187,6 +187,28 @@ class ConfirmationTests(ButtonTestCase):
         self.assertIn("host: moved.example.com → evil.example.com", text)
         self.assertEqual(self.stored()["credentials_status"], "unconfirmed")
 
+    def test_confirming_without_saying_what_was_shown_changes_nothing(self):
+        self.data_source.apply_changes({"use_ssh_tunnel": True}, user=self.admin)
+        self.move_destination()
+        version = self.stored()["version"]
+        DataSource.objects.filter(pk=self.data_source.pk).record_test(
+            {"ok": False, "version": version, "code": "X", "ssh_host_key": {"key": HOST_KEY}},
+            version=version,
+        )
+        before = self.stored()
+        for button, values, words in (
+            ("confirm-credentials", {"version": ""}, "does not say which version"),
+            ("confirm-host-key", {"version": "", "fingerprint": "x"}, "does not say which version"),
+            ("restore", {"version": "", "to": 1}, "does not say which version"),
+            ("confirm-host-key", {}, "does not say which host key"),
+            ("confirm-host-key", {"fingerprint": ""}, "does not say which host key"),
+        ):
+            with self.subTest(button=button, values=values):
+                level, text = self.notice(button, **values)
+                self.assertEqual(level, "error")
+                self.assertIn(words, text)
+                self.assertEqual(self.stored(), before)
+
     def test_only_the_host_key_that_the_page_showed_is_confirmed(self):
         changes = {"use_ssh_tunnel": True}
         self.data_source.apply_changes(changes, user=self.admin)

@@ -19,6 +19,7 @@ from datasources.connections.testing.listeners import Listener, keep_silent
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
 from datasources.models import DESTINATION_FIELDS, SSH_SERVER_FIELDS, DataSource
 from rivergen.egress.rules import parse_rules
+from rivergen.http.input import entity_tag
 from rivergen.testing.services import free_port
 
 USERNAME = "reader"
@@ -250,7 +251,10 @@ class MovedSourceTests(MovedDestinationTestCase):
                 self.assert_refused(source)
                 self.assertEqual(server.received, [])
                 confirmation = f"{self.path_of(source)}/credentials/confirm"
-                self.assertEqual(self.call("post", confirmation, user=self.admin).status_code, 200)
+                version = DataSource.objects.get(pk=source.pk).version
+                headers = {"If-Match": entity_tag(version)}
+                response = self.call("post", confirmation, user=self.admin, headers=headers)
+                self.assertEqual(response.status_code, 200, response.content)
                 self.outcome_of(source)
                 self.assertEqual(len(server.answers), 1)
                 self.assertNotIn(CANARY.encode(), server.bytes_received)
