@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import IO, Any, NoReturn
@@ -41,7 +42,7 @@ class StrictJSONParser(BaseParser):
                 text,
                 parse_float=finite_number,
                 parse_constant=refuse_constant,
-                object_pairs_hook=_object_of_unique_names,
+                object_pairs_hook=object_of_unique_names,
             )
             if "\\u" in text:  # only an escape can hold a lone surrogate: UTF-8 cannot
                 json.dumps(data, ensure_ascii=False).encode()
@@ -91,11 +92,11 @@ def finite_number(text: str) -> float | int:
     return int(Decimal(repr(number))) if abs(number) >= 1e16 else number + 0.0
 
 
-def _object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object. Raises DuplicateNameError (`object_pairs_hook`)."""
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
         # A shortened repr: the client's name may have any length and any characters.
         raise DuplicateNameError(f"The body names {twice[:64]!r} twice in one object.")
     return members

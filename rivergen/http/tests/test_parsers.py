@@ -4,10 +4,12 @@ import gzip
 import json
 from typing import Any
 
+from django.test import SimpleTestCase
 from rest_framework.test import APIClient
 
 from datasources.models import DataSource
 from organizations.testing import APITestCase, bearer
+from rivergen.http.parsers import DuplicateNameError, object_of_unique_names
 
 MERGE_PATCH = "application/merge-patch+json"
 MEBIBYTE = 1024 * 1024
@@ -26,6 +28,30 @@ OTHER_MEDIA_TYPES = (
     "nonsense",
     "/",
 )
+
+
+class CountedName(str):
+    """A name that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedName.comparisons += 1
+        return super().__eq__(other)
+
+    __hash__ = str.__hash__
+
+
+class WorkTests(SimpleTestCase):
+    def test_finding_a_duplicate_name_compares_each_name_a_few_times(self):
+        for position in (0, 5_000, 9_999):
+            pairs = [(CountedName(f"name{number}"), None) for number in range(10_000)]
+            pairs.append((CountedName(f"name{position}"), None))
+            CountedName.comparisons = 0
+            with self.subTest(position=position):
+                with self.assertRaisesMessage(DuplicateNameError, f"'name{position}' twice"):
+                    object_of_unique_names(pairs)
+                self.assertLess(CountedName.comparisons, 10 * len(pairs))
 
 
 class ParserTests(APITestCase):
