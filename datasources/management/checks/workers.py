@@ -27,7 +27,7 @@ def check_drivers() -> Finding:
     if needed:
         fix = (
             f"Not installed, but in use: {', '.join(sorted(needed))}. Run for the workers: "
-            "pip install -r requirements-cloud.txt"
+            "pip install -r requirements-cloud.lock"
         )
         return Finding("drivers", State.FAILED, fix)
     rest = f" except {', '.join(sorted(missing))}" if missing else ""
