@@ -10,6 +10,7 @@ from datasources.serializers import (
     DataSourceSerializer,
     DataSourceUpdateSerializer,
 )
+from organizations.openapi import DATA_SOURCES_QUOTA, HISTORY_QUOTA
 
 IF_MATCH = OpenApiParameter(
     "If-Match",
@@ -29,7 +30,7 @@ CREATE: dict[str, Any] = {
     "request": DataSourceCreateSerializer,
     "response": DataSourceSerializer,
     "status": 201,
-    "errors": (401, 403),
+    "errors": (401, 403, 409),
     "headers": ("ETag", "Location"),
     "examples": (
         OpenApiExample(
@@ -44,6 +45,7 @@ CREATE: dict[str, Any] = {
             },
             request_only=True,
         ),
+        DATA_SOURCES_QUOTA,
     ),
 }
 RETRIEVE: dict[str, Any] = {
@@ -91,6 +93,7 @@ UPDATE: dict[str, Any] = {
             {"name": "Updated PostgreSQL", "connection_pool_size": 10},
             request_only=True,
         ),
+        HISTORY_QUOTA,
     ),
 }
 DESTROY: dict[str, Any] = {
@@ -111,4 +114,5 @@ RESTORE: dict[str, Any] = {
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
+    "examples": (HISTORY_QUOTA,),
 }

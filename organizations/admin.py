@@ -4,17 +4,17 @@ import contextlib
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from rest_framework.exceptions import Throttled
 
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.sign_in.attempts import sign_in
 from organizations.sign_in.throttling import SignInThrottle, count_request
-from rivergen.errors import Gone
+from rivergen.errors import Gone, StateConflict
 from rivergen.http.input import read_id
 
 OWNER_REQUIRED = "An organization needs at least one owner."
@@ -144,6 +144,13 @@ class OrganizationAdmin(admin.ModelAdmin):
                 pk=read_id(object_id)
             ).first()
         return super().get_object(request, object_id, from_field)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except StateConflict as error:  # a quota, or a change by another request
+            messages.error(request, f"Nothing was saved. {error}")
+            return HttpResponseRedirect(request.get_full_path())
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         formset.store(form.instance)
