@@ -38,8 +38,8 @@ class QuotaMixin(DataSourceTestMixin):
 
     def assert_quota(self, response: Any, name: str, limit: int) -> None:
         error = self.assert_error(response, 409, "QUOTA_EXCEEDED", name)
-        self.assertIn(f"at most {limit:,} ", error["details"][name][0])
-        self.assertIn("operator", error["message"])
+        assert f"at most {limit:,} " in error["details"][name][0], error
+        assert "operator" in error["message"], error
 
     def count(self) -> int:
         return DataSource.objects.filter(organization=self.acme).count()
