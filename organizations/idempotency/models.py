@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, models
+from django.db.models import Sum
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now, TruncHour
 
@@ -103,6 +104,12 @@ class KeptAnswers(models.Model):
 
     def __str__(self) -> str:
         return f"{self.bytes} bytes of {self.user_id}"
+
+    @classmethod
+    def by_organization(cls) -> "list[tuple[int, int]]":
+        """Return the bytes that are kept for each organization that has any, by its id."""
+        valid = cls.objects.filter(hour__gte=TruncHour(IdempotencyRecord.valid_since()))
+        return [*valid.values_list("organization").annotate(Sum("bytes"))]
 
 
 # One statement: that of a key is one of five of a PATCH. The SELECT sees the numbers as they were
