@@ -59,6 +59,15 @@ class Declarations:
             last = math.inf  # without a line
             raise DeclarationError(sorted(self.problems, key=lambda one: one.line or last))
 
+    @property
+    def refer_to_secrets(self) -> bool:
+        """Whether any declaration gives a secret, which can only be a reference."""
+        return any(
+            declaration.credentials.get(field) is not None
+            for declaration in self.all
+            for field in SECRET_FIELDS
+        )
+
     def resolve_secrets(self, resolve: Callable[[str], str]) -> None:
         """Replace each reference by its secret; add a problem for each that does not resolve."""
         for declaration in self.all:

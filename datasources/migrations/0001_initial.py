@@ -334,6 +334,15 @@ class Migration(migrations.Migration):
                 ),
                 ("version", models.BigIntegerField(default=1, editable=False)),
                 (
+                    "history_bytes",
+                    models.BigIntegerField(
+                        db_default=0,
+                        default=0,
+                        editable=False,
+                        help_text="The size of all its revisions.",
+                    ),
+                ),
+                (
                     "created_at",
                     models.DateTimeField(default=django.utils.timezone.now, editable=False),
                 ),

@@ -151,6 +151,9 @@ class DataSourceColumns(models.Model):
         editable=False,
     )
     version = models.BigIntegerField(default=1, editable=False)
+    history_bytes = models.BigIntegerField(
+        default=0, db_default=0, editable=False, help_text="The size of all its revisions."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     created_by = models.ForeignKey(

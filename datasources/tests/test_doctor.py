@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import SimpleTestCase, override_settings
 
 from datasources.connections.connectors import CONNECTORS
-from datasources.management.commands import doctor
+from datasources.management.checks import database, egress
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
 from rivergen.egress.exceptions import HostNotFound
@@ -65,12 +65,12 @@ class DoctorTests(DataSourceTestCase):
         self.assert_passed("database", "PostgreSQL ")
 
     def test_doctor_fails_for_an_old_database(self):
-        with mock.patch.object(doctor, "POSTGRESQL_MIN", 10**6):
+        with mock.patch.object(database, "POSTGRESQL_MIN", 10**6):
             self.assertEqual([*self.run_checks()], ["database", "egress", "storage"])
             self.assert_failed("database", "too old. Use 15")
 
     def test_doctor_fails_for_missing_migrations(self):
-        with mock.patch.object(doctor, "is_migrated", return_value=False):
+        with mock.patch.object(database, "is_migrated", return_value=False):
             self.assert_failed("migrations", "manage.py migrate")
 
     def test_doctor_fails_for_a_missing_key(self):
@@ -105,7 +105,7 @@ class DoctorTests(DataSourceTestCase):
             self.assert_failed("egress", "169.254.169.254/32. Add what")
 
     def test_doctor_fails_if_the_database_host_cannot_be_resolved(self):
-        with mock.patch.object(doctor, "egress_policy", side_effect=HostNotFound):
+        with mock.patch.object(egress, "egress_policy", side_effect=HostNotFound):
             self.assert_failed("egress", "DATABASE_URL")
 
     def test_doctor_fails_for_a_missing_storage_folder(self):

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase, admin_client
-from organizations.testing import bearer
+from organizations.testing import PASSWORD, bearer
 from rivergen.postgresql.prepared import PreparedGet
 from rivergen.testing.outage import without_database
 
@@ -254,3 +254,19 @@ class EnvelopeTests(DataSourceTestCase):
                 self.assertIn("default-src 'self'", policy)
                 self.assertIn("frame-ancestors 'none'", policy)
                 self.assertNotIn("unsafe-eval", policy)
+
+    def test_no_response_is_stored_by_caches_except_static_files(self):
+        token = {"Authorization": bearer(self.viewer)}
+        for path in ("/api/v1/me", f"/api/v1{self.path}", "/api/v1/data-sources", "/api/nothing",
+                     "/admin/login/", "/nothing", "/metrics"):  # fmt: skip
+            with self.subTest(path=path):
+                response = self.request("GET", path, **token)
+                self.assertIn("no-store", response["Cache-Control"])
+        staff = admin_client(self.admin)
+        for path in ("/admin/", "/admin/password_change/"):
+            with self.subTest(path=path):
+                self.assertIn("no-store", staff.get(path)["Cache-Control"])
+        body = {"username": self.viewer.username, "password": PASSWORD}
+        response = self.call("post", "/auth/token", body)
+        self.assertEqual((response.status_code, response["Cache-Control"]), (200, "no-store"))
+        self.assertIn("public", self.request("GET", "/static/admin/css/base.css")["Cache-Control"])

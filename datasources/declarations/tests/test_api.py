@@ -91,11 +91,49 @@ class ApplyTests(DataSourceTestCase):
                 error = self.assert_error(self.apply_yaml(text), 400, "BAD_REQUEST")
                 self.assertIn(words, error["message"])
 
+    def test_secret_references_of_an_editor_are_403_and_tell_nothing_of_files(self) -> None:
+        before = self.everything()
+        own = {"host": "own.example.com"}
+        answers = set()
+        with mock.patch("datasources.declarations.references.read_file") as reads:
+            for text in ("${file:shop}", "${file:nowhere}", "${file:..}", "${env:PATH}", "x", ""):
+                for query in ("", "?dry_run=true"):
+                    for entry in (
+                        self.with_secret(text) | own,
+                        LAKE | {"type": "mysql", "credentials": {"ssh_private_key": text}},
+                    ):
+                        with self.subTest(text, query=query):
+                            response = self.apply(entry, query=query)
+                            error = self.assert_error(response, 403, "FORBIDDEN")
+                            answers.add(error["message"])
+            self.assertFalse(reads.called)
+        self.assertEqual(len(answers), 1)
+        self.assertIn("needs the role admin; yours is editor", answers.pop())
+        yaml = "data_sources:\n- name: Lake\n  credentials: {token: '${file:shop}'}\n"
+        self.assert_error(self.apply_yaml(yaml), 403, "FORBIDDEN")
+        self.assertEqual(self.everything(), before)
+
+    def test_role_for_secret_references_is_that_in_the_declared_organization(self) -> None:
+        self.globex.add_member(self.editor, Role.ADMIN)
+        entry = self.with_secret("${file:shop}")
+        refused = self.apply(entry, organization="acme")
+        self.assert_error(refused, 403, "FORBIDDEN")
+        theirs = {**LAKE, **entry, "type": "mysql", "file_path": None}
+        self.assertEqual(self.apply(theirs, organization="globex").status_code, 200)
+
+    def test_editors_apply_declarations_that_clear_secrets_or_have_none(self) -> None:
+        self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
+        cleared = {"username": "reader", "password": None}
+        entry = {"name": "Production PostgreSQL", "credentials": cleared}
+        self.assertEqual(self.apply(entry).status_code, 200)
+        self.assertEqual(self.stored()["credentials_status"], "unset")
+
     def test_secret_references_reach_only_files_of_the_callers_organization(self) -> None:
-        self.assertEqual(self.apply(self.with_secret("${file:shop}")).status_code, 200)
+        sent = self.apply(self.with_secret("${file:shop}"), user=self.admin)
+        self.assertEqual(sent.status_code, 200)
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         self.assertEqual(data_source.credentials.open(), {"password": "of acme"})
-        self.assertNotIn("of acme", str(self.apply(self.with_secret("${file:shop}")).content))
+        self.assertNotIn("of acme", str(sent.content))
         for text in (
             "hunter2",
             "${env:SHOP_PASSWORD}",
@@ -104,7 +142,7 @@ class ApplyTests(DataSourceTestCase):
             "${file:nowhere}",
         ):
             with self.subTest(text), mock.patch.dict(os.environ, {"SHOP_PASSWORD": "x"}):
-                response = self.apply(self.with_secret(text))
+                response = self.apply(self.with_secret(text), user=self.admin)
                 field = "data_sources[0].credentials.password"
                 self.assert_error(response, 400, "BAD_REQUEST", field)
                 self.assertNotContains(response, "hunter2", status_code=400)
