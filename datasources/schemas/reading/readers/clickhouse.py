@@ -5,8 +5,9 @@ import re
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.reading.readers.base import SQLReader
 
-# Wrappers around a type that say how values are stored, or that they may be null.
-WRAPPERS_MAX = 3  # SimpleAggregateFunction(any, LowCardinality(Nullable(String)))
+# Wrappers around a type that say how values are stored, or that they may be null. A type has three
+# at most: SimpleAggregateFunction(any, LowCardinality(Nullable(String))).
+WRAPPERS_MAX = 3
 WRAPPED = re.compile(r"(?:Nullable|LowCardinality|SimpleAggregateFunction)\((?:\w+, )?(.*)\)")
 
 
