@@ -23,6 +23,8 @@ from organizations.models import Organization, Role, Workspace
 from rivergen.errors import StateConflict
 from rivergen.postgresql.lookups import AnyOf, lower_case
 
+# The error about an unknown workspace names at most so many.
+WORKSPACES_NAMED = 20
 CREATE, CHANGE, DELETE, KEEP = "create", "change", "delete", "keep"
 KINDS = (CREATE, CHANGE, DELETE, KEEP)
 SIGNS = {CREATE: "+", CHANGE: "~", DELETE: "-"}
@@ -139,7 +141,10 @@ class Applier:
         for entry, name in zip(self.declarations.all, names, strict=True):
             workspace = default if entry.workspace is None else workspaces.get(entry.workspace)
             if workspace is None:
-                message = f"There is no such workspace. There are: {', '.join(workspaces)}."
+                names = ", ".join([*workspaces][:WORKSPACES_NAMED])
+                if (more := len(workspaces) - WORKSPACES_NAMED) > 0:
+                    names += f" and {more:,} more"
+                message = f"There is no such workspace. There are: {names}."
                 self.declarations.add_problem((*entry.path, "workspace"), message)
                 continue
             key = workspace.pk, name

@@ -16,8 +16,16 @@ from rivergen.http.exceptions import PayloadTooLarge
 NOT_UTF_8 = "The body is not valid UTF-8 text."
 
 
-class DuplicateNameError(ValueError):
+class RefusedJSONError(ValueError):
+    """Valid JSON that this service does not take; the message is for the client."""
+
+
+class DuplicateNameError(RefusedJSONError):
     """A JSON object has the same name twice; the parser would silently drop one of the values."""
+
+
+class TooManyDigitsError(RefusedJSONError):
+    """The numbers of a body, written out, are longer than a body may be."""
 
 
 class StrictJSONParser(BaseParser):
@@ -25,7 +33,8 @@ class StrictJSONParser(BaseParser):
 
     Raises PayloadTooLarge (413) above `REQUEST_BODY_MAX_BYTES`, and ParseError (400) for anything
     but one JSON object by RFC 8259: an empty body, another encoding than UTF-8, NaN, numbers too
-    large for a double, lone surrogates, a duplicate name, and nesting too deep for the parser.
+    large for a double, lone surrogates, a duplicate name, numbers that are longer than a body when
+    written out, and nesting too deep for the parser.
     """
 
     media_type = "application/json"
@@ -40,7 +49,7 @@ class StrictJSONParser(BaseParser):
         try:
             data = json.loads(
                 text,
-                parse_float=finite_number,
+                parse_float=NumberReader().read,
                 parse_constant=refuse_constant,
                 object_pairs_hook=object_of_unique_names,
             )
@@ -50,7 +59,7 @@ class StrictJSONParser(BaseParser):
             raise ParseError("The JSON is nested too deeply.") from None
         except UnicodeError:
             raise ParseError(NOT_UTF_8) from None
-        except DuplicateNameError as error:
+        except RefusedJSONError as error:
             raise ParseError(str(error)) from None
         except ValueError as error:
             position = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
@@ -90,6 +99,27 @@ def finite_number(text: str) -> float | int:
     # the same way, a number equals its stored form, and has the same length. A jsonb has no
     # negative zero either: adding 0.0 makes it positive.
     return int(Decimal(repr(number))) if abs(number) >= 1e16 else number + 0.0
+
+
+class NumberReader:
+    """Reads the numbers with a fraction or exponent of one text.
+
+    Six bytes such as `1e300,` stand for an integer of 301 digits. All integers of a text together
+    may have as many digits as a body has bytes.
+    """
+
+    def __init__(self) -> None:
+        self._digits_left = settings.REQUEST_BODY_MAX_BYTES
+
+    def read(self, text: str) -> float | int:
+        """Return a number (`parse_float`). Raises ValueError, and TooManyDigitsError."""
+        number = finite_number(text)
+        if type(number) is int:
+            self._digits_left -= number.bit_length() * 3 // 10  # a digit takes 3.3 bits
+            if self._digits_left < 0:
+                most = f"{settings.REQUEST_BODY_MAX_BYTES:,}"
+                raise TooManyDigitsError(f"The numbers have more than {most} digits together.")
+        return number
 
 
 def object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

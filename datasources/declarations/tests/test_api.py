@@ -1,6 +1,7 @@
 """Tests of POST /data-sources/apply."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +12,8 @@ from django.test import override_settings
 from datasources.declarations import input as declarations_input
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
-from organizations.models import Organization, Role
+from organizations.models import Organization, Role, Workspace
+from rivergen.http import serializers
 from rivergen.http.serializers import MOST_UNKNOWN_NAMES_REPORTED
 
 PATH = "/data-sources/apply"
@@ -173,6 +175,29 @@ class ApplyTests(DataSourceTestCase):
         unknown = {f"port{number}": 1 for number in range(MOST_UNKNOWN_NAMES_REPORTED + 1)}
         error = self.apply(LAKE | unknown | {"x" * 100_000: 1}).json()["error"]
         self.assertEqual(len(error["details"]), MOST_UNKNOWN_NAMES_REPORTED)
+
+    def test_a_document_of_mistakes_is_given_up_after_a_hundred(self) -> None:
+        mistakes = {f"shema_refresh_{number}": 1 for number in range(50)}
+        entries = [{**LAKE, **mistakes, "name": f"Lake {number}"} for number in range(500)]
+        with mock.patch.object(
+            serializers, "get_close_matches", side_effect=get_close_matches
+        ) as compare:
+            error = self.apply(*entries).json()["error"]
+        self.assertLessEqual(compare.call_count, 150)
+        self.assertEqual(len(error["details"]), 101)
+        sentence = "There may be more. Correct these first."
+        self.assertEqual(error["details"]["data_sources"], [sentence])
+
+    def test_error_about_an_unknown_workspace_names_a_few(self) -> None:
+        Workspace.objects.bulk_create(
+            Workspace(organization=self.acme, name=f"Team {number}") for number in range(1_000)
+        )
+        entries = [{**LAKE, "name": f"Lake {number}", "workspace": "No"} for number in range(50)]
+        response = self.apply(*entries)
+        self.assert_error(response, 400, "BAD_REQUEST", *response.json()["error"]["details"])
+        [message] = response.json()["error"]["details"]["data_sources[7].workspace"]
+        self.assertRegex(message, r"^There is no such workspace. .* and 9\d\d more\.$")
+        self.assertLess(len(message), 500)
 
     def test_number_of_data_sources_in_a_request_is_limited(self) -> None:
         with mock.patch.object(declarations_input, "DATA_SOURCES_MAX", 1):
