@@ -1,7 +1,7 @@
 """The base classes of connectors."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -55,6 +55,8 @@ class Connector:
     url_options: ClassVar[tuple[str, ...]] = ()
     has_endpoint: ClassVar[bool] = False
     """Whether sources of this type are reached by host and port."""
+    reads_storage: ClassVar[bool] = False
+    """Whether sources of this type are files in the storage."""
     is_verified: ClassVar[bool] = False
     """Whether the tests log in to a live server of this type."""
 
@@ -88,6 +90,14 @@ class Connector:
     def is_resolved_by_driver(cls, configuration: Configuration) -> bool:
         """Return whether the driver looks up the servers by itself; `host` is then not a host."""
         return False
+
+    @classmethod
+    def further_ports(cls, configuration: Configuration) -> Collection[int] | None:
+        """Return the TCP ports that the driver needs beside that of the endpoint.
+
+        None if a server may name any: the sandbox then allows all ports.
+        """
+        return ()
 
     @property
     def endpoint(self) -> Endpoint:

@@ -53,6 +53,12 @@ class MongoDB(ServerConnector):
         """Return whether DNS names the servers; never with a tunnel, which leads to one server."""
         return configuration.url_scheme == "mongodb+srv" and not configuration.use_ssh_tunnel
 
+    @classmethod
+    def further_ports(cls, configuration: Configuration) -> tuple[int, ...] | None:
+        """Return None unless connected directly: a server names the other members of its set."""
+        is_direct = configuration.options.get("directConnection") == "true"
+        return () if configuration.use_ssh_tunnel or is_direct else None
+
     def log_in(self) -> Any:
         """Return a MongoClient that has authenticated."""
         import pymongo

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from datasources.connections.causes import causes, network_cause
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 
@@ -46,6 +47,11 @@ class Oracle(ServerConnector):
     default_port = 1521
     url_schemes = ("oracle",)
     url_options = ("service_name", "sid")
+
+    @classmethod
+    def further_ports(cls, configuration: Configuration) -> None:
+        """Return None: a listener may name another port, such as that of a dispatcher."""
+        return None
 
     def log_in(self) -> Any:
         """Return a connection of oracledb."""
