@@ -18,19 +18,22 @@ from rivergen.env import (
     read_number,
     read_rate,
     read_secret_key,
+    read_secret_key_fallbacks,
     read_storage_url,
     read_token,
 )
+from rivergen.hidden_environment import is_secret_set
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = read_bool("DEBUG")
 DEFAULT_EXCEPTION_REPORTER_FILTER = "rivergen.observability.error_pages.SilentReporterFilter"
 SECRET_KEY = read_secret_key("SECRET_KEY")
+SECRET_KEY_FALLBACKS = read_secret_key_fallbacks("SECRET_KEY_FALLBACKS")
 ENCRYPTION_KEYS = read_encryption_keys("ENCRYPTION_KEYS")
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 
-IS_DATABASE_EMBEDDED = not os.environ.get("DATABASE_URL")
+IS_DATABASE_EMBEDDED = not is_secret_set("DATABASE_URL")
 
 # Read by rivergen.server.gunicorn.
 BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
