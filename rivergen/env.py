@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.crypto import salted_hmac
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
@@ -161,6 +162,11 @@ def refuse_weak_secret_key(name: str, key: str) -> None:
         return
     make_one = "python -c 'import secrets; print(secrets.token_urlsafe(50))'"
     raise ImproperlyConfigured(f"{name} {fault}. Make one: {make_one}")
+
+
+def derive_token_key(secret_key: str) -> str:
+    """Return the key of access and refresh tokens. Django derives those of sessions and digests."""
+    return salted_hmac("rivergen.tokens", "", secret=secret_key, algorithm="sha256").hexdigest()
 
 
 def read_encryption_keys(name: str) -> list[bytes]:
