@@ -6,17 +6,15 @@ from pathlib import Path
 
 from django.conf import settings
 
+from rivergen.hidden_environment import SECRETS
+
 REFERENCE = re.compile(r"\$\{(?P<kind>env|file):(?P<name>[^${}\0]+)\}")
 HOW = "Must be a reference: ${env:NAME}, or ${file:path} below SECRETS_ROOT."
 HOW_REMOTE = "Must be a reference: ${file:path} in the organization's folder of SECRETS_ROOT."
 # The service's own secrets must not be sent to a data source.
 OWN_VARIABLES = (
-    "DATABASE_REPLICA_URL",
-    "DATABASE_URL",
-    "ENCRYPTION_KEYS",
-    "METRICS_TOKEN",
+    *SECRETS,
     "PGPASSWORD",  # libpq uses it for URLs without a password
-    "SECRET_KEY",
 )
 OWN_PREFIX = "AWS_"
 FILE_BYTES_MAX = 65_536
