@@ -19,6 +19,14 @@ IF_MATCH = OpenApiParameter(
     description='`"<version>"`: change only this version; 412 if another one is current. If the '
     "organization requires `If-Match`, a request without a version, or with `*`, is 428.",
 )
+IF_MATCH_REQUIRED = OpenApiParameter(
+    "If-Match",
+    {"type": "string", "format": "entity-tag"},
+    OpenApiParameter.HEADER,
+    required=True,
+    description='`"<version>"`: the version you have looked at; 412 if another one is current, 428 '
+    "without a version, or with `*`.",
+)
 LIST: dict[str, Any] = {
     "summary": "List data sources",
     "response": DataSourceSerializer,

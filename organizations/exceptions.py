@@ -16,9 +16,9 @@ QUOTAS = {
 
 
 class LastOwner(StateConflict):
-    """The last owner can be neither removed nor demoted."""
+    """The last owner who can sign in can be neither removed nor demoted."""
 
-    message = "An organization needs at least one owner."
+    message = "An organization needs at least one owner who can sign in."
 
 
 class LastWorkspace(StateConflict):

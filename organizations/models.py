@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from django.conf import settings
+from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
@@ -30,6 +31,36 @@ class User(AbstractUser):
         editable=False,
         help_text="Position in the primary's log after this user's last change over HTTP.",
     )
+    token_generation = models.IntegerField(
+        default=0,
+        editable=False,
+        help_text="Refresh tokens of earlier generations are refused.",
+    )
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **options: Any) -> None:
+        """Save the user. A password is never saved without the generation of its tokens."""
+        if update_fields is not None and "password" in update_fields:
+            update_fields = {*update_fields, "token_generation"}
+        super().save(*args, update_fields=update_fields, **options)
+
+    def set_password(self, raw_password: str | None) -> None:
+        """Set the password of this instance, and end the refresh tokens issued before."""
+        super().set_password(raw_password)
+        self.token_generation += 1
+
+    def check_password(self, raw_password: str) -> bool:
+        """Return whether this is the password; hash it again if the stored hash is outdated.
+
+        A new hash of the same password leaves the refresh tokens valid.
+        """
+        stored = self.password
+
+        def upgrade(password: str) -> None:
+            # Unless the password was changed since the row was read.
+            self.password = make_password(password)
+            type(self).objects.filter(pk=self.pk, password=stored).update(password=self.password)
+
+        return check_password(raw_password, stored, upgrade)
 
     @classmethod
     def remember_write(cls, pk: int) -> None:
@@ -71,6 +102,15 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
             return self.select_for_update(no_key=True).get(pk=pk)
         except Organization.DoesNotExist:
             raise Gone from None
+
+    def owned_only_by(self, user: User) -> Self:
+        """Restrict to organizations that only `user` owns, of those who can sign in."""
+        owners = Membership.objects.filter(
+            organization=models.OuterRef("pk"), role=Role.OWNER, user__is_active=True
+        )
+        return self.filter(
+            models.Exists(owners.filter(user=user)), ~models.Exists(owners.exclude(user=user))
+        )
 
     def bulk_create(self, objs: Iterable["Organization"], *args: Any, **options: Any) -> Any:
         """Create organizations, each with its default workspace."""
@@ -304,5 +344,7 @@ class Membership(models.Model):
 
     def _keep_an_owner(self) -> None:
         owners = Membership.objects.filter(organization=self.organization_id, role=Role.OWNER)
-        if {owner.pk for owner in owners} == {self.pk}:
-            raise LastOwner
+        if owners.filter(pk=self.pk).exists():
+            others = owners.filter(user__is_active=True).exclude(pk=self.pk)
+            if not others.exists():
+                raise LastOwner

@@ -6,20 +6,19 @@ from pathlib import Path
 
 from django.conf import settings
 
+from rivergen.hidden_environment import SECRETS
+
 REFERENCE = re.compile(r"\$\{(?P<kind>env|file):(?P<name>[^${}\0]+)\}")
 HOW = "Must be a reference: ${env:NAME}, or ${file:path} below SECRETS_ROOT."
 HOW_REMOTE = "Must be a reference: ${file:path} in the organization's folder of SECRETS_ROOT."
 # The service's own secrets must not be sent to a data source.
 OWN_VARIABLES = (
-    "DATABASE_REPLICA_URL",
-    "DATABASE_URL",
-    "ENCRYPTION_KEYS",
-    "METRICS_TOKEN",
+    *SECRETS,
     "PGPASSWORD",  # libpq uses it for URLs without a password
-    "SECRET_KEY",
 )
 OWN_PREFIX = "AWS_"
 FILE_BYTES_MAX = 65_536
+FILE_NAME_MAX_LENGTH = 1_000
 
 
 def resolve(text: str) -> str:
@@ -60,6 +59,9 @@ def read_file(name: str, folder: str = "") -> str:
     """
     if settings.SECRETS_ROOT is None:
         raise ValueError("SECRETS_ROOT is not set, so there are no files.")
+    if len(name) > FILE_NAME_MAX_LENGTH:  # each part is looked up, with all parts before it
+        most = f"{FILE_NAME_MAX_LENGTH:,}"
+        raise ValueError(f"{name[:64]}… cannot be read: a path has at most {most} characters.")
     root = Path(settings.SECRETS_ROOT, folder).resolve()
     path = (root / name).resolve()
     if not path.is_relative_to(root):

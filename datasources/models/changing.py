@@ -171,8 +171,9 @@ class ChangingDataSource(DataSourceColumns):
         """Trust the host key that the SSH server presented in the last test; return what differs.
 
         `fingerprint` is that of the key the user has seen: a later test may have presented another
-        one. Confirmed secrets are sealed to the destination with this key. Raises PermissionDenied
-        (403) unless `user` is an admin or owner, and NoHostKey (409) if there is no such key.
+        one. None, in the shell only, trusts whichever key the last test met. Confirmed secrets are
+        sealed to the destination with this key. Raises PermissionDenied (403) unless `user` is an
+        admin or owner, and NoHostKey (409) if there is no such key.
         """
         with self._changing(is_locked):
             author = as_author(user)

@@ -17,6 +17,7 @@ from datasources.models.connection_strings import validate_connection_string
 from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.models.fields import TrimmedCharField, number_field, text_field
 from datasources.models.validators import (
+    CONNECTION_STRING_MAX_LENGTH,
     HOST_MAX_LENGTH,
     TAG_MAX_LENGTH,
     validate_file_path,
@@ -96,7 +97,7 @@ class DataSourceColumns(models.Model):
     database_name = text_field(255)
     schema_name = text_field(255)
     connection_string = text_field(
-        4_096,
+        CONNECTION_STRING_MAX_LENGTH,
         validate_connection_string,
         help_text="A URL whose scheme fits the type. A password in it moves to the credentials.",
     )

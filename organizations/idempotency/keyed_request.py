@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Self
 from uuid import UUID
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import connection
 from django.http import HttpResponse
@@ -45,6 +46,7 @@ class KeyedRequest:
         self._view = view
         self._user = view.caller
         self._key = key
+        self._body = body
         self._fingerprint = fingerprint(view.request, body)
 
     @classmethod
@@ -104,7 +106,7 @@ class KeyedRequest:
         if record is None:
             return None
         require_membership(self._user)
-        if record.fingerprint != self._fingerprint:
+        if not self._has_made(record):
             raise KeyReused
         memberships = Membership.objects.for_user(self._user)
         if not memberships.filter(organization=record.organization_id).exists():
@@ -119,6 +121,14 @@ class KeyedRequest:
             status=record.status,
             headers={**record.headers, IDEMPOTENCY_REPLAYED: "true"},
         )
+
+    def _has_made(self, record: IdempotencyRecord) -> bool:
+        """Return whether the record is of this request, perhaps under an older SECRET_KEY."""
+        older = [
+            fingerprint(self._view.request, self._body, key)
+            for key in settings.SECRET_KEY_FALLBACKS
+        ]
+        return record.fingerprint in (self._fingerprint, *older)
 
     def store(self, response: Response) -> None:
         """Store an answer as it will be sent, in place of an outdated one of the same key.
@@ -167,8 +177,11 @@ def read_key(text: str) -> str:
     return key
 
 
-def fingerprint(request: Request, body: bytes) -> str:
-    """Return a digest of all that distinguishes two requests; keyed, as bodies can be guessed."""
+def fingerprint(request: Request, body: bytes, secret_key: str | None = None) -> str:
+    """Return a digest of all that distinguishes two requests; keyed, as bodies can be guessed.
+
+    The default key is SECRET_KEY.
+    """
     parts = (
         request.method or "",
         request.path,
@@ -177,4 +190,5 @@ def fingerprint(request: Request, body: bytes) -> str:
         request.headers.get("If-Match", ""),
     )
     message = json.dumps(parts).encode() + body
-    return salted_hmac("rivergen.idempotency.fingerprint", message, algorithm="sha256").hexdigest()
+    salt = "rivergen.idempotency.fingerprint"
+    return salted_hmac(salt, message, secret=secret_key, algorithm="sha256").hexdigest()

@@ -151,6 +151,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "token_generation",
+                    models.IntegerField(
+                        default=0,
+                        editable=False,
+                        help_text="Refresh tokens of earlier generations are refused.",
+                    ),
+                ),
+                (
                     "groups",
                     models.ManyToManyField(
                         blank=True,

@@ -34,7 +34,8 @@ FAILURES = {
     415: "The type of the body is not a JSON type.",
     422: "The new settings do not connect, or another request has used this `Idempotency-Key`; "
     "nothing was stored.",
-    428: "The organization requires `If-Match`, and no version was named; nothing was stored.",
+    428: "The organization or the request requires `If-Match`, and no version was named; nothing "
+    "was stored.",
     429: "Too many requests.",
     500: "A bug on the server's side.",
     503: "The database is unavailable.",

@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from datasources.connection_tests.models import ConnectionTest
 from datasources.connections.configuration import Configuration
-from datasources.management.commands import doctor
+from datasources.management.checks import State
+from datasources.management.checks.database import check_isolation
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from datasources.schemas.testing import column, refresh, table
@@ -370,8 +371,8 @@ class CommandTests(RowLevelSecurityTestCase):
     def isolation(self, *, is_set: bool) -> tuple[bool, str]:
         """Return the verdict and the text of `doctor` for the connected role."""
         with override_settings(DATABASE_ROW_LEVEL_SECURITY=is_set):
-            _, ok, text = doctor.check_isolation()
-        return ok, text
+            finding = check_isolation()
+        return finding.state == State.OK, finding.text
 
     def test_doctor_reports_whether_rows_are_isolated(self):
         self.assertEqual(
