@@ -317,6 +317,12 @@ class KeptAnswerQuotaTests(QuotaMixin, DataSourceTestCase):
         self.assertEqual(self.patch({"port": 2}).status_code, 200)
         self.assert_error(self.keyed("new", {"port": 0}), 400, "BAD_REQUEST", "port")
 
+    @override_settings(QUOTA_KEPT_ANSWER_BYTES=100)
+    def test_quota_of_kept_answers_is_checked_before_a_connection_is_tried(self):
+        response = self.keyed("k", {"port": 1}, "?verify=true")
+        self.assert_quota(response, "kept_answer_bytes", 100)
+        self.assertFalse(ConnectionTest.objects.exists())
+
     @override_settings(QUOTA_KEPT_ANSWER_BYTES=10_000)
     def test_answers_of_all_members_count_and_those_of_former_ones_do_not(self):
         for number in range(3):
