@@ -79,7 +79,7 @@ class StrictCharField(serializers.CharField):
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         # DRF would first write a list or an object out as text, which may recurse too deeply.
-        if isinstance(data, list | dict):
+        if type(data) in (list, dict):
             self.fail("invalid")
         return super().run_validation(data)
 
