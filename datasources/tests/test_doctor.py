@@ -22,7 +22,8 @@ from rivergen.egress.rules import parse_rules
 from rivergen.encryption_keys import generate_key, parse_keys
 from rivergen.testing.services import free_port
 
-NAMES = ["database", "migrations", "keys", "worker", "drivers", "isolation", "egress", "storage"]
+NAMES = ["database", "migrations", "keys", "worker", "drivers", "isolation"]
+NAMES += ["secrets", "egress", "storage"]
 
 
 class DoctorTests(DataSourceTestCase):
@@ -64,9 +65,25 @@ class DoctorTests(DataSourceTestCase):
         self.assertEqual([*self.run_checks()], NAMES)
         self.assert_passed("database", "PostgreSQL ")
 
+    def test_doctor_fails_for_secret_files_that_others_can_read(self):
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        path = folder / "secret_key"
+        path.touch(mode=0o600)
+        with mock.patch.dict(os.environ, SECRET_KEY_FILE=str(path)):
+            folder.chmod(0o755)
+            for mode, is_ok in ((0o600, True), (0o440, True), (0o644, False), (0o602, False)):
+                path.chmod(mode)
+                if is_ok:
+                    self.assert_passed("secrets", "Private: 1.")
+                else:
+                    self.assert_failed("secrets", f"{path}. Run: chmod o= {path}")
+            folder.chmod(0o700)
+            self.assert_passed("secrets", "Private: 1.")
+        self.assert_passed("secrets", "None; the secrets are variables.")
+
     def test_doctor_fails_for_an_old_database(self):
         with mock.patch.object(doctor, "POSTGRESQL_MIN", 10**6):
-            self.assertEqual([*self.run_checks()], ["database", "egress", "storage"])
+            self.assertEqual([*self.run_checks()], ["database", "secrets", "egress", "storage"])
             self.assert_failed("database", "too old. Use 15")
 
     def test_doctor_fails_for_missing_migrations(self):

@@ -1,7 +1,9 @@
 """`manage.py doctor`: check everything that the service needs."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -16,6 +18,7 @@ from datasources.models import DataSource
 from rivergen.egress.exceptions import HostNotFound
 from rivergen.egress.policy import DENIED_BY_DEFAULT, EgressPolicy, egress_policy
 from rivergen.egress.rules import Network
+from rivergen.hidden_environment import SECRETS, secret_file
 from rivergen.observability.health import is_migrated
 from rivergen.postgresql.row_level_security import PROTECTED, unprotected_tables
 
@@ -108,6 +111,29 @@ def check_keys() -> Finding:
     return Finding("keys", True, f"Current: {current}. All secrets can be opened.{rest}")
 
 
+def check_secret_files() -> Finding:
+    """Check that only this user and its group can read the files with the service's secrets."""
+    paths = [path for path in map(secret_file, SECRETS) if path]
+    readable = [str(path) for path in paths if is_readable_by_others(path)]
+    if readable:
+        fix = f"Others can read {', '.join(readable)}. Run: chmod o= {' '.join(readable)}"
+        return Finding("secrets", False, fix)
+    text = f"Private: {len(paths)}." if paths else "None; the secrets are variables."
+    return Finding("secrets", True, text)
+
+
+def is_readable_by_others(path: Path) -> bool:
+    """Return whether any user can read a file: it and all folders above allow that.
+
+    Containers have no other users, and their runtimes decide on the mode of files in /run/secrets.
+    """
+    path = path.resolve()
+    if path.is_relative_to("/run/secrets"):
+        return False
+    folders = all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
+    return folders and bool(path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
+
+
 def check_workers() -> Finding:
     """Check that a worker is running."""
     if not has_worker():
@@ -186,4 +212,8 @@ DATABASE_CHECKS: tuple[Callable[[], Finding], ...] = (
     check_drivers,
     check_isolation,
 )
-MACHINE_CHECKS: tuple[Callable[[], Finding], ...] = (check_egress, check_storage)
+MACHINE_CHECKS: tuple[Callable[[], Finding], ...] = (
+    check_secret_files,
+    check_egress,
+    check_storage,
+)
