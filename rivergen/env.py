@@ -28,6 +28,7 @@ DATABASE_SILENCE_SECONDS = 5
 # Limit for the replica: short, because the primary can answer instead. libpq's minimum is 2.
 REPLICA_SILENCE_SECONDS = 2
 PORT_MAX = 65_535
+QUOTA_MAX = 10**15
 POSTGRESQL_PORT = "5432"
 
 

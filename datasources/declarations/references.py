@@ -18,6 +18,7 @@ OWN_VARIABLES = (
 )
 OWN_PREFIX = "AWS_"
 FILE_BYTES_MAX = 65_536
+FILE_NAME_MAX_LENGTH = 1_000
 
 
 def resolve(text: str) -> str:
@@ -63,6 +64,9 @@ def read_file(name: str, folder: str = "") -> str:
     """
     if settings.SECRETS_ROOT is None:
         raise ValueError("SECRETS_ROOT is not set, so there are no files.")
+    if len(name) > FILE_NAME_MAX_LENGTH:  # each part is looked up, with all parts before it
+        most = f"{FILE_NAME_MAX_LENGTH:,}"
+        raise ValueError(f"{name[:64]}… cannot be read: a path has at most {most} characters.")
     root = Path(settings.SECRETS_ROOT, folder).resolve()
     path = (root / name).resolve()
     if not path.is_relative_to(root):

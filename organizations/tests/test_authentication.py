@@ -1,5 +1,7 @@
 """Bearer tokens: which are accepted, and what happens when their user changes."""
 
+import base64
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -115,6 +117,20 @@ class AuthenticationTests(DataSourceTestCase):
         }.items():
             with self.subTest(name):
                 self.assert_refused(token)
+
+    def test_key_in_the_header_of_a_token_is_ignored(self):
+        key = "k" * 64
+        jwk = {"kty": "oct", "k": base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")}
+        claims = AccessToken.for_user(self.editor).payload
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/keys"
+            for header in ({"jwk": jwk}, {"jku": url}, {"x5u": url}, {"kid": "../../dev/null"}):
+                with self.subTest(header=header):
+                    token = jwt.encode(claims, key, algorithm="HS256", headers=header)
+                    self.assert_refused(f"Bearer {token}")
+            server.settimeout(0)
+            with self.assertRaises(BlockingIOError):  # nobody asked for the keys
+                server.accept()
 
     def test_token_of_another_issuer_or_for_another_audience_is_refused(self):
         for changes in ({"iss": "other"}, {"aud": "other"}, {"aud": ["other"]}, {"iss": ""}):

@@ -8,6 +8,7 @@ import atexit
 import gc
 import os
 import shutil
+import socket
 import tempfile
 from importlib import import_module
 from typing import Any
@@ -20,6 +21,9 @@ hide_environment()
 
 from rivergen import settings  # noqa: E402  # after the program was started again
 from rivergen.observability.logs import JSONFormatter  # noqa: E402
+
+# How long the kernel waits for the first bytes of a connection before gunicorn accepts it.
+SILENT_SECONDS = 30
 
 
 class JSONLogger(Logger):
@@ -50,7 +54,7 @@ make_metrics_folder()
 forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
 bind = f"{settings.BIND_ADDRESS}:{settings.PORT}"
 workers = settings.WEB_CONCURRENCY
-worker_class = "gthread"
+worker_class = "rivergen.server.worker.ProbingWorker"
 threads = 8
 if settings.LOG_FORMAT == "json":
     logger_class = JSONLogger
@@ -69,7 +73,16 @@ def pre_exec(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Import the modules that workers need, then freeze the garbage collector before the fork.
+    """Prepare the listening sockets and the memory of the workers, before they are forked."""
+    for listener in server.LISTENERS:
+        # The worker recognizes a probe by the first bytes, so they must be there on accept. Also,
+        # a client that connects and sends nothing takes no thread.
+        listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENT_SECONDS)
+    import_and_freeze()
+
+
+def import_and_freeze() -> None:
+    """Import the modules that workers need, then freeze the garbage collector.
 
     Otherwise the collector would touch, and so unshare, every copy-on-write page. No import may
     connect to the database: forked processes must not share a connection.

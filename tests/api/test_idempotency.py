@@ -144,6 +144,7 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         }  # fmt: skip
         with transaction.atomic():
             route.prepare(DataSource.objects.get(pk=self.data_source.pk))
+            sent["headers"] = route.headers()
             first = self.keyed(**sent)
             self.assertEqual(first.status_code, route.success, first.content)
             self.assertEqual(IdempotencyRecord.objects.get().organization, self.acme)

@@ -20,6 +20,7 @@ HARMLESS = {
     "DATABASE_ROW_LEVEL_SECURITY",
     "DEBUG",
     "EGRESS_ALLOW",
+    "EGRESS_DEFAULT",
     "EGRESS_DENY",
     "FORWARDED_ALLOW_IPS",
     "LOG_FORMAT",
@@ -117,6 +118,7 @@ class ReferenceTests(SimpleTestCase):
             (f"${{file:{self.folder}/outside}}", "not below"),
             ("${file:a\0b}", "Must be a reference"),
             (f"${{file:{'a' * 5000}}}", "cannot be read"),
+            (f"${{file:{'a/' * 500_000}}}", "a path has at most 1,000 characters"),
         ):
             with (
                 self.subTest(text[:40]),

@@ -18,8 +18,7 @@ from django.test import SimpleTestCase
 from datasources.connections.failures import Code
 from datasources.connections.outcome import no_outcome
 from datasources.connections.sandbox.attempt import Progress, attempt_in_child
-from datasources.connections.sandbox.child import MEMORY_MAX_BYTES
-from datasources.connections.sandbox.environment import keep_harmless_variables
+from datasources.connections.sandbox.lockdown import MEMORY_MAX_BYTES
 from datasources.connections.sandbox.messages import MESSAGE_MAX_BYTES, Messages
 from datasources.connections.sandbox.process import CONTEXT, STARTER, start_forkserver
 from datasources.connections.testing.connectors import LOOPBACK_POLICY, configuration_to
@@ -165,6 +164,12 @@ class SandboxTests(SimpleTestCase):
         for message in malformed:
             with self.subTest(message[:20]):
                 self.assertEqual(self.send(message), (True, no_outcome("DEADLINE")))
+
+    def test_warnings_of_a_child_are_known_and_bounded(self):
+        sent = ["NOT_ENCRYPTED", "words of the server"] + ["PASSWORD_IN_CLEAR"] * 999
+        message = json.dumps({"outcome": no_outcome("OK") | {"warnings": sent}})
+        _, outcome = self.send(message.encode() + b"\n")
+        self.assertEqual(outcome["warnings"], ["PASSWORD_IN_CLEAR", "NOT_ENCRYPTED"])
 
     def send(self, message):
         """Send a message as a sandbox child; return whether the attempt ended, and the outcome."""
