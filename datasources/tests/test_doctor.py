@@ -27,9 +27,9 @@ from rivergen.testing.services import free_port
 
 NAMES = [
     *("database", "migrations", "keys", "worker", "drivers", "isolation", "protection"),
-    *("egress", "storage", "proxy", "web"),
+    *("secrets", "egress", "storage", "proxy", "web"),
 ]
-WITHOUT_DATABASE = ["egress", "storage", "proxy", "web"]
+WITHOUT_DATABASE = ["secrets", "egress", "storage", "proxy", "web"]
 
 
 class DoctorTests(DataSourceTestCase):
@@ -86,6 +86,22 @@ class DoctorTests(DataSourceTestCase):
     def test_all_checks_of_doctor_pass(self):
         self.assertEqual([*self.run_checks()], NAMES)
         self.assert_passed("database", "PostgreSQL ")
+
+    def test_doctor_fails_for_secret_files_that_others_can_read(self):
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        path = folder / "secret_key"
+        path.touch(mode=0o600)
+        with mock.patch.dict(os.environ, SECRET_KEY_FILE=str(path)):
+            folder.chmod(0o755)
+            for mode, is_ok in ((0o600, True), (0o440, True), (0o644, False), (0o602, False)):
+                path.chmod(mode)
+                if is_ok:
+                    self.assert_passed("secrets", "Private files: 1.")
+                else:
+                    self.assert_failed("secrets", f"{path}. Run: chmod o= {path}")
+            folder.chmod(0o700)
+            self.assert_passed("secrets", "Private files: 1.")
+        self.assert_passed("secrets", "They are variables, not files.")
 
     def test_doctor_fails_for_an_old_database(self):
         with mock.patch.object(database, "POSTGRESQL_MIN", 10**6):

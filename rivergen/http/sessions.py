@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends import db
-from django.contrib.sessions.models import Session
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
@@ -21,8 +21,8 @@ class SessionStore(db.SessionStore):
     Only the synchronous methods: this service uses no others.
     """
 
-    def _get_session_from_db(self) -> Session | None:
-        rows = self.model.objects.filter(session_key=digest(self.session_key))
+    def _get_session_from_db(self) -> AbstractBaseSession | None:
+        rows = self.model.objects.filter(session_key=digest(self.session_key or ""))
         row = rows.filter(expire_date__gt=timezone.now()).first()
         if row is None:
             self._session_key = None
@@ -31,7 +31,7 @@ class SessionStore(db.SessionStore):
     def exists(self, session_key: str) -> bool:
         return super().exists(digest(session_key))
 
-    def create_model_instance(self, data: dict[str, Any]) -> Session:
+    def create_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
         row = super().create_model_instance(data)
         row.session_key = digest(row.session_key)
         return row

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import Any
 
 import psutil
 from django.conf import settings
@@ -93,7 +94,7 @@ class SecretTestCase(TransactionTestCase):
             process.stderr.close()
 
     def start(
-        self, *arguments: str, stderr: int = subprocess.DEVNULL, **variables: str
+        self, *arguments: str, stderr: Any = subprocess.DEVNULL, **variables: str
     ) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [*COMMAND, *arguments],
@@ -200,7 +201,7 @@ class HiddenEnvironmentTests(SecretTestCase):
 
 
 class CommandTests(SimpleTestCase):
-    def manage(self, code: str, prefix: tuple[str, ...] = (), **variables: str) -> str:
+    def manage(self, code: str, prefix: Any = (), **variables: str) -> str:
         """Run code in the shell of `manage.py`, and return what it prints."""
         shell = [sys.executable, "manage.py", "shell", "--verbosity", "0", "--command"]
         done = subprocess.run(

@@ -12,7 +12,7 @@ from datasources.management.checks.database import (
     check_migrations,
 )
 from datasources.management.checks.egress import check_egress
-from datasources.management.checks.keys import check_keys
+from datasources.management.checks.keys import check_keys, check_secret_files
 from datasources.management.checks.protection import check_protection
 from datasources.management.checks.web import check_proxy, check_web
 from datasources.management.checks.workers import check_drivers, check_storage, check_workers
@@ -25,6 +25,7 @@ DATABASE_CHECKS: tuple[Callable[[], Finding], ...] = (
     check_protection,
 )
 MACHINE_CHECKS: tuple[Callable[[], Finding], ...] = (
+    check_secret_files,
     check_egress,
     check_storage,
     check_proxy,

@@ -8,8 +8,10 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.db import connection
-from django.test import Client
+from django.test import Client, TransactionTestCase
 
+from datasources.connection_tests.testing import run_jobs
+from datasources.jobs import delete_sessions
 from datasources.testing import admin_client
 from organizations.testing import PASSWORD, APITestCase
 
@@ -99,3 +101,14 @@ class AdminSessionTests(APITestCase):
             self.assertEqual(self.status(), 200)  # the session was signed by the new key
         with self.settings(SECRET_KEY="l" * 50):
             self.assertEqual(self.status(), 302)
+
+
+class DeletedSessionsTests(TransactionTestCase):
+    def test_worker_deletes_ended_sessions(self):
+        hour = timedelta(hours=1)
+        for key, ends_in in (("ended", -hour), ("current", hour)):
+            expire_date = datetime.now(UTC) + ends_in
+            Session.objects.create(session_key=key, session_data="", expire_date=expire_date)
+        delete_sessions.defer(timestamp=0)
+        run_jobs()
+        self.assertEqual(Session.objects.get().session_key, "current")
