@@ -17,6 +17,9 @@ COPY . .
 RUN rm runtime.txt && python -m compileall -q . && chmod -R a+rX,go-w .
 
 FROM python:${PYTHON}-slim-bookworm
+# The sandbox of drivers restricts system calls by it.
+RUN apt-get update && apt-get install -y --no-install-recommends libseccomp2 \
+ && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 WORKDIR /app

@@ -14,6 +14,7 @@ from django.db import connection
 from django.test import SimpleTestCase, override_settings
 
 from datasources.connections.connectors import CONNECTORS
+from datasources.connections.sandbox import landlock, lockdown
 from datasources.management.commands import doctor
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
@@ -23,6 +24,7 @@ from rivergen.encryption_keys import generate_key, parse_keys
 from rivergen.testing.services import free_port
 
 NAMES = ["database", "migrations", "keys", "worker", "drivers", "isolation", "egress", "storage"]
+NAMES += ["sandbox"]
 
 
 class DoctorTests(DataSourceTestCase):
@@ -66,7 +68,7 @@ class DoctorTests(DataSourceTestCase):
 
     def test_doctor_fails_for_an_old_database(self):
         with mock.patch.object(doctor, "POSTGRESQL_MIN", 10**6):
-            self.assertEqual([*self.run_checks()], ["database", "egress", "storage"])
+            self.assertEqual([*self.run_checks()], ["database", "egress", "storage", "sandbox"])
             self.assert_failed("database", "too old. Use 15")
 
     def test_doctor_fails_for_missing_migrations(self):
@@ -113,6 +115,17 @@ class DoctorTests(DataSourceTestCase):
             self.assert_failed("storage", "nowhere is not a readable folder")
             with override_settings(STORAGE_URL="s3://bucket/prefix"):
                 self.assert_passed("storage", "object store")
+
+    def test_doctor_says_what_the_kernel_does_not_restrict(self):
+        for version, words in (
+            (0, "as to files (Landlock, Linux 5.13), TCP ports (Linux 6.7), signals"),
+            (3, "as to TCP ports (Linux 6.7), signals and abstract sockets (Linux 6.12)."),
+            (5, "as to signals and abstract sockets (Linux 6.12)."),
+        ):
+            with self.subTest(version), mock.patch.object(landlock, "version", lambda: version):
+                self.assert_failed("sandbox", words)
+        with mock.patch.object(lockdown, "is_supported", lambda: False):
+            self.assert_failed("sandbox", "as to system calls (install libseccomp2).")
 
 
 class DatabaseDownTests(SimpleTestCase):

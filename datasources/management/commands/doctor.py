@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, connection
 
 from datasources.connections.connectors import CONNECTORS
+from datasources.connections.sandbox.lockdown import missing_restrictions
 from datasources.credentials.cipher import key_ring
 from datasources.credentials.models import Credential
 from datasources.jobs import has_worker
@@ -35,9 +36,9 @@ class Command(BaseCommand):
     """Run all checks, and print one line for each."""
 
     help = (
-        "Check database, migrations, keys, workers, drivers, isolation, egress and storage, and "
-        "say how to fix what is wrong. Changes nothing. Run it in the environment of the worker. "
-        "Exits with 1 if a check fails."
+        "Check database, migrations, keys, workers, drivers, isolation, egress, storage and "
+        "sandbox, and say how to fix what is wrong. Changes nothing. Run it in the environment of "
+        "the worker. Exits with 1 if a check fails."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -180,10 +181,18 @@ def check_storage() -> Finding:
     return Finding("storage", True, f"Files are below {root}.")
 
 
+def check_sandbox() -> Finding:
+    """Check that the kernel restricts the processes that run drivers."""
+    if missing := missing_restrictions():
+        fix = f"A faulty driver is not restricted as to {', '.join(missing)}. See SECURITY.md."
+        return Finding("sandbox", False, fix)
+    return Finding("sandbox", True, "System calls, files, TCP ports and signals are restricted.")
+
+
 DATABASE_CHECKS: tuple[Callable[[], Finding], ...] = (
     check_keys,
     check_workers,
     check_drivers,
     check_isolation,
 )
-MACHINE_CHECKS: tuple[Callable[[], Finding], ...] = (check_egress, check_storage)
+MACHINE_CHECKS: tuple[Callable[[], Finding], ...] = (check_egress, check_storage, check_sandbox)

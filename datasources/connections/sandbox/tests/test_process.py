@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from unittest import mock
 
 import psutil
 from django.conf import settings
@@ -207,17 +206,3 @@ class SandboxTests(SimpleTestCase):
         self.assertGreaterEqual(len(left), 2)
         _, alive = psutil.wait_procs(left, timeout=PATIENCE_SECONDS)
         self.assertEqual(alive, [])
-
-    def test_environment_of_a_child_has_only_harmless_variables(self):
-        harmful = ("DATABASE_URL", "SECRET_KEY", "ENCRYPTION_KEYS", "PGHOST", "PGPASSWORD")
-        harmful += ("HTTP_PROXY", "https_proxy", "HOME", "TNS_ADMIN", "SSH_AUTH_SOCK")
-        harmless = {"PATH": "/bin", "TZ": "UTC", "AWS_REGION": "eu-1"}
-        environment = dict.fromkeys(harmful, "x") | harmless
-        with mock.patch.dict(os.environ, environment, clear=True):
-            keep_harmless_variables()
-            self.assertEqual(dict(os.environ), harmless)
-            # C libraries bypass os.environ, so look at the environment that a new process inherits.
-            shown = subprocess.run(["/usr/bin/env"], capture_output=True, text=True, check=True)
-        names = {line.partition("=")[0] for line in shown.stdout.splitlines()}
-        self.assertLessEqual(harmless.keys(), names)
-        self.assertTrue(names.isdisjoint(harmful), names)
