@@ -122,7 +122,10 @@ class DoctorTests(DataSourceTestCase):
             (3, "as to TCP ports (Linux 6.7), signals and abstract sockets (Linux 6.12)."),
             (5, "as to signals and abstract sockets (Linux 6.12)."),
         ):
-            with self.subTest(version), mock.patch.object(landlock, "version", lambda: version):
+            with (
+                self.subTest(version),
+                mock.patch.object(landlock, "version", return_value=version),
+            ):
                 self.assert_failed("sandbox", words)
         with mock.patch.object(lockdown, "is_supported", lambda: False):
             self.assert_failed("sandbox", "as to system calls (install libseccomp2).")

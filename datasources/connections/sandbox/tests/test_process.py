@@ -17,7 +17,7 @@ from django.test import SimpleTestCase
 from datasources.connections.failures import Code
 from datasources.connections.outcome import no_outcome
 from datasources.connections.sandbox.attempt import Progress, attempt_in_child
-from datasources.connections.sandbox.lockdown import MEMORY_MAX_BYTES
+from datasources.connections.sandbox.lockdown import DESCRIPTORS_MAX, MEMORY_MAX_BYTES
 from datasources.connections.sandbox.messages import MESSAGE_MAX_BYTES, Messages
 from datasources.connections.sandbox.process import CONTEXT, STARTER, start_forkserver
 from datasources.connections.testing.connectors import LOOPBACK_POLICY, configuration_to
@@ -111,17 +111,20 @@ class SandboxTests(SimpleTestCase):
         self.assertEqual(outcome["code"], "DEADLINE")
         self.assertGreater(outcome["stages"][-1]["milliseconds"], 1200)
 
-    def test_child_has_limits_of_memory_and_core_dumps(self):
+    def test_child_has_limits_of_memory_files_and_threads(self):
         async def look():
             running = asyncio.create_task(attempt("oracle", self.server.port, 30))
             await self.server.accept()
             [child] = children()
-            limits = [child.rlimit(kind) for kind in (psutil.RLIMIT_DATA, psutil.RLIMIT_CORE)]
+            kinds = ("DATA", "CORE", "FSIZE", "NOFILE")
+            limits = [child.rlimit(getattr(psutil, f"RLIMIT_{kind}")) for kind in kinds]
+            self.assertGreater(child.rlimit(psutil.RLIMIT_NPROC)[0], 0)
             running.cancel()
             await asyncio.wait([running])
             return limits
 
-        self.assertEqual(asyncio.run(look()), [(MEMORY_MAX_BYTES, MEMORY_MAX_BYTES), (0, 0)])
+        expected = [(most, most) for most in (MEMORY_MAX_BYTES, 0, 0, DESCRIPTORS_MAX)]
+        self.assertEqual(asyncio.run(look()), expected)
 
     def test_attempt_leaves_no_process_thread_or_descriptor(self):
         async def attempt_twice():
