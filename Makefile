@@ -6,7 +6,7 @@ BIN = .venv/bin
 # Run two tests at a time; tests of one class run in the same process.
 TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 
-.PHONY: run test test-next lint fuzz faults bench
+.PHONY: run test test-next lint fuzz faults bench lock sbom
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.local.run --end-with-parent
@@ -36,26 +36,52 @@ lint: .venv/installed-dev ## run all checks of CI except the tests
 	$(BIN)/python manage.py check --deploy --fail-level WARNING && \
 	$(BIN)/python manage.py makemigrations --check
 
-# $(call install,BIN,REQUIREMENTS): uv is five times as fast as pip, but does not read pip's settings
-# (a private index, a certificate). If uv fails, pip installs the packages.
+sbom: .venv-sbom/installed .venv/installed-dev ## write sbom.json: the packages of requirements.lock, in CycloneDX
+	$(BIN)/cyclonedx-py environment --output-reproducible --gather-license-texts \
+	    --output-file sbom.json .venv-sbom/bin/python
+
+# Only wheels: building a source distribution would download tools that are in no lock.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --only-binary :all: \
+    --emit-build-options --custom-compile-command 'make lock'
+
+lock: .venv/bin/uv ## write the *.lock files again after requirements*.txt changed; keep all other versions
+	grep -v '^-r' requirements.txt | $(COMPILE) --python-version 3.11 - -o requirements.lock
+	$(COMPILE) --python-version 3.11 -c requirements.lock requirements-cloud.txt -o requirements-cloud.lock
+	$(COMPILE) --python-version 3.11 -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+	$(COMPILE) --python-version 3.13 requirements-next.txt -o requirements-next.lock
+	$(COMPILE) --python-version 3.11 requirements-uv.txt -o requirements-uv.lock
+
+# $(call install,BIN,LOCK): uv is five times as fast as pip, but does not read pip's settings
+# (a private index, a certificate). If uv fails, pip installs the packages. Both refuse a file whose
+# hash is not in the lock.
 define install
-	@$(1)/pip install --quiet --disable-pip-version-check uv==0.13.9 && \
-	$(1)/uv pip install --python $(1)/python $(2) || \
-	$(1)/pip install --no-compile --disable-pip-version-check $(2)
+	@$(1)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock && \
+	$(1)/uv pip install --python $(1)/python --require-hashes -r $(2) || \
+	$(1)/pip install --no-compile --disable-pip-version-check --require-hashes -r $(2)
 endef
 
-.venv/installed: requirements.txt
+# Not .venv/installed: `make lock` must work while the locks are incomplete.
+.venv/bin/uv:
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+
+.venv/installed: requirements.lock requirements-uv.lock
 	@echo "Installing Python packages into .venv (once): 160 MB to download, about 15 seconds."
 	@$(PYTHON) -m venv .venv
-	$(call install,$(BIN),-r requirements.txt)
+	$(call install,$(BIN),requirements.lock)
 	@touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt
-	$(call install,$(BIN),-r requirements-dev.txt)
+.venv/installed-dev: .venv/installed requirements-dev.lock
+	$(call install,$(BIN),requirements-dev.lock)
 	@touch $@
 
-.venv-next/installed-dev: requirements.txt requirements-dev.txt
+.venv-next/installed-dev: requirements-dev.lock requirements-next.lock requirements-uv.lock
 	$(PYTHON_NEXT) -m venv .venv-next
-	$(call install,.venv-next/bin,-r requirements-dev.txt)
-	$(call install,.venv-next/bin,'Django~=6.1.0')
+	$(call install,.venv-next/bin,requirements-dev.lock)
+	$(call install,.venv-next/bin,requirements-next.lock)
+	@touch $@
+
+.venv-sbom/installed: requirements.lock .venv/installed
+	@$(PYTHON) -m venv --without-pip .venv-sbom
+	@$(BIN)/uv pip install --python .venv-sbom/bin/python --require-hashes -r requirements.lock
 	@touch $@

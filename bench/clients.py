@@ -49,11 +49,16 @@ class Client:
         self.connection = HTTPConnection("127.0.0.1", port, timeout=HTTP_TIMEOUT_SECONDS)
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
-    def call(self, method: str, path: str, body: Any = None) -> None:
-        """Send a request below `/api/v1/data-sources`. Raises RuntimeError unless it succeeds."""
+    def call(self, method: str, path: str, body: Any = None, if_match: str = "") -> str:
+        """Send a request below `/api/v1/data-sources`; return the ETag of the response, or "".
+
+        Raises RuntimeError unless it succeeds, or another client was faster than `if_match` (412).
+        """
         data = None if body is None else json.dumps(body)
-        self.connection.request(method, f"/api/v1/data-sources{path}", data, self.headers)
+        headers = self.headers | ({"If-Match": if_match} if if_match else {})
+        self.connection.request(method, f"/api/v1/data-sources{path}", data, headers)
         response = self.connection.getresponse()
         text = response.read().decode()
-        if response.status >= 300:
+        if response.status >= 300 and not (if_match and response.status == 412):
             raise RuntimeError(f"{method} {path}: {response.status} {text}")
+        return response.getheader("ETag", "")

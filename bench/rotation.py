@@ -109,7 +109,9 @@ def start_clients(load: Load, port: int, tokens: dict[str, str], ids: list[int])
         client.call("PATCH", f"/{random.choice(busy)}", {"host": f"host-{next(numbers)}"})
 
     def confirm(client: Client) -> None:
-        client.call("POST", f"/{random.choice(busy)}/credentials/confirm")
+        path = f"/{random.choice(busy)}"
+        seen = client.call("GET", path)
+        client.call("POST", f"{path}/credentials/confirm", if_match=seen)
 
     def enter_secret(client: Client) -> None:
         pk = random.choice(busy)

@@ -1,5 +1,6 @@
 """Serializers of data sources: what a client may send, and what the API shows."""
 
+import contextlib
 import functools
 import json
 from typing import Any
@@ -28,6 +29,7 @@ from datasources.models.validators import (
 )
 from organizations.models import ROLES_WITH, Role, Workspace
 from rivergen.http.serializers import (
+    LONGEST_NAME_WORTH_A_SUGGESTION,
     OutputSerializer,
     StrictIntegerField,
     StrictModelSerializer,
@@ -139,7 +141,9 @@ class DataSourceWriteSerializer(StrictModelSerializer):
         validators: tuple[Any, ...] = ()
 
     def refuse(self, name: str, value: Any) -> None:
-        if name in CREDENTIAL_FIELDS or (name not in READ_ONLY_FIELDS and names_secret(name)):
+        is_short = len(name) <= LONGEST_NAME_WORTH_A_SUGGESTION
+        is_secret = is_short and name not in READ_ONLY_FIELDS and names_secret(name)
+        if name in CREDENTIAL_FIELDS or is_secret:
             raise serializers.ValidationError(
                 "This field belongs to the credentials of the data source.", code=NAMES_SECRET
             )
@@ -173,12 +177,14 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
             if not self.compares:
                 return
             stored = self.stored[name]
-            # json.dumps distinguishes 1 from true and 1.0; == does not. Objects are compared by
-            # ==, because many clients reorder their keys and write 1 for 1.0.
-            if json.dumps(value) == json.dumps(stored):
-                return
-            if isinstance(stored, dict) and value == stored:
-                return
+            # A value that is nested too deeply to be compared is another one.
+            with contextlib.suppress(RecursionError):
+                # json.dumps distinguishes 1 from true and 1.0; == does not. Objects are compared
+                # by ==, because many clients reorder their keys and write 1 for 1.0.
+                if json.dumps(value) == json.dumps(stored):
+                    return
+                if isinstance(stored, dict) and value == stored:
+                    return
             raise serializers.ValidationError("This field is read-only and has another value.")
         super().refuse(name, value)
 

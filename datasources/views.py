@@ -1,5 +1,6 @@
 """The endpoints of data sources and of their history."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -47,6 +48,9 @@ from rivergen.http.input import (
 )
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
+
+UPDATED = "Data source updated successfully"
+RESTORED = "Data source restored successfully"
 
 
 class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
@@ -135,12 +139,22 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
         if dry_run:
             data = DataSourceSerializer(data_source).data
             message = "The update is valid; nothing was stored"
-            return SuccessResponse(data, message, version=version, changes=changes)
+            is_repeatable = verification is None
+            return SuccessResponse(
+                data, message, version=version, changed_nothing=is_repeatable, changes=changes
+            )
         if verification is not None:
             verification.record(data_source)
         data = DataSourceSerializer(data_source).data
-        message = "Data source updated successfully"
-        return SuccessResponse(data, message, version=data_source.version)
+        return SuccessResponse(
+            data, UPDATED, version=data_source.version, changed_nothing=not changes
+        )
+
+    def answer_again(self, perform: Callable[[], Response] | None) -> Response:
+        """Return the data source as it is now; a dry run is repeated."""
+        if perform is not None and self.request.query_params.get("dry_run") == "true":
+            return perform()
+        return data_source_response(self.get_object(), UPDATED)
 
     @retried
     @transaction.atomic
@@ -149,6 +163,8 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     ) -> Verification:
         """Start a connection test with the settings that the update would lead to."""
         data_source, values = self.read_update(request)
+        if keyed is not None:
+            keyed.require_room()
         if not has_place:
             raise Throttled(wait=1, detail="Too many updates are waiting for their tests.")
         return Verification.start(data_source, values, self.caller, keyed)
@@ -210,5 +226,9 @@ class HistoryViewSet(DataSourceScopedViewSet):
         require_role(data_source.role, Role.ADMIN)
         read_no_body(request)
         check_if_match(request, data_source)
-        data_source.restore(number, user=self.author, is_locked=True)
-        return data_source_response(data_source, "Data source restored successfully")
+        changes = data_source.restore(number, user=self.author, is_locked=True)
+        return data_source_response(data_source, RESTORED, changed_nothing=not changes)
+
+    def answer_again(self, perform: Callable[[], Response] | None) -> Response:
+        """Return the data source as it is now."""
+        return data_source_response(self.get_data_source(), RESTORED)

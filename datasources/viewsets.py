@@ -91,9 +91,13 @@ def author_of(request: Request) -> Author:
     return Author(request.user, DataSourceRevision.Origin.API, request_id.get())
 
 
-def check_if_match(request: Request, data_source: DataSource) -> None:
-    """Raise 412 or 428 if `If-Match` does not allow to change this locked row."""
-    refusal = judge_if_match(request, data_source.version, data_source.requires_if_match)
+def check_if_match(request: Request, data_source: DataSource, *, is_required: bool = False) -> None:
+    """Raise 412 or 428 if `If-Match` does not allow to change this locked row.
+
+    `is_required`: the request must name a version, even if the organization does not ask for one.
+    """
+    is_required = is_required or data_source.requires_if_match
+    refusal = judge_if_match(request, data_source.version, is_required)
     if refusal is not None:
         raise refusal
 
@@ -112,7 +116,11 @@ def data_source_response(
     message: str,
     status: int = HTTPStatus.OK,
     headers: dict[str, str] | None = None,
+    **options: Any,
 ) -> SuccessResponse:
-    """Return the response that shows one data source, with its ETag."""
+    """Return the response that shows one data source, with its ETag.
+
+    `options` are further arguments of `SuccessResponse`.
+    """
     data = DataSourceSerializer(data_source).data
-    return SuccessResponse(data, message, status, headers, version=data_source.version)
+    return SuccessResponse(data, message, status, headers, version=data_source.version, **options)

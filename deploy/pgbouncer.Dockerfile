@@ -1,5 +1,8 @@
-# PgBouncer from Debian, the version that the tests use.
-FROM debian:bookworm-slim
+# PgBouncer from Debian, the version that the tests use. To pin the base image:
+# --build-arg DEBIAN_IMAGE=debian@sha256:…
+ARG DEBIAN_IMAGE=debian:bookworm-slim
+FROM ${DEBIAN_IMAGE}
+# Not pinned: Debian's archive keeps only the newest, signed version with security fixes.
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends pgbouncer \

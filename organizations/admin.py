@@ -1,45 +1,23 @@
-"""Users and organizations in the Django admin, with the same rules as the API."""
+"""Organizations in the Django admin, and the login form, with the same rules as the API."""
 
 import contextlib
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
-from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.auth.admin import UserAdmin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
-from rest_framework.exceptions import Throttled
+from django.http import HttpRequest, HttpResponseRedirect
 
-from organizations.models import Membership, Organization, Role, User, Workspace
-from organizations.sign_in.attempts import sign_in
-from organizations.sign_in.throttling import SignInThrottle, count_request
-from rivergen.errors import Gone
+from organizations.models import Membership, Organization, Role, Workspace
+from organizations.rights import Rights
+from organizations.sign_in.page import SignInForm
+from organizations.user_admin import rights_of_staff
+from rivergen.errors import Gone, StateConflict
 from rivergen.http.input import read_id
 
-OWNER_REQUIRED = "An organization needs at least one owner."
+OWNER_REQUIRED = "An organization needs at least one owner who can sign in."
+ROLE_REFUSED = "Your role in this organization is {own}: you cannot give, change or remove {role}."
 WORKSPACE_REQUIRED = "An organization needs at least one workspace."
-
-admin.site.register(User, UserAdmin)
-
-
-class SignInForm(AdminAuthenticationForm):
-    """The login form, with the same limits on wrong passwords as the API."""
-
-    def clean(self) -> dict[str, Any]:
-        username, password = (self.cleaned_data.get(name) for name in ("username", "password"))
-        if username is not None and password:
-            try:
-                throttle = SignInThrottle()
-                address = throttle.address_of(self.request)
-                count_request(throttle, address)
-                self.user_cache = sign_in(username, password, address)
-            except Throttled as error:
-                raise ValidationError(str(error.detail)) from None
-            if self.user_cache is None:
-                raise self.get_invalid_login_error()
-            self.confirm_login_allowed(self.user_cache)
-        return self.cleaned_data
 
 
 admin.site.login_form = SignInForm
@@ -60,11 +38,26 @@ class RemainingFormSet(forms.BaseInlineFormSet):
 class MembershipFormSet(RemainingFormSet):
     """The members of an organization, at least one of them an owner."""
 
+    editor: ClassVar[Rights]
+
     def clean(self) -> None:
         super().clean()
-        roles = [form.cleaned_data.get("role") for form in self.remaining() if form.is_valid()]
-        if Role.OWNER not in roles:
+        if self.instance.pk is not None and not self.has_changed():
+            return
+        members = [form.instance for form in self.remaining() if form.is_valid()]
+        if not any(one.role == Role.OWNER and one.user.is_active for one in members):
             raise ValidationError(OWNER_REQUIRED)
+        if self.instance.pk is not None:  # whoever founds an organization names its owner
+            self._check_roles(self.instance.pk)
+
+    def _check_roles(self, organization_id: int) -> None:
+        """Raise ValidationError if a change concerns a role above that of the editor."""
+        changed = [form for form in self.forms if form.has_changed() and form.is_valid()]
+        for form in [*changed, *self.deleted_forms]:
+            for role in (form.initial.get("role"), form.instance.role):
+                if role and not self.editor.include_role(organization_id, role):
+                    own = self.editor.roles.get(organization_id)
+                    raise ValidationError(ROLE_REFUSED.format(own=own, role=role))
 
     def store(self, organization: Organization) -> None:
         """Save the changes: additions and new owners before removals."""
@@ -113,6 +106,27 @@ class MembershipInline(admin.TabularInline):
     autocomplete_fields = ("user",)
     extra = 0
 
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        formset: Any = super().get_formset(request, obj, **kwargs)
+        formset.editor = rights_of_staff(request)  # the class was made for this request
+        return formset
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_add_permission(request, obj) and is_admin_of(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and is_admin_of(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and is_admin_of(request, obj)
+
+
+def is_admin_of(request: HttpRequest, organization: Organization | None) -> bool:
+    """Return whether the role of the editor is at least admin; True for a new organization."""
+    if organization is None:
+        return True
+    return rights_of_staff(request).include_role(organization.pk, Role.ADMIN)
+
 
 class WorkspaceInline(admin.TabularInline):
     """Workspaces, edited on the page of their organization."""
@@ -134,6 +148,21 @@ class OrganizationAdmin(admin.ModelAdmin):
     search_fields = ("name", "slug")
     readonly_fields = ("created_at",)
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None or rights_of_staff(request).is_superuser:
+            return self.readonly_fields
+        # Declarations find the organization by it: the secrets in them would go to another one.
+        return ("slug", *self.readonly_fields)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        # Without it, nobody could name the owner that the organization needs.
+        may_add_members = request.user.has_perm("organizations.add_membership")
+        return super().has_add_permission(request) and may_add_members
+
+    def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
+        is_owner = obj is None or rights_of_staff(request).include_role(obj.pk, Role.OWNER)
+        return super().has_delete_permission(request, obj) and is_owner
+
     def get_inlines(self, request: HttpRequest, obj: Any) -> tuple[type[Any], ...]:
         # No workspace is asked for: saving a new organization creates the default workspace.
         return (MembershipInline,) if obj is None else (MembershipInline, WorkspaceInline)
@@ -144,6 +173,13 @@ class OrganizationAdmin(admin.ModelAdmin):
                 pk=read_id(object_id)
             ).first()
         return super().get_object(request, object_id, from_field)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except StateConflict as error:  # a quota, or a change by another request
+            messages.error(request, f"Nothing was saved. {error}")
+            return HttpResponseRedirect(request.get_full_path())
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         formset.store(form.instance)
@@ -158,7 +194,9 @@ class OrganizationAdmin(admin.ModelAdmin):
                 organization.data_sources.count() for organization in objs
             ),
         }
-        return [str(organization) for organization in objs], counts, set(), []
+        is_allowed = all(self.has_delete_permission(request, one) for one in objs)
+        lacking = set() if is_allowed else {str(self.opts.verbose_name)}
+        return [str(organization) for organization in objs], counts, lacking, []
 
     def delete_model(self, request: HttpRequest, obj: Organization) -> None:
         obj.remove()

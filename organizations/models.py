@@ -4,16 +4,23 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from django.conf import settings
+from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
-from organizations.exceptions import LastOwner, LastWorkspace, WorkspaceInUse
-from organizations.idempotency.models import IdempotencyRecord
+from organizations.exceptions import LastOwner, LastWorkspace, QuotaExceeded, WorkspaceInUse
+from organizations.idempotency.models import IdempotencyRecord, KeptAnswers
 from rivergen.errors import Gone
 from rivergen.postgresql.constraints import unique_violation_as_validation_error
 
 DEFAULT_WORKSPACE_NAME = "Default"
+
+
+def quota_field(default: str) -> models.PositiveBigIntegerField:
+    """Return the column of an organization's own quota; `default` is a setting."""
+    text = f"Empty: {default}."
+    return models.PositiveBigIntegerField(null=True, blank=True, help_text=text)
 
 
 class User(AbstractUser):
@@ -24,6 +31,36 @@ class User(AbstractUser):
         editable=False,
         help_text="Position in the primary's log after this user's last change over HTTP.",
     )
+    token_generation = models.IntegerField(
+        default=0,
+        editable=False,
+        help_text="Refresh tokens of earlier generations are refused.",
+    )
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **options: Any) -> None:
+        """Save the user. A password is never saved without the generation of its tokens."""
+        if update_fields is not None and "password" in update_fields:
+            update_fields = {*update_fields, "token_generation"}
+        super().save(*args, update_fields=update_fields, **options)
+
+    def set_password(self, raw_password: str | None) -> None:
+        """Set the password of this instance, and end the refresh tokens issued before."""
+        super().set_password(raw_password)
+        self.token_generation += 1
+
+    def check_password(self, raw_password: str) -> bool:
+        """Return whether this is the password; hash it again if the stored hash is outdated.
+
+        A new hash of the same password leaves the refresh tokens valid.
+        """
+        stored = self.password
+
+        def upgrade(password: str) -> None:
+            # Unless the password was changed since the row was read.
+            self.password = make_password(password)
+            type(self).objects.filter(pk=self.pk, password=stored).update(password=self.password)
+
+        return check_password(raw_password, stored, upgrade)
 
     @classmethod
     def remember_write(cls, pk: int) -> None:
@@ -49,6 +86,11 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
             memberships__user_id=user.pk, memberships__user__is_active=True
         ).annotate(role=models.F("memberships__role"))
 
+    def with_quotas(self) -> Self:
+        """Restrict to organizations that have a quota of their own."""
+        names = ("quota_data_sources", "quota_history_bytes", "quota_kept_answer_bytes")
+        return self.exclude(**{f"{name}__isnull": True for name in names})
+
     def lock(self, pk: int) -> "Organization":
         """Lock an organization until the transaction ends. Raises Gone (404).
 
@@ -60,6 +102,15 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
             return self.select_for_update(no_key=True).get(pk=pk)
         except Organization.DoesNotExist:
             raise Gone from None
+
+    def owned_only_by(self, user: User) -> Self:
+        """Restrict to organizations that only `user` owns, of those who can sign in."""
+        owners = Membership.objects.filter(
+            organization=models.OuterRef("pk"), role=Role.OWNER, user__is_active=True
+        )
+        return self.filter(
+            models.Exists(owners.filter(user=user)), ~models.Exists(owners.exclude(user=user))
+        )
 
     def bulk_create(self, objs: Iterable["Organization"], *args: Any, **options: Any) -> Any:
         """Create organizations, each with its default workspace."""
@@ -85,6 +136,9 @@ class Organization(models.Model):
         db_default=False,
         help_text="Changes of data sources over HTTP must name the version they are based on.",
     )
+    quota_data_sources = quota_field("QUOTA_DATA_SOURCES")
+    quota_history_bytes = quota_field("QUOTA_HISTORY_BYTES")
+    quota_kept_answer_bytes = quota_field("QUOTA_KEPT_ANSWER_BYTES")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = OrganizationQuerySet.as_manager()
@@ -103,17 +157,30 @@ class Organization(models.Model):
             if is_new:
                 self.workspaces.create(name=DEFAULT_WORKSPACE_NAME)
 
+    def quota(self, name: str) -> int:
+        """Return how many of `name`, a key of `QUOTAS`, the organization may have."""
+        own: int | None = getattr(self, f"quota_{name}", None)
+        default: int = getattr(settings, f"QUOTA_{name.upper()}")
+        return default if own is None else own
+
+    def check_quota(self, name: str, used: int) -> None:
+        """Raise QuotaExceeded (409) if `used` is more of `name` than the organization may have."""
+        if used > (limit := self.quota(name)):
+            raise QuotaExceeded(name, limit)
+
     def add_member(self, user: User, role: str) -> "Membership":
         """Create the membership of a user.
 
         Raises ValidationError (400) if the user is already a member, also when two calls race.
-        Raises Gone (404) if the organization was removed.
+        Raises Gone (404) if the organization was removed, and QuotaExceeded (409).
         """
         message = "The user is already a member."
         unique = unique_violation_as_validation_error("membership_unique", "username", message)
         with unique, transaction.atomic():
             Organization.objects.lock(self.pk)
-            return self.memberships.create(user=user, role=role)
+            member = self.memberships.create(user=user, role=role)
+            self.check_quota("members", self.memberships.count())
+            return member
 
     def remove(self) -> None:
         """Delete the organization and everything in it. Raises Gone (404)."""
@@ -166,14 +233,15 @@ class Workspace(models.Model):
         """Save a new workspace, or the changed name of a stored one.
 
         Raises ValidationError (400) if the name is taken, also when two calls race. Raises Gone
-        (404) if the workspace was removed.
+        (404) if the workspace was removed, and QuotaExceeded (409).
         """
         message = "The organization already has a workspace with this name."
         unique = unique_violation_as_validation_error("workspace_name_unique", "name", message)
         with unique, transaction.atomic():
-            Organization.objects.lock(self.organization_id)
+            organization = Organization.objects.lock(self.organization_id)
             if self._state.adding:
                 self.save()
+                organization.check_quota("workspaces", organization.workspaces.count())
             elif not Workspace.objects.filter(pk=self.pk).update(name=self.name):
                 raise Gone
 
@@ -268,12 +336,15 @@ class Membership(models.Model):
             Organization.objects.lock(self.organization_id)
             self._keep_an_owner()
             # A former member may not see the stored answers, and the keys must become free again.
-            IdempotencyRecord.objects.filter(
-                user_id=self.user_id, organization_id=self.organization_id
-            ).delete()
+            for model in (IdempotencyRecord, KeptAnswers):
+                model.objects.filter(
+                    user_id=self.user_id, organization_id=self.organization_id
+                ).delete()
             self.delete()
 
     def _keep_an_owner(self) -> None:
         owners = Membership.objects.filter(organization=self.organization_id, role=Role.OWNER)
-        if {owner.pk for owner in owners} == {self.pk}:
-            raise LastOwner
+        if owners.filter(pk=self.pk).exists():
+            others = owners.filter(user__is_active=True).exclude(pk=self.pk)
+            if not others.exists():
+                raise LastOwner

@@ -1,5 +1,6 @@
 """The base of all viewsets whose rows belong to an organization."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -60,6 +61,13 @@ class ScopedViewSet(viewsets.GenericViewSet):
             self.refuse_missing_row()
         self.organization_id = row.pk if isinstance(row, Organization) else row.organization_id
         return row
+
+    def answer_again(self, perform: Callable[[], Response] | None) -> Response:
+        """Return the answer to a retry of a request that changed nothing.
+
+        Needed by views whose answers have `changed_nothing`. `perform` performs the request.
+        """
+        raise NotImplementedError
 
     def refuse_missing_row(self) -> Any:
         """Raise NotFound (404), or 401 or 403 if the caller belongs to no organization."""

@@ -4,6 +4,8 @@ They do not depend on HTTP. `rivergen.http.responses` maps each kind to a status
 commands show the message.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -14,6 +16,9 @@ class DomainError(Exception):
     """The `code` of the failure in the API (contract, section 1)."""
     message: ClassVar[str] = ""
     """The default message."""
+
+    details: Mapping[str, list[str]] = MappingProxyType({})
+    """Sentences by field, as in the API."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.message)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from rivergen.env import (
     PORT_MAX,
+    QUOTA_MAX,
     TEST_SECRET_KEY,  # noqa: F401  # a setting, for tests
     TESTING,
+    derive_token_key,
     read_bool,
     read_choice,
     read_databases,
@@ -18,19 +20,24 @@ from rivergen.env import (
     read_number,
     read_rate,
     read_secret_key,
+    read_secret_key_fallbacks,
     read_storage_url,
     read_token,
 )
+from rivergen.hidden_environment import is_secret_set
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = read_bool("DEBUG")
 DEFAULT_EXCEPTION_REPORTER_FILTER = "rivergen.observability.error_pages.SilentReporterFilter"
 SECRET_KEY = read_secret_key("SECRET_KEY")
+SECRET_KEY_FALLBACKS = read_secret_key_fallbacks("SECRET_KEY_FALLBACKS")
+# The first signs tokens, all verify them.
+TOKEN_KEYS = [derive_token_key(key) for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)]
 ENCRYPTION_KEYS = read_encryption_keys("ENCRYPTION_KEYS")
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 
-IS_DATABASE_EMBEDDED = not os.environ.get("DATABASE_URL")
+IS_DATABASE_EMBEDDED = not is_secret_set("DATABASE_URL")
 
 # Read by rivergen.server.gunicorn.
 BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
@@ -40,7 +47,8 @@ WEB_CONCURRENCY = read_number("WEB_CONCURRENCY", default=2, low=1, high=256)
 # The proxies whose X-Forwarded-Proto is trusted.
 FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::1"])
 
-# Exceptions to the default egress policy of data sources; see rivergen.egress.policy.
+# The egress policy of data sources, and its exceptions; see rivergen.egress.policy.
+EGRESS_DEFAULT = read_choice("EGRESS_DEFAULT", ("private", "public"))
 EGRESS_ALLOW = read_egress_rules("EGRESS_ALLOW")
 EGRESS_DENY = read_egress_rules("EGRESS_DENY")
 
@@ -53,6 +61,13 @@ METRICS_ALLOW = read_networks(
 RATE_LIMIT_USER = read_rate("RATE_LIMIT_USER", default="6000/min")
 RATE_LIMIT_TOKEN = read_rate("RATE_LIMIT_TOKEN", default="60/min")
 RATE_LIMIT_TEST = read_rate("RATE_LIMIT_TEST", default="60/min")
+
+# What one organization may have, unless staff have set another quota for it in the admin.
+QUOTA_DATA_SOURCES = read_number("QUOTA_DATA_SOURCES", 10_000, low=1, high=QUOTA_MAX)
+QUOTA_HISTORY_BYTES = read_number("QUOTA_HISTORY_BYTES", 1024**3, low=1, high=QUOTA_MAX)
+QUOTA_KEPT_ANSWER_BYTES = read_number("QUOTA_KEPT_ANSWER_BYTES", 1024**3, low=1, high=QUOTA_MAX)
+QUOTA_WORKSPACES = 1_000
+QUOTA_MEMBERS = 10_000
 
 # Tests and refreshes that one worker process runs at a time; they spend their time waiting.
 WORKER_CONCURRENCY = read_number("WORKER_CONCURRENCY", default=64, low=3, high=1024)
@@ -74,7 +89,7 @@ STORAGE_ROOT = Path(os.environ.get("STORAGE_ROOT") or LOCAL_DIR / "storage")
 SECRETS_ROOT = os.environ.get("SECRETS_ROOT") or None
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "rivergen.http.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -139,6 +154,11 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
+] + [{"NAME": "organizations.passwords.ContextWordsValidator"}]
+PASSWORD_HASHERS = [
+    "organizations.sign_in.hashing.Argon2idPasswordHasher",
+    # Of passwords that were set before Argon2id; the next sign-in replaces the hash.
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 if TESTING:
     PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -155,6 +175,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 REQUEST_BODY_MAX_BYTES = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES
+FILE_UPLOAD_HANDLERS = ["rivergen.http.uploads.BoundedUploadHandler"]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.BearerAuthentication"],
@@ -176,9 +197,9 @@ SIMPLE_JWT = {
     "ALGORITHM": "HS256",
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
-    "SIGNING_KEY": SECRET_KEY,
-    # A new password makes the refresh tokens of the old one invalid.
-    "CHECK_REVOKE_TOKEN": True,
+    "SIGNING_KEY": TOKEN_KEYS[0],
+    "ISSUER": "rivergen",
+    "AUDIENCE": "rivergen",
 }
 
 SPECTACULAR_SETTINGS = {
@@ -195,6 +216,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "ConnectionTestCode": "datasources.connections.failures.Code",
+        "ConnectionTestWarning": "datasources.connections.protection.WarningCode",
         "DataSourceType": "datasources.connections.connectors.DataSourceType",
         "DataSourceStatus": "datasources.models.DataSource.Status",
     },
@@ -208,6 +230,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
+SESSION_ENGINE = "rivergen.http.sessions"
+SESSION_COOKIE_AGE = 3600  # seconds without a request; the engine also limits the whole session
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SECURE_HSTS_SECONDS = 365 * 24 * 3600
@@ -223,7 +247,10 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {"request_id": {"()": "rivergen.observability.logs.RequestIDFilter"}},
     "formatters": {
-        "text": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
+        "text": {
+            "class": "rivergen.observability.logs.TextFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s",
+        },
         "json": {"()": "rivergen.observability.logs.JSONFormatter"},
     },
     "handlers": {
@@ -238,6 +265,7 @@ LOGGING = {
         "rivergen": {"level": "INFO"},
         # Django logs each 4xx as a warning; the request log already has them.
         "django": {"handlers": ["console"], "level": "ERROR", "propagate": False},
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # Requests that Django refuses as malformed; it would log a traceback for each.
+        "django.security": {"level": "CRITICAL"},
     },
 }

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
 
+from rivergen.server.headers import limit_headers
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
 
 # Limits of the web processes' database sessions, in milliseconds.
@@ -38,8 +40,9 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     """Call Django's application, with a Content-Length for chunked bodies (RFC 9112, section 7.1).
 
     Django and DRF take a body without Content-Length for an empty one. A chunked body is read to
-    one byte above the limit, which is enough for a 413.
+    one byte above the limit, which is enough for a 413. Headers are limited (see `limit_headers`).
     """
+    limit_headers(environ)
     if "HTTP_TRANSFER_ENCODING" in environ:
         body = environ["wsgi.input"].read(settings.REQUEST_BODY_MAX_BYTES + 1)
         environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}

@@ -24,6 +24,9 @@ from rivergen.http.input import read_id
 from rivergen.observability.logs import request_id
 
 NO_WORKER = "Queued, but no worker is running. Start one: manage.py worker."
+NOTHING_SHOWN = (
+    "Nothing was changed: the form does not say which {} it showed. Reload the page and try again."
+)
 STILL_RUNNING = "Still running. Reload this page to see the result."
 
 
@@ -66,7 +69,10 @@ def test_connection(request: HttpRequest, pk: int) -> Notice:
     if not result["ok"]:
         return Notice(messages.ERROR, f"Connection failed: {result['message']} ({result['code']})")
     version = result["server_version"]
-    return Notice(messages.SUCCESS, f"Connected. Server: {version}." if version else "Connected.")
+    text = f"Connected. Server: {version}." if version else "Connected."
+    if codes := ", ".join(warning["code"] for warning in result["warnings"]):
+        return Notice(messages.WARNING, f"{text} Not protected: {codes}.")
+    return Notice(messages.SUCCESS, text)
 
 
 def refresh_schema(request: HttpRequest, pk: int) -> Notice:
@@ -94,6 +100,8 @@ def confirm_host_key(request: HttpRequest, pk: int) -> Notice:
     """Confirm the SSH host key that the page showed."""
     data_source = lock_shown_version(request, pk)
     fingerprint = request.POST.get("fingerprint")
+    if not fingerprint:
+        raise ValidationError(NOTHING_SHOWN.format("host key"))
     data_source.confirm_ssh_host_key(fingerprint, user=author(request), is_locked=True)
     return Notice(messages.SUCCESS, "SSH host key confirmed.")
 
@@ -125,6 +133,8 @@ def lock_shown_version(request: HttpRequest, pk: int) -> DataSource:
     """Lock a data source, and return it; raise ValidationError if it changed since it was shown."""
     data_source = lock(pk)
     shown_version = read_id(request.POST.get("version", ""))
+    if not shown_version:
+        raise ValidationError(NOTHING_SHOWN.format("version"))
     if shown_version != data_source.version:
         raise ValidationError(describe_conflict(data_source, shown_version))
     return data_source

@@ -10,6 +10,7 @@ from django.utils.text import Truncator
 from datasources.models import DataSource
 from datasources.models.changing import is_same_json
 from datasources.models.revision import Changes, DataSourceRevision
+from rivergen.http.pagination import row_bytes, take_page
 
 PAGE_SIZE = 50
 VALUE_MAX_LENGTH = 500
@@ -64,9 +65,8 @@ def history_page(
     revisions: QuerySet[DataSourceRevision] = data_source.revisions.select_related("changed_by")
     if before is not None:
         revisions = revisions.filter(version__lt=before)
-    found = [*revisions[: PAGE_SIZE + 1]]
-    page = found[:PAGE_SIZE]
-    return page, page[-1].version if len(found) > len(page) else None
+    page, has_more = take_page(revisions[: PAGE_SIZE + 1], PAGE_SIZE, measure=row_bytes)
+    return page, page[-1].version if has_more else None
 
 
 def describe_conflict(data_source: DataSource, shown_version: int | None) -> list[str]:

@@ -9,9 +9,9 @@ from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.snapshots.changes import Change
 from datasources.schemas.snapshots.models import SchemaSnapshot
-from datasources.schemas.snapshots.pages import take_page
 from datasources.schemas.snapshots.summary import Summary
 from rivergen.http.input import read_id
+from rivergen.http.pagination import take_page
 
 PAGE_SIZE = 50
 CHANGES_MAX = 200

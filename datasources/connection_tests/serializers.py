@@ -9,6 +9,7 @@ from rest_framework import serializers
 from datasources.connections.connectors import DataSourceType
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.failures import Code
+from datasources.connections.protection import WarningCode
 from datasources.connections.stages import STAGE_NAMES
 from datasources.credentials.serializers import CredentialsUpdateSerializer
 from datasources.models import DataSource
@@ -112,6 +113,13 @@ class SSHHostKeySerializer(serializers.Serializer):
     fingerprint = serializers.CharField()
 
 
+class WarningSerializer(serializers.Serializer):
+    """Something that the connection did not protect."""
+
+    code = serializers.ChoiceField(choices=WarningCode.choices)
+    message = serializers.CharField(help_text="What it means, and what to do.")
+
+
 class ConnectionTestSerializer(serializers.Serializer):
     """A connection test; `ok`, `code` and `message` are null until it has finished."""
 
@@ -130,13 +138,17 @@ class ConnectionTestSerializer(serializers.Serializer):
     ssh_host_key = SSHHostKeySerializer(
         allow_null=True, help_text="The host key that was refused because nobody has confirmed it."
     )
+    warnings = WarningSerializer(
+        many=True,
+        help_text="What the connection did not protect, also if it works. If it fails, only "
+        "whether the password was sent in clear.",
+    )
 
 
 class HostKeyConfirmationSerializer(StrictSerializer):
     """The host key to confirm, by its fingerprint."""
 
     fingerprint = StrictCharField(
-        required=False,
         max_length=100,
         help_text="The fingerprint you checked: 409 if the last test was shown another key.",
     )

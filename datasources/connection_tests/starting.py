@@ -45,14 +45,14 @@ def start_test(
     return test
 
 
-def read_fingerprint(request: Request) -> str | None:
-    """Return the fingerprint in the body, or None without a body. Raises 400, 413 or 415."""
+def read_fingerprint(request: Request) -> str:
+    """Return the fingerprint in the body. Raises 400, 413 or 415."""
     check_parameters(request)
-    if not request.body:
-        return None
-    serializer = HostKeyConfirmationSerializer(data=read_body(request))
+    has_body = request.body or request.content_type
+    body = read_body(request) if has_body else {}  # without a body, name the missing field
+    serializer = HostKeyConfirmationSerializer(data=body)
     serializer.is_valid(raise_exception=True)
-    fingerprint: str | None = serializer.validated_data.get("fingerprint")
+    fingerprint: str = serializer.validated_data["fingerprint"]
     return fingerprint
 
 

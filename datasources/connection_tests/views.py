@@ -85,7 +85,7 @@ class SSHHostKeyViewSet(DataSourceScopedViewSet):
 
     @write(**openapi.CONFIRM_HOST_KEY)
     def confirm(self, request: Request, data_source_id: str) -> Response:
-        """Trust the host key that the SSH server presented in the last test (admin, owner)."""
+        """Trust the host key with this fingerprint, if the last test met it (admin, owner)."""
         data_source = self.get_data_source(Role.ADMIN, lock=True)
         fingerprint = read_fingerprint(request)
         check_if_match(request, data_source)

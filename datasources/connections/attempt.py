@@ -9,6 +9,7 @@ from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import Connector
 from datasources.connections.failures import Code, ConnectionFailure, SSHHostKeyRefused
 from datasources.connections.outcome import Outcome
+from datasources.connections.protection import WarningCode
 from datasources.connections.route import open_route
 from datasources.connections.stages import Stages
 from rivergen.egress.policy import EgressPolicy
@@ -33,9 +34,17 @@ def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) 
     code = Code.OK
     server_version: str | None = None
     ssh_host_key: str | None = None
+    warnings: list[WarningCode] = []
     try:
         with connector_for(configuration, policy, stages) as connector:
+            # If the login fails, only a password that was sent matters, and cannot be taken back.
+            warnings = [
+                warning
+                for warning in connector.warnings_of(configuration)
+                if warning == WarningCode.PASSWORD_IN_CLEAR
+            ]
             connection: Any = connector.connect()
+            warnings = connector.warnings_of(configuration, connector.is_encrypted)
             try:
                 server_version = connector.query_version(connection)
             finally:
@@ -49,4 +58,5 @@ def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) 
         "stages": stages.to_list(),
         "server_version": server_version,
         "ssh_host_key": ssh_host_key,
+        "warnings": [warning.value for warning in warnings],
     }

@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 LOOPBACK = "127.0.0.1"
 
@@ -33,6 +34,14 @@ class Endpoint:
         if self.opened is not None:
             self.opened.close()
             self.opened = None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is the machine itself, by its usual name or by its address."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def host_and_port(host: str, port: int) -> str:

@@ -58,6 +58,12 @@ class Code(TextChoices):
         "TLS_FAILED",
         "The TLS handshake failed. Check the server's certificate and the TLS options.",
     )
+    CLEAR_PASSWORD_REFUSED = (
+        "CLEAR_PASSWORD_REFUSED",
+        "The server asks for the password in clear, and the connection has no TLS, so the password "
+        "was not sent. Turn on TLS in the server, and require it in connection_string, for example "
+        "with sslmode=require.",
+    )
     PROTOCOL_FAILED = (
         "PROTOCOL_FAILED",
         "The server at this host and port is not of this type, or it closed the connection. Check "

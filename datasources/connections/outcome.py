@@ -3,6 +3,7 @@
 from typing import Any, TypedDict
 
 from datasources.connections.failures import Code
+from datasources.connections.protection import WarningCode
 from datasources.connections.ssh.host_keys import is_host_key
 from datasources.connections.stages import STAGE_NAMES, Stage, stage
 
@@ -15,11 +16,19 @@ class Outcome(TypedDict):
     server_version: str | None
     ssh_host_key: str | None
     """The host key that was refused, if that is why the attempt failed."""
+    warnings: list[str]
+    """The codes of what the connection did not protect (`WarningCode`)."""
 
 
 def no_outcome(code: str, stages: list[Stage] | None = None) -> Outcome:
     """Return an outcome that has a code but no findings: the attempt did not begin or end."""
-    return {"code": code, "stages": stages or [], "server_version": None, "ssh_host_key": None}
+    return {
+        "code": code,
+        "stages": stages or [],
+        "server_version": None,
+        "ssh_host_key": None,
+        "warnings": [],
+    }
 
 
 def read_outcome(given: Any) -> Outcome:
@@ -35,6 +44,7 @@ def read_outcome(given: Any) -> Outcome:
         "stages": [read_stage(stage) for stage in given["stages"]],
         "server_version": given["server_version"] and str(given["server_version"]),
         "ssh_host_key": key,
+        "warnings": [code.value for code in WarningCode if code in given["warnings"]],
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample
 
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
-from datasources.openapi import IF_MATCH
+from datasources.openapi import IF_MATCH, IF_MATCH_REQUIRED
 
 RETRIEVE: dict[str, Any] = {
     "summary": "Get the state of the credentials",
@@ -17,7 +17,7 @@ REPLACE: dict[str, Any] = {
     "summary": "Replace the credentials",
     "request": CredentialsUpdateSerializer,
     "response": CredentialsSerializer,
-    "errors": (401, 403, 404, 412, 428),
+    "errors": (401, 403, 404, 409, 412, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
     "examples": (OpenApiExample("A username", {"username": "reader"}, request_only=True),),
@@ -33,7 +33,7 @@ UPDATE: dict[str, Any] = {
 CLEAR: dict[str, Any] = {
     "summary": "Clear the credentials",
     "status": 204,
-    "errors": (401, 403, 404, 412, 413, 415, 428),
+    "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
 }
@@ -42,5 +42,5 @@ CONFIRM: dict[str, Any] = {
     "response": CredentialsSerializer,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),
-    "parameters": (IF_MATCH,),
+    "parameters": (IF_MATCH_REQUIRED,),
 }

@@ -60,10 +60,14 @@ class CredentialsViewSet(DataSourceScopedViewSet):
 
     @write(**openapi.CONFIRM)
     def confirm(self, request: Request, data_source_id: str) -> Response:
-        """Confirm all unconfirmed secrets for the current destination (admin, owner)."""
+        """Confirm all unconfirmed secrets for the destination of one version (admin, owner).
+
+        `If-Match` names the version: without it, a destination that the caller has not seen could
+        be confirmed.
+        """
         data_source = self.get_data_source(Role.ADMIN, lock=True)
         read_no_body(request)
-        check_if_match(request, data_source)
+        check_if_match(request, data_source, is_required=True)
         data_source.confirm_credentials(user=self.author, is_locked=True)
         return credentials_response(data_source, "Credentials confirmed successfully")
 

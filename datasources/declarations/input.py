@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 
 from datasources.declarations.plan import Applier
@@ -13,19 +13,23 @@ from datasources.declarations.references import resolve_for
 from datasources.declarations.text import Document
 from datasources.viewsets import author_of, creating_roles
 from organizations.authentication import caller
-from organizations.models import Organization, Role
+from organizations.models import ROLES_WITH, Organization, Role
 from organizations.permissions import require_role
 from rivergen.http.input import read_body, read_switch
 
 # The data sources of a request are applied in one transaction, within the request.
 DATA_SOURCES_MAX = 500
+SECRETS_REFUSED = (
+    f"A declaration with secrets needs the role {Role.ADMIN}; yours is {{role}}. Leave the secrets "
+    "out, and set them with PUT /api/v1/data-sources/{{data_source_id}}/credentials."
+)
 
 
 def read_applier(request: Request) -> Applier:
     """Return an Applier of the declarations in the body, for the caller's organization.
 
-    Creating and changing takes an editor, `?prune=true` an admin, because it deletes. Raises 400,
-    403 or DeclarationError.
+    Creating and changing takes an editor. It takes an admin to prune, which deletes, and to refer
+    to secrets: an editor could have them sent anywhere. Raises 400, 403 or DeclarationError.
     """
     user = caller(request)
     roles = creating_roles(user)
@@ -35,7 +39,11 @@ def read_applier(request: Request) -> Applier:
     document = body if isinstance(body, Document) else Document.of_json(body)
     declarations = Declarations(document, most=DATA_SOURCES_MAX)
     organization = find_organization(declarations.organization, roles)
-    require_role(roles[organization.pk], needed)
+    role = roles[organization.pk]
+    require_role(role, needed)
+    if declarations.refer_to_secrets and role not in ROLES_WITH[Role.ADMIN]:
+        # Refused before any reference is read: the answer is the same whether the file exists.
+        raise PermissionDenied(SECRETS_REFUSED.format(role=role))
     return Applier(
         declarations,
         organization,

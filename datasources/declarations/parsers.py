@@ -10,6 +10,9 @@ from datasources.declarations.problems import DeclarationError
 from datasources.declarations.text import Document
 from rivergen.http.parsers import read_text
 
+# Each takes about a kilobyte while it is read. A document of 1 MiB usually has half as many.
+VALUES_MAX = 200_000
+
 
 class YAMLParser(BaseParser):
     """Parse `application/yaml` (RFC 9512) into a Document.
@@ -26,6 +29,6 @@ class YAMLParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Document:
         try:
-            return Document(read_text(stream))
+            return Document(read_text(stream), VALUES_MAX)
         except DeclarationError as error:
             raise ParseError(str(error)) from None

@@ -23,6 +23,8 @@ from organizations.models import Organization, Role, Workspace
 from rivergen.errors import StateConflict
 from rivergen.postgresql.lookups import AnyOf, lower_case
 
+# The error about an unknown workspace names at most so many.
+WORKSPACES_NAMED = 20
 CREATE, CHANGE, DELETE, KEEP = "create", "change", "delete", "keep"
 KINDS = (CREATE, CHANGE, DELETE, KEEP)
 SIGNS = {CREATE: "+", CHANGE: "~", DELETE: "-"}
@@ -33,6 +35,11 @@ Secrets = dict[str, Any]
 """The secrets of a data source in clear, by field."""
 Valid = tuple[dict[str, Any], dict[str, Any]]
 """Validated fields, and validated credentials."""
+SSH_PORTS = (("ssh_port", 22), ("ssh_local_port", None))
+DESTINATION_FIELDS = frozenset(
+    ("connection_string", "host", "port", "use_ssh_tunnel", "ssh_host", "ssh_username")
+    + tuple(name for name, _ in SSH_PORTS)
+)
 # Stands for a stored secret that cannot be opened; it equals no secret that is entered.
 UNUSABLE = object()
 
@@ -134,7 +141,10 @@ class Applier:
         for entry, name in zip(self.declarations.all, names, strict=True):
             workspace = default if entry.workspace is None else workspaces.get(entry.workspace)
             if workspace is None:
-                message = f"There is no such workspace. There are: {', '.join(workspaces)}."
+                known = ", ".join([*workspaces][:WORKSPACES_NAMED])
+                if (more := len(workspaces) - WORKSPACES_NAMED) > 0:
+                    known += f" and {more:,} more"
+                message = f"There is no such workspace. There are: {known}."
                 self.declarations.add_problem((*entry.path, "workspace"), message)
                 continue
             key = workspace.pk, name
@@ -207,12 +217,35 @@ class Applier:
                 secrets = secrets_of(data_source)
             stored = {**secrets, "username": data_source.username}
             entered = {name: text for name, text in credentials.items() if text != stored.get(name)}
+            if any(entered.get(field) is not None for field in SECRET_FIELDS):
+                self._check_destination(declaration, data_source)
             changes |= self._enter(data_source, entered)
         except ValidationError as error:
             self.declarations.add_problem(declaration.path, sentences(error.messages))
             self.declarations.raise_problems()
             raise
         return step_of(CHANGE if changes else KEEP, data_source, changes)
+
+    def _check_destination(self, declaration: Declaration, data_source: DataSource) -> None:
+        """Raise DeclarationError if a secret would travel to where the file does not say.
+
+        An editor can change the fields that the file leaves out, such as the SSH server. A file
+        without any field of the destination leaves it to others, unless secrets wait for
+        confirmation.
+        """
+        is_stated = not declaration.fields.keys().isdisjoint(DESTINATION_FIELDS)
+        is_waiting = data_source.credentials_status == DataSource.CredentialsStatus.UNCONFIRMED
+        if not (is_stated or is_waiting):
+            return
+        for field in unusual_destination(data_source):
+            if field not in declaration.fields:
+                value = json.dumps(getattr(data_source, field), ensure_ascii=False)
+                self.declarations.add_problem(
+                    (*declaration.path, field),
+                    f"Stored as {value}, but not declared. Declare it: the declared secrets would "
+                    "be sent there.",
+                )
+        self.declarations.raise_problems()
 
     def _create(self, fields: dict[str, Any], credentials: dict[str, Any]) -> Step:
         user = self.author.user
@@ -228,6 +261,16 @@ class Applier:
 def step_of(kind: str, data_source: DataSource, changes: Changes) -> Step:
     """Return the step of one kind for a data source."""
     return Step(kind, data_source.workspace.name, data_source.name, data_source.type, changes)
+
+
+def unusual_destination(data_source: DataSource) -> Iterator[str]:
+    """Yield the fields that decide where secrets travel and do not have their default."""
+    yield from (name for name in ("connection_string", "host") if getattr(data_source, name))
+    if data_source.port not in (None, data_source.connector.default_port):
+        yield "port"
+    if data_source.use_ssh_tunnel:
+        yield from ("use_ssh_tunnel", "ssh_host", "ssh_username")
+        yield from (name for name, usual in SSH_PORTS if getattr(data_source, name) != usual)
 
 
 def has_secret(fields: Collection[str]) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+KEY_MAX_LENGTH = 64
+PARTS_MAX = 30
 Path = tuple[str | int, ...]
 """The keys that lead from the top of the file to a value: `("data_sources", 2, "port")`."""
 
@@ -27,9 +29,9 @@ class DeclarationError(Exception):
 
 
 def name_of(path: Path) -> str:
-    """Return a path as text, such as `data_sources[2].port`."""
+    """Return a path as text, such as `data_sources[2].port`. Long keys are cut."""
     text = ""
-    for part in path:
+    for part in path[:PARTS_MAX]:
         dot = "." if text else ""
-        text += f"[{part}]" if isinstance(part, int) else f"{dot}{part}"
+        text += f"[{part}]" if isinstance(part, int) else f"{dot}{part[:KEY_MAX_LENGTH]}"
     return text

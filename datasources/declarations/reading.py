@@ -17,6 +17,8 @@ from datasources.models.validators import validate_name
 from rivergen.http.serializers import unknown_names
 
 FILE_KEYS = ("organization", "data_sources")
+# The service stops at so many problems: each costs a search for the name that was meant.
+PROBLEMS_MAX = 100
 KEYS = ("workspace", "type", *UPDATABLE_FIELDS, "credentials")
 
 
@@ -45,13 +47,26 @@ class Declarations:
         self.raise_problems()
 
     def add_problem(self, path: Path, message: str) -> None:
-        """Add a problem with the value at a path."""
+        """Add a problem with the value at a path. Raises DeclarationError at `PROBLEMS_MAX`."""
         self.problems.append(self.document.problem(path, message))
+        if len(self.problems) == PROBLEMS_MAX:
+            self.problems.append(Problem(None, "", "There may be more. Correct these first."))
+            self.raise_problems()
 
     def raise_problems(self) -> None:
         """Raise DeclarationError if there are problems, sorted by line."""
         if self.problems:
-            raise DeclarationError(sorted(self.problems, key=lambda problem: problem.line or 0))
+            last = math.inf  # without a line
+            raise DeclarationError(sorted(self.problems, key=lambda one: one.line or last))
+
+    @property
+    def refer_to_secrets(self) -> bool:
+        """Whether any declaration gives a secret, which can only be a reference."""
+        return any(
+            declaration.credentials.get(field) is not None
+            for declaration in self.all
+            for field in SECRET_FIELDS
+        )
 
     def resolve_secrets(self, resolve: Callable[[str], str]) -> None:
         """Replace each reference by its secret; add a problem for each that does not resolve."""
@@ -107,9 +122,9 @@ class Declarations:
 
     def _check_keys(self, value: dict[str, Any], path: Path, known: tuple[str, ...]) -> None:
         unknown = [key for key in value if key not in known]
-        for key, [message] in unknown_names(unknown, known).items():
-            if key in CREDENTIAL_FIELDS:
-                message = "Belongs in credentials."
+        for key, messages in unknown_names(unknown, known).items():
+            is_misplaced = key in CREDENTIAL_FIELDS
+            message = "Belongs in credentials." if is_misplaced else " ".join(messages)
             self.add_problem((*path, key), message)
 
     def _check_connection_string(self, url: Any, path: Path) -> None:

@@ -4,6 +4,7 @@ Scalars follow the core schema (YAML 1.2.2, section 10.3), so `no` and `2024-12-
 Tags, anchors and duplicate keys are refused.
 """
 
+import math
 import re
 from typing import Any
 
@@ -13,7 +14,7 @@ from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.resolver import Resolver
 
 from datasources.declarations.problems import DeclarationError, Path, Problem, name_of
-from rivergen.http.parsers import finite_number
+from rivergen.http.parsers import NumberReader, TooManyDigitsError
 
 NULL, BOOLEAN, INTEGER, FLOAT, TEXT = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")
@@ -36,13 +37,19 @@ class Loader(Composer, CParser, Resolver):
 
     yaml_implicit_resolvers: Any = {}
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most: float) -> None:
         CParser.__init__(self, text)
         Composer.__init__(self)
         Resolver.__init__(self)
+        self._most = most
+        self._nodes_left = most
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
+        self._nodes_left -= 1
+        if self._nodes_left < 0:
+            message = f"Has more than {self._most:,} keys and values. Split the document."
+            raise DeclarationError([Problem(event.start_mark.line + 1, "", message)])
         if getattr(event, "anchor", None):  # an alias has an anchor, too
             line = event.start_mark.line + 1
             problem = Problem(line, "", "Anchors and aliases are not supported. Repeat the value.")
@@ -71,12 +78,15 @@ Dumper.add_representer(str, represent_text)
 class Document:
     """A YAML text as a value of JSON types; `line_of` returns the line of a part of it."""
 
-    def __init__(self, text: str) -> None:
-        """Parse the text. Raises DeclarationError for invalid YAML, and values outside of JSON."""
-        self._lines: dict[Path, int] = {}
+    def __init__(self, text: str, most: float = math.inf) -> None:
+        """Parse a text of at most `most` keys and values.
+
+        Raises DeclarationError for invalid YAML, and values outside of JSON.
+        """
+        self._read_number = NumberReader().read
         try:
-            node = Loader(text).get_single_node()
-            self.value: Any = None if node is None else self._read(node, ())
+            self._root: yaml.Node | None = Loader(text, most).get_single_node()
+            self.value: Any = None if self._root is None else self._read(self._root, ())
         except yaml.MarkedYAMLError as error:
             # What is missing at the end is reported on the line after it.
             last = max(len(text.splitlines()), 1)
@@ -90,21 +100,31 @@ class Document:
     def of_json(cls, value: Any) -> "Document":
         """Return a document of a parsed JSON value, which has no lines."""
         document = cls("")
-        document.value, document._lines = value, {}
+        document.value = value
         return document
 
     def line_of(self, path: Path) -> int | None:
         """Return the line of the value at a path, or of the nearest value around it."""
-        while path and path not in self._lines:
-            path = path[:-1]
-        return self._lines.get(path)
+        if self._root is None:
+            return None
+        line, node = line_of(self._root), self._root
+        for part in path:
+            if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+                node = node.value[part]
+                line = line_of(node)
+                continue
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            pair = next((pair for pair in pairs if pair[0].value == part), None)
+            if pair is None:
+                break
+            line, node = line_of(pair[0]), pair[1]
+        return line
 
     def problem(self, path: Path, message: str) -> Problem:
         """Return a problem with the value at a path, with its line."""
         return Problem(self.line_of(path), name_of(path), message)
 
     def _read(self, node: yaml.Node, path: Path) -> Any:
-        self._lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self._read_mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
@@ -121,7 +141,6 @@ class Document:
                 raise self._refusal(key_node, path, "A key must be a string.")
             if key in values:
                 raise self._refusal(key_node, (*path, key), "This key appears twice.")
-            self._lines[(*path, key)] = key_node.start_mark.line + 1
             values[key] = self._read(value_node, (*path, key))
         return values
 
@@ -136,13 +155,20 @@ class Document:
         if node.tag not in (INTEGER, FLOAT):
             raise self._refusal(node, path, "Tags are not supported.")
         try:
-            return int(text) if node.tag == INTEGER else finite_number(text)
+            return int(text) if node.tag == INTEGER else self._read_number(text)
+        except TooManyDigitsError as error:
+            raise self._refusal(node, path, str(error)) from None
         except ValueError:
             raise self._refusal(node, path, "This number is too large.") from None
 
     def _refusal(self, node: yaml.Node, path: Path, message: str) -> DeclarationError:
-        line = node.start_mark.line + 1
-        return DeclarationError([Problem(line, name_of(path), message)])
+        return DeclarationError([Problem(line_of(node), name_of(path), message)])
+
+
+def line_of(node: yaml.Node) -> int:
+    """Return the line on which a node begins, from 1."""
+    line: int = node.start_mark.line
+    return line + 1
 
 
 def write_yaml(value: Any) -> str:

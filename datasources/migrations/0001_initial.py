@@ -334,6 +334,15 @@ class Migration(migrations.Migration):
                 ),
                 ("version", models.BigIntegerField(default=1, editable=False)),
                 (
+                    "history_bytes",
+                    models.BigIntegerField(
+                        db_default=0,
+                        default=0,
+                        editable=False,
+                        help_text="The size of all its revisions.",
+                    ),
+                ),
+                (
                     "created_at",
                     models.DateTimeField(default=django.utils.timezone.now, editable=False),
                 ),
@@ -755,6 +764,12 @@ class Migration(migrations.Migration):
             index=models.Index(
                 fields=["organization", "credentials_status", "name", "id"],
                 name="data_source_credentials",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="datasource",
+            index=models.Index(
+                fields=["organization"], include=("history_bytes",), name="data_source_usage"
             ),
         ),
         migrations.AddIndex(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -17,7 +18,7 @@ from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.connections.ssh.host_keys import fingerprint as host_key_fingerprint
 from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE, DataSourceColumns
 from datasources.models.connection_strings import split_secrets, url_destination, validate_fit
-from datasources.models.exceptions import NoHostKey, RestoreImpossible
+from datasources.models.exceptions import NoHostKey
 from datasources.models.field_names import (
     DESTINATION_FIELDS,
     SCHEMA_FIELDS,
@@ -28,6 +29,11 @@ from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Membership, Role, User
 from rivergen.postgresql.constraints import raise_if_unique_violation
 from rivergen.postgresql.prepared import update_row
+
+# The quota of history is checked whenever the history of a data source has grown by this part.
+CHECKS_PER_QUOTA = 65_536
+# What a revision takes beside its changes: the other columns, and its entry in the index.
+REVISION_BYTES = 200
 
 
 class ChangingDataSource(DataSourceColumns):
@@ -97,7 +103,7 @@ class ChangingDataSource(DataSourceColumns):
         if any(before[field] != changes[field] for field in SSH_SERVER_FIELDS if field in changes):
             self.ssh_host_key = None  # the key belongs to the old server
         differences: Changes = {
-            field: {"from": before[field], "to": getattr(self, field)}
+            field: difference(before[field], getattr(self, field))
             for field in fields
             if not is_same_json(before[field], getattr(self, field))
         }
@@ -165,8 +171,9 @@ class ChangingDataSource(DataSourceColumns):
         """Trust the host key that the SSH server presented in the last test; return what differs.
 
         `fingerprint` is that of the key the user has seen: a later test may have presented another
-        one. Confirmed secrets are sealed to the destination with this key. Raises PermissionDenied
-        (403) unless `user` is an admin or owner, and NoHostKey (409) if there is no such key.
+        one. None, in the shell only, trusts whichever key the last test met. Confirmed secrets are
+        sealed to the destination with this key. Raises PermissionDenied (403) unless `user` is an
+        admin or owner, and NoHostKey (409) if there is no such key.
         """
         with self._changing(is_locked):
             author = as_author(user)
@@ -185,32 +192,6 @@ class ChangingDataSource(DataSourceColumns):
             differences |= self.credentials.rebind(old_destination, carries_over=True)
             self._record(differences, author)
             return differences
-
-    def restore(
-        self, version: int, *, user: User | Author | None, is_locked: bool = False
-    ) -> Changes:
-        """Set all fields to what they were at `version`, as a new version; return what differs.
-
-        Undoes the later revisions, newest first. The values of credentials stay; the destination
-        may change, as in `apply_changes`. Raises DataSourceRevision.DoesNotExist (404) if there is
-        no such version, and RestoreImpossible (409) if the old values are no longer valid, for
-        instance because the name is taken.
-        """
-        author = as_author(user)
-        with self._changing(is_locked):
-            if not self.has_version(version):
-                raise DataSourceRevision.DoesNotExist
-            old_values: dict[str, Any] = {}
-            for revision in self.revisions.filter(version__gt=version).order_by("-version"):
-                for field, change in revision.changes.items():
-                    if field in UPDATABLE_FIELDS:
-                        old_values[field] = change["from"]
-            restorer = Author(author.user, DataSourceRevision.Origin.RESTORE, author.request_id)
-            try:
-                return self.apply_changes(old_values, user=restorer, is_locked=True)
-            except ValidationError as error:
-                sentence = f"Version {version} cannot be restored: {' '.join(error.messages)}"
-                raise RestoreImpossible(sentence) from None
 
     @contextmanager
     def proposed(
@@ -311,15 +292,22 @@ class ChangingDataSource(DataSourceColumns):
         self.version += bool(differences)
         # Secrets have their own table; everything else that differs is a column of this row.
         columns = [field for field in differences if field not in SECRET_FIELDS]
-        columns += ["version", "updated_at", "updated_by"]
+        columns += ["version", "updated_at", "updated_by", "history_bytes"]
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
         revision = self.revision(differences, author, self.updated_at)
+        before = self.history_bytes
+        self.history_bytes += size_of(differences)
         try:
             update_row(self, columns, revision if differences else None)
         except IntegrityError as error:
             raise_if_unique_violation(error, NAME_UNIQUE, "name", NAME_TAKEN)
             raise
+        # Not with each change: the history of all data sources of the organization is added up.
+        step = max(1, settings.QUOTA_HISTORY_BYTES // CHECKS_PER_QUOTA)
+        if self.history_bytes // step != before // step:
+            data_sources: Any = type(self)._default_manager
+            data_sources.check_quotas(self.organization, "history_bytes")
 
     def revision(self, changes: Changes, author: Author, at: datetime) -> DataSourceRevision:
         """Return the revision that records how this version came to be; it is not saved yet."""
@@ -360,6 +348,12 @@ class ChangingDataSource(DataSourceColumns):
             differences["credentials_status"] = {"from": before, "to": self.credentials_status}
 
 
+def size_of(differences: Changes) -> int:
+    """Return the bytes that a revision takes; without differences there is none."""
+    text = json.dumps(differences, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode(errors="replace")) + REVISION_BYTES if differences else 0
+
+
 def as_author(user: User | Author | None) -> Author:
     """Return an Author; a User is wrapped in an Author whose origin is the shell."""
     return user if isinstance(user, Author) else Author(user)
@@ -370,3 +364,20 @@ def is_same_json(one: Any, other: Any) -> bool:
     if isinstance(one, dict | list):
         return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     return type(one) is type(other) and one == other
+
+
+def difference(before: Any, after: Any) -> dict[str, Any]:
+    """Return what differs between two values that are not the same, `{"from": …, "to": …}`.
+
+    Of two objects only the members that differ, at any depth: one that was added is in "to" only,
+    one that was removed in "from" only. Other values are whole. `restoring.undo` is the inverse.
+    """
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return {"from": before, "to": after}
+    old = {name: value for name, value in before.items() if name not in after}
+    new = {name: value for name, value in after.items() if name not in before}
+    for name in before:
+        if name in after and not is_same_json(before[name], after[name]):
+            change = difference(before[name], after[name])
+            old[name], new[name] = change["from"], change["to"]
+    return {"from": old, "to": new}

@@ -17,6 +17,7 @@ from datasources.models.connection_strings import validate_connection_string
 from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.models.fields import TrimmedCharField, number_field, text_field
 from datasources.models.validators import (
+    CONNECTION_STRING_MAX_LENGTH,
     HOST_MAX_LENGTH,
     TAG_MAX_LENGTH,
     validate_file_path,
@@ -96,7 +97,7 @@ class DataSourceColumns(models.Model):
     database_name = text_field(255)
     schema_name = text_field(255)
     connection_string = text_field(
-        4_096,
+        CONNECTION_STRING_MAX_LENGTH,
         validate_connection_string,
         help_text="A URL whose scheme fits the type. A password in it moves to the credentials.",
     )
@@ -150,6 +151,9 @@ class DataSourceColumns(models.Model):
         editable=False,
     )
     version = models.BigIntegerField(default=1, editable=False)
+    history_bytes = models.BigIntegerField(
+        default=0, db_default=0, editable=False, help_text="The size of all its revisions."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     created_by = models.ForeignKey(
@@ -191,6 +195,10 @@ class DataSourceColumns(models.Model):
             models.Index(
                 fields=["organization", "credentials_status", "name", "id"],
                 name="data_source_credentials",
+            ),
+            # Quotas and their metrics: the rows are wide, and all of them are counted.
+            models.Index(
+                fields=["organization"], include=["history_bytes"], name="data_source_usage"
             ),
             models.Index(
                 "schema_next_refresh_at",

@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 
 from datasources.connections.connectors.base import Connector
 from datasources.models.validators import (
+    CONNECTION_STRING_MAX_LENGTH,
     NAMES_SECRET,
     SECRETS_ELSEWHERE,
     documented,
@@ -45,6 +46,9 @@ def validate_connection_string(text: str) -> None:
 
     Raises ValidationError (400) with a sentence that repeats no part that may be secret.
     """
+    if len(text) > CONNECTION_STRING_MAX_LENGTH:
+        most = f"{CONNECTION_STRING_MAX_LENGTH:,}"
+        raise ValidationError(f"Must have at most {most} characters.")
     if FORBIDDEN_CHARACTERS.search(text):
         raise ValidationError("Must be a URL without spaces, fragments, semicolons or quotes.")
     url = _parse(text)

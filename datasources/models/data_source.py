@@ -12,7 +12,7 @@ from psycopg.errors import ForeignKeyViolation
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.files.storage import path_in_storage
-from datasources.models.changing import ChangingDataSource
+from datasources.models.changing import size_of
 from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE
 from datasources.models.connection_strings import read_connection_string
 from datasources.models.field_names import UPDATABLE_FIELDS
@@ -21,6 +21,7 @@ from datasources.models.querysets import (
     UnrecordedChangeError,
     extracted_secrets,
 )
+from datasources.models.restoring import RestorableDataSource
 from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Organization, Workspace
 from rivergen.errors import Gone
@@ -29,7 +30,7 @@ from rivergen.postgresql.constraints import unique_violation_as_validation_error
 WORKSPACE_GONE = "The workspace was removed."
 
 
-class DataSource(ChangingDataSource):
+class DataSource(RestorableDataSource):
     """A configured connection to a database, warehouse or file of an organization."""
 
     objects = DataSourceQuerySet["DataSource"].as_manager()
@@ -38,8 +39,9 @@ class DataSource(ChangingDataSource):
         """Insert a new data source, its secrets and the first revision of its history.
 
         Without `author`, the author is `created_by` at a shell. Raises ValidationError (400) if
-        the data source is invalid or its name taken. Raises UnrecordedChangeError if it is already
-        stored: use `apply_changes`.
+        the data source is invalid or its name taken, and QuotaExceeded (409) if the organization
+        has as many data sources, or as much history, as it may. Raises UnrecordedChangeError if it
+        is already stored: use `apply_changes`.
         """
         if not self._state.adding:
             raise UnrecordedChangeError
@@ -47,12 +49,14 @@ class DataSource(ChangingDataSource):
         unique_name = unique_violation_as_validation_error(NAME_UNIQUE, "name", NAME_TAKEN)
         try:
             with extracted_secrets([self]) as [secrets], unique_name, transaction.atomic():
-                Organization.objects.lock(self.organization_id)
+                organization = Organization.objects.lock(self.organization_id)
+                self.history_bytes = size_of(self.first_changes())
                 super().save(*args, **kwargs)
                 entered = self.credentials.seal_all(secrets, self.created_by)
                 self.first_revision(entered, author or Author(self.created_by)).save()
                 # Check now, not at the commit: the workspace may have been removed.
                 connection.check_constraints()
+                DataSource.objects.check_quotas(organization, "data_sources", "history_bytes")
         except Gone:
             raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
         except IntegrityError as error:
@@ -79,13 +83,17 @@ class DataSource(ChangingDataSource):
 
         Its changes are all fields that differ from their default, and the `entered` secrets.
         """
+        return self.revision(self.first_changes() | entered, author, self.created_at)
+
+    def first_changes(self) -> Changes:
+        """Return all fields that differ from their default, as changes."""
         unset = DataSource()
         changes: Changes = {}
         for field in ("type", *UPDATABLE_FIELDS, "username", "credentials_status"):
             value = getattr(self, field)
             if value != getattr(unset, field):
                 changes[field] = {"from": None, "to": value}
-        return self.revision(changes | entered, author, self.created_at)
+        return changes
 
     def configuration(self, secrets: Mapping[str, str] | None = None) -> Configuration:
         """Return the configuration of a connection: the fields of this instance and the secrets.

@@ -9,13 +9,14 @@ from operator import or_
 from typing import Any, NoReturn, Self, TypeVar
 
 from django.db import models, transaction
+from django.db.models import Count, Sum
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from datasources.models.changing import ChangingDataSource
+from datasources.models.changing import ChangingDataSource, size_of
 from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.models.revision import Author, DataSourceRevision
-from organizations.models import User
+from organizations.models import Organization, User
 from rivergen.postgresql.lookups import AnyOf, AnyOfPairs
 from rivergen.postgresql.prepared import PreparedGet
 
@@ -106,7 +107,11 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         objs = list(objs)
         for data_source in objs:
             data_source.complete()
+        ids = sorted({data_source.organization_id for data_source in objs})
         with extracted_secrets(objs) as secrets, transaction.atomic():
+            organizations = [Organization.objects.lock(pk) for pk in ids]
+            for data_source in objs:
+                data_source.history_bytes = size_of(data_source.first_changes())
             created: list[Any] = super().bulk_create(objs, *args, **options)
             revisions = []
             for data_source, of_one in zip(created, secrets, strict=True):
@@ -114,7 +119,21 @@ class DataSourceQuerySet(models.QuerySet[Row]):
                 revision = data_source.first_revision(entered, Author(data_source.created_by))
                 revisions.append(revision)
             DataSourceRevision.objects.bulk_create(revisions)
+            for organization in organizations:
+                self.check_quotas(organization, "data_sources", "history_bytes")
         return created
+
+    def check_quotas(self, organization: Organization, *names: str) -> None:
+        """Raise QuotaExceeded (409) if the organization has more of `names` than it may.
+
+        `names` are `data_sources` and `history_bytes`. Call it after a write, in its transaction.
+        The number of data sources is exact if the transaction has locked the organization. The
+        history of concurrent transactions does not count.
+        """
+        rows = self.model._base_manager.filter(organization_id=organization.pk)
+        used = rows.aggregate(data_sources=Count("pk"), history_bytes=Sum("history_bytes"))
+        for name in names:
+            organization.check_quota(name, used[name] or 0)
 
     def update(self, **kwargs: Any) -> NoReturn:
         """Raise UnrecordedChangeError: the change would not be in the history."""

@@ -12,8 +12,10 @@ from django.core.exceptions import ValidationError
 Validator = TypeVar("Validator", bound=Callable[[Any], None])
 
 HOST_MAX_LENGTH = 253
+CONNECTION_STRING_MAX_LENGTH = 4_096
 METADATA_MAX_BYTES = 65_536
 METADATA_MAX_DEPTH = 20
+CONTAINERS = (dict, list)
 TOO_DEEP = f"Must not be nested more than {METADATA_MAX_DEPTH} deep."
 TAGS_MAX_COUNT = 50
 TAG_MAX_LENGTH = 64
@@ -95,6 +97,8 @@ def is_host(value: str) -> bool:
     Names may be internationalized. Addresses must be in ASCII digits, and invisible characters are
     refused: they would disguise an address such as 127.0.0.1.
     """
+    if len(value) > HOST_MAX_LENGTH:  # the work of the codec grows faster than the text
+        return False
     try:
         IPv6Address(value)
         return "%" not in value
@@ -156,20 +160,18 @@ def validate_metadata(metadata: Any) -> None:
     """Check the size and depth of a JSON object, and that no key in it names a secret."""
     if not isinstance(metadata, dict):
         raise ValidationError("Must be a JSON object.")
+    if is_too_deep(metadata):
+        raise ValidationError(TOO_DEEP)
     try:
         text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except RecursionError:
-        raise ValidationError(TOO_DEEP) from None
     except (TypeError, ValueError):  # reached from Python only; JSON bodies are parsed strictly
         raise ValidationError("Must hold JSON values only.") from None
     if len(text.encode(errors="replace")) > METADATA_MAX_BYTES:
         raise ValidationError(f"Must not be larger than {METADATA_MAX_BYTES:,} bytes as JSON.")
-    for depth, path, value in walk(metadata):
-        if depth > METADATA_MAX_DEPTH:
-            raise ValidationError(TOO_DEEP)
+    for path, value in walk(metadata):
         if isinstance(value, str):
             validate_text(value)
-        key = path[-1] if path else None
+        key = path[-1]
         if isinstance(key, str):
             validate_text(key)
             if names_secret(key):
@@ -183,27 +185,44 @@ def validate_metadata(metadata: Any) -> None:
 
 def is_too_deep(metadata: dict[str, Any]) -> bool:
     """Return whether metadata is nested more than 20 deep; the object itself is level 1."""
-    return any(depth > METADATA_MAX_DEPTH for depth, _, _ in walk(metadata))
+    level: list[Any] = [metadata]
+    for _ in range(METADATA_MAX_DEPTH):
+        if not level:
+            return False
+        level = [
+            child
+            for container in level
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, CONTAINERS)
+        ]
+    return bool(level)
 
 
-def walk(metadata: dict[str, Any]) -> Iterator[tuple[int, tuple[str | int, ...], Any]]:
-    """Yield every value as (depth, path, value), without recursion, so that any depth is safe.
+def walk(metadata: dict[str, Any]) -> Iterator[tuple[list[str | int], Any]]:
+    """Yield the path and value of everything in metadata, without recursion.
 
-    A container is one level deeper than the container it is in; a scalar is on the same level.
+    The path is one list, which changes with the next value: a copy for each value would take more
+    memory than the values.
     """
-    pending: list[tuple[int, tuple[str | int, ...], Any]] = [(1, (), metadata)]
+    path: list[str | int] = []
+    pending = [children_of(metadata)]
     while pending:
-        depth, path, value = pending.pop()
-        yield depth, path, value
-        if isinstance(value, dict):
-            children: Any = value.items()
-        elif isinstance(value, list):
-            children = enumerate(value)
+        for key, child in pending[-1]:
+            path.append(key)
+            yield path, child
+            if isinstance(child, CONTAINERS):
+                pending.append(children_of(child))
+                break
+            path.pop()
         else:
-            continue
-        for key, child in children:
-            child_depth = depth + isinstance(child, dict | list)
-            pending.append((child_depth, (*path, key), child))
+            pending.pop()
+            if path:
+                path.pop()
+
+
+def children_of(container: Any) -> Iterator[tuple[str | int, Any]]:
+    """Return an iterator over the keys and values of an object or array."""
+    return iter(container.items() if isinstance(container, dict) else enumerate(container))
 
 
 def names_secret(key: str) -> bool:

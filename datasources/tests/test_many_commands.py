@@ -9,8 +9,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import SimpleTestCase, TransactionTestCase
 
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.testing import Worker
+from datasources.connections.outcome import no_outcome
 from datasources.management import many
+from datasources.management.commands import test_data_sources
 from datasources.management.table import format_table
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
@@ -99,6 +102,15 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         self.assertEqual((self.file.status, self.down.status), ("active", "error"))
         self.assertEqual(self.file.schema_snapshots.count(), 1)
         self.assertEqual(self.down.last_test["code"], "TCP_REFUSED")
+
+    def test_test_data_sources_names_what_is_not_protected(self):
+        test = ConnectionTest.objects.request(
+            self.file.configuration(), of=self.file, is_stored=True
+        )
+        test.finish(no_outcome("OK") | {"warnings": ["NOT_ENCRYPTED", "SERVER_NOT_VERIFIED"]})
+        [result] = test_data_sources.Command().results([test.pk]).values()
+        self.assertEqual(result.code, "OK")
+        self.assertRegex(result.message, "Not protected: NOT_ENCRYPTED, SERVER_NOT_VERIFIED.$")
 
     def test_refresh_schemas_waits_for_a_running_refresh(self):
         self.call("post", f"/data-sources/{self.file.pk}/schema/refresh", user=self.editor)

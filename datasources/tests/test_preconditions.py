@@ -2,12 +2,13 @@
 
 from typing import Any, ClassVar
 
+from datasources.connections.ssh.host_keys import fingerprint
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase, admin_client
 from organizations.models import Organization
 from organizations.testing import sql
 from rivergen.http.input import entity_tag
-from tests.api.testing.route_table import ROUTES, enter_password, present_host_key
+from tests.api.testing.route_table import HOST_KEY, ROUTES, enter_password, present_host_key
 
 UPDATE = ("patch", "", {"port": 5433})
 NOT_NAMED: tuple[dict[str, str], ...] = ({}, {"If-Match": "*"}, {"If-Match": " * "})
@@ -30,7 +31,7 @@ class PreconditionTests(DataSourceTestCase):
             ("patch", "/credentials", {"username": "reader"}),
             ("delete", "/credentials", None),
             ("post", "/credentials/confirm", None),
-            ("post", "/ssh-host-key/confirm", None),
+            ("post", "/ssh-host-key/confirm", {"fingerprint": fingerprint(HOST_KEY)}),
             ("post", "/history/1/restore", None),
             ("delete", "", None),
         )

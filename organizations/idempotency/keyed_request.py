@@ -4,7 +4,8 @@ The answer is stored in the transaction of the change, so both are stored or nei
 process is killed. While the first request is in flight, it holds an advisory lock, which ends with
 the transaction.
 
-Only successes are stored: a refused request has changed nothing, so a retry is checked again.
+Only successes are stored: a refused request has changed nothing, so a retry is checked again. Of a
+large answer to a request that changed nothing only the digest of the request is stored.
 """
 
 import hashlib
@@ -14,9 +15,9 @@ from collections.abc import Callable
 from typing import Any, Self
 from uuid import UUID
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import connection
-from django.db.models.functions import Now
 from django.http import HttpResponse
 from django.utils.crypto import salted_hmac
 from rest_framework.exceptions import NotFound, ValidationError
@@ -24,8 +25,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.idempotency.exceptions import KeyInUse, KeyReused
-from organizations.idempotency.models import IdempotencyRecord
-from organizations.models import Membership
+from organizations.idempotency.models import RECORD_BYTES, IdempotencyRecord, KeptAnswers
+from organizations.models import Membership, Organization
 from organizations.permissions import require_membership
 from organizations.viewsets import ScopedViewSet
 from rivergen.http.openapi import IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED
@@ -34,6 +35,8 @@ KEY = re.compile(r"[ -~]{1,255}")
 # A string of RFC 9651, as draft-ietf-httpapi-idempotency-key-header has it.
 QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 STORED_HEADERS = ("ETag", "Location")
+# An answer that can be made again is stored nonetheless if it takes no more than this.
+SMALL_BYTES = 4096
 
 
 class KeyedRequest:
@@ -43,6 +46,7 @@ class KeyedRequest:
         self._view = view
         self._user = view.caller
         self._key = key
+        self._body = body
         self._fingerprint = fingerprint(view.request, body)
 
     @classmethod
@@ -69,7 +73,7 @@ class KeyedRequest:
         """
         is_first = self._lock()
         # A separate statement: it must see what was committed before the lock was released.
-        if answer := self.stored_answer():
+        if answer := self.stored_answer(perform):
             return answer
         if not is_first:
             require_membership(self._user)
@@ -89,22 +93,28 @@ class KeyedRequest:
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
             return bool(cursor.fetchone()[0])
 
-    def stored_answer(self) -> HttpResponse | None:
+    def stored_answer(self, perform: Callable[[], Response] | None = None) -> HttpResponse | None:
         """Return the answer to the first request with this key, or None if there is none.
 
-        Raises KeyReused (422) if the first request was a different one, and 401, 403 or 404 if the
-        caller may not see the result any more. The caller's role does not matter: nothing changes.
+        An answer without a body is made again, and shows the current state; `perform` performs the
+        request. Raises KeyReused (422) if the first request was a different one, and 401, 403 or
+        404 if the caller may not see the result any more. The caller's role does not matter:
+        nothing changes.
         """
         records = IdempotencyRecord.objects.filter(user_id=self._user.pk, key=self._key)
         record = records.filter(stored_at__gt=IdempotencyRecord.valid_since()).first()
         if record is None:
             return None
         require_membership(self._user)
-        if record.fingerprint != self._fingerprint:
+        if not self._has_made(record):
             raise KeyReused
         memberships = Membership.objects.for_user(self._user)
         if not memberships.filter(organization=record.organization_id).exists():
             raise NotFound
+        if record.body is None:
+            response = self._view.answer_again(perform)
+            response[IDEMPOTENCY_REPLAYED] = "true"
+            return response
         return HttpResponse(
             bytes(record.body),
             content_type="application/json",
@@ -112,24 +122,46 @@ class KeyedRequest:
             headers={**record.headers, IDEMPOTENCY_REPLAYED: "true"},
         )
 
+    def _has_made(self, record: IdempotencyRecord) -> bool:
+        """Return whether the record is of this request, perhaps under an older SECRET_KEY."""
+        older = [
+            fingerprint(self._view.request, self._body, key)
+            for key in settings.SECRET_KEY_FALLBACKS
+        ]
+        return record.fingerprint in (self._fingerprint, *older)
+
     def store(self, response: Response) -> None:
-        """Store an answer as it will be sent, in place of an outdated one of the same key."""
+        """Store an answer as it will be sent, in place of an outdated one of the same key.
+
+        A large answer that can be made again is stored without its body. Raises QuotaExceeded
+        (409) if the organization has too many answers: then the change must be rolled back, as it
+        could not be told from a retry.
+        """
         view = self._view
         view.finalize_response(view.request, response).render()
-        values = {
-            "fingerprint": self._fingerprint,
-            "organization_id": view.organization_id,
-            "status": response.status_code,
-            "headers": {name: response[name] for name in STORED_HEADERS if name in response},
-            "body": response.content,
-            "stored_at": Now(),
-        }
-        IdempotencyRecord.objects.bulk_create(
-            [IdempotencyRecord(user_id=self._user.pk, key=self._key, **values)],
-            update_conflicts=True,
-            unique_fields=["user", "key"],
-            update_fields=[name.removesuffix("_id") for name in values],
+        assert view.organization_id is not None
+        can_be_made_again = getattr(response, "changed_nothing", False)
+        is_kept = len(response.content) <= SMALL_BYTES or not can_be_made_again
+        record = IdempotencyRecord(
+            user_id=self._user.pk,
+            key=self._key,
+            fingerprint=self._fingerprint,
+            organization_id=view.organization_id,
+            status=response.status_code,
+            headers={name: response[name] for name in STORED_HEADERS if name in response},
+            body=response.content if is_kept else None,
         )
+        used, own_quota = record.store()
+        organization = Organization(quota_kept_answer_bytes=own_quota)
+        organization.check_quota("kept_answer_bytes", used)
+
+    def require_room(self) -> None:
+        """Raise QuotaExceeded (409) if the answer to this request could not be stored."""
+        organization_id = self._view.organization_id
+        assert organization_id is not None
+        organization = Organization.objects.get(pk=organization_id)
+        used = KeptAnswers.by_organization(organization.pk).get(organization.pk, 0)
+        organization.check_quota("kept_answer_bytes", int(used) + RECORD_BYTES)
 
     def uuid_for(self, purpose: Any) -> UUID:
         """Return an id for a side effect of this request; retries of the request get the same id.
@@ -153,8 +185,11 @@ def read_key(text: str) -> str:
     return key
 
 
-def fingerprint(request: Request, body: bytes) -> str:
-    """Return a digest of all that distinguishes two requests; keyed, as bodies can be guessed."""
+def fingerprint(request: Request, body: bytes, secret_key: str | None = None) -> str:
+    """Return a digest of all that distinguishes two requests; keyed, as bodies can be guessed.
+
+    The default key is SECRET_KEY.
+    """
     parts = (
         request.method or "",
         request.path,
@@ -163,4 +198,5 @@ def fingerprint(request: Request, body: bytes) -> str:
         request.headers.get("If-Match", ""),
     )
     message = json.dumps(parts).encode() + body
-    return salted_hmac("rivergen.idempotency.fingerprint", message, algorithm="sha256").hexdigest()
+    salt = "rivergen.idempotency.fingerprint"
+    return salted_hmac(salt, message, secret=secret_key, algorithm="sha256").hexdigest()

@@ -1,13 +1,18 @@
 """The stored answers to requests with an `Idempotency-Key`."""
 
+import json
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
+from django.db.models import Sum
 from django.db.models.expressions import CombinedExpression
-from django.db.models.functions import Now
+from django.db.models.functions import Now, TruncHour
 
 ANSWERS_KEPT_FOR = timedelta(days=1)
+# What a record takes beside its body.
+RECORD_BYTES = 500
 
 
 class IdempotencyRecord(models.Model):
@@ -29,7 +34,9 @@ class IdempotencyRecord(models.Model):
     )
     status = models.SmallIntegerField()
     headers = models.JSONField()
-    body = models.BinaryField()
+    body = models.BinaryField(
+        null=True, help_text="Null: nothing was changed, and the answer can be made again."
+    )
     stored_at = models.DateTimeField(db_index=True)
 
     class Meta:
@@ -47,5 +54,91 @@ class IdempotencyRecord(models.Model):
 
     @classmethod
     def delete_outdated(cls) -> None:
-        """Delete the records that are no longer valid."""
+        """Delete the records that are no longer valid, and the numbers of their bytes."""
         cls.objects.filter(stored_at__lte=cls.valid_since()).delete()
+        KeptAnswers.objects.filter(hour__lt=TruncHour(cls.valid_since())).delete()
+
+    def store(self) -> tuple[int, int | None]:
+        """Store this record in place of an outdated one.
+
+        Returns the bytes that are kept for the organization, and its own quota, if it has one. The
+        bytes are those of the last 24 to 25 hours, without those of concurrent transactions of
+        other users. The row that counts them stays locked until the commit, so store last.
+        """
+        parameters: dict[str, Any] = {
+            "user": self.user_id,
+            "organization": self.organization_id,
+            "key": self.key,
+            "fingerprint": self.fingerprint,
+            "status": self.status,
+            "headers": json.dumps(self.headers),
+            "body": self.body,
+            "bytes": RECORD_BYTES + len(self.body or b""),
+            "kept_for": ANSWERS_KEPT_FOR,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(STORE, parameters)
+            used, own_quota = cursor.fetchone()
+        return int(used), own_quota
+
+
+class KeptAnswers(models.Model):
+    """How many bytes of answers one user's requests to one organization stored in one hour."""
+
+    organization = models.ForeignKey(
+        "organizations.Organization",
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,  # the index of the constraint below serves
+    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    hour = models.DateTimeField(db_index=True, help_text="When it began.")
+    bytes = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "user", "hour"], name="kept_answers_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.bytes} bytes of {self.user_id}"
+
+    @classmethod
+    def by_organization(cls, *ids: int) -> dict[int, int]:
+        """Return the bytes that are kept for each organization that has any, or for those named."""
+        valid = cls.objects.filter(hour__gte=TruncHour(IdempotencyRecord.valid_since()))
+        if ids:
+            valid = valid.filter(organization__in=ids)
+        return dict(valid.values_list("organization").annotate(Sum("bytes")))
+
+
+# One statement: that of a key is one of five of a PATCH. The SELECT sees the numbers as they were
+# before the INSERT, so it leaves out the row that the INSERT returns.
+STORE = f"""
+WITH stored AS (
+    INSERT INTO {IdempotencyRecord._meta.db_table}
+        (user_id, key, fingerprint, organization_id, status, headers, body, stored_at)
+    VALUES (
+        %(user)s, %(key)s, %(fingerprint)s, %(organization)s, %(status)s, %(headers)s, %(body)s,
+        statement_timestamp()
+    )
+    ON CONFLICT (user_id, key) DO UPDATE SET
+        fingerprint = excluded.fingerprint, organization_id = excluded.organization_id,
+        status = excluded.status, headers = excluded.headers, body = excluded.body,
+        stored_at = excluded.stored_at
+), counted AS (
+    INSERT INTO {KeptAnswers._meta.db_table} AS kept (organization_id, user_id, hour, bytes)
+    VALUES (%(organization)s, %(user)s, date_trunc('hour', now(), 'UTC'), %(bytes)s)
+    ON CONFLICT (organization_id, user_id, hour) DO UPDATE SET bytes = kept.bytes + excluded.bytes
+    RETURNING user_id, hour, bytes
+)
+SELECT counted.bytes + coalesce((
+    SELECT sum(other.bytes) FROM {KeptAnswers._meta.db_table} other
+    WHERE other.organization_id = %(organization)s
+        AND other.hour >= date_trunc('hour', now() - %(kept_for)s, 'UTC')
+        AND (other.user_id, other.hour) <> (counted.user_id, counted.hour)
+), 0), organization.quota_kept_answer_bytes
+FROM counted JOIN organizations_organization organization ON organization.id = %(organization)s
+"""

@@ -37,6 +37,24 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "quota_data_sources",
+                    models.PositiveBigIntegerField(
+                        blank=True, help_text="Empty: QUOTA_DATA_SOURCES.", null=True
+                    ),
+                ),
+                (
+                    "quota_history_bytes",
+                    models.PositiveBigIntegerField(
+                        blank=True, help_text="Empty: QUOTA_HISTORY_BYTES.", null=True
+                    ),
+                ),
+                (
+                    "quota_kept_answer_bytes",
+                    models.PositiveBigIntegerField(
+                        blank=True, help_text="Empty: QUOTA_KEPT_ANSWER_BYTES.", null=True
+                    ),
+                ),
+                (
                     "created_at",
                     models.DateTimeField(default=django.utils.timezone.now, editable=False),
                 ),
@@ -130,6 +148,14 @@ class Migration(migrations.Migration):
                         default=0,
                         editable=False,
                         help_text="Position in the primary's log after this user's last change over HTTP.",
+                    ),
+                ),
+                (
+                    "token_generation",
+                    models.IntegerField(
+                        default=0,
+                        editable=False,
+                        help_text="Refresh tokens of earlier generations are refused.",
                     ),
                 ),
                 (
@@ -281,7 +307,13 @@ class Migration(migrations.Migration):
                 ("fingerprint", models.CharField(max_length=64)),
                 ("status", models.SmallIntegerField()),
                 ("headers", models.JSONField()),
-                ("body", models.BinaryField()),
+                (
+                    "body",
+                    models.BinaryField(
+                        help_text="Null: nothing was changed, and the answer can be made again.",
+                        null=True,
+                    ),
+                ),
                 ("stored_at", models.DateTimeField(db_index=True)),
                 (
                     "user",
@@ -305,6 +337,43 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("user", "key"), name="idempotency_record_unique"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="KeptAnswers",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("hour", models.DateTimeField(db_index=True, help_text="When it began.")),
+                ("bytes", models.BigIntegerField()),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="organizations.organization",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("organization", "user", "hour"), name="kept_answers_unique"
                     )
                 ],
             },

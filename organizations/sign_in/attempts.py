@@ -1,10 +1,10 @@
 """Signing in with a password, and the lockout after too many wrong passwords.
 
-Failures in a row are counted per username and address, per username, and per address. Above a
-limit, each further attempt must wait twice as long as the one before. The wait also applies to the
-right password: otherwise a guesser could recognize it. The first counter stops guessing early, and
-locks the user out only at the guesser's address. The other two stop guessing from many addresses,
-and guessing the passwords of many users.
+Failures in a row are counted per username and address, per username, per address, and per network
+of addresses (IPv6). Above a limit, each further attempt must wait twice as long as the one before.
+The wait also applies to the right password: otherwise a guesser could recognize it. The first
+counter stops guessing early, and locks the user out only at the guesser's address. The others stop
+guessing from many addresses, and guessing the passwords of many users.
 
 An attempt is counted before the password is checked, so concurrent attempts get no extra guesses.
 Usernames are stored as keyed digests, because people mistakenly enter passwords there.
@@ -21,13 +21,16 @@ from django.utils.crypto import salted_hmac
 from rest_framework.exceptions import Throttled
 
 from organizations.models import User
+from organizations.sign_in.hashing import hashing
 from organizations.sign_in.models import SignInCount
-from organizations.sign_in.throttling import UsernameThrottle, count_request
+from organizations.sign_in.throttling import CLIENTS_PER_SITE, UsernameThrottle, count_request
+from rivergen.http.addresses import client_network, site_network
 
 # Failures in a row before a lockout. For a pair of username and address: more than a server has
 # threads. For a username or an address alone: the limit of NIST SP 800-63B, section 5.2.2.
 FREE_FAILURES_PER_PAIR = 20
 FREE_FAILURES_ALONE = 100
+FREE_FAILURES_PER_SITE = CLIENTS_PER_SITE * FREE_FAILURES_ALONE
 # A lockout starts with this wait, and doubles after each further failure.
 FIRST_WAIT_SECONDS = 30
 MAX_WAIT_SECONDS = 15 * 60
@@ -54,12 +57,14 @@ RETURNING counted_at
 def sign_in(username: str, password: str, address: str) -> User | None:
     """Return the user with this username and password, or None if one of them is wrong.
 
-    Raises Throttled (429) during a lockout, without checking the password. Unknown usernames get
-    the same answers, after the same time, as wrong passwords.
+    `address` is the network of the client (rivergen.http.addresses). Raises Throttled (429) during
+    a lockout, and while this process hashes as many passwords as it may, without checking the
+    password. Unknown usernames get the same answers, after the same time, as wrong passwords.
     """
     attempt = Attempt(digest(username), address)
-    attempt.begin()
-    user = authenticate(username=username, password=password)
+    with hashing():
+        attempt.begin()
+        user = authenticate(username=username, password=password)
     if not isinstance(user, User):
         attempt.fail()
         return None
@@ -71,39 +76,48 @@ class Attempt:
     """An attempt of a username (its digest) from an address, timed by the database's clock."""
 
     def __init__(self, username: str, address: str) -> None:
-        self._address_key = (ANY, address)
-        self._username_key = (username, ANY)
-        self._pair_key = (username, address)
+        self._username = username
+        site = site_network(address)
+        # The counters of the user, and of the networks that the attempt comes from.
+        self._own = {
+            (username, ANY): FREE_FAILURES_ALONE,
+            (username, address): FREE_FAILURES_PER_PAIR,
+        }
+        self._networks = {(ANY, site): FREE_FAILURES_PER_SITE} if site is not None else {}
+        self._networks[ANY, address] = FREE_FAILURES_ALONE
 
     def begin(self) -> None:
-        """Count the attempt in all three counters, or in none. Raises Throttled (429).
+        """Count the attempt in all counters, or in none. Raises Throttled (429).
 
         All attempts lock the counters in the same order, which rules out a deadlock.
         """
         SignInCount.objects.filter(counted_at__lt=Now() - FORGOTTEN_AFTER).delete()
         with transaction.atomic():
-            self._counted_at = count_attempt(*self._address_key, FREE_FAILURES_ALONE)
-            count_attempt(*self._username_key, FREE_FAILURES_ALONE)
-            count_attempt(*self._pair_key, FREE_FAILURES_PER_PAIR)
-            count_request(UsernameThrottle(), self._username_key[0])
+            self._counted_at = {
+                key: count_attempt(*key, free) for key, free in self._networks.items()
+            }
+            for key, free in self._own.items():
+                count_attempt(*key, free)
+            count_request(UsernameThrottle(), self._username)
 
     def fail(self) -> None:
         """Mark the attempt as failed; the wait of the next attempt starts now."""
-        for counted in (self._address_key, self._username_key, self._pair_key):
-            rows_of(*counted).update(counted_at=Now(), failed_at=Now())
+        for key in (*self._networks, *self._own):
+            rows_of(*key).update(counted_at=Now(), failed_at=Now())
 
     def succeed(self) -> None:
-        """Reset the counters of the username; of the address, take back only this attempt.
+        """Reset the counters of the username; of the networks, take back only this attempt.
 
         Otherwise the owner of an account could guess other passwords between two successes.
         """
-        rows_of(*self._pair_key).delete()
-        rows_of(*self._username_key).delete()
-        is_latest = When(counted_at=self._counted_at, then=Coalesce("failed_at", "counted_at"))
-        rows_of(*self._address_key).update(
-            attempts=Greatest(F("attempts") - 1, Value(0)),
-            counted_at=Case(is_latest, default="counted_at"),
-        )
+        for key in self._own:
+            rows_of(*key).delete()
+        for key, counted_at in self._counted_at.items():
+            is_latest = When(counted_at=counted_at, then=Coalesce("failed_at", "counted_at"))
+            rows_of(*key).update(
+                attempts=Greatest(F("attempts") - 1, Value(0)),
+                counted_at=Case(is_latest, default="counted_at"),
+            )
 
 
 def count_attempt(username: str, address: str, free: int) -> datetime:
@@ -129,11 +143,15 @@ def rows_of(username: str, address: str) -> QuerySet[SignInCount]:
 
 
 def unlock(username: str | None, address: str | None) -> bool:
-    """Delete the counters of a username or of an address; return whether there were any."""
+    """Delete the counters of a username, or of an address and its networks.
+
+    Returns whether there were any.
+    """
     if address is None:
         counts = SignInCount.objects.filter(username=digest(username or ANY))
     else:
-        counts = SignInCount.objects.filter(address=address)
+        client = client_network(address)
+        counts = SignInCount.objects.filter(address__in=[client, site_network(client)])
     return bool(counts.delete()[0])
 
 

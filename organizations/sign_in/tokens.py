@@ -6,18 +6,20 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.exceptions import TokenError
-from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import RefreshToken
-from rest_framework_simplejwt.utils import get_md5_hash_password
 
 from organizations.authentication import read_user_id
 from organizations.models import User
 from organizations.sign_in.models import UsedRefreshToken
 
+# The claim with `User.token_generation`. A token without it is of the first generation.
+GENERATION_CLAIM = "token_generation"
+
 
 def issue_tokens(user: User) -> dict[str, Any]:
     """Return a new pair of tokens: the `data` of `POST /auth/token`. `expires_in` is in seconds."""
     refresh_token = RefreshToken.for_user(user)
+    refresh_token[GENERATION_CLAIM] = user.token_generation
     access_token = refresh_token.access_token
     for token in (access_token, refresh_token):
         # A machine whose clock is behind would refuse a token issued in its future.
@@ -43,7 +45,7 @@ def exchange_refresh_token(encoded: str) -> dict[str, Any]:
     user = User.objects.filter(pk=read_user_id(refresh_token), is_active=True).first()
     if user is None:
         raise AuthenticationFailed("The user no longer exists or is deactivated.")
-    if refresh_token.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):
+    if refresh_token.get(GENERATION_CLAIM, 0) != user.token_generation:
         raise AuthenticationFailed("The password has been changed; sign in again.")
     expires_at = datetime.fromtimestamp(refresh_token["exp"], tz=UTC)
     try:

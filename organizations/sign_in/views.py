@@ -12,7 +12,7 @@ from organizations.sign_in.serializers import (
     TokenRequestSerializer,
     TokenSerializer,
 )
-from organizations.sign_in.throttling import SignInThrottle
+from organizations.sign_in.throttling import SignInThrottle, SiteThrottle
 from organizations.sign_in.tokens import exchange_refresh_token, issue_tokens
 from organizations.writing import retried
 from rivergen.http.input import read_body
@@ -25,7 +25,7 @@ class SignInView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    throttle_classes = (SignInThrottle,)
+    throttle_classes = (SignInThrottle, SiteThrottle)
     http_method_names = ["post"]
 
     def get_authenticate_header(self, request: Request) -> str:

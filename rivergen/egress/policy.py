@@ -51,6 +51,35 @@ DENIED_BY_DEFAULT: tuple[Network, ...] = tuple(
     )
 )
 
+# Also denied if EGRESS_DEFAULT is `public`: what the IANA registries of special-purpose addresses
+# call not globally reachable. Not by `ipaddress`: its `is_global` differs between releases.
+DENIED_IF_PUBLIC: tuple[Network, ...] = tuple(
+    map(
+        ip_network,
+        (
+            "10.0.0.0/8",  # private
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",  # shared, behind a carrier's NAT (RFC 6598)
+            "192.0.0.0/24",  # protocol assignments
+            "192.0.2.0/24",  # documentation
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "192.88.99.0/24",  # relays of 6to4, deprecated (RFC 7526)
+            "198.18.0.0/15",  # benchmarks
+            # All IPv6 but global unicast (2000::/3): unique local, discard, segment routing, …
+            "::/3",
+            "4000::/2",
+            "8000::/1",
+            "2001::/23",  # protocol assignments, Teredo
+            "2001:db8::/32",  # documentation
+            "3fff::/20",
+        ),
+    )
+)
+# Not denied by these: only the IPv4 address inside counts. An IPv6 network reaches IPv4 by NAT64.
+PUBLIC_BY_IPV4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
+
 # IPv6 networks whose last 32 bits are an IPv4 address.
 IPV4_IN_LAST_BITS = (
     IPv6Network("::/96"),  # IPv4-compatible (RFC 4291)
@@ -68,11 +97,13 @@ class EgressPolicy:
     Rules for names come before rules for networks. A denied name is not looked up; an allowed name
     may resolve to any address. A rule of `allow` or `deny` beats a default of the same width.
     `own` holds the (IP address, port) pairs of this service's own database, always denied.
+    `default` is `private`, or `public`: then private, shared and local networks are denied, too.
     """
 
     allow: Collection[Rule] = ()
     deny: Collection[Rule] = ()
     own: Collection[tuple[str, int]] = frozenset()
+    default: str = "private"
 
     def check_name(self, host: str) -> None:
         """Raise EgressDenied if a host can be refused without a DNS lookup.
@@ -140,10 +171,12 @@ class EgressPolicy:
         return any(map(self._is_denied_literally, meanings(address)))
 
     def _is_denied_literally(self, address: Address) -> bool:
+        is_public = self.default == "public" and not any(address in net for net in PUBLIC_BY_IPV4)
         matching = [
             (rule.prefixlen, is_configured, is_denial)
             for rules, is_configured, is_denial in (
                 (DENIED_BY_DEFAULT, False, True),
+                (DENIED_IF_PUBLIC if is_public else (), False, True),
                 (self.allow, True, False),
                 (self.deny, True, True),
             )
@@ -159,7 +192,10 @@ def egress_policy() -> EgressPolicy:
     Raises HostNotFound if the host of the database cannot be resolved.
     """
     return EgressPolicy(
-        settings.EGRESS_ALLOW, settings.EGRESS_DENY, frozenset(own_database_addresses())
+        settings.EGRESS_ALLOW,
+        settings.EGRESS_DENY,
+        frozenset(own_database_addresses()),
+        settings.EGRESS_DEFAULT,
     )
 
 

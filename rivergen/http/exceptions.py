@@ -33,11 +33,11 @@ class PreconditionFailed(APIException):
 
 
 class PreconditionRequired(APIException):
-    """The organization requires `If-Match` with a version (428; RFC 6585, section 3)."""
+    """The organization or the request requires `If-Match` with a version (428; RFC 6585)."""
 
     status_code = HTTPStatus.PRECONDITION_REQUIRED
     default_detail = (
-        "This organization requires If-Match. Send the ETag of the version you read; `*` is not a "
+        "This request requires If-Match. Send the ETag of the version you read; `*` is not a "
         "version."
     )
 

@@ -1,4 +1,4 @@
-"""Middleware: the id, log line, metrics and Content-Security-Policy of each request."""
+"""Middleware: the id, log line, metrics and security headers of each request."""
 
 import logging
 import re
@@ -53,4 +53,5 @@ class RequestMiddleware:
             request_id.reset(id_token)
         response["X-Request-ID"] = current
         response.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)
+        response.setdefault("Cache-Control", "no-store")  # static files have their own
         return response

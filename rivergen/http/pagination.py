@@ -1,11 +1,15 @@
 """Cursor pagination: a cursor names the row after which the next page starts."""
 
 import base64
+import functools
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import models
 from django.db.models import F, Q
@@ -19,6 +23,12 @@ from rivergen.http.responses import SuccessResponse, envelope_schema
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 200
+# The size of a page as JSON; as Python objects it takes several times as much memory.
+PAGE_BYTES_MAX = 4 * 1024 * 1024
+# A statement reads so many rows at most, as they may be large, and Django makes objects of fewer.
+ROWS_AT_ONCE = 101
+OBJECTS_AT_ONCE = 10
+SHORT_LENGTH = 255
 BIGINT_MAX = models.BigIntegerField.MAX_BIGINT
 
 
@@ -37,6 +47,15 @@ class Cursor:
         members = [self.field_name, self.backwards, value, self.row_id]
         text = json.dumps(members, separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    def condition(self, descending: bool) -> Q:
+        """Return the condition for the rows that come after this position."""
+        comparison = "lt" if descending else "gt"
+        # The first condition follows from the others, but only the first can use an index.
+        return Q(**{f"{self.field_name}__{comparison}e": self.value}) & (
+            Q(**{f"{self.field_name}__{comparison}": self.value})
+            | Q(**{self.field_name: self.value, f"id__{comparison}": self.row_id})
+        )
 
     @classmethod
     def decode(cls, encoded: str, field: models.Field) -> "Cursor":
@@ -84,26 +103,30 @@ class CursorPagination(BasePagination):
 
         backwards = cursor is not None and cursor.backwards
         descending = ordering.startswith("-") != backwards
-        if cursor is not None:
-            comparison = "lt" if descending else "gt"
-            queryset = queryset.filter(
-                # The first condition follows from the others, but only the first can use an index.
-                Q(**{f"{self.field_name}__{comparison}e": cursor.value}),
-                Q(**{f"{self.field_name}__{comparison}": cursor.value})
-                | Q(**{self.field_name: cursor.value, f"id__{comparison}": cursor.row_id}),
-            )
-        order = [
-            F(name).desc() if descending else F(name).asc() for name in (self.field_name, "id")
-        ]
-        rows = list(queryset.order_by(*order)[: self.page_size + 1])
-        has_more = len(rows) > self.page_size
-        rows = rows[: self.page_size]
+        following = self._rows_after(cursor, queryset, descending)
+        rows, has_more = take_page(following, self.page_size, measure=row_bytes)
         if backwards:
             rows.reverse()
         self.rows = rows
         self.has_next = backwards or has_more
         self.has_previous = has_more if backwards else cursor is not None
         return rows
+
+    def _rows_after(self, cursor: Cursor | None, queryset: Any, descending: bool) -> Iterator[Any]:
+        """Yield the rows after a cursor; rows that nobody takes are mostly not read."""
+        order = [
+            F(name).desc() if descending else F(name).asc() for name in (self.field_name, "id")
+        ]
+        at_once = min(self.page_size + 1, ROWS_AT_ONCE)
+        while True:
+            rows = queryset if cursor is None else queryset.filter(cursor.condition(descending))
+            count = 0
+            for row in rows.order_by(*order)[:at_once].iterator(OBJECTS_AT_ONCE):
+                yield row
+                count += 1
+            if count < at_once:
+                return
+            cursor = self._cursor_at(row, backwards=False)
 
     def get_paginated_response(self, data: Any, message: str = "") -> Response:
         pagination = {
@@ -116,11 +139,13 @@ class CursorPagination(BasePagination):
     def _link(self, index: int, *, backwards: bool) -> str | None:
         if not self.rows:
             return None
-        row = self.rows[index]
-        cursor = Cursor(self.field_name, backwards, getattr(row, self.field_name), row.pk)
+        cursor = self._cursor_at(self.rows[index], backwards=backwards)
         return replace_query_param(
             remove_query_param(self.url, "cursor"), "cursor", cursor.encode()
         )
+
+    def _cursor_at(self, row: Any, *, backwards: bool) -> Cursor:
+        return Cursor(self.field_name, backwards, getattr(row, self.field_name), row.pk)
 
     def _read_ordering(self, request: Request, view: Any) -> str:
         ordering: str = request.query_params.get("ordering", view.ordering)
@@ -141,6 +166,45 @@ class CursorPagination(BasePagination):
             {"name": name, "in": "query", "required": False, "schema": schema}
             for name, schema in schemas.items()
         ]
+
+
+def json_bytes(value: Any) -> int:
+    """Return the size of a value as compact JSON."""
+    try:
+        return len(orjson.dumps(value, default=str))
+    except TypeError:  # lone surrogates, or integers of more than 64 bits
+        return len(json.dumps(value, default=str))
+
+
+def row_bytes(row: models.Model) -> int:
+    """Return the size of the columns of a row that may be large, as JSON."""
+    columns = vars(row)
+    return json_bytes([columns.get(name) for name in large_columns(type(row))])
+
+
+@functools.cache
+def large_columns(model: type[models.Model]) -> list[str]:
+    """Return the columns that are neither numbers nor times nor short strings."""
+    kinds = (models.CharField, models.TextField, models.JSONField, ArrayField)
+    return [
+        field.attname
+        for field in model._meta.concrete_fields
+        if isinstance(field, kinds) and (field.max_length or SHORT_LENGTH + 1) > SHORT_LENGTH
+    ]
+
+
+def take_page(
+    rows: Iterable[Any], size: int, measure: Callable[[Any], int] = json_bytes
+) -> tuple[list[Any], bool]:
+    """Return up to `size` rows, at least one but no more than fit, and whether more follow."""
+    taken: list[Any] = []
+    byte_count = 0
+    for row in rows:
+        byte_count += measure(row)
+        if len(taken) == size or (taken and byte_count > PAGE_BYTES_MAX):
+            return taken, True
+        taken.append(row)
+    return taken, False
 
 
 def read_page_size(request: Request) -> int:

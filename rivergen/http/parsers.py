@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import IO, Any, NoReturn
@@ -12,11 +13,21 @@ from rest_framework.parsers import BaseParser
 
 from rivergen.http.exceptions import PayloadTooLarge
 
+# Empty ones take 20 times as much memory as text, and all are visited by the garbage collector.
+CONTAINERS_MAX = 100_000
 NOT_UTF_8 = "The body is not valid UTF-8 text."
 
 
-class DuplicateNameError(ValueError):
+class RefusedJSONError(ValueError):
+    """Valid JSON that this service does not take; the message is for the client."""
+
+
+class DuplicateNameError(RefusedJSONError):
     """A JSON object has the same name twice; the parser would silently drop one of the values."""
+
+
+class TooManyDigitsError(RefusedJSONError):
+    """The numbers of a body, written out, are longer than a body may be."""
 
 
 class StrictJSONParser(BaseParser):
@@ -24,7 +35,8 @@ class StrictJSONParser(BaseParser):
 
     Raises PayloadTooLarge (413) above `REQUEST_BODY_MAX_BYTES`, and ParseError (400) for anything
     but one JSON object by RFC 8259: an empty body, another encoding than UTF-8, NaN, numbers too
-    large for a double, lone surrogates, a duplicate name, and nesting too deep for the parser.
+    large for a double, lone surrogates, a duplicate name, numbers that are longer than a body when
+    written out, more than `CONTAINERS_MAX` arrays and objects, and nesting too deep for the parser.
     """
 
     media_type = "application/json"
@@ -36,12 +48,14 @@ class StrictJSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         text = read_text(stream)
+        if text.count("[") + text.count("{") > CONTAINERS_MAX:
+            raise ParseError(f"The JSON has more than {CONTAINERS_MAX:,} arrays and objects.")
         try:
             data = json.loads(
                 text,
-                parse_float=finite_number,
+                parse_float=NumberReader().read,
                 parse_constant=refuse_constant,
-                object_pairs_hook=_object_of_unique_names,
+                object_pairs_hook=object_of_unique_names,
             )
             if "\\u" in text:  # only an escape can hold a lone surrogate: UTF-8 cannot
                 json.dumps(data, ensure_ascii=False).encode()
@@ -49,7 +63,7 @@ class StrictJSONParser(BaseParser):
             raise ParseError("The JSON is nested too deeply.") from None
         except UnicodeError:
             raise ParseError(NOT_UTF_8) from None
-        except DuplicateNameError as error:
+        except RefusedJSONError as error:
             raise ParseError(str(error)) from None
         except ValueError as error:
             position = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
@@ -91,11 +105,32 @@ def finite_number(text: str) -> float | int:
     return int(Decimal(repr(number))) if abs(number) >= 1e16 else number + 0.0
 
 
-def _object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class NumberReader:
+    """Reads the numbers with a fraction or exponent of one text.
+
+    Six bytes such as `1e300,` stand for an integer of 301 digits. All integers of a text together
+    may have as many digits as a body has bytes.
+    """
+
+    def __init__(self) -> None:
+        self._digits_left = settings.REQUEST_BODY_MAX_BYTES
+
+    def read(self, text: str) -> float | int:
+        """Return a number (`parse_float`). Raises ValueError, and TooManyDigitsError."""
+        number = finite_number(text)
+        if type(number) is int:
+            self._digits_left -= number.bit_length() * 3 // 10  # a digit takes 3.3 bits
+            if self._digits_left < 0:
+                most = f"{settings.REQUEST_BODY_MAX_BYTES:,}"
+                raise TooManyDigitsError(f"The numbers have more than {most} digits together.")
+        return number
+
+
+def object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object. Raises DuplicateNameError (`object_pairs_hook`)."""
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
         # A shortened repr: the client's name may have any length and any characters.
         raise DuplicateNameError(f"The body names {twice[:64]!r} twice in one object.")
     return members

@@ -60,6 +60,7 @@ ERROR_CODES = {
 EXACT_CODES = (
     *("CREDENTIALS_UNCONFIRMED", "CREDENTIALS_UNREADABLE"),
     *("IDEMPOTENCY_KEY_IN_USE", "IDEMPOTENCY_KEY_REUSED"),
+    "QUOTA_EXCEEDED",
     *("SCHEMA_NOT_READ", "SNAPSHOT_NOT_FOUND"),
 )
 
@@ -67,7 +68,8 @@ EXACT_CODES = (
 class SuccessResponse(Response):
     """The response `{"success": true, "data": …, "message": …}`, with the `ETag` of a version.
 
-    `extra` has further members, beside `data`.
+    `extra` has further members, beside `data`. `changed_nothing`: the request stored nothing, so
+    that the view can answer a retry again.
     """
 
     def __init__(
@@ -78,10 +80,12 @@ class SuccessResponse(Response):
         headers: dict[str, str] | None = None,
         *,
         version: int | None = None,
+        changed_nothing: bool = False,
         **extra: Any,
     ) -> None:
         body = {"success": True, "data": data, "message": message, **extra}
         super().__init__(body, status=status, headers=headers)
+        self.changed_nothing = changed_nothing
         if version is not None:
             self["ETag"] = f'"{version}"'  # an entity tag is quoted (RFC 9110, section 8.8.3)
 
@@ -135,7 +139,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     else:
         code = exc.code if isinstance(exc, DomainError) else getattr(translated, "error_code", None)
         sentence = _sentence(translated.detail)
-        details = getattr(translated, "details", {})
+        details = getattr(exc, "details", {})
         response.data = error_body(response.status_code, sentence, details, code)
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag

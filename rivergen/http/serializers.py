@@ -6,7 +6,6 @@ sections 3 and 4).
 
 import copy
 import functools
-import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -78,10 +77,20 @@ class StrictCharField(serializers.CharField):
         kwargs.setdefault("trim_whitespace", False)
         super().__init__(**kwargs)
 
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        # DRF would first write a list or an object out as text, which may recurse too deeply.
+        if type(data) in (list, dict):
+            self.fail("invalid")
+        return super().run_validation(data)
+
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
-        return super().to_internal_value(data)
+        text = super().to_internal_value(data)
+        # Check the length before the validators, whose work grows with it: DRF runs them all.
+        if self.max_length is not None and len(text) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return text
 
 
 class StrictIntegerField(serializers.IntegerField):
@@ -142,17 +151,21 @@ class StrictFieldsMixin:
     def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         errors: dict[str, Any] = {}
-        unknown_names = 0
+        unknown: list[str] = []
         for name, value in data.items():
             field = self.fields.get(name)  # type: ignore[attr-defined]
             try:
                 if field is not None and not field.read_only:
                     values[field.source] = field.run_validation(value)
-                elif name in self.refused_names or unknown_names < MOST_UNKNOWN_NAMES_REPORTED:
+                elif name in self.refused_names:
                     self.refuse(name, value)
+                else:
+                    unknown.append(name)
+                    if len(unknown) <= MOST_UNKNOWN_NAMES_REPORTED:
+                        self.refuse(name, value)
             except serializers.ValidationError as error:
-                unknown_names += field is None and name not in self.refused_names
                 errors[name[:LONGEST_NAME_WORTH_A_SUGGESTION]] = error.detail
+        add_unreported(errors, unknown)
         if not self.partial:  # type: ignore[attr-defined]
             for name, field in self.class_fields().items():
                 if field.required and not field.read_only and name not in data:
@@ -199,10 +212,21 @@ def unknown_names(
     names: Iterable[str], known: Collection[str], what: str = "field"
 ) -> dict[str, list[str]]:
     """Return an error for each unknown name. Long names are cut, and at most 50 are reported."""
-    return {
+    names = [*names]
+    errors = {
         name[:LONGEST_NAME_WORTH_A_SUGGESTION]: [unknown_name(name, known, what)]
-        for name in itertools.islice(names, MOST_UNKNOWN_NAMES_REPORTED)
+        for name in names[:MOST_UNKNOWN_NAMES_REPORTED]
     }
+    add_unreported(errors, names, what)
+    return errors
+
+
+def add_unreported(errors: dict[str, Any], unknown: list[str], what: str = "field") -> None:
+    """Add to the last unknown name that is reported how many more there are."""
+    more = len(unknown) - MOST_UNKNOWN_NAMES_REPORTED
+    if more > 0:
+        last = unknown[MOST_UNKNOWN_NAMES_REPORTED - 1][:LONGEST_NAME_WORTH_A_SUGGESTION]
+        errors[last] = [*errors[last], f"There are {more:,} more unknown {what}s."]
 
 
 def unknown_name(name: str, known: Iterable[str], what: str = "field") -> str:

@@ -32,6 +32,22 @@ class RequestIDFilter(logging.Filter):
         return True
 
 
+# Control characters and line separators, escaped; a line break also indents the next line.
+ESCAPES: dict[int, str] = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)
+} | {ord("\n"): "\n    ", ord("\t"): "\t"}
+
+
+class TextFormatter(logging.Formatter):
+    """Write each record as text: its further lines, as of a traceback, are indented.
+
+    So no text of a client, in the message of an exception, can imitate a log line.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(ESCAPES)
+
+
 class JSONFormatter(logging.Formatter):
     """Write each record as one JSON object on one line.
 

@@ -19,6 +19,7 @@ PROTECTED = {
     "organizations.Workspace": "organization",
     "organizations.Membership": "organization",
     "organizations.IdempotencyRecord": "organization",
+    "organizations.KeptAnswers": "organization",
     "datasources.DataSource": "organization",
     "datasources.DataSourceRevision": "data_source",
     "datasources.Credential": "data_source",

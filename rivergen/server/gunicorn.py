@@ -8,14 +8,22 @@ import atexit
 import gc
 import os
 import shutil
+import socket
 import tempfile
 from importlib import import_module
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from rivergen import settings
-from rivergen.observability.logs import JSONFormatter
+from rivergen.hidden_environment import hand_over, hide_environment
+
+hide_environment()
+
+from rivergen import settings  # noqa: E402  # after the program was started again
+from rivergen.observability.logs import JSONFormatter  # noqa: E402
+
+# How long the kernel waits for the first bytes of a connection before gunicorn accepts it.
+SILENT_SECONDS = 30
 
 
 class JSONLogger(Logger):
@@ -46,7 +54,7 @@ make_metrics_folder()
 forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
 bind = f"{settings.BIND_ADDRESS}:{settings.PORT}"
 workers = settings.WEB_CONCURRENCY
-worker_class = "gthread"
+worker_class = "rivergen.server.worker.ProbingWorker"
 threads = 8
 if settings.LOG_FORMAT == "json":
     logger_class = JSONLogger
@@ -59,8 +67,22 @@ limit_request_line = 8190  # the maximum, for lists with many filters
 sendfile = False  # sendfile() waits without a time limit for a client that does not read
 
 
+def pre_exec(server: Any) -> None:
+    """Pass the hidden variables on to the new main process that SIGUSR2 starts."""
+    server.cfg.env_orig, _ = hand_over()
+
+
 def when_ready(server: Any) -> None:
-    """Import the modules that workers need, then freeze the garbage collector before the fork.
+    """Prepare the listening sockets and the memory of the workers, before they are forked."""
+    for listener in server.LISTENERS:
+        # The worker recognizes a probe by the first bytes, so they must be there on accept. Also,
+        # a client that connects and sends nothing takes no thread.
+        listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENT_SECONDS)
+    import_and_freeze()
+
+
+def import_and_freeze() -> None:
+    """Import the modules that workers need, then freeze the garbage collector.
 
     Otherwise the collector would touch, and so unshare, every copy-on-write page. No import may
     connect to the database: forked processes must not share a connection.

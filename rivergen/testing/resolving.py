@@ -136,9 +136,14 @@ METADATA = (
 )
 
 
-def policy(allow: str = "", deny: str = "", own: Collection[tuple[str, int]] = ()) -> EgressPolicy:
+def policy(
+    allow: str = "",
+    deny: str = "",
+    own: Collection[tuple[str, int]] = (),
+    default: str = "private",
+) -> EgressPolicy:
     """Return a policy of rules written as in the settings."""
-    return EgressPolicy(parse_rules(allow), parse_rules(deny), frozenset(own))
+    return EgressPolicy(parse_rules(allow), parse_rules(deny), frozenset(own), default)
 
 
 class Resolver:

@@ -27,7 +27,7 @@ class Web:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         connection.request("GET", path)
         response = connection.getresponse()
-        response.read()
+        response.text = response.read().decode()  # type: ignore[attr-defined]
         connection.close()
         return response
 

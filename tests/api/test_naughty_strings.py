@@ -36,7 +36,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "/data-sources"): {"name": "New", "type": "postgresql"},
     ("post", "/data-sources/test"): {"type": "postgresql"},
     ("post", "/data-sources/apply"): {"data_sources": [{"name": "New", "type": "postgresql"}]},
-    ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): {},
+    ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): {"fingerprint": "SHA256:x"},
     ("patch", DATA_SOURCE): {},
 }
 # Fields that the contract trims.

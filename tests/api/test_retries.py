@@ -15,9 +15,10 @@ class RouteRetryTests(RoutesMixin, TransactionTestCase):
             with self.subTest(method=method, path=path):
                 self.make_world()
                 route.prepare(self.data_source)
+                headers = route.headers()
                 with deadlock_once() as failed:
                     target = path.format(**self.ids)
-                    response = self.call(method, target, route.body, self.owner)
+                    response = self.call(method, target, route.body, self.owner, headers=headers)
                 self.assertTrue(failed)
                 self.assertEqual(response.status_code, route.success, response.content)
             call_command("flush", interactive=False, verbosity=0, inhibit_post_migrate=True)

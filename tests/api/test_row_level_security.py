@@ -15,12 +15,13 @@ from django.utils import timezone
 
 from datasources.connection_tests.models import ConnectionTest
 from datasources.connections.configuration import Configuration
-from datasources.management.commands import doctor
+from datasources.management.checks import State
+from datasources.management.checks.database import check_isolation
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client
-from organizations.idempotency.models import IdempotencyRecord
+from organizations.idempotency.models import IdempotencyRecord, KeptAnswers
 from organizations.models import Membership, Organization, User
 from organizations.testing import bearer, sql
 from rivergen.postgresql import row_level_security
@@ -71,6 +72,9 @@ class RowLevelSecurityTestCase(DataSourceTestMixin, TransactionTestCase):
             IdempotencyRecord.objects.create(
                 **{"user": user, "organization": organization, "key": "k", "fingerprint": ""},
                 **{"status": 200, "headers": {}, "body": b"", "stored_at": timezone.now()},
+            )
+            KeptAnswers.objects.create(
+                user=user, organization=organization, hour=timezone.now(), bytes=1
             )
         token = acting_user.set("")
         self.addCleanup(acting_user.reset, token)
@@ -367,8 +371,8 @@ class CommandTests(RowLevelSecurityTestCase):
     def isolation(self, *, is_set: bool) -> tuple[bool, str]:
         """Return the verdict and the text of `doctor` for the connected role."""
         with override_settings(DATABASE_ROW_LEVEL_SECURITY=is_set):
-            _, ok, text = doctor.check_isolation()
-        return ok, text
+            finding = check_isolation()
+        return finding.state == State.OK, finding.text
 
     def test_doctor_reports_whether_rows_are_isolated(self):
         self.assertEqual(

@@ -91,6 +91,9 @@ class TestAndRefreshTests(ButtonTestCase):
             self.assertEqual(
                 self.notice("test-connection"), ("success", "Connected. Server: PostgreSQL 16.")
             )
+        with self.finishing(warnings=["NOT_ENCRYPTED", "SERVER_NOT_VERIFIED"]):
+            expected = "Connected. Not protected: NOT_ENCRYPTED, SERVER_NOT_VERIFIED."
+            self.assertEqual(self.notice("test-connection"), ("warning", expected))
         with self.finishing(code="LOGIN_FAILED"):
             level, text = self.notice("test-connection")
         self.assertEqual(level, "error")
@@ -98,6 +101,13 @@ class TestAndRefreshTests(ButtonTestCase):
         with mock.patch("datasources.admin.buttons.wait_for"):
             level, text = self.notice("test-connection")
         self.assertEqual((level, text[:14]), ("warning", "Still running."))
+
+    def test_page_shows_what_the_last_test_found_unprotected(self):
+        self.pretend_worker()
+        with self.finishing(warnings=["PASSWORD_IN_CLEAR"]):
+            response = self.press("test-connection")
+        self.assertContains(response, '<strong class="bad">PASSWORD_IN_CLEAR</strong>')
+        self.assertContains(response, "everyone on the way to the server can read it")
 
     def test_page_shows_the_stages_of_the_last_test(self):
         stages = [
@@ -176,6 +186,28 @@ class ConfirmationTests(ButtonTestCase):
         self.assertEqual(level, "error")
         self.assertIn("host: moved.example.com → evil.example.com", text)
         self.assertEqual(self.stored()["credentials_status"], "unconfirmed")
+
+    def test_confirming_without_saying_what_was_shown_changes_nothing(self):
+        self.data_source.apply_changes({"use_ssh_tunnel": True}, user=self.admin)
+        self.move_destination()
+        version = self.stored()["version"]
+        DataSource.objects.filter(pk=self.data_source.pk).record_test(
+            {"ok": False, "version": version, "code": "X", "ssh_host_key": {"key": HOST_KEY}},
+            version=version,
+        )
+        before = self.stored()
+        for button, values, words in (
+            ("confirm-credentials", {"version": ""}, "does not say which version"),
+            ("confirm-host-key", {"version": "", "fingerprint": "x"}, "does not say which version"),
+            ("restore", {"version": "", "to": 1}, "does not say which version"),
+            ("confirm-host-key", {}, "does not say which host key"),
+            ("confirm-host-key", {"fingerprint": ""}, "does not say which host key"),
+        ):
+            with self.subTest(button=button, values=values):
+                level, text = self.notice(button, **values)
+                self.assertEqual(level, "error")
+                self.assertIn(words, text)
+                self.assertEqual(self.stored(), before)
 
     def test_only_the_host_key_that_the_page_showed_is_confirmed(self):
         changes = {"use_ssh_tunnel": True}

@@ -18,6 +18,7 @@ from datasources.connections.stages import stage
 from datasources.credentials.cipher import UnreadableError
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
+from organizations.models import Organization
 
 
 class ConnectionTestTests(DataSourceTestCase):
@@ -84,6 +85,18 @@ class ConnectionTestTests(DataSourceTestCase):
             response = self.call("patch", f"{self.path}?verify=true", {}, self.editor)
         self.assertEqual(response.status_code, 200)
         self.assertEqual(self.shown()["last_test"]["code"], "TCP_REFUSED")
+
+    def test_results_stored_without_warnings_stay_readable(self):
+        test = self.create_test()
+        outcome = no_outcome("OK")
+        del outcome["warnings"]
+        test.finish(outcome)
+        self.assertEqual(test.result()["warnings"], [])
+        result = test.result()
+        del result["warnings"]
+        stored = DataSource.objects.filter(pk=self.data_source.pk)
+        stored.record_test(result, version=self.data_source.version)
+        self.assertEqual(self.shown()["last_test"], result)
 
     def test_draft_may_have_the_name_of_another_data_source(self):
         DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
@@ -250,12 +263,27 @@ class ConnectionTestTests(DataSourceTestCase):
             self.assertEqual(response.json()["data"]["ssh_host_key"], keys[1])
         self.assertEqual(self.stored()["version"], 2)
 
+    def test_confirming_a_host_key_without_its_fingerprint_is_400(self):
+        path = f"{self.path}/ssh-host-key/confirm"
+        key = f"ssh-ed25519 {base64.b64encode(b'one').decode()}"
+        self.create_test().finish({**no_outcome("SSH_HOST_KEY_CHANGED"), "ssh_host_key": key})
+        before = self.stored()
+        for body in (None, {}, {"fingerprint": None}, {"fingerprint": ""}):
+            with self.subTest(body):
+                response = self.call("post", path, body, self.admin)
+                self.assert_error(response, 400, "BAD_REQUEST", "fingerprint")
+                self.assertEqual(self.stored(), before)
+        Organization.objects.filter(pk=self.acme.pk).update(requires_if_match=True)
+        response = self.call("post", path, {}, self.admin, headers={"If-Match": '"99"'})
+        self.assert_error(response, 400, "BAD_REQUEST", "fingerprint")
+
     def test_host_key_presented_to_an_older_version_cannot_be_confirmed(self):
         path = f"{self.path}/ssh-host-key/confirm"
         key = f"ssh-ed25519 {base64.b64encode(b'one').decode()}"
         self.create_test().finish({**no_outcome("SSH_HOST_KEY_CHANGED"), "ssh_host_key": key})
         self.data_source.apply_changes({"description": "New"}, user=self.editor)
-        self.assert_error(self.call("post", path, user=self.admin), 409, "CONFLICT")
+        body = {"fingerprint": fingerprint(key)}
+        self.assert_error(self.call("post", path, body, self.admin), 409, "CONFLICT")
         self.assertIsNone(self.stored()["ssh_host_key"])
 
     def test_second_outcome_of_a_test_is_ignored(self):

@@ -36,6 +36,9 @@ class LiveTests(WorkerTestCase):
         stages = [stage["stage"] for stage in result["stages"]]
         self.assertEqual(stages, ["policy", "dns", "tcp", "login", "query"])
         self.assertTrue(all(stage["milliseconds"] >= 0 for stage in result["stages"]))
+        warnings = {warning["code"]: warning["message"] for warning in result["warnings"]}
+        self.assertEqual([*warnings], ["NOT_ENCRYPTED", "SERVER_NOT_VERIFIED"])
+        self.assertIn("Turn on TLS", warnings["NOT_ENCRYPTED"])
         shown = self.shown()
         self.assertEqual((shown["status"], shown["last_test"]), ("active", result))
         changed = {name for name, value in self.stored().items() if value != before[name]}

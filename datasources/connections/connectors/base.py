@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from datasources.connections.configuration import Configuration
-from datasources.connections.endpoint import Endpoint
+from datasources.connections.endpoint import Endpoint, is_loopback
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.protection import TLS, WarningCode
 from datasources.connections.stages import Stages
 
 SSH_SECRETS = ("ssh_password", "ssh_private_key", "ssh_private_key_passphrase")
@@ -55,6 +56,8 @@ class Connector:
     url_options: ClassVar[tuple[str, ...]] = ()
     has_endpoint: ClassVar[bool] = False
     """Whether sources of this type are reached by host and port."""
+    sends_password: ClassVar[bool] = False
+    """Whether a login without TLS sends the password in clear."""
     reads_storage: ClassVar[bool] = False
     """Whether sources of this type are files in the storage."""
     is_verified: ClassVar[bool] = False
@@ -66,6 +69,8 @@ class Connector:
         self.configuration = configuration
         self._endpoint = endpoint
         self.stages = stages
+        self.is_encrypted: bool | None = None
+        """Whether the login used TLS, where the driver tells."""
 
     @classmethod
     def password_field(cls) -> str | None:
@@ -90,6 +95,34 @@ class Connector:
     def is_resolved_by_driver(cls, configuration: Configuration) -> bool:
         """Return whether the driver looks up the servers by itself; `host` is then not a host."""
         return False
+
+    @classmethod
+    def tls(cls, configuration: Configuration) -> TLS:
+        """Return what the settings guarantee; without such options, HTTPS always verifies."""
+        return TLS.VERIFIED
+
+    @classmethod
+    def warnings_of(
+        cls, configuration: Configuration, is_encrypted: bool | None = None
+    ) -> list[WarningCode]:
+        """Return what connections with these settings do not protect.
+
+        `is_encrypted` is what a connection has shown; None means only what is guaranteed counts.
+        """
+        # SSH encrypts up to the SSH server, whose key is confirmed: up to a source on that machine.
+        if configuration.use_ssh_tunnel and is_loopback(configuration.host or ""):
+            return []
+        tls = cls.tls(configuration)
+        if is_encrypted is None:
+            is_encrypted = tls >= TLS.REQUIRED
+        found = []
+        if cls.sends_password and not is_encrypted and configuration.secrets.get("password"):
+            found.append(WarningCode.PASSWORD_IN_CLEAR)
+        if not is_encrypted:
+            found.append(WarningCode.NOT_ENCRYPTED)
+        if not is_encrypted or tls < TLS.VERIFIED:
+            found.append(WarningCode.SERVER_NOT_VERIFIED)
+        return found
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> Collection[int] | None:

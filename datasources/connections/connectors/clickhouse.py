@@ -10,6 +10,7 @@ from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.protection import TLS
 
 NUMBER = re.compile(r"\b[Cc]ode: (\d+)")
 CODES = {
@@ -48,6 +49,12 @@ class ClickHouse(ServerConnector):
     default_port = 8123
     url_schemes = ("clickhouse", "clickhouses")
     url_options = ("compress", "secure")
+    sends_password = True
+
+    @classmethod
+    def tls(cls, configuration: Configuration) -> TLS:
+        """Return whether HTTPS is used, which always verifies the server."""
+        return TLS.VERIFIED if _is_secure(configuration) else TLS.OFF
 
     @classmethod
     def usual_port(cls, configuration: Configuration) -> int | None:

@@ -7,6 +7,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.endpoint import host_and_port
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.protection import TLS
 
 # Other mechanisms read files, call a cloud's metadata service or run programs.
 MECHANISMS = ("DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN")
@@ -52,6 +53,11 @@ class MongoDB(ServerConnector):
     def is_resolved_by_driver(cls, configuration: Configuration) -> bool:
         """Return whether DNS names the servers; never with a tunnel, which leads to one server."""
         return configuration.url_scheme == "mongodb+srv" and not configuration.use_ssh_tunnel
+
+    @classmethod
+    def tls(cls, configuration: Configuration) -> TLS:
+        """Return whether TLS is on: pymongo then always verifies the server."""
+        return TLS.VERIFIED if _uses_tls(configuration) else TLS.OFF
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> tuple[int, ...] | None:
@@ -136,8 +142,8 @@ class MongoDB(ServerConnector):
             if name in configuration.options
         }
         options.setdefault("appName", "rivergen")
-        if configuration.url_scheme == "mongodb+srv":
-            options.setdefault("tls", "true")
+        if _uses_tls(configuration):
+            options["tls"] = "true"
         if configuration.use_ssh_tunnel:
             # The tunnel does not reach the other members of a replica set.
             options["directConnection"] = "true"
@@ -145,7 +151,7 @@ class MongoDB(ServerConnector):
         mechanism = options.get("authMechanism", "DEFAULT")
         if mechanism not in MECHANISMS:
             raise ConnectionFailure(Code.OPTION_INVALID)
-        if mechanism == "PLAIN" and options.get("tls") != "true":
+        if mechanism == "PLAIN" and not _uses_tls(configuration):
             raise ConnectionFailure(Code.TLS_FAILED)
         return options
 
@@ -163,6 +169,11 @@ class MongoDB(ServerConnector):
         if "authSource" not in configuration.options and configuration.url_scheme == "mongodb":
             credentials["authSource"] = configuration.database_name
         return credentials
+
+
+def _uses_tls(configuration: Configuration) -> bool:
+    default = "true" if configuration.url_scheme == "mongodb+srv" else "false"
+    return configuration.options.get("tls", default) == "true"
 
 
 def _close_and_get_error(client: Any) -> Exception | None:

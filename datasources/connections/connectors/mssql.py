@@ -5,9 +5,11 @@ import re
 from functools import partial
 from typing import Any
 
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.endpoint import host_and_port
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.protection import TLS
 from datasources.connections.sandbox.confinement import confined
 from datasources.connections.sandbox.environment import remove_driver_variables
 
@@ -29,14 +31,16 @@ SERVER_CODES = {
     "40613": Code.SERVER_BUSY,  # the database is temporarily unavailable
 }
 
+TLS_MODES = {"off": TLS.OFF, "request": TLS.IF_OFFERED}
+
 TIMED_OUT, CONNECTION_LOST = "20003", "20017"
 
 
 class MSSQL(ServerConnector):
     """SQL Server, by pymssql, which includes FreeTDS.
 
-    FreeTDS does not verify certificates: `encryption` protects from passive listeners only. Without
-    `encryption=require`, a server that declines TLS gets the password obfuscated but not encrypted.
+    FreeTDS does not verify certificates: `encryption` protects from passive listeners only. With
+    `request` or `off`, a server that declines TLS gets the password obfuscated but not encrypted.
     """
 
     name = "mssql"
@@ -46,6 +50,12 @@ class MSSQL(ServerConnector):
     default_port = 1433
     url_schemes = ("mssql", "sqlserver")
     url_options = ("appname", "charset", "encryption")
+    sends_password = True
+
+    @classmethod
+    def tls(cls, configuration: Configuration) -> TLS:
+        """Return what `encryption` guarantees. FreeTDS does not tell whether TLS was used."""
+        return TLS_MODES.get(_encryption(configuration), TLS.REQUIRED)
 
     def log_in(self) -> Any:
         """Return a connection of pymssql."""
@@ -66,7 +76,7 @@ class MSSQL(ServerConnector):
             timeout=configuration.query_timeout,
             tds_version="7.4",
             appname=configuration.options.get("appname", "rivergen"),
-            encryption=configuration.options.get("encryption", "request"),
+            encryption=_encryption(configuration),
             charset=_charset(configuration.options.get("charset", "UTF-8")),
         )
         # A server can route a login to another host, as Azure does; FreeTDS cannot switch that off.
@@ -89,10 +99,15 @@ class MSSQL(ServerConnector):
         numbers = FREETDS_NUMBERS.findall(text)
         if TIMED_OUT in numbers:
             return Code.DEADLINE
-        # FreeTDS does not say that the server has no TLS. Other kinds of servers mostly hang up.
+        # FreeTDS does not say that the server has no TLS. Without the option, a server of another
+        # kind is more likely; most of those hang up.
         is_tls_required = self.configuration.options.get("encryption") == "require"
         is_tls_missing = is_tls_required and CONNECTION_LOST not in numbers
         return Code.TLS_FAILED if is_tls_missing else Code.PROTOCOL_FAILED
+
+
+def _encryption(configuration: Configuration) -> str:
+    return configuration.options.get("encryption", "require")
 
 
 def _database(name: str) -> str:

@@ -5,16 +5,25 @@ import re
 import ssl
 from typing import Any, ClassVar
 
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.protection import TLS
 from datasources.connections.stages import Stages
 
-SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
-CLEAR_TEXT_PLUGINS = ("dialog", "mysql_clear_password")
-"""The authentication plugins for which PyMySQL sends the password in clear, with or without TLS.
+TLS_MODES = {
+    "DISABLED": TLS.OFF,
+    "PREFERRED": TLS.IF_OFFERED,
+    "REQUIRED": TLS.REQUIRED,
+    # Any host has a certificate of one of the system's authorities.
+    "VERIFY_CA": TLS.REQUIRED,
+    "VERIFY_IDENTITY": TLS.VERIFIED,
+}
+CLEAR_TEXT_PLUGINS = ("dialog", "mysql_clear_password", "mysql_old_password", "sha256_password")
+"""The authentication plugins that need TLS: PyMySQL sends the password in clear, or as good as.
 
-For `caching_sha2_password` and `sha256_password` it does so over TLS only. Without TLS it encrypts
-the password with a public key that the server presents and nobody verifies.
+For `mysql_old_password` it sends a hash that can be reversed. For `sha256_password` without TLS, it
+encrypts the password with a public key that the server presents and nobody verifies.
 """
 UNKNOWN_VARIABLE = 1193
 CODES: dict[object, Code] = {
@@ -63,10 +72,16 @@ class MySQL(ServerConnector):
     url_schemes: ClassVar[tuple[str, ...]] = ("mysql",)
     url_options = ("charset", "collation", "connect_timeout", "ssl_mode")
 
+    @classmethod
+    def tls(cls, configuration: Configuration) -> TLS:
+        """Return what `ssl_mode` guarantees."""
+        return TLS_MODES.get(_mode(configuration), TLS.OFF)
+
     def log_in(self) -> Any:
         connection = self._prepare()
         try:
             connection.connect(sock=self.endpoint.dial())
+            self.is_encrypted = bool(connection._secure)
             self._limit_statements(connection)
         except BaseException:
             connection.close()
@@ -108,6 +123,7 @@ class MySQL(ServerConnector):
             write_timeout=self.seconds_to_log_in,
             local_infile=False,
             auth_plugin_map=dict.fromkeys(CLEAR_TEXT_PLUGINS, refuse_unless_encrypted),
+            server_public_key=NoPublicKey(),
             defer_connect=True,
         )
         # Set here: for an empty user, the constructor takes the user of this process.
@@ -119,8 +135,8 @@ class MySQL(ServerConnector):
 
     def _ssl_mode(self) -> str:
         """Return the mode in upper case. Raises ConnectionFailure if it is unknown."""
-        mode = self.configuration.options.get("ssl_mode", "PREFERRED").upper()
-        if mode not in SSL_MODES:
+        mode = _mode(self.configuration)
+        if mode not in TLS_MODES:
             raise ConnectionFailure(Code.OPTION_INVALID)
         return mode
 
@@ -198,4 +214,20 @@ def refuse_unless_encrypted(connection: Any) -> None:
     PyMySQL calls this in place of a plugin. It returns None, so that PyMySQL uses its own plugin.
     """
     if not connection._secure:
-        raise ConnectionFailure(Code.LOGIN_FAILED)
+        raise ConnectionFailure(Code.CLEAR_PASSWORD_REFUSED)
+
+
+class NoPublicKey:
+    """Stands for the server's public key, which `caching_sha2_password` needs without TLS.
+
+    PyMySQL asks for the key, to encrypt the password with it, once it finds that it has none.
+    Nobody would have verified that key.
+    """
+
+    def __bool__(self) -> bool:
+        """Raise ConnectionFailure, before anything is sent."""
+        raise ConnectionFailure(Code.CLEAR_PASSWORD_REFUSED)
+
+
+def _mode(configuration: Configuration) -> str:
+    return configuration.options.get("ssl_mode", "PREFERRED").upper()

@@ -7,6 +7,7 @@ from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.protection import TLS
 
 # Names are sent in a connect descriptor: allow no character that has a meaning there.
 SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
@@ -37,7 +38,8 @@ CODES = {
 class Oracle(ServerConnector):
     """Oracle Database, by oracledb in thin mode.
 
-    The password is never sent: it encrypts the session key that server and driver agree on.
+    The password is never sent: it encrypts the session key that server and driver agree on. There
+    is no TLS.
     """
 
     name = "oracle"
@@ -47,6 +49,11 @@ class Oracle(ServerConnector):
     default_port = 1521
     url_schemes = ("oracle",)
     url_options = ("service_name", "sid")
+
+    @classmethod
+    def tls(cls, configuration: Configuration) -> TLS:
+        """Return that there is no TLS."""
+        return TLS.OFF
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> None:

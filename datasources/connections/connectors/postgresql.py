@@ -8,8 +8,10 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
-from datasources.connections.failures import Code
+from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.protection import TLS
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -22,6 +24,7 @@ MEANINGS = {
     r'(\A|:  )(database ".*" does not exist|no such database)': Code.DATABASE_MISSING,
     r"too many (clients|connections)|remaining connection slots|no more connections allowed"
     r"|connection limit |the database system is |administrator command": Code.SERVER_BUSY,
+    r"server requested a cleartext password": Code.CLEAR_PASSWORD_REFUSED,
     r" failed: [^:\n]+:  |no password supplied|authentication method": Code.LOGIN_FAILED,
     r"Connection refused": Code.TCP_REFUSED,
     # The excluded errors come from servers that do not know TLS.
@@ -30,6 +33,20 @@ MEANINGS = {
     r"\Ainvalid \w+ value|: invalid integer value"
     r"|: session is |: server is (not )?in hot standby": Code.OPTION_INVALID,
 }
+
+TLS_MODES = {
+    "disable": TLS.OFF,
+    "allow": TLS.IF_OFFERED,
+    "prefer": TLS.IF_OFFERED,
+    "require": TLS.REQUIRED,
+    # Any host has a certificate of one of the system's authorities.
+    "verify-ca": TLS.REQUIRED,
+    "verify-full": TLS.VERIFIED,
+}
+SERVER_WITHOUT_TLS = "server does not support SSL"
+# How a server may authenticate the user: nothing that looks for Kerberos tickets on this machine.
+AUTHENTICATION = "scram-sha-256,md5,none"
+AUTHENTICATION_OVER_TLS = f"password,{AUTHENTICATION}"
 
 
 class PostgreSQL(ServerConnector):
@@ -50,6 +67,11 @@ class PostgreSQL(ServerConnector):
         "target_session_attrs",
     )
     is_verified = True
+
+    @classmethod
+    def tls(cls, configuration: Configuration) -> TLS:
+        """Return what `sslmode` guarantees; libpq's default is `prefer`."""
+        return TLS_MODES.get(configuration.options.get("sslmode", "prefer"), TLS.OFF)
 
     def log_in(self) -> "Connection[Any]":
         from psycopg import Connection
@@ -72,24 +94,44 @@ class PostgreSQL(ServerConnector):
         libpq gets the checked address (`hostaddr`) and uses no file of this machine: no
         `~/.pgpass`, no service file, no client key.
         """
+        self.endpoint.close_unused()  # libpq opens its own connection
+        parameters = self.parameters()
+        deadline = time.monotonic() + self.seconds_to_log_in
+        try:
+            return self._open(parameters, deadline)
+        except OSError as error:
+            is_refused = self.explain(error) == Code.CLEAR_PASSWORD_REFUSED
+            if not is_refused or self.tls(self.configuration) == TLS.OFF:
+                raise
+        # libpq cannot allow a clear password only if it happens to use TLS, so make it use TLS.
+        over_tls = {"sslmode": "require", "require_auth": AUTHENTICATION_OVER_TLS}
+        try:
+            return self._open(parameters | over_tls, deadline)
+        except OSError as error:
+            if SERVER_WITHOUT_TLS in str(error):
+                self.stages.drop("tls")
+                raise ConnectionFailure(Code.CLEAR_PASSWORD_REFUSED) from None
+            raise
+
+    def _open(self, parameters: dict[str, Any], deadline: float) -> "PGconn":
+        """Return libpq's connection after one login. Raises OSError or TimeoutError."""
         from psycopg.conninfo import make_conninfo
         from psycopg.pq import PGconn
 
-        self.endpoint.close_unused()  # libpq opens its own connection
-        pgconn = PGconn.connect_start(make_conninfo(**self.parameters()).encode())
+        pgconn = PGconn.connect_start(make_conninfo(**parameters).encode())
         try:
-            self._poll(pgconn)
+            self._poll(pgconn, deadline)
         except BaseException:
             pgconn.finish()  # otherwise the traceback would keep it open
             raise
+        self.is_encrypted = bool(pgconn.ssl_in_use)
         pgconn.nonblocking = 1
         return pgconn
 
-    def _poll(self, pgconn: "PGconn") -> None:
+    def _poll(self, pgconn: "PGconn", deadline: float) -> None:
         """Drive the login until it is complete. Raises OSError or TimeoutError."""
         from psycopg.pq import ConnStatus, PollingStatus
 
-        deadline = time.monotonic() + self.seconds_to_log_in
         with ExitStack() as tls:
             is_tls = False
             while (polling := pgconn.connect_poll()) != PollingStatus.OK:
@@ -124,6 +166,11 @@ class PostgreSQL(ServerConnector):
             **options,
             "gssencmode": "disable",  # Kerberos connects to unchecked hosts
             "sslcertmode": "disable",
+            "require_auth": (
+                AUTHENTICATION_OVER_TLS
+                if self.tls(configuration) >= TLS.REQUIRED
+                else AUTHENTICATION
+            ),
             "host": self.endpoint.host,
             "hostaddr": self.endpoint.address,
             "port": self.endpoint.port,

@@ -5,8 +5,10 @@ from contextlib import closing
 from typing import Any
 
 from datasources.connections.causes import network_cause
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code
+from datasources.connections.protection import TLS
 from datasources.connections.sandbox.environment import remove_driver_variables
 
 TLS_PORTS = (443, 8443)
@@ -26,21 +28,29 @@ class Trino(ServerConnector):
     url_schemes = ("trino",)
     url_options = ("source",)
 
+    @classmethod
+    def tls(cls, configuration: Configuration) -> TLS:
+        """Return whether HTTPS is used: with a secret, or on a usual port of HTTPS."""
+        secrets = configuration.secrets
+        is_secure = (
+            secrets.get("token") or secrets.get("password") or configuration.port in TLS_PORTS
+        )
+        return TLS.VERIFIED if is_secure else TLS.OFF
+
     def log_in(self) -> Any:
         """Return a DB-API connection, after a query: Trino checks the login with each request."""
         remove_driver_variables()
         import trino
 
         configuration, endpoint = self.configuration, self.endpoint
-        authentication = self._authentication()
-        is_secure = authentication is not None or configuration.port in TLS_PORTS
+        is_secure = self.tls(configuration) == TLS.VERIFIED
         scheme, host = "https" if is_secure else "http", _url_host(endpoint.host)
         connection = trino.dbapi.connect(
             host=host,
             port=endpoint.port,
             http_scheme=scheme,
             http_session=_session(scheme, host, endpoint.port),
-            auth=authentication,
+            auth=self._authentication(),
             user=configuration.username or "rivergen",
             catalog=configuration.database_name,
             schema=configuration.schema_name,

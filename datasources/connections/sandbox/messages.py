@@ -33,7 +33,7 @@ class Messages:
         self._receiver = receiver
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._line = b""
+        self._line = bytearray()
         self._has_news = asyncio.Event()
         self.is_over = False
         self._loop.add_reader(receiver.fileno(), self._read)
@@ -52,7 +52,13 @@ class Messages:
     def _read(self) -> None:
         self._has_news.set()
         part = os.read(self._receiver.fileno(), MESSAGE_MAX_BYTES)
-        *lines, self._line = (self._line + part).split(b"\n")
+        # Append, without a copy of the line so far: the child may write one byte at a time.
+        first, *others = part.split(b"\n")
+        self._line += first
+        lines = []
+        for line in others:
+            lines.append(self._line)
+            self._line = bytearray(line)
         with contextlib.suppress(LookupError, RecursionError, TypeError, ValueError):
             for line in lines:
                 self._listener.take(json.loads(line))

@@ -6,6 +6,8 @@ import struct
 import threading
 from contextlib import suppress
 
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pymysql.constants import CLIENT, COMMAND
 
 ADDRESS = "127.0.0.1"
@@ -70,6 +72,8 @@ class FakeMySQL:
     It serves one client. `received` has all bytes of the client once the block has ended.
     """
 
+    plugin = b"mysql_native_password"
+
     def __init__(self, version: str = "8.0.36", tls: ssl.SSLContext | None = None) -> None:
         self.version = version
         self.tls = tls
@@ -128,7 +132,7 @@ class FakeMySQL:
                 b"\x0a" + self.version.encode("latin1", "replace") + b"\0" + struct.pack("<I", 7),
                 SALT[:8] + b"\0" + struct.pack("<HBH", capabilities & 0xFFFF, 45, 2),
                 struct.pack("<HB", capabilities >> 16, len(SALT) + 1) + bytes(10),
-                SALT[8:] + b"\0mysql_native_password\0",
+                SALT[8:] + b"\0" + self.plugin + b"\0",
             ]
         )
 
@@ -193,6 +197,36 @@ class FakePasswordThief(FakeMySQL):
     def answer_login(self, wire: Wire) -> None:
         wire.write(b"\xfe" + self._request)
         wire.read()
+        wire.write(OK)
+
+
+class FakeKeyThief(FakeMySQL):
+    """A fake that presents its own public key, to decrypt the password with.
+
+    The greeting names `plugin`; `can_decrypt` says whether the client has sent the password.
+    """
+
+    def __init__(self, plugin: bytes, password: bytes) -> None:
+        super().__init__()
+        self.plugin = plugin
+        self.can_decrypt = False
+        self._password = password
+        self._key = rsa.generate_private_key(65537, 2048)
+
+    def answer_login(self, wire: Wire) -> None:
+        if self.plugin == b"caching_sha2_password":
+            wire.write(b"\1\4")  # asks for full authentication
+            wire.read()
+        key = self._key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        wire.write(b"\1" + key)
+        sent = wire.read()
+        sha1 = hashes.SHA1()
+        padded = padding.OAEP(mgf=padding.MGF1(algorithm=sha1), algorithm=sha1, label=None)
+        scrambled = self._key.decrypt(sent, padded)
+        clear = bytes(byte ^ SALT[n % len(SALT)] for n, byte in enumerate(scrambled))
+        self.can_decrypt = clear == self._password + b"\0"
         wire.write(OK)
 
 

@@ -11,6 +11,7 @@ SSL_REQUEST = 80877103
 SALT = b"salt"
 # Types of AuthenticationRequest.
 CLEAR = struct.pack("!I", 3)
+GSSAPI = struct.pack("!I", 7)
 MD5 = struct.pack("!I", 5) + SALT
 SCRAM = struct.pack("!I", 10) + b"SCRAM-SHA-256\0\0"
 

@@ -74,14 +74,14 @@ def configure(folder: Path, port: int) -> None:
 
 
 class TLSFront:
-    """A TLS proxy for a server that was built without TLS.
+    """A TLS proxy for a server without TLS; `server` has the port to forward to.
 
     Listens on a free port of 127.0.0.1 until the block ends.
     """
 
     SSL_REQUEST_BYTES = 8
 
-    def __init__(self, server: PostgreSQLServer, folder: Path) -> None:
+    def __init__(self, server: Any, folder: Path) -> None:
         self.certificates = make_certificates(folder, HOST)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self.certificates.certificate, self.certificates.key)

@@ -12,11 +12,13 @@ from datasources.connections.testing.fake_mssql import serve_tds
 from datasources.connections.testing.listeners import Listener, keep_silent
 from rivergen.testing.services import free_port
 
+WITHOUT_TLS = {"encryption": "off"}  # as the fake server
+
 
 class MSSQLTests(SimpleTestCase):
     def test_sql_server_version_is_its_first_line(self):
         with Listener(serve_tds()) as server:
-            connector = connector_to("mssql", server.port)
+            connector = connector_to("mssql", server.port, options=WITHOUT_TLS)
             connection = connector.connect()
             self.assertEqual(connector.query_version(connection), "Microsoft SQL Server 2022 (RTM)")
             connection.close()
@@ -27,19 +29,24 @@ class MSSQLTests(SimpleTestCase):
     def test_sql_server_cannot_route_the_login_to_another_address(self):
         with Listener(serve_tds()) as target:
             with Listener(serve_tds(routed_to=("127.0.0.1", target.port))) as server:
-                failure = failure_of(connector_to("mssql", server.port))
+                failure = failure_of(connector_to("mssql", server.port, options=WITHOUT_TLS))
             self.assertEqual(failure.code, Code.EGRESS_DENIED)
             self.assertEqual(target.received, [])
 
-    def test_sql_server_without_tls_gets_no_password_if_tls_is_required(self):
-        for encryption, is_sent in (("require", False), ("request", True), ("off", True)):
-            with self.subTest(encryption), Listener(serve_tds()) as server:
-                connector = connector_to("mssql", server.port, options={"encryption": encryption})
-                if is_sent:
+    def test_sql_server_without_tls_gets_no_password_unless_the_options_allow_that(self):
+        for options, code in (
+            ({}, Code.PROTOCOL_FAILED),
+            ({"encryption": "require"}, Code.TLS_FAILED),
+            ({"encryption": "request"}, None),
+            (WITHOUT_TLS, None),
+        ):
+            with self.subTest(options), Listener(serve_tds()) as server:
+                connector = connector_to("mssql", server.port, options=options)
+                if code is None:
                     connector.connect().close()
                 else:
-                    self.assertEqual(failure_of(connector).code, Code.TLS_FAILED)
-                self.assertEqual(obscured(PASSWORD) in b"".join(server.received), is_sent)
+                    self.assertEqual(failure_of(connector).code, code)
+                self.assertEqual(obscured(PASSWORD) in b"".join(server.received), code is None)
 
     def test_sql_server_refuses_invalid_options(self):
         for option, value in (
@@ -62,13 +69,19 @@ class MSSQLTests(SimpleTestCase):
     def test_sql_server_user_and_database_names_cannot_name_a_host(self):
         for name in ("127.0.0.2,1433", "127.0.0.2:1433", "other\\instance", "(local)", "//other"):
             with self.subTest(name), Listener(serve_tds()) as server:
-                connector_to("mssql", server.port, username=name, database_name=name).connect()
+                connector_to(
+                    "mssql",
+                    server.port,
+                    username=name,
+                    database_name=name,
+                    options=WITHOUT_TLS,
+                ).connect()
                 self.assertTrue(server.received)
 
     def test_sql_server_address_is_not_taken_from_the_environment(self):
         elsewhere = {"TDSHOST": "127.0.0.2", "TDSPORT": str(free_port())}
         with Listener(serve_tds()) as server, mock.patch.dict(os.environ, elsewhere):
-            connector_to("mssql", server.port).connect().close()
+            connector_to("mssql", server.port, options=WITHOUT_TLS).connect().close()
             self.assertTrue(server.received)
 
     def test_sql_server_without_username_sends_nothing(self):

@@ -240,15 +240,28 @@ class FakeServerTests(ConnectorTestCase):
             b"mysql_clear_password\0",
             b"dialog\0\4Password: ",
             b"dialog\0\5Password: ",
+            b"mysql_old_password\0" + fake_mysql.SALT,  # a hash that can be reversed
         ):
             with (
                 self.subTest(request=request),
                 fake_mysql.FakePasswordThief(request) as server,
             ):
                 answer = self.converse(self.connector(server, password=CANARY))
-            self.assertEqual(answer, Code.LOGIN_FAILED)
+            self.assertEqual(answer, Code.CLEAR_PASSWORD_REFUSED)
             self.assertIn(mariadb.USERNAME.encode(), server.received)
             self.assertNotIn(CANARY.encode(), server.received)
+
+    def test_mysql_password_is_not_encrypted_for_a_key_that_nobody_verified(self):
+        for plugin in (b"caching_sha2_password", b"sha256_password"):
+            for mode in ("DISABLED", "PREFERRED"):
+                with (
+                    self.subTest(plugin=plugin, mode=mode),
+                    fake_mysql.FakeKeyThief(plugin, CANARY.encode()) as server,
+                ):
+                    connector = self.connector(server, password=CANARY, options={"ssl_mode": mode})
+                    answer = self.converse(connector)
+                self.assertFalse(server.can_decrypt)
+                self.assertEqual(answer, Code.CLEAR_PASSWORD_REFUSED)
 
     def test_mysql_password_may_be_sent_in_clear_over_tls(self):
         with TemporaryDirectory() as folder:

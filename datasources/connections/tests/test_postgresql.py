@@ -16,7 +16,13 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.failures import ConnectionFailure
 from datasources.connections.stages import Stages
 from datasources.connections.testing.connectors import LOOPBACK_POLICY
-from datasources.connections.testing.fake_postgresql import refuse
+from datasources.connections.testing.fake_postgresql import (
+    GSSAPI,
+    MD5,
+    FakePostgreSQL,
+    md5_answer,
+    refuse,
+)
 from datasources.connections.testing.listeners import (
     Listener,
     close_at_once,
@@ -167,6 +173,52 @@ class PostgreSQLTests(SimpleTestCase):
                 self.assertEqual(outcome["code"], code)
                 if code != "OK":
                     self.assertFalse(self.stages(outcome)["tls"])
+
+    def test_postgresql_password_is_never_sent_in_clear_without_tls(self):
+        for options in ({}, *({"sslmode": mode} for mode in ("disable", "allow", "prefer"))):
+            with self.subTest(options), FakePostgreSQL() as server:
+                outcome = self.attempt(port=server.port, options=options)
+                self.assertEqual(outcome["code"], "CLEAR_PASSWORD_REFUSED")
+                self.assertEqual(server.answers, [])
+                self.assertIn(USERNAME.encode(), server.bytes_received)
+                self.assertNotIn(PASSWORD.encode(), server.bytes_received)
+                self.assertNotIn("tls", self.stages(outcome))
+
+    def test_redshift_and_cockroachdb_passwords_are_never_sent_in_clear_without_tls(self):
+        for name in ("redshift", "cockroachdb"):
+            with self.subTest(name), FakePostgreSQL() as server:
+                outcome = self.attempt(type=name, port=server.port)
+                self.assertEqual(outcome["code"], "CLEAR_PASSWORD_REFUSED")
+                self.assertNotIn(PASSWORD.encode(), server.bytes_received)
+
+    def test_postgresql_password_may_be_sent_in_clear_over_tls(self):
+        for options in ({}, {"sslmode": "prefer"}, {"sslmode": "require"}):
+            with (
+                self.subTest(options),
+                TemporaryDirectory() as folder,
+                FakePostgreSQL() as server,
+                TLSFront(server, Path(folder)) as front,
+            ):
+                outcome = self.attempt(port=front.port, options=options)
+                self.assertEqual(outcome["code"], "PROTOCOL_FAILED")  # the fake hangs up
+                self.assertEqual(server.answers, [PASSWORD.encode() + b"\0"])
+                self.assertTrue(self.stages(outcome)["tls"])
+
+    def test_postgresql_answers_md5_but_no_kerberos(self):
+        with FakePostgreSQL(MD5) as server:
+            self.attempt(port=server.port)
+        self.assertEqual(server.answers, [md5_answer(USERNAME, PASSWORD)])
+        for mode in ("disable", "require"):
+            with (
+                self.subTest(mode),
+                TemporaryDirectory() as folder,
+                FakePostgreSQL(GSSAPI) as server,
+                TLSFront(server, Path(folder)) as front,
+            ):
+                port = server.port if mode == "disable" else front.port
+                outcome = self.attempt(port=port, options={"sslmode": mode})
+                self.assertEqual(outcome["code"], "LOGIN_FAILED")
+                self.assertEqual(server.answers, [])
 
     def test_postgresql_fields_cannot_contain_a_connection_string(self):
         # libpq accepts whole connection strings in some parameters.

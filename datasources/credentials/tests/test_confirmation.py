@@ -8,6 +8,7 @@ from datasources.credentials.cipher import key_id
 from datasources.credentials.models import Credential
 from datasources.credentials.testing import CredentialsEndpointTestCase
 from organizations.models import User
+from rivergen.http.input import entity_tag
 
 
 class ConfirmationTests(CredentialsEndpointTestCase):
@@ -16,8 +17,10 @@ class ConfirmationTests(CredentialsEndpointTestCase):
         source_path = f"/data-sources/{self.data_source.pk}"
         self.call("patch", source_path, {"host": "evil.example.com"}, self.editor)
 
-    def confirm(self, user: User) -> Any:
-        return self.call("post", f"{self.path}/confirm", None, user)
+    def confirm(self, user: User, body: Any = None, **headers: str) -> Any:
+        """Confirm the version that is stored, unless `If-Match` says otherwise."""
+        headers = headers or {"If-Match": entity_tag(self.stored()["version"])}
+        return self.call("post", f"{self.path}/confirm", body, user, headers=headers)
 
     def test_moved_secrets_are_shown_as_unconfirmed(self):
         self.move_as_editor()
@@ -55,6 +58,38 @@ class ConfirmationTests(CredentialsEndpointTestCase):
                 )
                 self.assertEqual(self.data_source.revisions.first().changed_by, user)
                 self.call("patch", self.path.removesuffix("/credentials"), {"host": "a"}, user)
+
+    def test_confirming_credentials_without_naming_a_version_is_428(self):
+        self.move_as_editor()
+        before = self.stored()
+        for headers in ({}, {"If-Match": "*"}, {"If-Match": " * "}):
+            with self.subTest(headers):
+                path = f"{self.path}/confirm"
+                response = self.call("post", path, None, self.admin, headers=headers)
+                error = self.assert_error(response, 428, "PRECONDITION_REQUIRED")
+                self.assertIn("ETag of the version you read", error["message"])
+                self.assertEqual(self.stored(), before)
+
+    def test_confirming_credentials_of_another_version_is_412(self):
+        self.move_as_editor()
+        seen = entity_tag(self.stored()["version"])
+        source_path = f"/data-sources/{self.data_source.pk}"
+        self.call("patch", source_path, {"host": "worse.example.com"}, self.editor)
+        before = self.stored()
+        for tag in (seen, f"W/{entity_tag(before['version'])}", '"x"'):
+            with self.subTest(tag):
+                response = self.confirm(self.admin, **{"If-Match": tag})
+                self.assert_error(response, 412, "PRECONDITION_FAILED")
+                self.assertEqual(response["ETag"], entity_tag(before["version"]))
+                self.assertEqual(self.stored(), before)
+
+    def test_roles_and_bodies_are_judged_before_the_version_to_confirm(self):
+        self.move_as_editor()
+        path = f"{self.path}/confirm"
+        self.assert_error(self.call("post", path, None, self.editor), 403, "FORBIDDEN")
+        self.assert_error(self.call("post", path, None, self.stranger), 404, "NOT_FOUND")
+        response = self.call("post", path, {"x": 1}, self.admin)
+        self.assert_error(response, 400, "BAD_REQUEST", "x")
 
     def test_only_admins_can_confirm_credentials_in_the_shell(self):
         self.move_as_editor()

@@ -1,6 +1,7 @@
 """Tests of POST /data-sources/apply."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +12,8 @@ from django.test import override_settings
 from datasources.declarations import input as declarations_input
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
-from organizations.models import Organization, Role
+from organizations.models import Organization, Role, Workspace
+from rivergen.http import serializers
 from rivergen.http.serializers import MOST_UNKNOWN_NAMES_REPORTED
 
 PATH = "/data-sources/apply"
@@ -91,11 +93,49 @@ class ApplyTests(DataSourceTestCase):
                 error = self.assert_error(self.apply_yaml(text), 400, "BAD_REQUEST")
                 self.assertIn(words, error["message"])
 
+    def test_secret_references_of_an_editor_are_403_and_tell_nothing_of_files(self) -> None:
+        before = self.everything()
+        own = {"host": "own.example.com"}
+        answers = set()
+        with mock.patch("datasources.declarations.references.read_file") as reads:
+            for text in ("${file:shop}", "${file:nowhere}", "${file:..}", "${env:PATH}", "x", ""):
+                for query in ("", "?dry_run=true"):
+                    for entry in (
+                        self.with_secret(text) | own,
+                        LAKE | {"type": "mysql", "credentials": {"ssh_private_key": text}},
+                    ):
+                        with self.subTest(text, query=query):
+                            response = self.apply(entry, query=query)
+                            error = self.assert_error(response, 403, "FORBIDDEN")
+                            answers.add(error["message"])
+            self.assertFalse(reads.called)
+        self.assertEqual(len(answers), 1)
+        self.assertIn("needs the role admin; yours is editor", answers.pop())
+        yaml = "data_sources:\n- name: Lake\n  credentials: {token: '${file:shop}'}\n"
+        self.assert_error(self.apply_yaml(yaml), 403, "FORBIDDEN")
+        self.assertEqual(self.everything(), before)
+
+    def test_role_for_secret_references_is_that_in_the_declared_organization(self) -> None:
+        self.globex.add_member(self.editor, Role.ADMIN)
+        entry = self.with_secret("${file:shop}")
+        refused = self.apply(entry, organization="acme")
+        self.assert_error(refused, 403, "FORBIDDEN")
+        theirs = {**LAKE, **entry, "type": "mysql", "file_path": None}
+        self.assertEqual(self.apply(theirs, organization="globex").status_code, 200)
+
+    def test_editors_apply_declarations_that_clear_secrets_or_have_none(self) -> None:
+        self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
+        cleared = {"username": "reader", "password": None}
+        entry = {"name": "Production PostgreSQL", "credentials": cleared}
+        self.assertEqual(self.apply(entry).status_code, 200)
+        self.assertEqual(self.stored()["credentials_status"], "unset")
+
     def test_secret_references_reach_only_files_of_the_callers_organization(self) -> None:
-        self.assertEqual(self.apply(self.with_secret("${file:shop}")).status_code, 200)
+        sent = self.apply(self.with_secret("${file:shop}"), user=self.admin)
+        self.assertEqual(sent.status_code, 200)
         data_source = DataSource.objects.get(pk=self.data_source.pk)
         self.assertEqual(data_source.credentials.open(), {"password": "of acme"})
-        self.assertNotIn("of acme", str(self.apply(self.with_secret("${file:shop}")).content))
+        self.assertNotIn("of acme", str(sent.content))
         for text in (
             "hunter2",
             "${env:SHOP_PASSWORD}",
@@ -104,7 +144,7 @@ class ApplyTests(DataSourceTestCase):
             "${file:nowhere}",
         ):
             with self.subTest(text), mock.patch.dict(os.environ, {"SHOP_PASSWORD": "x"}):
-                response = self.apply(self.with_secret(text))
+                response = self.apply(self.with_secret(text), user=self.admin)
                 field = "data_sources[0].credentials.password"
                 self.assert_error(response, 400, "BAD_REQUEST", field)
                 self.assertNotContains(response, "hunter2", status_code=400)
@@ -135,6 +175,29 @@ class ApplyTests(DataSourceTestCase):
         unknown = {f"port{number}": 1 for number in range(MOST_UNKNOWN_NAMES_REPORTED + 1)}
         error = self.apply(LAKE | unknown | {"x" * 100_000: 1}).json()["error"]
         self.assertEqual(len(error["details"]), MOST_UNKNOWN_NAMES_REPORTED)
+
+    def test_a_document_of_mistakes_is_given_up_after_a_hundred(self) -> None:
+        mistakes = {f"shema_refresh_{number}": 1 for number in range(50)}
+        entries = [{**LAKE, **mistakes, "name": f"Lake {number}"} for number in range(500)]
+        with mock.patch.object(
+            serializers, "get_close_matches", side_effect=get_close_matches
+        ) as compare:
+            error = self.apply(*entries).json()["error"]
+        self.assertLessEqual(compare.call_count, 150)
+        self.assertEqual(len(error["details"]), 101)
+        sentence = "There may be more. Correct these first."
+        self.assertEqual(error["details"]["data_sources"], [sentence])
+
+    def test_error_about_an_unknown_workspace_names_a_few(self) -> None:
+        Workspace.objects.bulk_create(
+            Workspace(organization=self.acme, name=f"Team {number}") for number in range(1_000)
+        )
+        entries = [{**LAKE, "name": f"Lake {number}", "workspace": "No"} for number in range(50)]
+        response = self.apply(*entries)
+        self.assert_error(response, 400, "BAD_REQUEST", *response.json()["error"]["details"])
+        [message] = response.json()["error"]["details"]["data_sources[7].workspace"]
+        self.assertRegex(message, r"^There is no such workspace. .* and 9\d\d more\.$")
+        self.assertLess(len(message), 500)
 
     def test_number_of_data_sources_in_a_request_is_limited(self) -> None:
         with mock.patch.object(declarations_input, "DATA_SOURCES_MAX", 1):

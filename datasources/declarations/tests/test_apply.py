@@ -1,5 +1,6 @@
 """Tests of `manage.py export_data_sources` and `manage.py apply_data_sources`."""
 
+import json
 import os
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
 from datasources.management.commands import apply_data_sources
 from datasources.models import DataSource, DataSourceRevision
@@ -250,14 +252,48 @@ class ApplyTests(ApplyTestCase):
         self.data_source.set_credentials({"password": "hunter2"}, user=self.owner)
         self.data_source.apply_changes({"host": "a.example.com"}, user=self.editor)
         entry = "- name: Production PostgreSQL\n  credentials: {password: "
-        self.apply_entries(f"{entry}'${{env:SHOP_PASSWORD}}'}}\n")
-        self.assertEqual(self.current().credentials_status, "set")
         self.apply_entries(f"{entry}'${{env:SHOP_PASSWORD}}'}}\n  host: moved.example.com\n")
         self.assertEqual(self.current().credentials_status, "set")
         self.data_source.apply_changes({"host": "b.example.com"}, user=self.editor)
         self.assertEqual(self.current().credentials_status, "unconfirmed")
         self.apply_entries(f"{entry}null}}\n")
         self.assertEqual(self.current().credentials_status, "unset")
+
+    def test_secret_is_not_entered_for_a_destination_that_the_file_does_not_declare(self) -> None:
+        entry = (
+            "- name: Production PostgreSQL\n  host: db.example.com\n"
+            "  credentials: {password: '${env:SHOP_PASSWORD}'}\n"
+        )
+        for first in (entry, ""):  # with and without a secret that the move leaves unconfirmed
+            for moved in (
+                {"connection_string": "postgresql://evil.example.com/x"},
+                {"use_ssh_tunnel": True, "ssh_host": "evil.example.com", "ssh_username": "me"},
+                {"port": 6666},
+            ):
+                with self.subTest(moved, is_stored=bool(first)), transaction.atomic():
+                    self.apply_entries(first or NEW)
+                    self.current().apply_changes(moved, user=self.editor)
+                    before = self.everything()
+                    with self.assertRaises(CommandError) as caught:
+                        self.apply_entries(entry)
+                    for field, value in moved.items():
+                        words = f"{field}: Stored as {json.dumps(value)}, but not declared."
+                        self.assertIn(words, str(caught.exception))
+                    self.assertEqual(self.everything(), before)
+                    nulls = "".join(f"  {field}: {json.dumps(moved[field])}\n" for field in moved)
+                    self.apply_entries(entry + nulls)
+                    self.assertEqual(self.current().credentials_status, "set")
+                    transaction.set_rollback(True)
+
+    def test_secret_without_a_destination_is_not_entered_while_others_wait(self) -> None:
+        entry = "- name: Production PostgreSQL\n  credentials: {password: '${env:SHOP_PASSWORD}'}\n"
+        self.apply_entries(entry)
+        self.data_source.apply_changes({"host": "evil.example.com"}, user=self.editor)
+        with self.assertRaisesMessage(CommandError, 'host: Stored as "evil.example.com"'):
+            self.apply_entries(entry)
+        self.assertEqual(self.current().credentials_status, "unconfirmed")
+        self.data_source.confirm_credentials(user=self.admin)
+        self.assertIn("unchanged: 1", self.apply_entries(entry))
 
     def test_new_data_source_is_created_with_its_secrets(self) -> None:
         self.apply_entries(

@@ -1,5 +1,7 @@
 """Tests of reading and writing the accepted subset of YAML."""
 
+import math
+import tracemalloc
 from typing import Any
 
 from django.test import SimpleTestCase
@@ -70,6 +72,37 @@ class TextTests(SimpleTestCase):
             with self.subTest(path):
                 self.assertEqual(document.line_of(path), line)
         self.assertEqual(str(document.problem(("a", 1, "e"), "Wrong.")), "line 5: a[1].e: Wrong.")
+
+    def test_work_of_a_document_is_bounded(self) -> None:
+        for text, problem in (
+            ("[" + "a," * 98 + "\na,a]", "line 2: Has more than 100 keys and values."),
+            ("-\n" * 500_000, "line 100: Has more than 100 keys and values."),
+            ("a: [" + "1e300," * 4_000 + "]", "line 1: a[3506]: The numbers have more than"),
+        ):
+            with self.subTest(text[:40]), self.assertRaises(DeclarationError) as caught:
+                Document(text, most=100 if "1e300" not in text else math.inf)
+            self.assertTrue(str(caught.exception).startswith(problem), str(caught.exception))
+        self.assertEqual(Document("[" + "a," * 98 + "a]", most=100).value, ["a"] * 99)
+
+    def test_memory_of_a_document_does_not_grow_with_its_depth(self) -> None:
+        leaves = "a," * 10_000
+        flat, deep = (self.peak_memory("[" * depth + leaves + "]" * depth) for depth in (1, 200))
+        self.assertLess(deep, 1.5 * flat)
+
+    def peak_memory(self, text: str) -> int:
+        tracemalloc.start()
+        try:
+            Document(text)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def test_long_keys_are_cut_in_problems(self) -> None:
+        key = "a" * 500
+        with self.assertRaises(DeclarationError) as caught:
+            Document(f"{key}: 1\n{key}: 1")
+        problem = f"line 2: {'a' * 64}: This key appears twice."
+        self.assertEqual(str(caught.exception), problem)
 
     def test_unsupported_or_invalid_yaml_is_refused_with_its_line(self) -> None:
         for text, problem in (

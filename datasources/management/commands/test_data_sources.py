@@ -1,6 +1,7 @@
 """`manage.py test_data_sources`: test the connections of many data sources."""
 
 from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 from datasources.connection_tests.models import ConnectionTest
@@ -38,5 +39,11 @@ class Command(ManyDataSourcesCommand):
 
     def results(self, ids: Collection[UUID]) -> dict[UUID, Result]:
         tests = ConnectionTest.objects.filter(pk__in=ids)
-        results = {test.pk: test.result() for test in tests}
-        return {pk: Result(result["code"], result["message"]) for pk, result in results.items()}
+        return {test.pk: Result(*describe(test.result())) for test in tests}
+
+
+def describe(result: dict[str, Any]) -> tuple[str, str]:
+    """Return the code of a result, and its message with what was not protected."""
+    codes = ", ".join(warning["code"] for warning in result["warnings"])
+    warnings = f" Not protected: {codes}." if codes else ""
+    return result["code"], result["message"] + warnings

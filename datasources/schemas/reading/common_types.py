@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 from django.db.models import TextChoices
 
-# `(10,2)`, `<int>`: the arguments of a type, which may stand inside its name.
-ARGUMENTS = re.compile(r"\s*[(<].*[)>]", re.DOTALL)
+OPENING = re.compile(r"[(<]")
 
 
 class CommonType(TextChoices):
@@ -79,5 +78,17 @@ def common_type(source_type: str, other_names: Mapping[str, CommonType]) -> Comm
     """Return the common type of a source's type; `other_names` take precedence over the rest."""
     if source_type.endswith("]"):  # `integer[]`
         return CommonType.ARRAY
-    name = ARGUMENTS.sub("", source_type).strip().lower()
+    name = without_arguments(source_type).strip().lower()
     return other_names.get(name) or COMMON_TYPES.get(name, CommonType.OTHER)
+
+
+def without_arguments(source_type: str) -> str:
+    """Return a type without `(10,2)` or `<int>`, which may stand inside its name.
+
+    One pass: a server may send a type of megabytes, on which a pattern with two ends backtracks.
+    """
+    opening = OPENING.search(source_type)
+    end = max(source_type.rfind(")"), source_type.rfind(">"))
+    if opening is None or end < opening.start():
+        return source_type
+    return source_type[: opening.start()].rstrip() + source_type[end + 1 :]

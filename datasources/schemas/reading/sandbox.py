@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import dataclasses
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -42,11 +43,22 @@ class Reading:
         self.tables_total: int | None = None
         self.has_moved = asyncio.Event()
         self._content = Content()
+        self._size = 0
+        # Bytes would be copied for each piece that is appended.
+        self._names, self._row_estimates = bytearray(), bytearray()
+        self._blocks: list[bytearray] = []
 
     @property
     def content(self) -> Content | None:
         """The schema that was read, or None if reading failed or has not finished."""
-        return self._content if self.code == Code.OK else None
+        if self.code != Code.OK:
+            return None
+        return dataclasses.replace(
+            self._content,
+            names=bytes(self._names),
+            row_estimates=bytes(self._row_estimates),
+            blocks=[*map(bytes, self._blocks)],
+        )
 
     def end(self, is_over: bool) -> None:
         """Set a code if the sandbox sent none: it died (`is_over`), or its time was up."""
@@ -74,19 +86,20 @@ class Reading:
 
     def _take_piece(self, part: str, piece: bytes) -> None:
         """Append a piece to the names, the row estimates, the last block or a new block."""
-        if self._content.size + len(piece) > COMPRESSED_BYTES_MAX:
+        self._size += len(piece)
+        if self._size > COMPRESSED_BYTES_MAX:
             raise ValueError("The content is too large.")
         if part == "names":
-            self._content.names += piece
+            self._names += piece
         elif part == "row_estimates":
-            self._content.row_estimates += piece
+            self._row_estimates += piece
         elif part == "new block":
             # Limit the number of blocks, because empty blocks take memory, too.
-            if len(self._content.blocks) == BLOCKS_MAX:
+            if len(self._blocks) == BLOCKS_MAX:
                 raise ValueError("There are too many blocks.")
-            self._content.blocks.append(piece)
+            self._blocks.append(bytearray(piece))
         elif part == "block":
-            self._content.blocks[-1] += piece
+            self._blocks[-1] += piece
         else:
             raise ValueError("There is no such part.")
 

@@ -77,8 +77,15 @@ def pack(tables: Iterable[tuple[Table, int | None]]) -> Content:
 
 
 def lines_of(block: bytes) -> list[bytes]:
-    """Return the tables of a compressed block, each as a line of JSON."""
-    return decompress(block).splitlines()
+    """Return the tables of a compressed block, each as a line of JSON.
+
+    Raises ValueError if there are more than `BLOCK_TABLES`: the sandbox may have sent a block of
+    32 million line breaks.
+    """
+    *lines, rest = decompress(block).split(b"\n", BLOCK_TABLES)
+    if rest:
+        raise ValueError("A block with too many lines.")
+    return lines
 
 
 def read_list(data: bytes) -> list[Any]:

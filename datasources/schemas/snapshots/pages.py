@@ -11,15 +11,13 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from datasources.schemas.snapshots.content import TABLES_MAX, dump
+from datasources.schemas.snapshots.content import TABLES_MAX
 from rivergen.http.input import check_parameters
-from rivergen.http.pagination import read_page_size
+from rivergen.http.pagination import read_page_size, take_page
 
 CURSOR_MAX_LENGTH = 24
 # A table may have several changes.
 OFFSET_MAX = 1_000 * TABLES_MAX
-# The size of a page as JSON; as Python objects it takes several times as much memory.
-PAGE_BYTES_MAX = 8 * 1024 * 1024
 
 
 class Page:
@@ -56,18 +54,6 @@ class Page:
         for name, number in snapshots.items():
             url = replace_query_param(url, name, number)
         return replace_query_param(url, "cursor", write_cursor(offset)) if offset else url
-
-
-def take_page(rows: Iterable[Any], size: int) -> tuple[list[Any], bool]:
-    """Return up to `size` rows, at least one but no more than fit, and whether more follow."""
-    taken: list[Any] = []
-    byte_count = 0
-    for row in rows:
-        byte_count += len(dump(row))
-        if len(taken) == size or (taken and byte_count > PAGE_BYTES_MAX):
-            return taken, True
-        taken.append(row)
-    return taken, False
 
 
 def write_cursor(offset: int) -> str:

@@ -6,11 +6,11 @@ from django.test import SimpleTestCase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasources.schemas.snapshots import pages
 from datasources.schemas.snapshots.changes import changes_between
 from datasources.schemas.snapshots.content import dump
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
+from rivergen.http import pagination
 
 NAMES = st.sampled_from("abcd")
 COLUMNS = st.builds(
@@ -219,7 +219,7 @@ class GetChangesTests(DataSourceTestCase):
         whole = self.get()["data"]
         found, query = [], "?page_size=3"
         limit = 2 * len(dump(whole["changes"][0]))
-        with mock.patch.object(pages, "PAGE_BYTES_MAX", limit):
+        with mock.patch.object(pagination, "PAGE_BYTES_MAX", limit):
             while query is not None:
                 response = self.get(query)
                 self.assertEqual(response["data"]["summary"], whole["summary"])

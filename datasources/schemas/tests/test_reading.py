@@ -98,6 +98,20 @@ class ReadingTests(SimpleTestCase):
                 with self.subTest(part), self.assertRaises(ValueError):
                     self.take({"part": part, "data": data})
 
+    def test_pieces_are_appended_in_place(self) -> None:
+        one = {"data": base64.b64encode(bytes(1)).decode()}
+        self.take(*({"part": part, **one} for part in ("names", "row_estimates", "new block")))
+        before = [*map(id, self.parts())]
+        for part in ("names", "row_estimates", "block"):
+            for _ in range(100):
+                self.take({"part": part, **one})
+        self.assertEqual([*map(len, self.parts())], [101, 101, 101])
+        self.assertEqual([*map(id, self.parts())], before, "each piece copies all before it")
+
+    def parts(self) -> list[bytearray]:
+        reading = self.reading
+        return [reading._names, reading._row_estimates, *reading._blocks]
+
     def test_number_of_blocks_is_limited(self) -> None:
         with mock.patch.object(sandbox, "BLOCKS_MAX", 3):
             empty = {"part": "new block", "data": ""}
@@ -169,6 +183,11 @@ class ContentTests(SimpleTestCase):
             self.assertRaises(ValueError),
         ):
             content_module.decompress(bomb)
+
+    def test_block_of_more_lines_than_tables_is_refused(self) -> None:
+        bomb = content_module.compress(b"\n" * 1_000_000)
+        with self.assertRaises(ValueError):
+            content_module.lines_of(bomb)
 
     def test_table_names_with_line_breaks_keep_one_json_line_per_table(self) -> None:
         names = ["a\nb", "c\r", "d\x85e", "f\u2028g", "h\x1ci", "lone \ud800", '"']

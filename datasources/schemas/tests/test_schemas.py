@@ -2,12 +2,13 @@
 
 from unittest import mock
 
-from datasources.schemas.snapshots import models, pages
+from datasources.schemas.snapshots import models
 from datasources.schemas.snapshots.content import BLOCK_TABLES, dump, lines_of
 from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent, SchemaSnapshot
 from datasources.schemas.snapshots.search import has_words
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
+from rivergen.http import pagination
 
 ORDERS = table(
     "orders",
@@ -173,7 +174,7 @@ class GetSchemaTests(DataSourceTestCase):
             (0.5, [["a"], ["b"], ["c"], ["d"], ["e"]]),
         ):
             limit = int(tables * len(dump(one)))
-            with self.subTest(tables), mock.patch.object(pages, "PAGE_BYTES_MAX", limit):
+            with self.subTest(tables), mock.patch.object(pagination, "PAGE_BYTES_MAX", limit):
                 for query in ("?page_size=3", "?page_size=3&search=c1"):
                     self.assertEqual(self.pages_forwards(query), expected)
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from io import StringIO
-from threading import Barrier
+from threading import Barrier, BoundedSemaphore, Event, Lock
 from typing import Any
 from unittest import mock
 
@@ -12,17 +12,18 @@ import time_machine
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Sum
 from django.test import Client, TransactionTestCase
 
 from organizations.models import User
+from organizations.sign_in import attempts, hashing
 from organizations.sign_in.attempts import (
     FORGOTTEN_AFTER,
     FREE_FAILURES_ALONE,
     FREE_FAILURES_PER_PAIR,
 )
 from organizations.sign_in.models import SignInCount
-from organizations.sign_in.throttling import SignInThrottle, UsernameThrottle
+from organizations.sign_in.throttling import SignInThrottle, SiteThrottle, UsernameThrottle
 from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from rivergen.testing.gunicorn import gunicorn
 
@@ -58,7 +59,7 @@ class SignInMixin(APITestMixin):
 class LockoutTests(SignInMixin, APITestCase):
     def setUp(self) -> None:
         self.clock = self.enterContext(time_machine.travel(NOON, tick=False))
-        for throttle in (SignInThrottle, UsernameThrottle):
+        for throttle in (SignInThrottle, SiteThrottle, UsernameThrottle):
             self.enterContext(mock.patch.object(throttle, "limit", 10_000))
 
     def wait(self, seconds: float) -> None:
@@ -188,6 +189,31 @@ class LockoutTests(SignInMixin, APITestCase):
         response = self.call("post", "/auth/token/refresh", {"refresh_token": token})
         self.assertEqual(response.status_code, 200)
 
+    # IPv6
+
+    def test_addresses_of_one_ipv6_64_count_as_one_address(self):
+        for number in range(FREE_FAILURES_ALONE):
+            address = f"2001:db8:1:2:{number:x}::{number:x}"
+            self.guess(1, username=f"user {number}", address=address)
+        self.assert_must_wait(30, password=PASSWORD, address="2001:db8:1:2:ffff::1")
+        self.assertEqual(self.sign_in(PASSWORD, address="2001:db8:1:3::1").status_code, 200)
+
+    def test_networks_of_one_ipv6_48_share_a_larger_count(self):
+        self.assertEqual(attempts.FREE_FAILURES_PER_SITE, 1_000)
+        self.enterContext(mock.patch.object(attempts, "FREE_FAILURES_PER_SITE", 40))
+        for number in range(40):
+            self.guess(1, username=f"user {number}", address=f"2001:db8:1:{number:x}::1")
+        self.assert_must_wait(30, password=PASSWORD, address="2001:db8:1:ffff::1")
+        self.assertEqual(self.sign_in(PASSWORD, address="2001:db8:2::1").status_code, 200)
+        self.assertIn("can sign in again", self.unlock("--address", "2001:db8:1:ffff::7"))
+        self.assertEqual(self.sign_in(PASSWORD, address="2001:db8:1:ffff::1").status_code, 200)
+
+    def test_ipv4_client_of_an_ipv6_socket_is_counted_by_its_ipv4_address(self):
+        for number in range(FREE_FAILURES_ALONE):
+            self.guess(1, username=f"user {number}", address="::ffff:192.0.2.1")
+        self.assert_must_wait(30, password=PASSWORD, address="192.0.2.1")
+        self.assertEqual(self.sign_in(PASSWORD, address="::ffff:192.0.2.2").status_code, 200)
+
     # manage.py unlock
 
     def unlock(self, *arguments: str) -> str:
@@ -232,8 +258,9 @@ class LockoutTests(SignInMixin, APITestCase):
         self.guess(1, username="olivia")
         for password in ("wrong", PASSWORD):
             response = self.log_in(password)
-            self.assertContains(response, "Too many failed attempts to sign in.")
-            self.assertContains(response, "30 seconds")
+            self.assertContains(response, "Too many failed attempts to sign in.", status_code=429)
+            self.assertContains(response, "30 seconds", status_code=429)
+            self.assertEqual(response["Retry-After"], "30")
         self.assert_must_wait(30, username="olivia", password=PASSWORD)
         self.wait(30)
         self.assertEqual(self.log_in(PASSWORD).status_code, 302)
@@ -248,7 +275,9 @@ class LockoutTests(SignInMixin, APITestCase):
         with mock.patch.object(SignInThrottle, "limit", 2):
             self.guess(1, username="victor")
             self.assertEqual(self.log_in(PASSWORD).status_code, 302)
-            self.assertContains(self.log_in(PASSWORD), "Request was throttled")
+            refused = self.log_in(PASSWORD)
+            self.assertContains(refused, "Request was throttled", status_code=429)
+            self.assertIn(int(refused["Retry-After"]), range(1, 61))
             self.assert_must_wait(60, password=PASSWORD)
 
 
@@ -275,8 +304,58 @@ class ConcurrentAttemptsTests(SignInMixin, TransactionTestCase):
         self.assertEqual(statuses.count(429), THREADS - FREE_FAILURES_PER_PAIR)
 
     def test_concurrent_attempts_get_no_extra_guesses(self):
-        responses = self.at_once(lambda number: self.sign_in(f"guess {number}"))
+        with mock.patch.object(hashing, "places", BoundedSemaphore(THREADS)):
+            responses = self.at_once(lambda number: self.sign_in(f"guess {number}"))
         self.assert_no_extra_guesses([response.status_code for response in responses])
+
+    def test_passwords_hashed_at_the_same_time_are_bounded(self):
+        at_work, most, lock = 0, 0, Lock()
+        all_places = Barrier(hashing.HASHES_AT_A_TIME, timeout=BARRIER_TIMEOUT)
+
+        def verify(*_: Any) -> bool:
+            nonlocal at_work, most
+            with lock:
+                at_work += 1
+                most = max(most, at_work)
+            all_places.wait()
+            busy.wait(BARRIER_TIMEOUT)
+            with lock:
+                at_work -= 1
+            return False
+
+        def send(number: int) -> Any:
+            username = ("edith", "nobody")[number % 2]
+            response = self.sign_in("wrong", username, address=f"192.0.2.{number}")
+            if response.status_code == 429:
+                refused.append(response)
+            if len(refused) == THREADS - hashing.HASHES_AT_A_TIME:
+                busy.set()
+            return response.status_code
+
+        busy, refused = Event(), list[Any]()
+        with (
+            mock.patch.object(MD5PasswordHasher, "verify", verify),
+            mock.patch.object(MD5PasswordHasher, "encode", verify),
+        ):
+            statuses = self.at_once(send)
+        self.assertEqual(most, hashing.HASHES_AT_A_TIME)
+        self.assertEqual(statuses.count(401), hashing.HASHES_AT_A_TIME)
+        for response in refused:
+            self.assert_error(response, 429, "TOO_MANY_REQUESTS")
+            self.assertEqual(response["Retry-After"], "1")
+        # An attempt that was not checked is not counted as a failure.
+        usernames = SignInCount.objects.exclude(username="").filter(address="")
+        total = usernames.aggregate(total=Sum("attempts"))["total"]
+        self.assertEqual(total, hashing.HASHES_AT_A_TIME)
+
+    def test_login_page_refuses_a_sign_in_while_all_places_are_taken(self):
+        User.objects.filter(username="olivia").update(is_staff=True)
+        body = {"username": "olivia", "password": PASSWORD}
+        with mock.patch.object(hashing, "places", BoundedSemaphore(1)), hashing.hashing():
+            response = Client().post(LOGIN, body)
+        self.assertContains(response, "Too many sign-ins at the same time.", status_code=429)
+        self.assertEqual(response["Retry-After"], "1")
+        self.assertEqual(Client().post(LOGIN, body).status_code, 302)
 
     def test_concurrent_attempts_in_many_processes_get_no_extra_guesses(self):
         def send(number: int) -> int:
@@ -289,11 +368,17 @@ class ConcurrentAttemptsTests(SignInMixin, TransactionTestCase):
             return status
 
         with gunicorn() as (_, port):
-            self.assert_no_extra_guesses(self.at_once(send))
+            statuses = self.at_once(send)
+            # The processes did not check all at once. Go on until the lockout.
+            while send(len(statuses)) == 401:
+                statuses.append(401)
+        self.assertEqual(statuses.count(401), FREE_FAILURES_PER_PAIR)
 
     def test_concurrent_right_passwords_lock_nobody_out(self):
         statuses = []
-        for response in self.at_once(lambda number: self.sign_in(PASSWORD)):
+        with mock.patch.object(hashing, "places", BoundedSemaphore(THREADS)):
+            responses = self.at_once(lambda number: self.sign_in(PASSWORD))
+        for response in responses:
             statuses.append(response.status_code)
             if response.status_code == 429:
                 self.assertEqual(response["Retry-After"], "1")

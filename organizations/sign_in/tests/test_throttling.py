@@ -13,7 +13,7 @@ from rest_framework.test import APIRequestFactory
 
 from organizations.models import User
 from organizations.sign_in.models import RequestCount
-from organizations.sign_in.throttling import SignInThrottle
+from organizations.sign_in.throttling import SignInThrottle, SiteThrottle
 from organizations.testing import PASSWORD, APITestCase, APITestMixin
 from rivergen.http.throttling import UserThrottle, WindowThrottle
 
@@ -56,6 +56,20 @@ class SignInThrottleTests(APITestCase):
             self.assert_error(refused, 429, "TOO_MANY_REQUESTS")
             self.assertEqual(self.sign_in(address="192.0.2.2").status_code, 200)
 
+    def test_addresses_of_one_ipv6_64_share_the_limit(self):
+        with limited(SignInThrottle), time_machine.travel(NOON, tick=False):
+            for number in range(LIMIT):
+                self.sign_in("a", address=f"2001:db8::{number + 1:x}")
+            self.assertEqual(self.sign_in(address="2001:db8::ffff").status_code, 429)
+            self.assertEqual(self.sign_in(address="2001:db8:0:1::1").status_code, 200)
+
+    def test_networks_of_one_ipv6_48_share_a_limit(self):
+        with limited(SiteThrottle), time_machine.travel(NOON, tick=False):
+            for number in range(LIMIT):
+                self.sign_in("a", address=f"2001:db8:0:{number + 1:x}::1")
+            self.assertEqual(self.sign_in(address="2001:db8::1").status_code, 429)
+            self.assertEqual(self.sign_in(address="2001:db8:1::1").status_code, 200)
+
     def test_requests_above_the_limit_are_refused_before_reading_the_body(self):
         with limited(SignInThrottle), time_machine.travel(NOON, tick=False):
             for _ in range(LIMIT):
@@ -82,6 +96,20 @@ class AddressTests(SimpleTestCase):
         self.assertEqual(self.address(0, "198.51.100.7"), "192.0.2.1")
         self.assertEqual(self.address(1, "forged, 198.51.100.7"), "198.51.100.7")
         self.assertEqual(self.address(2, "forged, 198.51.100.7, 10.0.0.1"), "198.51.100.7")
+
+    def test_client_address_is_counted_without_port_and_zone_and_by_its_network(self):
+        for forwarded, counted in {
+            "198.51.100.7:50123": "198.51.100.7",
+            "[2001:db8::1]:50123": "2001:db8::/64",
+            "[2001:db8::1]": "2001:db8::/64",
+            "2001:DB8:0:0:7::1": "2001:db8::/64",
+            "fe80::1%eth0": "fe80::/64",
+            "::ffff:198.51.100.7": "198.51.100.7",
+            "unknown": "unknown",
+            "x" * 100: "x" * 64,
+        }.items():
+            with self.subTest(forwarded):
+                self.assertEqual(self.address(1, forwarded), counted)
 
 
 class ConcurrentTokenRequestsTests(APITestMixin, TransactionTestCase):

@@ -2,6 +2,7 @@
 
 import socket
 from contextlib import ExitStack
+from ipaddress import ip_network
 from unittest import mock
 
 from django.conf import settings
@@ -19,6 +20,26 @@ from rivergen.testing.resolving import (
     Listener,
     policy,
     resolving,
+)
+
+# The IANA registries of special-purpose addresses, and all IPv6 outside global unicast (2000::/3).
+SPECIAL_NETWORKS = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+    *("172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+    *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+    *("::/128", "::1/128", "::ffff:0:0:0/96", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64"),
+    *("200::/7", "2001::/32", "2001::/23", "2001:2::/48", "2001:10::/28", "2001:20::/28"),
+    *("2001:db8::/32", "3fff::/20", "4000::/3", "5f00::/16", "8000::/3", "fc00::/7"),
+    *("fe80::/10", "fec0::/10", "ff00::/8"),
+)
+PUBLIC_NEIGHBOURS = (
+    *("1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0"),
+    *("126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "172.15.255.255"),
+    *("172.32.0.0", "191.255.255.255", "192.0.1.0", "192.0.3.0", "192.88.98.255"),
+    *("192.88.100.0", "192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0"),
+    *("198.51.99.255", "198.51.101.0", "203.0.112.255", "203.0.114.0", "223.255.255.255"),
+    *("2000::", "2001:200::", "2001:db7:ffff::", "2001:db9::", "2003::", "2620:fe::fe"),
+    *("2606:4700::1111", "3ffe:ffff::", "3fff:1000::", "3fff:ffff::"),
 )
 
 
@@ -297,6 +318,78 @@ class EgressPolicyTests(SimpleTestCase):
         self.assertFalse(policy(own=[("fd12::5", 1)]).allows("fd12::5%1", 1))
 
 
+class PublicOnlyTests(SimpleTestCase):
+    """EGRESS_DEFAULT=public: only what is reachable from everywhere."""
+
+    def setUp(self):
+        stack = ExitStack()
+        self.addCleanup(stack.close)
+        self.resolver = resolving(stack)
+
+    def assert_allowed(self, policy, *hosts):
+        for host in hosts:
+            with self.subTest(host=host):
+                self.assertTrue(policy.allows(host, 5432))
+
+    def assert_denied(self, policy, *hosts):
+        for host in hosts:
+            with self.subTest(host=host):
+                self.assertFalse(policy.allows(host, 5432))
+
+    def test_first_and_last_address_of_each_special_network_is_denied(self):
+        for network in map(ip_network, SPECIAL_NETWORKS):
+            first, last = network[0], network[-1]
+            self.assert_denied(policy(default="public"), str(first), str(last))
+
+    def test_neighbours_of_special_networks_are_allowed(self):
+        self.assert_allowed(policy(default="public"), *PUBLIC_NEIGHBOURS)
+
+    def test_special_networks_are_denied_inside_every_ipv6_form_of_ipv4(self):
+        for network in map(ip_network, SPECIAL_NETWORKS):
+            if network.version == 4:
+                address = network[-1]
+                pair = f"{int(address) >> 16:x}:{int(address) & 0xFFFF:x}"
+                self.assert_denied(
+                    policy(default="public"),
+                    f"::ffff:{address}",
+                    f"::{address}",
+                    f"::ffff:0:{address}",
+                    f"64:ff9b::{address}",
+                    f"2002:{pair}::1",
+                )
+
+    def test_public_ipv4_addresses_are_allowed_as_mapped_and_behind_nat64(self):
+        self.assert_allowed(
+            policy(default="public"), "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1"
+        )
+
+    def test_allow_rules_are_exceptions_from_public_only(self):
+        excepting = policy(allow="10.1.0.0/16,fd12::/32,100.64.0.0/10", default="public")
+        self.assert_allowed(
+            excepting, "10.1.2.3", "fd12::5", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "100.64.0.1"
+        )
+        self.assert_denied(excepting, "10.2.0.1", "fd13::5", "127.0.0.1", "100.100.100.200")
+        everything = policy(allow="0.0.0.0/0,::/0", default="public")
+        self.assert_denied(everything, "10.1.2.3", "fd12::5", "127.0.0.1", "64:ff9b:1::8.8.8.8")
+        exact = policy(allow="10.0.0.0/8,fc00::/7", deny="10.0.0.5", default="public")
+        self.assert_allowed(exact, "10.0.0.6", "fd12::5")
+        self.assert_denied(exact, "10.0.0.5", "fd00:ec2::254")
+        without_ipv6 = policy(deny="::/0", default="public")
+        self.assert_denied(without_ipv6, "64:ff9b::8.8.8.8", "2606:4700::1111")
+
+    def test_allowed_name_may_be_private(self):
+        excepting = policy(allow="private.example.com", default="public")
+        self.assertEqual(excepting.resolve("private.example.com", 5432), ["10.0.0.5", "fd12::5"])
+        with self.assertRaises(EgressDenied):
+            policy(default="public").resolve("private.example.com", 5432)
+
+    def test_private_addresses_are_refused_without_a_lookup(self):
+        for host in ("10.0.0.5", "fd12::5", "100.64.0.1", "::ffff:192.168.0.1"):
+            with self.subTest(host=host), self.assertRaises(EgressDenied):
+                policy(default="public").check_name(host)
+        self.assertEqual(self.resolver.asked, [])
+
+
 class EgressSettingsTests(SimpleTestCase):
     def setUp(self):
         stack = ExitStack()
@@ -351,6 +444,12 @@ class EgressSettingsTests(SimpleTestCase):
     def test_own_database_that_cannot_be_resolved_raises_host_not_found(self):
         with self.assertRaises(HostNotFound):
             self.own(HOST="nobody.example.com")
+
+    def test_policy_takes_its_default_from_settings(self):
+        with override_settings(EGRESS_DEFAULT="public"), self.assertRaises(EgressDenied):
+            egress_policy().resolve("10.0.0.5", 5432)
+        with override_settings(EGRESS_DEFAULT="private"):
+            self.assertEqual(egress_policy().resolve("10.0.0.5", 5432), ["10.0.0.5"])
 
     def test_policy_takes_its_rules_from_settings(self):
         allow, deny = parse_rules("127.0.0.0/8"), parse_rules("10.0.0.0/8,*.example.com")

@@ -2,12 +2,23 @@
 
 import gzip
 import json
+from decimal import Decimal
+from io import BytesIO
 from typing import Any
+from unittest import mock
 
+from django.test import SimpleTestCase
+from rest_framework.exceptions import ParseError
 from rest_framework.test import APIClient
 
 from datasources.models import DataSource
 from organizations.testing import APITestCase, bearer
+from rivergen.http import parsers
+from rivergen.http.parsers import (
+    DuplicateNameError,
+    StrictJSONParser,
+    object_of_unique_names,
+)
 
 MERGE_PATCH = "application/merge-patch+json"
 MEBIBYTE = 1024 * 1024
@@ -26,6 +37,54 @@ OTHER_MEDIA_TYPES = (
     "nonsense",
     "/",
 )
+
+
+class CountedName(str):
+    """A name that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedName.comparisons += 1
+        return super().__eq__(other)
+
+    __hash__ = str.__hash__
+
+
+class WorkTests(SimpleTestCase):
+    def test_finding_a_duplicate_name_compares_each_name_a_few_times(self):
+        for position in (0, 5_000, 9_999):
+            pairs = [(CountedName(f"name{number}"), None) for number in range(10_000)]
+            pairs.append((CountedName(f"name{position}"), None))
+            CountedName.comparisons = 0
+            with self.subTest(position=position):
+                with self.assertRaisesMessage(DuplicateNameError, f"'name{position}' twice"):
+                    object_of_unique_names(pairs)
+                self.assertLess(CountedName.comparisons, 10 * len(pairs))
+
+    def test_numbers_longer_than_a_body_are_refused_before_most_are_written_out(self):
+        body = b'{"a": [%s]}' % b",".join([b"1e300"] * 170_000)
+        with (
+            mock.patch.object(parsers, "Decimal", side_effect=Decimal) as write_out,
+            self.assertRaisesMessage(ParseError, "more than 1,048,576 digits together"),
+        ):
+            StrictJSONParser().parse(BytesIO(body))
+        self.assertLess(write_out.call_count, 4_000)
+
+    def test_body_of_very_many_arrays_or_objects_is_refused_unread(self):
+        for unit in ("[],", "{},", "[" * 900 + "]" * 900 + ","):
+            body = f'{{"a": [{unit * (1_000_000 // len(unit))}0]}}'.encode()
+            with (
+                self.subTest(unit=unit[:3]),
+                mock.patch.object(parsers.json, "loads") as read,
+                self.assertRaisesMessage(ParseError, "more than 100,000 arrays and objects"),
+            ):
+                StrictJSONParser().parse(BytesIO(body))
+            read.assert_not_called()
+
+    def test_large_numbers_are_read_unless_there_are_very_many(self):
+        body = b'{"a": [%s]}' % b",".join([b"1e300"] * 3_000)
+        self.assertEqual(StrictJSONParser().parse(BytesIO(body)), {"a": [10**300] * 3_000})
 
 
 class ParserTests(APITestCase):

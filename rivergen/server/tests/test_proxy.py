@@ -5,6 +5,7 @@ import re
 import resource
 import socket
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ PARTS_OF_BODIES = (
 )
 CONNECTIONS_PER_ADDRESS = 200
 HALF_SENT = 3_000
+SIGN_INS, SIGN_INS_EACH = 30, 3
 LARGE_FILE = b"/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
 OTHER_ADDRESS = ("127.0.0.2", 0)
 TLS_PROXY = ("127.0.0.3", 0)
@@ -118,6 +120,23 @@ class ProxyTests(ProxyTestCase):
                 refused += 1
         self.assertGreater(refused, 0)
         self.assert_patch_and_health_are_answered()
+
+    def test_many_sign_ins_at_once_do_not_block_other_clients(self):
+        self.make_world()
+        statuses = set()
+
+        def sign_in(number: int) -> None:
+            body = json.dumps({"username": f"nobody {number}", "password": "a guess"})
+            address, json_type = (f"127.0.1.{number % 3}", 0), {"Content-Type": "application/json"}
+            for _ in range(SIGN_INS_EACH):
+                path = "/api/v1/auth/token"
+                statuses.add(self.request("POST", path, body, address, **json_type).status)
+
+        with ThreadPoolExecutor(SIGN_INS) as pool:
+            done = pool.map(sign_in, range(SIGN_INS))
+            self.assert_patch_and_health_are_answered()
+            list(done)
+        self.assertLessEqual(statuses, {401, 429})
 
     def test_half_sent_requests_within_the_limit_occupy_no_thread(self):
         self.make_world()

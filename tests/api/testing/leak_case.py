@@ -21,6 +21,7 @@ from datasources.serializers import DataSourceUpdateSerializer
 from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client, filled_in
 from organizations.models import User
 from organizations.testing import PASSWORD
+from rivergen.http.input import entity_tag
 from rivergen.testing.leaks import Canary, everything_logged, pg_dump
 
 PRIVATE_KEY = (
@@ -60,10 +61,19 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         frame = {"ssh_private_key": PRIVATE_KEY, "service_account_json": SERVICE_ACCOUNT}
         return self.canary(f"{field} {where}", *frame.get(field, ()))
 
-    def send(self, method: str, path: str, body: Any = None, user: User | None = None) -> Any:
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        user: User | None = None,
+        if_match: int | None = None,
+    ) -> Any:
         """Send a request and keep the response."""
         # With a key, a successful response is stored in the database, which is searched too.
         headers = {"Idempotency-Key": f"{len(self.responses)}"}
+        if if_match is not None:
+            headers["If-Match"] = entity_tag(if_match)
         response = self.call(method, path, body, user or self.owner, headers=headers)
         self.responses.append(f"{response.serialize_headers()!r} {response.content.decode()}")
         if response.resolver_match is not None:
@@ -107,7 +117,8 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
             self.send_and_succeed(method, f"{path}/credentials", secrets)
         self.send_and_succeed("get", f"{path}/credentials")
         self.send_and_succeed("patch", path, {"host": "moved"}, user=self.editor)
-        self.send_and_succeed("post", f"{path}/credentials/confirm")
+        version = self.send_and_succeed("get", path)["version"]
+        self.send_and_succeed("post", f"{path}/credentials/confirm", if_match=version)
         self.send_and_succeed("patch", path, {"port": 5})
         for field in SECRET_FIELDS:
             for value in (self.canary(f"{field}, bad"), [self.canary(f"{field}, list")]):
@@ -115,8 +126,8 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         self.send_and_succeed("post", f"{path}/history/1/restore")
         self.send_and_succeed("get", f"{path}/history")
         with self.settings(ENCRYPTION_KEYS=[b"k" * 32]):
-            self.send_and_succeed("patch", path, {"host": "again"})
-            self.send("post", f"{path}/credentials/confirm")
+            version = self.send_and_succeed("patch", path, {"host": "again"})["version"]
+            self.send("post", f"{path}/credentials/confirm", if_match=version)
         self.read_representations(DataSource.objects.get(name=type_name), secrets)
 
     def read_representations(self, data_source: DataSource, secrets: dict[str, Any]) -> None:
@@ -192,7 +203,7 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(ConnectionTest.objects.running().count(), 0)
         with mock.patch("datasources.connection_tests.verification.wait_for"):
             self.send("patch", f"{self.path}?verify=true", {"connection_string": url})
-        self.send("post", f"{self.path}/ssh-host-key/confirm")
+        self.send("post", f"{self.path}/ssh-host-key/confirm", {"fingerprint": "SHA256:x"})
 
     def read_schemas(self) -> None:
         self.send_and_succeed("post", f"{self.path}/schema/refresh")

@@ -9,6 +9,7 @@ from django.test import TestCase
 
 from datasources.connection_tests.models import ConnectionTest
 from datasources.connections.configuration import Configuration
+from datasources.connections.ssh.host_keys import fingerprint
 from datasources.credentials.models import Credential
 from datasources.models import DataSource, DataSourceRevision
 from datasources.schemas.models import SchemaRefresh
@@ -16,6 +17,7 @@ from datasources.schemas.snapshots.models import SchemaSnapshot
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestMixin
 from organizations.models import Membership, Organization, User, Workspace
+from rivergen.http.input import entity_tag
 
 ROLES = ("viewer", "editor", "admin", "owner")
 ORGANIZATION = "/organizations/{organization_id}"
@@ -37,6 +39,13 @@ class Route:
     stranger: int = 404
     prepare: Callable[[DataSource], object] = lambda data_source: None
     """Brings the data source into the state that the route needs."""
+    names_version: bool = False
+    """Whether the route needs `If-Match` with the current version."""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that the route needs, for the data source as it is stored now."""
+        version = DataSource.objects.values_list("version", flat=True)
+        return {"If-Match": entity_tag(version.get())} if self.names_version else {}
 
 
 def enter_password(data_source: DataSource) -> None:
@@ -46,7 +55,7 @@ def enter_password(data_source: DataSource) -> None:
 
 def present_host_key(data_source: DataSource) -> None:
     """Record a connection test in which the SSH server presented an unconfirmed host key."""
-    key = {"key": "ssh-ed25519 AAAA", "fingerprint": "SHA256:AAAA"}
+    key = {"key": HOST_KEY, "fingerprint": fingerprint(HOST_KEY)}
     result = {"ok": False, "version": data_source.version, "ssh_host_key": key}
     data_sources = DataSource.objects.filter(pk=data_source.pk)
     data_sources.record_test(result, version=data_source.version)
@@ -57,6 +66,7 @@ def read_schema(data_source: DataSource) -> None:
     refresh(data_source, table("orders", column("id")))
 
 
+HOST_KEY = "ssh-ed25519 AAAA"
 DECLARATIONS = {"organization": "acme", "data_sources": [{"name": "New", "type": "csv"}]}
 PUBLIC = {("post", "/auth/token"), ("post", "/auth/token/refresh"), ("get", "/openapi.json")}
 OF_ANY_USER = {("get", "/me")}
@@ -83,12 +93,14 @@ ROUTES = {
     ("post", "/data-sources/test"): Route("editor", 202, {"type": "csv"}, stranger=202),
     ("post", "/data-sources/apply"): Route("editor", 200, DECLARATIONS, stranger=400),
     ("get", "/connection-tests/{test_id}"): Route("viewer", 200),
-    ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): Route("admin", 200, prepare=present_host_key),
+    ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): Route(
+        "admin", 200, {"fingerprint": fingerprint(HOST_KEY)}, prepare=present_host_key
+    ),
     ("get", CREDENTIALS): Route("viewer", 200),
     ("put", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
     ("patch", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
     ("delete", CREDENTIALS): Route("editor", 204),
-    ("post", f"{CREDENTIALS}/confirm"): Route("admin", 200),
+    ("post", f"{CREDENTIALS}/confirm"): Route("admin", 200, names_version=True),
     ("post", f"{DATA_SOURCE}/schema/refresh"): Route("editor", 202, prepare=enter_password),
     ("get", f"{DATA_SOURCE}/schema/refresh"): Route("viewer", 200, prepare=read_schema),
     ("get", f"{DATA_SOURCE}/schema"): Route("viewer", 200, prepare=read_schema),
@@ -156,4 +168,7 @@ class RouteTestCase(RoutesMixin, TestCase):
     def try_as(self, user: User | None, method: str, path: str) -> tuple[Any, bool]:
         """Send the request of a route as a user, as `attempt` does."""
         route = ROUTES[method, path]
-        return self.attempt(user, method, path.format(**self.ids), route.body, route.prepare)
+        target = path.format(**self.ids)
+        return self.attempt(
+            user, method, target, route.body, route.prepare, headers=route.headers()
+        )

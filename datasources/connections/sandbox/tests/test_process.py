@@ -167,6 +167,12 @@ class SandboxTests(SimpleTestCase):
             with self.subTest(message[:20]):
                 self.assertEqual(self.send(message), (True, no_outcome("DEADLINE")))
 
+    def test_warnings_of_a_child_are_known_and_bounded(self):
+        sent = ["NOT_ENCRYPTED", "words of the server"] + ["PASSWORD_IN_CLEAR"] * 999
+        message = json.dumps({"outcome": no_outcome("OK") | {"warnings": sent}})
+        _, outcome = self.send(message.encode() + b"\n")
+        self.assertEqual(outcome["warnings"], ["PASSWORD_IN_CLEAR", "NOT_ENCRYPTED"])
+
     def send(self, message):
         """Send a message as a sandbox child; return whether the attempt ended, and the outcome."""
 

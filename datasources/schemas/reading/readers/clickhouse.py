@@ -5,7 +5,9 @@ import re
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.reading.readers.base import SQLReader
 
-# Wrappers around a type that say how values are stored, or that they may be null.
+# Wrappers around a type that say how values are stored, or that they may be null. A type has three
+# at most: SimpleAggregateFunction(any, LowCardinality(Nullable(String))).
+WRAPPERS_MAX = 3
 WRAPPED = re.compile(r"(?:Nullable|LowCardinality|SimpleAggregateFunction)\((?:\w+, )?(.*)\)")
 
 
@@ -50,6 +52,7 @@ WHERE database = {schema} ORDER BY table, name"""
 
     def common_type(self, source_type: str) -> CommonType:
         """Return the common type of what is inside `Nullable(…)` and other wrappers."""
-        while wrapped := WRAPPED.fullmatch(source_type):
-            source_type = wrapped[1]
+        for _ in range(WRAPPERS_MAX):
+            if wrapped := WRAPPED.fullmatch(source_type):
+                source_type = wrapped[1]
         return super().common_type(source_type)
