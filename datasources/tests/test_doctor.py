@@ -16,6 +16,7 @@ from django.test import SimpleTestCase, override_settings
 from rest_framework.settings import api_settings
 
 from datasources.connections.connectors import CONNECTORS
+from datasources.connections.sandbox import landlock, lockdown
 from datasources.management.checks import State, database, egress
 from datasources.management.checks.protection import check_protection
 from datasources.models import DataSource
@@ -27,9 +28,9 @@ from rivergen.testing.services import free_port
 
 NAMES = [
     *("database", "migrations", "keys", "worker", "drivers", "isolation", "protection"),
-    *("secrets", "egress", "storage", "proxy", "web"),
+    *("secrets", "egress", "storage", "sandbox", "proxy", "web"),
 ]
-WITHOUT_DATABASE = ["secrets", "egress", "storage", "proxy", "web"]
+WITHOUT_DATABASE = ["secrets", "egress", "storage", "sandbox", "proxy", "web"]
 
 
 class DoctorTests(DataSourceTestCase):
@@ -230,6 +231,19 @@ class DoctorTests(DataSourceTestCase):
         }
         with override_settings(**everyone):
             self.assert_passed("web", "/metrics is not open")
+
+    def test_doctor_says_what_the_kernel_does_not_restrict(self):
+        for version, words in (
+            (0, "as to files (Landlock, Linux 5.13), TCP ports (Linux 6.7), signals"),
+            (3, "as to TCP ports (Linux 6.7), signals and abstract sockets (Linux 6.12)."),
+            (5, "as to signals and abstract sockets (Linux 6.12)."),
+        ):
+            supported = mock.patch.object(landlock, "version", return_value=version)
+            with self.subTest(version), supported:
+                self.assert_found("sandbox", State.WARNING, words)
+        with mock.patch.object(lockdown, "is_supported", return_value=False):
+            words = "as to system calls (install libseccomp2)."
+            self.assert_found("sandbox", State.WARNING, words)
 
 
 class DatabaseDownTests(SimpleTestCase):

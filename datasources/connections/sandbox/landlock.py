@@ -39,7 +39,7 @@ def restrict(
     """Forbid all files but these, and TCP connections to other ports, as the kernel supports it.
 
     `readable` holds paths, and descriptors, which this closes; a folder stands for all that is
-    below it. Paths that do not exist are skipped. `ports` None allows all. Listening on TCP ports is
+    below it. Paths that do not exist are skipped. `ports` None allows all. Binding TCP sockets is
     forbidden. Needs PR_SET_NO_NEW_PRIVS. Raises OSError.
     """
     supported = version()

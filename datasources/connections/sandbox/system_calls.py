@@ -15,19 +15,20 @@ from typing import Any
 
 ALLOWED = """
 access arch_prctl brk capget clock_getres clock_gettime clock_nanosleep close close_range dup dup2
-dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 exit
-exit_group faccessat faccessat2 fadvise64 fstat fstatfs futex futex_waitv getcpu getcwd getdents
-getdents64 getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority getrandom
-getresgid getresuid getrlimit getrusage getsid gettid gettimeofday getuid lseek lstat madvise
-membarrier mincore mlock mlock2 mmap mprotect mremap msync munlock munmap nanosleep newfstatat open
-openat openat2 pause pipe pipe2 poll ppoll prctl pread64 preadv preadv2 pselect6 pwrite64 pwritev
-pwritev2 read readahead readlink readlinkat readv restart_syscall rseq rt_sigaction rt_sigpending
-rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sched_get_priority_max
-sched_get_priority_min sched_getaffinity sched_getparam sched_getscheduler sched_yield seccomp
-select sendfile set_robust_list set_tid_address setrlimit sigaltstack splice stat statfs statx
-sysinfo tee time timerfd_create timerfd_gettime timerfd_settime times umask uname write writev
-accept accept4 bind connect getpeername getsockname getsockopt recvfrom recvmmsg recvmsg shutdown
-""".split()
+dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2
+exit exit_group faccessat faccessat2 fadvise64 fstat fstatfs futex futex_waitv getcpu getcwd
+getdents getdents64 getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority
+getrandom getresgid getresuid getrlimit getrusage getsid gettid gettimeofday getuid lseek lstat
+madvise membarrier mincore mlock mlock2 mmap mprotect mremap msync munlock munmap nanosleep
+newfstatat open openat openat2 pause pipe pipe2 poll ppoll prctl pread64 preadv preadv2 pselect6
+pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv restart_syscall rseq
+rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait
+sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getparam sched_getscheduler
+sched_yield seccomp select sendfile set_robust_list set_tid_address setrlimit sigaltstack splice
+stat statfs statx sysinfo tee time timerfd_create timerfd_gettime timerfd_settime times umask
+uname write writev accept accept4 bind connect getpeername getsockname getsockopt recvfrom
+recvmmsg recvmsg shutdown
+"""
 
 CLONE_THREAD = 0x10000
 MSG_FASTOPEN = 0x20000000
@@ -81,7 +82,7 @@ def system_call_filter() -> Any:
     rules = SyscallFilter(ERRNO(errno.EPERM))
     rules.set_attr(Attr.CTL_OPTIMIZE, 2)  # a binary search
     rules.add_rule(ERRNO(errno.ENOSYS), "clone3")  # its flags are in memory; libc then uses clone
-    for name, compared in (*((name, {}) for name in ALLOWED), *allowed_with_arguments()):
+    for name, compared in (*((name, {}) for name in ALLOWED.split()), *allowed_with_arguments()):
         # Older versions of libseccomp do not know the newest system calls.
         if resolve_syscall(Arch.NATIVE, name) != UNKNOWN:
             arguments = (Arg(number, MASKED_EQ, *given) for number, given in compared.items())

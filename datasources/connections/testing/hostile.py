@@ -25,6 +25,8 @@ MPTCP, SCTP, UDPLITE = 262, 132, 136
 MSG_FASTOPEN = 0x20000000
 F_SETSIG, F_SETOWN = 10, 8
 TIOCSTI = 0x5412
+PR_GET_DUMPABLE = 3
+CAP_DAC_READ_SEARCH = 1 << 2
 PTRACE_SEIZE = 0x4206
 SYSTEM_CALLS = {
     "x86_64": {"ptrace": 101, "execveat": 322, "memfd_create": 319, "clone3": 435},
@@ -258,6 +260,13 @@ def environments() -> list[str]:
     return sorted({*os.environ, *(line.partition(b"=")[0].decode() for line in shown if line)})
 
 
-def capabilities() -> str:
+def privileges() -> dict[str, int]:
+    """Return what this process could do beyond other processes, as the kernel shows it."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(line for line in lines if line.startswith("CapEff"))
+    shown = dict(line.split(":", 1) for line in lines)
+    return {
+        "capabilities": int(shown["CapEff"], 16) & ~CAP_DAC_READ_SEARCH,
+        "may be granted more": 1 - int(shown["NoNewPrivs"]),
+        "may be looked into": checked(LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)),
+        "may write": resource.getrlimit(resource.RLIMIT_FSIZE)[1],
+    }

@@ -19,7 +19,7 @@ from django.test import SimpleTestCase
 
 from datasources.connections.failures import Code
 from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
-from datasources.connections.testing.fake_http import serve_http
+from datasources.connections.testing.fake_http import answer_as_clickhouse, serve_http
 from datasources.connections.testing.listeners import (
     Listener,
     close_at_once,
@@ -33,7 +33,7 @@ BASIC = b64encode(f"reader:{PASSWORD}".encode())
 
 class ClickHouseTests(SimpleTestCase):
     def test_clickhouse_login_sets_the_query_timeout_and_returns_the_version(self):
-        with Listener(serve_http(version)) as server:
+        with Listener(serve_http(answer_as_clickhouse)) as server:
             connector = connector_to("clickhouse", server.port)
             connection = connector.connect()
             self.assertEqual(connector.query_version(connection), "ClickHouse 24.3.1.2672")
@@ -46,7 +46,7 @@ class ClickHouseTests(SimpleTestCase):
 
     def test_clickhouse_follows_no_redirect(self):
         for status in (301, 302, 303, 307, 308):
-            with self.subTest(status), Listener(serve_http(version)) as target:
+            with self.subTest(status), Listener(serve_http(answer_as_clickhouse)) as target:
                 location = f"Location: http://127.0.0.1:{target.port}/"
                 with Listener(
                     serve_http(lambda body, s=status, to=location: (s, to, ""))
@@ -58,7 +58,10 @@ class ClickHouseTests(SimpleTestCase):
     def test_clickhouse_uses_no_proxy(self):
         proxy = f"http://127.0.0.1:{free_port()}"
         proxies = {"HTTP_PROXY": proxy, "http_proxy": proxy, "ALL_PROXY": proxy}
-        with Listener(serve_http(version)) as server, mock.patch.dict(os.environ, proxies):
+        with (
+            Listener(serve_http(answer_as_clickhouse)) as server,
+            mock.patch.dict(os.environ, proxies),
+        ):
             connector_to("clickhouse", server.port).connect().close()
 
     def test_clickhouse_password_is_not_sent_in_clear_if_tls_is_configured(self):
@@ -112,7 +115,7 @@ class ClickHouseTests(SimpleTestCase):
 
     def test_clickhouse_refuses_invalid_options(self):
         for options in ({"compress": "nonsense"}, {"secure": "maybe"}):
-            with self.subTest(options), Listener(serve_http(version)) as server:
+            with self.subTest(options), Listener(serve_http(answer_as_clickhouse)) as server:
                 failure = failure_of(connector_to("clickhouse", server.port, options=options))
                 self.assertEqual(failure.code, Code.OPTION_INVALID)
                 self.assertEqual(server.received, [])
@@ -120,15 +123,6 @@ class ClickHouseTests(SimpleTestCase):
     def test_clickhouse_driver_logs_nothing_if_the_server_disconnects(self):
         with Listener(close_at_once) as server, self.assertNoLogs(level=logging.WARNING):
             failure_of(connector_to("clickhouse", server.port))
-
-
-def version(body: str) -> tuple[int, str, str]:
-    """Answer the queries of the driver: no settings, and the version."""
-    if "system.settings" in body:
-        return 200, "X-ClickHouse-Summary: {}", ""
-    if "timezone" in body:
-        return 200, "X-ClickHouse-Format: TabSeparated", "24.3.1.2672\tUTC\n"
-    return 200, "X-ClickHouse-Format: TabSeparated", "24.3.1.2672\n"
 
 
 def serve_tls(listener: Listener, client: socket.socket) -> None:

@@ -1,6 +1,5 @@
 """Oracle Database, against a fake listener."""
 
-import socket
 from types import SimpleNamespace
 
 from django.test import SimpleTestCase
@@ -8,9 +7,8 @@ from oracledb import DatabaseError
 
 from datasources.connections.failures import Code
 from datasources.connections.testing.connectors import connector_to, failure_of
+from datasources.connections.testing.fake_oracle import refuse
 from datasources.connections.testing.listeners import Listener, keep_silent
-
-REFUSE = 4
 
 
 class OracleTests(SimpleTestCase):
@@ -79,20 +77,3 @@ class OracleTests(SimpleTestCase):
             failure = failure_of(connector_to("oracle", server.port, secrets={}))
             self.assertEqual(failure.code, Code.CREDENTIALS_UNSET)
             self.assertEqual(server.received, [])
-
-
-def refuse(number: int):
-    """Return a function that makes a `Listener` refuse connections with an Oracle error number."""
-    reason = f"(DESCRIPTION=(ERR={number})(VSNNUM=0)(ERROR_STACK=(ERROR=(CODE={number}))))".encode()
-
-    def answer(listener: Listener, client: socket.socket) -> None:
-        # A long descriptor follows in a separate packet.
-        data = listener.receive(client)
-        while not data.endswith(b")") and (more := listener.receive(client)):
-            data += more
-        body = bytes([0, 0]) + len(reason).to_bytes(2, "big") + reason
-        header = (8 + len(body)).to_bytes(2, "big") + bytes([0, 0, REFUSE, 0, 0, 0])
-        client.sendall(header + body)
-        listener.receive(client)
-
-    return answer

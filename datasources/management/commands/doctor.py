@@ -14,6 +14,7 @@ from datasources.management.checks.database import (
 from datasources.management.checks.egress import check_egress
 from datasources.management.checks.keys import check_keys, check_secret_files
 from datasources.management.checks.protection import check_protection
+from datasources.management.checks.sandbox import check_sandbox
 from datasources.management.checks.web import check_proxy, check_web
 from datasources.management.checks.workers import check_drivers, check_storage, check_workers
 
@@ -28,6 +29,7 @@ MACHINE_CHECKS: tuple[Callable[[], Finding], ...] = (
     check_secret_files,
     check_egress,
     check_storage,
+    check_sandbox,
     check_proxy,
     check_web,
 )
@@ -39,8 +41,9 @@ class Command(BaseCommand):
     help = (
         "Check database, migrations, keys, workers, drivers, isolation, egress and storage, and "
         "say how to fix what is wrong. Warn of what is open: data sources without TLS, private "
-        "networks, an unnamed proxy, debug pages. Changes nothing. Run it in the environment of "
-        "the worker, and in that of the web. Exits with 1 if a check fails, not for a warning."
+        "networks, an old kernel, an unnamed proxy, debug pages. Changes nothing. Run it in the "
+        "environment of the worker, and in that of the web. Exits with 1 if a check fails, not "
+        "for a warning."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

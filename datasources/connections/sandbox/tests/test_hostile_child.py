@@ -1,10 +1,13 @@
 """A hostile driver in a child that was started as for a connection test: it gets nothing."""
 
+import ast
 import asyncio
 import ctypes
 import os
 import signal
 import socket
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +24,16 @@ from datasources.connections.testing.files import SECRET, write_files
 
 SECONDS = 20
 KEYS = ("SECRET_KEY", "DATABASE_URL", "ENCRYPTION_KEYS", "AWS_SECRET_ACCESS_KEY", "HOME")
+
+
+FIRST_CHILD = """
+from datasources.connections.sandbox.tests.test_hostile_child import let_attack
+from datasources.connections.testing import hostile
+from datasources.connections.testing.connectors import configuration_to
+
+if __name__ == "__main__":
+    print(let_attack(configuration_to("postgresql", 1), hostile.environments))
+"""
 
 
 class Loot:
@@ -91,6 +104,20 @@ class HostileChildTests(SimpleTestCase):
             self.assertNotIn("'SECRET_KEY'", names)
             names = let_attack(self.of_server, hostile.environments)["loot"]
             self.assertNotIn("AWS_", names)
+
+    def test_fork_server_starts_without_the_keys_of_its_parent(self):
+        # Without `start_forkserver`, as the first child starts it; its variables stay in /proc.
+        shown = subprocess.run(
+            [sys.executable, "-c", FIRST_CHILD],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, **dict.fromkeys(KEYS[3:], "x"), "PGPASSWORD": "x"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        self.assertIn("'PATH'", shown)
+        for name in (*KEYS, "PGPASSWORD", "DJANGO_SETTINGS_MODULE"):
+            self.assertNotIn(f"'{name}'", shown)
 
     def test_child_reads_its_own_file_only(self):
         self.assert_gets(
@@ -197,8 +224,10 @@ class HostileChildTests(SimpleTestCase):
         self.assert_refused(hostile.unshare)
         self.assert_refused(hostile.set_up_ring)
         self.assert_refused(hostile.type_into_terminal)
-        message = let_attack(self.of_server, hostile.capabilities)
-        self.assertRegex(message["loot"], r"0{13,16}\d*'$")
+
+    def test_child_has_no_privileges(self):
+        message = let_attack(self.of_server, hostile.privileges)
+        self.assertEqual({*ast.literal_eval(message["loot"]).values()}, {0}, message)
 
     def test_another_thread_of_a_child_is_restricted_too(self):
         thread = hostile.in_another_thread

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from unittest import mock
 
 import psutil
 from django.conf import settings
@@ -18,7 +17,7 @@ from django.test import SimpleTestCase
 from datasources.connections.failures import Code
 from datasources.connections.outcome import no_outcome
 from datasources.connections.sandbox.attempt import Progress, attempt_in_child
-from datasources.connections.sandbox.lockdown import MEMORY_MAX_BYTES
+from datasources.connections.sandbox.lockdown import DESCRIPTORS_MAX, MEMORY_MAX_BYTES
 from datasources.connections.sandbox.messages import MESSAGE_MAX_BYTES, Messages
 from datasources.connections.sandbox.process import CONTEXT, STARTER, start_forkserver
 from datasources.connections.testing.connectors import LOOPBACK_POLICY, configuration_to
@@ -112,17 +111,20 @@ class SandboxTests(SimpleTestCase):
         self.assertEqual(outcome["code"], "DEADLINE")
         self.assertGreater(outcome["stages"][-1]["milliseconds"], 1200)
 
-    def test_child_has_limits_of_memory_and_core_dumps(self):
+    def test_child_has_limits_of_memory_files_and_threads(self):
         async def look():
             running = asyncio.create_task(attempt("oracle", self.server.port, 30))
             await self.server.accept()
             [child] = children()
-            limits = [child.rlimit(kind) for kind in (psutil.RLIMIT_DATA, psutil.RLIMIT_CORE)]
+            kinds = ("DATA", "CORE", "FSIZE", "NOFILE")
+            limits = [child.rlimit(getattr(psutil, f"RLIMIT_{kind}")) for kind in kinds]
+            self.assertGreater(child.rlimit(psutil.RLIMIT_NPROC)[0], 0)
             running.cancel()
             await asyncio.wait([running])
             return limits
 
-        self.assertEqual(asyncio.run(look()), [(MEMORY_MAX_BYTES, MEMORY_MAX_BYTES), (0, 0)])
+        expected = [(most, most) for most in (MEMORY_MAX_BYTES, 0, 0, DESCRIPTORS_MAX)]
+        self.assertEqual(asyncio.run(look()), expected)
 
     def test_attempt_leaves_no_process_thread_or_descriptor(self):
         async def attempt_twice():
@@ -213,17 +215,3 @@ class SandboxTests(SimpleTestCase):
         self.assertGreaterEqual(len(left), 2)
         _, alive = psutil.wait_procs(left, timeout=PATIENCE_SECONDS)
         self.assertEqual(alive, [])
-
-    def test_environment_of_a_child_has_only_harmless_variables(self):
-        harmful = ("DATABASE_URL", "SECRET_KEY", "ENCRYPTION_KEYS", "PGHOST", "PGPASSWORD")
-        harmful += ("HTTP_PROXY", "https_proxy", "HOME", "TNS_ADMIN", "SSH_AUTH_SOCK")
-        harmless = {"PATH": "/bin", "TZ": "UTC", "AWS_REGION": "eu-1"}
-        environment = dict.fromkeys(harmful, "x") | harmless
-        with mock.patch.dict(os.environ, environment, clear=True):
-            keep_harmless_variables()
-            self.assertEqual(dict(os.environ), harmless)
-            # C libraries bypass os.environ, so look at the environment that a new process inherits.
-            shown = subprocess.run(["/usr/bin/env"], capture_output=True, text=True, check=True)
-        names = {line.partition("=")[0] for line in shown.stdout.splitlines()}
-        self.assertLessEqual(harmless.keys(), names)
-        self.assertTrue(names.isdisjoint(harmful), names)
