@@ -19,9 +19,10 @@ DRIVERS = {
 # Calls every route in ROUTES, and the pages, in a process that loads what gunicorn loads.
 WEB = """
 import sys
+from types import SimpleNamespace
+from rivergen.server import gunicorn  # first: it starts this program again
 from rivergen import wsgi
-from rivergen.server import gunicorn
-gunicorn.when_ready(None)
+gunicorn.when_ready(SimpleNamespace(LISTENERS=[]))
 
 from django.db import connection, transaction
 from django.test import Client
