@@ -94,7 +94,7 @@ def quotas() -> Iterator[Metric]:
     for name, help_text, used in (
         ("data_sources", "Data sources.", {pk: count for pk, count, _ in sources}),
         ("history_bytes", "Bytes of history.", {pk: size for pk, _, size in sources}),
-        ("kept_answer_bytes", "Bytes of answers kept for an Idempotency-Key.", dict(answers)),
+        ("kept_answer_bytes", "Bytes of answers kept for an Idempotency-Key.", answers),
     ):
         yield GaugeMetricFamily(f"rivergen_{name}", help_text, sum(used.values()))
         parts = (n / (others.get(pk, default).quota(name) or 1) for pk, n in used.items())

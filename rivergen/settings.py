@@ -265,6 +265,7 @@ LOGGING = {
         "rivergen": {"level": "INFO"},
         # Django logs each 4xx as a warning; the request log already has them.
         "django": {"handlers": ["console"], "level": "ERROR", "propagate": False},
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # Requests that Django refuses as malformed; it would log a traceback for each.
+        "django.security": {"level": "CRITICAL"},
     },
 }

@@ -141,10 +141,10 @@ class Applier:
         for entry, name in zip(self.declarations.all, names, strict=True):
             workspace = default if entry.workspace is None else workspaces.get(entry.workspace)
             if workspace is None:
-                names = ", ".join([*workspaces][:WORKSPACES_NAMED])
+                known = ", ".join([*workspaces][:WORKSPACES_NAMED])
                 if (more := len(workspaces) - WORKSPACES_NAMED) > 0:
-                    names += f" and {more:,} more"
-                message = f"There is no such workspace. There are: {names}."
+                    known += f" and {more:,} more"
+                message = f"There is no such workspace. There are: {known}."
                 self.declarations.add_problem((*entry.path, "workspace"), message)
                 continue
             key = workspace.pk, name

@@ -15,6 +15,7 @@ HOST_MAX_LENGTH = 253
 CONNECTION_STRING_MAX_LENGTH = 4_096
 METADATA_MAX_BYTES = 65_536
 METADATA_MAX_DEPTH = 20
+CONTAINERS = (dict, list)
 TOO_DEEP = f"Must not be nested more than {METADATA_MAX_DEPTH} deep."
 TAGS_MAX_COUNT = 50
 TAG_MAX_LENGTH = 64
@@ -186,11 +187,13 @@ def is_too_deep(metadata: dict[str, Any]) -> bool:
     """Return whether metadata is nested more than 20 deep; the object itself is level 1."""
     level: list[Any] = [metadata]
     for _ in range(METADATA_MAX_DEPTH):
+        if not level:
+            return False
         level = [
             child
             for container in level
             for child in (container.values() if isinstance(container, dict) else container)
-            if isinstance(child, dict | list)
+            if isinstance(child, CONTAINERS)
         ]
     return bool(level)
 
@@ -207,7 +210,7 @@ def walk(metadata: dict[str, Any]) -> Iterator[tuple[list[str | int], Any]]:
         for key, child in pending[-1]:
             path.append(key)
             yield path, child
-            if isinstance(child, dict | list):
+            if isinstance(child, CONTAINERS):
                 pending.append(children_of(child))
                 break
             path.pop()

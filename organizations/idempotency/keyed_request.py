@@ -25,7 +25,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.idempotency.exceptions import KeyInUse, KeyReused
-from organizations.idempotency.models import IdempotencyRecord
+from organizations.idempotency.models import RECORD_BYTES, IdempotencyRecord, KeptAnswers
 from organizations.models import Membership, Organization
 from organizations.permissions import require_membership
 from organizations.viewsets import ScopedViewSet
@@ -154,6 +154,14 @@ class KeyedRequest:
         used, own_quota = record.store()
         organization = Organization(quota_kept_answer_bytes=own_quota)
         organization.check_quota("kept_answer_bytes", used)
+
+    def require_room(self) -> None:
+        """Raise QuotaExceeded (409) if the answer to this request could not be stored."""
+        organization_id = self._view.organization_id
+        assert organization_id is not None
+        organization = Organization.objects.get(pk=organization_id)
+        used = KeptAnswers.by_organization(organization.pk).get(organization.pk, 0)
+        organization.check_quota("kept_answer_bytes", int(used) + RECORD_BYTES)
 
     def uuid_for(self, purpose: Any) -> UUID:
         """Return an id for a side effect of this request; retries of the request get the same id.

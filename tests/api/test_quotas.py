@@ -317,6 +317,12 @@ class KeptAnswerQuotaTests(QuotaMixin, DataSourceTestCase):
         self.assertEqual(self.patch({"port": 2}).status_code, 200)
         self.assert_error(self.keyed("new", {"port": 0}), 400, "BAD_REQUEST", "port")
 
+    @override_settings(QUOTA_KEPT_ANSWER_BYTES=100)
+    def test_quota_of_kept_answers_is_checked_before_a_connection_is_tried(self):
+        response = self.keyed("k", {"port": 1}, "?verify=true")
+        self.assert_quota(response, "kept_answer_bytes", 100)
+        self.assertFalse(ConnectionTest.objects.exists())
+
     @override_settings(QUOTA_KEPT_ANSWER_BYTES=10_000)
     def test_answers_of_all_members_count_and_those_of_former_ones_do_not(self):
         for number in range(3):
@@ -411,6 +417,35 @@ class KeptAnswerQuotaTests(QuotaMixin, DataSourceTestCase):
         self.assertEqual(again.json()["changes"], first.json()["changes"])
         self.assertEqual(again["Idempotency-Replayed"], "true")
         self.assertEqual(self.stored()["port"], 5432)
+
+    def test_large_plan_of_declarations_is_not_kept_and_made_again(self):
+        entries = [{"name": f"D{n}", "type": "csv"} for n in range(80)]
+        self.call("post", "/data-sources/apply", {"data_sources": entries[1:]}, self.editor)
+        path, headers = "/data-sources/apply?dry_run=true", {"Idempotency-Key": "k"}
+        first, again = (
+            self.call("post", path, {"data_sources": entries}, self.editor, headers=headers)
+            for _ in range(2)
+        )
+        self.assertEqual((again.status_code, again.content), (200, first.content))
+        self.assertEqual((again["Idempotency-Replayed"], self.kept()), ("true", 0))
+        self.assertFalse(DataSource.objects.filter(name="D0").exists())
+
+    def test_declarations_whose_changes_are_too_large_to_show_are_400(self):
+        made = [
+            DataSource(workspace=self.workspace, name=f"D{n}", type="csv", metadata=metadata)
+            for n in range(70)
+            for metadata in [{"text": "x" * 65_000}]
+        ]
+        DataSource.objects.bulk_create(made)
+        entries = [{"name": one.name, "metadata": {}} for one in made]
+        for query in ("", "?dry_run=true"):
+            body = {"data_sources": entries}
+            response = self.call("post", f"/data-sources/apply{query}", body, self.editor)
+            self.assert_error(response, 400, "BAD_REQUEST", "data_sources")
+        self.assertEqual(DataSource.objects.filter(metadata={}).count(), 1)
+        body = {"data_sources": entries[:50]}
+        response = self.call("post", "/data-sources/apply", body, self.editor)
+        self.assertEqual(response.status_code, 200)
 
     def test_large_answer_of_a_change_is_replayed_as_it_was(self):
         self.patch({"metadata": {"text": "x" * 20_000}})

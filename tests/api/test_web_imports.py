@@ -19,10 +19,9 @@ DRIVERS = {
 # Calls every route in ROUTES, and the pages, in a process that loads what gunicorn loads.
 WEB = """
 import sys
-from types import SimpleNamespace
 from rivergen.server import gunicorn  # first: it starts this program again
 from rivergen import wsgi
-gunicorn.when_ready(SimpleNamespace(LISTENERS=[]))
+gunicorn.import_and_freeze()
 
 from django.db import connection, transaction
 from django.test import Client

@@ -71,6 +71,17 @@ class WorkTests(SimpleTestCase):
             StrictJSONParser().parse(BytesIO(body))
         self.assertLess(write_out.call_count, 4_000)
 
+    def test_body_of_very_many_arrays_or_objects_is_refused_unread(self):
+        for unit in ("[],", "{},", "[" * 900 + "]" * 900 + ","):
+            body = f'{{"a": [{unit * (1_000_000 // len(unit))}0]}}'.encode()
+            with (
+                self.subTest(unit=unit[:3]),
+                mock.patch.object(parsers.json, "loads") as read,
+                self.assertRaisesMessage(ParseError, "more than 100,000 arrays and objects"),
+            ):
+                StrictJSONParser().parse(BytesIO(body))
+            read.assert_not_called()
+
     def test_large_numbers_are_read_unless_there_are_very_many(self):
         body = b'{"a": [%s]}' % b",".join([b"1e300"] * 3_000)
         self.assertEqual(StrictJSONParser().parse(BytesIO(body)), {"a": [10**300] * 3_000})

@@ -1,5 +1,6 @@
 """Headers whose parsers do more work than a header is long."""
 
+import logging
 from http import HTTPStatus
 from typing import Any
 from unittest import mock
@@ -35,6 +36,16 @@ class HeaderTests(TestCase):
             ):
                 _ = WSGIRequest(received(HTTP_COOKIE=header)).COOKIES
                 self.assertEqual([call.args[0] for call in unquote.call_args_list], values)
+
+    def test_request_of_very_many_parameters_leaves_no_traceback_in_the_log(self):
+        for path in ("/admin/login/", "/api/v1/auth/token"):
+            handler = mock.Mock(level=0)
+            logging.getLogger("django").addHandler(handler)
+            self.addCleanup(logging.getLogger("django").removeHandler, handler)
+            response = Client().get(f"{path}?{'a&' * 2_000}")
+            Client().post(path, "a&" * 2_000, content_type="application/x-www-form-urlencoded")
+            self.assertIn(response.status_code, (400, 405))
+            handler.handle.assert_not_called()
 
     def test_long_content_type_is_shortened_and_refused(self):
         for content_type in (
