@@ -19,8 +19,8 @@ DRIVERS = {
 # Calls every route in ROUTES, and the pages, in a process that loads what gunicorn loads.
 WEB = """
 import sys
+from rivergen.server import gunicorn  # first: it starts this program again
 from rivergen import wsgi
-from rivergen.server import gunicorn
 gunicorn.import_and_freeze()
 
 from django.db import connection, transaction

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import multiprocessing
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
@@ -22,6 +23,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.files.storage import store_variables
 from datasources.connections.sandbox.child import Work, child_main
+from datasources.connections.sandbox.environment import harmless_variables
 from datasources.connections.sandbox.messages import MessageListener, Messages
 from rivergen.egress.policy import EgressPolicy
 
@@ -43,7 +45,14 @@ def start_forkserver(preload: Sequence[str] = ()) -> None:
     `preload` names the modules, beside those of the library, that define the work of children.
     """
     CONTEXT.set_forkserver_preload([PRELOAD, *preload])
-    forkserver.ensure_running()
+    environment = dict(os.environ)
+    # multiprocessing's resource tracker, which this starts as well, shows its environment in /proc.
+    os.environ.clear()
+    os.environ.update(harmless_variables())
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.update(environment)
 
 
 async def run_in_child(
