@@ -7,6 +7,7 @@ from typing import Any
 from unittest import mock
 
 import time_machine
+from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from django.test import TransactionTestCase
 from django.utils import timezone
