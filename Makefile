@@ -44,7 +44,7 @@ sbom: .venv-sbom/installed .venv/installed-dev ## write sbom.json: the packages 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --only-binary :all: \
     --emit-build-options --custom-compile-command 'make lock'
 
-lock: .venv/installed ## write the *.lock files again after requirements*.txt changed; keep all other versions
+lock: .venv/bin/uv ## write the *.lock files again after requirements*.txt changed; keep all other versions
 	grep -v '^-r' requirements.txt | $(COMPILE) --python-version 3.11 - -o requirements.lock
 	$(COMPILE) --python-version 3.11 -c requirements.lock requirements-cloud.txt -o requirements-cloud.lock
 	$(COMPILE) --python-version 3.11 -c requirements.lock requirements-dev.txt -o requirements-dev.lock
@@ -59,6 +59,11 @@ define install
 	$(1)/uv pip install --python $(1)/python --require-hashes -r $(2) || \
 	$(1)/pip install --no-compile --disable-pip-version-check --require-hashes -r $(2)
 endef
+
+# Not .venv/installed: `make lock` must work while the locks are incomplete.
+.venv/bin/uv:
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 
 .venv/installed: requirements.lock requirements-uv.lock
 	@echo "Installing Python packages into .venv (once): 160 MB to download, about 15 seconds."

@@ -137,6 +137,8 @@ KINDS = {"PATCH": updates, "GET": reads, "list of 50": lists}
 @contextmanager
 def serving(systems: list[str], before: Path | None = None) -> Iterator[dict[str, tuple[int, int]]]:
     """Serve the systems, and yield the port and the id of the main process of each."""
+    from django.conf import settings
+
     processes: list[subprocess.Popen[bytes]] = []
     servers = {}
     try:
@@ -150,7 +152,7 @@ def serving(systems: list[str], before: Path | None = None) -> Iterator[dict[str
             process = subprocess.Popen(
                 [*command, *address],
                 cwd=folder,
-                env={**os.environ, "PORT": str(port)},
+                env={**os.environ, "PORT": str(port), "TOKEN_KEY": settings.TOKEN_KEYS[0]},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,

@@ -16,6 +16,7 @@ from procrastinate.contrib.django.models import ProcrastinateWorker
 from procrastinate.jobs import Job, Status
 
 from organizations.idempotency.models import IdempotencyRecord
+from rivergen.http.sessions import SessionStore
 
 
 class Queue(StrEnum):
@@ -116,6 +117,13 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
 async def delete_idempotency_records(timestamp: int) -> None:
     """Delete, every hour, the stored answers to idempotency keys that have expired."""
     await sync_to_async(IdempotencyRecord.delete_outdated)()
+
+
+@app.periodic(cron="50 * * * *")
+@app.task(name="delete_sessions", queueing_lock="delete_sessions", queue=Queue.EXPRESS)
+async def delete_sessions(timestamp: int) -> None:
+    """Delete, every hour, the sessions of the admin that have ended."""
+    await sync_to_async(SessionStore.clear_expired)()
 
 
 @app.periodic(cron="0 * * * *")

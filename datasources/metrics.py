@@ -1,11 +1,11 @@
-"""Prometheus metrics of jobs, connection tests and schemas, read from the database."""
+"""Prometheus metrics of jobs, tests, schemas and quotas, read from the database."""
 
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Min, Q, QuerySet, Sum
 from django.db.models.fields.json import KT
 from django.utils import timezone
 from procrastinate.contrib.django import app
@@ -18,6 +18,8 @@ from datasources.jobs import count_workers
 from datasources.models import DataSource
 from datasources.models.querysets import OVERDUE_AFTER
 from datasources.schemas.models import SchemaRefresh
+from organizations.idempotency.models import KeptAnswers
+from organizations.models import Organization
 
 # Our name of each job state of procrastinate. Jobs that have succeeded are deleted.
 STATES = {"todo": "waiting", "doing": "running", "failed": "failed"}
@@ -25,10 +27,11 @@ TESTS_SINCE = timedelta(hours=1)
 
 
 def collect() -> Iterator[Metric]:
-    """Yield the current metrics, read in five statements. Raises DatabaseError."""
+    """Yield the current metrics, read in eight statements. Raises DatabaseError."""
     yield jobs()
     yield connection_tests()
     yield from schema_refreshes()
+    yield from quotas()
     help_text = "Worker processes that have sent a heartbeat in the last 20 seconds."
     yield GaugeMetricFamily("rivergen_workers", help_text, count_workers())
 
@@ -74,6 +77,29 @@ def schema_refreshes() -> Iterator[Metric]:
     help_text = "Data sources whose schema refresh has been due for more than 5 minutes."
     count = sum(delay.overdue for delay in delays)
     yield GaugeMetricFamily("rivergen_schema_refreshes_overdue", help_text, count)
+
+
+def quotas() -> Iterator[Metric]:
+    """Yield what is stored of all that has a quota, and how much the fullest organization uses."""
+    share = GaugeMetricFamily(
+        "rivergen_quota_used_ratio",
+        "The largest part of its quota that any organization uses.",
+        labels=["quota"],
+    )
+    by_organization = DataSource.objects.order_by().values_list("organization")
+    sources = [*by_organization.annotate(Count("pk"), Sum("history_bytes"))]
+    answers = KeptAnswers.by_organization()
+    default = Organization()
+    others = {organization.pk: organization for organization in Organization.objects.with_quotas()}
+    for name, help_text, used in (
+        ("data_sources", "Data sources.", {pk: count for pk, count, _ in sources}),
+        ("history_bytes", "Bytes of history.", {pk: size for pk, _, size in sources}),
+        ("kept_answer_bytes", "Bytes of answers kept for an Idempotency-Key.", answers),
+    ):
+        yield GaugeMetricFamily(f"rivergen_{name}", help_text, sum(used.values()))
+        parts = (n / (others.get(pk, default).quota(name) or 1) for pk, n in used.items())
+        share.add_metric([name], max(parts, default=0))
+    yield share
 
 
 class Delay(NamedTuple):

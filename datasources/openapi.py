@@ -10,6 +10,7 @@ from datasources.serializers import (
     DataSourceSerializer,
     DataSourceUpdateSerializer,
 )
+from organizations.openapi import DATA_SOURCES_QUOTA, HISTORY_QUOTA
 
 IF_MATCH = OpenApiParameter(
     "If-Match",
@@ -37,7 +38,7 @@ CREATE: dict[str, Any] = {
     "request": DataSourceCreateSerializer,
     "response": DataSourceSerializer,
     "status": 201,
-    "errors": (401, 403),
+    "errors": (401, 403, 409),
     "headers": ("ETag", "Location"),
     "examples": (
         OpenApiExample(
@@ -52,6 +53,7 @@ CREATE: dict[str, Any] = {
             },
             request_only=True,
         ),
+        DATA_SOURCES_QUOTA,
     ),
 }
 RETRIEVE: dict[str, Any] = {
@@ -99,6 +101,7 @@ UPDATE: dict[str, Any] = {
             {"name": "Updated PostgreSQL", "connection_pool_size": 10},
             request_only=True,
         ),
+        HISTORY_QUOTA,
     ),
 }
 DESTROY: dict[str, Any] = {
@@ -119,4 +122,5 @@ RESTORE: dict[str, Any] = {
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
+    "examples": (HISTORY_QUOTA,),
 }

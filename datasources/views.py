@@ -163,6 +163,8 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     ) -> Verification:
         """Start a connection test with the settings that the update would lead to."""
         data_source, values = self.read_update(request)
+        if keyed is not None:
+            keyed.require_room()
         if not has_place:
             raise Throttled(wait=1, detail="Too many updates are waiting for their tests.")
         return Verification.start(data_source, values, self.caller, keyed)

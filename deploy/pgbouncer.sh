@@ -1,6 +1,7 @@
 #!/bin/sh
 # Write PgBouncer's configuration, from the environment, to /tmp, and start PgBouncer.
 set -eu
+if [ -n "${DATABASE_PASSWORD_FILE:-}" ]; then DATABASE_PASSWORD=$(cat "$DATABASE_PASSWORD_FILE"); fi
 umask 077
 folder=$(mktemp -d)
 quoted=$(printf %s "$DATABASE_PASSWORD" | sed 's/"/""/g')
@@ -29,4 +30,5 @@ tcp_keepidle = 5
 tcp_keepintvl = 1
 tcp_keepcnt = 5
 END
+unset DATABASE_PASSWORD
 exec pgbouncer "$folder/pgbouncer.ini"

@@ -4,15 +4,15 @@ import contextlib
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 
 from organizations.models import Membership, Organization, Role, Workspace
 from organizations.rights import Rights
 from organizations.sign_in.page import SignInForm
 from organizations.user_admin import rights_of_staff
-from rivergen.errors import Gone
+from rivergen.errors import Gone, StateConflict
 from rivergen.http.input import read_id
 
 OWNER_REQUIRED = "An organization needs at least one owner who can sign in."
@@ -111,7 +111,7 @@ class MembershipInline(admin.TabularInline):
         formset.editor = rights_of_staff(request)  # the class was made for this request
         return formset
 
-    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_add_permission(request, obj) and is_admin_of(request, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -173,6 +173,13 @@ class OrganizationAdmin(admin.ModelAdmin):
                 pk=read_id(object_id)
             ).first()
         return super().get_object(request, object_id, from_field)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except StateConflict as error:  # a quota, or a change by another request
+            messages.error(request, f"Nothing was saved. {error}")
+            return HttpResponseRedirect(request.get_full_path())
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         formset.store(form.instance)

@@ -1,12 +1,21 @@
 """Authentication by bearer tokens: simplejwt's, stricter and without queries."""
 
 import functools
+from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
+from rest_framework_simplejwt import state
 from rest_framework_simplejwt.authentication import JWTAuthentication
-from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import (
+    InvalidToken,
+    TokenBackendError,
+    TokenBackendExpiredToken,
+    TokenError,
+)
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import Token
 
@@ -16,6 +25,37 @@ from rivergen.observability.logs import note
 from rivergen.postgresql.acting_user import act_as_member
 
 TOKENS_REMEMBERED = 1_024
+
+
+class RotatedKeysBackend(TokenBackend):
+    """simplejwt's backend, which also accepts the tokens of SECRET_KEY_FALLBACKS."""
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        try:
+            return super().decode(token, verify)
+        except TokenBackendExpiredToken:
+            raise
+        except TokenBackendError:
+            for key in settings.TOKEN_KEYS[1:]:
+                older = TokenBackend(
+                    self.algorithm, key, audience=self.audience, issuer=self.issuer
+                )
+                try:
+                    return older.decode(token, verify)
+                except TokenBackendExpiredToken:
+                    raise
+                except TokenBackendError:
+                    pass
+            raise
+
+
+# All token classes of simplejwt use this backend. It has no setting for the class.
+state.token_backend = RotatedKeysBackend(
+    api_settings.ALGORITHM,
+    api_settings.SIGNING_KEY,
+    audience=api_settings.AUDIENCE,
+    issuer=api_settings.ISSUER,
+)
 
 
 class BearerAuthentication(JWTAuthentication):

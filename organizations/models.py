@@ -86,6 +86,11 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
             memberships__user_id=user.pk, memberships__user__is_active=True
         ).annotate(role=models.F("memberships__role"))
 
+    def with_quotas(self) -> Self:
+        """Restrict to organizations that have a quota of their own."""
+        names = ("quota_data_sources", "quota_history_bytes", "quota_kept_answer_bytes")
+        return self.exclude(**{f"{name}__isnull": True for name in names})
+
     def lock(self, pk: int) -> "Organization":
         """Lock an organization until the transaction ends. Raises Gone (404).
 

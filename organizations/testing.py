@@ -2,15 +2,23 @@
 
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.db import connection
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
+from rest_framework_simplejwt.tokens import AccessToken, Token
 
 from organizations.models import Membership, Organization, Role, User, Workspace
 
+ISSUED_BY = {"iss": "ISSUER", "aud": "AUDIENCE"}
 PASSWORD = "correct horse battery staple"
+
+
+def signed_claims(token: Token) -> dict[str, Any]:
+    """Return the claims of a token as they are signed."""
+    issued = {name: settings.SIMPLE_JWT[setting] for name, setting in ISSUED_BY.items()}
+    return issued | token.payload
 
 
 def bearer(user: User) -> str:

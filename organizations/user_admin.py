@@ -95,8 +95,10 @@ class UserAdmin(WithinOwnRights, StockUserAdmin):
         list(owned.select_for_update(no_key=True, of=("self",)))
         return self.get_queryset(request).select_for_update(no_key=True).filter(pk=user.pk).first()
 
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        form: Any = super().get_form(request, obj, **kwargs)
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
         form.editor = rights_of_staff(request)  # the class was made for this request
         return form
 

@@ -146,7 +146,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         request=MemberCreateSerializer,
         response=MemberSerializer,
         status=201,
-        errors=(401, 403, 404),
+        errors=(401, 403, 404, 409),
     )
     def create(self, request: Request, organization_id: str) -> Response:
         """Add an existing user as a member (admin, owner; only owners may add owners)."""
@@ -216,7 +216,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         request=WorkspaceWriteSerializer,
         response=WorkspaceSerializer,
         status=201,
-        errors=(401, 403, 404),
+        errors=(401, 403, 404, 409),
     )
     def create(self, request: Request, organization_id: str) -> Response:
         """Add a workspace to an organization (admin, owner)."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.crypto import salted_hmac
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from rivergen.egress.rules import Network, Rule, parse_network, parse_rules
 from rivergen.encryption_keys import parse_keys
+from rivergen.hidden_environment import secret_file, secret_variable
 from rivergen.local import embedded_postgres
 
 # Set by pytest. The tests must run in a fresh checkout, without any environment.
@@ -28,6 +30,28 @@ REPLICA_SILENCE_SECONDS = 2
 PORT_MAX = 65_535
 QUOTA_MAX = 10**15
 POSTGRESQL_PORT = "5432"
+
+
+def read_secret(name: str) -> str:
+    """Read a secret from its variable or from the file that NAME_FILE names; unset means "".
+
+    A line break at the end of the file does not belong to the secret.
+    """
+    text, path = secret_variable(name), secret_file(name)
+    if path is None:
+        return text
+    if text:
+        raise ImproperlyConfigured(f"{name} and {name}_FILE ({path}) are set. Unset one of them.")
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n")
+    except OSError as error:
+        fault = f"{error.strerror}. Correct the path, or let this user read the file"
+        raise ImproperlyConfigured(f"{name}_FILE: {path}: {fault}.") from None
+    except UnicodeDecodeError:
+        raise ImproperlyConfigured(f"{name}_FILE: {path} is not UTF-8 text.") from None
+    if not text.strip():
+        raise ImproperlyConfigured(f"{name}_FILE: {path} is empty. Put the secret in it.")
+    return text
 
 
 def read_bool(name: str) -> bool:
@@ -90,7 +114,7 @@ def read_networks(name: str, default: str) -> list[Network]:
 
 def read_token(name: str) -> str | None:
     """Read a token that callers must send; refuse one that is easy to guess."""
-    token = os.environ.get(name) or None
+    token = read_secret(name) or None
     if token is not None and re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,}", token) is None:
         raise ImproperlyConfigured(f"{name} must be at least 16 letters and digits.")
     return token
@@ -112,9 +136,23 @@ def read_storage_url(name: str) -> tuple[str, str] | None:
 
 def read_secret_key(name: str) -> str:
     """Read the key that signs access tokens; refuse a published or weak one."""
-    key = os.environ.get(name, "")
+    key = read_secret(name)
     if not key and TESTING:
         return TEST_SECRET_KEY
+    refuse_weak_secret_key(name, key)
+    return key
+
+
+def read_secret_key_fallbacks(name: str) -> list[str]:
+    """Read the older keys, whose tokens and sessions are still accepted: a comma-separated list."""
+    keys = [key.strip() for key in read_secret(name).split(",") if key.strip()]
+    for key in keys:
+        refuse_weak_secret_key(name, key)
+    return keys
+
+
+def refuse_weak_secret_key(name: str, key: str) -> None:
+    """Raise ImproperlyConfigured for a missing, published or weak key; never quote it."""
     if not key:
         fault = "is not set"
     elif key.startswith("django-insecure-"):
@@ -122,14 +160,19 @@ def read_secret_key(name: str) -> str:
     elif len(key) < SECRET_KEY_MIN_LENGTH or len(set(key)) < 10:
         fault = f"is too easy to guess; it needs {SECRET_KEY_MIN_LENGTH} random characters"
     else:
-        return key
+        return
     make_one = "python -c 'import secrets; print(secrets.token_urlsafe(50))'"
     raise ImproperlyConfigured(f"{name} {fault}. Make one: {make_one}")
 
 
+def derive_token_key(secret_key: str) -> str:
+    """Return the key of access and refresh tokens. Django derives those of sessions and digests."""
+    return salted_hmac("rivergen.tokens", "", secret=secret_key, algorithm="sha256").hexdigest()
+
+
 def read_encryption_keys(name: str) -> list[bytes]:
     """Read the keys that encrypt the secrets of data sources: the first encrypts, all decrypt."""
-    text = os.environ.get(name, "")
+    text = read_secret(name)
     if not text and TESTING:
         return [TEST_ENCRYPTION_KEY]
     if not text:
@@ -145,9 +188,9 @@ def read_databases(name: str, replica_name: str, embedded_folder: Path) -> dict[
 
     Starts the embedded server if the first is not set.
     """
-    url = os.environ.get(name) or embedded_postgres.start(embedded_folder)
+    url = read_secret(name) or embedded_postgres.start(embedded_folder)
     databases = {"default": parse_database(name, url, DATABASE_SILENCE_SECONDS)}
-    if replica_url := os.environ.get(replica_name):
+    if replica_url := read_secret(replica_name):
         databases["replica"] = parse_database(replica_name, replica_url, REPLICA_SILENCE_SECONDS)
         databases["replica"]["TEST"] = {"MIRROR": "default"}
     return databases

@@ -9,6 +9,7 @@ from rivergen.env import (
     QUOTA_MAX,
     TEST_SECRET_KEY,  # noqa: F401  # a setting, for tests
     TESTING,
+    derive_token_key,
     read_bool,
     read_choice,
     read_databases,
@@ -19,19 +20,24 @@ from rivergen.env import (
     read_number,
     read_rate,
     read_secret_key,
+    read_secret_key_fallbacks,
     read_storage_url,
     read_token,
 )
+from rivergen.hidden_environment import is_secret_set
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = read_bool("DEBUG")
 DEFAULT_EXCEPTION_REPORTER_FILTER = "rivergen.observability.error_pages.SilentReporterFilter"
 SECRET_KEY = read_secret_key("SECRET_KEY")
+SECRET_KEY_FALLBACKS = read_secret_key_fallbacks("SECRET_KEY_FALLBACKS")
+# The first signs tokens, all verify them.
+TOKEN_KEYS = [derive_token_key(key) for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)]
 ENCRYPTION_KEYS = read_encryption_keys("ENCRYPTION_KEYS")
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 
-IS_DATABASE_EMBEDDED = not os.environ.get("DATABASE_URL")
+IS_DATABASE_EMBEDDED = not is_secret_set("DATABASE_URL")
 
 # Read by rivergen.server.gunicorn.
 BIND_ADDRESS = os.environ.get("BIND_ADDRESS") or "127.0.0.1"
@@ -191,7 +197,9 @@ SIMPLE_JWT = {
     "ALGORITHM": "HS256",
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
-    "SIGNING_KEY": SECRET_KEY,
+    "SIGNING_KEY": TOKEN_KEYS[0],
+    "ISSUER": "rivergen",
+    "AUDIENCE": "rivergen",
 }
 
 SPECTACULAR_SETTINGS = {
@@ -222,6 +230,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
+SESSION_ENGINE = "rivergen.http.sessions"
+SESSION_COOKIE_AGE = 3600  # seconds without a request; the engine also limits the whole session
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SECURE_HSTS_SECONDS = 365 * 24 * 3600

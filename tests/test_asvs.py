@@ -54,7 +54,7 @@ class StandardTests(TestCase):
         self.assertEqual(counted, expected)
 
     def test_every_row_has_a_number_of_its_chapter_a_level_a_state_and_evidence(self) -> None:
-        seen = set()
+        seen: set[str] = set()
         for chapter, rows in chapters().items():
             for number, requirement, level, state, evidence in rows:
                 with self.subTest(number=number):

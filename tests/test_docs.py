@@ -7,6 +7,8 @@ from pathlib import Path
 from unittest import TestCase
 from urllib.parse import unquote
 
+from rivergen.hidden_environment import SECRETS
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")),
@@ -124,3 +126,9 @@ class VariableTests(TestCase):
         rows = {*re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)}
         self.assertEqual(names - rows, set(), "not in docs/configuration.md")
         self.assertEqual(rows - names, set(), "in docs/configuration.md, but not in the settings")
+
+    def test_every_secret_that_can_be_in_a_file_is_in_the_configuration_page(self) -> None:
+        text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+        _, _, section = text.partition("## Secrets in files")
+        for name in SECRETS:
+            self.assertIn(f"`{name}`", section.partition("##")[0])

@@ -46,6 +46,7 @@ settings.configure(
     },
     ROOT_URLCONF=__name__,
     SECRET_KEY=os.environ["SECRET_KEY"],
+    SIMPLE_JWT={"SIGNING_KEY": os.environ["TOKEN_KEY"], "AUDIENCE": "rivergen"},
     USE_TZ=True,
 )
 django.setup()

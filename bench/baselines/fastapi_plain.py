@@ -157,7 +157,7 @@ CurrentSession = Annotated[Session, Depends(session)]
 def user(current: CurrentSession, authorization: Annotated[str, Header()]) -> User:
     """Return the user of the access token. Raises HTTPException (401)."""
     token = authorization.removeprefix("Bearer ")
-    claims = jwt.decode(token, os.environ["SECRET_KEY"], ["HS256"])
+    claims = jwt.decode(token, os.environ["TOKEN_KEY"], ["HS256"], audience="rivergen")
     found = current.get(User, int(claims["user_id"]))
     if found is None or not found.is_active:
         raise HTTPException(401)

@@ -51,7 +51,8 @@ def database() -> psycopg.Connection[dict[str, Any]]:
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer a WSGI request."""
     token = environ["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
-    user_id = int(jwt.decode(token, os.environ["SECRET_KEY"], ["HS256"])["user_id"])
+    claims = jwt.decode(token, os.environ["TOKEN_KEY"], ["HS256"], audience="rivergen")
+    user_id = int(claims["user_id"])
     pk = environ["PATH_INFO"].removeprefix("/api/v1/data-sources").lstrip("/")
     data: Any
     if environ["REQUEST_METHOD"] == "PATCH":

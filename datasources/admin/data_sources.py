@@ -24,6 +24,7 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.models import DataSource, DataSourceRevision
 from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.schemas.snapshots.models import SchemaSnapshot
+from rivergen.errors import StateConflict
 from rivergen.http.input import read_id
 
 TEMPLATES = "admin/datasources/datasource"
@@ -110,8 +111,11 @@ class DataSourceAdmin(admin.ModelAdmin):
             return super().changeform_view(request, *args, **kwargs)
         except ValidationError as error:
             # Lost a race for the name: the constraint failed after the form was valid.
-            messages.error(request, f"Nothing was saved. {' '.join(error.messages)}")
-            return HttpResponseRedirect(request.get_full_path())
+            reason = " ".join(error.messages)
+        except StateConflict as error:  # a quota
+            reason = str(error)
+        messages.error(request, f"Nothing was saved. {reason}")
+        return HttpResponseRedirect(request.get_full_path())
 
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **options: Any

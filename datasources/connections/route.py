@@ -12,10 +12,10 @@ from datasources.connections.failures import (
     ConnectionFailure,
     egress_errors_as_failures,
 )
-from datasources.connections.ssh.tunnel import tunnel
+from datasources.connections.ssh.tunnel import reserve_port, tunnel
 from datasources.connections.stages import Stages
-from rivergen.egress.policy import EgressPolicy, look_up
-from rivergen.egress.python_sockets import guarded
+from rivergen.egress.policy import EgressPolicy, look_up, parse_address
+from rivergen.egress.python_sockets import DNS_PORT, guarded
 
 SSH_PORT = 22
 FIRST_PAUSE_SECONDS = 0.1
@@ -47,6 +47,29 @@ def open_route(
     else:
         with open_direct_route(host, port, configuration, policy, stages) as endpoint:
             yield endpoint
+
+
+def reserve_ports(connector: ConnectorClass, configuration: Configuration) -> set[int] | None:
+    """Return the TCP ports that the route to a source needs; None if servers may name others.
+
+    For a process that may not listen when it opens the route: if the route is a tunnel, this opens
+    its local end.
+    """
+    further = connector.further_ports(configuration)
+    ports = {*(further or ())}
+    host = None
+    if not connector.has_endpoint:
+        pass
+    elif configuration.use_ssh_tunnel:
+        host = configuration.ssh_host
+        ports |= {configuration.ssh_port or SSH_PORT, reserve_port()}
+    elif configuration.port:
+        host = configuration.host
+        ports.add(configuration.port)
+    # A resolver repeats a long answer over TCP.
+    if ports and (further or parse_address(host or "") is None):
+        ports.add(DNS_PORT)
+    return None if further is None else ports
 
 
 @contextmanager

@@ -17,7 +17,7 @@ REPLACE: dict[str, Any] = {
     "summary": "Replace the credentials",
     "request": CredentialsUpdateSerializer,
     "response": CredentialsSerializer,
-    "errors": (401, 403, 404, 412, 428),
+    "errors": (401, 403, 404, 409, 412, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
     "examples": (OpenApiExample("A username", {"username": "reader"}, request_only=True),),
@@ -33,7 +33,7 @@ UPDATE: dict[str, Any] = {
 CLEAR: dict[str, Any] = {
     "summary": "Clear the credentials",
     "status": 204,
-    "errors": (401, 403, 404, 412, 413, 415, 428),
+    "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
 }

@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter
 
 from datasources.declarations.serializers import DeclarationsSerializer, PlanSerializer
+from organizations.openapi import DATA_SOURCES_QUOTA, HISTORY_QUOTA
 
 BOOLEAN = {"type": "boolean", "default": False}
 APPLY: dict[str, Any] = {
@@ -12,7 +13,8 @@ APPLY: dict[str, Any] = {
     "operation_id": "data_sources_apply",
     "request": {"application/json": DeclarationsSerializer},
     "response": PlanSerializer,
-    "errors": (401, 403, 404),
+    "errors": (401, 403, 404, 409),
+    "examples": (DATA_SOURCES_QUOTA, HISTORY_QUOTA),
     "parameters": (
         OpenApiParameter(
             "dry_run", BOOLEAN, description="Return the plan without storing anything."

@@ -6,17 +6,15 @@ from pathlib import Path
 
 from django.conf import settings
 
+from rivergen.hidden_environment import SECRETS, secret_file
+
 REFERENCE = re.compile(r"\$\{(?P<kind>env|file):(?P<name>[^${}\0]+)\}")
 HOW = "Must be a reference: ${env:NAME}, or ${file:path} below SECRETS_ROOT."
 HOW_REMOTE = "Must be a reference: ${file:path} in the organization's folder of SECRETS_ROOT."
 # The service's own secrets must not be sent to a data source.
 OWN_VARIABLES = (
-    "DATABASE_REPLICA_URL",
-    "DATABASE_URL",
-    "ENCRYPTION_KEYS",
-    "METRICS_TOKEN",
+    *SECRETS,
     "PGPASSWORD",  # libpq uses it for URLs without a password
-    "SECRET_KEY",
 )
 OWN_PREFIX = "AWS_"
 FILE_BYTES_MAX = 65_536
@@ -54,6 +52,11 @@ def read_variable(name: str) -> str:
     return os.environ[name]
 
 
+def own_files() -> set[Path]:
+    """Return the files of the service's own secrets, which may be below SECRETS_ROOT, too."""
+    return {path.resolve() for path in map(secret_file, SECRETS) if path}
+
+
 def read_file(name: str, folder: str = "") -> str:
     """Return the text of a file below SECRETS_ROOT, without its last line break.
 
@@ -68,6 +71,8 @@ def read_file(name: str, folder: str = "") -> str:
     path = (root / name).resolve()
     if not path.is_relative_to(root):
         raise ValueError(f"{name} is not below SECRETS_ROOT.")
+    if path in own_files():
+        raise ValueError(f"{name} is one of this service's own secrets.")
     try:
         if not path.is_file() or path.stat().st_size > FILE_BYTES_MAX:
             raise ValueError(f"{name} is not a file of at most {FILE_BYTES_MAX:,} bytes.")

@@ -1,5 +1,7 @@
 """The endpoint that applies declarations."""
 
+from collections.abc import Callable
+
 from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -13,8 +15,14 @@ from datasources.declarations.serializers import PlanSerializer
 from organizations.viewsets import ScopedViewSet
 from organizations.writing import write
 from rivergen.http.input import read_switch
+from rivergen.http.pagination import PAGE_BYTES_MAX, json_bytes
 from rivergen.http.parsers import StrictJSONParser
 from rivergen.http.responses import SuccessResponse
+
+TOO_MANY_CHANGES = (
+    f"The changes are larger than {PAGE_BYTES_MAX:,} bytes, with the old values. Nothing was "
+    "changed. Split the document."
+)
 
 
 class DeclarationViewSet(ScopedViewSet):
@@ -39,5 +47,13 @@ class DeclarationViewSet(ScopedViewSet):
             plan = applier.apply(prune=prune, dry_run=dry_run)
         except DeclarationError as error:
             raise ValidationError(details_of(error)) from None
+        if json_bytes([step.changes for step in plan.steps]) > PAGE_BYTES_MAX:
+            raise ValidationError({"data_sources": [TOO_MANY_CHANGES]})
         message = "The declarations are valid; nothing was stored" if dry_run else "Applied"
-        return SuccessResponse(self.get_serializer(plan).data, message)
+        data = self.get_serializer(plan).data
+        return SuccessResponse(data, message, changed_nothing=dry_run)
+
+    def answer_again(self, perform: Callable[[], Response] | None) -> Response:
+        """Return the plan of a dry run as it would be now."""
+        assert perform is not None
+        return perform()

@@ -769,6 +769,12 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="datasource",
             index=models.Index(
+                fields=["organization"], include=("history_bytes",), name="data_source_usage"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="datasource",
+            index=models.Index(
                 models.F("schema_next_refresh_at"),
                 condition=models.Q(("schema_next_refresh_at__isnull", False)),
                 name="data_source_due_for_refresh",

@@ -196,6 +196,10 @@ class DataSourceColumns(models.Model):
                 fields=["organization", "credentials_status", "name", "id"],
                 name="data_source_credentials",
             ),
+            # Quotas and their metrics: the rows are wide, and all of them are counted.
+            models.Index(
+                fields=["organization"], include=["history_bytes"], name="data_source_usage"
+            ),
             models.Index(
                 "schema_next_refresh_at",
                 condition=models.Q(schema_next_refresh_at__isnull=False),

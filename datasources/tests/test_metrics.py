@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.test import override_settings
 from django.utils import timezone
 
 from datasources.connection_tests.models import ConnectionTest
@@ -15,6 +16,8 @@ from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.tasks import enqueue_due
 from datasources.testing import DataSourceTestCase
+from organizations.idempotency.models import RECORD_BYTES
+from organizations.models import Organization
 from rivergen.testing.metrics import parse_metrics
 
 
@@ -125,9 +128,30 @@ class MetricsTests(DataSourceTestCase):
         names = re.findall(r"\brivergen_[a-z_]+", section)
         self.assertEqual({name.removesuffix("_bucket") for name in names}, exposed)
 
-    def test_scrape_takes_five_statements(self):
+    def test_scrape_takes_eight_statements(self):
         self.make_test(Code.OK)
         with self.statements() as captured:
             self.scrape()
         selects = [q for q in captured.captured_queries if q["sql"].startswith("SELECT")]
-        self.assertEqual(len(selects), 5)
+        self.assertEqual(len(selects), 8)
+
+    @override_settings(QUOTA_DATA_SOURCES=8, QUOTA_HISTORY_BYTES=10_000)
+    def test_usage_is_summed_and_the_fullest_organization_is_measured_by_its_own_quota(self):
+        for number in range(3):
+            DataSource.objects.create(workspace=self.workspace, name=f"D{number}", type="csv")
+        DataSource.objects.create(workspace=self.globex.workspaces.get(), name="G", type="csv")
+        headers = {"Idempotency-Key": "k"}
+        answer = self.call("patch", self.path, {"port": 1}, self.editor, headers=headers)
+        metrics = self.scrape()
+        history = sum(DataSource.objects.values_list("history_bytes", flat=True))
+        kept = RECORD_BYTES + len(answer.content)
+        self.assertEqual(metrics["rivergen_data_sources"], 5)
+        self.assertEqual(metrics["rivergen_history_bytes"], history)
+        self.assertEqual(metrics["rivergen_kept_answer_bytes"], kept)
+        ratio = 'rivergen_quota_used_ratio{quota="%s"}'
+        of_globex = DataSource.objects.get(name="G").history_bytes
+        self.assertEqual(metrics[ratio % "data_sources"], 4 / 8)
+        self.assertEqual(metrics[ratio % "history_bytes"], (history - of_globex) / 10_000)
+        self.assertEqual(metrics[ratio % "kept_answer_bytes"], kept / 1024**3)
+        Organization.objects.filter(pk=self.globex.pk).update(quota_data_sources=1)
+        self.assertEqual(self.scrape()[ratio % "data_sources"], 1)

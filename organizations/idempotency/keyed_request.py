@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Self
 from uuid import UUID
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import connection
 from django.http import HttpResponse
@@ -24,7 +25,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.idempotency.exceptions import KeyInUse, KeyReused
-from organizations.idempotency.models import IdempotencyRecord
+from organizations.idempotency.models import RECORD_BYTES, IdempotencyRecord, KeptAnswers
 from organizations.models import Membership, Organization
 from organizations.permissions import require_membership
 from organizations.viewsets import ScopedViewSet
@@ -46,6 +47,7 @@ class KeyedRequest:
         self._view = view
         self._user = view.caller
         self._key = key
+        self._body = body
         self._fingerprint = fingerprint(view.request, body)
 
     @classmethod
@@ -105,7 +107,7 @@ class KeyedRequest:
         if record is None:
             return None
         require_membership(self._user)
-        if record.fingerprint != self._fingerprint:
+        if not self._has_made(record):
             raise KeyReused
         memberships = Membership.objects.for_user(self._user)
         if not memberships.filter(organization=record.organization_id).exists():
@@ -120,6 +122,14 @@ class KeyedRequest:
             status=record.status,
             headers={**record.headers, IDEMPOTENCY_REPLAYED: "true"},
         )
+
+    def _has_made(self, record: IdempotencyRecord) -> bool:
+        """Return whether the record is of this request, perhaps under an older SECRET_KEY."""
+        older = [
+            fingerprint(self._view.request, self._body, key)
+            for key in settings.SECRET_KEY_FALLBACKS
+        ]
+        return record.fingerprint in (self._fingerprint, *older)
 
     def store(self, response: Response) -> None:
         """Store an answer as it will be sent, in place of an outdated one of the same key.
@@ -146,6 +156,14 @@ class KeyedRequest:
         organization = Organization(quota_kept_answer_bytes=own_quota)
         organization.check_quota("kept_answer_bytes", used)
 
+    def require_room(self) -> None:
+        """Raise QuotaExceeded (409) if the answer to this request could not be stored."""
+        organization_id = self._view.organization_id
+        assert organization_id is not None
+        organization = Organization.objects.get(pk=organization_id)
+        used = KeptAnswers.by_organization(organization.pk).get(organization.pk, 0)
+        organization.check_quota("kept_answer_bytes", int(used) + RECORD_BYTES)
+
     def uuid_for(self, purpose: Any) -> UUID:
         """Return an id for a side effect of this request; retries of the request get the same id.
 
@@ -169,8 +187,11 @@ def read_key(text: str) -> str:
     return key
 
 
-def fingerprint(request: Request, body: bytes) -> str:
-    """Return a digest of all that distinguishes two requests; keyed, as bodies can be guessed."""
+def fingerprint(request: Request, body: bytes, secret_key: str | None = None) -> str:
+    """Return a digest of all that distinguishes two requests; keyed, as bodies can be guessed.
+
+    The default key is SECRET_KEY.
+    """
     parts = (
         request.method or "",
         request.path,
@@ -179,4 +200,5 @@ def fingerprint(request: Request, body: bytes) -> str:
         request.headers.get("If-Match", ""),
     )
     message = json.dumps(parts).encode() + body
-    return salted_hmac("rivergen.idempotency.fingerprint", message, algorithm="sha256").hexdigest()
+    salt = "rivergen.idempotency.fingerprint"
+    return salted_hmac(salt, message, secret=secret_key, algorithm="sha256").hexdigest()

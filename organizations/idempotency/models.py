@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, models
+from django.db.models import Sum
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now, TruncHour
 
@@ -103,6 +104,14 @@ class KeptAnswers(models.Model):
 
     def __str__(self) -> str:
         return f"{self.bytes} bytes of {self.user_id}"
+
+    @classmethod
+    def by_organization(cls, *ids: int) -> dict[int, int]:
+        """Return the bytes that are kept for each organization that has any, or for those named."""
+        valid = cls.objects.filter(hour__gte=TruncHour(IdempotencyRecord.valid_since()))
+        if ids:
+            valid = valid.filter(organization__in=ids)
+        return dict(valid.values_list("organization").annotate(Sum("bytes")))
 
 
 # One statement: that of a key is one of five of a PATCH. The SELECT sees the numbers as they were

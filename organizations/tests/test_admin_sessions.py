@@ -52,9 +52,11 @@ class AdminSessionTests(APITestCase):
     def test_session_cookie_is_for_https_only_and_hidden_from_scripts(self) -> None:
         client = Client()
         self.sign_in(client)
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME]
-        self.assertTrue(cookie["secure"] and cookie["httponly"])
-        self.assertEqual((cookie["samesite"], cookie["domain"]), ("Lax", ""))
+        client.get(LOGIN)
+        for name, is_hidden in ((settings.SESSION_COOKIE_NAME, True), ("csrftoken", False)):
+            cookie = client.cookies[name]
+            self.assertEqual((bool(cookie["secure"]), bool(cookie["httponly"])), (True, is_hidden))
+            self.assertEqual((cookie["samesite"], cookie["domain"]), ("Lax", ""))
 
     def test_session_does_not_work_after_signing_out(self) -> None:
         client, copied = Client(), Client()

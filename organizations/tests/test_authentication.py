@@ -15,7 +15,9 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
 from organizations.models import Membership, User
-from organizations.testing import sql
+from organizations.sign_in.tokens import issue_tokens
+from organizations.testing import signed_claims, sql
+from rivergen.env import derive_token_key
 
 PATHS = ("/me", "/data-sources")
 NUL = "\0"
@@ -33,10 +35,10 @@ class AuthenticationTests(DataSourceTestCase):
         for path in (*PATHS, self.path):
             self.assert_unauthorized(self.get(path, authorization))
 
-    def sign(self, *without: str, key: Any = settings.SECRET_KEY, **changes: Any) -> str:
+    def sign(self, *without: str, key: Any = settings.TOKEN_KEYS[0], **changes: Any) -> str:
         """Return a header with the editor's token, with changed claims or another `algorithm`."""
         algorithm = changes.pop("algorithm", "HS256")
-        claims = {**AccessToken.for_user(self.editor).payload, **changes}
+        claims = {**signed_claims(AccessToken.for_user(self.editor)), **changes}
         for name in without:
             del claims[name]
         return "Bearer " + jwt.encode(claims, key, algorithm=algorithm)
@@ -109,6 +111,7 @@ class AuthenticationTests(DataSourceTestCase):
     def test_forged_token_is_refused(self):
         for name, token in {
             "another key": self.sign(key="k" * 64),
+            "the undivided key": self.sign(key=settings.SECRET_KEY),
             "no signature": self.sign(key=None, algorithm="none"),
             "another algorithm": self.sign(algorithm="HS512"),
         }.items():
@@ -128,6 +131,27 @@ class AuthenticationTests(DataSourceTestCase):
             server.settimeout(0)
             with self.assertRaises(BlockingIOError):  # nobody asked for the keys
                 server.accept()
+
+    def test_token_of_another_issuer_or_for_another_audience_is_refused(self):
+        for changes in ({"iss": "other"}, {"aud": "other"}, {"aud": ["other"]}, {"iss": ""}):
+            with self.subTest(changes=changes):
+                self.assert_refused(self.sign(**changes))
+        for name in ("iss", "aud"):
+            with self.subTest(without=name):
+                self.assert_refused(self.sign(name))
+
+    @ignore_warnings(category=InsecureKeyLengthWarning)
+    def test_token_of_an_older_key_is_accepted_until_the_key_is_removed(self):
+        older = derive_token_key("k" * 50)
+        token = self.sign(key=older)
+        self.assert_refused(token)
+        with self.settings(TOKEN_KEYS=[*settings.TOKEN_KEYS, "a", older]):
+            self.assertEqual(self.get("/me", token).status_code, 200)
+            self.assert_refused(self.sign(key=older, aud="other"))
+            with time_machine.travel(datetime.now(UTC) + timedelta(minutes=16)):
+                self.assert_refused(token)
+            new = issue_tokens(self.editor)["access_token"]
+        self.assertEqual(self.get("/me", f"Bearer {new}").status_code, 200)
 
     def test_token_of_another_type_is_refused(self):
         self.assert_refused(f"Bearer {RefreshToken.for_user(self.editor)}")

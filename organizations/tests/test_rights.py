@@ -1,6 +1,6 @@
 """Staff in the admin: nobody edits, gives or takes away rights above the own."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
@@ -29,6 +29,9 @@ def spellings(pk: int) -> tuple[str, ...]:
 class RightsTestCase(APITestCase):
     """A test case whose client is signed in as Sam, who is staff and no superuser."""
 
+    sam: ClassVar[User]
+    root: ClassVar[User]
+    senior: ClassVar[User]
     given: tuple[str, ...] = (*OF_USERS, "change_group", "add_group", "delete_group", "view_group")
 
     @classmethod

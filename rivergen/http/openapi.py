@@ -26,8 +26,9 @@ FAILURES = {
     405: "This path does not support this method.",
     406: "The response is available as JSON only.",
     408: "The request took too long to arrive.",
-    409: "The state of the resource does not allow this, or a request with this "
-    "`Idempotency-Key` is still in flight.",
+    409: "The state of the resource does not allow this, the organization has as many of "
+    "something as it may (`QUOTA_EXCEEDED`), or a request with this `Idempotency-Key` is still in "
+    "flight.",
     412: "`If-Match` names another version than the current one.",
     413: "The body is larger than 1 MiB.",
     415: "The type of the body is not a JSON type.",

@@ -8,6 +8,7 @@ from django.contrib.sessions import middleware as sessions
 from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
+from rivergen.http.sessions import SIGNED_IN_AT
 from rivergen.observability.logs import note
 
 
@@ -21,6 +22,12 @@ class PagesOnly(MiddlewareMixin):
 
 class SessionMiddleware(PagesOnly, sessions.SessionMiddleware):
     """Load and save the session of a browser."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> Any:
+        # Saving a session that is used postpones its end.
+        if request.session.accessed and SIGNED_IN_AT in request.session:
+            request.session.modified = True
+        return super().process_response(request, response)
 
 
 class AuthenticationMiddleware(PagesOnly, auth.AuthenticationMiddleware):

@@ -165,7 +165,8 @@ class StrictFieldsMixin:
                         self.refuse(name, value)
             except serializers.ValidationError as error:
                 errors[name[:LONGEST_NAME_WORTH_A_SUGGESTION]] = error.detail
-        add_unreported(errors, unknown)
+        if unknown:
+            add_unreported(errors, unknown)
         if not self.partial:  # type: ignore[attr-defined]
             for name, field in self.class_fields().items():
                 if field.required and not field.read_only and name not in data:

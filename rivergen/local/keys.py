@@ -1,10 +1,14 @@
-"""The keys of `make run`: generated once per checkout and kept in private files."""
+"""The keys of `make run`: generated once per checkout and kept in private files.
+
+The settings read them from there (`SECRET_KEY_FILE`), so they are in no environment.
+"""
 
 import os
 import secrets
 from pathlib import Path
 
 from rivergen.encryption_keys import generate_key
+from rivergen.hidden_environment import is_secret_set
 from rivergen.local.private_files import read_or_make_secret
 
 
@@ -18,21 +22,23 @@ KEYS = {"SECRET_KEY": make_secret_key, "ENCRYPTION_KEYS": generate_key}
 
 
 def use_local_keys(folder: Path) -> None:
-    """Set each key that is not set from its file, and make missing files. For `make run` only."""
+    """Use the file of each key that is not set, and make missing files. For `make run` only."""
     for variable, make in KEYS.items():
-        if not os.environ.get(variable):
-            os.environ[variable] = read_or_make_secret(folder / variable.lower(), make)
+        if not is_secret_set(variable):
+            path = folder / variable.lower()
+            read_or_make_secret(path, make)
+            os.environ[f"{variable}_FILE"] = str(path)
 
 
 def use_local_keys_if_there(folder: Path) -> None:
-    """Set each key that is not set from the file of `make run`, if there is one.
+    """Use the file of `make run` for each key that is not set, if there is one.
 
     Only for the database of `make run`: if `DATABASE_URL` is set, no file is read, so that no
     service runs with keys that were left in a checkout.
     """
-    if os.environ.get("DATABASE_URL"):
+    if is_secret_set("DATABASE_URL"):
         return
     for variable in KEYS:
         path = folder / variable.lower()
-        if not os.environ.get(variable) and path.exists():
-            os.environ[variable] = path.read_text().strip()
+        if not is_secret_set(variable) and path.exists():
+            os.environ[f"{variable}_FILE"] = str(path)

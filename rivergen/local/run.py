@@ -21,6 +21,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, ProgrammingError
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 
+from rivergen.hidden_environment import hand_over, hide_environment, is_secret_set
 from rivergen.local.end_with_parent import end_with_parent
 from rivergen.local.keys import use_local_keys
 
@@ -61,7 +62,7 @@ def main() -> int:
 
 def say_what_starts() -> None:
     """Print what this command starts, and about how long that takes."""
-    if os.environ.get("DATABASE_URL") or (BASE_DIR / ".postgres").exists():
+    if is_secret_set("DATABASE_URL") or (BASE_DIR / ".postgres").exists():
         print("Starting the web server and a worker: about 5 seconds.", flush=True)
     else:
         print(
@@ -127,14 +128,20 @@ def start(command: list[str], log: int | None) -> "subprocess.Popen[bytes]":
     It gets its own session, so that the terminal's Ctrl-C does not reach it: gunicorn's workers
     sometimes hang for half a minute if they get that signal together with ours.
     """
-    return subprocess.Popen(
-        command,
-        cwd=BASE_DIR,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        preexec_fn=partial(end_with_parent, os.getpid()),
-    )
+    environment, variables = hand_over()
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=BASE_DIR,
+            env=environment,
+            pass_fds=[variables],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=partial(end_with_parent, os.getpid()),
+        )
+    finally:
+        os.close(variables)
 
 
 def wait_for_first(web: "subprocess.Popen[bytes]", worker: "subprocess.Popen[bytes]") -> int:
@@ -190,6 +197,7 @@ def obey_signals() -> None:
 
 
 if __name__ == "__main__":
+    hide_environment()
     obey_signals()
     if "--end-with-parent" in sys.argv[1:]:  # the parent is make, which may be killed
         end_with_parent(os.getppid())

@@ -15,8 +15,12 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from rivergen import settings
-from rivergen.observability.logs import JSONFormatter
+from rivergen.hidden_environment import hand_over, hide_environment
+
+hide_environment()
+
+from rivergen import settings  # noqa: E402  # after the program was started again
+from rivergen.observability.logs import JSONFormatter  # noqa: E402
 
 # How long the kernel waits for the first bytes of a connection before gunicorn accepts it.
 SILENT_SECONDS = 30
@@ -61,6 +65,11 @@ graceful_timeout = 30
 control_socket_disable = True  # unused, and by default in a home directory
 limit_request_line = 8190  # the maximum, for lists with many filters
 sendfile = False  # sendfile() waits without a time limit for a client that does not read
+
+
+def pre_exec(server: Any) -> None:
+    """Pass the hidden variables on to the new main process that SIGUSR2 starts."""
+    server.cfg.env_orig, _ = hand_over()
 
 
 def when_ready(server: Any) -> None:

@@ -83,7 +83,7 @@ class Run:
 
 
 @contextmanager
-def killed_after(seconds: float, process: "subprocess.Popen[str]") -> Iterator[None]:
+def killed_after(seconds: float, process: "subprocess.Popen[Any]") -> Iterator[None]:
     """Kill the process if the block takes longer, so that a test fails instead of hanging."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()

@@ -3,15 +3,20 @@
 import base64
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from django.conf import settings
 from django.test import SimpleTestCase
+
+from rivergen.hidden_environment import SECRETS
 
 SECRET_KEY = "Zk3vQ9xW1nB7tYc5LrPz0aUe8GdHs2MfJiKo4XqVbNwTyRgC6D"
 DATABASE_URL = "postgresql://u@127.0.0.1:1/x"
 KEY = "QxJ8vO0m3kQ0c2m1n5b7y9t4r6e8w0q2a4s6d8f0g2g="
 OTHER_KEY = "b3RoZXIga2V5LCBvZiAzMiBieXRlcywgcGFkZGVkLi4="
+OLD_KEYS = f"{SECRET_KEY[::-1]},{SECRET_KEY.swapcase()}"
 PASSWORD = "pa55-w0rd-of-the-database"
 
 
@@ -70,6 +75,51 @@ class SettingsTests(SimpleTestCase):
     def test_refused_secret_key_is_not_printed(self):
         for key in (SECRET_KEY[:49], f"django-insecure-{SECRET_KEY}"):
             self.assert_refused("SECRET_KEY", (key,), secret=key)
+
+    def file(self, content: bytes, mode: int = 0o600) -> str:
+        path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "secret"
+        path.touch(mode)
+        path.write_bytes(content)
+        return str(path)
+
+    def test_secrets_are_read_from_files_without_the_last_line_break(self):
+        url = f"postgresql://u:{PASSWORD}@db.example.com/x"
+        for name, text, expression, expected in (
+            ("SECRET_KEY", SECRET_KEY, "settings.SECRET_KEY", SECRET_KEY),
+            ("SECRET_KEY_FALLBACKS", OLD_KEYS, "*settings.SECRET_KEY_FALLBACKS", OLD_KEYS),
+            ("ENCRYPTION_KEYS", f"{KEY},{OTHER_KEY}", "len(settings.ENCRYPTION_KEYS)", "2"),
+            ("DATABASE_URL", url, "settings.DATABASES['default']['PASSWORD']", PASSWORD),
+            ("DATABASE_REPLICA_URL", url, "settings.DATABASES['replica']['PASSWORD']", PASSWORD),
+            ("METRICS_TOKEN", PASSWORD, "settings.METRICS_TOKEN", PASSWORD),
+        ):
+            for end in ("", "\n", "\r\n"):
+                with self.subTest(name, text=text, end=end):
+                    path = self.file(f"{text}{end}".encode())
+                    printed = self.printed(expression, **{name: "", f"{name}_FILE": path})
+                    self.assertEqual(printed, expected.replace(",", " "))
+
+    def test_unusable_files_of_secrets_are_refused_without_printing_the_content(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        missing = f"{folder}/missing"
+        binary = self.file(PASSWORD.encode() + b"\xff")
+        for name in SECRETS:
+            for path in (folder, missing, binary, self.file(b""), self.file(b" \n")):
+                with self.subTest(name, path=path):
+                    process = self.read(**{name: "", f"{name}_FILE": path})
+                    self.assertIn(f"ImproperlyConfigured: {name}_FILE: {path}", process.stderr)
+                    self.assertNotIn(PASSWORD, process.stderr)
+
+    def test_secret_given_twice_is_refused(self):
+        path = self.file(PASSWORD.encode())
+        for name in SECRETS:
+            with self.subTest(name):
+                process = self.read(**{name: PASSWORD, f"{name}_FILE": path})
+                self.assertIn(f"{name} and {name}_FILE ({path}) are set", process.stderr)
+                self.assertNotIn(PASSWORD, process.stderr)
+
+    def test_weak_and_published_secret_key_fallbacks_are_refused(self):
+        keys = ("short", f"{SECRET_KEY},short", f"django-insecure-{SECRET_KEY}", "a" * 64)
+        self.assert_refused("SECRET_KEY_FALLBACKS", keys)
 
     def test_encryption_keys_are_read_in_order(self):
         expression = "[len(key) for key in settings.ENCRYPTION_KEYS], settings.ENCRYPTION_KEYS[0]"

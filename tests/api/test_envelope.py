@@ -255,6 +255,40 @@ class EnvelopeTests(DataSourceTestCase):
                 self.assertIn("frame-ancestors 'none'", policy)
                 self.assertNotIn("unsafe-eval", policy)
 
+    def test_repeated_query_parameters_are_400(self):
+        for method, path, name in (
+            ("get", "/data-sources?page_size=1&page_size=2", "page_size"),
+            ("get", "/data-sources?search=a&search=b", "search"),
+            ("get", f"{self.path}/history?cursor=a&cursor=b", "cursor"),
+            ("patch", f"{self.path}?dry_run=true&dry_run=false", "dry_run"),
+        ):
+            with self.subTest(path=path):
+                body = {"port": 5} if method == "patch" else None
+                response = self.call(method, path, body, self.owner)
+                self.assert_error(response, 400, "BAD_REQUEST", name)
+
+    def test_every_response_has_the_headers_that_protect_browsers(self):
+        for path in ("/", "/api/v1/me", "/api/docs", "/admin/login/", "/nothing", "/healthz",
+                     "/static/admin/css/base.css", "/static/", "/static/admin/"):  # fmt: skip
+            with self.subTest(path=path):
+                response = Client().get(path, secure=True, headers={"Origin": "https://evil.test"})
+                self.assertTrue(response["Content-Type"])
+                for name, value in (
+                    ("X-Content-Type-Options", "nosniff"),
+                    ("Referrer-Policy", "same-origin"),
+                    ("Cross-Origin-Opener-Policy", "same-origin"),
+                    ("Strict-Transport-Security", "max-age=31536000"),
+                ):
+                    self.assertEqual(response[name], value)
+                for directive in ("object-src 'none'", "base-uri 'none'", "form-action 'self'"):
+                    self.assertIn(directive, response["Content-Security-Policy"])
+                # Static files are the same for everybody; a folder is not listed.
+                is_static = path.endswith(".css")
+                self.assertEqual("Access-Control-Allow-Origin" in response, is_static)
+                self.assertEqual(
+                    response.status_code == 404, path in ("/nothing", "/static/", "/static/admin/")
+                )
+
     def test_no_response_is_stored_by_caches_except_static_files(self):
         token = {"Authorization": bearer(self.viewer)}
         for path in ("/api/v1/me", f"/api/v1{self.path}", "/api/v1/data-sources", "/api/nothing",

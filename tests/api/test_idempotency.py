@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 import time_machine
+from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from django.test import TransactionTestCase
 from django.utils import timezone
@@ -254,6 +255,8 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
         [kept] = IdempotencyRecord.objects.all()
         with self.settings(SECRET_KEY="another"):
             self.assert_error(self.keyed(**sent), 422, "IDEMPOTENCY_KEY_REUSED")
+        with self.settings(SECRET_KEY="another", SECRET_KEY_FALLBACKS=["x", settings.SECRET_KEY]):
+            self.assertIn("Idempotency-Replayed", self.keyed(**sent))
         self.assertEqual(len(kept.fingerprint), 64)
 
     def test_requests_without_idempotency_key_need_no_additional_statements(self):

@@ -21,7 +21,7 @@ from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client
-from organizations.idempotency.models import IdempotencyRecord
+from organizations.idempotency.models import IdempotencyRecord, KeptAnswers
 from organizations.models import Membership, Organization, User
 from organizations.testing import bearer, sql
 from rivergen.postgresql import row_level_security
@@ -72,6 +72,9 @@ class RowLevelSecurityTestCase(DataSourceTestMixin, TransactionTestCase):
             IdempotencyRecord.objects.create(
                 **{"user": user, "organization": organization, "key": "k", "fingerprint": ""},
                 **{"status": 200, "headers": {}, "body": b"", "stored_at": timezone.now()},
+            )
+            KeptAnswers.objects.create(
+                user=user, organization=organization, hour=timezone.now(), bytes=1
             )
         token = acting_user.set("")
         self.addCleanup(acting_user.reset, token)

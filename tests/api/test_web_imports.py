@@ -21,7 +21,7 @@ WEB = """
 import sys
 from rivergen import wsgi
 from rivergen.server import gunicorn
-gunicorn.when_ready(None)
+gunicorn.import_and_freeze()
 
 from django.db import connection, transaction
 from django.test import Client

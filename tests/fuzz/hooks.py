@@ -28,6 +28,7 @@ from tests.fuzz.tally import Tally  # noqa: E402
 
 CURSOR = "a-cursor"
 KEY = "a-key"
+ANY_VERSION = "*"
 CONNECTION_STRING = "postgresql://reader@db.example.com:5432/orders?sslmode=require"
 NAME_MAX_LENGTH = 255
 WAITS = {str(seconds) for seconds in range(31)}
@@ -53,7 +54,7 @@ changes_before = changes(DATABASE)
 
 schemathesis.openapi.format("connection-string", st.just(CONNECTION_STRING))
 schemathesis.openapi.format("cursor", st.just(CURSOR))
-schemathesis.openapi.format("entity-tag", st.just("*"))
+schemathesis.openapi.format("entity-tag", st.just(ANY_VERSION))
 schemathesis.openapi.format("host", HOST)
 schemathesis.openapi.format("idempotency-key", st.just(KEY))
 schemathesis.openapi.format("json-object", st.just("{}"))
@@ -96,8 +97,10 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Make valid values of a generated request fit the stored rows, so that it can succeed."""
     path = case.operation.path
-    if (case.headers or {}).get("Idempotency-Key") == KEY:
-        kwargs["auth"] = set_new_key
+    if headers := fitting_headers(case):
+        # As an `auth` callback, which runs last: editing the case would make schemathesis
+        # revalidate it.
+        kwargs["auth"] = lambda request: set_headers(request, headers)
     if isinstance(case.query, dict):
         adjust_query(case.query, path)
     body = case.body
@@ -127,6 +130,29 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             remove_unfit_credentials(body["credentials"], str(body["type"]))
 
 
+def fitting_headers(case: Any) -> dict[str, str]:
+    """Return a new idempotency key, and the stored version where `*` cannot be confirmed."""
+    sent = case.headers or {}
+    headers = {}
+    if sent.get("Idempotency-Key") == KEY:
+        headers["Idempotency-Key"] = f"{KEY}-{next(count)}"
+    if case.operation.path.endswith("/credentials/confirm") and sent.get("If-Match") == ANY_VERSION:
+        data_source_id = str((case.path_parameters or {}).get("data_source_id"))
+        DATABASE.execute(
+            "SELECT version FROM datasources_datasource WHERE id::text = %s",
+            [data_source_id.replace("\0", "")],
+        )
+        if row := DATABASE.fetchone():
+            headers["If-Match"] = f'"{row[0]}"'
+    return headers
+
+
+def set_headers(request: Any, headers: dict[str, str]) -> Any:
+    """Set headers of a prepared request."""
+    request.headers.update(headers)
+    return request
+
+
 def adjust_query(query: dict[str, Any], path: str) -> None:
     """Use a stored cursor, and switch off parameters that would disturb other requests."""
     if query.get("cursor") == CURSOR:
@@ -139,15 +165,6 @@ def adjust_query(query: dict[str, Any], path: str) -> None:
     # Pruning would delete the data sources that all other requests use.
     if str(query.get("prune")).lower() == "true":
         query["prune"] = "false"
-
-
-def set_new_key(request: Any) -> Any:
-    """Set a new idempotency key on each request.
-
-    As an `auth` callback, which runs last: editing the case would make schemathesis revalidate it.
-    """
-    request.headers["Idempotency-Key"] = f"{KEY}-{next(count)}"
-    return request
 
 
 def make_declarations_fit(body: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The base classes of connectors."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -58,6 +58,8 @@ class Connector:
     """Whether sources of this type are reached by host and port."""
     sends_password: ClassVar[bool] = False
     """Whether a login without TLS sends the password in clear."""
+    reads_storage: ClassVar[bool] = False
+    """Whether sources of this type are files in the storage."""
     is_verified: ClassVar[bool] = False
     """Whether the tests log in to a live server of this type."""
 
@@ -121,6 +123,14 @@ class Connector:
         if not is_encrypted or tls < TLS.VERIFIED:
             found.append(WarningCode.SERVER_NOT_VERIFIED)
         return found
+
+    @classmethod
+    def further_ports(cls, configuration: Configuration) -> Collection[int] | None:
+        """Return the TCP ports that the driver needs beside that of the endpoint.
+
+        None if a server may name any: the sandbox then allows all ports.
+        """
+        return ()
 
     @property
     def endpoint(self) -> Endpoint:

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from datasources.connections.causes import network_cause
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import Connector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.sandbox.environment import remove_driver_variables
@@ -34,6 +35,11 @@ class BigQuery(Connector):
     credential_fields = ("service_account_json",)
     url_schemes = ("bigquery",)
     url_options = ("location",)
+
+    @classmethod
+    def further_ports(cls, configuration: Configuration) -> tuple[int, ...]:
+        """Return the port of Google's APIs."""
+        return (443,)
 
     def log_in(self) -> Any:
         """Return a DB-API connection, after a request that needs a token and the project."""

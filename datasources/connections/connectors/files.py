@@ -7,13 +7,23 @@ store such files checkpointed.
 import os
 import sqlite3
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
+from django.conf import settings
+
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import Connector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.files.storage import FILE_URL, LocalFile, StoredFile, open_file
+from datasources.connections.files.storage import (
+    FILE_URL,
+    LocalFile,
+    StoredFile,
+    open_file,
+    store_ports,
+)
 
 DUCKDB_THREADS = 2
 DUCKDB_MEMORY = "512MB"
@@ -45,7 +55,13 @@ class FileConnector(Connector):
 
     driver = "duckdb"
     required_fields = ("file_path",)
+    reads_storage = True
     is_verified = True
+
+    @classmethod
+    def further_ports(cls, configuration: Configuration) -> Collection[int]:
+        """Return the ports of the object store; none for the folder of this machine."""
+        return store_ports() if settings.STORAGE_URL else ()
 
     def log_in(self) -> Any:
         """Open the file."""
@@ -78,6 +94,8 @@ class SQLite(FileConnector):
         """Return a read-only connection: no lock, no journal, no other file."""
         connection = _open_sqlite(file) if isinstance(file, LocalFile) else _fetch_sqlite(file)
         connection.execute("PRAGMA query_only = ON")
+        # Sort in memory: the sandbox may write no temporary file.
+        connection.execute("PRAGMA temp_store = MEMORY")
         # The schema in the file must not call functions with side effects.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.limit_statements(self.configuration.query_timeout)

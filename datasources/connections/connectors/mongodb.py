@@ -59,6 +59,12 @@ class MongoDB(ServerConnector):
         """Return whether TLS is on: pymongo then always verifies the server."""
         return TLS.VERIFIED if _uses_tls(configuration) else TLS.OFF
 
+    @classmethod
+    def further_ports(cls, configuration: Configuration) -> tuple[int, ...] | None:
+        """Return None unless connected directly: a server names the other members of its set."""
+        is_direct = configuration.options.get("directConnection") == "true"
+        return () if configuration.use_ssh_tunnel or is_direct else None
+
     def log_in(self) -> Any:
         """Return a MongoClient that has authenticated."""
         import pymongo

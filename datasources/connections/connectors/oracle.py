@@ -55,6 +55,11 @@ class Oracle(ServerConnector):
         """Return that there is no TLS."""
         return TLS.OFF
 
+    @classmethod
+    def further_ports(cls, configuration: Configuration) -> None:
+        """Return None: a listener may name another port, such as that of a dispatcher."""
+        return None
+
     def log_in(self) -> Any:
         """Return a connection of oracledb."""
         import oracledb

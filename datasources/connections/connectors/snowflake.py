@@ -3,6 +3,7 @@
 from typing import Any
 
 from datasources.connections.causes import network_cause
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
@@ -25,6 +26,11 @@ class Snowflake(ServerConnector):
     default_port = 443
     url_schemes = ("snowflake",)
     url_options = ("role", "warehouse")
+
+    @classmethod
+    def further_ports(cls, configuration: Configuration) -> tuple[int, ...]:
+        """Return the ports of the stores with results, and of servers that know revoked keys."""
+        return (443, 80)
 
     def log_in(self) -> Any:
         """Return a connection of snowflake-connector-python to the configured database."""

@@ -9,9 +9,11 @@ leads to another file later.
 import os
 import stat
 import weakref
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from django.conf import settings
 
@@ -20,6 +22,16 @@ from datasources.connections.failures import Code, ConnectionFailure
 # The URL that DuckDB opens. Here, because readers need it in processes that load no fsspec.
 PROTOCOL = "stored"
 FILE_URL = f"{PROTOCOL}://file"
+BOTO_FILES = {
+    "AWS_CONFIG_FILE": "~/.aws/config",
+    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
+}
+STORE_FILES = (
+    *BOTO_FILES,
+    "AWS_CA_BUNDLE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
 # A store answers 403 for a missing object if the bucket may not be listed.
 MISSING_STATUSES = (403, 404)
 
@@ -92,27 +104,65 @@ def open_file(file_path: str, timeout_seconds: int) -> StoredFile:
         bucket, prefix = settings.STORAGE_URL
         return _open_object(bucket, prefix + file_path, timeout_seconds)
     try:
-        return _open_local(Path(settings.STORAGE_ROOT), file_path)
+        return _open_local(file_path)
     except (OSError, ValueError):  # ValueError: NUL or not encodable
         raise ConnectionFailure(Code.FILE_MISSING) from None
 
 
-def _open_local(root: Path, file_path: str) -> LocalFile:
-    """Open a regular file of an organization. Follows links within its folder. Raises OSError.
+def find_file(file_path: str) -> int:
+    """Return a descriptor of a regular file in the local folder, which cannot be read from yet.
 
-    First with O_PATH, which has no effect on devices and does not block on a FIFO. After the check,
-    the file is reopened by descriptor, because its name may lead to another file by then.
+    Follows links within the folder of the organization. O_PATH has no effect on devices and does
+    not block on a FIFO. Raises OSError, or ValueError if the path is malformed.
     """
+    root = Path(settings.STORAGE_ROOT)
     found = os.open(root / file_path, os.O_PATH | os.O_CLOEXEC)
     try:
-        path = os.readlink(f"/proc/self/fd/{found}")
         folder = Path(os.path.realpath(root), file_path.partition("/")[0])
-        is_below = Path(path).is_relative_to(folder)
+        is_below = Path(os.readlink(f"/proc/self/fd/{found}")).is_relative_to(folder)
         if not is_below or not stat.S_ISREG(os.fstat(found).st_mode):
             raise FileNotFoundError
+    except BaseException:
+        os.close(found)
+        raise
+    return found
+
+
+def _open_local(file_path: str) -> LocalFile:
+    """Open a file of the local folder. Raises OSError or ValueError; see `find_file`.
+
+    The file is reopened by descriptor, because its name may lead to another file by then.
+    """
+    found = find_file(file_path)
+    try:
+        path = os.readlink(f"/proc/self/fd/{found}")
         return LocalFile(os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC), path)
     finally:
         os.close(found)
+
+
+def store_variables() -> dict[str, str]:
+    """Return the environment variables by which boto3 finds the object store and its keys.
+
+    With the paths of its two files, which it could not find without a home folder.
+    """
+    files = {name: os.path.expanduser(path) for name, path in BOTO_FILES.items()}
+    return files | {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
+
+
+def store_files() -> list[str]:
+    """Return the paths in the environment variables of the object store."""
+    return [os.environ[name] for name in STORE_FILES if name in os.environ]
+
+
+def store_ports() -> set[int]:
+    """Return the TCP ports of the object store, and of the services that hand out its keys."""
+    ports = {443, 80}
+    for name, text in os.environ.items():
+        if name.startswith("AWS_") and "://" in text:
+            with suppress(ValueError):
+                ports.add(urlsplit(text).port or 443)
+    return ports
 
 
 def _open_object(bucket: str, key: str, timeout_seconds: int) -> StoredObject:

@@ -1,27 +1,22 @@
 """The child's side of the sandbox: limit the process, then do the work and send messages."""
 
-import contextlib
 import json
 import os
-import resource
 import select
 import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Protocol
 
 from django.conf import settings
 
 from datasources.connections.configuration import Configuration
-from datasources.connections.sandbox.environment import keep_harmless_variables
+from datasources.connections.sandbox.lockdown import lock_down
 from rivergen.egress.policy import EgressPolicy
 
 # Children run at low priority: many that load drivers at once must not starve the worker.
 NICENESS = 10
-# A server can send more than the machine can hold. DuckDB alone takes half of this for a file.
-MEMORY_MAX_BYTES = 1024**3
 
 
 class Work(Protocol):
@@ -38,20 +33,23 @@ def child_main(
     configuration: Configuration,
     policy: EgressPolicy,
     storage: dict[str, Any],
+    variables: dict[str, str],
     seconds_max: float,
 ) -> None:
     """Run `work` in this process, and kill the process after `seconds_max`.
 
-    `storage` has the settings of Django that the child needs: it gets no others.
+    `storage` has the settings of Django, and `variables` the environment variables, that the child
+    needs: it gets no others.
     """
-    threading.Thread(target=end_with_parent, args=(sender,), daemon=True).start()
     # Some drivers block all Python threads in C. SIGALRM without a handler still ends the process.
     signal.setitimer(signal.ITIMER_REAL, seconds_max)
     os.nice(NICENESS)
-    limit_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the worker ends its children
-    keep_harmless_variables()
+    os.environ.update(variables)
     settings.configure(**storage)
+    lock_down(configuration, kept=sender.fileno())
+    # Only now: a thread that already ran would not be restricted.
+    threading.Thread(target=end_with_parent, args=(sender,), daemon=True).start()
 
     def send(**message: object) -> None:
         os.write(sender.fileno(), json.dumps(message).encode() + b"\n")
@@ -60,16 +58,8 @@ def child_main(
 
 
 def end_with_parent(sender: "Connection[object, object]") -> None:
-    """Kill this process once the parent has closed its end of the pipe, as when it was killed."""
+    """End this process once the parent has closed its end of the pipe, as when it was killed."""
     parent = select.poll()
     parent.register(sender.fileno(), 0)  # poll(2) reports errors without being asked for them
     parent.poll()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def limit_memory() -> None:
-    """Limit the memory of this process, and let the kernel kill it first if memory runs out."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX_BYTES, MEMORY_MAX_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the secrets
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    os._exit(1)

@@ -5,7 +5,6 @@ import re
 
 # All that a child process keeps: no PG*, no HTTP_PROXY, no keys, no home folder.
 KEPT_VARIABLES = ("LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TZ")
-KEPT_PREFIX = "AWS_"  # boto3 finds the storage by these
 
 READ_BY_DRIVERS = re.compile(
     r".*_proxy|tds(host|port)|(bigquery|cloudsdk|databricks|google|sf|snowflake)_.*", re.IGNORECASE
@@ -20,11 +19,9 @@ OVERRIDES = {
 }
 
 
-def keep_harmless_variables() -> None:
-    """Remove every variable from the environment of this process except the harmless ones."""
-    for name in [*os.environ]:
-        if name not in KEPT_VARIABLES and not name.startswith(KEPT_PREFIX):
-            del os.environ[name]
+def harmless_variables() -> dict[str, str]:
+    """Return the variables of this process that a child may have."""
+    return {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
 
 
 def remove_driver_variables() -> None:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import dataclasses
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
@@ -20,8 +19,9 @@ from multiprocessing.context import ForkServerProcess
 from django.conf import settings
 
 from datasources.connections.configuration import Configuration
+from datasources.connections.connectors import CONNECTORS
+from datasources.connections.files.storage import store_variables
 from datasources.connections.sandbox.child import Work, child_main
-from datasources.connections.sandbox.environment import keep_harmless_variables
 from datasources.connections.sandbox.messages import MessageListener, Messages
 from rivergen.egress.policy import EgressPolicy
 
@@ -43,13 +43,7 @@ def start_forkserver(preload: Sequence[str] = ()) -> None:
     `preload` names the modules, beside those of the library, that define the work of children.
     """
     CONTEXT.set_forkserver_preload([PRELOAD, *preload])
-    environment = dict(os.environ)
-    # /proc always shows the environment that a process was started with.
-    keep_harmless_variables()
-    try:
-        forkserver.ensure_running()
-    finally:
-        os.environ.update(environment)
+    forkserver.ensure_running()
 
 
 async def run_in_child(
@@ -64,11 +58,13 @@ async def run_in_child(
     configuration = dataclasses.replace(configuration, ssh_local_port=None)
     receiver, sender = CONTEXT.Pipe(duplex=False)
     storage = {"STORAGE_ROOT": settings.STORAGE_ROOT, "STORAGE_URL": settings.STORAGE_URL}
+    is_in_store = settings.STORAGE_URL and CONNECTORS[configuration.type].reads_storage
+    variables = store_variables() if is_in_store else {}
     # The child kills itself later than the parent would, so that the parent can report a timeout.
     seconds_max = listener.seconds_max + 2 * GRACE_SECONDS
     child = CONTEXT.Process(
         target=child_main,
-        args=(sender, work, configuration, policy, storage, seconds_max),
+        args=(sender, work, configuration, policy, storage, variables, seconds_max),
         daemon=True,
     )
     loop = asyncio.get_running_loop()

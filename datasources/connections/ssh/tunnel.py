@@ -20,6 +20,9 @@ from datasources.connections.stages import Stages
 
 CLOSING_SECONDS = 5
 
+# The sandbox may listen only before it is locked down.
+_reserved: list[socket.socket] = []
+
 
 @contextmanager
 def tunnel(configuration: Configuration, bastion: Endpoint, stages: Stages) -> Iterator[int]:
@@ -47,8 +50,17 @@ def dial(bastion: Endpoint) -> socket.socket:
         raise ConnectionFailure(Code.TCP_REFUSED) from None
 
 
+def reserve_port() -> int:
+    """Listen on any free loopback port now, for the next tunnel. Return the port."""
+    _reserved.append(socket.create_server((LOOPBACK, 0)))
+    port: int = _reserved[-1].getsockname()[1]
+    return port
+
+
 def listen(port: int | None) -> socket.socket:
-    """Listen on a loopback port; None takes any free port. Raises ConnectionFailure."""
+    """Listen on a loopback port; None takes a reserved or free port. Raises ConnectionFailure."""
+    if port is None and _reserved:
+        return _reserved.pop()
     try:
         return socket.create_server((LOOPBACK, port or 0))
     except OSError:

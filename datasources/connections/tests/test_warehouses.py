@@ -20,7 +20,7 @@ from rivergen.testing.services import free_port
 
 def needs(name: str):
     installed = CONNECTORS[name].is_driver_installed()
-    return unittest.skipUnless(installed, "pip install -r requirements-cloud.txt")
+    return unittest.skipUnless(installed, "pip install -r requirements-cloud.lock")
 
 
 class EnvironmentTests(SimpleTestCase):

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.test import SimpleTestCase, override_settings
 
 from datasources.declarations.references import FILE_BYTES_MAX, OWN_VARIABLES, resolve
+from rivergen.hidden_environment import SECRETS
 
 # Variables of the settings that are no secrets.
 HARMLESS = {
@@ -26,6 +27,9 @@ HARMLESS = {
     "METRICS_ALLOW",
     "NUM_PROXIES",
     "PORT",
+    "QUOTA_DATA_SOURCES",
+    "QUOTA_HISTORY_BYTES",
+    "QUOTA_KEPT_ANSWER_BYTES",
     "RATE_LIMIT_TEST",
     "RATE_LIMIT_TOKEN",
     "RATE_LIMIT_USER",
@@ -77,6 +81,19 @@ class ReferenceTests(SimpleTestCase):
                 ),
             ):
                 resolve(f"${{env:{name}}}")
+
+    def test_files_of_the_services_own_secrets_cannot_be_referenced(self) -> None:
+        for name in SECRETS:
+            (self.root / name).write_text("hunter2")
+            (self.root / "link").unlink(missing_ok=True)
+            (self.root / "link").symlink_to(self.root / name)
+            for given, referenced in ((name, name), (name, "link"), ("link", name)):
+                with (
+                    self.subTest(name, given=given, referenced=referenced),
+                    mock.patch.dict(os.environ, {f"{name}_FILE": str(self.root / given)}),
+                    self.assertRaisesMessage(ValueError, "one of this service's own secrets."),
+                ):
+                    resolve(f"${{file:{referenced}}}")
 
     def test_every_variable_of_the_settings_is_listed_as_secret_or_harmless(self) -> None:
         secret = {*OWN_VARIABLES} - {"PGPASSWORD"}  # libpq reads it, not the settings

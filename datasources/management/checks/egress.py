@@ -1,15 +1,20 @@
 """Checks of the egress policy."""
 
+from ipaddress import ip_network
+
 from datasources.management.checks import Finding, State
 from rivergen.egress.exceptions import HostNotFound
 from rivergen.egress.policy import DENIED_BY_DEFAULT, EgressPolicy, egress_policy
 from rivergen.egress.rules import Network
 
 ANY_PORT = 80
+PRIVATE = tuple(
+    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fd00::/8"))
+)
 
 
 def check_egress() -> Finding:
-    """Check that data sources cannot reach the addresses that are denied by default."""
+    """Check that data sources reach no address denied by default, and no private network."""
     try:
         policy = egress_policy()
     except HostNotFound:
@@ -20,6 +25,13 @@ def check_egress() -> Finding:
     if any(network.num_addresses == 1 and not network.is_loopback for network in reachable):
         fix = f"Data sources can reach {names}. Add what they must not reach to EGRESS_DENY."
         return Finding("egress", State.FAILED, fix)
+    private = ", ".join(str(network) for network in PRIVATE if is_open(policy, network))
+    if private and policy.default == "private":
+        fix = (
+            f"Data sources can reach the private networks {private}. Set EGRESS_DEFAULT=public and "
+            "name your databases in EGRESS_ALLOW, or add the networks to EGRESS_DENY."
+        )
+        return Finding("egress", State.WARNING, fix)
     rest = f" except {names}" if reachable else ""
     return Finding("egress", State.OK, f"All addresses denied by default are denied{rest}.")
 

@@ -27,7 +27,7 @@ def check_drivers() -> Finding:
     if needed:
         fix = (
             f"Not installed, but in use: {', '.join(sorted(needed))}. Run for the workers: "
-            "pip install -r requirements-cloud.txt"
+            "pip install -r requirements-cloud.lock"
         )
         return Finding("drivers", State.FAILED, fix)
     rest = f" except {', '.join(sorted(missing))}" if missing else ""
@@ -37,10 +37,20 @@ def check_drivers() -> Finding:
 def check_storage() -> Finding:
     """Check that the folder of files can be read."""
     if settings.STORAGE_URL:
-        text = "An object store. Connection tests of files check it."
-        return Finding("storage", State.OK, text)
+        return check_object_store()
     root = settings.STORAGE_ROOT
     if not (root.is_dir() and os.access(root, os.R_OK | os.X_OK)):
         fix = f"{root} is not a readable folder. Create it, or set STORAGE_ROOT."
         return Finding("storage", State.FAILED, fix)
     return Finding("storage", State.OK, f"Files are below {root}.")
+
+
+def check_object_store() -> Finding:
+    """Check that the object store is reached over TLS, at the URL that boto3 finds."""
+    import boto3  # slow, and not needed for a folder
+
+    if boto3.client("s3").meta.endpoint_url.startswith("http:"):
+        fix = "Files are read from the object store without TLS. Let AWS_ENDPOINT_URL be https://…"
+        return Finding("storage", State.WARNING, fix)
+    text = "An object store. Connection tests of files check it."
+    return Finding("storage", State.OK, text)

@@ -16,6 +16,7 @@ from datasources.management.table import printable
 from datasources.models import Author
 from organizations.management.organizations import find_organization
 from organizations.models import Organization
+from rivergen.errors import DomainError
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 DONE = "Created: {create}; changed: {change}; deleted: {delete}; unchanged: {keep}."
@@ -56,6 +57,8 @@ class Command(BaseCommand):
         except DeclarationError as error:
             lines = "\n".join(f"{name}: {printable(str(problem))}" for problem in error.problems)
             raise CommandError(f"{lines}\nNothing was changed.") from None
+        except DomainError as error:
+            raise CommandError(f"{error}\nNothing was changed.") from None
         self.print_plan(plan, PLANNED if options["plan"] else DONE)
 
     def print_plan(self, plan: Plan, summary: str) -> None:

@@ -12,7 +12,9 @@ from datasources.management.checks.database import (
     check_migrations,
 )
 from datasources.management.checks.egress import check_egress
-from datasources.management.checks.keys import check_keys
+from datasources.management.checks.keys import check_keys, check_secret_files
+from datasources.management.checks.protection import check_protection
+from datasources.management.checks.web import check_proxy, check_web
 from datasources.management.checks.workers import check_drivers, check_storage, check_workers
 
 DATABASE_CHECKS: tuple[Callable[[], Finding], ...] = (
@@ -20,8 +22,15 @@ DATABASE_CHECKS: tuple[Callable[[], Finding], ...] = (
     check_workers,
     check_drivers,
     check_isolation,
+    check_protection,
 )
-MACHINE_CHECKS: tuple[Callable[[], Finding], ...] = (check_egress, check_storage)
+MACHINE_CHECKS: tuple[Callable[[], Finding], ...] = (
+    check_secret_files,
+    check_egress,
+    check_storage,
+    check_proxy,
+    check_web,
+)
 
 
 class Command(BaseCommand):
@@ -29,8 +38,9 @@ class Command(BaseCommand):
 
     help = (
         "Check database, migrations, keys, workers, drivers, isolation, egress and storage, and "
-        "say how to fix what is wrong. Changes nothing. Run it in the environment of the worker. "
-        "Exits with 1 if a check fails; a warning is no failure."
+        "say how to fix what is wrong. Warn of what is open: data sources without TLS, private "
+        "networks, an unnamed proxy, debug pages. Changes nothing. Run it in the environment of "
+        "the worker, and in that of the web. Exits with 1 if a check fails, not for a warning."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

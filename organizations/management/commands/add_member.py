@@ -10,6 +10,7 @@ from django.db import transaction
 from organizations.management.organizations import find_organization
 from organizations.management.people import add_user_argument, find_or_create_user
 from organizations.models import Role
+from rivergen.errors import StateConflict
 
 
 class Command(BaseCommand):
@@ -37,4 +38,6 @@ class Command(BaseCommand):
             membership = organization.add_member(user, options["role"])
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
+        except StateConflict as error:
+            raise CommandError(str(error)) from None
         self.stdout.write(f"{user.username} is {membership.role} of {organization.name}.")

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import jwt
 import time_machine
@@ -9,11 +10,14 @@ from django.conf import settings
 from django.test.utils import ignore_warnings
 from jwt.warnings import InsecureKeyLengthWarning
 from rest_framework.test import APIClient
+from rest_framework_simplejwt import state
+from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from organizations.models import User
 from organizations.sign_in.models import UsedRefreshToken
-from organizations.testing import PASSWORD, APITestCase
+from organizations.testing import PASSWORD, APITestCase, signed_claims
+from rivergen.env import derive_token_key
 
 
 class TokenTests(APITestCase):
@@ -52,7 +56,7 @@ class TokenTests(APITestCase):
         now = datetime.now(UTC).replace(microsecond=0)
         with time_machine.travel(now, tick=False):
             access_token = self.sign_in().json()["data"]["access_token"]
-            claims = jwt.decode(access_token, settings.SECRET_KEY, algorithms=["HS256"])
+            claims = AccessToken(access_token).payload
         self.assertEqual(claims["exp"] - now.timestamp(), 900)
 
     def test_tokens_are_valid_on_servers_with_another_clock(self):
@@ -190,8 +194,8 @@ class TokenTests(APITestCase):
 
     @ignore_warnings(category=InsecureKeyLengthWarning)
     def test_token_refresh_refuses_forged_tokens(self):
-        claims = RefreshToken.for_user(self.editor).payload
-        key = settings.SECRET_KEY
+        claims = signed_claims(RefreshToken.for_user(self.editor))
+        key = settings.TOKEN_KEYS[0]
         header, payload, signature = str(RefreshToken.for_user(self.editor)).split(".")
         for name, token in {
             "no token": "edith",
@@ -206,6 +210,22 @@ class TokenTests(APITestCase):
                 self.assert_unauthorized(self.refresh(token))
         self.assertFalse(UsedRefreshToken.objects.exists())
 
+    def test_refresh_token_of_an_older_key_is_exchanged_for_tokens_of_the_current_key(self):
+        token = self.sign_in().json()["data"]["refresh_token"]
+        [older] = settings.TOKEN_KEYS
+        current = derive_token_key("k" * 50)
+        backend = TokenBackend("HS256", current, audience="rivergen", issuer="rivergen")
+        with mock.patch.multiple(
+            state.token_backend,
+            prepared_signing_key=backend.prepared_signing_key,
+        ):
+            self.assert_unauthorized(self.refresh(token))
+            with self.settings(TOKEN_KEYS=[current, older]):
+                response = self.refresh(token)
+                self.assertEqual(response.status_code, 200)
+                for name in ("access_token", "refresh_token"):
+                    backend.decode(response.json()["data"][name])
+
     def test_token_refresh_is_refused_after_a_password_change(self):
         token = self.sign_in().json()["data"]["refresh_token"]
         self.editor.set_password("another one")
@@ -215,7 +235,7 @@ class TokenTests(APITestCase):
         self.assertEqual(self.refresh(again).status_code, 200)
 
     def test_token_refresh_refuses_invalid_claims(self):
-        claims = RefreshToken.for_user(self.editor).payload
+        claims = signed_claims(RefreshToken.for_user(self.editor))
         for changes in (
             {"exp": 1e20},
             {"exp": "soon"},
@@ -232,7 +252,8 @@ class TokenTests(APITestCase):
             {"jti": None},
         ):
             with self.subTest(changes=changes):
-                token = jwt.encode({**claims, **changes}, settings.SECRET_KEY, algorithm="HS256")
+                key = settings.TOKEN_KEYS[0]
+                token = jwt.encode({**claims, **changes}, key, algorithm="HS256")
                 self.assert_unauthorized(self.refresh(token))
         self.assertFalse(UsedRefreshToken.objects.exists())
 

@@ -9,10 +9,12 @@ from unittest import mock
 
 from django.test import SimpleTestCase
 
+from rivergen.env import read_secret
 from rivergen.local.keys import use_local_keys, use_local_keys_if_there
 from rivergen.testing.run import fresh_copy
 
-NOTHING_SET = {"SECRET_KEY": "", "ENCRYPTION_KEYS": "", "DATABASE_URL": ""}
+SECRETS = ("SECRET_KEY", "ENCRYPTION_KEYS", "DATABASE_URL")
+NOTHING_SET = {**dict.fromkeys(SECRETS, ""), **{f"{name}_FILE": "" for name in SECRETS}}
 PRINT_KEYS = "from django.conf import settings as s; print(s.SECRET_KEY, s.ENCRYPTION_KEYS)"
 
 
@@ -22,7 +24,7 @@ class LocalKeyTests(SimpleTestCase):
         self.enterContext(mock.patch.dict(os.environ, NOTHING_SET))
 
     def keys(self) -> dict[str, str]:
-        return {name: os.environ[name] for name in ("SECRET_KEY", "ENCRYPTION_KEYS")}
+        return {name: read_secret(name) for name in ("SECRET_KEY", "ENCRYPTION_KEYS")}
 
     def forget_keys(self) -> None:
         os.environ.update(NOTHING_SET)
@@ -34,6 +36,11 @@ class LocalKeyTests(SimpleTestCase):
         self.forget_keys()
         use_local_keys(self.folder)
         self.assertEqual(self.keys(), keys)
+
+    def test_keys_of_make_run_are_in_no_variable(self):
+        use_local_keys(self.folder)
+        for key in self.keys().values():
+            self.assertNotIn(key, os.environ.values())
 
     def test_commands_find_the_keys_of_make_run(self):
         use_local_keys(self.folder)
@@ -49,10 +56,10 @@ class LocalKeyTests(SimpleTestCase):
 
     def test_keys_of_the_environment_take_precedence(self):
         use_local_keys(self.folder)
-        os.environ |= {"SECRET_KEY": "mine", "ENCRYPTION_KEYS": ""}
+        os.environ |= NOTHING_SET | {"SECRET_KEY": "mine"}
         use_local_keys_if_there(self.folder)
-        self.assertEqual(os.environ["SECRET_KEY"], "mine")
-        self.assertTrue(os.environ["ENCRYPTION_KEYS"])
+        self.assertEqual(self.keys()["SECRET_KEY"], "mine")
+        self.assertTrue(self.keys()["ENCRYPTION_KEYS"])
 
     def test_keys_of_make_run_are_not_used_with_a_database_from_the_environment(self):
         use_local_keys(self.folder)
@@ -78,7 +85,7 @@ class ManageTests(SimpleTestCase):
         folder = self.enterContext(fresh_copy())
         with mock.patch.dict(os.environ, NOTHING_SET):
             use_local_keys(folder / ".local")
-            secret_key = os.environ["SECRET_KEY"]
+            secret_key = read_secret("SECRET_KEY")
         process = self.manage(folder)
         self.assertEqual(process.returncode, 0, process.stderr)
         self.assertEqual(process.stdout.split()[0], secret_key)

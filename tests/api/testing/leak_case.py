@@ -62,11 +62,18 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         return self.canary(f"{field} {where}", *frame.get(field, ()))
 
     def send(
-        self, method: str, path: str, body: Any = None, user: User | None = None, **headers: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        user: User | None = None,
+        if_match: int | None = None,
     ) -> Any:
         """Send a request and keep the response."""
         # With a key, a successful response is stored in the database, which is searched too.
-        headers = {"Idempotency-Key": f"{len(self.responses)}", **headers}
+        headers = {"Idempotency-Key": f"{len(self.responses)}"}
+        if if_match is not None:
+            headers["If-Match"] = entity_tag(if_match)
         response = self.call(method, path, body, user or self.owner, headers=headers)
         self.responses.append(f"{response.serialize_headers()!r} {response.content.decode()}")
         if response.resolver_match is not None:
@@ -111,8 +118,7 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         self.send_and_succeed("get", f"{path}/credentials")
         self.send_and_succeed("patch", path, {"host": "moved"}, user=self.editor)
         version = self.send_and_succeed("get", path)["version"]
-        seen = {"If-Match": entity_tag(version)}
-        self.send_and_succeed("post", f"{path}/credentials/confirm", **seen)
+        self.send_and_succeed("post", f"{path}/credentials/confirm", if_match=version)
         self.send_and_succeed("patch", path, {"port": 5})
         for field in SECRET_FIELDS:
             for value in (self.canary(f"{field}, bad"), [self.canary(f"{field}, list")]):
@@ -121,8 +127,7 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         self.send_and_succeed("get", f"{path}/history")
         with self.settings(ENCRYPTION_KEYS=[b"k" * 32]):
             version = self.send_and_succeed("patch", path, {"host": "again"})["version"]
-            seen = {"If-Match": entity_tag(version)}
-            self.send("post", f"{path}/credentials/confirm", **seen)
+            self.send("post", f"{path}/credentials/confirm", if_match=version)
         self.read_representations(DataSource.objects.get(name=type_name), secrets)
 
     def read_representations(self, data_source: DataSource, secrets: dict[str, Any]) -> None:

@@ -18,8 +18,7 @@ from django.test import SimpleTestCase
 from datasources.connections.failures import Code
 from datasources.connections.outcome import no_outcome
 from datasources.connections.sandbox.attempt import Progress, attempt_in_child
-from datasources.connections.sandbox.child import MEMORY_MAX_BYTES
-from datasources.connections.sandbox.environment import keep_harmless_variables
+from datasources.connections.sandbox.lockdown import MEMORY_MAX_BYTES
 from datasources.connections.sandbox.messages import MESSAGE_MAX_BYTES, Messages
 from datasources.connections.sandbox.process import CONTEXT, STARTER, start_forkserver
 from datasources.connections.testing.connectors import LOOPBACK_POLICY, configuration_to
