@@ -313,7 +313,7 @@ def messages() -> Texts:
 
 def column_types() -> Texts:
     """Return types of columns."""
-    return ("a long type", filled("enum('", "a", "')")), {
+    return ("a long word", filled("", "a", "")), {
         "spaces": filled("a", " ", ""),
         "opening brackets": filled("", "(", ""),
         "opening and closing brackets": filled("", "(<>)", "("),

@@ -34,6 +34,7 @@ from rivergen.http.openapi import IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED
 KEY = re.compile(r"[ -~]{1,255}")
 # A string of RFC 9651, as draft-ietf-httpapi-idempotency-key-header has it.
 QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+QUOTED_MAX_LENGTH = 2 * 255 + 2  # each character escaped
 STORED_HEADERS = ("ETag", "Location")
 # An answer that can be made again is stored nonetheless if it takes no more than this.
 SMALL_BYTES = 4096
@@ -177,7 +178,8 @@ def read_key(text: str) -> str:
     """Read a key, quoted or bare. Raises ValidationError (400)."""
     key = text.strip()
     if key.startswith('"'):
-        quoted = QUOTED.fullmatch(key)
+        # Check the length first: the pattern takes much memory for each character.
+        quoted = QUOTED.fullmatch(key) if len(key) <= QUOTED_MAX_LENGTH else None
         key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else ""
     if not KEY.fullmatch(key):
         sentence = "Must be 1 to 255 printable ASCII characters, bare or in double quotes."

@@ -1,5 +1,6 @@
 """Idempotency-Key: a repeated request changes nothing and gets the stored response."""
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier, Thread
@@ -11,12 +12,13 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from django.test import TransactionTestCase
 from django.utils import timezone
+from rest_framework.exceptions import ValidationError
 
 from datasources.connection_tests.testing import run_jobs
 from datasources.jobs import delete_idempotency_records
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
-from organizations.idempotency.keyed_request import KeyedRequest
+from organizations.idempotency.keyed_request import KeyedRequest, read_key
 from organizations.idempotency.models import ANSWERS_KEPT_FOR, IdempotencyRecord
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.testing import PASSWORD, sql
@@ -188,6 +190,15 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
                 response = self.keyed({"port": 5433}, key=key, user=self.loner)
                 self.assert_error(response, 403, "FORBIDDEN")
         self.assertEqual(self.stored()["port"], 5432)
+
+    def test_long_quoted_idempotency_key_is_refused_by_its_length(self):
+        for key in ('"' + "a" * 800_000, '"' + '\\"' * 400_000 + '"', '"' + "a" * 511):
+            tracemalloc.start()
+            with self.subTest(key[:3]), self.assertRaises(ValidationError):
+                read_key(key)
+            self.assertLess(tracemalloc.get_traced_memory()[1], 100_000)
+            tracemalloc.stop()
+        self.assertEqual(read_key('"' + '\\"' * 255 + '"'), '"' * 255)
 
     def test_idempotency_key_expires_after_a_day(self):
         self.keyed({"port": 5433})
