@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from organizations.sign_in.page import sign_in_page
+from organizations.sign_in.page import own_password_page, sign_in_page
 from rivergen.http.docs import DocsView
 from rivergen.http.index import index
 from rivergen.http.openapi import OpenAPIView
@@ -16,6 +16,7 @@ admin.site.site_url = "/api/docs"
 urlpatterns = [
     path("", index),
     path("admin/login/", sign_in_page),
+    path("admin/password_change/", own_password_page),
     path("admin/", admin.site.urls),
     path("api/v1/", include("datasources.urls")),
     path("api/v1/", include("organizations.urls")),

@@ -42,6 +42,14 @@ class AdminSessionTests(APITestCase):
         planted.cookies[settings.SESSION_COOKIE_NAME] = before
         self.assertFalse(self.is_signed_in(planted))
 
+    def test_history_pages_refuse_post(self) -> None:
+        client = Client()
+        self.sign_in(client)
+        for path in (f"organization/{self.acme.pk}", f"user/{self.admin.pk}"):
+            response = client.post(f"/admin/organizations/{path}/history/")
+            self.assertEqual(response.status_code, 405)
+            self.assertEqual(client.get(f"/admin/organizations/{path}/history/").status_code, 200)
+
     def test_session_id_that_a_client_makes_up_is_not_used(self) -> None:
         client = Client()
         client.cookies[settings.SESSION_COOKIE_NAME] = "a" * 32

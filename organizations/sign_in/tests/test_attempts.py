@@ -280,6 +280,31 @@ class LockoutTests(SignInMixin, APITestCase):
             self.assertIn(int(refused["Retry-After"]), range(1, 61))
             self.assert_must_wait(60, password=PASSWORD)
 
+    # The page of the admin for one's own password
+
+    def test_wrong_current_passwords_count_as_failed_sign_ins(self):
+        user = User.objects.get(username="olivia")
+        User.objects.filter(pk=user.pk).update(is_staff=True)
+        client = Client(REMOTE_ADDR="192.0.2.1")
+        client.force_login(user)
+
+        def change(current: str) -> Any:
+            new = "nine lives of a cat"
+            body = {"old_password": current, "new_password1": new, "new_password2": new}
+            return client.post("/admin/password_change/", body)
+
+        for _ in range(FREE_FAILURES_PER_PAIR):
+            self.assertContains(change("wrong"), "was entered incorrectly")
+        for current in ("wrong", PASSWORD):
+            refused = change(current)
+            self.assertContains(refused, "Too many failed attempts", status_code=429)
+            self.assertEqual(refused["Retry-After"], "30")
+        self.wait(30)
+        self.assertRedirects(change(PASSWORD), "/admin/password_change/done/")
+        self.assertRedirects(
+            Client().get("/admin/password_change/"), f"{LOGIN}?next=/admin/password_change/"
+        )
+
 
 class ConcurrentAttemptsTests(SignInMixin, TransactionTestCase):
     def setUp(self) -> None:
