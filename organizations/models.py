@@ -48,7 +48,7 @@ class User(AbstractUser):
         super().set_password(raw_password)
         self.token_generation += 1
 
-    def check_password(self, raw_password: str) -> bool:
+    def check_password(self, raw_password: str | None) -> bool:
         """Return whether this is the password; hash it again if the stored hash is outdated.
 
         A new hash of the same password leaves the refresh tokens valid.

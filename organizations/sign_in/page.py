@@ -27,7 +27,7 @@ class SignInForm(AdminAuthenticationForm):
                 address = SignInThrottle().address_of(self.request)
                 self.user_cache = sign_in(username, password, address)
             except Throttled as error:
-                self.retry_after = math.ceil(error.wait or 1)
+                self.retry_after = math.ceil(error.wait or 1)  # type: ignore[attr-defined]
                 raise ValidationError(str(error.detail)) from None
             if self.user_cache is None:
                 raise self.get_invalid_login_error()

@@ -56,9 +56,9 @@ class Messages:
         first, *others = part.split(b"\n")
         self._line += first
         lines = []
-        for line in others:
+        for start in others:
             lines.append(self._line)
-            self._line = bytearray(line)
+            self._line = bytearray(start)
         with contextlib.suppress(LookupError, RecursionError, TypeError, ValueError):
             for line in lines:
                 self._listener.take(json.loads(line))

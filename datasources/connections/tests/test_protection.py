@@ -12,10 +12,9 @@ from datasources.connections.connectors import CONNECTORS
 from datasources.connections.stages import Stages
 from datasources.connections.testing import mariadb, postgresql
 from datasources.connections.testing.connectors import LOOPBACK_POLICY, configuration_to
-from datasources.connections.testing.fake_http import serve_http
+from datasources.connections.testing.fake_http import answer_as_clickhouse, serve_http
+from datasources.connections.testing.fake_mssql import serve_tds
 from datasources.connections.testing.listeners import Listener
-from datasources.connections.tests.test_clickhouse import version
-from datasources.connections.tests.test_mssql import serve_tds
 
 PASSWORD_IN_CLEAR = "PASSWORD_IN_CLEAR"
 NOT_VERIFIED = ["SERVER_NOT_VERIFIED"]
@@ -154,7 +153,7 @@ class ClearPasswordTests(SimpleTestCase):
     def test_clickhouse_password_over_http_is_told_also_if_the_login_fails(self):
         refuse = serve_http(lambda body: (403, "X-ClickHouse-Exception-Code: 516", "Code: 516."))
         for answer, code, expected in (
-            (serve_http(version), "OK", [PASSWORD_IN_CLEAR, *OPEN]),
+            (serve_http(answer_as_clickhouse), "OK", [PASSWORD_IN_CLEAR, *OPEN]),
             (refuse, "LOGIN_FAILED", [PASSWORD_IN_CLEAR]),
         ):
             with self.subTest(code), Listener(answer) as server:

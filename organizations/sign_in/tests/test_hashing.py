@@ -55,7 +55,7 @@ class HashingTests(APITestCase):
                 self.editor.save()
                 token = self.sign_in().json()["data"]["refresh_token"]
                 self.editor.set_password(NEW_PASSWORD)
-                self.editor.save(**saved)  # type: ignore[arg-type]
+                self.editor.save(**saved)
                 self.assertEqual(self.refresh(token), 401)
                 self.assertEqual(self.sign_in(NEW_PASSWORD).status_code, 200)
 

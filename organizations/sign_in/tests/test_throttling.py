@@ -90,7 +90,7 @@ class AddressTests(SimpleTestCase):
         request = APIRequestFactory().post("/", REMOTE_ADDR="192.0.2.1")
         request.META["HTTP_X_FORWARDED_FOR"] = forwarded
         with mock.patch("rest_framework.throttling.api_settings.NUM_PROXIES", proxies):
-            return SignInThrottle().caller(request)
+            return SignInThrottle().address_of(request)
 
     def test_client_address_is_taken_behind_the_configured_number_of_proxies(self):
         self.assertEqual(self.address(0, "198.51.100.7"), "192.0.2.1")

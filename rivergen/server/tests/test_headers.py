@@ -15,7 +15,7 @@ from rivergen import wsgi
 def received(**headers: str) -> dict[str, Any]:
     """Return the environ that Django gets for a request with these headers."""
     with mock.patch.object(wsgi, "django_application") as django_application:
-        wsgi.application(RequestFactory()._base_environ(**headers), mock.Mock())
+        wsgi.application(RequestFactory()._base_environ(**headers), mock.Mock())  # type: ignore[attr-defined]
     environ: dict[str, Any] = django_application.call_args.args[0]
     return environ
 
