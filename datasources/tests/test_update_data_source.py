@@ -80,7 +80,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
     def test_patch_leaves_other_fields_unchanged(self):
         before = self.stored()
         self.patch({"port": 5433})
-        changed = {"port", "version", "updated_at", "updated_by_id"}
+        changed = {"port", "version", "history_bytes", "updated_at", "updated_by_id"}
         after = self.stored()
         self.assertEqual({field for field in before if before[field] != after[field]}, changed)
 
@@ -92,7 +92,8 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertIn("FOR NO KEY UPDATE", select)
         update, _, insert = write.partition(" WHERE ")
         columns = {*re.findall(r'"(\w+)" = ', update)}
-        self.assertEqual(columns, {*SEED_REQUEST, "version", "updated_at", "updated_by_id"})
+        bookkeeping = {"version", "history_bytes", "updated_at", "updated_by_id"}
+        self.assertEqual(columns, {*SEED_REQUEST, *bookkeeping})
         self.assertIn("datasourcerevision", insert)
 
     def test_patch_with_an_equal_value_sets_updated_at_and_updated_by(self):
