@@ -31,6 +31,7 @@ from datasources.schemas.reading.sandbox import Reading
 from rivergen.testing.services import free_port
 
 SECONDS = 15
+WITHOUT_TLS = {"encryption": "off"}
 WIDE_TABLES = 300
 # Drivers that wait for another answer until the time is over.
 PATIENT = ("mongodb", "oracle")
@@ -88,7 +89,7 @@ class HonestChildTests(SimpleTestCase):
             yield configured(type_name, server.port, secrets=secrets, **fields), "OK"
         for type_name, answer, fields, code in (
             ("mongodb", serve_mongo(), {"username": None, "secrets": {}}, "OK"),
-            ("mssql", serve_tds(), {}, "OK"),
+            ("mssql", serve_tds(), {"options": WITHOUT_TLS}, "OK"),
             ("oracle", refuse(12514), {}, "DATABASE_MISSING"),
             ("clickhouse", serve_http(answer_as_clickhouse), {}, "OK"),
         ):
@@ -150,7 +151,8 @@ class HonestChildTests(SimpleTestCase):
             self.assert_same(dataclasses.replace(configuration, **tunnel, secrets=secrets), "OK")
             for type_name, answer in (("mongodb", serve_mongo()), ("mssql", serve_tds())):
                 with self.subTest(type_name), Listener(answer) as source:
-                    configuration = configured(type_name, source.port, **tunnel)
+                    options = WITHOUT_TLS if type_name == "mssql" else {}
+                    configuration = configured(type_name, source.port, options=options, **tunnel)
                     secrets = {"ssh_private_key": server.read("key"), "password": "x"}
                     username = None if type_name == "mongodb" else "reader"
                     given = {"secrets": secrets, "username": username}
