@@ -3,6 +3,7 @@
 import base64
 import json
 from typing import Any
+from urllib.parse import quote_plus
 
 MIB = 1024 * 1024
 HEADER = 8_190  # the longest line that gunicorn takes
@@ -49,6 +50,10 @@ def json_bodies() -> Texts:
         "integers of 4,300 digits": json_list("9" * 4_300),
         "empty arrays": json_list("[]"),
         "objects with one empty name": json_list('{"":0}'),
+        "as many empty arrays as are taken": filled('{"a": [' + "[]," * 99_000, "0,", "0]}"),
+        "as many arrays, nested 900 deep": filled(
+            '{"a": [' + ("[" * 900 + "]" * 900 + ",") * 110, "0,", "0]}"
+        ),
         "arrays, nested 900 deep": json_list("[" * 900 + "]" * 900),
         "arrays, nested without end": "[" * MIB,
         "unknown names": numbered("{", '"usernames{}":0,', '"password":""}'),
@@ -119,7 +124,10 @@ def forms() -> list[tuple[str, str, Texts]]:
             "form",
             form,
             (
-                ("a long password", filled("username=a&password=", "a", "")),
+                (
+                    "data sources in JSON",
+                    filled("username=a&metadata=", quote_plus(json.dumps(SOURCE)), ""),
+                ),
                 {
                     "fields": filled("", "a&", ""),
                     "escapes": filled("username=", "%41", ""),
@@ -145,7 +153,7 @@ def forms() -> list[tuple[str, str, Texts]]:
 
 def fields() -> Texts:
     """Return bodies of a PATCH whose fields are too long or unknown."""
-    return ("a long description", filled('{"description": "', "a", '"}')), {
+    return ("a list of data sources", json_list(json.dumps(SOURCE))), {
         "a host of 1 MiB in another script": filled('{"host": "', "ä", '"}'),
         "a host of combining characters": filled('{"host": "', "\u0315\u0300", '"}'),
         "a path of 1 MiB": filled('{"file_path": "', "a/", '"}'),
@@ -154,7 +162,9 @@ def fields() -> Texts:
         "names like the known ones": numbered("{", '"schema_refresh_{}":0,', '"port":1}'),
         "a name of many words": filled('{"', "aA", '": 0}'),
         "a read-only field of large numbers": filled('{"id": [', "1e300,", "1]}"),
-        "a read-only field of empty arrays": filled('{"last_test": {"a": [', "[],", "[]]}}"),
+        "a read-only field of empty arrays": filled(
+            '{"last_test": {"a": [' + "[]," * 99_000, "0,", "0]}}"
+        ),
     }
 
 
@@ -240,6 +250,7 @@ def yaml_documents() -> Texts:
         "anchors and aliases": filled("a: &a [a]\nb: [", "*a,", "*a]"),
         "unknown keys like the known ones": many,
         "comments": filled("data_sources: []\n", "#\n", ""),
+        "as many words as are taken": filled(f"- [{'a,' * 190_000}]\n- ", "b", "\n"),
         "a text over many lines": filled("a: ", "b\n ", ""),
     }
 
