@@ -18,6 +18,7 @@ from datasources.jobs import count_workers
 from datasources.models import DataSource
 from datasources.models.querysets import OVERDUE_AFTER
 from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.snapshots.models import SchemaContent
 from organizations.idempotency.models import KeptAnswers
 from organizations.models import Organization
 
@@ -27,7 +28,7 @@ TESTS_SINCE = timedelta(hours=1)
 
 
 def collect() -> Iterator[Metric]:
-    """Yield the current metrics, read in eight statements. Raises DatabaseError."""
+    """Yield the current metrics, read in nine statements. Raises DatabaseError."""
     yield jobs()
     yield connection_tests()
     yield from schema_refreshes()
@@ -95,6 +96,7 @@ def quotas() -> Iterator[Metric]:
         ("data_sources", "Data sources.", {pk: count for pk, count, _ in sources}),
         ("history_bytes", "Bytes of history.", {pk: size for pk, _, size in sources}),
         ("kept_answer_bytes", "Bytes of answers kept for an Idempotency-Key.", answers),
+        ("schema_bytes", "Bytes of schemas.", SchemaContent.bytes_by_organization()),
     ):
         yield GaugeMetricFamily(f"rivergen_{name}", help_text, sum(used.values()))
         parts = (n / (others.get(pk, default).quota(name) or 1) for pk, n in used.items())

@@ -9,6 +9,7 @@ QUOTAS = {
         "bytes of kept answers to requests with an Idempotency-Key",
         "Wait, as they are deleted after 24 hours",
     ),
+    "schema_bytes": ("bytes of schemas", "Delete data sources, or name one schema in schema_name"),
     "workspaces": ("workspaces", "Remove some"),
     "members": ("members", "Remove some"),
 }

@@ -88,8 +88,8 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
 
     def with_quotas(self) -> Self:
         """Restrict to organizations that have a quota of their own."""
-        names = ("quota_data_sources", "quota_history_bytes", "quota_kept_answer_bytes")
-        return self.exclude(**{f"{name}__isnull": True for name in names})
+        names = ("data_sources", "history_bytes", "kept_answer_bytes", "schema_bytes")
+        return self.exclude(**{f"quota_{name}__isnull": True for name in names})
 
     def lock(self, pk: int) -> "Organization":
         """Lock an organization until the transaction ends. Raises Gone (404).
@@ -139,6 +139,7 @@ class Organization(models.Model):
     quota_data_sources = quota_field("QUOTA_DATA_SOURCES")
     quota_history_bytes = quota_field("QUOTA_HISTORY_BYTES")
     quota_kept_answer_bytes = quota_field("QUOTA_KEPT_ANSWER_BYTES")
+    quota_schema_bytes = quota_field("QUOTA_SCHEMA_BYTES")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = OrganizationQuerySet.as_manager()

@@ -109,6 +109,11 @@ class Code(TextChoices):
         "The schema has more tables or columns, or larger ones, than can be stored. Name one "
         "schema in schema_name.",
     )
+    SCHEMA_QUOTA_EXCEEDED = (
+        "SCHEMA_QUOTA_EXCEEDED",
+        "The organization has as many bytes of schemas as it may have. Delete data sources, name "
+        "one schema in schema_name, or ask an operator for a higher quota.",
+    )
     SCHEMA_DEADLINE = (
         "SCHEMA_DEADLINE",
         "Reading the tables and columns took longer than allowed. Name one schema in schema_name.",

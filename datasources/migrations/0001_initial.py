@@ -576,6 +576,7 @@ class Migration(migrations.Migration):
                 ("digest", models.CharField(max_length=64)),
                 ("table_count", models.IntegerField()),
                 ("column_count", models.IntegerField()),
+                ("size", models.BigIntegerField(help_text="Bytes of the compressed tables.")),
                 (
                     "names",
                     models.BinaryField(

@@ -16,6 +16,8 @@ from datasources.models import DataSource
 from datasources.schemas.schedule import next_refresh_at
 from datasources.schemas.snapshots.content import Content
 from datasources.schemas.snapshots.models import store_snapshot
+from datasources.schemas.snapshots.pruning import prune_data_source
+from organizations.exceptions import QuotaExceeded
 from organizations.models import User
 
 
@@ -132,8 +134,9 @@ class SchemaRefresh(models.Model):
             if content is not None and of is not None and place_of(data_source) != place_of(of):
                 code = Code.SOURCE_CHANGED
             elif content is not None:
-                store_snapshot(data_source, content)
                 refresh.tables_read = refresh.tables_total = content.table_count
+                if not stored_within_quota(data_source, content):
+                    code = Code.SCHEMA_QUOTA_EXCEEDED
             refresh.code, refresh.finished_at = code, now
             refresh.failures = 0 if code == Code.OK else refresh.failures + 1
             refresh.save()
@@ -164,6 +167,17 @@ class SchemaRefresh(models.Model):
         if self.code == Code.OK:
             return "The schema was read."
         return None if self.code is None else str(Code(self.code).label)
+
+
+def stored_within_quota(data_source: DataSource, content: Content) -> bool:
+    """Store a snapshot of a locked data source, unless a quota forbids it; return whether it is."""
+    try:
+        with transaction.atomic():
+            store_snapshot(data_source, content)
+    except QuotaExceeded:
+        return False
+    prune_data_source(data_source)
+    return True
 
 
 def place_of(data_source: DataSource) -> dict[str, Any]:

@@ -128,12 +128,12 @@ class MetricsTests(DataSourceTestCase):
         names = re.findall(r"\brivergen_[a-z_]+", section)
         self.assertEqual({name.removesuffix("_bucket") for name in names}, exposed)
 
-    def test_scrape_takes_eight_statements(self):
+    def test_scrape_takes_nine_statements(self):
         self.make_test(Code.OK)
         with self.statements() as captured:
             self.scrape()
         selects = [q for q in captured.captured_queries if q["sql"].startswith("SELECT")]
-        self.assertEqual(len(selects), 8)
+        self.assertEqual(len(selects), 9)
 
     @override_settings(QUOTA_DATA_SOURCES=8, QUOTA_HISTORY_BYTES=10_000)
     def test_usage_is_summed_and_the_fullest_organization_is_measured_by_its_own_quota(self):
@@ -153,5 +153,6 @@ class MetricsTests(DataSourceTestCase):
         self.assertEqual(metrics[ratio % "data_sources"], 4 / 8)
         self.assertEqual(metrics[ratio % "history_bytes"], (history - of_globex) / 10_000)
         self.assertEqual(metrics[ratio % "kept_answer_bytes"], kept / 1024**3)
+        self.assertEqual(metrics["rivergen_schema_bytes"], 0)
         Organization.objects.filter(pk=self.globex.pk).update(quota_data_sources=1)
         self.assertEqual(self.scrape()[ratio % "data_sources"], 1)

@@ -55,6 +55,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "quota_schema_bytes",
+                    models.PositiveBigIntegerField(
+                        blank=True, help_text="Empty: QUOTA_SCHEMA_BYTES.", null=True
+                    ),
+                ),
+                (
                     "created_at",
                     models.DateTimeField(default=django.utils.timezone.now, editable=False),
                 ),

@@ -31,6 +31,7 @@ def prepare(database: str, **environment: str) -> int:
             "QUOTA_DATA_SOURCES": "1000000000",
             "QUOTA_HISTORY_BYTES": "1000000000000000",
             "QUOTA_KEPT_ANSWER_BYTES": "1000000000000000",
+            "QUOTA_SCHEMA_BYTES": "1000000000000000",
             "RATE_LIMIT_TEST": "1000000/min",
             "RATE_LIMIT_TOKEN": "1000000/min",
             "RATE_LIMIT_USER": "1000000/min",

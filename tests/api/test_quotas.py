@@ -1,4 +1,4 @@
-"""Quotas of an organization: data sources, bytes of history, kept answers, workspaces, members."""
+"""Quotas of an organization: data sources, bytes of what is stored, workspaces, members."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +16,8 @@ from datasources.connection_tests.models import ConnectionTest
 from datasources.credentials.testing import CredentialTestCase
 from datasources.models import DataSource, DataSourceRevision
 from datasources.models.changing import REVISION_BYTES
+from datasources.schemas.snapshots.models import SchemaContent
+from datasources.schemas.testing import column, refresh, table
 from datasources.testing import ADMIN_PAGES, DataSourceTestCase, DataSourceTestMixin, admin_client
 from organizations.exceptions import QuotaExceeded
 from organizations.idempotency.models import IdempotencyRecord, KeptAnswers
@@ -43,6 +45,25 @@ class QuotaMixin(DataSourceTestMixin):
 
     def count(self) -> int:
         return DataSource.objects.filter(organization=self.acme).count()
+
+
+class SchemaQuotaTests(QuotaMixin, DataSourceTestCase):
+    def read(self, *names: str) -> dict[str, Any]:
+        """Refresh the schema, which has tables of these names; return the refresh."""
+        refresh(self.data_source, *(table(name, column("id")) for name in names))
+        path = f"{self.path}/schema/refresh"
+        shown: dict[str, Any] = self.call("get", path, user=self.editor).json()["data"]
+        return shown
+
+    def test_refresh_beyond_the_quota_fails_and_keeps_what_was_read(self):
+        self.assertTrue(self.read("a")["ok"])
+        used = SchemaContent.bytes_by_organization()[self.acme.pk]
+        with override_settings(QUOTA_SCHEMA_BYTES=used):
+            self.assertTrue(self.read("a")["ok"])
+            self.assertEqual(self.read("b")["code"], "SCHEMA_QUOTA_EXCEEDED")
+            self.assertEqual(SchemaContent.objects.get().keys(), [("public", "a")])
+            Organization.objects.filter(pk=self.acme.pk).update(quota_schema_bytes=used * 10)
+            self.assertTrue(self.read("b")["ok"])
 
 
 @override_settings(QUOTA_DATA_SOURCES=3)

@@ -38,6 +38,7 @@ class SchemaContent(models.Model):
     digest = models.CharField(max_length=64)
     table_count = models.IntegerField()
     column_count = models.IntegerField()
+    size = models.BigIntegerField(help_text="Bytes of the compressed tables.")
     names = models.BinaryField(help_text="Compressed JSON: schema and name of each table, sorted.")
 
     class Meta:
@@ -47,6 +48,12 @@ class SchemaContent(models.Model):
 
     def __str__(self) -> str:
         return self.digest
+
+    @classmethod
+    def bytes_by_organization(cls, *ids: int) -> dict[int, int]:
+        """Return the bytes that are stored for each organization that has any, or for these."""
+        contents = cls.objects.filter(organization__in=ids) if ids else cls.objects.all()
+        return dict(contents.values_list("organization").annotate(models.Sum("size")))
 
     def keys(self) -> list[Key]:
         """Return schema and name of each table, sorted."""
@@ -214,7 +221,7 @@ def newest_first(function: models.Func) -> models.Window:
 def store_snapshot(data_source: DataSource, content: Content) -> None:
     """Store a snapshot of a locked data source, if its tables differ from the last one.
 
-    Otherwise update only the row estimates.
+    Otherwise update only the row estimates. Raises QuotaExceeded (see `store_content`).
     """
     last = data_source.schema_snapshots.select_related("content").first()
     if last is not None and last.content.digest == content.digest:
@@ -234,7 +241,8 @@ def store_snapshot(data_source: DataSource, content: Content) -> None:
 def store_content(organization_id: int, content: Content) -> SchemaContent:
     """Return the stored content of an organization, created if missing.
 
-    The row is locked, so that pruning cannot delete it before the transaction uses it.
+    The row is locked, so that pruning cannot delete it before the transaction uses it. Raises
+    QuotaExceeded if the organization has too many; those of concurrent transactions do not count.
     """
     stored, is_new = SchemaContent.objects.select_for_update(no_key=True).get_or_create(
         organization_id=organization_id,
@@ -242,6 +250,7 @@ def store_content(organization_id: int, content: Content) -> SchemaContent:
         defaults={
             "table_count": content.table_count,
             "column_count": content.column_count,
+            "size": content.size,
             "names": content.names,
         },
     )
@@ -250,4 +259,6 @@ def store_content(organization_id: int, content: Content) -> SchemaContent:
             SchemaBlock(content=stored, number=number, data=data)
             for number, data in enumerate(content.blocks)
         )
+        used = SchemaContent.bytes_by_organization(organization_id)[organization_id]
+        Organization.objects.get(pk=organization_id).check_quota("schema_bytes", used)
     return stored
