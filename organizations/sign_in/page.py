@@ -18,7 +18,8 @@ from rest_framework.exceptions import Throttled
 
 from organizations.models import User
 from organizations.sign_in.attempts import sign_in
-from organizations.sign_in.throttling import SignInThrottle, count_sign_in
+from organizations.sign_in.throttling import count_sign_in
+from rivergen.http.addresses import client_network
 
 
 class LimitedForm(forms.Form):
@@ -33,7 +34,7 @@ class LimitedForm(forms.Form):
         """
         try:
             count_sign_in(request)
-            return sign_in(username, password, SignInThrottle().address_of(request))
+            return sign_in(username, password, client_network(request))
         except Throttled as error:
             self.retry_after = math.ceil(error.wait or 1)  # type: ignore[attr-defined]
             raise ValidationError(str(error.detail)) from None
