@@ -1,4 +1,4 @@
-"""Organizations in the Django admin, and the login form, with the same rules as the API."""
+"""Organizations in the Django admin, with the same rules as the API."""
 
 import contextlib
 from typing import Any, ClassVar
@@ -9,18 +9,13 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponseRedirect
 
 from organizations.models import Membership, Organization, Role, Workspace
-from organizations.rights import Rights
-from organizations.sign_in.page import SignInForm
-from organizations.user_admin import rights_of_staff
+from organizations.rights import Rights, rights_of_staff
 from rivergen.errors import Gone, StateConflict
 from rivergen.http.input import read_id
 
 OWNER_REQUIRED = "An organization needs at least one owner who can sign in."
 ROLE_REFUSED = "Your role in this organization is {own}: you cannot give, change or remove {role}."
 WORKSPACE_REQUIRED = "An organization needs at least one workspace."
-
-
-admin.site.login_form = SignInForm
 
 
 class RemainingFormSet(forms.BaseInlineFormSet):
