@@ -89,7 +89,7 @@ STORAGE_ROOT = Path(os.environ.get("STORAGE_ROOT") or LOCAL_DIR / "storage")
 SECRETS_ROOT = os.environ.get("SECRETS_ROOT") or None
 
 INSTALLED_APPS = [
-    "rivergen.http.apps.AdminConfig",
+    "rivergen.http.admin.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
