@@ -154,7 +154,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-] + [{"NAME": "organizations.passwords.ContextWordsValidator"}]
+] + [{"NAME": "organizations.sign_in.passwords.ContextWordsValidator"}]
 PASSWORD_HASHERS = [
     "organizations.sign_in.hashing.Argon2idPasswordHasher",
     # Of passwords that were set before Argon2id; the next sign-in replaces the hash.

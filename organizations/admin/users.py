@@ -1,4 +1,4 @@
-"""Users and groups in the Django admin: nobody edits, gives or takes away rights above the own."""
+"""Users and groups in the Django admin: staff give and take away no rights above their own."""
 
 from typing import Any, ClassVar
 

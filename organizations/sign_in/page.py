@@ -1,6 +1,6 @@
 """The pages of the admin that take a password: to sign in, and to change one's own.
 
-They have the limits of the API. Beyond a limit, a page is answered with 429 and `Retry-After`.
+They have the limits of the API. Beyond a limit, the answer is 429 with `Retry-After`.
 """
 
 import math
@@ -95,12 +95,10 @@ def own_password_page(request: HttpRequest) -> HttpResponse:
 
 
 def with_retry_after(response: Any) -> HttpResponse:
-    """Make a page the answer 429 if its form was refused after too many attempts."""
-    retry_after = getattr(
-        (getattr(response, "context_data", None) or {}).get("form"), "retry_after", None
-    )
-    if retry_after is not None:
+    """Return a page, as a 429 if its form was refused after too many attempts."""
+    form = (getattr(response, "context_data", None) or {}).get("form")
+    if isinstance(form, LimitedForm) and form.retry_after is not None:
         response.status_code = HTTPStatus.TOO_MANY_REQUESTS
-        response["Retry-After"] = str(retry_after)
+        response["Retry-After"] = str(form.retry_after)
     page: HttpResponse = response
     return page
