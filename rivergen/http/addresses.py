@@ -29,7 +29,7 @@ def client_network(request: Any) -> str:
     return network_of(client_address(request))
 
 
-def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+def read_address(text: str) -> IPv4Address | IPv6Address | None:
     """Return an address without port and zone; that of an IPv4 client on an IPv6 socket as IPv4.
 
     Returns None if the text is no address.
@@ -48,7 +48,7 @@ def network_of(address: str) -> str:
 
     Text that is no address is returned as it is, shortened.
     """
-    parsed = parse_address(address)
+    parsed = read_address(address)
     if parsed is None:
         return address[:ADDRESS_MAX_LENGTH]
     if isinstance(parsed, IPv6Address):

@@ -25,7 +25,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.multiprocess import MultiProcessCollector
 from rest_framework.settings import api_settings
 
-from rivergen.http.addresses import client_address, parse_address
+from rivergen.http.addresses import client_address, read_address
 
 # Other methods count as `other`: each word that a client invents would be a new series.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -158,5 +158,5 @@ def is_allowed(request: HttpRequest) -> bool:
     is_known = api_settings.NUM_PROXIES and "X-Forwarded-For" in request.headers
     if not is_known and any(name in request.headers for name in PROXY_HEADERS):
         return False
-    address = parse_address(client_address(request))
+    address = read_address(client_address(request))
     return address is not None and any(address in network for network in settings.METRICS_ALLOW)

@@ -42,7 +42,7 @@ def attack_and_send(
     policy: EgressPolicy,
     send: Callable[..., None],
 ) -> None:
-    """Be the work of a child: attack, and send what it has got, or why it has not."""
+    """Attack as the work of a child. Send what the attack has got, or why it got nothing."""
     try:
         loot = attack(*arguments)
     except Exception as error:
