@@ -11,7 +11,7 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now, TruncHour
 
 ANSWERS_KEPT_FOR = timedelta(days=1)
-# What a record takes beside its body.
+# What a record takes besides its body.
 RECORD_BYTES = 500
 
 
@@ -114,8 +114,8 @@ class KeptAnswers(models.Model):
         return dict(valid.values_list("organization").annotate(Sum("bytes")))
 
 
-# One statement: that of a key is one of five of a PATCH. The SELECT sees the numbers as they were
-# before the INSERT, so it leaves out the row that the INSERT returns.
+# One statement, because a PATCH has only five. Its SELECT sees the rows as they were before its
+# INSERT, so it leaves out the row that the INSERT returns.
 STORE = f"""
 WITH stored AS (
     INSERT INTO {IdempotencyRecord._meta.db_table}
