@@ -71,6 +71,6 @@ def probe(client: socket.socket) -> str | None:
 
 
 def has_unread_answers(client: socket.socket) -> bool:
-    """Return whether bytes that were sent to a client have not arrived there yet. Raises OSError."""
+    """Return whether bytes sent to a client have not arrived there yet. Raises OSError."""
     count = fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4))
     return struct.unpack("=i", count) != (0,)
