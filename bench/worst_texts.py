@@ -250,6 +250,7 @@ def yaml_documents() -> Texts:
         "anchors and aliases": filled("a: &a [a]\nb: [", "*a,", "*a]"),
         "unknown keys like the known ones": many,
         "comments": filled("data_sources: []\n", "#\n", ""),
+        "directives for tags": numbered("", "%TAG !{}! b\n", "--- a\n"),
         "as many words as are taken": filled(f"- [{'a,' * 190_000}]\n- ", "b", "\n"),
         "a text over many lines": filled("a: ", "b\n ", ""),
     }

@@ -26,6 +26,8 @@ PATTERNS = (
     (FLOAT, r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
 )
 RARE_LINE_BREAKS = re.compile(r"[\x85\u2028\u2029]")
+# libyaml compares each with all before it, and this subset has no tags that they could be for.
+TAG_DIRECTIVE = re.compile(r"(?:\A\ufeff?|[\n\r\x85\u2028\u2029])%TAG\b")
 LINE_WIDTH = 100
 
 
@@ -84,6 +86,9 @@ class Document:
         Raises DeclarationError for invalid YAML, and values outside of JSON.
         """
         self._read_number = NumberReader().read
+        if found := TAG_DIRECTIVE.search(text):
+            line = len(text[: found.end()].splitlines())
+            raise DeclarationError([Problem(line, "", "Directives for tags are not supported.")])
         try:
             self._root: yaml.Node | None = Loader(text, most).get_single_node()
             self.value: Any = None if self._root is None else self._read(self._root, ())

@@ -9,6 +9,7 @@ from django.db import connection, models
 from django.db.models import Sum
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now, TruncHour
+from psycopg import Binary
 
 ANSWERS_KEPT_FOR = timedelta(days=1)
 # What a record takes besides its body.
@@ -72,7 +73,8 @@ class IdempotencyRecord(models.Model):
             "fingerprint": self.fingerprint,
             "status": self.status,
             "headers": json.dumps(self.headers),
-            "body": self.body,
+            # `Binary` shows only its start in a log of statements.
+            "body": None if self.body is None else Binary(self.body),
             "bytes": RECORD_BYTES + len(self.body or b""),
             "kept_for": ANSWERS_KEPT_FOR,
         }

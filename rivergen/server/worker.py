@@ -1,6 +1,9 @@
 """gunicorn's gthread worker, with threads of their own for health checks and metrics."""
 
+import fcntl
 import socket
+import struct
+import termios
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -31,7 +34,8 @@ class RequestThreads(ThreadPoolExecutor):
 
     def submit(self, handle: Any, connection: Any, /) -> "Future[Any]":  # type: ignore[override]
         """Handle the request that has arrived on a connection of gunicorn."""
-        if (path := probe(connection.sock)) is not None:
+        path = None if has_read_ahead(connection) else probe(connection.sock)
+        if path is not None:
             return self._probes[path].submit(handle, connection)
         return super().submit(handle, connection)
 
@@ -41,13 +45,20 @@ class RequestThreads(ThreadPoolExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
+def has_read_ahead(connection: Any) -> bool:
+    """Return whether gunicorn will first handle bytes that it has read with an earlier request."""
+    return connection.parser is not None and bool(connection.parser.unreader.buf.getvalue())
+
+
 def probe(client: socket.socket) -> str | None:
     """Return the path of the probe that has arrived on a connection; None for another request.
 
     Only a whole request without a body counts: the rest of another one could keep the thread
-    waiting. The bytes stay in the connection.
+    waiting. So could a client that has not read earlier answers. The bytes stay in the connection.
     """
     try:
+        if has_unread_answers(client):
+            return None
         head = client.recv(PROBE_MAX_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:  # nothing has arrived
         return None
@@ -57,3 +68,9 @@ def probe(client: socket.socket) -> str | None:
     if path not in PROBES or any(name in head.lower() for name in HEADERS_OF_BODIES):
         return None
     return path
+
+
+def has_unread_answers(client: socket.socket) -> bool:
+    """Return whether bytes sent to a client have not arrived there yet. Raises OSError."""
+    count = fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4))
+    return struct.unpack("=i", count) != (0,)

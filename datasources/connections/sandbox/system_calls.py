@@ -8,6 +8,7 @@ arguments are compared as the kernel reads them, in 32 bits.
 import errno
 import fcntl
 import functools
+import mmap
 import socket
 from collections.abc import Iterator
 from itertools import product
@@ -19,7 +20,7 @@ dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait ev
 exit exit_group faccessat faccessat2 fadvise64 fstat fstatfs futex futex_waitv getcpu getcwd
 getdents getdents64 getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority
 getrandom getresgid getresuid getrlimit getrusage getsid gettid gettimeofday getuid lseek lstat
-madvise membarrier mincore mlock mlock2 mmap mprotect mremap msync munlock munmap nanosleep
+madvise membarrier mincore mlock mlock2 mprotect mremap msync munlock munmap nanosleep
 newfstatat open openat openat2 pause pipe pipe2 poll ppoll prctl pread64 preadv preadv2 pselect6
 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv restart_syscall rseq
 rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait
@@ -92,7 +93,10 @@ def allowed_with_arguments() -> Iterator[tuple[str, Compared]]:
     for family, (kind, protocol) in product((socket.AF_INET, socket.AF_INET6), kinds):
         for given in (0, protocol):
             yield "socket", {0: (INT, family), 1: (TYPE, kind), 2: (INT, given)}
-    yield "socketpair", {0: (INT, socket.AF_UNIX)}  # asyncio wakes its loop by one
+    # asyncio wakes its loop by one. A pair of another kind could send to any socket by its path.
+    yield "socketpair", {0: (INT, socket.AF_UNIX), 1: (TYPE, socket.SOCK_STREAM)}
+    for flag in (mmap.MAP_SHARED, mmap.MAP_ANONYMOUS):  # not both: RLIMIT_DATA counts no shared one
+        yield "mmap", {3: (flag, 0)}
     yield "clone", {0: (CLONE_THREAD, CLONE_THREAD)}
     yield "prlimit64", {0: (INT, 0)}  # the process itself
     for name, position in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):

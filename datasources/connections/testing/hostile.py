@@ -5,6 +5,7 @@ Each attack returns what it has got hold of, or raises an exception.
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 import resource
@@ -174,6 +175,18 @@ def connect_by_fast_open(port: int) -> str:
 
 def sockaddr(port: int) -> bytes:
     return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", port, b"\x7f\0\0\1")
+
+
+def send_by_pair(kind: int, path: str) -> int:
+    """Send to a socket of another process by its path, from one end of a pair of sockets."""
+    ours, _ = socket.socketpair(socket.AF_UNIX, kind)
+    return ours.sendto(b"x", path)
+
+
+def take_shared_memory() -> str:
+    """Take memory that RLIMIT_DATA does not count."""
+    with mmap.mmap(-1, 4096, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS):
+        return "taken"
 
 
 def listen_unbound() -> int:

@@ -13,6 +13,7 @@ from rivergen.testing.web import Web, serving
 
 THREADS = 8
 IN_PROGRESS = re.compile(r"^rivergen_http_requests_in_progress (\d+)", re.MULTILINE)
+READ_AT_ONCE = 8_192  # by gunicorn
 END = b"\r\n\r\n"
 
 
@@ -56,6 +57,30 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
         ):
             self.enterContext(self.web.connect()).sendall(sent)
         self.assertEqual(self.web.get("/healthz").status, 200)
+
+    def test_a_probe_behind_half_a_request_does_not_block_probes(self):
+        """gunicorn has read the half with the request before it."""
+        start = b"GET /readyz HTTP/1.1\r\n" + HOST + b"A: "
+        half = b"POST /api/v1/auth/token HTTP/1.1\r\n" + HOST + b"Content-Length: 99999" + END
+        padding = b"a" * (READ_AT_ONCE - len(start) - len(END) - len(half))
+        whole = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+        client = self.enterContext(self.web.connect())
+        client.sendall(start + padding + END + half + whole)
+        client.recv(1)  # the answer to the first
+        while not self.in_progress():
+            pass
+        self.assertEqual(self.web.get("/healthz").status, 200)
+
+    def test_clients_that_do_not_read_do_not_block_probes(self):
+        whole = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+        client, server = socket.socketpair()
+        with client, server:
+            client.sendall(whole)
+            self.assertEqual(probe(server), "/healthz")
+            server.sendall(b"an answer")
+            self.assertIsNone(probe(server))
+            client.recv(100)
+            self.assertEqual(probe(server), "/healthz")
 
     def test_only_whole_requests_without_a_body_count_as_probes(self):
         for sent, expected in (

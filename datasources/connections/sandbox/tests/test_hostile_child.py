@@ -194,6 +194,17 @@ class HostileChildTests(SimpleTestCase):
         ):
             self.assert_refused(hostile.open_socket, *arguments)
 
+    def test_child_sends_nothing_to_sockets_of_other_processes(self):
+        path = f"{self.root}/socket"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.bind(path)
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):
+                self.assert_refused(hostile.send_by_pair, kind, path)
+        self.assert_refused(hostile.send_by_pair, socket.SOCK_SEQPACKET, path)
+
+    def test_child_takes_no_memory_beyond_its_limit(self):
+        self.assert_refused(hostile.take_shared_memory)
+
     def test_child_connects_to_the_port_of_its_source_only(self):
         self.assert_gets("connected", self.of_server, hostile.connect, self.port)
         self.assert_refused(hostile.connect, self.port, configuration=self.of_file)
