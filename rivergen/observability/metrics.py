@@ -55,7 +55,7 @@ DURATION = Histogram(
 )
 IN_PROGRESS = Gauge(
     "rivergen_http_requests_in_progress",
-    "Requests that are being answered; a web process answers 8 at a time.",
+    "Requests that are being answered; a web process answers 8, and 3 probes, at a time.",
     registry=registry,
     multiprocess_mode="livesum",
 )
