@@ -87,8 +87,8 @@ class Document:
         """
         self._read_number = NumberReader().read
         if found := TAG_DIRECTIVE.search(text):
-            line = len(text[: found.end()].splitlines())
-            raise DeclarationError([Problem(line, "", "Directives for tags are not supported.")])
+            number = len(text[: found.end()].splitlines())
+            raise DeclarationError([Problem(number, "", "Directives for tags are not supported.")])
         try:
             self._root: yaml.Node | None = Loader(text, most).get_single_node()
             self.value: Any = None if self._root is None else self._read(self._root, ())
