@@ -9,7 +9,6 @@ harmless one, of either.
 import argparse
 import gc
 import logging
-import os
 import sys
 import time
 import tracemalloc
@@ -50,7 +49,7 @@ def main() -> None:
     arguments.add_argument("--only", default="", help="a part of the parsers' names")
     only: str = arguments.parse_args().only
     with TemporaryDirectory() as folder:
-        prepare(f"rivergen_worst_inputs_{os.getpid()}", SECRETS_ROOT=folder)
+        prepare("rivergen_worst_inputs", SECRETS_ROOT=folder)
         logging.disable(logging.WARNING)
         parsers = [*parsers_of_requests(), *parsers_of_other_texts()]
         parsers = [parser for parser in parsers if only in parser.name]

@@ -236,7 +236,7 @@ def yaml_documents() -> Texts:
     entries = "".join(map(entry, range(400)))
     notes = filled("  description: '", "The orders of the year. ", "'\n", MIB - len(entries) - 40)
     ordinary = f"data_sources:\n{entries}- name: Notes\n{notes}"
-    names = "".join(f"- name: a{number}\n  shema_refresh: 1\n" * 1 for number in range(500))
+    names = "".join(f"- name: a{number}\n  shema_refresh: 1\n" for number in range(500))
     many = numbered(f"data_sources:\n{names}", "  schema_refresh_{}: 1\n", "")
     source = json.dumps(SOURCE)
     return ("data sources, one to a line", filled("data_sources:\n", f"- {source}\n", "")), {

@@ -33,29 +33,27 @@ class RotatedKeysBackend(TokenBackend):
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         try:
             return super().decode(token, verify)
-        except TokenBackendExpiredToken:
-            raise
         except TokenBackendError:
             for key in settings.TOKEN_KEYS[1:]:
-                older = TokenBackend(
-                    self.algorithm, key, audience=self.audience, issuer=self.issuer
-                )
+                older = token_backend(TokenBackend, key)
                 try:
                     return older.decode(token, verify)
                 except TokenBackendExpiredToken:
                     raise
                 except TokenBackendError:
-                    pass
+                    continue
             raise
 
 
+def token_backend(backend: type[TokenBackend], key: str) -> TokenBackend:
+    """Return a backend for the tokens that a key signs."""
+    return backend(
+        api_settings.ALGORITHM, key, audience=api_settings.AUDIENCE, issuer=api_settings.ISSUER
+    )
+
+
 # All token classes of simplejwt use this backend. It has no setting for the class.
-state.token_backend = RotatedKeysBackend(
-    api_settings.ALGORITHM,
-    api_settings.SIGNING_KEY,
-    audience=api_settings.AUDIENCE,
-    issuer=api_settings.ISSUER,
-)
+state.token_backend = token_backend(RotatedKeysBackend, settings.TOKEN_KEYS[0])
 
 
 class BearerAuthentication(JWTAuthentication):

@@ -1,7 +1,7 @@
 """What a user may do, and whether others may do more.
 
-Nobody gives, changes or takes away a right above the own: the pages for staff check this with the
-`Rights` of the user who is signed in.
+Nobody gives, changes or takes away a right that they do not have: the pages of the admin check
+this.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 
 from organizations.models import ROLES_WITH, Membership, Role, User
 
@@ -66,3 +67,9 @@ class Rights:
 
     def _permissions_above(self) -> QuerySet[Permission]:
         return Permission.objects.exclude(pk__in=self.permissions())
+
+
+def rights_of_staff(request: HttpRequest) -> Rights:
+    """Return the rights of the user who is signed in to the admin."""
+    assert isinstance(request.user, User)
+    return Rights.of(request.user)

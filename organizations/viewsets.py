@@ -65,7 +65,8 @@ class ScopedViewSet(viewsets.GenericViewSet):
     def answer_again(self, perform: Callable[[], Response] | None) -> Response:
         """Return the answer to a retry of a request that changed nothing.
 
-        Needed by views whose answers have `changed_nothing`. `perform` performs the request.
+        For views whose answers may have `changed_nothing`. `perform` performs the request; an
+        update with `verify` has none.
         """
         raise NotImplementedError
 

@@ -135,7 +135,7 @@ def read_storage_url(name: str) -> tuple[str, str] | None:
 
 
 def read_secret_key(name: str) -> str:
-    """Read the key that signs access tokens; refuse a published or weak one."""
+    """Read the key that all signing keys are derived from; refuse a published or weak one."""
     key = read_secret(name)
     if not key and TESTING:
         return TEST_SECRET_KEY
@@ -166,7 +166,7 @@ def refuse_weak_secret_key(name: str, key: str) -> None:
 
 
 def derive_token_key(secret_key: str) -> str:
-    """Return the key of access and refresh tokens. Django derives those of sessions and digests."""
+    """Return the key that signs tokens. Django itself derives those of sessions and digests."""
     return salted_hmac("rivergen.tokens", "", secret=secret_key, algorithm="sha256").hexdigest()
 
 

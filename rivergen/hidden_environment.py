@@ -8,7 +8,6 @@ service, which no child process may inherit.
 Standard library only: this runs before everything else, twice.
 """
 
-import ctypes
 import fcntl
 import json
 import os
@@ -16,6 +15,8 @@ import re
 import resource
 import sys
 from pathlib import Path
+
+from rivergen.libc import PR_SET_DUMPABLE, prctl
 
 # Each can also be in a file, whose path is in the variable NAME_FILE.
 SECRETS = (
@@ -34,7 +35,6 @@ KEPT = re.compile(
 DESCRIPTOR = "RIVERGEN_VARIABLES_FD"
 # 0 to 2 are the standard streams, even if the process was started without them.
 DESCRIPTOR_MIN = 3
-PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 _secrets: dict[str, str] = {}
 
@@ -77,7 +77,7 @@ def hide_memory() -> None:
 
     Also forbids core dumps. Lasts in forked processes, until they start another program.
     """
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_DUMPABLE, 0)
     # For the programs that this process starts.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -90,7 +90,7 @@ STORAGE_ROOT = Path(os.environ.get("STORAGE_ROOT") or LOCAL_DIR / "storage")
 SECRETS_ROOT = os.environ.get("SECRETS_ROOT") or None
 
 INSTALLED_APPS = [
-    "rivergen.http.apps.AdminConfig",
+    "rivergen.http.admin.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -155,7 +155,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-] + [{"NAME": "organizations.passwords.ContextWordsValidator"}]
+] + [{"NAME": "organizations.sign_in.passwords.ContextWordsValidator"}]
 PASSWORD_HASHERS = [
     "organizations.sign_in.hashing.Argon2idPasswordHasher",
     # Of passwords that were set before Argon2id; the next sign-in replaces the hash.

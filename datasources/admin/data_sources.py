@@ -3,9 +3,9 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.widgets import AutocompleteSelect
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -24,7 +24,6 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.models import DataSource, DataSourceRevision
 from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.schemas.snapshots.models import SchemaSnapshot
-from rivergen.errors import StateConflict
 from rivergen.http.input import read_id
 
 TEMPLATES = "admin/datasources/datasource"
@@ -105,17 +104,6 @@ class DataSourceAdmin(admin.ModelAdmin):
         else:
             obj.created_by = obj.updated_by = author.user
             obj.save(author=author)
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().changeform_view(request, *args, **kwargs)
-        except ValidationError as error:
-            # Lost a race for the name: the constraint failed after the form was valid.
-            reason = " ".join(error.messages)
-        except StateConflict as error:  # a quota
-            reason = str(error)
-        messages.error(request, f"Nothing was saved. {reason}")
-        return HttpResponseRedirect(request.get_full_path())
 
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **options: Any

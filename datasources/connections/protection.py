@@ -10,7 +10,7 @@ class TLS(IntEnum):
 
     OFF = 0
     IF_OFFERED = 1
-    """Encrypted if the server offers it; whoever is on the way can prevent that."""
+    """Encrypted if the server offers it; someone on the way can prevent that."""
     REQUIRED = 2
     """Encrypted, for a server that nobody has verified."""
     VERIFIED = 3

@@ -16,6 +16,7 @@ from datasources.declarations.problems import Path, name_of
 from datasources.declarations.reading import Declaration, Declarations
 from datasources.models import Author, DataSource
 from datasources.models.changing import is_same_json
+from datasources.models.field_names import DESTINATION_FIELDS, UPDATABLE_FIELDS
 from datasources.models.querysets import DataSourceQuerySet
 from datasources.models.revision import Changes
 from datasources.serializers import DataSourceCreateSerializer, DataSourceUpdateSerializer
@@ -35,11 +36,10 @@ Secrets = dict[str, Any]
 """The secrets of a data source in clear, by field."""
 Valid = tuple[dict[str, Any], dict[str, Any]]
 """Validated fields, and validated credentials."""
-SSH_PORTS = (("ssh_port", 22), ("ssh_local_port", None))
-DESTINATION_FIELDS = frozenset(
-    ("connection_string", "host", "port", "use_ssh_tunnel", "ssh_host", "ssh_username")
-    + tuple(name for name, _ in SSH_PORTS)
-)
+# What decides where secrets travel, as far as a file can declare it.
+DECLARED_DESTINATION = [
+    field for field in UPDATABLE_FIELDS if field in (*DESTINATION_FIELDS, "connection_string")
+]
 # Stands for a stored secret that cannot be opened; it equals no secret that is entered.
 UNUSABLE = object()
 
@@ -233,7 +233,7 @@ class Applier:
         without any field of the destination leaves it to others, unless secrets wait for
         confirmation.
         """
-        is_stated = not declaration.fields.keys().isdisjoint(DESTINATION_FIELDS)
+        is_stated = not declaration.fields.keys().isdisjoint(DECLARED_DESTINATION)
         is_waiting = data_source.credentials_status == DataSource.CredentialsStatus.UNCONFIRMED
         if not (is_stated or is_waiting):
             return
@@ -265,12 +265,11 @@ def step_of(kind: str, data_source: DataSource, changes: Changes) -> Step:
 
 def unusual_destination(data_source: DataSource) -> Iterator[str]:
     """Yield the fields that decide where secrets travel and do not have their default."""
-    yield from (name for name in ("connection_string", "host") if getattr(data_source, name))
-    if data_source.port not in (None, data_source.connector.default_port):
-        yield "port"
-    if data_source.use_ssh_tunnel:
-        yield from ("use_ssh_tunnel", "ssh_host", "ssh_username")
-        yield from (name for name, usual in SSH_PORTS if getattr(data_source, name) != usual)
+    unset = DataSource(port=data_source.connector.default_port)
+    for field in DECLARED_DESTINATION:
+        is_used = data_source.use_ssh_tunnel or not field.startswith("ssh_")
+        if is_used and getattr(data_source, field) not in (None, "", getattr(unset, field)):
+            yield field
 
 
 def has_secret(fields: Collection[str]) -> bool:

@@ -4,8 +4,8 @@ The answer is stored in the transaction of the change, so both are stored or nei
 process is killed. While the first request is in flight, it holds an advisory lock, which ends with
 the transaction.
 
-Only successes are stored: a refused request has changed nothing, so a retry is checked again. Of a
-large answer to a request that changed nothing only the digest of the request is stored.
+Only successes are stored: a refused request has changed nothing, so a retry is checked again. A
+large answer to a request that changed nothing is not stored, only the digest of the request.
 """
 
 import hashlib
@@ -97,10 +97,10 @@ class KeyedRequest:
     def stored_answer(self, perform: Callable[[], Response] | None = None) -> HttpResponse | None:
         """Return the answer to the first request with this key, or None if there is none.
 
-        An answer without a body is made again, and shows the current state; `perform` performs the
-        request. Raises KeyReused (422) if the first request was a different one, and 401, 403 or
-        404 if the caller may not see the result any more. The caller's role does not matter:
-        nothing changes.
+        An answer that was stored without its body is made again and shows the current state, by
+        `perform`, which performs the request, where the view needs that. Raises KeyReused (422) if
+        the first request was a different one, and 401, 403 or 404 if the caller may not see the
+        result any more. The caller's role does not matter: nothing changes.
         """
         records = IdempotencyRecord.objects.filter(user_id=self._user.pk, key=self._key)
         record = records.filter(stored_at__gt=IdempotencyRecord.valid_since()).first()
@@ -135,8 +135,8 @@ class KeyedRequest:
         """Store an answer as it will be sent, in place of an outdated one of the same key.
 
         A large answer that can be made again is stored without its body. Raises QuotaExceeded
-        (409) if the organization has too many answers: then the change must be rolled back, as it
-        could not be told from a retry.
+        (409) if the organization has too many answers: then the change must be rolled back, because
+        a retry could not be recognized.
         """
         view = self._view
         view.finalize_response(view.request, response).render()

@@ -9,9 +9,10 @@ from django.db import connection, models
 from django.db.models import Sum
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now, TruncHour
+from psycopg import Binary
 
 ANSWERS_KEPT_FOR = timedelta(days=1)
-# What a record takes beside its body.
+# What a record takes besides its body.
 RECORD_BYTES = 500
 
 
@@ -72,7 +73,8 @@ class IdempotencyRecord(models.Model):
             "fingerprint": self.fingerprint,
             "status": self.status,
             "headers": json.dumps(self.headers),
-            "body": self.body,
+            # `Binary` shows only its start in a log of statements.
+            "body": None if self.body is None else Binary(self.body),
             "bytes": RECORD_BYTES + len(self.body or b""),
             "kept_for": ANSWERS_KEPT_FOR,
         }
@@ -114,8 +116,8 @@ class KeptAnswers(models.Model):
         return dict(valid.values_list("organization").annotate(Sum("bytes")))
 
 
-# One statement: that of a key is one of five of a PATCH. The SELECT sees the numbers as they were
-# before the INSERT, so it leaves out the row that the INSERT returns.
+# One statement, because a PATCH has only five. Its SELECT sees the rows as they were before its
+# INSERT, so it leaves out the row that the INSERT returns.
 STORE = f"""
 WITH stored AS (
     INSERT INTO {IdempotencyRecord._meta.db_table}

@@ -24,7 +24,7 @@ from organizations.models import User
 from organizations.sign_in.hashing import hashing
 from organizations.sign_in.models import SignInCount
 from organizations.sign_in.throttling import CLIENTS_PER_SITE, UsernameThrottle, count_request
-from rivergen.http.addresses import client_network, site_network
+from rivergen.http.addresses import network_of, site_network
 
 # Failures in a row before a lockout. For a pair of username and address: more than a server has
 # threads. For a username or an address alone: the limit of NIST SP 800-63B, section 5.2.2.
@@ -150,7 +150,7 @@ def unlock(username: str | None, address: str | None) -> bool:
     if address is None:
         counts = SignInCount.objects.filter(username=digest(username or ANY))
     else:
-        client = client_network(address)
+        client = network_of(address)
         counts = SignInCount.objects.filter(address__in=[client, site_network(client)])
     return bool(counts.delete()[0])
 

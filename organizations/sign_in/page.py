@@ -1,6 +1,6 @@
 """The pages of the admin that take a password: to sign in, and to change one's own.
 
-They have the limits of the API. Beyond a limit, a page is answered with 429 and `Retry-After`.
+They have the limits of the API. Beyond a limit, the answer is 429 with `Retry-After`.
 """
 
 import math
@@ -18,7 +18,8 @@ from rest_framework.exceptions import Throttled
 
 from organizations.models import User
 from organizations.sign_in.attempts import sign_in
-from organizations.sign_in.throttling import SignInThrottle, count_sign_in
+from organizations.sign_in.throttling import count_sign_in
+from rivergen.http.addresses import client_network
 
 
 class LimitedForm(forms.Form):
@@ -33,7 +34,7 @@ class LimitedForm(forms.Form):
         """
         try:
             count_sign_in(request)
-            return sign_in(username, password, SignInThrottle().address_of(request))
+            return sign_in(username, password, client_network(request))
         except Throttled as error:
             self.retry_after = math.ceil(error.wait or 1)  # type: ignore[attr-defined]
             raise ValidationError(str(error.detail)) from None
@@ -94,12 +95,10 @@ def own_password_page(request: HttpRequest) -> HttpResponse:
 
 
 def with_retry_after(response: Any) -> HttpResponse:
-    """Make a page the answer 429 if its form was refused after too many attempts."""
-    retry_after = getattr(
-        (getattr(response, "context_data", None) or {}).get("form"), "retry_after", None
-    )
-    if retry_after is not None:
+    """Return a page, as a 429 if its form was refused after too many attempts."""
+    form = (getattr(response, "context_data", None) or {}).get("form")
+    if isinstance(form, LimitedForm) and form.retry_after is not None:
         response.status_code = HTTPStatus.TOO_MANY_REQUESTS
-        response["Retry-After"] = str(retry_after)
+        response["Retry-After"] = str(form.retry_after)
     page: HttpResponse = response
     return page

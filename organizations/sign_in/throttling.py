@@ -23,11 +23,7 @@ class SignInThrottle(WindowThrottle):
     limit, seconds = settings.RATE_LIMIT_TOKEN
 
     def caller(self, request: Request) -> str | None:
-        return self.address_of(request)
-
-    def address_of(self, request: Any) -> str:
-        """Return the client address of a request, of the API or of an admin page."""
-        return client_network(self.get_ident(request))
+        return client_network(request)
 
     def count(self, caller: str, window: int) -> int:
         return RequestCount.add("token", caller, window)
@@ -39,7 +35,7 @@ class SiteThrottle(SignInThrottle):
     limit = CLIENTS_PER_SITE * SignInThrottle.limit
 
     def caller(self, request: Request) -> str | None:
-        return site_network(self.address_of(request))
+        return site_network(client_network(request))
 
 
 class UsernameThrottle(WindowThrottle):

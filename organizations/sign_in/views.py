@@ -15,6 +15,7 @@ from organizations.sign_in.serializers import (
 from organizations.sign_in.throttling import SignInThrottle, SiteThrottle
 from organizations.sign_in.tokens import exchange_refresh_token, issue_tokens
 from organizations.writing import retried
+from rivergen.http.addresses import client_network
 from rivergen.http.input import read_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
@@ -41,8 +42,7 @@ class TokenView(SignInView):
         """Exchange a username and password for an access and a refresh token."""
         serializer = TokenRequestSerializer(data=read_body(request))
         serializer.is_valid(raise_exception=True)
-        address = SignInThrottle().address_of(request)
-        user = sign_in(**serializer.validated_data, address=address)
+        user = sign_in(**serializer.validated_data, address=client_network(request))
         if user is None:
             raise AuthenticationFailed("The username or the password is wrong.")
         return SuccessResponse(issue_tokens(user), "Signed in successfully")

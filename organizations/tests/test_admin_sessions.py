@@ -1,4 +1,4 @@
-"""Sessions of the admin: when they begin and end, and what a browser is told about them."""
+"""Sessions of the admin in a browser: sign-in, sign-out, cookies, and the own password."""
 
 from typing import Any
 

@@ -77,7 +77,7 @@ DENIED_IF_PUBLIC: tuple[Network, ...] = tuple(
         ),
     )
 )
-# Not denied by these: only the IPv4 address inside counts. An IPv6 network reaches IPv4 by NAT64.
+# Exempt: only the IPv4 address inside counts. NAT64 is how an IPv6 network reaches IPv4.
 PUBLIC_BY_IPV4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
 # IPv6 networks whose last 32 bits are an IPv4 address.

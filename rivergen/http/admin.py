@@ -2,22 +2,42 @@
 
 from typing import Any
 
-from django.contrib import admin
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.contrib import admin, messages
+from django.contrib.admin import apps
+from django.core.exceptions import ValidationError
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+
+from rivergen.errors import StateConflict
 
 
 class StrictAdmin(admin.ModelAdmin):
     """The rules of every admin, also of those of other packages."""
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Refuse filters by regular expressions, which Django allows in the address of any list.
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Show why a save failed although the form was valid: a lost race, or a quota."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except ValidationError as error:
+            reason = " ".join(error.messages)
+        except StateConflict as error:
+            reason = str(error)
+        messages.error(request, f"Nothing was saved. {reason}")
+        return HttpResponseRedirect(request.get_full_path())
 
-        PostgreSQL would run them: one takes minutes, another is malformed and ends with 500.
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse filters by regular expressions, which Django allows in the URL of any list.
+
+        PostgreSQL would run them: some take minutes, and malformed ones end with 500.
         """
         return not lookup.endswith("regex") and super().lookup_allowed(lookup, value, request)
 
     def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Refuse POST, which Django answers like GET, but which locks rows in our admins."""
+        """Refuse POST, which Django answers like GET: it would lock the row."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         return super().history_view(request, *args, **kwargs)
@@ -30,3 +50,9 @@ class AdminSite(admin.AdminSite):
         given = admin_class or admin.ModelAdmin
         strict = type(given.__name__, (StrictAdmin, given), {})
         super().register(model_or_iterable, strict, **options)
+
+
+class AdminConfig(apps.AdminConfig):
+    """Django's app of the admin, with this site."""
+
+    default_site = "rivergen.http.admin.AdminSite"

@@ -25,7 +25,7 @@ PAGE_SIZE = 50
 PAGE_SIZE_MAX = 200
 # The size of a page as JSON; as Python objects it takes several times as much memory.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
-# A statement reads so many rows at most, as they may be large, and Django makes objects of fewer.
+# Rows may be large: a statement reads at most so many, and Django makes objects of a few at a time.
 ROWS_AT_ONCE = 101
 OBJECTS_AT_ONCE = 10
 SHORT_LENGTH = 255

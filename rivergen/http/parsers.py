@@ -13,7 +13,8 @@ from rest_framework.parsers import BaseParser
 
 from rivergen.http.exceptions import PayloadTooLarge
 
-# Empty ones take 20 times as much memory as text, and all are visited by the garbage collector.
+# Arrays and objects: an empty one takes 20 times the memory of its text, and the garbage collector
+# visits each.
 CONTAINERS_MAX = 100_000
 NOT_UTF_8 = "The body is not valid UTF-8 text."
 

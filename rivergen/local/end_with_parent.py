@@ -1,11 +1,10 @@
 """Ending a process together with its parent, even if the parent is killed."""
 
-import ctypes
 import os
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from rivergen.libc import PR_SET_PDEATHSIG, prctl
 
 
 def end_with_parent(parent: int) -> None:
@@ -16,6 +15,6 @@ def end_with_parent(parent: int) -> None:
     """
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # the parent has already ended
         os.kill(os.getpid(), signal.SIGTERM)

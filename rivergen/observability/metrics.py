@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import ClassVar
 
 from django.conf import settings
@@ -25,7 +24,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from rest_framework.settings import api_settings
-from rest_framework.throttling import BaseThrottle
+
+from rivergen.http.addresses import client_address, read_address
 
 # Other methods count as `other`: each word that a client invents would be a new series.
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -55,7 +55,7 @@ DURATION = Histogram(
 )
 IN_PROGRESS = Gauge(
     "rivergen_http_requests_in_progress",
-    "Requests that are being answered; a web process answers 8 at a time.",
+    "Requests that are being answered; a web process answers 8, and 3 probes, at a time.",
     registry=registry,
     multiprocess_mode="livesum",
 )
@@ -153,24 +153,10 @@ def is_allowed(request: HttpRequest) -> bool:
     token = settings.METRICS_TOKEN
     if token and not constant_time_compare(sent, f"Bearer {token}"):
         return False
-    try:
-        address = ip_address(client_address(request))
-    except ValueError:
-        return False
-    # Unwrap the address of an IPv4 client on an IPv6 socket.
-    address = getattr(address, "ipv4_mapped", None) or address
-    return any(address in network for network in settings.METRICS_ALLOW)
-
-
-def client_address(request: HttpRequest) -> str:
-    """Return the IP address of the client; `""` if only a proxy knows the address.
-
-    Behind a proxy on this machine, every client seems to be local. So a request that came through
-    a proxy counts only if NUM_PROXIES says which address of `X-Forwarded-For` is the client's.
-    """
+    # Behind a proxy on this machine, every client seems to be local, unless NUM_PROXIES says which
+    # address of `X-Forwarded-For` is the client's.
     is_known = api_settings.NUM_PROXIES and "X-Forwarded-For" in request.headers
     if not is_known and any(name in request.headers for name in PROXY_HEADERS):
-        return ""
-    # get_ident() only reads META, which Django's request has too.
-    address: str = BaseThrottle().get_ident(request)  # type: ignore[arg-type]
-    return address
+        return False
+    address = read_address(client_address(request))
+    return address is not None and any(address in network for network in settings.METRICS_ALLOW)

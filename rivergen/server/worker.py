@@ -71,6 +71,6 @@ def probe(client: socket.socket) -> str | None:
 
 
 def has_unread_answers(client: socket.socket) -> bool:
-    """Return whether some of what was sent has not arrived at the client. Raises OSError."""
+    """Return whether bytes sent to a client have not arrived there yet. Raises OSError."""
     count = fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4))
     return struct.unpack("=i", count) != (0,)

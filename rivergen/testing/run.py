@@ -16,6 +16,7 @@ from typing import IO, Any
 import psutil
 from django.conf import settings
 
+from rivergen.testing.gunicorn import ask
 from rivergen.testing.services import free_port
 
 START_TIMEOUT_SECONDS = 120
@@ -80,6 +81,12 @@ class Run:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         connection.request(method, "/api/v1/data-sources/1", body, headers, **options)
         return connection.getresponse()
+
+    def wait_for_worker(self) -> None:
+        """Wait until the worker runs jobs: it starts at the same time as the web server."""
+        with killed_after(START_TIMEOUT_SECONDS, self.process):
+            while "rivergen_workers 1" not in ask(self.port, "/metrics"):
+                pass
 
 
 @contextmanager

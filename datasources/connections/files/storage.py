@@ -26,6 +26,7 @@ BOTO_FILES = {
     "AWS_CONFIG_FILE": "~/.aws/config",
     "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
 }
+# The variables whose files boto3 reads.
 STORE_FILES = (
     *BOTO_FILES,
     "AWS_CA_BUNDLE",
@@ -144,7 +145,7 @@ def _open_local(file_path: str) -> LocalFile:
 def store_variables() -> dict[str, str]:
     """Return the environment variables by which boto3 finds the object store and its keys.
 
-    With the paths of its two files, which it could not find without a home folder.
+    They name its two files, which it would not find without a home folder.
     """
     files = {name: os.path.expanduser(path) for name, path in BOTO_FILES.items()}
     return files | {name: text for name, text in os.environ.items() if name.startswith("AWS_")}

@@ -17,9 +17,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from ipaddress import ip_address
 from threading import Thread
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from datasources.connections.failures import Code, ConnectionFailure
+from rivergen.libc import PR_SET_NO_NEW_PRIVS, prctl, system_call
 
 Result = TypeVar("Result")
 
@@ -40,7 +41,6 @@ class Target(NamedTuple):
 
 SYSTEM_CALLS = {"x86_64": SystemCalls(317, 42), "aarch64": SystemCalls(277, 203)}
 
-PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
 SECCOMP_RET_ALLOW, SECCOMP_RET_USER_NOTIF = 0x7FFF0000, 0x7FC00000
@@ -55,8 +55,6 @@ SOCKADDR: dict[int, struct.Struct] = {  # struct sockaddr_in, sockaddr_in6: port
     socket.AF_INET: struct.Struct("!2xH4s"),
     socket.AF_INET6: struct.Struct("!2xH4x16s"),
 }
-
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def confined(function: Callable[[], Result], address: str, port: int) -> Result:
@@ -110,17 +108,9 @@ def _suspend_connects() -> int:
     )
     program = ctypes.create_string_buffer(b"".join(INSTRUCTION.pack(*i) for i in instructions))
     header = struct.pack("HP", len(instructions), ctypes.addressof(program))
-    _call(LIBC.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # required for unprivileged users
+    prctl(PR_SET_NO_NEW_PRIVS, 1)  # required for unprivileged users
     flags = SECCOMP_FILTER_FLAG_NEW_LISTENER
-    return _call(LIBC.syscall, calls.seccomp, SECCOMP_SET_MODE_FILTER, flags, header)
-
-
-def _call(function: Any, *arguments: int | bytes) -> int:
-    """Call a C function. Raises OSError."""
-    result: int = function(*(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
+    return system_call(calls.seccomp, SECCOMP_SET_MODE_FILTER, flags, header)
 
 
 def _answer_connects(listener: int, ended: int, allowed: Target) -> bool:

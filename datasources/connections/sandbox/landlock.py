@@ -4,12 +4,13 @@ The restriction holds for the calling thread and the threads that it starts. Of 
 it, such a thread can also read no memory and no file below /proc, and send them no signal.
 """
 
-import ctypes
 import os
 import stat
 import struct
 import sys
 from collections.abc import Collection, Iterable
+
+from rivergen.libc import LIBC, system_call
 
 # The numbers of these system calls are the same on all architectures.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
@@ -22,8 +23,6 @@ BIND_TCP, CONNECT_TCP = 1, 2
 FILE_ACCESS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 SCOPES = {6: 0b11}  # abstract Unix sockets, and signals
 TCP_VERSION, SCOPE_VERSION = 4, 6
-
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def version() -> int:
@@ -51,15 +50,15 @@ def restrict(
     if supported < TCP_VERSION:
         network, ports = 0, None
     attributes = struct.pack("QQQ", files, network, scopes)
-    ruleset = _call(CREATE_RULESET, attributes, len(attributes), 0)
+    ruleset = system_call(CREATE_RULESET, attributes, len(attributes), 0)
     try:
         for path in readable:
             _allow_path(ruleset, path, READ_FILE)
         for path in writable:
             _allow_path(ruleset, path, READ_FILE | WRITE_FILE)
         for port in ports or ():
-            _call(ADD_RULE, ruleset, RULE_NET_PORT, struct.pack("QQ", CONNECT_TCP, port), 0)
-        _call(RESTRICT_SELF, ruleset, 0)
+            system_call(ADD_RULE, ruleset, RULE_NET_PORT, struct.pack("QQ", CONNECT_TCP, port), 0)
+        system_call(RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -73,15 +72,6 @@ def _allow_path(ruleset: int, path: str | int, access: int) -> None:
     try:
         if stat.S_ISDIR(os.fstat(found).st_mode):
             access |= READ_DIRECTORY
-        _call(ADD_RULE, ruleset, RULE_PATH_BENEATH, struct.pack("=Qi", access, found), 0)
+        system_call(ADD_RULE, ruleset, RULE_PATH_BENEATH, struct.pack("=Qi", access, found), 0)
     finally:
         os.close(found)
-
-
-def _call(number: int, *arguments: int | bytes) -> int:
-    """Make a system call. Raises OSError."""
-    wide = (ctypes.c_long(each) if isinstance(each, int) else each for each in arguments)
-    result: int = LIBC.syscall(ctypes.c_long(number), *wide)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result

@@ -22,11 +22,10 @@ from datasources.connections.files.storage import find_file, store_files
 from datasources.connections.route import reserve_ports
 from datasources.connections.sandbox import landlock
 from datasources.connections.sandbox.system_calls import is_supported, system_call_filter
+from rivergen.libc import LIBC, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, call, prctl
 
-PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 CAPABILITY_VERSION = 0x20080522
 CAP_DAC_READ_SEARCH = 2
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 # A server can send more than the machine can hold. DuckDB alone takes half of this for a file.
 MEMORY_MAX_BYTES = 1024**3
@@ -65,8 +64,8 @@ def lock_down(configuration: Configuration, kept: int) -> None:
     close_descriptors(kept)
     limit_resources()
     drop_capabilities()
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_DUMPABLE, 0)
     os.chdir("/proc/self")  # otherwise the kernel could drop the entry that the rule is about
     ports = reserve_ports(CONNECTORS[configuration.type], configuration)
     landlock.restrict(readable(configuration), [os.devnull], ports)
@@ -77,7 +76,7 @@ def lock_down(configuration: Configuration, kept: int) -> None:
 def prepare() -> None:
     """Prepare the process that children are forked from: it has nothing worth reading, either."""
     if sys.platform == "linux":
-        _prctl(PR_SET_DUMPABLE, 0)
+        prctl(PR_SET_DUMPABLE, 0)
         system_call_filter()
 
 
@@ -109,7 +108,7 @@ def close_descriptors(kept: int) -> None:
 def limit_resources() -> None:
     """Limit memory, threads and descriptors; let the kernel kill this process first."""
     # A process that is not dumpable may not write to its files below /proc.
-    _prctl(PR_SET_DUMPABLE, 1)
+    prctl(PR_SET_DUMPABLE, 1)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     # The fourth field of loadavg is "running/existing" threads of the machine.
@@ -127,12 +126,12 @@ def limit_resources() -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up the privileges of root, except to read the file of the source whoever owns it."""
+    """Give up the privileges of root, except to read the file of the source, whoever owns it."""
     header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
     sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable: 32 bits each, twice
-    _check(LIBC.capget(header, sets))
+    call(LIBC.capget, header, sets)
     permitted = struct.unpack_from("=I", sets, 4)[0] & 1 << CAP_DAC_READ_SEARCH
-    _check(LIBC.capset(header, struct.pack("=6I", permitted, permitted, 0, 0, 0, 0)))
+    call(LIBC.capset, header, struct.pack("=6I", permitted, permitted, 0, 0, 0, 0))
 
 
 def readable(configuration: Configuration) -> Iterator[str | int]:
@@ -161,13 +160,3 @@ def code_folders(search_path: Collection[str]) -> Iterator[str]:
     for folder in map(os.path.realpath, search_path):
         if not ROOT.is_relative_to(folder):
             yield folder
-
-
-def _prctl(option: int, value: int) -> None:
-    _check(LIBC.prctl(option, *map(ctypes.c_long, (value, 0, 0, 0))))
-
-
-def _check(result: int) -> None:
-    """Raise OSError if a C function failed."""
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

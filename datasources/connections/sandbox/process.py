@@ -45,10 +45,10 @@ def start_forkserver(preload: Sequence[str] = ()) -> None:
     `preload` names the modules, beside those of the library, that define the work of children.
     """
     CONTEXT.set_forkserver_preload([PRELOAD, *preload])
-    environment = dict(os.environ)
+    environment, harmless = dict(os.environ), harmless_variables()
     # multiprocessing's resource tracker, which this starts as well, shows its environment in /proc.
     os.environ.clear()
-    os.environ.update(harmless_variables())
+    os.environ.update(harmless)
     try:
         forkserver.ensure_running()
     finally:

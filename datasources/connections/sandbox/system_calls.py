@@ -48,14 +48,10 @@ IOCTL = (
     *(0x8910, 0x8933),  # SIOCGIFNAME, SIOCGIFINDEX
     *(0xC0502100, 0xC0182101),  # SECCOMP_IOCTL_NOTIF_RECV and _SEND, for `confined`
 )
-# TCP_ULP could make a TCP socket one of another protocol, and TCP_REPAIR one without handshake.
-TCP_OPTIONS = (
-    *range(1, 14),
-    18,
-    25,
-)  # TCP_NODELAY to TCP_CONGESTION, _USER_TIMEOUT, _NOTSENT_LOWAT
+# TCP_NODELAY to TCP_CONGESTION, TCP_USER_TIMEOUT, TCP_NOTSENT_LOWAT. Not TCP_ULP, which changes the
+# protocol of a socket, and not TCP_REPAIR, which connects without a handshake.
+TCP_OPTIONS = (*range(1, 14), 18, 25)
 OPTION_LEVELS = (socket.SOL_SOCKET, socket.IPPROTO_IP, socket.IPPROTO_IPV6, socket.IPPROTO_UDP)
-
 
 Compared = dict[int, tuple[int, int]]
 """The mask and the value of some arguments, by their position."""

@@ -20,7 +20,7 @@ from datasources.connections.stages import Stages
 
 CLOSING_SECONDS = 5
 
-# The sandbox may listen only before it is locked down.
+# Sockets that listen already: the sandbox may not listen once it is locked down.
 _reserved: list[socket.socket] = []
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from datasources.connections.configuration import Configuration
 from rivergen.egress.policy import EgressPolicy
+from rivergen.libc import LIBC, call, system_call
 
-LIBC = ctypes.CDLL(None, use_errno=True)
 MPTCP, SCTP, UDPLITE = 262, 132, 136
 MSG_FASTOPEN = 0x20000000
 F_SETSIG, F_SETOWN = 10, 8
@@ -43,26 +43,13 @@ def attack_and_send(
     policy: EgressPolicy,
     send: Callable[..., None],
 ) -> None:
-    """Be the work of a child: attack, and send what it has got, or why it has not."""
+    """Attack as the work of a child. Send what the attack has got, or why it got nothing."""
     try:
         loot = attack(*arguments)
     except Exception as error:
         send(refused=repr(error))
     else:
         send(loot=repr(loot)[:1000])
-
-
-def checked(result: int) -> int:
-    """Return the result of a C function. Raises OSError if it failed."""
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-
-def call(number: int, *arguments: object) -> int:
-    """Make a system call by its number. Raises OSError."""
-    wide = (ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)
-    return checked(LIBC.syscall(ctypes.c_long(number), *wide))
 
 
 def read(path: str) -> bytes:
@@ -82,20 +69,20 @@ def vm_transfer(function: str, pid: int, address: int) -> int:
     buffer = ctypes.create_string_buffer(16)
     local = struct.pack("PN", ctypes.addressof(buffer), 16)
     remote = struct.pack("PN", address, 16)
-    return checked(getattr(LIBC, function)(pid, local, 1, remote, 1, 0))
+    return call(getattr(LIBC, function), pid, local, 1, remote, 1, 0)
 
 
 def attach(pid: int) -> int:
     """Attach to another process without stopping it."""
-    return call(SYSTEM_CALLS["ptrace"], PTRACE_SEIZE, pid, 0, 0)
+    return system_call(SYSTEM_CALLS["ptrace"], PTRACE_SEIZE, pid, 0, 0)
 
 
 def steal_descriptor(pid: int) -> int:
-    return call(PIDFD_GETFD, call(PIDFD_OPEN, pid, 0), 0, 0)
+    return system_call(PIDFD_GETFD, system_call(PIDFD_OPEN, pid, 0), 0, 0)
 
 
 def signal_by_pidfd(pid: int) -> int:
-    return call(PIDFD_SEND_SIGNAL, call(PIDFD_OPEN, pid, 0), 0, None, 0)
+    return system_call(PIDFD_SEND_SIGNAL, system_call(PIDFD_OPEN, pid, 0), 0, None, 0)
 
 
 def signal_by_descriptor(pid: int) -> bytes:
@@ -117,7 +104,7 @@ def limit(pid: int) -> object:
 
 
 def slow_down(pid: int) -> int:
-    return checked(LIBC.setpriority(os.PRIO_PROCESS, pid, 19))
+    return call(LIBC.setpriority, os.PRIO_PROCESS, pid, 19)
 
 
 def pin(pid: int) -> None:
@@ -144,10 +131,10 @@ def run_in_place() -> None:
 
 def run_from_memory() -> None:
     """Write a program to memory and run it by execveat(2)."""
-    descriptor = call(SYSTEM_CALLS["memfd_create"], b"x", 0)
+    descriptor = system_call(SYSTEM_CALLS["memfd_create"], b"x", 0)
     os.write(descriptor, b"#!/bin/true\n")
     arguments = (ctypes.c_char_p * 2)(b"x", None)
-    call(SYSTEM_CALLS["execveat"], descriptor, b"", arguments, None, 0x1000)
+    system_call(SYSTEM_CALLS["execveat"], descriptor, b"", arguments, None, 0x1000)
 
 
 def fork() -> int:
@@ -158,13 +145,13 @@ def fork() -> int:
 
 def fork_by_clone3() -> int:
     arguments = struct.pack("QQQQQQQQ", 0, 0, 0, 0, 0, 0, 0, 0)
-    if (pid := call(SYSTEM_CALLS["clone3"], arguments, len(arguments))) == 0:
+    if (pid := system_call(SYSTEM_CALLS["clone3"], arguments, len(arguments))) == 0:
         os._exit(0)
     return pid
 
 
 def unshare() -> int:
-    return checked(LIBC.unshare(0x10000000))  # CLONE_NEWUSER
+    return call(LIBC.unshare, 0x10000000)  # CLONE_NEWUSER
 
 
 def open_socket(family: int, kind: int, protocol: int = 0) -> str:
@@ -174,15 +161,15 @@ def open_socket(family: int, kind: int, protocol: int = 0) -> str:
 
 def connect(port: int, protocol: int = 0) -> str:
     """Connect to a port of this machine by the C library, which no guard of Python sees."""
-    descriptor = checked(LIBC.socket(socket.AF_INET, socket.SOCK_STREAM, protocol))
-    checked(LIBC.connect(descriptor, sockaddr(port), 16))
+    descriptor = call(LIBC.socket, socket.AF_INET, socket.SOCK_STREAM, protocol)
+    call(LIBC.connect, descriptor, sockaddr(port), 16)
     return "connected"
 
 
 def connect_by_fast_open(port: int) -> str:
     """Connect without connect(2), by sending data with the first packet."""
-    descriptor = checked(LIBC.socket(socket.AF_INET, socket.SOCK_STREAM, 0))
-    checked(LIBC.sendto(descriptor, b"x", 1, MSG_FASTOPEN, sockaddr(port), 16))
+    descriptor = call(LIBC.socket, socket.AF_INET, socket.SOCK_STREAM, 0)
+    call(LIBC.sendto, descriptor, b"x", 1, MSG_FASTOPEN, sockaddr(port), 16)
     return "connected"
 
 
@@ -243,13 +230,13 @@ def in_another_thread(function: Callable[..., object], *arguments: object) -> ob
 
 
 def set_up_ring() -> int:
-    return call(IO_URING_SETUP, 1, ctypes.create_string_buffer(120))
+    return system_call(IO_URING_SETUP, 1, ctypes.create_string_buffer(120))
 
 
 def type_into_terminal() -> int:
     """Type into the terminal of the worker. Raises OSError with ENOTTY where there is none."""
     descriptor = os.open("/dev/null", os.O_RDONLY)
-    return checked(LIBC.ioctl(descriptor, TIOCSTI, b"x"))
+    return call(LIBC.ioctl, descriptor, TIOCSTI, b"x")
 
 
 def open_files() -> list[str]:
@@ -280,6 +267,6 @@ def privileges() -> dict[str, int]:
     return {
         "capabilities": int(shown["CapEff"], 16) & ~CAP_DAC_READ_SEARCH,
         "may be granted more": 1 - int(shown["NoNewPrivs"]),
-        "may be looked into": checked(LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)),
+        "may be looked into": call(LIBC.prctl, PR_GET_DUMPABLE, 0, 0, 0, 0),
         "may write": resource.getrlimit(resource.RLIMIT_FSIZE)[1],
     }

@@ -27,14 +27,14 @@ def outcome_of(type_name, port, **changes):
 
 
 class GuaranteeTests(SimpleTestCase):
-    """What is told without a connection, by type and settings."""
+    """What the settings of each type guarantee, without a connection."""
 
     def warnings_of(self, type_name, **changes):
         fields = {"host": "db.example.com", "port": 1, **changes}
         configuration = configuration_to(type_name, fields.pop("port"), **fields)
         return CONNECTORS[type_name].warnings_of(configuration)
 
-    def test_each_type_is_told_as_its_options_are(self):
+    def test_warnings_of_each_type_follow_its_options(self):
         for type_name, changes, expected in (
             ("postgresql", {}, OPEN),
             ("postgresql", {"options": {"sslmode": "disable"}}, OPEN),
@@ -102,7 +102,7 @@ class PostgreSQLProtectionTests(SimpleTestCase):
         }
         return outcome_of("postgresql", port, **fields)
 
-    def test_postgresql_connection_is_told_as_it_was_made(self):
+    def test_warnings_of_postgresql_are_about_the_connection_that_was_made(self):
         for port, mode, expected in (
             (self.server.port, None, OPEN),
             (self.server.port, "disable", OPEN),
@@ -130,7 +130,7 @@ class PostgreSQLProtectionTests(SimpleTestCase):
 
 
 class MariaDBProtectionTests(SimpleTestCase):
-    def test_mariadb_connection_is_told_as_it_was_made(self):
+    def test_warnings_of_mariadb_are_about_the_connection_that_was_made(self):
         with mariadb.MariaDBServer() as server:
             for mode, expected in (
                 ("DISABLED", OPEN),
@@ -150,7 +150,7 @@ class MariaDBProtectionTests(SimpleTestCase):
 
 
 class ClearPasswordTests(SimpleTestCase):
-    def test_clickhouse_password_over_http_is_told_also_if_the_login_fails(self):
+    def test_clickhouse_password_over_http_is_a_warning_even_if_the_login_fails(self):
         refuse = serve_http(lambda body: (403, "X-ClickHouse-Exception-Code: 516", "Code: 516."))
         for answer, code, expected in (
             (serve_http(answer_as_clickhouse), "OK", [PASSWORD_IN_CLEAR, *OPEN]),
@@ -160,7 +160,7 @@ class ClearPasswordTests(SimpleTestCase):
                 outcome = outcome_of("clickhouse", server.port)
                 self.assertEqual((outcome["code"], outcome["warnings"]), (code, expected))
 
-    def test_sql_server_password_without_tls_is_told(self):
+    def test_sql_server_password_without_tls_is_a_warning(self):
         with Listener(serve_tds()) as server:
             outcome = outcome_of("mssql", server.port, options={"encryption": "off"})
         self.assertEqual(outcome["code"], "OK")

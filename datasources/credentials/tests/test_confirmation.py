@@ -83,7 +83,7 @@ class ConfirmationTests(CredentialsEndpointTestCase):
                 self.assertEqual(response["ETag"], entity_tag(before["version"]))
                 self.assertEqual(self.stored(), before)
 
-    def test_roles_and_bodies_are_judged_before_the_version_to_confirm(self):
+    def test_roles_and_bodies_are_checked_before_the_version_to_confirm(self):
         self.move_as_editor()
         path = f"{self.path}/confirm"
         self.assert_error(self.call("post", path, None, self.editor), 403, "FORBIDDEN")

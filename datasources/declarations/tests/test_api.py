@@ -176,7 +176,7 @@ class ApplyTests(DataSourceTestCase):
         error = self.apply(LAKE | unknown | {"x" * 100_000: 1}).json()["error"]
         self.assertEqual(len(error["details"]), MOST_UNKNOWN_NAMES_REPORTED)
 
-    def test_a_document_of_mistakes_is_given_up_after_a_hundred(self) -> None:
+    def test_reading_a_document_stops_after_a_hundred_mistakes(self) -> None:
         mistakes = {f"shema_refresh_{number}": 1 for number in range(50)}
         entries = [{**LAKE, **mistakes, "name": f"Lake {number}"} for number in range(500)]
         with mock.patch.object(

@@ -23,6 +23,8 @@ BYTES_MAX = 256 * 1024 * 1024
 TABLE_BYTES_MAX = 4 * 1024 * 1024
 BLOCK_BYTES_MAX = 32 * 1024 * 1024
 COMPRESSED_BYTES_MAX = 32 * 1024 * 1024
+# Between the values of a list, and in the names of tables.
+COMMAS_MAX = 20 * TABLES_MAX
 COMPRESSION_LEVEL = 4
 
 
@@ -89,8 +91,14 @@ def lines_of(block: bytes) -> list[bytes]:
 
 
 def read_list(data: bytes) -> list[Any]:
-    """Return a list from compressed JSON: `names` or `row_estimates` of a `Content`."""
-    values: list[Any] = json.loads(decompress(data))
+    """Return a list from compressed JSON: `names` or `row_estimates` of a `Content`.
+
+    Raises ValueError if it may have too many values: the sandbox may have sent 16 million.
+    """
+    text = decompress(data)
+    if text.count(b",") > COMMAS_MAX:
+        raise ValueError("A list with too many values.")
+    values: list[Any] = json.loads(text)
     return values
 
 

@@ -189,6 +189,11 @@ class ContentTests(SimpleTestCase):
         with self.assertRaises(ValueError):
             content_module.lines_of(bomb)
 
+    def test_list_of_more_values_than_tables_can_have_is_refused(self) -> None:
+        bomb = content_module.compress(b"[" + b"0," * 15_000_000 + b"0]")
+        with self.assertRaises(ValueError):
+            content_module.read_list(bomb)
+
     def test_table_names_with_line_breaks_keep_one_json_line_per_table(self) -> None:
         names = ["a\nb", "c\r", "d\x85e", "f\u2028g", "h\x1ci", "lone \ud800", '"']
         packed = pack((table(name, column(name)), None) for name in names)

@@ -21,6 +21,7 @@ from datasources.schemas.schedule import (
 from datasources.schemas.tasks import enqueue_due, store_crash
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
+from rivergen.http.input import entity_tag
 
 ORDERS = table("orders", column("id"))
 ON = {"schema_auto_refresh": True}
@@ -131,7 +132,8 @@ class ScheduleTests(DataSourceTestCase):
             now = self.pass_time(60)
             body = {"password": "hunter2"} if method == "patch" else None
             with self.subTest(target):
-                response = self.call(method, target, body, user)
+                version = entity_tag(data_source.version)
+                response = self.call(method, target, body, user, headers={"If-Match": version})
                 self.assertEqual(response.status_code, 200, response.content)
                 self.assertEqual(self.next_refresh_at(), now)
 

@@ -15,6 +15,7 @@ from organizations.models import User
 from organizations.sign_in.models import RequestCount
 from organizations.sign_in.throttling import SignInThrottle, SiteThrottle
 from organizations.testing import PASSWORD, APITestCase, APITestMixin
+from rivergen.http.addresses import client_network
 from rivergen.http.throttling import UserThrottle, WindowThrottle
 
 LIMIT = 3
@@ -90,7 +91,7 @@ class AddressTests(SimpleTestCase):
         request = APIRequestFactory().post("/", REMOTE_ADDR="192.0.2.1")
         request.META["HTTP_X_FORWARDED_FOR"] = forwarded
         with mock.patch("rest_framework.throttling.api_settings.NUM_PROXIES", proxies):
-            return SignInThrottle().address_of(request)
+            return client_network(request)
 
     def test_client_address_is_taken_behind_the_configured_number_of_proxies(self):
         self.assertEqual(self.address(0, "198.51.100.7"), "192.0.2.1")

@@ -19,7 +19,7 @@ NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 COOKIE = settings.SESSION_COOKIE_NAME
 
 
-class AdminSessionTests(APITestCase):
+class SessionStoreTests(APITestCase):
     def setUp(self) -> None:
         self.enterContext(time_machine.travel(NOW, tick=False))
         self.staff = admin_client(self.owner)

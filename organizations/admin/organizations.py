@@ -1,26 +1,23 @@
-"""Organizations in the Django admin, and the login form, with the same rules as the API."""
+"""Organizations in the Django admin, with the same rules as the API."""
 
 import contextlib
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest
 
 from organizations.models import Membership, Organization, Role, Workspace
-from organizations.rights import Rights
-from organizations.sign_in.page import SignInForm
-from organizations.user_admin import rights_of_staff
-from rivergen.errors import Gone, StateConflict
+from organizations.rights import Rights, rights_of_staff
+from rivergen.errors import Gone
 from rivergen.http.input import read_id
 
 OWNER_REQUIRED = "An organization needs at least one owner who can sign in."
-ROLE_REFUSED = "Your role in this organization is {own}: you cannot give, change or remove {role}."
+ROLE_REFUSED = (
+    "Your role in this organization is {own}, so you cannot give, change or remove the role {role}."
+)
 WORKSPACE_REQUIRED = "An organization needs at least one workspace."
-
-
-admin.site.login_form = SignInForm
 
 
 class RemainingFormSet(forms.BaseInlineFormSet):
@@ -47,7 +44,7 @@ class MembershipFormSet(RemainingFormSet):
         members = [form.instance for form in self.remaining() if form.is_valid()]
         if not any(one.role == Role.OWNER and one.user.is_active for one in members):
             raise ValidationError(OWNER_REQUIRED)
-        if self.instance.pk is not None:  # whoever founds an organization names its owner
+        if self.instance.pk is not None:  # the founder of a new organization names its owner
             self._check_roles(self.instance.pk)
 
     def _check_roles(self, organization_id: int) -> None:
@@ -151,11 +148,11 @@ class OrganizationAdmin(admin.ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None or rights_of_staff(request).is_superuser:
             return self.readonly_fields
-        # Declarations find the organization by it: the secrets in them would go to another one.
+        # Declarations find the organization by its slug: another one would get their secrets.
         return ("slug", *self.readonly_fields)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        # Without it, nobody could name the owner that the organization needs.
+        # An organization needs an owner, which is a membership.
         may_add_members = request.user.has_perm("organizations.add_membership")
         return super().has_add_permission(request) and may_add_members
 
@@ -173,13 +170,6 @@ class OrganizationAdmin(admin.ModelAdmin):
                 pk=read_id(object_id)
             ).first()
         return super().get_object(request, object_id, from_field)
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().changeform_view(request, *args, **kwargs)
-        except StateConflict as error:  # a quota, or a change by another request
-            messages.error(request, f"Nothing was saved. {error}")
-            return HttpResponseRedirect(request.get_full_path())
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         formset.store(form.instance)

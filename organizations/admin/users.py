@@ -1,4 +1,4 @@
-"""Users and groups in the Django admin: nobody edits, gives or takes away rights above the own."""
+"""Users and groups in the Django admin: staff give and take away no rights above their own."""
 
 from typing import Any, ClassVar
 
@@ -14,15 +14,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from organizations.models import Organization, User
-from organizations.rights import Rights
+from organizations.rights import Rights, rights_of_staff
 
 SUPERUSER_REFUSED = "Only a superuser can make somebody a superuser."
-
-
-def rights_of_staff(request: HttpRequest) -> Rights:
-    """Return the rights of the user who is signed in to the admin."""
-    assert isinstance(request.user, User)
-    return Rights.of(request.user)
 
 
 def ownerless_without(user: User) -> list[str]:

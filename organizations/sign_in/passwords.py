@@ -1,4 +1,4 @@
-"""The rule for new passwords that Django does not have."""
+"""The rule for new passwords that Django lacks: they are more than words of this service."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 CONTEXT_WORDS = ("rivergen", "datasource", "database", "password", "admin", "editor", "owner")
 CONTEXT_WORD = re.compile("|".join(CONTEXT_WORDS), re.IGNORECASE)
 OTHER_CHARACTERS_MIN = 8
-RULE = "A password needs 8 characters beside words such as rivergen, database or admin."
+RULE = "A password needs 8 characters besides words such as rivergen, database or admin."
 
 
 class ContextWordsValidator:

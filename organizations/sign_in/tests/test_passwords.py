@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.test import TestCase
 
 from organizations.models import User
-from organizations.passwords import CONTEXT_WORDS
+from organizations.sign_in.passwords import CONTEXT_WORDS
 
 USER = User(username="olivia.vance", email="olivia@lakeside.example")
 
@@ -20,8 +20,8 @@ class PasswordTests(TestCase):
             ("iloveyou1", "too common"),
             ("olivia.vance1", "too similar to the username"),
             ("lakeside.example", "too similar to the email"),
-            ("rivergen2026!", "8 characters beside words"),
-            ("Admin-Database-1", "8 characters beside words"),
+            ("rivergen2026!", "8 characters besides words"),
+            ("Admin-Database-1", "8 characters besides words"),
         ):
             with self.subTest(password=password):
                 with self.assertRaises(ValidationError) as refused:
