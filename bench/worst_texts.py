@@ -119,6 +119,7 @@ def forms() -> list[tuple[str, str, Texts]]:
     form = "application/x-www-form-urlencoded"
     multipart = "multipart/form-data; boundary=b"
     part = '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
+    parameters = part.strip().removesuffix('a"') + ";" * 900
     return [
         (
             "form",
@@ -145,6 +146,7 @@ def forms() -> list[tuple[str, str, Texts]]:
                     "line breaks": filled(part, "\r\n", "\r\n--b--"),
                     "beginnings of boundaries": filled(part, "\r\n--", "\r\n--b--"),
                     "headers of a part": filled("--b\r\n", "a: b\r\n", "\r\n\r\na\r\n--b--"),
+                    "parameters of parts": filled("", f"{parameters}\r\n\r\na\r\n", "--b--"),
                 },
             ),
         ),

@@ -4,6 +4,8 @@ from django.conf import settings
 from django.core.files.uploadedfile import InMemoryUploadedFile, SimpleUploadedFile
 from django.test import Client, TestCase
 
+from rivergen.http.uploads import PARAMETERS_MAX
+
 LOGIN = "/admin/login/"
 
 
@@ -20,3 +22,16 @@ class UploadTests(TestCase):
         response = Client().post(LOGIN, form)
         self.assertContains(response, "Please enter the correct username and password")
         self.assertIsInstance(response.wsgi_request.FILES["file"], InMemoryUploadedFile)
+
+    def test_part_with_too_many_parameters_is_400(self):
+        for count, status in ((PARAMETERS_MAX - 1, 200), (PARAMETERS_MAX, 400), (900, 400)):
+            start = '--b\r\nContent-Disposition: form-data; name="a'
+            body = f'{start}{";" * count}"\r\n\r\nx\r\n--b--\r\n'
+            with self.subTest(count):
+                response = self.client.post(LOGIN, body, "multipart/form-data; boundary=b")
+                self.assertEqual(response.status_code, status)
+
+    def test_semicolons_of_a_value_do_not_count(self):
+        fields = {"username": "x", "password": "a;" * 100, "next": "\r\n\r\n" + "b;" * 100}
+        response = self.client.post(LOGIN, fields)
+        self.assertEqual(response.context["form"].data.dict(), fields)
