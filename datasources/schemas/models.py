@@ -16,7 +16,6 @@ from datasources.models import DataSource
 from datasources.schemas.schedule import next_refresh_at
 from datasources.schemas.snapshots.content import Content
 from datasources.schemas.snapshots.models import store_snapshot
-from datasources.schemas.snapshots.pruning import prune_data_source
 from organizations.exceptions import QuotaExceeded
 from organizations.models import User
 
@@ -176,7 +175,6 @@ def stored_within_quota(data_source: DataSource, content: Content) -> bool:
             store_snapshot(data_source, content)
     except QuotaExceeded:
         return False
-    prune_data_source(data_source)
     return True
 
 

@@ -2,7 +2,6 @@
 
 from django.db import transaction
 
-from datasources.models import DataSource
 from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot
 
 # A data source keeps its last 100 snapshots, unless they were replaced more than a year ago.
@@ -20,29 +19,13 @@ def prune(count: int = KEPT_COUNT, days: int = KEPT_DAYS) -> tuple[int, int]:
     contents = 0
     last_id = 0
     while True:
-        unused = SchemaContent.objects.filter(pk__gt=last_id, snapshots=None).order_by("pk")
-        ids = [*unused.values_list("pk", flat=True)[:CONTENTS_AT_ONCE]]
-        if not ids:
-            return snapshots, contents
-        last_id = ids[-1]
-        contents += delete_unused(ids)
-
-
-def prune_data_source(data_source: DataSource) -> None:
-    """Delete all but the last snapshots of a locked data source: many may be stored in a day."""
-    kept = data_source.schema_snapshots.values("pk")[:KEPT_COUNT]
-    outdated = data_source.schema_snapshots.exclude(pk__in=kept)
-    if contents := [*outdated.values_list("content", flat=True)]:
-        outdated.delete()
-        delete_unused(contents)
-
-
-@transaction.atomic
-def delete_unused(ids: list[int]) -> int:
-    """Delete those of these contents that have no snapshot and are not locked; return how many."""
-    unused = SchemaContent.objects.filter(pk__in=ids, snapshots=None)
-    locked = unused.select_for_update(skip_locked=True, of=("self",))
-    locked_ids = [*locked.values_list("pk", flat=True)]
-    # Check again: a snapshot may have been stored before the lock was taken.
-    still_unused = SchemaContent.objects.filter(pk__in=locked_ids, snapshots=None)
-    return still_unused.delete()[1].get("datasources.SchemaContent", 0)
+        with transaction.atomic():
+            unused = SchemaContent.objects.filter(pk__gt=last_id, snapshots=None).order_by("pk")
+            locked = unused.select_for_update(skip_locked=True, of=("self",))
+            ids = [*locked.values_list("pk", flat=True)[:CONTENTS_AT_ONCE]]
+            if not ids:
+                return snapshots, contents
+            last_id = ids[-1]
+            # Check again: a snapshot may have been stored before the lock was taken.
+            still_unused = SchemaContent.objects.filter(pk__in=ids, snapshots=None)
+            contents += still_unused.delete()[1].get("datasources.SchemaContent", 0)

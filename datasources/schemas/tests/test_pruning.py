@@ -45,14 +45,6 @@ class PruneTests(DataSourceTestCase):
         self.assertEqual(prune(count=2), (1, 1))
         self.assertEqual((self.kept_numbers(), self.kept_numbers(self.other)), ([3, 2], [2, 1]))
 
-    def test_a_refresh_deletes_what_is_older_than_the_last_snapshots(self) -> None:
-        with mock.patch.object(pruning, "KEPT_COUNT", 2):
-            self.make_snapshots("a", data_source=self.other)
-            self.make_snapshots("a", "b", "c", "d")
-        self.assertEqual((self.kept_numbers(), self.kept_numbers(self.other)), ([4, 3], [1]))
-        # The other data source has "a", too.
-        self.assertEqual(SchemaContent.objects.count(), 3)
-
     def test_prune_goes_by_the_time_at_which_a_snapshot_was_replaced(self) -> None:
         self.make_snapshots("a", "b", "c")  # three days, two days and a day old on the next day
         self.traveller.shift(timedelta(days=1, seconds=1))
@@ -65,9 +57,9 @@ class PruneTests(DataSourceTestCase):
         self.assertEqual(prune(count=1, days=0), (0, 0))
         self.assertEqual(self.kept_numbers(), [1])
 
-    def test_100_snapshots_are_kept_by_default(self) -> None:
+    def test_prune_keeps_100_snapshots_by_default(self) -> None:
         self.make_snapshots(*(f"t{number}" for number in range(102)))
-        self.assertEqual(prune(), (0, 0))
+        self.assertEqual(prune(), (2, 2))
         self.assertEqual(len(self.kept_numbers()), 100)
 
     def test_numbers_of_pruned_snapshots_are_not_reused(self) -> None:
