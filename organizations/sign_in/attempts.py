@@ -87,7 +87,7 @@ class Attempt:
         self._networks[ANY, address] = FREE_FAILURES_ALONE
 
     def begin(self) -> None:
-        """Count the attempt in all counters, or in none. Raises Throttled (429).
+        """Add this attempt to sign in to every counter, or to none. Raises Throttled (429).
 
         All attempts lock the counters in the same order, which rules out a deadlock.
         """

@@ -40,7 +40,7 @@ class BoundedUploadHandler(MemoryFileUploadHandler):
 def check_part_headers(body: bytes, boundary: bytes) -> None:
     """Raise MultiPartParserError (400) if the headers of a part have too many parameters.
 
-    The parser of the standard library counts the quotes before each semicolon anew.
+    The parser of the standard library counts all quotes again before each semicolon.
     """
     for part in body.split(b"--" + boundary):
         headers, _, _ = part[:HEADERS_MAX_BYTES].partition(b"\r\n\r\n")

@@ -3,7 +3,7 @@
 from typing import Any
 
 # As long as any media type that DRF takes: a longer one is 415. The parser of the standard library
-# counts all quotes before each semicolon again.
+# counts all quotes again before each semicolon.
 CONTENT_TYPE_MAX_LENGTH = 256
 
 

@@ -126,7 +126,7 @@ def limit_resources() -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up the privileges of root, except to read the file of the source, whoever owns it."""
+    """Drop all capabilities of this process, except the one to read files of other users."""
     header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
     sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable: 32 bits each, twice
     call(LIBC.capget, header, sets)

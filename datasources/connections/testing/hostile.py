@@ -86,7 +86,7 @@ def signal_by_pidfd(pid: int) -> int:
 
 
 def signal_by_descriptor(pid: int) -> bytes:
-    """Have the kernel send a signal to another process whenever a socket becomes readable."""
+    """Ask the kernel to signal another process when a socket of this one becomes readable."""
     import fcntl
 
     ours, theirs = socket.socketpair()
@@ -184,7 +184,7 @@ def send_by_pair(kind: int, path: str) -> int:
 
 
 def take_shared_memory() -> str:
-    """Take memory that RLIMIT_DATA does not count."""
+    """Map shared anonymous memory, which RLIMIT_DATA does not count."""
     with mmap.mmap(-1, 4096, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS):
         return "taken"
 

@@ -37,7 +37,7 @@ if __name__ == "__main__":
 
 
 class Loot:
-    """Takes the one message of a hostile child."""
+    """A listener that keeps the only message of a hostile child."""
 
     seconds = seconds_max = SECONDS
     is_over = False
