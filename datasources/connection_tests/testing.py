@@ -111,6 +111,11 @@ def wait_until(database_url: str, condition: str, seconds: float = PATIENCE_SECO
         )
 
 
+def defer_periodic(task: Any) -> None:
+    """Enqueue a periodic task, even if a worker has enqueued it already by its schedule."""
+    task.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
+
+
 def lose_job(task_name: str, attempts: int) -> None:
     """Make a job look as if `attempts` workers had been killed while they ran it."""
     with connection.cursor() as cursor:
@@ -119,7 +124,7 @@ def lose_job(task_name: str, attempts: int) -> None:
             " WHERE task_name = %s",
             [attempts, task_name],
         )
-    jobs.retry_stalled_jobs.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
+    defer_periodic(jobs.retry_stalled_jobs)
 
 
 class WorkerTestCase(DataSourceTestMixin, TransactionTestCase):

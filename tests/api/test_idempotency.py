@@ -14,7 +14,7 @@ from django.test import TransactionTestCase
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
-from datasources.connection_tests.testing import run_jobs
+from datasources.connection_tests.testing import defer_periodic, run_jobs
 from datasources.jobs import delete_idempotency_records
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
@@ -364,6 +364,6 @@ class ConcurrentIdempotencyTests(KeyedMixin, TransactionTestCase):
             stored_at=timezone.now() - ANSWERS_KEPT_FOR - timedelta(seconds=1)
         )
         self.keyed({"port": 5434}, key="new")
-        delete_idempotency_records.defer(timestamp=0)
+        defer_periodic(delete_idempotency_records)
         run_jobs()
         self.assertEqual(IdempotencyRecord.objects.get().key, "new")

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import uuid
 from datetime import timedelta
 from unittest import mock
 from urllib.parse import quote
@@ -26,6 +25,7 @@ from datasources.connection_tests.models import KEPT_FOR, ConnectionTest
 from datasources.connection_tests.testing import (
     PATIENCE_SECONDS,
     Worker,
+    defer_periodic,
     lose_job,
     run_jobs,
     wait_until,
@@ -174,7 +174,7 @@ class WorkerTests(DataSourceTestMixin, TransactionTestCase):
         old, young = self.request_test(), self.request_test()
         requested_at = timezone.now() - KEPT_FOR - timedelta(seconds=1)
         ConnectionTest.objects.filter(pk=old.pk).update(requested_at=requested_at)
-        tasks.delete_old_tests.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
+        defer_periodic(tasks.delete_old_tests)
         run_jobs()
         self.assertEqual([test.pk for test in ConnectionTest.objects.all()], [young.pk])
 

@@ -1,6 +1,5 @@
 """Tests of pruning snapshots, by the nightly job and by `manage.py prune_schemas`."""
 
-import uuid
 from datetime import timedelta
 from io import StringIO
 from unittest import mock
@@ -10,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.test import TransactionTestCase
 from django.utils import timezone
 
-from datasources.connection_tests.testing import run_jobs
+from datasources.connection_tests.testing import defer_periodic, run_jobs
 from datasources.management.commands.prune_schemas import DAYS_MAX
 from datasources.models import DataSource
 from datasources.schemas import tasks
@@ -115,6 +114,6 @@ class NightlyJobTests(DataSourceTestMixin, TransactionTestCase):
             refresh(self.data_source, table(name, column("id")))
         long_ago = timezone.now() - timedelta(days=KEPT_DAYS + 1)
         self.data_source.schema_snapshots.update(read_at=long_ago)
-        tasks.prune_schemas.configure(queueing_lock=str(uuid.uuid4())).defer(timestamp=0)
+        defer_periodic(tasks.prune_schemas)
         run_jobs()
         self.assertEqual(self.data_source.schema_snapshots.count(), 1)

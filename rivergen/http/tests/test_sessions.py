@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client, TransactionTestCase
 
-from datasources.connection_tests.testing import run_jobs
+from datasources.connection_tests.testing import defer_periodic, run_jobs
 from datasources.jobs import delete_sessions
 from datasources.testing import admin_client
 from organizations.testing import PASSWORD, APITestCase
@@ -109,6 +109,6 @@ class DeletedSessionsTests(TransactionTestCase):
         for key, ends_in in (("ended", -hour), ("current", hour)):
             expire_date = datetime.now(UTC) + ends_in
             Session.objects.create(session_key=key, session_data="", expire_date=expire_date)
-        delete_sessions.defer(timestamp=0)
+        defer_periodic(delete_sessions)
         run_jobs()
         self.assertEqual(Session.objects.get().session_key, "current")
