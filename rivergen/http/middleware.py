@@ -6,12 +6,15 @@ import time
 import uuid
 from collections.abc import Callable
 
+from corsheaders.signals import check_request_enabled
 from django.conf import settings
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 
 from rivergen.observability import metrics
 from rivergen.observability.logs import request_fields, request_id
 
+OPEN_PATH = "/api/v1/openapi.json"
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 logger = logging.getLogger("rivergen.request")
@@ -55,3 +58,9 @@ class RequestMiddleware:
         response.setdefault("Content-Security-Policy", settings.CONTENT_SECURITY_POLICY)
         response.setdefault("Cache-Control", "no-store")  # static files have their own
         return response
+
+
+@receiver(check_request_enabled)
+def is_open_to_all_origins(request: HttpRequest, **kwargs: object) -> bool:
+    """Return whether pages of any origin may send this request (django-cors-headers asks)."""
+    return request.path_info == OPEN_PATH
