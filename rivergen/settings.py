@@ -122,6 +122,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "rivergen.http.middleware.RequestMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "rivergen.http.compression.CompressionMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
