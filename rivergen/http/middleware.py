@@ -11,6 +11,7 @@ from django.conf import settings
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 
+from rivergen.http.throttling import counted, show_limits
 from rivergen.observability import metrics
 from rivergen.observability.logs import request_fields, request_id
 
@@ -35,11 +36,13 @@ class RequestMiddleware:
         sent = request.headers.get("X-Request-ID", "")
         current = sent if SANE_REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         id_token, fields_token = request_id.set(current), request_fields.set({})
+        counted_token = counted.set({})
         metrics.begin()
         try:
             response = self.get_response(request)
             if request.method == "HEAD" and not response.streaming:
                 response.content = b""  # Content-Length keeps the length of the body
+            show_limits(response)
             seconds = time.perf_counter() - started_at
             metrics.count(request, response.status_code, seconds)
             # %r keeps a path with line breaks on one line.
@@ -52,6 +55,7 @@ class RequestMiddleware:
             logger.info("%s %r %d %.1f ms", *outcome.values(), extra=outcome)
         finally:
             metrics.end()
+            counted.reset(counted_token)
             request_fields.reset(fields_token)
             request_id.reset(id_token)
         response["X-Request-ID"] = current
