@@ -1,6 +1,6 @@
 """Tests of `RateLimit-Policy` and `RateLimit`: limits that a client can see coming.
 
-Source: draft-ietf-httpapi-ratelimit-headers-10.
+Source: draft-ietf-httpapi-ratelimit-headers.
 """
 
 import re
