@@ -23,7 +23,12 @@ SEARCH_MAX_LENGTH = 100
 NAME_MAX_LENGTH = 255
 REPEATS_MAX = 200
 ID_MAX_DIGITS = 18
-ID_SCHEMA = {"type": "integer", "minimum": 0, "maximum": 10**ID_MAX_DIGITS - 1}
+ID_SCHEMA = {
+    "type": "integer",
+    "format": "int64",
+    "minimum": 0,
+    "maximum": 10**ID_MAX_DIGITS - 1,
+}
 RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )

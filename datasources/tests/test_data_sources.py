@@ -190,6 +190,6 @@ class DataSourceTests(DataSourceTestCase):
         self.assertTrue(types["postgresql"]["driver_installed"])
         self.assertIn("password", types["postgresql"]["credential_fields"])
         self.assertEqual(types["csv"]["credential_fields"], [])
-        pagination = {"next": None, "previous": None, "page_size": len(types)}
-        self.assertEqual(response.json()["pagination"], pagination)
+        links = dict.fromkeys(("next", "next_cursor", "previous", "previous_cursor"))
+        self.assertEqual(response.json()["pagination"], links | {"page_size": len(types)})
         self.assert_error(self.call("get", "/data-source-types", user=self.loner), 403, "FORBIDDEN")
