@@ -123,7 +123,5 @@ class SchemaViewSet(DataSourceScopedViewSet):
                 "changes": changes,
             },
             "Schema changes retrieved successfully",
-            pagination=page.pagination(
-                **{"from": before.number if before else None, "to": to.number}
-            ),
+            pagination=page.pagination(**ends),
         )
