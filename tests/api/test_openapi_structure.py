@@ -84,6 +84,16 @@ def test_component_names_are_not_those_of_the_framework(api):
         assert name not in {"Error", "Object", "String", "Exception", "Warning", "Change", "Null"}
 
 
+def test_no_name_is_used_for_two_kinds_of_components(api):
+    # Generators for TypeScript export schemas, responses and parameters from one file.
+    names = [
+        re.sub(r"\W|_", "", name).casefold()
+        for found in (api["components"][kind] for kind in ("schemas", "responses", "parameters"))
+        for name in found
+    ]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+
+
 def test_an_update_and_its_merge_patch_are_two_components(api):
     for path, method, operation in operations(api):
         content = operation.get("requestBody", {}).get("content", {})
