@@ -18,6 +18,7 @@ from datasources.models import (
     DataSource,
     DataSourceRevision,
 )
+from datasources.models.field_names import OBSERVED_FIELDS
 from datasources.models.validators import (
     NAMES_SECRET,
     TAG_MAX_LENGTH,
@@ -28,6 +29,7 @@ from datasources.models.validators import (
     validate_tags,
 )
 from organizations.models import ROLES_WITH, Role, Workspace
+from rivergen.http.preconditions import is_version
 from rivergen.http.serializers import (
     LONGEST_NAME_WORTH_A_SUGGESTION,
     OutputSerializer,
@@ -166,15 +168,22 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
     """The changes of a data source: all fields are optional, and only the given ones change.
 
     `context["is_merge_patch"]`: merge `metadata` into the stored metadata (RFC 7396).
-    `context["compares"]`: false if `If-Match` names another version than that of the row. Then
+    `context["compares"]`: false if a precondition names another version than that of the row. Then
     only errors are reported that do not depend on the stored row.
+    `context["knows_versions"]`: the caller compares `version` in the body, as a precondition.
     """
 
     instance: DataSource
 
     def refuse(self, name: str, value: Any) -> None:
+        if name == "version" and self.context.get("knows_versions"):
+            if not is_version(value):
+                raise serializers.ValidationError("Must be the version you read, such as 3.")
+            return
         if name in READ_ONLY_FIELDS:
-            if not self.compares:
+            # A body with a version says when it was read: what is observed may have changed since.
+            is_observed = name in OBSERVED_FIELDS and "version" in self.initial_data
+            if is_observed or not self.compares:
                 return
             stored = self.stored[name]
             # A value that is nested too deeply to be compared is another one.
