@@ -4,12 +4,11 @@ from http import HTTPStatus
 from typing import Any
 
 from django.db.models import QuerySet
-from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from organizations.authentication import caller
+from organizations.authentication import REVOKED, caller
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -24,6 +23,7 @@ from organizations.serializers import (
 )
 from organizations.viewsets import ScopedViewSet
 from organizations.writing import write
+from rivergen.http.exceptions import InvalidToken
 from rivergen.http.input import check_parameters, read_body, read_no_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
@@ -44,7 +44,7 @@ class MeView(APIView):
             .first()
         )
         if user is None:
-            raise AuthenticationFailed("The user no longer exists or is deactivated.")
+            raise InvalidToken(REVOKED)
         check_parameters(request)
         return SuccessResponse(MeSerializer(user).data, "User retrieved successfully")
 
@@ -145,6 +145,7 @@ class MemberViewSet(BelowOrganizationViewSet):
 
     @write(
         summary="Add a member",
+        operation_id="addMember",
         request=MemberCreateSerializer,
         response=MemberSerializer,
         status=201,
@@ -177,7 +178,12 @@ class MemberViewSet(BelowOrganizationViewSet):
             member.change_role(role)
         return SuccessResponse(MemberSerializer(member).data, "Member updated successfully")
 
-    @write(summary="Remove a member", status=204, errors=(401, 403, 404, 409, 413, 415))
+    @write(
+        summary="Remove a member",
+        operation_id="removeMember",
+        status=204,
+        errors=(401, 403, 404, 409, 413, 415),
+    )
     def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Remove a member (admin, owner; only owners may remove owners, and never the last one)."""
         member = self.get_member(self.get_locked_organization(Role.ADMIN))

@@ -9,7 +9,7 @@ from datasources.testing import DataSourceTestCase
 from organizations.models import Organization
 from organizations.testing import sql
 
-NO_VERSIONS = (0, -1, True, False, "3", 3.0, 1.5, None, [], {}, 10**30, 2**63)
+NO_VERSIONS: tuple[Any, ...] = (0, -1, True, False, "3", 3.0, 1.5, None, [], {}, 10**30, 2**63)
 OBSERVED = {
     "status": "error",
     "last_test": {"ok": True},

@@ -28,6 +28,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from rivergen.errors import DomainError, Gone
 from rivergen.http.exceptions import (
     Conflict,
+    InvalidToken,
     PayloadTooLarge,
     PreconditionFailed,
     ServiceUnavailable,
@@ -90,9 +91,14 @@ class SuccessResponse(Response):
             self["ETag"] = f'"{version}"'  # an entity tag is quoted (RFC 9110, section 8.8.3)
 
 
+class SecretResponse(SuccessResponse):
+    """A success that shows a secret once: it is never compressed (rivergen.http.compression)."""
+
+
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
     """Return the JSON Schema of a success: `schema` is that of `data`, `extra` has more members."""
-    members = {"success": {"const": True}, "data": schema, "message": {"type": "string"}, **extra}
+    success = {"type": "boolean", "const": True}
+    members = {"success": success, "data": schema, "message": {"type": "string"}, **extra}
     return {
         "type": "object",
         "properties": members,
@@ -140,10 +146,12 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         response.data = error_body(response.status_code, message, details)
     else:
         code = exc.code if isinstance(exc, DomainError) else getattr(translated, "error_code", None)
-        sentence = _sentence(translated.detail)
+        sentence = " ".join(_sentences(translated.detail))
         details = getattr(exc, "details", {})
         response.data = error_body(response.status_code, sentence, details, code)
     response.data["error"] |= getattr(exc, "extra", {})
+    if isinstance(translated, InvalidToken):
+        response["WWW-Authenticate"] = translated.challenge
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
     return _without_log(response)
@@ -204,12 +212,6 @@ def _sentences(detail: Any) -> list[str]:
 def _summary(fields: Collection[str]) -> str:
     names = ", ".join([field or '""' for field in fields][:5])
     return f"Invalid value for {names}{' and more' if len(fields) > 5 else ''}."
-
-
-def _sentence(detail: Any) -> str:
-    if isinstance(detail, dict):  # simplejwt's errors
-        detail = detail.get("detail", "")
-    return " ".join(_sentences(detail))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
