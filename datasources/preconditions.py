@@ -5,14 +5,13 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from rest_framework.exceptions import APIException, ValidationError
-from rest_framework.request import Request
 
 from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.models import UPDATABLE_FIELDS, DataSource
 from datasources.models.field_names import DESTINATION_GROUP, OBSERVED_FIELDS
 from rivergen.http.exceptions import PreconditionFailed, PreconditionRequired
-from rivergen.http.input import entity_tag, read_switch
-from rivergen.http.preconditions import ALLOW_DISJOINT, IF_MATCH, is_version, names_version, unmet
+from rivergen.http.input import entity_tag
+from rivergen.http.preconditions import ALLOW_DISJOINT, is_version, names_version, unmet
 from rivergen.http.serializers import utc_text
 
 VERSION_MISSING = "allow_disjoint needs a version: send If-Match, or version in the body."
@@ -22,16 +21,18 @@ MOVING_FIELDS = DESTINATION_GROUP.intersection(UPDATABLE_FIELDS)
 
 
 def judge_update(
-    request: Request, data_source: DataSource, body: Mapping[str, Any]
+    data_source: DataSource,
+    body: Mapping[str, Any],
+    if_match: str | None,
+    *,
+    allows_disjoint: bool = False,
 ) -> APIException | None:
     """Return the error (412, 428) if the preconditions do not allow an update of a locked row.
 
-    `version` in the body counts as `If-Match`. With `?allow_disjoint=true` an earlier version will
-    do, if nothing that the body names was changed since. Raises ValidationError (400) if that
-    parameter comes without a version.
+    `if_match` is a well-formed header; `version` in the body counts as one. `allows_disjoint`: an
+    earlier version will do, if nothing that the body names was changed since. Raises
+    ValidationError (400) if that is asked for and no version is named.
     """
-    if_match = request.META.get(IF_MATCH)
-    allows_disjoint = read_switch(request, ALLOW_DISJOINT)
     if allows_disjoint and "version" not in body and not names_version(if_match):
         raise ValidationError({ALLOW_DISJOINT: [VERSION_MISSING]})
     # The serializer refuses what is no version.

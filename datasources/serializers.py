@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
+from django.db.models import BigIntegerField
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import get_error_detail
@@ -29,7 +30,6 @@ from datasources.models.validators import (
     validate_tags,
 )
 from organizations.models import ROLES_WITH, Role, Workspace
-from rivergen.http.preconditions import is_version
 from rivergen.http.serializers import (
     LONGEST_NAME_WORTH_A_SUGGESTION,
     OutputSerializer,
@@ -131,6 +131,7 @@ class DataSourceSerializer(OutputSerializer):
 
 
 READ_ONLY_FIELDS = frozenset(DataSourceSerializer.Meta.fields) - {*UPDATABLE_FIELDS}
+READ_ONLY = "This field is read-only and has another value."
 
 
 class DataSourceWriteSerializer(StrictModelSerializer):
@@ -184,11 +185,19 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
     instance: DataSource
 
+    version = StrictIntegerField(
+        required=False,
+        min_value=1,
+        max_value=BigIntegerField.MAX_BIGINT,
+        help_text="The version that this body was read at: 412 if another one is current. It "
+        "counts as `If-Match`. With it, fields that the service observes, such as `status`, may "
+        "have other values than the stored ones, and are ignored.",
+    )
+
+    class Meta(DataSourceWriteSerializer.Meta):
+        fields: tuple[str, ...] = (*UPDATABLE_FIELDS, "version")
+
     def refuse(self, name: str, value: Any) -> None:
-        if name == "version" and self.context.get("knows_versions"):
-            if not is_version(value):
-                raise serializers.ValidationError("Must be the version you read, such as 3.")
-            return
         if name in READ_ONLY_FIELDS:
             # A body with a version says when it was read: what is observed may have changed since.
             is_observed = name in OBSERVED_FIELDS and "version" in self.initial_data
@@ -203,7 +212,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
                     return
                 if isinstance(stored, dict) and value == stored:
                     return
-            raise serializers.ValidationError("This field is read-only and has another value.")
+            raise serializers.ValidationError(READ_ONLY)
         super().refuse(name, value)
 
     @property
@@ -226,6 +235,9 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
         return super().to_internal_value(data)
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        version = values.pop("version", None)
+        if not self.context.get("knows_versions") and version not in (None, self.instance.version):
+            errors["version"] = [READ_ONLY]
         if self.compares:
             self.add_contradictions(self.instance, values, errors)
 

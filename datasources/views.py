@@ -182,12 +182,12 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
         is_merge = is_merge_patch(request)
         switches = (ALLOW_DISJOINT, "dry_run", "verify")
         body = read_body(request, switches=switches, knows_versions=True)
-        refusal = None
+        if_match, refusal = request.META.get(IF_MATCH), None
+        allows_disjoint = request.query_params.get(ALLOW_DISJOINT) == "true"
         # Most requests name no version; they are not judged.
-        names_version = IF_MATCH in request.META or "version" in body
-        allows_disjoint = ALLOW_DISJOINT in request.query_params
+        names_version = if_match is not None or "version" in body
         if names_version or allows_disjoint or data_source.requires_if_match:
-            refusal = judge_update(request, data_source, body)
+            refusal = judge_update(data_source, body, if_match, allows_disjoint=allows_disjoint)
         serializer = DataSourceUpdateSerializer(
             data_source,
             data=body,
