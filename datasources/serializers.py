@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
+from django.db.models import BigIntegerField
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import get_error_detail
@@ -18,6 +19,7 @@ from datasources.models import (
     DataSource,
     DataSourceRevision,
 )
+from datasources.models.field_names import OBSERVED_FIELDS
 from datasources.models.validators import (
     NAMES_SECRET,
     TAG_MAX_LENGTH,
@@ -129,6 +131,7 @@ class DataSourceSerializer(OutputSerializer):
 
 
 READ_ONLY_FIELDS = frozenset(DataSourceSerializer.Meta.fields) - {*UPDATABLE_FIELDS}
+READ_ONLY = "This field is read-only and has another value."
 
 
 class DataSourceWriteSerializer(StrictModelSerializer):
@@ -175,15 +178,30 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
     """The changes of a data source: all fields are optional, and only the given ones change.
 
     `context["is_merge_patch"]`: merge `metadata` into the stored metadata (RFC 7396).
-    `context["compares"]`: false if `If-Match` names another version than that of the row. Then
+    `context["compares"]`: false if a precondition names another version than that of the row. Then
     only errors are reported that do not depend on the stored row.
+    `context["knows_versions"]`: the caller compares `version` in the body, as a precondition.
     """
 
     instance: DataSource
 
+    version = StrictIntegerField(
+        required=False,
+        min_value=1,
+        max_value=BigIntegerField.MAX_BIGINT,
+        help_text="The version that this body was read at: 412 if another one is current. It "
+        "counts as `If-Match`. With it, fields that the service observes, such as `status`, may "
+        "have other values than the stored ones, and are ignored.",
+    )
+
+    class Meta(DataSourceWriteSerializer.Meta):
+        fields: tuple[str, ...] = (*UPDATABLE_FIELDS, "version")
+
     def refuse(self, name: str, value: Any) -> None:
         if name in READ_ONLY_FIELDS:
-            if not self.compares:
+            # A body with a version says when it was read: what is observed may have changed since.
+            is_observed = name in OBSERVED_FIELDS and "version" in self.initial_data
+            if is_observed or not self.compares:
                 return
             stored = self.stored[name]
             # A value that is nested too deeply to be compared is another one.
@@ -194,7 +212,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
                     return
                 if isinstance(stored, dict) and value == stored:
                     return
-            raise serializers.ValidationError("This field is read-only and has another value.")
+            raise serializers.ValidationError(READ_ONLY)
         super().refuse(name, value)
 
     @property
@@ -217,6 +235,9 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
         return super().to_internal_value(data)
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        version = values.pop("version", None)
+        if not self.context.get("knows_versions") and version not in (None, self.instance.version):
+            errors["version"] = [READ_ONLY]
         if self.compares:
             self.add_contradictions(self.instance, values, errors)
 

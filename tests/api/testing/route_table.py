@@ -41,6 +41,8 @@ class Route:
     """Brings the data source into the state that the route needs."""
     names_version: bool = False
     """Whether the route needs `If-Match` with the current version."""
+    knows_versions: bool = False
+    """Whether the route honors `If-Match`; all others refuse it."""
 
     def headers(self) -> dict[str, str]:
         """Return the headers that the route needs, for the data source as it is stored now."""
@@ -88,28 +90,36 @@ ROUTES = {
     ("get", "/data-source-types"): Route("viewer", 200, stranger=200),
     ("get", "/data-sources"): Route("viewer", 200, stranger=200),
     ("post", "/data-sources"): Route("editor", 201, {"name": "New", "type": "csv"}, stranger=201),
-    ("get", DATA_SOURCE): Route("viewer", 200),
-    ("patch", DATA_SOURCE): Route("editor", 200, {"port": 5433}),
-    ("delete", DATA_SOURCE): Route("admin", 204),
+    ("get", DATA_SOURCE): Route("viewer", 200, knows_versions=True),
+    ("patch", DATA_SOURCE): Route("editor", 200, {"port": 5433}, knows_versions=True),
+    ("delete", DATA_SOURCE): Route("admin", 204, knows_versions=True),
     ("post", f"{DATA_SOURCE}/test"): Route("editor", 202, prepare=enter_password),
     ("post", "/data-sources/test"): Route("editor", 202, {"type": "csv"}, stranger=202),
     ("post", "/data-sources/apply"): Route("editor", 200, DECLARATIONS, stranger=400),
     ("get", "/connection-tests/{test_id}"): Route("viewer", 200),
     ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): Route(
-        "admin", 200, {"fingerprint": fingerprint(HOST_KEY)}, prepare=present_host_key
+        "admin",
+        200,
+        {"fingerprint": fingerprint(HOST_KEY)},
+        prepare=present_host_key,
+        knows_versions=True,
     ),
-    ("get", CREDENTIALS): Route("viewer", 200),
-    ("put", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
-    ("patch", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
-    ("delete", CREDENTIALS): Route("editor", 204),
-    ("post", f"{CREDENTIALS}/confirm"): Route("admin", 200, names_version=True),
+    ("get", CREDENTIALS): Route("viewer", 200, knows_versions=True),
+    ("put", CREDENTIALS): Route("editor", 200, {"username": "reader"}, knows_versions=True),
+    ("patch", CREDENTIALS): Route("editor", 200, {"username": "reader"}, knows_versions=True),
+    ("delete", CREDENTIALS): Route("editor", 204, knows_versions=True),
+    ("post", f"{CREDENTIALS}/confirm"): Route(
+        "admin", 200, names_version=True, knows_versions=True
+    ),
     ("post", f"{DATA_SOURCE}/schema/refresh"): Route("editor", 202, prepare=enter_password),
     ("get", f"{DATA_SOURCE}/schema/refresh"): Route("viewer", 200, prepare=read_schema),
     ("get", f"{DATA_SOURCE}/schema"): Route("viewer", 200, prepare=read_schema),
     ("get", f"{DATA_SOURCE}/schema/snapshots"): Route("viewer", 200),
     ("get", f"{DATA_SOURCE}/schema/changes"): Route("viewer", 200, prepare=read_schema),
     ("get", f"{DATA_SOURCE}/history"): Route("viewer", 200),
-    ("post", f"{DATA_SOURCE}/history/{{version}}/restore"): Route("admin", 200),
+    ("post", f"{DATA_SOURCE}/history/{{version}}/restore"): Route(
+        "admin", 200, knows_versions=True
+    ),
 }
 
 
