@@ -39,8 +39,8 @@ class Updater:
         self._rows: dict[int, Callable[[], DataSource]]
         self._rows = DataSource.objects.locked_many_for(user, stored)
         self.finds_all = len(self._rows) == len(ids)
-        self.organization_ids: dict[int, None] = {}
-        """The organizations of the data sources, in order."""
+        self.organization_ids: list[int] = []
+        """The organization of each data source that was found."""
 
     def make_all(self) -> list[Result]:
         """Make the updates; return their results in order. A dry run is rolled back.
@@ -53,28 +53,27 @@ class Updater:
             if self._updates.is_dry_run:
                 transaction.set_rollback(True)
         if self._updates.is_atomic and any(map(has_failed, results)):
-            not_applied = refusal_of(NotApplied())
             return [
-                result if has_failed(result) else {"id": result["id"], **not_applied}
+                result if has_failed(result) else answer(NotApplied(), result["id"])
                 for result in results
             ]
         return results
 
     def _make(self, update: Update) -> Result:
+        pk = update.data_source_id
         try:
-            members = self._store(update)
+            return {"id": pk, "status": HTTPStatus.OK, **self._store(update)}
         except REFUSALS as error:
-            members = refusal_of(error, data_source_id=update.data_source_id)
-        return {"id": update.data_source_id, **members}
+            return answer(error, pk)
 
     def _store(self, update: Update) -> Result:
-        """Store an update; return its status and the data source as it is then."""
+        """Store an update; return the data source as it is then, and what differs."""
         # The instance is needed once; without it, the memory of its row is free.
         make = self._rows.pop(update.data_source_id, None)
         if make is None:
             raise NotFound
         data_source = make()
-        self.organization_ids[data_source.organization_id] = None
+        self.organization_ids.append(data_source.organization_id)
         require_role(data_source.role, Role.EDITOR)
         values = valid_changes(data_source, update.fields, self._updates.is_merge_patch)
         try:
@@ -87,9 +86,12 @@ class Updater:
                 raise NeedsSavepoints from error
             raise
         shown = {"data": DataSourceSerializer(data_source).data, "changes": changes}
-        return {"status": HTTPStatus.OK} | {
-            name: RenderedJSON(value) for name, value in shown.items()
-        }
+        return {name: RenderedJSON(value) for name, value in shown.items()}
+
+
+def answer(error: Exception, data_source_id: int) -> Result:
+    """Return the result of an update that failed."""
+    return {"id": data_source_id, **refusal_of(error, data_source_id)}
 
 
 def has_failed(result: Result) -> bool:
