@@ -14,7 +14,6 @@ from datasources.declarations.views import DeclarationViewSet
 from datasources.schemas.views import SchemaRefreshViewSet, SchemaViewSet
 
 
-
 class ManyRouter(SimpleRouter):
     """A router that also routes PATCH of all rows, to `update_many`."""
 

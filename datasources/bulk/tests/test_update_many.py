@@ -10,7 +10,6 @@ from datasources.bulk.testing import MERGE_PATCH, PATH, ManyTestCase
 from datasources.credentials.models import Credential
 from datasources.models import DataSource, DataSourceRevision
 from organizations.models import Membership, Organization, User
-from organizations.testing import sql
 
 EACH = "?atomic=false"
 DRY = "?dry_run=true"
@@ -56,12 +55,15 @@ class UpdateManyTests(ManyTestCase):
         self.assertEqual([*body], ["success", "data", "message"])
         results = self.results(response)
         self.assertEqual([result["id"] for result in results], [third.pk, first.pk])
-        self.assertEqual([[*result] for result in results], [["id", "status", "data", "changes"]] * 2)
+        self.assertEqual(
+            [[*result] for result in results], [["id", "status", "data", "changes"]] * 2
+        )
         self.assertEqual(results[0]["changes"], {"port": {"from": None, "to": 1}})
         self.assertEqual((results[1]["data"]["name"], results[1]["data"]["version"]), ("New", 2))
-        self.assertEqual(results[1]["data"], self.call(
-            "get", f"{PATH}/{first.pk}", user=self.viewer
-        ).json()["data"])
+        self.assertEqual(
+            results[1]["data"],
+            self.call("get", f"{PATH}/{first.pk}", user=self.viewer).json()["data"],
+        )
         self.assertEqual(self.versions(), [2, 1, 2, 1, 1])
         revision = DataSourceRevision.objects.get(data_source=first, version=2)
         self.assertEqual(revision.request_id, response["X-Request-ID"])
@@ -111,7 +113,9 @@ class UpdateManyTests(ManyTestCase):
         response = self.update_many(*updates, query=EACH, user=self.both)
         self.assertEqual(self.statuses(response), [403, 200, 404])
         error = self.results(response)[0]["error"]
-        self.assertEqual(error["message"], self.own_patch(updates[0], user=self.both)["error"]["message"])
+        self.assertEqual(
+            error["message"], self.own_patch(updates[0], user=self.both)["error"]["message"]
+        )
         self.assertEqual(self.statuses(self.update_many(updates[0], user=self.viewer), 409), [403])
 
     def test_later_updates_see_earlier_ones(self):
@@ -135,9 +139,10 @@ class UpdateManyTests(ManyTestCase):
         ]
         response = self.update_many(*updates, query=EACH)
         self.assertEqual(self.statuses(response), [200, 400, 400, 200])
-        self.assertEqual(self.results(response)[2]["error"]["details"]["name"], [
-            "The workspace already has a data source with this name."
-        ])
+        self.assertEqual(
+            self.results(response)[2]["error"]["details"]["name"],
+            ["The workspace already has a data source with this name."],
+        )
         self.assertEqual(self.versions(), [2, 1, 1, 2, 1])
 
     def test_atomic_call_with_a_failure_is_409_and_changes_nothing(self):
@@ -178,7 +183,11 @@ class UpdateManyTests(ManyTestCase):
             {"id": self.sources[2].pk, "port": None},
             {"id": self.sources[3].pk},
         ]
-        bad = [*good, {"id": self.foreign.pk, "name": taken}, {"id": self.data_source.pk, "port": 0}]
+        bad = [
+            *good,
+            {"id": self.foreign.pk, "name": taken},
+            {"id": self.data_source.pk, "port": 0},
+        ]
         bad.append({"id": self.sources[4].pk, "name": "free"})
         for updates, atomic in ((bad, True), (bad, False), (good, True)):
             query = f"?atomic={json.dumps(atomic)}"
@@ -188,17 +197,9 @@ class UpdateManyTests(ManyTestCase):
             real = self.update_many(*updates, query=query)
             expected = self.results(real, 409 if atomic and updates is bad else 200)
             self.assertEqual(without_clock(self.results(dry)), without_clock(expected))
-            for source in DataSource.objects.filter(version=2).order_by("pk"):
-                number = source.pk - self.sources[0].pk
-                source.apply_changes({"name": f"undo {number}", "port": None}, user=self.owner)
-            DataSourceRevision.objects.filter(version__gt=1).delete()
-            self.reset()
-
-    def reset(self) -> None:
-        """Bring all sources back to the beginning."""
-        rows = super(type(DataSource.objects.all()), DataSource.objects.all())
-        for number, source in enumerate(self.sources):
-            rows.filter(pk=source.pk).update(version=1, name=f"S{number}", port=source.port)
+            for source in reversed(self.sources):
+                stored = DataSource.objects.get(pk=source.pk)
+                stored.apply_changes({"name": source.name, "port": source.port}, user=self.owner)
 
     def test_requires_if_match_asks_each_update_for_a_version(self):
         Organization.objects.filter(pk=self.acme.pk).update(requires_if_match=True)
@@ -252,7 +253,10 @@ class UpdateManyTests(ManyTestCase):
             ({"updates": [good, 3, None, [good]]}, "updates[1]", "updates[2]", "updates[3]"),
             ({"updates": [good, {"port": 2}]}, "updates[1].id"),
             ({"updates": [good, {"id": "5"}, {"id": True}]}, "updates[1].id", "updates[2].id"),
-            ({"updates": [{"id": 0}, {"id": -1}, {"id": 1.0}]}, *(f"updates[{n}].id" for n in range(3))),
+            (
+                {"updates": [{"id": 0}, {"id": -1}, {"id": 1.0}]},
+                *(f"updates[{n}].id" for n in range(3)),
+            ),
             ({"updates": [{"id": None}, {"id": 1e300}]}, "updates[0].id"),
             ({"updates": [good, {"id": good["id"]}, good]}, "updates[1].id", "updates[2].id"),
         ):
