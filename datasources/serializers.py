@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
@@ -18,6 +19,7 @@ from datasources.models import (
     DataSource,
     DataSourceRevision,
 )
+from datasources.models.field_names import OBSERVED_FIELDS
 from datasources.models.validators import (
     NAMES_SECRET,
     TAG_MAX_LENGTH,
@@ -27,7 +29,9 @@ from datasources.models.validators import (
     validate_metadata,
     validate_tags,
 )
+from datasources.preconditions import judge_update
 from organizations.models import ROLES_WITH, Role, Workspace
+from rivergen.http.preconditions import is_version
 from rivergen.http.serializers import (
     LONGEST_NAME_WORTH_A_SUGGESTION,
     OutputSerializer,
@@ -166,15 +170,22 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
     """The changes of a data source: all fields are optional, and only the given ones change.
 
     `context["is_merge_patch"]`: merge `metadata` into the stored metadata (RFC 7396).
-    `context["compares"]`: false if `If-Match` names another version than that of the row. Then
+    `context["compares"]`: false if a precondition names another version than that of the row. Then
     only errors are reported that do not depend on the stored row.
+    `context["knows_versions"]`: the caller compares `version` in the body, as a precondition.
     """
 
     instance: DataSource
 
     def refuse(self, name: str, value: Any) -> None:
+        if name == "version" and self.context.get("knows_versions"):
+            if not is_version(value):
+                raise serializers.ValidationError("Must be the version you read, such as 3.")
+            return
         if name in READ_ONLY_FIELDS:
-            if not self.compares:
+            # A body with a version says when it was read: what is observed may have changed since.
+            is_observed = name in OBSERVED_FIELDS and "version" in self.initial_data
+            if is_observed or not self.compares:
                 return
             stored = self.stored[name]
             # A value that is nested too deeply to be compared is another one.
@@ -210,6 +221,42 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
         if self.compares:
             self.add_contradictions(self.instance, values, errors)
+
+
+def valid_changes(
+    data_source: DataSource,
+    body: Mapping[str, Any],
+    *,
+    if_match: str | None,
+    is_merge_patch: bool,
+    allows_disjoint: bool = False,
+) -> dict[str, Any]:
+    """Return the valid changes in the body of an update of a locked data source.
+
+    Raises, in this order: 400 for errors that do not depend on the stored row; 428 or 412 for
+    `if_match`, a well-formed header, and for `version` in the body; 400 for errors that do depend
+    on the row. Source: contract, section 1, order of the checks.
+    """
+    refusal = None
+    # Most requests name no version; they are not judged.
+    names_version = if_match is not None or "version" in body
+    if names_version or allows_disjoint or data_source.requires_if_match:
+        refusal = judge_update(data_source, body, if_match, allows_disjoint)
+    serializer = DataSourceUpdateSerializer(
+        data_source,
+        data=body,
+        partial=True,
+        context={
+            "is_merge_patch": is_merge_patch,
+            "compares": refusal is None,
+            "knows_versions": True,
+        },
+    )
+    serializer.is_valid(raise_exception=True)
+    if refusal is not None:
+        raise refusal
+    values: dict[str, Any] = serializer.validated_data
+    return values
 
 
 class DataSourceCreateSerializer(DataSourceWriteSerializer):

@@ -24,7 +24,7 @@ from organizations.serializers import (
 )
 from organizations.viewsets import ScopedViewSet
 from organizations.writing import write
-from rivergen.http.input import read_body, read_no_body
+from rivergen.http.input import check_parameters, read_body, read_no_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
 
@@ -45,6 +45,7 @@ class MeView(APIView):
         )
         if user is None:
             raise AuthenticationFailed("The user no longer exists or is deactivated.")
+        check_parameters(request)
         return SuccessResponse(MeSerializer(user).data, "User retrieved successfully")
 
 
@@ -70,6 +71,7 @@ class OrganizationViewSet(ScopedViewSet):
     def retrieve(self, request: Request, organization_id: str) -> Response:
         """Return one organization."""
         organization = self.get_object()
+        check_parameters(request)
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization retrieved successfully")
 

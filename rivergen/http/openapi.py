@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rivergen.http.pagination import pagination_schema
+from rivergen.http.preconditions import refuse_preconditions
 from rivergen.http.responses import ERROR_CODES, EXACT_CODES, envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
 
@@ -231,6 +232,7 @@ class OpenAPIView(APIView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> Response:
         """Return the description of the API."""
+        refuse_preconditions(request)
         return Response(document())
 
 
