@@ -18,6 +18,7 @@ from rivergen.env import (
     read_list,
     read_networks,
     read_number,
+    read_origins,
     read_rate,
     read_secret_key,
     read_secret_key_fallbacks,
@@ -51,6 +52,17 @@ FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::
 EGRESS_DEFAULT = read_choice("EGRESS_DEFAULT", ("private", "public"))
 EGRESS_ALLOW = read_egress_rules("EGRESS_ALLOW")
 EGRESS_DENY = read_egress_rules("EGRESS_DENY")
+
+# The pages that may call the API: by token only, since no cookie is allowed.
+CORS_ALLOWED_ORIGINS = read_origins("CORS_ALLOWED_ORIGINS")
+CORS_URLS_REGEX = r"^/api/v1/"
+CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+CORS_ALLOW_HEADERS = [
+    *("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"),
+    "X-Request-ID",
+]
+CORS_EXPOSE_HEADERS = ["ETag", "Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed"]
+CORS_PREFLIGHT_MAX_AGE = 7200  # seconds; Chromium keeps none for longer
 
 # Who may read /metrics. If both are set, both must match; see rivergen.observability.metrics.
 METRICS_TOKEN = read_token("METRICS_TOKEN")
@@ -91,6 +103,7 @@ SECRETS_ROOT = os.environ.get("SECRETS_ROOT") or None
 
 INSTALLED_APPS = [
     "rivergen.http.admin.AdminConfig",
+    "corsheaders",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -108,6 +121,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "rivergen.http.middleware.RequestMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "rivergen.http.compression.CompressionMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

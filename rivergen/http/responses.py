@@ -90,6 +90,10 @@ class SuccessResponse(Response):
             self["ETag"] = f'"{version}"'  # an entity tag is quoted (RFC 9110, section 8.8.3)
 
 
+class SecretResponse(SuccessResponse):
+    """A success that shows a secret once: it is never compressed (rivergen.http.compression)."""
+
+
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
     """Return the JSON Schema of a success: `schema` is that of `data`, `extra` has more members."""
     members = {"success": {"const": True}, "data": schema, "message": {"type": "string"}, **extra}
