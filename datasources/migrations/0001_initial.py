@@ -334,6 +334,15 @@ class Migration(migrations.Migration):
                 ),
                 ("version", models.BigIntegerField(default=1, editable=False)),
                 (
+                    "has_varied",
+                    models.BooleanField(
+                        db_default=False,
+                        default=False,
+                        editable=False,
+                        help_text="What GET shows has changed since this version began, by a test for instance.",
+                    ),
+                ),
+                (
                     "history_bytes",
                     models.BigIntegerField(
                         db_default=0,
@@ -355,7 +364,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         editable=False,
                         null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
+                        on_delete=datasources.models.fields.forget_author,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
@@ -375,7 +384,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         editable=False,
                         null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
+                        on_delete=datasources.models.fields.forget_author,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
