@@ -15,6 +15,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ModelViewSet
 
 from datasources import openapi
+from datasources.bulk.views import UpdateManyMixin
 from datasources.connection_tests.verification import Verification
 from datasources.connection_tests.waiting import waiting_place
 from datasources.filters import DataSourceFilter
@@ -53,7 +54,7 @@ UPDATED = "Data source updated successfully"
 RESTORED = "Data source restored successfully"
 
 
-class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
+class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
     """Data sources of the organizations that the caller belongs to."""
 
     queryset = DataSource.objects.all()
@@ -151,7 +152,7 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
         )
 
     def answer_again(self, perform: Callable[[], Response] | None) -> Response:
-        """Return the data source as it is now; a dry run is repeated."""
+        """Return the data source as it is now; a dry run is repeated, also of many."""
         if perform is not None and self.request.query_params.get("dry_run") == "true":
             return perform()
         return data_source_response(self.get_object(), UPDATED)

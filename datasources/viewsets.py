@@ -1,21 +1,25 @@
 """The base of all viewsets of data sources: fetches the row, checks the role and the version."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from rest_framework.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied as ModelPermissionDenied
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import IntegrityError
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources.models import Author, DataSource, DataSourceRevision
 from datasources.models.validators import NAMES_SECRET
-from datasources.serializers import DataSourceSerializer
+from datasources.serializers import DataSourceSerializer, DataSourceUpdateSerializer
 from organizations.models import ROLES_WITH, Membership, Role, User
 from organizations.permissions import require_membership, require_role_anywhere, role_refusal
 from organizations.viewsets import ScopedViewSet
 from rivergen.errors import DomainError
 from rivergen.http.input import judge_if_match, read_id
-from rivergen.http.responses import SuccessResponse
+from rivergen.http.responses import SuccessResponse, exception_handler, is_refusal
 from rivergen.observability.logs import request_id
 
 NEXT_STEPS = {
@@ -27,6 +31,10 @@ NEXT_STEPS = {
 """The request to send next after a failure, by its code. Models name no paths."""
 
 SET_CREDENTIALS = "PUT /api/v1/data-sources/{data_source_id}/credentials"
+
+
+REFUSALS = (APIException, DomainError, ModelValidationError, ModelPermissionDenied, IntegrityError)
+"""The exceptions by which a request about one data source is refused; see `refusal_of`."""
 
 
 class DataSourceScopedViewSet(ScopedViewSet):
@@ -61,9 +69,8 @@ class DataSourceScopedViewSet(ScopedViewSet):
             exc.detail = name_credentials_endpoint(exc.detail, **self.kwargs)
         response = super().handle_exception(exc)
         # Drafts, and updates with `verify`, have nothing stored that a next request could repair.
-        is_stored = "data_source_id" in self.kwargs and "verify" not in self.request.query_params
-        if isinstance(exc, DomainError) and is_stored and (step := NEXT_STEPS.get(exc.code)):
-            response.data["error"]["message"] += f" {step.format(**self.kwargs)}"
+        if "data_source_id" in self.kwargs and "verify" not in self.request.query_params:
+            name_next_step(exc, response, **self.kwargs)
         return response
 
 
@@ -85,6 +92,26 @@ def name_credentials_endpoint(
     return f"{detail} Use {SET_CREDENTIALS.format(data_source_id=data_source_id)}."
 
 
+def name_next_step(exc: Exception, response: Response, **ids: Any) -> None:
+    """Add the request to send next to the message of a failure, if there is one."""
+    if isinstance(exc, DomainError) and (step := NEXT_STEPS.get(exc.code)):
+        response.data["error"]["message"] += f" {step.format(**ids)}"
+
+
+def refusal_of(exc: Exception, data_source_id: int) -> dict[str, Any]:
+    """Return `status` and `error` of one of `REFUSALS`, as a request of its own is answered.
+
+    Raises the exception again if its status is 500 or more: then the whole request has failed.
+    """
+    if isinstance(exc, ValidationError):
+        exc.detail = name_credentials_endpoint(exc.detail, str(data_source_id))
+    if not is_refusal(exc):
+        raise exc
+    response = exception_handler(exc, {})
+    name_next_step(exc, response, data_source_id=data_source_id)
+    return {"status": response.status_code, "error": response.data["error"]}
+
+
 def author_of(request: Request) -> Author:
     """Return the author of the changes that a request to the API makes."""
     assert isinstance(request.user, User)
@@ -100,6 +127,21 @@ def check_if_match(request: Request, data_source: DataSource, *, is_required: bo
     refusal = judge_if_match(request, data_source.version, is_required)
     if refusal is not None:
         raise refusal
+
+
+def valid_changes(
+    data_source: DataSource, body: Mapping[str, Any], is_merge_patch: bool
+) -> dict[str, Any]:
+    """Return the valid changes in a body."""
+    serializer = DataSourceUpdateSerializer(
+        data_source,
+        data=body,
+        partial=True,
+        context={"is_merge_patch": is_merge_patch},
+    )
+    serializer.is_valid(raise_exception=True)
+    values: dict[str, Any] = serializer.validated_data
+    return values
 
 
 def creating_roles(user: User) -> dict[int, str]:
