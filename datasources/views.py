@@ -63,7 +63,7 @@ class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
     lookup_value_regex = "[^/]+"
     filter_backends = [DjangoFilterBackend]
     filterset_class = DataSourceFilter
-    repeatable_parameters = ("tag",)
+    repeatable_parameters = ("id", "type", "status", "tag")
     ordering = "name"
     ordering_fields = ("name", "created_at", "updated_at")
 

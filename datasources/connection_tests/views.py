@@ -25,6 +25,7 @@ from organizations.permissions import require_membership
 from organizations.writing import receive_body, write
 from rivergen.http.input import check_parameters, read_no_body, read_seconds
 from rivergen.http.openapi import IDEMPOTENCY_REPLAYED, describe
+from rivergen.http.pagination import page_links
 from rivergen.http.responses import SuccessResponse
 
 
@@ -106,7 +107,7 @@ class SourceTypeView(APIView):
         return SuccessResponse(
             data,
             "Data source types retrieved successfully",
-            pagination={"next": None, "previous": None, "page_size": len(data)},
+            pagination=page_links(request.build_absolute_uri(), len(data)),
         )
 
 

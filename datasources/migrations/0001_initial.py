@@ -779,6 +779,21 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="datasource",
             index=models.Index(
+                fields=["organization", "schema_status", "name", "id"],
+                name="data_source_schema_status",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="datasource",
+            index=models.Index(
+                django.db.models.functions.text.Lower("host"),
+                models.F("organization"),
+                name="data_source_host",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="datasource",
+            index=models.Index(
                 fields=["organization"], include=("history_bytes",), name="data_source_usage"
             ),
         ),
@@ -817,8 +832,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="datasource",
             constraint=models.UniqueConstraint(
-                models.F("workspace"),
                 django.db.models.functions.text.Lower("name"),
+                models.F("workspace"),
                 name="data_source_name_unique",
                 violation_error_message="The workspace already has a data source with this name.",
             ),

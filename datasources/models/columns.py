@@ -181,9 +181,10 @@ class DataSourceColumns(models.Model):
         abstract = True
         ordering = ["name", "id"]
         constraints = [
+            # The name first: its index also serves `?name=`.
             models.UniqueConstraint(
-                "workspace",
                 Lower("name"),
+                "workspace",
                 name=NAME_UNIQUE,
                 violation_error_message=NAME_TAKEN,
             )
@@ -202,6 +203,11 @@ class DataSourceColumns(models.Model):
                 fields=["organization", "credentials_status", "name", "id"],
                 name="data_source_credentials",
             ),
+            models.Index(
+                fields=["organization", "schema_status", "name", "id"],
+                name="data_source_schema_status",
+            ),
+            models.Index(Lower("host"), "organization", name="data_source_host"),
             # Quotas and their metrics: the rows are wide, and all of them are counted.
             models.Index(
                 fields=["organization"], include=["history_bytes"], name="data_source_usage"

@@ -90,6 +90,15 @@ class DataSourceQuerySet(models.QuerySet[Row]):
             AnyOfPairs("workspace_id", "name_key", pairs=names)
         )
 
+    def with_name(self, name: str) -> Self:
+        """Restrict to rows with this name, ignoring case as the unique constraint does."""
+        return self.alias(name_key=Lower("name")).filter(name_key=Lower(models.Value(name)))
+
+    def with_host(self, *spellings: str) -> Self:
+        """Restrict to rows whose host is one of these spellings, ignoring case."""
+        lower_case = [Lower(models.Value(spelling)) for spelling in spellings]
+        return self.alias(host_key=Lower("host")).filter(host_key__in=lower_case)
+
     def for_update(self) -> Self:
         """Lock the rows until the transaction ends, for `apply_changes(…, is_locked=True)`.
 
