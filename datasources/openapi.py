@@ -6,6 +6,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from datasources.serializers import (
     DataSourceCreateSerializer,
+    DataSourceMergePatchSerializer,
     DataSourceRevisionSerializer,
     DataSourceSerializer,
     DataSourceUpdateSerializer,
@@ -26,6 +27,13 @@ IF_MATCH_REQUIRED = OpenApiParameter(
     required=True,
     description='`"<version>"`: the version you have looked at; 412 if another one is current, 428 '
     "without a version, or with `*`.",
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    {"type": "string", "format": "entity-tag"},
+    OpenApiParameter.HEADER,
+    description="The `ETag` of an earlier response: answer 304, without a body, if it would be the "
+    "same now.",
 )
 LIST: dict[str, Any] = {
     "summary": "List data sources",
@@ -62,20 +70,13 @@ RETRIEVE: dict[str, Any] = {
     "errors": (401, 403, 404),
     "not_modified": True,
     "headers": ("ETag",),
-    "parameters": (
-        OpenApiParameter(
-            "If-None-Match",
-            {"type": "string", "format": "entity-tag"},
-            OpenApiParameter.HEADER,
-            description='`"<version>"`: answer 304 if this version is still current.',
-        ),
-    ),
+    "parameters": (IF_NONE_MATCH,),
 }
 UPDATE: dict[str, Any] = {
     "summary": "Update a data source",
     "request": {
         "application/json": DataSourceUpdateSerializer,
-        "application/merge-patch+json": DataSourceUpdateSerializer,
+        "application/merge-patch+json": DataSourceMergePatchSerializer,
     },
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 422, 428),
@@ -118,6 +119,7 @@ HISTORY: dict[str, Any] = {
 }
 RESTORE: dict[str, Any] = {
     "summary": "Restore a version",
+    "operation_id": "restoreDataSource",
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),

@@ -58,7 +58,7 @@ class TagsField(serializers.ListField):
         return tags
 
 
-@extend_schema_field({"type": "object", "propertyNames": {"format": "metadata-key"}})
+@extend_schema_field({"type": "object", "additionalProperties": {}})
 class MetadataField(serializers.DictField):
     """A JSON object, stored exactly as it is sent."""
 
@@ -75,6 +75,16 @@ def run_model_validator(validate: Any, value: Any) -> None:
         raise serializers.ValidationError(get_error_detail(error)) from None
 
 
+@extend_schema_field({"$ref": "#/components/schemas/Changes"})
+class ChangesField(serializers.DictField):
+    """What a change has changed, by field."""
+
+
+@extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/ConnectionTest"}, {"type": "null"}]})
+class LastTestField(serializers.DictField):
+    """The result of a connection test, as it was stored."""
+
+
 class DataSourceSerializer(OutputSerializer):
     """A data source as the API shows it: without secrets, and without masks in their place."""
 
@@ -82,9 +92,8 @@ class DataSourceSerializer(OutputSerializer):
     workspace_id = serializers.IntegerField(read_only=True)
     tags = serializers.ListField(child=serializers.CharField(), read_only=True)
     metadata = serializers.DictField(read_only=True)
-    last_test = serializers.DictField(
+    last_test = LastTestField(
         read_only=True,
-        allow_null=True,
         help_text="The result of the last connection test; its `version` may be an earlier one.",
     )
     created_by_user_id = serializers.IntegerField(
@@ -212,6 +221,16 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
             self.add_contradictions(self.instance, values, errors)
 
 
+class DataSourceMergePatchSerializer(DataSourceUpdateSerializer):
+    """The same changes as a merge patch, described for openapi.json."""
+
+    metadata = MetadataField(
+        required=False,
+        help_text="Merged into the stored metadata, at each level: a member that is null is "
+        "removed, and those that are left out stay (RFC 7396).",
+    )
+
+
 class DataSourceCreateSerializer(DataSourceWriteSerializer):
     """The fields of a new data source; `validated_data` are arguments of `DataSource`.
 
@@ -270,7 +289,7 @@ class DataSourceRevisionSerializer(OutputSerializer):
     changed_by_user_id = serializers.IntegerField(
         source="changed_by_id", read_only=True, allow_null=True
     )
-    changes = serializers.DictField(read_only=True, help_text='`{field: {"from", "to"}}`')
+    changes = ChangesField(read_only=True)
 
     class Meta:
         model = DataSourceRevision

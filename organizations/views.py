@@ -143,6 +143,7 @@ class MemberViewSet(BelowOrganizationViewSet):
 
     @write(
         summary="Add a member",
+        operation_id="addMember",
         request=MemberCreateSerializer,
         response=MemberSerializer,
         status=201,
@@ -175,7 +176,12 @@ class MemberViewSet(BelowOrganizationViewSet):
             member.change_role(role)
         return SuccessResponse(MemberSerializer(member).data, "Member updated successfully")
 
-    @write(summary="Remove a member", status=204, errors=(401, 403, 404, 409, 413, 415))
+    @write(
+        summary="Remove a member",
+        operation_id="removeMember",
+        status=204,
+        errors=(401, 403, 404, 409, 413, 415),
+    )
     def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Remove a member (admin, owner; only owners may remove owners, and never the last one)."""
         member = self.get_member(self.get_locked_organization(Role.ADMIN))

@@ -26,6 +26,7 @@ from rivergen.env import (
     read_token,
 )
 from rivergen.hidden_environment import is_secret_set
+from rivergen.http.openapi_names import TAGS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -223,6 +224,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "The data sources of an organization: connections to its databases, "
     "warehouses and files.",
     "VERSION": "1",
+    "CONTACT": {"name": "rivergen"},
+    "LICENSE": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+    "SERVERS": [{"url": "/", "description": "The server that this document comes from."}],
+    "TAGS": TAGS,
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -230,11 +235,17 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["rivergen.http.openapi_document.finish"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    # The enumerations that are components: see `rivergen.http.openapi_document.Enums`.
     "ENUM_NAME_OVERRIDES": {
         "ConnectionTestCode": "datasources.connections.failures.Code",
-        "ConnectionTestWarning": "datasources.connections.protection.WarningCode",
-        "DataSourceType": "datasources.connections.connectors.DataSourceType",
+        "ConnectionTestWarningCode": "datasources.connections.protection.WarningCode",
+        "CredentialsStatus": "datasources.models.DataSource.CredentialsStatus",
         "DataSourceStatus": "datasources.models.DataSource.Status",
+        "DataSourceType": "datasources.connections.connectors.DataSourceType",
+        "Role": "organizations.models.Role",
+        "SchemaStatus": "datasources.models.DataSource.SchemaStatus",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

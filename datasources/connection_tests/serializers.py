@@ -49,7 +49,7 @@ class FieldDescriptionSerializer(serializers.Serializer):
     maximum = serializers.IntegerField(allow_null=True)
 
 
-class SourceTypeSerializer(serializers.Serializer):
+class DataSourceTypeInfoSerializer(serializers.Serializer):
     """A type of data sources in the catalogue."""
 
     type = serializers.ChoiceField(choices=DataSourceType.choices, source="name")
@@ -98,7 +98,7 @@ def describe_field(name: str, is_required: bool) -> dict[str, Any]:
     }
 
 
-class StageSerializer(serializers.Serializer):
+class ConnectionTestStageSerializer(serializers.Serializer):
     """A stage of a connection test, such as `tcp`."""
 
     stage = serializers.ChoiceField(choices=STAGE_NAMES)
@@ -113,7 +113,7 @@ class SSHHostKeySerializer(serializers.Serializer):
     fingerprint = serializers.CharField()
 
 
-class WarningSerializer(serializers.Serializer):
+class ConnectionTestWarningSerializer(serializers.Serializer):
     """Something that the connection did not protect."""
 
     code = serializers.ChoiceField(choices=WarningCode.choices)
@@ -133,12 +133,12 @@ class ConnectionTestSerializer(serializers.Serializer):
     ok = serializers.BooleanField(allow_null=True)
     code = serializers.ChoiceField(choices=Code.choices, allow_null=True)
     message = serializers.CharField(allow_null=True, help_text="What it means, and what to do.")
-    stages = StageSerializer(many=True)
+    stages = ConnectionTestStageSerializer(many=True)
     server_version = serializers.CharField(allow_null=True)
     ssh_host_key = SSHHostKeySerializer(
         allow_null=True, help_text="The host key that was refused because nobody has confirmed it."
     )
-    warnings = WarningSerializer(
+    warnings = ConnectionTestWarningSerializer(
         many=True,
         help_text="What the connection did not protect, also if it works. If it fails, only "
         "whether the password was sent in clear.",

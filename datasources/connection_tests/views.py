@@ -11,7 +11,10 @@ from rest_framework.views import APIView
 
 from datasources.connection_tests import openapi
 from datasources.connection_tests.models import ConnectionTest
-from datasources.connection_tests.serializers import ConnectionTestSerializer, SourceTypeSerializer
+from datasources.connection_tests.serializers import (
+    ConnectionTestSerializer,
+    DataSourceTypeInfoSerializer,
+)
 from datasources.connection_tests.starting import read_draft, read_fingerprint, start_test
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
 from datasources.connections.connectors import CONNECTORS
@@ -103,7 +106,7 @@ class SourceTypeView(APIView):
     def get(self, request: Request) -> Response:
         """List the types, the fields they need, and whether their driver is installed."""
         check_parameters(request)
-        data = SourceTypeSerializer(CONNECTORS.values(), many=True).data
+        data = DataSourceTypeInfoSerializer(CONNECTORS.values(), many=True).data
         return SuccessResponse(
             data,
             "Data source types retrieved successfully",

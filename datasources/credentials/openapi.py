@@ -25,13 +25,10 @@ REPLACE: dict[str, Any] = {
 UPDATE: dict[str, Any] = {
     **REPLACE,
     "summary": "Update some of the credentials",
-    "request": {
-        "application/json": CredentialsUpdateSerializer,
-        "application/merge-patch+json": CredentialsUpdateSerializer,
-    },
 }
 CLEAR: dict[str, Any] = {
     "summary": "Clear the credentials",
+    "operation_id": "clearCredentials",
     "status": 204,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),

@@ -36,7 +36,13 @@ class SignInView(APIView):
 class TokenView(SignInView):
     """`POST /auth/token`: sign in with a password."""
 
-    @describe("Sign in", request=TokenRequestSerializer, response=TokenSerializer, errors=(401,))
+    @describe(
+        "Sign in",
+        operation_id="createToken",
+        request=TokenRequestSerializer,
+        response=TokenSerializer,
+        errors=(401,),
+    )
     @retried
     def post(self, request: Request) -> Response:
         """Exchange a username and password for an access and a refresh token."""
@@ -53,6 +59,7 @@ class TokenRefreshView(SignInView):
 
     @describe(
         "Refresh the tokens",
+        operation_id="refreshToken",
         request=TokenRefreshRequestSerializer,
         response=TokenSerializer,
         errors=(401,),

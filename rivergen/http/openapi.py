@@ -1,21 +1,31 @@
 """openapi.json: drf-spectacular, extended by the response envelope and every failure."""
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
+from drf_spectacular.drainage import get_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.plumbing import ResolvedComponent, is_list_serializer
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_field,
+)
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from rivergen.http.pagination import pagination_schema
-from rivergen.http.responses import ERROR_CODES, EXACT_CODES, envelope_schema
+from rivergen.http import openapi_names
+from rivergen.http.openapi_names import component_name
+from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
 
 FAILURES = {
@@ -60,6 +70,8 @@ REPLAYED_HEADER = {
     "description": "`true`: this is the stored response to the first request with this key.",
     "schema": {"const": "true"},
 }
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Always `Bearer`."},
     405: {"Allow": "The methods that this path supports."},
@@ -69,10 +81,20 @@ HEADERS: dict[int, dict[str, str]] = {
 }
 
 
-class ErrorDetailSerializer(serializers.Serializer):
+@extend_schema_field({"$ref": "#/components/schemas/ErrorCode"})
+class ErrorCodeField(serializers.CharField):
+    """The code of an error."""
+
+
+@extend_schema_field({"type": "boolean", "const": False})
+class FalseField(serializers.BooleanField):
+    """Always false."""
+
+
+class ErrorInfoSerializer(serializers.Serializer):
     """The error of a failure."""
 
-    code = serializers.ChoiceField(choices=sorted([*ERROR_CODES.values(), *EXACT_CODES]))
+    code = ErrorCodeField()
     message = serializers.CharField(help_text="One sentence for a person.")
     details = serializers.DictField(
         child=serializers.ListField(child=serializers.CharField()),
@@ -81,11 +103,19 @@ class ErrorDetailSerializer(serializers.Serializer):
     request_id = serializers.CharField()
 
 
-class ErrorSerializer(serializers.Serializer):
+class ErrorResponseSerializer(serializers.Serializer):
     """The envelope of every failure."""
 
-    success = serializers.BooleanField()
-    error = ErrorDetailSerializer()
+    success = FalseField()
+    error = ErrorInfoSerializer()
+
+
+class Success(OpenApiResponse):
+    """The description of a success; `changes`: it has `changes` beside `data`."""
+
+    def __init__(self, response: Any, description: str, *, changes: bool = False) -> None:
+        super().__init__(response, description)
+        self.changes = changes
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
@@ -111,21 +141,29 @@ def describe(
     examples: Sequence[OpenApiExample] = (),
     not_modified: bool = False,
     ok: bool = False,
+    changes: bool = False,
     operation_id: str | None = None,
 ) -> Callable[[Any], Any]:
     """Describe a view method: `response` is the serializer of its `data`, `errors` its failures.
 
     The failures that every route may return are added. `headers` names the headers of a success,
-    of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`.
+    of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`. With
+    `changes`, a success has `changes` beside `data`.
     """
     body: Any = response(many=True) if many else response
-    successes = {status: OpenApiResponse(body, description="Success.")}
+    successes: dict[int, OpenApiResponse] = {status: Success(body, "Success.", changes=changes)}
     if ok:
-        successes[200] = OpenApiResponse(body, description="Success, at once.")
+        successes[200] = Success(body, "Success, at once.", changes=changes)
     if not_modified:
         successes[304] = OpenApiResponse(None, "Not modified.")
     header_parameters = [
-        OpenApiParameter(name, str, OpenApiParameter.HEADER, response=[status], required=True)
+        OpenApiParameter(
+            name,
+            str,
+            OpenApiParameter.HEADER,
+            response=[status, 304] if not_modified and name == "ETag" else [status],
+            required=True,
+        )
         for name in headers
     ]
     return extend_schema(
@@ -138,16 +176,42 @@ def describe(
     )
 
 
+def merge_patch_of(serializer: Any) -> Any:
+    """Return a serializer of the same fields, whose component is that of a merge patch."""
+    kind = serializer if isinstance(serializer, type) else type(serializer)
+    name = re.sub("(Update|Write)?Serializer$", "MergePatchSerializer", kind.__name__)
+    return type(name, (kind,), {})
+
+
 def failure_responses(errors: Sequence[int], has_body: bool) -> dict[int, OpenApiResponse]:
     """Return the failures of a route, by status: its own, and those that every route may return."""
     statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
     return {
-        status: OpenApiResponse(ErrorSerializer, FAILURES[status]) for status in sorted(statuses)
+        status: OpenApiResponse(ErrorResponseSerializer, FAILURES[status])
+        for status in sorted(statuses)
     }
 
 
 class EnvelopeSchema(AutoSchema):
     """Add to the OpenAPI schema what drf-spectacular omits: envelope, headers, limits of fields."""
+
+    def get_operation_id(self) -> str:
+        responses: Any = self.get_response_serializers()
+        success = responses[min(responses)].response
+        is_list = self.method == "GET" and is_list_serializer(success)
+        return openapi_names.operation_id(self.method, self._path_parts(), is_list=is_list)
+
+    def get_tags(self) -> list[str]:
+        return [openapi_names.tag(self._path_parts())]
+
+    def _path_parts(self) -> list[str]:
+        return str(self.path).removeprefix(self.path_prefix.lstrip("^")).strip("/").split("/")
+
+    def _get_serializer_name(self, serializer: Any, *args: Any, **kwargs: Any) -> str:
+        return component_name(super()._get_serializer_name(serializer, *args, **kwargs))
+
+    def get_paginated_name(self, serializer_name: str) -> str:
+        return f"{serializer_name}ListResponse"
 
     def _is_keyed(self) -> bool:
         return self.method in KEYED_METHODS and any(self.get_auth())
@@ -161,7 +225,7 @@ class EnvelopeSchema(AutoSchema):
         if not self._is_keyed():
             return responses
         for status in KEYED_FAILURES:
-            failure = OpenApiResponse(ErrorSerializer, FAILURES[status])
+            failure = OpenApiResponse(ErrorResponseSerializer, FAILURES[status])
             responses[str(status)] = self._get_response_for_code(failure, str(status))
         for code, response in responses.items():
             if code.startswith("2"):
@@ -185,10 +249,20 @@ class EnvelopeSchema(AutoSchema):
 
     def _get_request_body(self, direction: Any = "request") -> Any:
         body = super()._get_request_body(direction)
-        return body and {**body, "required": True}
+        if not body:
+            return None
+        content = body["content"]
+        merge_patch = content.get(MERGE_PATCH)
+        if merge_patch and merge_patch["schema"] == content[JSON]["schema"]:
+            # With one component for both, a generated client sends each update as a merge patch.
+            serializer = merge_patch_of(self.get_request_serializer())
+            merge_patch["schema"], _ = self._get_request_for_media_type(serializer, direction)
+        return {**body, "required": True}
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)
+        if get_override(serializer, "description") is None:
+            schema.pop("description", None)  # the docstring, which is not written for clients
         if isinstance(serializer, StrictFieldsMixin):
             schema["additionalProperties"] = False
         for name, field_schema in schema.get("properties", {}).items():
@@ -206,19 +280,36 @@ class EnvelopeSchema(AutoSchema):
         direction: Any = "response",
     ) -> Any:
         response = super()._get_response_for_code(serializer, status_code, media_types, direction)
-        is_page = self._is_list_view() and self.method == "GET"
         for media in response.get("content", {}).values():
-            if status_code.startswith("2") and not is_page:
-                is_list = media["schema"].get("type") == "array"
-                is_paged = is_list or getattr(serializer.response, "is_paged", False)
-                extra = {"pagination": pagination_schema()} if is_paged else {}
-                media["schema"] = envelope_schema(media["schema"], **extra)
+            if isinstance(serializer, Success):
+                media["schema"] = self._envelope(media["schema"], serializer)
         names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
         response["headers"] = {
             name: {"description": text, "required": True, "schema": {"type": "string"}}
             for name, text in names.items()
         } | response.get("headers", {})
         return response
+
+    def _envelope(self, data: dict[str, Any], success: Success) -> dict[str, Any]:
+        """Return the reference to the component of a success, whose `data` has this schema."""
+        is_list = data.get("type") == "array"
+        name = (data["items"] if is_list else data)["$ref"].rpartition("/")[2]
+        if name.endswith("Response"):
+            return data  # a page of a list
+        extra = {}
+        if is_list and self.method == "GET" or getattr(success.response, "is_paged", False):
+            extra["pagination"] = {"$ref": "#/components/schemas/Pagination"}
+        if success.changes:
+            extra["changes"] = {"$ref": "#/components/schemas/Changes"}
+        kind = f"{'Change' if success.changes else ''}{'List' if is_list else ''}Response"
+        component = ResolvedComponent(
+            f"{name}{kind}",
+            ResolvedComponent.SCHEMA,
+            schema=envelope_schema(data, **extra),
+            object=f"{name}{kind}",
+        )
+        self.registry.register_on_missing(component)
+        return component.ref
 
 
 class OpenAPIView(APIView):

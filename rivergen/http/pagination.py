@@ -149,17 +149,14 @@ class CursorPagination(BasePagination):
         return ordering
 
     def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
-        return envelope_schema(schema, pagination=pagination_schema())
+        return envelope_schema(schema, pagination={"$ref": "#/components/schemas/Pagination"})
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         schemas = page_parameters()
         if view.ordering_fields:
             names = [f"{sign}{name}" for name in view.ordering_fields for sign in ("", "-")]
             schemas["ordering"] = {"type": "string", "enum": names, "default": view.ordering}
-        return [
-            {"name": name, "in": "query", "required": False, "schema": schema}
-            for name, schema in schemas.items()
-        ]
+        return [{"in": "query", "name": name, "schema": schema} for name, schema in schemas.items()]
 
 
 def json_bytes(value: Any) -> int:

@@ -97,7 +97,8 @@ class SecretResponse(SuccessResponse):
 
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
     """Return the JSON Schema of a success: `schema` is that of `data`, `extra` has more members."""
-    members = {"success": {"const": True}, "data": schema, "message": {"type": "string"}, **extra}
+    success = {"type": "boolean", "const": True}
+    members = {"success": success, "data": schema, "message": {"type": "string"}, **extra}
     return {
         "type": "object",
         "properties": members,

@@ -39,6 +39,15 @@ RAW = (
 numbers = itertools.count(1)
 
 
+def parameters_of(document: Any, operation: Any) -> list[Any]:
+    """Return the parameters of an operation, those that are components included."""
+    shared = document["components"]["parameters"]
+    return [
+        shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+        for one in operation.get("parameters", ())
+    ]
+
+
 class Schemas:
     """The schemas of an OpenAPI document."""
 
