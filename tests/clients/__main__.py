@@ -1,6 +1,6 @@
 """Generate clients, check their types, and run a scenario with each against a running service.
 
-Exits with 1 at the first failure, and prints what the program that failed has printed.
+Exits with 1 if a program fails, and prints what that program has printed.
 """
 
 import os
@@ -102,12 +102,15 @@ def main() -> int:
             DOCUMENT.write_bytes(response.read())
         steps = {"generate": GENERATE, "check types": CHECK, "drive": scenarios(running)}
         for name, commands in steps.items():
-            for outcome in run_all(commands):
+            outcomes = run_all(commands)
+            for outcome in outcomes:
                 report(name, outcome)
-                if outcome.status:
-                    print(f"{name}: {outcome.command.name} failed. Log of the service: {LOG}")
-                    return 1
-    print(f"{len(scenarios(running))} clients, {time.monotonic() - started:.0f} seconds: all passed")
+            if any(outcome.status for outcome in outcomes):
+                print(f"Failed. The log of the service is {LOG}")
+                return 1
+    print(
+        f"{len(scenarios(running))} clients, {time.monotonic() - started:.0f} seconds: all passed"
+    )
     return 0
 
 
@@ -144,11 +147,13 @@ def run(command: Command) -> Outcome:
 
 
 def report(step: str, outcome: Outcome) -> None:
-    """Print one line about a command that succeeded, or all that a failed one has printed."""
+    """Print one line about a command, and if it failed all that it has printed."""
+    result = "failed" if outcome.status else "passed"
+    if step == "drive" and not outcome.status:
+        result = f"{len(outcome.output.splitlines())} steps passed"
+    print(f"{step}: {outcome.command.name}: {result}, {outcome.seconds:.1f} s", flush=True)
     if outcome.status:
         print(outcome.output)
-    done = f", {len(outcome.output.splitlines())} steps" if step == "drive" else ""
-    print(f"{step}: {outcome.command.name}: {outcome.seconds:.1f} s{done}", flush=True)
 
 
 if __name__ == "__main__":
