@@ -30,7 +30,8 @@ from rivergen.http.serializers import StrictFieldsMixin
 
 FAILURES = {
     400: "Malformed HTTP or JSON, or an unknown, read-only or invalid field.",
-    401: "A missing, malformed, expired or forged token, or a deactivated user.",
+    401: "No token, or one that is expired, revoked, forged, of another kind or not a token at all: "
+    "the message says which.",
     403: "The caller is a member of no organization, or the caller's role does not allow this.",
     404: "There is no such resource in the caller's organizations.",
     405: "This path does not support this method.",
@@ -73,7 +74,10 @@ REPLAYED_HEADER = {
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 HEADERS: dict[int, dict[str, str]] = {
-    401: {"WWW-Authenticate": "Always `Bearer`."},
+    401: {
+        "WWW-Authenticate": '`Bearer error="invalid_token", error_description="…"`, with the '
+        "message of the body, if the token is not accepted; `Bearer` alone if there is none."
+    },
     405: {"Allow": "The methods that this path supports."},
     412: {"ETag": "The current version."},
     429: {"Retry-After": "Seconds to wait."},

@@ -28,6 +28,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from rivergen.errors import DomainError, Gone
 from rivergen.http.exceptions import (
     Conflict,
+    InvalidToken,
     PayloadTooLarge,
     PreconditionFailed,
     ServiceUnavailable,
@@ -146,10 +147,12 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         response.data = error_body(response.status_code, message, details)
     else:
         code = exc.code if isinstance(exc, DomainError) else getattr(translated, "error_code", None)
-        sentence = _sentence(translated.detail)
+        sentence = " ".join(_sentences(translated.detail))
         details = getattr(exc, "details", {})
         response.data = error_body(response.status_code, sentence, details, code)
     response.data["error"] |= getattr(exc, "extra", {})
+    if isinstance(translated, InvalidToken):
+        response["WWW-Authenticate"] = translated.challenge
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
     return _without_log(response)
@@ -216,12 +219,6 @@ def _sentences(detail: Any) -> list[str]:
 def _summary(fields: Collection[str]) -> str:
     names = ", ".join([field or '""' for field in fields][:5])
     return f"Invalid value for {names}{' and more' if len(fields) > 5 else ''}."
-
-
-def _sentence(detail: Any) -> str:
-    if isinstance(detail, dict):  # simplejwt's errors
-        detail = detail.get("detail", "")
-    return " ".join(_sentences(detail))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
