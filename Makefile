@@ -6,7 +6,7 @@ BIN = .venv/bin
 # Run two tests at a time; tests of one class run in the same process.
 TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 
-.PHONY: run test test-next lint clients fuzz faults bench lock sbom
+.PHONY: run test test-next lint openapi openapi-lint clients fuzz faults bench lock sbom
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.local.run --end-with-parent
@@ -38,6 +38,15 @@ lint: .venv/installed-dev ## run all checks of CI except the tests
 	$(BIN)/mypy && \
 	$(BIN)/python manage.py check --deploy --fail-level WARNING && \
 	$(BIN)/python manage.py makemigrations --check
+
+openapi: .venv/installed-dev ## write docs/openapi.json again, and print whether that breaks clients
+	@SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
+	ENCRYPTION_KEYS=$$($(BIN)/python manage.py generate_key) && \
+	export SECRET_KEY ENCRYPTION_KEYS && \
+	DJANGO_SETTINGS_MODULE=rivergen.settings $(BIN)/python -m tests.openapi
+
+openapi-lint: .venv/installed-dev tests/clients/node_modules/.package-lock.json ## lint openapi.json with Redocly and Spectral (Node 20)
+	CI=1 $(BIN)/pytest tests/openapi
 
 sbom: .venv-sbom/installed .venv/installed-dev ## write sbom.json: the packages of requirements.lock, in CycloneDX
 	$(BIN)/cyclonedx-py environment --output-reproducible --gather-license-texts \
@@ -77,6 +86,11 @@ endef
 
 .venv/installed-dev: .venv/installed requirements-dev.lock
 	$(call install,$(BIN),requirements-dev.lock)
+	@touch $@
+
+# npm writes this file last.
+tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
+	npm ci --prefix tests/clients --no-audit --no-fund
 	@touch $@
 
 .venv-next/installed-dev: requirements-dev.lock requirements-next.lock requirements-uv.lock

@@ -144,7 +144,6 @@ class OpenAPITests(APITestCase):
         for path, method, operation in self.operations():
             with self.subTest(path=path, method=method):
                 if path in PUBLIC_PATHS:
-                    # [{}] means the same, but generators would demand a token for it.
                     self.assertEqual(operation["security"], [])
                 else:
                     self.assertEqual(operation["security"], [{"bearer": []}])
