@@ -1,11 +1,15 @@
 """openapi.json: drf-spectacular, extended by the response envelope and every failure."""
 
 import functools
+import hashlib
 import re
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
+from django.http import HttpResponse
+from django.utils.cache import patch_vary_headers
 from drf_spectacular.drainage import get_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
@@ -20,17 +24,18 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rivergen.http import openapi_names
+from rivergen.http.input import is_known
 from rivergen.http.openapi_names import component_name
+from rivergen.http.renderers import FastJSONRenderer
 from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
 
 FAILURES = {
     400: "Malformed HTTP or JSON, or an unknown, read-only or invalid field.",
-    401: "No token, or one that is expired, revoked, forged, of another kind or not a token at all: "
+    401: "No token, or one that is expired, revoked, forged, of another kind or no token at all; "
     "the message says which.",
     403: "The caller is a member of no organization, or the caller's role does not allow this.",
     404: "There is no such resource in the caller's organizations.",
@@ -324,9 +329,23 @@ class OpenAPIView(APIView):
     permission_classes = ()
 
     @extend_schema(exclude=True)
-    def get(self, request: Request) -> Response:
-        """Return the description of the API."""
-        return Response(document())
+    def get(self, request: Request) -> HttpResponse:
+        """Return the description of the API; 304 if `If-None-Match` names its `ETag`."""
+        body, etag = rendered_document()
+        if is_known(request, etag):
+            response = HttpResponse(status=HTTPStatus.NOT_MODIFIED)
+        else:
+            response = HttpResponse(body, content_type="application/json")
+        response["ETag"], response["Cache-Control"] = etag, "no-cache"
+        patch_vary_headers(response, ["Accept-Encoding"])  # a 304 has the headers of the 200
+        return response
+
+
+@functools.cache
+def rendered_document() -> tuple[bytes, str]:
+    """Return the bytes of the description, and their entity tag; rendered once per process."""
+    body = FastJSONRenderer().render(document())
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 @functools.cache
