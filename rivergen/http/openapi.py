@@ -1,5 +1,6 @@
 """openapi.json: drf-spectacular, extended by the response envelope and every failure."""
 
+import copy
 import functools
 import hashlib
 import re
@@ -78,6 +79,19 @@ REPLAYED_HEADER = {
 }
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+LIMIT_HEADERS = {
+    "RateLimit-Policy": {
+        "description": "The limits that counted this request (draft-ietf-httpapi-ratelimit-headers)"
+        ": `q` requests in `w` seconds each.",
+        "schema": {"type": "string"},
+        "example": '"user";q=6000;w=60, "test";q=60;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of these limits: `r` requests in the next `t` seconds.",
+        "schema": {"type": "string"},
+        "example": '"user";r=5999;t=43, "test";r=59;t=43',
+    },
+}
 HEADERS: dict[int, dict[str, str]] = {
     401: {
         "WWW-Authenticate": '`Bearer error="invalid_token", error_description="…"`, with the '
@@ -297,6 +311,7 @@ class EnvelopeSchema(AutoSchema):
             name: {"description": text, "required": True, "schema": {"type": "string"}}
             for name, text in names.items()
         } | response.get("headers", {})
+        response["headers"] |= copy.deepcopy(LIMIT_HEADERS)
         return response
 
     def _envelope(self, data: dict[str, Any], success: Success) -> dict[str, Any]:
