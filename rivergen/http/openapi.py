@@ -1,5 +1,6 @@
 """openapi.json: drf-spectacular, extended by the response envelope and every failure."""
 
+import copy
 import functools
 import hashlib
 import re
@@ -29,6 +30,7 @@ from rest_framework.views import APIView
 from rivergen.http import openapi_names
 from rivergen.http.input import is_known
 from rivergen.http.openapi_names import component_name
+from rivergen.http.preconditions import refuse_preconditions
 from rivergen.http.renderers import FastJSONRenderer
 from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
@@ -45,7 +47,8 @@ FAILURES = {
     409: "The state of the resource does not allow this, the organization has as many of "
     "something as it may (`QUOTA_EXCEEDED`), or a request with this `Idempotency-Key` is still in "
     "flight.",
-    412: "`If-Match` names another version than the current one.",
+    412: "`If-Match`, or `version` in the body, names another version than the current one. "
+    "`error.conflict` says what changed since; nothing was stored.",
     413: "The body is larger than 1 MiB.",
     415: "The type of the body is not a JSON type.",
     422: "The new settings do not connect, or another request has used this `Idempotency-Key`; "
@@ -78,6 +81,19 @@ REPLAYED_HEADER = {
 }
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+LIMIT_HEADERS = {
+    "RateLimit-Policy": {
+        "description": "The limits that counted this request (draft-ietf-httpapi-ratelimit-headers)"
+        ": `q` requests in `w` seconds each.",
+        "schema": {"type": "string"},
+        "example": '"user";q=6000;w=60, "test";q=60;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of these limits: `r` requests in the next `t` seconds.",
+        "schema": {"type": "string"},
+        "example": '"user";r=5999;t=43, "test";r=59;t=43',
+    },
+}
 HEADERS: dict[int, dict[str, str]] = {
     401: {
         "WWW-Authenticate": '`Bearer error="invalid_token", error_description="…"`, with the '
@@ -117,6 +133,28 @@ class ErrorResponseSerializer(serializers.Serializer):
 
     success = FalseField()
     error = ErrorInfoSerializer()
+
+
+@extend_schema_field({"$ref": "#/components/schemas/Conflict"})
+class ConflictField(serializers.DictField):
+    """What changed since the version that a request named."""
+
+
+class PreconditionFailedInfoSerializer(ErrorInfoSerializer):
+    """The error of a 412."""
+
+    conflict = ConflictField()
+
+
+class PreconditionFailedResponseSerializer(serializers.Serializer):
+    """The envelope of a 412."""
+
+    success = FalseField()
+    error = PreconditionFailedInfoSerializer()
+
+
+FAILURE_SERIALIZERS = {412: PreconditionFailedResponseSerializer}
+"""The envelopes of failures that have more members than others, by status."""
 
 
 class Success(OpenApiResponse):
@@ -196,7 +234,9 @@ def failure_responses(errors: Sequence[int], has_body: bool) -> dict[int, OpenAp
     """Return the failures of a route, by status: its own, and those that every route may return."""
     statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
     return {
-        status: OpenApiResponse(ErrorResponseSerializer, FAILURES[status])
+        status: OpenApiResponse(
+            FAILURE_SERIALIZERS.get(status, ErrorResponseSerializer), FAILURES[status]
+        )
         for status in sorted(statuses)
     }
 
@@ -297,6 +337,7 @@ class EnvelopeSchema(AutoSchema):
             name: {"description": text, "required": True, "schema": {"type": "string"}}
             for name, text in names.items()
         } | response.get("headers", {})
+        response["headers"] |= copy.deepcopy(LIMIT_HEADERS)
         return response
 
     def _envelope(self, data: dict[str, Any], success: Success) -> dict[str, Any]:
@@ -331,6 +372,7 @@ class OpenAPIView(APIView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
         """Return the description of the API; 304 if `If-None-Match` names its `ETag`."""
+        refuse_preconditions(request)
         body, etag = rendered_document()
         if is_known(request, etag):
             response = HttpResponse(status=HTTPStatus.NOT_MODIFIED)
