@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
@@ -29,6 +30,7 @@ from datasources.models.validators import (
     validate_metadata,
     validate_tags,
 )
+from datasources.preconditions import judge_update
 from organizations.models import ROLES_WITH, Role, Workspace
 from rivergen.http.serializers import (
     LONGEST_NAME_WORTH_A_SUGGESTION,
@@ -250,6 +252,42 @@ class DataSourceMergePatchSerializer(DataSourceUpdateSerializer):
         help_text="Merged into the stored metadata, at each level: a member that is null is "
         "removed, and those that are left out stay (RFC 7396).",
     )
+
+
+def valid_changes(
+    data_source: DataSource,
+    body: Mapping[str, Any],
+    *,
+    if_match: str | None,
+    is_merge_patch: bool,
+    allows_disjoint: bool = False,
+) -> dict[str, Any]:
+    """Return the valid changes in the body of an update of a locked data source.
+
+    Raises, in this order: 400 for errors that do not depend on the stored row; 428 or 412 for
+    `if_match`, a well-formed header, and for `version` in the body; 400 for errors that do depend
+    on the row. Source: contract, section 1, order of the checks.
+    """
+    refusal = None
+    # Most requests name no version; they are not judged.
+    names_version = if_match is not None or "version" in body
+    if names_version or allows_disjoint or data_source.requires_if_match:
+        refusal = judge_update(data_source, body, if_match, allows_disjoint=allows_disjoint)
+    serializer = DataSourceUpdateSerializer(
+        data_source,
+        data=body,
+        partial=True,
+        context={
+            "is_merge_patch": is_merge_patch,
+            "compares": refusal is None,
+            "knows_versions": True,
+        },
+    )
+    serializer.is_valid(raise_exception=True)
+    if refusal is not None:
+        raise refusal
+    values: dict[str, Any] = serializer.validated_data
+    return values
 
 
 class DataSourceCreateSerializer(DataSourceWriteSerializer):

@@ -15,17 +15,18 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ModelViewSet
 
 from datasources import openapi
+from datasources.bulk.views import UpdateManyMixin
 from datasources.connection_tests.verification import Verification
 from datasources.connection_tests.waiting import waiting_place
 from datasources.filters import DataSourceFilter
 from datasources.models import DataSource, DataSourceRevision
-from datasources.preconditions import judge_update
 from datasources.replicas import list_via_replica, read_via_replica
 from datasources.serializers import (
     DataSourceCreateSerializer,
     DataSourceRevisionSerializer,
     DataSourceSerializer,
     DataSourceUpdateSerializer,
+    valid_changes,
 )
 from datasources.viewsets import (
     DataSourceScopedViewSet,
@@ -54,7 +55,7 @@ UPDATED = "Data source updated successfully"
 RESTORED = "Data source restored successfully"
 
 
-class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
+class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
     """Data sources of the organizations that the caller belongs to."""
 
     queryset = DataSource.objects.all()
@@ -153,7 +154,7 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
         )
 
     def answer_again(self, perform: Callable[[], Response] | None) -> Response:
-        """Return the data source as it is now; a dry run is repeated."""
+        """Return the data source as it is now; a dry run is repeated, also of many."""
         if perform is not None and self.request.query_params.get("dry_run") == "true":
             return perform()
         return data_source_response(self.get_object(), UPDATED, changes={})
@@ -174,34 +175,20 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     def read_update(self, request: Request) -> tuple[DataSource, dict[str, Any]]:
         """Return the data source, locked, and the valid changes in the body.
 
-        Raises, in this order: 401, 403 or 404; 415, 413, or 400 for errors that do not depend on
-        the stored row; 428 or 412 for `If-Match` and `version`; 400 for errors that do depend on
-        it. Source: contract, section 1, order of the checks.
+        Raises, in this order: 401, 403 or 404; 415 or 413; what `valid_changes` raises.
         """
         data_source = self.get_data_source(Role.EDITOR, lock=True)
         is_merge = is_merge_patch(request)
         switches = (ALLOW_DISJOINT, "dry_run", "verify")
         body = read_body(request, switches=switches, knows_versions=True)
-        if_match, refusal = request.META.get(IF_MATCH), None
-        allows_disjoint = request.query_params.get(ALLOW_DISJOINT) == "true"
-        # Most requests name no version; they are not judged.
-        names_version = if_match is not None or "version" in body
-        if names_version or allows_disjoint or data_source.requires_if_match:
-            refusal = judge_update(data_source, body, if_match, allows_disjoint=allows_disjoint)
-        serializer = DataSourceUpdateSerializer(
+        values = valid_changes(
             data_source,
-            data=body,
-            partial=True,
-            context={
-                "is_merge_patch": is_merge,
-                "compares": refusal is None,
-                "knows_versions": True,
-            },
+            body,
+            if_match=request.META.get(IF_MATCH),
+            is_merge_patch=is_merge,
+            allows_disjoint=request.query_params.get(ALLOW_DISJOINT) == "true",
         )
-        serializer.is_valid(raise_exception=True)
-        if refusal is not None:
-            raise refusal
-        return data_source, serializer.validated_data
+        return data_source, values
 
     @write(**openapi.DESTROY)
     def destroy(self, request: Request, data_source_id: str) -> Response:

@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from rest_framework.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied as ModelPermissionDenied
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import IntegrityError
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,7 +21,7 @@ from organizations.viewsets import ScopedViewSet
 from rivergen.errors import DomainError
 from rivergen.http.input import read_id
 from rivergen.http.preconditions import IF_MATCH
-from rivergen.http.responses import SuccessResponse
+from rivergen.http.responses import SuccessResponse, exception_handler, is_refusal
 from rivergen.observability.logs import request_id
 
 NEXT_STEPS = {
@@ -30,6 +33,10 @@ NEXT_STEPS = {
 """The request to send next after a failure, by its code. Models name no paths."""
 
 SET_CREDENTIALS = "PUT /api/v1/data-sources/{data_source_id}/credentials"
+
+
+REFUSALS = (APIException, DomainError, ModelValidationError, ModelPermissionDenied, IntegrityError)
+"""The exceptions by which a request about one data source is refused; see `refusal_of`."""
 
 
 class DataSourceScopedViewSet(ScopedViewSet):
@@ -64,9 +71,8 @@ class DataSourceScopedViewSet(ScopedViewSet):
             exc.detail = name_credentials_endpoint(exc.detail, **self.kwargs)
         response = super().handle_exception(exc)
         # Drafts, and updates with `verify`, have nothing stored that a next request could repair.
-        is_stored = "data_source_id" in self.kwargs and "verify" not in self.request.query_params
-        if isinstance(exc, DomainError) and is_stored and (step := NEXT_STEPS.get(exc.code)):
-            response.data["error"]["message"] += f" {step.format(**self.kwargs)}"
+        if "data_source_id" in self.kwargs and "verify" not in self.request.query_params:
+            name_next_step(exc, response, **self.kwargs)
         return response
 
 
@@ -86,6 +92,26 @@ def name_credentials_endpoint(
     if getattr(detail, "code", None) != NAMES_SECRET:
         return detail
     return f"{detail} Use {SET_CREDENTIALS.format(data_source_id=data_source_id)}."
+
+
+def name_next_step(exc: Exception, response: Response, **ids: Any) -> None:
+    """Add the request to send next to the message of a failure, if there is one."""
+    if isinstance(exc, DomainError) and (step := NEXT_STEPS.get(exc.code)):
+        response.data["error"]["message"] += f" {step.format(**ids)}"
+
+
+def refusal_of(exc: Exception, data_source_id: int) -> dict[str, Any]:
+    """Return `status` and `error` of one of `REFUSALS`, as a request of its own is answered.
+
+    Raises the exception again if its status is 500 or more: then the whole request has failed.
+    """
+    if isinstance(exc, ValidationError):
+        exc.detail = name_credentials_endpoint(exc.detail, str(data_source_id))
+    if not is_refusal(exc):
+        raise exc
+    response = exception_handler(exc, {})
+    name_next_step(exc, response, data_source_id=data_source_id)
+    return {"status": response.status_code, "error": response.data["error"]}
 
 
 def author_of(request: Request) -> Author:

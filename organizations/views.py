@@ -143,6 +143,13 @@ class MemberViewSet(BelowOrganizationViewSet):
         """List the members of an organization, in the order they joined."""
         return self.list_page(request, "Members retrieved successfully")
 
+    @describe("Get a member", response=MemberSerializer, errors=(401, 403, 404))
+    def retrieve(self, request: Request, organization_id: str, user_id: str) -> Response:
+        """Return one member of an organization."""
+        member = self.find(self.get_queryset(), user_id, field="user_id")
+        check_parameters(request)
+        return SuccessResponse(MemberSerializer(member).data, "Member retrieved successfully")
+
     @write(
         summary="Add a member",
         operation_id="addMember",
@@ -150,6 +157,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         response=MemberSerializer,
         status=201,
         errors=(401, 403, 404, 409),
+        headers=("Location",),
     )
     def create(self, request: Request, organization_id: str) -> Response:
         """Add an existing user as a member (admin, owner; only owners may add owners)."""
@@ -159,7 +167,8 @@ class MemberViewSet(BelowOrganizationViewSet):
         require_role(organization.role, Role(serializer.validated_data["role"]))
         member = organization.add_member(**serializer.validated_data)
         data = MemberSerializer(member).data
-        return SuccessResponse(data, "Member added successfully", status=HTTPStatus.CREATED)
+        headers = {"Location": f"/api/v1/organizations/{organization.pk}/members/{member.user_id}"}
+        return SuccessResponse(data, "Member added successfully", HTTPStatus.CREATED, headers)
 
     @write(
         summary="Change a member's role",
@@ -219,12 +228,21 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         """List the workspaces of an organization, the default one first."""
         return self.list_page(request, "Workspaces retrieved successfully")
 
+    @describe("Get a workspace", response=WorkspaceSerializer, errors=(401, 403, 404))
+    def retrieve(self, request: Request, organization_id: str, workspace_id: str) -> Response:
+        """Return one workspace of an organization."""
+        workspace = self.get_object()
+        check_parameters(request)
+        data = WorkspaceSerializer(workspace).data
+        return SuccessResponse(data, "Workspace retrieved successfully")
+
     @write(
         summary="Add a workspace",
         request=WorkspaceWriteSerializer,
         response=WorkspaceSerializer,
         status=201,
         errors=(401, 403, 404, 409),
+        headers=("Location",),
     )
     def create(self, request: Request, organization_id: str) -> Response:
         """Add a workspace to an organization (admin, owner)."""
@@ -232,7 +250,8 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         workspace = Workspace(organization=organization, **self.read_values(request, partial=False))
         workspace.save_unique()
         data = WorkspaceSerializer(workspace).data
-        return SuccessResponse(data, "Workspace created successfully", status=HTTPStatus.CREATED)
+        headers = {"Location": f"/api/v1/organizations/{organization.pk}/workspaces/{workspace.pk}"}
+        return SuccessResponse(data, "Workspace created successfully", HTTPStatus.CREATED, headers)
 
     @write(
         summary="Rename a workspace",

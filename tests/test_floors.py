@@ -19,7 +19,7 @@ FLOORS = (
     + ("datasources.preconditions", "datasources.replicas", "datasources.openapi"),
     ("datasources.credentials",),
     ("datasources.connection_tests", "datasources.declarations"),
-    ("datasources.schemas",),
+    ("datasources.schemas", "datasources.bulk"),
     ("datasources.views", "datasources.metrics"),
     ("datasources.urls", "datasources.admin", "datasources.management", "datasources.apps")
     + ("organizations.urls", "organizations.admin", "organizations.management")

@@ -55,11 +55,8 @@ def precondition_errors(request: Request, *, knows_versions: bool) -> dict[str, 
     if IF_MATCH in request.META:
         if not knows_versions:
             errors["If-Match"] = [NO_VERSIONS.format(header="If-Match")]
-        elif len(text := request.META[IF_MATCH]) > IF_MATCH_MAX_LENGTH:
-            errors["If-Match"] = [f"Must have at most {IF_MATCH_MAX_LENGTH:,} characters."]
-        elif not read_entity_tags(text):
-            shown = text[:SHOWN_CHARACTERS].strip() or "nothing"
-            errors["If-Match"] = [NO_ENTITY_TAG.format(text=shown)]
+        elif problem := if_match_problem(request.META[IF_MATCH]):
+            errors["If-Match"] = [problem]
     # With If-Match, this header is to be ignored (RFC 9110, section 13.1.4).
     elif is_change and IF_UNMODIFIED_SINCE in request.META:
         sentence = NO_TIMES if knows_versions else NO_VERSIONS
@@ -67,6 +64,15 @@ def precondition_errors(request: Request, *, knows_versions: bool) -> dict[str, 
     if is_change and IF_NONE_MATCH in request.META:
         errors["If-None-Match"] = [ONLY_FOR_GET]
     return errors
+
+
+def if_match_problem(text: str) -> str | None:
+    """Return what is wrong with the form of `If-Match`, or None if it is well-formed."""
+    if len(text) > IF_MATCH_MAX_LENGTH:
+        return f"Must have at most {IF_MATCH_MAX_LENGTH:,} characters."
+    if read_entity_tags(text):
+        return None
+    return NO_ENTITY_TAG.format(text=text[:SHOWN_CHARACTERS].strip() or "nothing")
 
 
 def refuse_preconditions(request: Request) -> None:

@@ -62,6 +62,7 @@ EXACT_CODES = (
     *("CREDENTIALS_UNCONFIRMED", "CREDENTIALS_UNREADABLE"),
     *("IDEMPOTENCY_KEY_IN_USE", "IDEMPOTENCY_KEY_REUSED"),
     "QUOTA_EXCEEDED",
+    "NOT_APPLIED",
     *("SCHEMA_NOT_READ", "SNAPSHOT_NOT_FOUND"),
 )
 
@@ -161,6 +162,12 @@ def _without_log(response: Response) -> Response:
     """Stop Django from logging each 5xx again, after the request and without its id."""
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
+
+
+def is_refusal(exc: Exception) -> bool:
+    """Return whether a request with this exception is refused (4xx), rather than failed (5xx)."""
+    translated = _translate(exc)
+    return isinstance(translated, exceptions.APIException) and translated.status_code < 500
 
 
 def _translate(exc: Exception) -> Exception:

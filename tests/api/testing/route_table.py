@@ -30,7 +30,8 @@ class Route:
     """What one method of one path needs and answers.
 
     `least_role` is the least role that may call it, `success` the status for that role, and
-    `stranger` the status for the owner of another organization.
+    `stranger` the status for the owner of another organization. `body` may be a function of
+    the ids.
     """
 
     least_role: str
@@ -43,6 +44,12 @@ class Route:
     """Whether the route needs `If-Match` with the current version."""
     knows_versions: bool = False
     """Whether the route honors `If-Match`; all others refuse it."""
+    too_low: int = 403
+    """The status for a lower role; 409 if each row of many is refused in its place."""
+
+    def body_for(self, ids: dict[str, Any]) -> Any:
+        """Return the body of the request for these ids."""
+        return self.body(ids) if callable(self.body) else self.body
 
     def headers(self) -> dict[str, str]:
         """Return the headers that the route needs, for the data source as it is stored now."""
@@ -68,6 +75,11 @@ def read_schema(data_source: DataSource) -> None:
     refresh(data_source, table("orders", column("id")))
 
 
+def update_many(ids: dict[str, Any]) -> Any:
+    """Return the body of an update of many data sources."""
+    return {"updates": [{"id": ids["data_source_id"], "port": 5433}]}
+
+
 HOST_KEY = "ssh-ed25519 AAAA"
 DECLARATIONS = {"organization": "acme", "data_sources": [{"name": "New", "type": "csv"}]}
 PUBLIC = {("post", "/auth/token"), ("post", "/auth/token/refresh"), ("get", "/openapi.json")}
@@ -79,15 +91,18 @@ ROUTES = {
     ("delete", ORGANIZATION): Route("owner", 204),
     ("get", f"{ORGANIZATION}/members"): Route("viewer", 200),
     ("post", f"{ORGANIZATION}/members"): Route("admin", 201, {"username": "leo", "role": "viewer"}),
+    ("get", f"{ORGANIZATION}/members/{{user_id}}"): Route("viewer", 200),
     ("patch", f"{ORGANIZATION}/members/{{user_id}}"): Route("admin", 200, {"role": "editor"}),
     ("delete", f"{ORGANIZATION}/members/{{user_id}}"): Route("admin", 204),
     ("get", f"{ORGANIZATION}/workspaces"): Route("viewer", 200),
     ("post", f"{ORGANIZATION}/workspaces"): Route("admin", 201, {"name": "New"}),
+    ("get", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("viewer", 200),
     ("patch", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("admin", 200, {"name": "New"}),
     ("delete", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("admin", 204),
     ("get", "/data-source-types"): Route("viewer", 200, stranger=200),
     ("get", "/data-sources"): Route("viewer", 200, stranger=200),
     ("post", "/data-sources"): Route("editor", 201, {"name": "New", "type": "csv"}, stranger=201),
+    ("patch", "/data-sources"): Route("editor", 200, update_many, stranger=409, too_low=409),
     ("get", DATA_SOURCE): Route("viewer", 200, knows_versions=True),
     ("patch", DATA_SOURCE): Route("editor", 200, {"port": 5433}, knows_versions=True),
     ("delete", DATA_SOURCE): Route("admin", 204, knows_versions=True),
@@ -180,5 +195,5 @@ class RouteTestCase(RoutesMixin, TestCase):
         route = ROUTES[method, path]
         target = path.format(**self.ids)
         return self.attempt(
-            user, method, target, route.body, route.prepare, headers=route.headers()
+            user, method, target, route.body_for(self.ids), route.prepare, headers=route.headers()
         )
