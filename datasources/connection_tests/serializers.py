@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from datasources.connections.connectors import DataSourceType
@@ -153,6 +154,7 @@ class HostKeyConfirmationSerializer(StrictSerializer):
     )
 
 
+@extend_schema_serializer(component_name="Draft")
 class DraftSerializer(NewDataSourceSerializer):
     """A configuration to test without storing it; it needs no name.
 
