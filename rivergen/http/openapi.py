@@ -1,11 +1,16 @@
 """openapi.json: drf-spectacular, extended by the response envelope and every failure."""
 
+import copy
 import functools
+import hashlib
 import re
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
+from django.http import HttpResponse
+from django.utils.cache import patch_vary_headers
 from drf_spectacular.drainage import get_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
@@ -20,17 +25,19 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rivergen.http import openapi_names
+from rivergen.http.input import is_known
 from rivergen.http.openapi_names import component_name
+from rivergen.http.preconditions import refuse_preconditions
+from rivergen.http.renderers import FastJSONRenderer
 from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
 
 FAILURES = {
     400: "Malformed HTTP or JSON, or an unknown, read-only or invalid field.",
-    401: "No token, or one that is expired, revoked, forged, of another kind or not a token at all: "
+    401: "No token, or one that is expired, revoked, forged, of another kind or no token at all; "
     "the message says which.",
     403: "The caller is a member of no organization, or the caller's role does not allow this.",
     404: "There is no such resource in the caller's organizations.",
@@ -40,7 +47,8 @@ FAILURES = {
     409: "The state of the resource does not allow this, the organization has as many of "
     "something as it may (`QUOTA_EXCEEDED`), or a request with this `Idempotency-Key` is still in "
     "flight.",
-    412: "`If-Match` names another version than the current one.",
+    412: "`If-Match`, or `version` in the body, names another version than the current one. "
+    "`error.conflict` says what changed since; nothing was stored.",
     413: "The body is larger than 1 MiB.",
     415: "The type of the body is not a JSON type.",
     422: "The new settings do not connect, or another request has used this `Idempotency-Key`; "
@@ -73,6 +81,19 @@ REPLAYED_HEADER = {
 }
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+LIMIT_HEADERS = {
+    "RateLimit-Policy": {
+        "description": "The limits that counted this request (draft-ietf-httpapi-ratelimit-headers)"
+        ": `q` requests in `w` seconds each.",
+        "schema": {"type": "string"},
+        "example": '"user";q=6000;w=60, "test";q=60;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of these limits: `r` requests in the next `t` seconds.",
+        "schema": {"type": "string"},
+        "example": '"user";r=5999;t=43, "test";r=59;t=43',
+    },
+}
 HEADERS: dict[int, dict[str, str]] = {
     401: {
         "WWW-Authenticate": '`Bearer error="invalid_token", error_description="…"`, with the '
@@ -112,6 +133,28 @@ class ErrorResponseSerializer(serializers.Serializer):
 
     success = FalseField()
     error = ErrorInfoSerializer()
+
+
+@extend_schema_field({"$ref": "#/components/schemas/Conflict"})
+class ConflictField(serializers.DictField):
+    """What changed since the version that a request named."""
+
+
+class PreconditionFailedInfoSerializer(ErrorInfoSerializer):
+    """The error of a 412."""
+
+    conflict = ConflictField()
+
+
+class PreconditionFailedResponseSerializer(serializers.Serializer):
+    """The envelope of a 412."""
+
+    success = FalseField()
+    error = PreconditionFailedInfoSerializer()
+
+
+FAILURE_SERIALIZERS = {412: PreconditionFailedResponseSerializer}
+"""The envelopes of failures that have more members than others, by status."""
 
 
 class Success(OpenApiResponse):
@@ -191,7 +234,9 @@ def failure_responses(errors: Sequence[int], has_body: bool) -> dict[int, OpenAp
     """Return the failures of a route, by status: its own, and those that every route may return."""
     statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
     return {
-        status: OpenApiResponse(ErrorResponseSerializer, FAILURES[status])
+        status: OpenApiResponse(
+            FAILURE_SERIALIZERS.get(status, ErrorResponseSerializer), FAILURES[status]
+        )
         for status in sorted(statuses)
     }
 
@@ -292,6 +337,7 @@ class EnvelopeSchema(AutoSchema):
             name: {"description": text, "required": True, "schema": {"type": "string"}}
             for name, text in names.items()
         } | response.get("headers", {})
+        response["headers"] |= copy.deepcopy(LIMIT_HEADERS)
         return response
 
     def _envelope(self, data: dict[str, Any], success: Success) -> dict[str, Any]:
@@ -324,9 +370,24 @@ class OpenAPIView(APIView):
     permission_classes = ()
 
     @extend_schema(exclude=True)
-    def get(self, request: Request) -> Response:
-        """Return the description of the API."""
-        return Response(document())
+    def get(self, request: Request) -> HttpResponse:
+        """Return the description of the API; 304 if `If-None-Match` names its `ETag`."""
+        refuse_preconditions(request)
+        body, etag = rendered_document()
+        if is_known(request, etag):
+            response = HttpResponse(status=HTTPStatus.NOT_MODIFIED)
+        else:
+            response = HttpResponse(body, content_type="application/json")
+        response["ETag"], response["Cache-Control"] = etag, "no-cache"
+        patch_vary_headers(response, ["Accept-Encoding"])  # a 304 has the headers of the 200
+        return response
+
+
+@functools.cache
+def rendered_document() -> tuple[bytes, str]:
+    """Return the bytes of the description, and their entity tag; rendered once per process."""
+    body = FastJSONRenderer().render(document())
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 @functools.cache
