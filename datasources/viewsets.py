@@ -1,6 +1,6 @@
 """The base of all viewsets of data sources: fetches the row, checks the role and the version."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -13,12 +13,14 @@ from rest_framework.response import Response
 
 from datasources.models import Author, DataSource, DataSourceRevision
 from datasources.models.validators import NAMES_SECRET
-from datasources.serializers import DataSourceSerializer, DataSourceUpdateSerializer
+from datasources.preconditions import judge
+from datasources.serializers import DataSourceSerializer
 from organizations.models import ROLES_WITH, Membership, Role, User
 from organizations.permissions import require_membership, require_role_anywhere, role_refusal
 from organizations.viewsets import ScopedViewSet
 from rivergen.errors import DomainError
-from rivergen.http.input import judge_if_match, read_id
+from rivergen.http.input import read_id
+from rivergen.http.preconditions import IF_MATCH
 from rivergen.http.responses import SuccessResponse, exception_handler, is_refusal
 from rivergen.observability.logs import request_id
 
@@ -118,30 +120,24 @@ def author_of(request: Request) -> Author:
     return Author(request.user, DataSourceRevision.Origin.API, request_id.get())
 
 
-def check_if_match(request: Request, data_source: DataSource, *, is_required: bool = False) -> None:
-    """Raise 412 or 428 if `If-Match` does not allow to change this locked row.
+def check_if_match(
+    request: Request,
+    data_source: DataSource,
+    named: Iterable[str] = (),
+    *,
+    is_required: bool | None = None,
+) -> None:
+    """Raise 412 or 428 if `If-Match` does not allow the request for this version.
 
-    `is_required`: the request must name a version, even if the organization does not ask for one.
+    `named` are the fields that the request would change. `is_required`: the request must name a
+    version; None, for a locked row, if its organization requires it.
     """
-    is_required = is_required or data_source.requires_if_match
-    refusal = judge_if_match(request, data_source.version, is_required)
+    if is_required is None:
+        is_required = data_source.requires_if_match
+    if_match = request.META.get(IF_MATCH)
+    refusal = judge(data_source, if_match, named=named, is_required=is_required)
     if refusal is not None:
         raise refusal
-
-
-def valid_changes(
-    data_source: DataSource, body: Mapping[str, Any], is_merge_patch: bool
-) -> dict[str, Any]:
-    """Return the valid changes in a body."""
-    serializer = DataSourceUpdateSerializer(
-        data_source,
-        data=body,
-        partial=True,
-        context={"is_merge_patch": is_merge_patch},
-    )
-    serializer.is_valid(raise_exception=True)
-    values: dict[str, Any] = serializer.validated_data
-    return values
 
 
 def creating_roles(user: User) -> dict[int, str]:

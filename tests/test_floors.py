@@ -16,7 +16,7 @@ FLOORS = (
     ("organizations", "datasources.connections"),
     ("datasources.models", "datasources.jobs"),
     ("datasources.serializers", "datasources.filters", "datasources.viewsets")
-    + ("datasources.replicas", "datasources.openapi"),
+    + ("datasources.preconditions", "datasources.replicas", "datasources.openapi"),
     ("datasources.credentials",),
     ("datasources.connection_tests", "datasources.declarations"),
     ("datasources.schemas", "datasources.bulk"),

@@ -7,24 +7,37 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from rivergen.http.input import is_merge_patch, read_body, read_switch
+from rivergen.http.preconditions import if_match_problem
 from rivergen.http.serializers import unknown_names
 
 UPDATES_MAX = 200
 SWITCHES = ("atomic", "dry_run")
 REFUSED = {
-    "verify": "Many updates cannot be verified in one request. Use PATCH of each data source.",
-    "allow_disjoint": "This is for the PATCH of one data source.",
-    "If-Match": "A header cannot name the versions of many data sources. Send if_match in each "
-    "update.",
+    "verify": "Many updates cannot be verified in one request. PATCH each data source by itself.",
+    "If-Match": "One header cannot name the versions of many data sources. Send if_match, or "
+    "version, in each update.",
 }
-"""Parameters and headers of `PATCH /data-sources/{data_source_id}` that many do not have."""
+"""What the PATCH of one data source takes and many do not, with what to do instead."""
 
 
 class Update(NamedTuple):
-    """One of many updates: the fields to change, and the entity tags that it names, if any."""
+    """One of many updates, with the fields to change as they were sent."""
 
     data_source_id: int
     fields: dict[str, Any]
+
+    def pop_if_match(self) -> str | None:
+        """Take `if_match` out of the fields, and return it; None if it was not sent.
+
+        It is what the header is for one data source. Raises ValidationError (400).
+        """
+        if "if_match" not in self.fields:
+            return None
+        text = self.fields.pop("if_match")
+        problem = if_match_problem(text) if isinstance(text, str) else "Must be a string."
+        if problem is not None:
+            raise ValidationError({"if_match": [problem]})
+        return str(text)
 
 
 class Updates(NamedTuple):
@@ -38,10 +51,12 @@ class Updates(NamedTuple):
     @classmethod
     def of(cls, request: Request) -> Self:
         """Return the updates in the body. Raises 400, 413 or 415 for the whole request."""
-        body = read_body(request, parameters=("verify", "allow_disjoint"), switches=SWITCHES)
-        sent = (*request.query_params, *request.headers)
-        if refused := {name: [text] for name, text in REFUSED.items() if name in sent}:
-            raise ValidationError(refused)
+        try:
+            body = read_body(request, switches=SWITCHES)
+        except ValidationError as error:
+            if isinstance(error.detail, dict):
+                error.detail |= {name: [REFUSED[name]] for name in error.detail if name in REFUSED}
+            raise
         return cls(
             read_updates(body),
             request.query_params.get("atomic") != "false",
@@ -70,8 +85,8 @@ def read_updates(body: Mapping[str, Any]) -> list[Update]:
             errors[f"{place}.id"] = [problem]
         else:
             places[item["id"]] = place
-            fields = {name: value for name, value in item.items() if name != "id"}
-            updates.append(Update(item["id"], fields))
+            fields = dict(item)
+            updates.append(Update(fields.pop("id"), fields))
     if errors:
         raise ValidationError(errors)
     return updates

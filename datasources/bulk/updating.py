@@ -12,8 +12,8 @@ from rest_framework.exceptions import NotFound
 from datasources.bulk.exceptions import NeedsSavepoints, NotApplied
 from datasources.bulk.input import Update, Updates
 from datasources.models import Author, DataSource
-from datasources.serializers import DataSourceSerializer
-from datasources.viewsets import REFUSALS, refusal_of, valid_changes
+from datasources.serializers import DataSourceSerializer, valid_changes
+from datasources.viewsets import REFUSALS, refusal_of
 from organizations.models import Role, User
 from organizations.permissions import require_role
 from rivergen.http.renderers import RenderedJSON
@@ -75,7 +75,12 @@ class Updater:
         data_source = make()
         self.organization_ids.append(data_source.organization_id)
         require_role(data_source.role, Role.EDITOR)
-        values = valid_changes(data_source, update.fields, self._updates.is_merge_patch)
+        values = valid_changes(
+            data_source,
+            update.fields,
+            if_match=update.pop_if_match(),
+            is_merge_patch=self._updates.is_merge_patch,
+        )
         try:
             with transaction.atomic() if self._has_savepoints else nullcontext():
                 changes = data_source.apply_changes(

@@ -1,6 +1,5 @@
 """The endpoint that updates many data sources."""
 
-
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response

@@ -42,6 +42,7 @@ RESULT: dict[str, Any] = {
 }
 CONFIRM_HOST_KEY: dict[str, Any] = {
     "summary": "Confirm the SSH host key",
+    "changes": True,
     "request": HostKeyConfirmationSerializer,
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),

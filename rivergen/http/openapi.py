@@ -30,6 +30,7 @@ from rest_framework.views import APIView
 from rivergen.http import openapi_names
 from rivergen.http.input import is_known
 from rivergen.http.openapi_names import component_name
+from rivergen.http.preconditions import refuse_preconditions
 from rivergen.http.renderers import FastJSONRenderer
 from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
@@ -46,7 +47,8 @@ FAILURES = {
     409: "The state of the resource does not allow this, the organization has as many of "
     "something as it may (`QUOTA_EXCEEDED`), or a request with this `Idempotency-Key` is still in "
     "flight.",
-    412: "`If-Match` names another version than the current one.",
+    412: "`If-Match`, or `version` in the body, names another version than the current one. "
+    "`error.conflict` says what changed since; nothing was stored.",
     413: "The body is larger than 1 MiB.",
     415: "The type of the body is not a JSON type.",
     422: "The new settings do not connect, or another request has used this `Idempotency-Key`; "
@@ -133,6 +135,28 @@ class ErrorResponseSerializer(serializers.Serializer):
     error = ErrorInfoSerializer()
 
 
+@extend_schema_field({"$ref": "#/components/schemas/Conflict"})
+class ConflictField(serializers.DictField):
+    """What changed since the version that a request named."""
+
+
+class PreconditionFailedInfoSerializer(ErrorInfoSerializer):
+    """The error of a 412."""
+
+    conflict = ConflictField()
+
+
+class PreconditionFailedResponseSerializer(serializers.Serializer):
+    """The envelope of a 412."""
+
+    success = FalseField()
+    error = PreconditionFailedInfoSerializer()
+
+
+FAILURE_SERIALIZERS = {412: PreconditionFailedResponseSerializer}
+"""The envelopes of failures that have more members than others, by status."""
+
+
 class Success(OpenApiResponse):
     """The description of a success; `changes`: it has `changes` beside `data`."""
 
@@ -210,7 +234,9 @@ def failure_responses(errors: Sequence[int], has_body: bool) -> dict[int, OpenAp
     """Return the failures of a route, by status: its own, and those that every route may return."""
     statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
     return {
-        status: OpenApiResponse(ErrorResponseSerializer, FAILURES[status])
+        status: OpenApiResponse(
+            FAILURE_SERIALIZERS.get(status, ErrorResponseSerializer), FAILURES[status]
+        )
         for status in sorted(statuses)
     }
 
@@ -346,6 +372,7 @@ class OpenAPIView(APIView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
         """Return the description of the API; 304 if `If-None-Match` names its `ETag`."""
+        refuse_preconditions(request)
         body, etag = rendered_document()
         if is_known(request, etag):
             response = HttpResponse(status=HTTPStatus.NOT_MODIFIED)

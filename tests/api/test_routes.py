@@ -39,6 +39,9 @@ class RouteTests(RouteTestCase):
                     if rank >= ROLES.index(route.least_role):
                         self.assertEqual(response.status_code, route.success, response.content)
                         self.assertEqual(has_changed, method != "get")
+                    elif route.too_low != 403:
+                        self.assertEqual(response.status_code, route.too_low)
+                        self.assertFalse(has_changed)
                     else:
                         error = self.assert_error(response, 403, "FORBIDDEN")
                         self.assertIn(route.least_role, error["message"])
@@ -117,7 +120,7 @@ class RouteTests(RouteTestCase):
         for (method, path), route in ROUTES.items():
             if route.body is None:
                 continue
-            body = json.dumps(route.body).encode()
+            body = json.dumps(route.body_for(self.ids)).encode()
             cases = [(invalid, "application/json", 400) for invalid in NOT_OBJECTS]
             cases += [(body, "text/plain", 415), (b"name=Third", "text/plain", 415)]
             if method != "patch":
@@ -138,7 +141,8 @@ class RouteTests(RouteTestCase):
                 for text in INVALID_IDS:
                     with self.subTest(method=method, path=path, name=name, id=text[:30]):
                         target = path.format(**{**self.ids, name: text})
-                        response, has_changed = self.attempt(self.owner, method, target, route.body)
+                        body = route.body_for(self.ids)
+                        response, has_changed = self.attempt(self.owner, method, target, body)
                         self.assert_error(response, 404, "NOT_FOUND")
                         self.assertFalse(has_changed)
 

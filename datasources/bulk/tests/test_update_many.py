@@ -32,7 +32,7 @@ class UpdateManyTests(ManyTestCase):
     def own_patch(self, update: dict[str, Any], query: str = "", **options: Any) -> dict[str, Any]:
         """Return the result that the update has as a PATCH of its own."""
         fields = {name: value for name, value in update.items() if name not in ("id", "if_match")}
-        headers = {"If-Match": update["if_match"]} if "if_match" in update else {}
+        headers = {"If-Match": str(update["if_match"])} if "if_match" in update else {}
         response = self.call(
             "patch",
             f"{PATH}/{update['id']}{query}",
@@ -83,6 +83,7 @@ class UpdateManyTests(ManyTestCase):
             {"id": pk, "if_match": '"7"', "port": 1},
             {"id": pk, "if_match": 'W/"1"', "port": 1},
             {"id": pk, "if_match": "1", "port": 1},
+            {"id": pk, "if_match": None, "port": 1},
             {"id": pk, "version": 7, "port": 1},
             {"id": pk, "version": "1", "port": 1},
             {"id": pk, "created_at": "2020-01-01T00:00:00Z"},
