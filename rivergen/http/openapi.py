@@ -135,7 +135,7 @@ class ErrorResponseSerializer(serializers.Serializer):
     error = ErrorInfoSerializer()
 
 
-@extend_schema_field({"$ref": "#/components/schemas/Conflict"})
+@extend_schema_field({"$ref": "#/components/schemas/VersionConflict"})
 class ConflictField(serializers.DictField):
     """What changed since the version that a request named."""
 
