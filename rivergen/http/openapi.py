@@ -77,7 +77,7 @@ KEY_PARAMETER = {
 }
 REPLAYED_HEADER = {
     "description": "`true`: this is the stored response to the first request with this key.",
-    "schema": {"const": "true"},
+    "schema": {"type": "string", "const": "true"},
 }
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
