@@ -88,7 +88,7 @@ class ForeignKeySerializer(serializers.Serializer):
     referred_columns = serializers.ListField(child=serializers.CharField())
 
 
-class IndexSerializer(serializers.Serializer):
+class TableIndexSerializer(serializers.Serializer):
     """An index other than the primary key's."""
 
     name = serializers.CharField()
@@ -109,7 +109,7 @@ class TableSerializer(serializers.Serializer):
     columns = ColumnSerializer(many=True)
     primary_key = PrimaryKeySerializer(allow_null=True)
     foreign_keys = ForeignKeySerializer(many=True)
-    indexes = IndexSerializer(many=True)
+    indexes = TableIndexSerializer(many=True)
     row_estimate = serializers.IntegerField(
         allow_null=True, help_text="From the source's own statistics, at the last refresh."
     )

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
+from django.db import models
 from django.http import HttpResponse
 from django.utils.cache import patch_vary_headers
 from drf_spectacular.drainage import get_override
@@ -223,6 +224,16 @@ def describe(
     )
 
 
+def is_int32(field: Any) -> bool:
+    """Return whether a serializer's field shows a column of 32 bits; its limits are not shown."""
+    model = getattr(getattr(field.parent, "Meta", None), "model", None)
+    columns = {column.name: column for column in model._meta.fields} if model else {}
+    column = columns.get(field.source)
+    return isinstance(column, models.IntegerField) and not isinstance(
+        column, models.BigIntegerField | models.BigAutoField
+    )
+
+
 def merge_patch_of(serializer: Any) -> Any:
     """Return a serializer of the same fields, whose component is that of a merge patch."""
     kind = serializer if isinstance(serializer, type) else type(serializer)
@@ -294,6 +305,8 @@ class EnvelopeSchema(AutoSchema):
                 if isinstance(validator, ProhibitNullCharactersValidator):
                     schema["pattern"] = r"^[^\x00]*$"
                 schema.update(getattr(validator, "json_schema", {}))
+        elif is_int32(field):
+            schema["format"] = "int32"
         return schema
 
     def _get_request_body(self, direction: Any = "request") -> Any:

@@ -179,7 +179,7 @@ def finish_schema(schema: dict[str, Any]) -> None:
     types = schema.get("type")
     is_integer = "integer" in types if isinstance(types, list) else types == "integer"
     if is_integer and schema.get("maximum", INT32_MAX + 1) > INT32_MAX:
-        schema["format"] = "int64"
+        schema.setdefault("format", "int64")
     for name in DROPPED:
         schema.pop(name, None)
     if [*schema] == ["allOf"] and len(schema["allOf"]) == 1:
