@@ -228,4 +228,12 @@ class DraftSerializer(DataSourceCreateSerializer):
             "based_on",
             "credentials",
         )
-        extra_kwargs = {"name": {"required": False}}
+        extra_kwargs = {
+            "name": {"required": False},
+            "type": {"required": False, "help_text": "Required without `based_on`."},
+        }
+
+    def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        if "type" not in values:
+            errors.setdefault("type", ["This field is required."])
+        super().add_errors(values, errors)

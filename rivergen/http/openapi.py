@@ -1,19 +1,21 @@
 """openapi.json: drf-spectacular, extended by the response envelope and every failure."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import build_examples_list
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from rivergen.http.examples import FAILURE_EXAMPLES, JSON, KEYED_EXAMPLES
 from rivergen.http.pagination import pagination_schema
 from rivergen.http.responses import ERROR_CODES, EXACT_CODES, envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
@@ -61,31 +63,53 @@ REPLAYED_HEADER = {
     "schema": {"const": "true"},
 }
 HEADERS: dict[int, dict[str, str]] = {
-    401: {"WWW-Authenticate": "Always `Bearer`."},
+    401: {"WWW-Authenticate": "`Bearer`, and what is wrong with the token if there is one."},
     405: {"Allow": "The methods that this path supports."},
-    412: {"ETag": "The current version."},
+    412: {"ETag": "The current version, in double quotes."},
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
+}
+SUCCESS_HEADERS = {
+    "ETag": "Identifies what is returned. Of a data source: its version, for `If-Match`.",
+    "Location": "The path of what was created, or of the result to wait for.",
+}
+# The variables of paths, with values that work in the demo of `make run`. The ids of connection
+# tests are random: the person who tries it has to copy one.
+PATH_VARIABLES: dict[str, dict[str, Any]] = {
+    "data_source_id": {"description": "The `id` of the data source.", "example": 1},
+    "organization_id": {"description": "The `id` of the organization.", "example": 1},
+    "test_id": {"description": "The `test_id` that the start of the connection test returned."},
+    "user_id": {"description": "The `user_id` of the member.", "example": 4},
+    "version": {
+        "description": "The version to restore, as the history lists it.",
+        "example": 1,
+    },
+    "workspace_id": {"description": "The `id` of the workspace.", "example": 1},
 }
 
 
 class ErrorDetailSerializer(serializers.Serializer):
     """The error of a failure."""
 
-    code = serializers.ChoiceField(choices=sorted([*ERROR_CODES.values(), *EXACT_CODES]))
+    code = serializers.ChoiceField(
+        choices=sorted([*ERROR_CODES.values(), *EXACT_CODES]),
+        help_text="What went wrong, for programs. Treat a code that you do not know by its status.",
+    )
     message = serializers.CharField(help_text="One sentence for a person.")
     details = serializers.DictField(
         child=serializers.ListField(child=serializers.CharField()),
         help_text="Sentences by field; empty if the error is not about a field.",
     )
-    request_id = serializers.CharField()
+    request_id = serializers.CharField(
+        help_text="The id of the request, as in `X-Request-ID`. Tell it to whom you ask for help."
+    )
 
 
 class ErrorSerializer(serializers.Serializer):
     """The envelope of every failure."""
 
-    success = serializers.BooleanField()
-    error = ErrorDetailSerializer()
+    success = serializers.BooleanField(help_text="Always false.")
+    error = ErrorDetailSerializer(help_text="What went wrong.")
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
@@ -100,6 +124,7 @@ class BearerScheme(OpenApiAuthenticationExtension):
 
 def describe(
     summary: str,
+    description: str = "",
     *,
     request: Any = None,
     response: Any = None,
@@ -116,33 +141,53 @@ def describe(
     """Describe a view method: `response` is the serializer of its `data`, `errors` its failures.
 
     The failures that every route may return are added. `headers` names the headers of a success,
-    of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`.
+    of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`. Each of
+    the `examples` belongs to the request, or to the responses with its statuses.
     """
     body: Any = response(many=True) if many else response
-    successes = {status: OpenApiResponse(body, description="Success.")}
+    answers = [example for example in examples if example.response_only]
+    successes = {status: OpenApiResponse(body, "Success.", of_status(status, answers))}
     if ok:
-        successes[200] = OpenApiResponse(body, description="Success, at once.")
+        successes[200] = OpenApiResponse(body, "Success, at once.", of_status(200, answers))
     if not_modified:
         successes[304] = OpenApiResponse(None, "Not modified.")
     header_parameters = [
-        OpenApiParameter(name, str, OpenApiParameter.HEADER, response=[status], required=True)
+        OpenApiParameter(
+            name,
+            str,
+            OpenApiParameter.HEADER,
+            response=[status],
+            required=True,
+            description=SUCCESS_HEADERS[name],
+        )
         for name in headers
     ]
     return extend_schema(
         operation_id=operation_id,
         summary=summary,
+        description=description,
         request=request,
         parameters=[*parameters, *header_parameters],
-        examples=list(examples),
-        responses=successes | failure_responses(errors, has_body=request is not None),
+        examples=[example for example in examples if not example.response_only],
+        responses=successes | failure_responses(errors, answers, has_body=request is not None),
     )
 
 
-def failure_responses(errors: Sequence[int], has_body: bool) -> dict[int, OpenApiResponse]:
+def of_status(status: int, examples: Iterable[OpenApiExample]) -> list[OpenApiExample]:
+    """Return the examples of responses with this status."""
+    return [example for example in examples if str(status) in example.status_codes]
+
+
+def failure_responses(
+    errors: Sequence[int], examples: Sequence[OpenApiExample] = (), *, has_body: bool
+) -> dict[int, OpenApiResponse]:
     """Return the failures of a route, by status: its own, and those that every route may return."""
     statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
     return {
-        status: OpenApiResponse(ErrorSerializer, FAILURES[status]) for status in sorted(statuses)
+        status: OpenApiResponse(
+            ErrorSerializer, FAILURES[status], of_status(status, [*examples, *FAILURE_EXAMPLES])
+        )
+        for status in sorted(statuses)
     }
 
 
@@ -161,8 +206,12 @@ class EnvelopeSchema(AutoSchema):
         if not self._is_keyed():
             return responses
         for status in KEYED_FAILURES:
-            failure = OpenApiResponse(ErrorSerializer, FAILURES[status])
-            responses[str(status)] = self._get_response_for_code(failure, str(status))
+            examples = of_status(status, KEYED_EXAMPLES)
+            failure = OpenApiResponse(ErrorSerializer, FAILURES[status], examples)
+            keyed = self._get_response_for_code(failure, str(status))
+            response = responses.setdefault(str(status), keyed)
+            for media_type, media in response["content"].items():
+                media.setdefault("examples", {}).update(keyed["content"][media_type]["examples"])
         for code, response in responses.items():
             if code.startswith("2"):
                 response["headers"][IDEMPOTENCY_REPLAYED] = REPLAYED_HEADER
@@ -171,8 +220,19 @@ class EnvelopeSchema(AutoSchema):
     def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
         integer = {"type": "integer", "format": "int64", "minimum": 1}
         return [
-            {"in": "path", "name": name, "schema": integer, "required": True} for name in variables
+            {"in": "path", "name": name, "schema": integer, "required": True} | PATH_VARIABLES[name]
+            for name in variables
         ]
+
+    def _get_examples(
+        self, serializer: Any, direction: Any, media_type: Any, status: Any = None, extras: Any = ()
+    ) -> Any:
+        if direction == "response":
+            # Each example is a whole body; drf-spectacular would wrap those of lists again.
+            return build_examples_list(extras)
+        found = super()._get_examples(serializer, direction, media_type, status, extras)
+        # What has no examples of its own, such as a merge patch, has those of JSON.
+        return found or super()._get_examples(serializer, direction, JSON, status, extras)
 
     def _map_serializer_field(self, field: Any, direction: Any, *args: Any, **kwargs: Any) -> Any:
         schema = super()._map_serializer_field(field, direction, *args, **kwargs)
@@ -189,13 +249,17 @@ class EnvelopeSchema(AutoSchema):
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)
+        # What follows the first paragraph of a docstring is for the developers of this service.
+        if "description" in schema:
+            schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
         if isinstance(serializer, StrictFieldsMixin):
             schema["additionalProperties"] = False
         for name, field_schema in schema.get("properties", {}).items():
             # drf-spectacular's form for a pattern or ""; our patterns match "" themselves.
             pattern_or_blank = field_schema.get("oneOf", ())
             if {"type": "string", "maxLength": 0} in pattern_or_blank:
-                schema["properties"][name] = pattern_or_blank[0]
+                rest = {key: part for key, part in field_schema.items() if key != "oneOf"}
+                schema["properties"][name] = pattern_or_blank[0] | rest
         return schema
 
     def _get_response_for_code(

@@ -23,6 +23,11 @@ from rivergen.http.responses import SuccessResponse, envelope_schema
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 200
+PAGE_WORDS = {
+    "cursor": "Where to go on, as in `pagination.next` of the page before. Empty: the first page.",
+    "page_size": "The most entries of a page. A page may have fewer, although others follow.",
+    "ordering": "What the list is sorted by; `-` in front: descending.",
+}
 # The size of a page as JSON; as Python objects it takes several times as much memory.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 # Rows may be large: a statement reads at most so many, and Django makes objects of a few at a time.
@@ -163,7 +168,13 @@ class CursorPagination(BasePagination):
             names = [f"{sign}{name}" for name in view.ordering_fields for sign in ("", "-")]
             schemas["ordering"] = {"type": "string", "enum": names, "default": view.ordering}
         return [
-            {"name": name, "in": "query", "required": False, "schema": schema}
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": PAGE_WORDS[name],
+                "schema": schema,
+            }
             for name, schema in schemas.items()
         ]
 
@@ -227,5 +238,15 @@ def page_parameters() -> dict[str, dict[str, Any]]:
 def pagination_schema() -> dict[str, Any]:
     """Return the JSON schema of `pagination`, which a list has beside its `data`."""
     link = {"type": ["string", "null"], "format": "uri"}
-    members = {"next": link, "previous": link, "page_size": {"type": "integer"}}
-    return {"type": "object", "properties": members, "required": [*members]}
+    members = {
+        "next": link | {"description": "The URL of the next page. Null: this is the last one."},
+        "previous": link
+        | {"description": "The URL of the previous page. Null: this is the first."},
+        "page_size": {"type": "integer", "description": PAGE_WORDS["page_size"]},
+    }
+    return {
+        "type": "object",
+        "description": "Where this page is in the list.",
+        "properties": members,
+        "required": [*members],
+    }

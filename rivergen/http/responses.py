@@ -92,7 +92,10 @@ class SuccessResponse(Response):
 
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
     """Return the JSON Schema of a success: `schema` is that of `data`, `extra` has more members."""
-    members = {"success": {"const": True}, "data": schema, "message": {"type": "string"}, **extra}
+    success = {"const": True, "description": "Always true."}
+    message = {"type": "string", "description": "One sentence for a person."}
+    data = schema | {"description": "What was asked for."}
+    members = {"success": success, "data": data, "message": message, **extra}
     return {
         "type": "object",
         "properties": members,
