@@ -11,6 +11,7 @@ from datasources import examples
 from datasources.examples import CREATE_BODY, STALE, UPDATE_BODY, data_source
 from datasources.serializers import (
     DataSourceCreateSerializer,
+    DataSourceMergePatchSerializer,
     DataSourceRevisionSerializer,
     DataSourceSerializer,
     DataSourceUpdateSerializer,
@@ -33,6 +34,13 @@ IF_MATCH_REQUIRED = OpenApiParameter(
     required=True,
     description='The `ETag` of the version you have looked at, such as `"3"`. If another one is '
     "current, nothing is confirmed (412). `*` is not a version (428).",
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    {"type": "string", "format": "entity-tag"},
+    OpenApiParameter.HEADER,
+    description="The `ETag` of an earlier response: answer 304, without a body, if it would be the "
+    "same now.",
 )
 LIST: dict[str, Any] = {
     "summary": "List data sources",
@@ -72,15 +80,7 @@ RETRIEVE: dict[str, Any] = {
     "errors": (401, 403, 404),
     "not_modified": True,
     "headers": ("ETag",),
-    "parameters": (
-        OpenApiParameter(
-            "If-None-Match",
-            {"type": "string", "format": "entity-tag"},
-            OpenApiParameter.HEADER,
-            description='The `ETag` of what you have, such as `"3"`. If it is still current, the '
-            "answer is 304 without a body.",
-        ),
-    ),
+    "parameters": (IF_NONE_MATCH,),
 }
 UPDATE: dict[str, Any] = {
     "summary": "Update a data source",
@@ -89,7 +89,7 @@ UPDATE: dict[str, Any] = {
     "editor changes where secrets would be sent, they wait for an admin to confirm them.",
     "request": {
         "application/json": DataSourceUpdateSerializer,
-        MERGE_PATCH: DataSourceUpdateSerializer,
+        MERGE_PATCH: DataSourceMergePatchSerializer,
     },
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 422, 428),
@@ -146,6 +146,7 @@ HISTORY: dict[str, Any] = {
 }
 RESTORE: dict[str, Any] = {
     "summary": "Restore a version",
+    "operation_id": "restoreDataSource",
     "description": "Set all fields to what they were at an earlier version, as a new version, and "
     "return the data source. Needs the role admin. Credentials are not restored.",
     "response": DataSourceSerializer,

@@ -58,7 +58,7 @@ class TagsField(serializers.ListField):
         return tags
 
 
-@extend_schema_field({"type": "object", "propertyNames": {"format": "metadata-key"}})
+@extend_schema_field({"type": "object", "additionalProperties": {}})
 class MetadataField(serializers.DictField):
     """A JSON object, stored exactly as it is sent."""
 
@@ -73,6 +73,16 @@ def run_model_validator(validate: Any, value: Any) -> None:
         validate(value)
     except ModelValidationError as error:
         raise serializers.ValidationError(get_error_detail(error)) from None
+
+
+@extend_schema_field({"$ref": "#/components/schemas/Changes"})
+class ChangesField(serializers.DictField):
+    """What a change has changed, by field."""
+
+
+@extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/ConnectionTest"}, {"type": "null"}]})
+class LastTestField(serializers.DictField):
+    """The result of a connection test, as it was stored."""
 
 
 def help_text(name: str) -> str:
@@ -93,9 +103,7 @@ class DataSourceSerializer(OutputSerializer):
         child=serializers.CharField(), read_only=True, help_text=help_text("tags")
     )
     metadata = serializers.DictField(read_only=True, help_text=help_text("metadata"))
-    last_test = serializers.DictField(
-        read_only=True, allow_null=True, help_text=help_text("last_test")
-    )
+    last_test = LastTestField(read_only=True, help_text=help_text("last_test"))
     created_by_user_id = serializers.IntegerField(
         source="created_by_id",
         read_only=True,
@@ -225,6 +233,16 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
             self.add_contradictions(self.instance, values, errors)
 
 
+class DataSourceMergePatchSerializer(DataSourceUpdateSerializer):
+    """The fields to change, as a merge patch (RFC 7396)."""
+
+    metadata = MetadataField(
+        required=False,
+        help_text="Merged into the stored metadata, at each level: a member that is null is "
+        "removed, and those that are left out stay (RFC 7396).",
+    )
+
+
 class DataSourceCreateSerializer(DataSourceWriteSerializer):
     """A new data source. A connection needs the fields that its type requires.
 
@@ -288,11 +306,7 @@ class DataSourceRevisionSerializer(OutputSerializer):
         allow_null=True,
         help_text="The user who made the change. Null for commands and jobs, and deleted users.",
     )
-    changes = serializers.DictField(
-        read_only=True,
-        help_text='What changed: `{"port": {"from": 5432, "to": 5433}}`. Secrets have a state such '
-        "as `set`, never a value.",
-    )
+    changes = ChangesField(read_only=True, help_text="What changed, by field.")
 
     class Meta:
         model = DataSourceRevision

@@ -62,7 +62,7 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     lookup_value_regex = "[^/]+"
     filter_backends = [DjangoFilterBackend]
     filterset_class = DataSourceFilter
-    repeatable_parameters = ("tag",)
+    repeatable_parameters = ("id", "type", "status", "tag")
     ordering = "name"
     ordering_fields = ("name", "created_at", "updated_at")
 
@@ -104,11 +104,11 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
 
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
-        """Return one data source, or 304 if `If-None-Match` names its current version."""
+        """Return one data source; 304 if it has always read like this under the known `ETag`."""
         data_source = self.get_object()
         check_parameters(request)
         etag = entity_tag(data_source.version)
-        if is_known(request, etag):
+        if not data_source.has_varied and is_known(request, etag):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
         return data_source_response(data_source, "Data source retrieved successfully")
 

@@ -126,6 +126,7 @@ LIST_MEMBERS: dict[str, Any] = {
 }
 ADD_MEMBER: dict[str, Any] = {
     "summary": "Add a member",
+    "operation_id": "addMember",
     "description": "Make an existing user a member, and return the membership. Needs the role "
     "admin; to add an owner, the role owner.",
     "request": MemberCreateSerializer,
@@ -153,6 +154,7 @@ UPDATE_MEMBER: dict[str, Any] = {
 }
 REMOVE_MEMBER: dict[str, Any] = {
     "summary": "Remove a member",
+    "operation_id": "removeMember",
     "description": "End a membership, in force from the next request on. The user stays. Needs the "
     "role admin; to remove an owner, the role owner. The last owner cannot be removed.",
     "status": 204,

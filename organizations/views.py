@@ -4,13 +4,12 @@ from http import HTTPStatus
 from typing import Any
 
 from django.db.models import QuerySet
-from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from organizations import openapi
-from organizations.authentication import caller
+from organizations.authentication import REVOKED, caller
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -25,6 +24,7 @@ from organizations.serializers import (
 )
 from organizations.viewsets import ScopedViewSet
 from organizations.writing import write
+from rivergen.http.exceptions import InvalidToken
 from rivergen.http.input import read_body, read_no_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
@@ -45,7 +45,7 @@ class MeView(APIView):
             .first()
         )
         if user is None:
-            raise AuthenticationFailed("The user no longer exists or is deactivated.")
+            raise InvalidToken(REVOKED)
         return SuccessResponse(MeSerializer(user).data, "User retrieved successfully")
 
 

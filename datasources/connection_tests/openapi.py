@@ -6,9 +6,9 @@ from drf_spectacular.utils import OpenApiParameter
 
 from datasources.connection_tests.serializers import (
     ConnectionTestSerializer,
+    DataSourceTypeInfoSerializer,
     DraftSerializer,
     HostKeyConfirmationSerializer,
-    SourceTypeSerializer,
 )
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS
 from datasources.connections.connectors import CONNECTORS
@@ -19,6 +19,7 @@ from datasources.models.exceptions import NoHostKey
 from datasources.openapi import IF_MATCH
 from datasources.serializers import DataSourceSerializer
 from rivergen.http.examples import answer, body, failure
+from rivergen.http.pagination import page_links
 
 FINISHED = {
     "test_id": TEST_ID,
@@ -85,7 +86,7 @@ TEST_DRAFT: dict[str, Any] = {
     "description": "Test the configuration in the body, and store nothing of it. Needs the role "
     "editor. With `based_on` it starts from a data source. Otherwise like the test of a data "
     "source, with the same rate limit.",
-    "operation_id": "data_sources_test_draft",
+    "operation_id": "testDraft",
     "request": DraftSerializer,
     "errors": (401, 403, 404, 409),
     "examples": (
@@ -148,12 +149,12 @@ TYPES: dict[str, Any] = {
     "and whether this service can connect to it. Any user may ask. The list is one page.",
     "examples": (
         answer(
-            [SourceTypeSerializer(CONNECTORS["postgresql"]).data],
+            [DataSourceTypeInfoSerializer(CONNECTORS["postgresql"]).data],
             "Data source types retrieved successfully",
-            pagination={"next": None, "previous": None, "page_size": 1},
+            pagination=page_links("", 1),
         ),
     ),
-    "response": SourceTypeSerializer,
+    "response": DataSourceTypeInfoSerializer,
     "many": True,
     "errors": (401, 403),
 }

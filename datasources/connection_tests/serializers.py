@@ -57,7 +57,7 @@ class FieldDescriptionSerializer(serializers.Serializer):
     )
 
 
-class SourceTypeSerializer(serializers.Serializer):
+class DataSourceTypeInfoSerializer(serializers.Serializer):
     """A type of data sources, and what it needs."""
 
     type = serializers.ChoiceField(
@@ -124,7 +124,7 @@ def describe_field(name: str, is_required: bool) -> dict[str, Any]:
     }
 
 
-class StageSerializer(serializers.Serializer):
+class ConnectionTestStageSerializer(serializers.Serializer):
     """One stage of a connection test, such as `tcp`."""
 
     stage = serializers.ChoiceField(
@@ -145,7 +145,7 @@ class SSHHostKeySerializer(serializers.Serializer):
     )
 
 
-class WarningSerializer(serializers.Serializer):
+class ConnectionTestWarningSerializer(serializers.Serializer):
     """Something that the connection did not protect."""
 
     code = serializers.ChoiceField(
@@ -180,7 +180,7 @@ class ConnectionTestSerializer(serializers.Serializer):
     message = serializers.CharField(
         allow_null=True, help_text="What the code means, and what to do."
     )
-    stages = StageSerializer(
+    stages = ConnectionTestStageSerializer(
         many=True, help_text="The stages in their order; the last one is where a fault was found."
     )
     server_version = serializers.CharField(
@@ -189,7 +189,7 @@ class ConnectionTestSerializer(serializers.Serializer):
     ssh_host_key = SSHHostKeySerializer(
         allow_null=True, help_text="The host key that was refused because nobody has confirmed it."
     )
-    warnings = WarningSerializer(
+    warnings = ConnectionTestWarningSerializer(
         many=True,
         help_text="What the connection did not protect, also if it works. If it fails, only "
         "whether the password was sent in clear.",

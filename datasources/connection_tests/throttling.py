@@ -21,6 +21,7 @@ class ConnectionTestThrottle(WindowThrottle):
     Tests are limited because each one connects to another server.
     """
 
+    name = "test"
     limit, seconds = settings.RATE_LIMIT_TEST
 
     def count(self, caller: str, window: int) -> int:

@@ -11,7 +11,10 @@ from rest_framework.views import APIView
 
 from datasources.connection_tests import openapi
 from datasources.connection_tests.models import ConnectionTest
-from datasources.connection_tests.serializers import ConnectionTestSerializer, SourceTypeSerializer
+from datasources.connection_tests.serializers import (
+    ConnectionTestSerializer,
+    DataSourceTypeInfoSerializer,
+)
 from datasources.connection_tests.starting import read_draft, read_fingerprint, start_test
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
 from datasources.connections.connectors import CONNECTORS
@@ -25,6 +28,7 @@ from organizations.permissions import require_membership
 from organizations.writing import receive_body, write
 from rivergen.http.input import check_parameters, read_no_body, read_seconds
 from rivergen.http.openapi import IDEMPOTENCY_REPLAYED, describe
+from rivergen.http.pagination import page_links
 from rivergen.http.responses import SuccessResponse
 
 
@@ -102,11 +106,11 @@ class SourceTypeView(APIView):
     def get(self, request: Request) -> Response:
         """List the types, the fields they need, and whether their driver is installed."""
         check_parameters(request)
-        data = SourceTypeSerializer(CONNECTORS.values(), many=True).data
+        data = DataSourceTypeInfoSerializer(CONNECTORS.values(), many=True).data
         return SuccessResponse(
             data,
             "Data source types retrieved successfully",
-            pagination={"next": None, "previous": None, "page_size": len(data)},
+            pagination=page_links(request.build_absolute_uri(), len(data)),
         )
 
 

@@ -48,10 +48,6 @@ UPDATE: dict[str, Any] = {
     "summary": "Update some of the credentials",
     "description": "Store the given credentials, keep all others, and return their state. Null "
     "clears one. Needs the role editor. Entering one secret does not confirm another.",
-    "request": {
-        "application/json": CredentialsUpdateSerializer,
-        MERGE_PATCH: CredentialsUpdateSerializer,
-    },
     "examples": (
         body("A username and a new password", {"username": "reader", "password": "battery staple"}),
         body(
@@ -64,6 +60,7 @@ UPDATE: dict[str, Any] = {
 }
 CLEAR: dict[str, Any] = {
     "summary": "Clear the credentials",
+    "operation_id": "clearCredentials",
     "description": "Delete the username and all secrets. Needs the role editor.",
     "examples": (HISTORY_QUOTA, STALE),
     "status": 204,

@@ -14,7 +14,7 @@ APPLY: dict[str, Any] = {
     "description": "Create and change the declared data sources in one transaction, and return the "
     "steps. Needs the role editor; with `prune` or with secrets, the role admin. Up to 500 data "
     "sources. The body may also be YAML (`application/yaml`); errors in it name their lines.",
-    "operation_id": "data_sources_apply",
+    "operation_id": "applyDeclarations",
     "request": {"application/json": DeclarationsSerializer},
     "response": PlanSerializer,
     "errors": (401, 403, 404, 409),

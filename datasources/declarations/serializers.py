@@ -7,7 +7,7 @@ from datasources.credentials.serializers import HELP_TEXTS
 from datasources.declarations.input import DATA_SOURCES_MAX
 from datasources.declarations.plan import KINDS
 from datasources.models import UPDATABLE_FIELDS, DataSource
-from datasources.serializers import DataSourceWriteSerializer
+from datasources.serializers import ChangesField, DataSourceWriteSerializer
 from rivergen.http.serializers import StrictSerializer
 
 
@@ -21,7 +21,7 @@ class DeclaredCredentialsSerializer(StrictSerializer):
         }
 
 
-class DeclaredSerializer(DataSourceWriteSerializer):
+class DeclaredDataSourceSerializer(DataSourceWriteSerializer):
     """A data source as it should be. Fields that are left out keep their values."""
 
     workspace = serializers.CharField(
@@ -56,13 +56,13 @@ class DeclarationsSerializer(StrictSerializer):
         help_text="Short name (`slug`) of the organization. Default: the caller's only one.",
     )
     data_sources = serializers.ListField(
-        child=DeclaredSerializer(),
+        child=DeclaredDataSourceSerializer(),
         max_length=DATA_SOURCES_MAX,
         help_text="The data sources to create, change or keep.",
     )
 
 
-class StepSerializer(serializers.Serializer):
+class PlanStepSerializer(serializers.Serializer):
     """What is done with one data source."""
 
     action = serializers.ChoiceField(
@@ -73,10 +73,7 @@ class StepSerializer(serializers.Serializer):
     type = serializers.ChoiceField(
         choices=DataSource.Type.choices, help_text="The kind of database, warehouse or file."
     )
-    changes = serializers.DictField(
-        help_text='What changes: `{"port": {"from": 5432, "to": 5433}}`. Secrets have a state such '
-        "as `set`, never a value."
-    )
+    changes = ChangesField(help_text="What changes, by field.")
 
 
 class PlanSummarySerializer(serializers.Serializer):
@@ -93,5 +90,7 @@ class PlanSummarySerializer(serializers.Serializer):
 class PlanSerializer(serializers.Serializer):
     """The steps that led, or with `dry_run` would lead, to what is declared."""
 
-    steps = StepSerializer(many=True, help_text="One for each data source, in the order declared.")
+    steps = PlanStepSerializer(
+        many=True, help_text="One for each data source, in the order declared."
+    )
     summary = PlanSummarySerializer(source="counts", help_text="The number of steps of each kind.")

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, models, transaction
-from django.db.models.functions import Lower
+from django.db import IntegrityError, connection, transaction
 from psycopg.errors import ForeignKeyViolation
 
 from datasources.connections.configuration import Configuration
@@ -137,7 +136,5 @@ class DataSource(RestorableDataSource):
 
     def is_name_taken(self, name: str) -> bool:
         """Return whether another data source of the workspace has this name, ignoring case."""
-        namesakes = DataSource.objects.alias(lower_name=Lower("name")).filter(
-            workspace_id=self.workspace_id, lower_name=Lower(models.Value(name))
-        )
+        namesakes = DataSource.objects.with_name(name).filter(workspace_id=self.workspace_id)
         return namesakes.exclude(pk=self.pk).exists()

@@ -81,6 +81,15 @@ class DataSourceQuerySet(models.QuerySet[Row]):
             AnyOfPairs("workspace_id", "name_key", pairs=names)
         )
 
+    def with_name(self, name: str) -> Self:
+        """Restrict to rows with this name, ignoring case as the unique constraint does."""
+        return self.alias(name_key=Lower("name")).filter(name_key=Lower(models.Value(name)))
+
+    def with_host(self, *spellings: str) -> Self:
+        """Restrict to rows whose host is one of these spellings, ignoring case."""
+        lower_case = [Lower(models.Value(spelling)) for spelling in spellings]
+        return self.alias(host_key=Lower("host")).filter(host_key__in=lower_case)
+
     def for_update(self) -> Self:
         """Lock the rows until the transaction ends, for `apply_changes(…, is_locked=True)`.
 
@@ -177,7 +186,7 @@ class DataSourceQuerySet(models.QuerySet[Row]):
 
         `columns` are some of `schema_status`, `schema_refreshed_at`, `schema_next_refresh_at`.
         """
-        return super().update(**columns)
+        return super().update(**columns, has_varied=True)
 
     def record_test(self, result: dict[str, Any], *, version: int | None) -> int:
         """Store the result of a connection test of this version; rows at other versions stay.
@@ -186,7 +195,7 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         """
         status = self.model.Status.ACTIVE if result["ok"] else self.model.Status.ERROR
         return super(DataSourceQuerySet, self.filter(version=version)).update(
-            status=status, last_test=result
+            status=status, last_test=result, has_varied=True
         )
 
 

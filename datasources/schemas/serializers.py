@@ -142,7 +142,7 @@ class TableSerializer(serializers.Serializer):
     )
 
 
-class SchemaSerializer(serializers.Serializer):
+class SchemaSummarySerializer(serializers.Serializer):
     """A schema in a snapshot, with the number of its tables."""
 
     name = serializers.CharField(help_text="The name of the schema.")
@@ -154,7 +154,7 @@ class SnapshotContentSerializer(SchemaSnapshotSerializer):
 
     is_paged = True
 
-    schemas = SchemaSerializer(
+    schemas = SchemaSummarySerializer(
         many=True, source="content.schemas", help_text="All schemas of the snapshot."
     )
     tables = TableSerializer(many=True, help_text="The tables of this page.")
@@ -164,7 +164,7 @@ class SnapshotContentSerializer(SchemaSnapshotSerializer):
         read_only_fields = fields
 
 
-class ChangeSerializer(serializers.Serializer):
+class SchemaChangeSerializer(serializers.Serializer):
     """One change of a table, column, key or index."""
 
     change = serializers.ChoiceField(choices=ChangeKind.choices, help_text="What happened to it.")
@@ -192,7 +192,7 @@ class ChangeSerializer(serializers.Serializer):
         return {**super().get_fields(), "from": before}
 
 
-class ChangesSummarySerializer(serializers.Serializer):
+class SchemaChangesSummarySerializer(serializers.Serializer):
     """The number of changes on all pages together."""
 
     added = serializers.IntegerField(help_text="How many tables, columns and so on were added.")
@@ -207,8 +207,10 @@ class SchemaChangesSerializer(serializers.Serializer):
     is_paged = True
 
     to = SchemaSnapshotSerializer(help_text="The later snapshot.")
-    summary = ChangesSummarySerializer(help_text="The number of changes on all pages together.")
-    changes = ChangeSerializer(
+    summary = SchemaChangesSummarySerializer(
+        help_text="The number of changes on all pages together."
+    )
+    changes = SchemaChangeSerializer(
         many=True, help_text="The changes of this page, sorted by schema and table."
     )
 

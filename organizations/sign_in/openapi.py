@@ -22,6 +22,7 @@ TOKENS = {
 }
 SIGN_IN: dict[str, Any] = {
     "summary": "Sign in",
+    "operation_id": "createToken",
     "description": "Exchange a username and a password for an access token, which is valid for 15 "
     "minutes, and a refresh token, which is valid for 7 days. No token is needed. Wrong passwords "
     "are counted: after too many, further attempts have to wait (429).",
@@ -39,6 +40,7 @@ SIGN_IN: dict[str, Any] = {
 }
 REFRESH: dict[str, Any] = {
     "summary": "Refresh the tokens",
+    "operation_id": "refreshToken",
     "description": "Exchange a refresh token for a new pair of tokens. No token is needed in "
     "`Authorization`. Each refresh token works once, so store the new one.",
     "request": TokenRefreshRequestSerializer,

@@ -18,7 +18,7 @@ from organizations.writing import retried
 from rivergen.http.addresses import client_network
 from rivergen.http.input import read_body
 from rivergen.http.openapi import describe
-from rivergen.http.responses import SuccessResponse
+from rivergen.http.responses import SecretResponse
 
 
 class SignInView(APIView):
@@ -45,7 +45,7 @@ class TokenView(SignInView):
         user = sign_in(**serializer.validated_data, address=client_network(request))
         if user is None:
             raise AuthenticationFailed("The username or the password is wrong.")
-        return SuccessResponse(issue_tokens(user), "Signed in successfully")
+        return SecretResponse(issue_tokens(user), "Signed in successfully")
 
 
 class TokenRefreshView(SignInView):
@@ -58,4 +58,4 @@ class TokenRefreshView(SignInView):
         serializer = TokenRefreshRequestSerializer(data=read_body(request))
         serializer.is_valid(raise_exception=True)
         tokens = exchange_refresh_token(serializer.validated_data["refresh_token"])
-        return SuccessResponse(tokens, "Token refreshed successfully")
+        return SecretResponse(tokens, "Token refreshed successfully")

@@ -9,11 +9,12 @@ from drf_spectacular.utils import OpenApiExample
 from rest_framework import exceptions
 
 from rivergen.http.exceptions import PayloadTooLarge, PreconditionRequired, ServiceUnavailable
+from rivergen.http.pagination import PAGE_SIZE, page_links
 from rivergen.http.responses import BUG, error_body, exception_handler
 
 REQUEST_ID = "94099e1647834528878e99eeb6987c36"
 JSON = "application/json"
-PAGE_OF_ALL = {"next": None, "previous": None, "page_size": 50}
+PAGE_OF_ALL = page_links("", PAGE_SIZE)
 RETRY_AFTER_SECONDS = 30
 
 

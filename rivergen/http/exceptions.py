@@ -2,9 +2,21 @@
 
 from http import HTTPStatus
 
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, AuthenticationFailed
 
 DATABASE_RETRY_AFTER_SECONDS = 2
+
+
+class InvalidToken(AuthenticationFailed):
+    """The token is expired, revoked, forged, of another kind, or not a token at all (401).
+
+    The message is repeated in the challenge, so it must be ASCII without `"` and backslash.
+    """
+
+    @property
+    def challenge(self) -> str:
+        """The value of `WWW-Authenticate` (RFC 6750, section 3)."""
+        return f'Bearer error="invalid_token", error_description="{self.detail}"'
 
 
 class Conflict(APIException):

@@ -1,6 +1,7 @@
 """openapi.json: drf-spectacular, extended by the response envelope and every failure."""
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -8,21 +9,35 @@ from django.core.validators import ProhibitNullCharactersValidator
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import build_examples_list
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.plumbing import (
+    ResolvedComponent,
+    build_examples_list,
+    is_list_serializer,
+)
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_field,
+)
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from rivergen.http import openapi_names
 from rivergen.http.examples import FAILURE_EXAMPLES, JSON, KEYED_EXAMPLES
-from rivergen.http.pagination import pagination_schema
-from rivergen.http.responses import ERROR_CODES, EXACT_CODES, envelope_schema
+from rivergen.http.openapi_names import component_name
+from rivergen.http.openapi_words import CHANGES, PATH_VARIABLES, SUCCESS_HEADERS
+from rivergen.http.pagination import PAGINATION
+from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
 
 FAILURES = {
     400: "Malformed HTTP or JSON, or an unknown, read-only or invalid field.",
-    401: "A missing, malformed, expired or forged token, or a deactivated user.",
+    401: "No token, or one that is expired, revoked, forged, of another kind or not a token at "
+    "all: the message says which.",
     403: "The caller is a member of no organization, or the caller's role does not allow this.",
     404: "There is no such resource in the caller's organizations.",
     405: "This path does not support this method.",
@@ -62,39 +77,33 @@ REPLAYED_HEADER = {
     "description": "`true`: this is the stored response to the first request with this key.",
     "schema": {"const": "true"},
 }
+MERGE_PATCH = "application/merge-patch+json"
 HEADERS: dict[int, dict[str, str]] = {
-    401: {"WWW-Authenticate": "`Bearer`, and what is wrong with the token if there is one."},
+    401: {
+        "WWW-Authenticate": '`Bearer error="invalid_token", error_description="…"`, with the '
+        "message of the body, if the token is not accepted; `Bearer` alone if there is none."
+    },
     405: {"Allow": "The methods that this path supports."},
     412: {"ETag": "The current version, in double quotes."},
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
 }
-SUCCESS_HEADERS = {
-    "ETag": "Identifies what is returned. Of a data source: its version, for `If-Match`.",
-    "Location": "The path of what was created, or of the result to wait for.",
-}
-# The variables of paths, with values that work in the demo of `make run`. The ids of connection
-# tests are random: the person who tries it has to copy one.
-PATH_VARIABLES: dict[str, dict[str, Any]] = {
-    "data_source_id": {"description": "The `id` of the data source.", "example": 1},
-    "organization_id": {"description": "The `id` of the organization.", "example": 1},
-    "test_id": {"description": "The `test_id` that the start of the connection test returned."},
-    "user_id": {"description": "The `user_id` of the member.", "example": 4},
-    "version": {
-        "description": "The version to restore, as the history lists it.",
-        "example": 1,
-    },
-    "workspace_id": {"description": "The `id` of the workspace.", "example": 1},
-}
 
 
-class ErrorDetailSerializer(serializers.Serializer):
+@extend_schema_field({"$ref": "#/components/schemas/ErrorCode"})
+class ErrorCodeField(serializers.CharField):
+    """The code of an error."""
+
+
+@extend_schema_field({"type": "boolean", "const": False})
+class FalseField(serializers.BooleanField):
+    """Always false."""
+
+
+class ErrorInfoSerializer(serializers.Serializer):
     """The error of a failure."""
 
-    code = serializers.ChoiceField(
-        choices=sorted([*ERROR_CODES.values(), *EXACT_CODES]),
-        help_text="What went wrong, for programs. Treat a code that you do not know by its status.",
-    )
+    code = ErrorCodeField(help_text="What went wrong, for programs.")
     message = serializers.CharField(help_text="One sentence for a person.")
     details = serializers.DictField(
         child=serializers.ListField(child=serializers.CharField()),
@@ -105,11 +114,26 @@ class ErrorDetailSerializer(serializers.Serializer):
     )
 
 
-class ErrorSerializer(serializers.Serializer):
+class ErrorResponseSerializer(serializers.Serializer):
     """The envelope of every failure."""
 
-    success = serializers.BooleanField(help_text="Always false.")
-    error = ErrorDetailSerializer(help_text="What went wrong.")
+    success = FalseField(help_text="Always false.")
+    error = ErrorInfoSerializer(help_text="What went wrong.")
+
+
+class Success(OpenApiResponse):
+    """The description of a success; `changes`: it has `changes` beside `data`."""
+
+    def __init__(
+        self,
+        response: Any,
+        description: str,
+        examples: Sequence[OpenApiExample] = (),
+        *,
+        changes: bool = False,
+    ) -> None:
+        super().__init__(response, description, examples)
+        self.changes = changes
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
@@ -136,19 +160,25 @@ def describe(
     examples: Sequence[OpenApiExample] = (),
     not_modified: bool = False,
     ok: bool = False,
+    changes: bool = False,
     operation_id: str | None = None,
 ) -> Callable[[Any], Any]:
     """Describe a view method: `response` is the serializer of its `data`, `errors` its failures.
 
     The failures that every route may return are added. `headers` names the headers of a success,
-    of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`. Each of
-    the `examples` belongs to the request, or to the responses with its statuses.
+    of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`. With
+    `changes`, a success has `changes` beside `data`. Each of the `examples` belongs to the request,
+    or to the responses with its statuses.
     """
     body: Any = response(many=True) if many else response
     answers = [example for example in examples if example.response_only]
-    successes = {status: OpenApiResponse(body, "Success.", of_status(status, answers))}
+
+    def success(text: str, status: int) -> OpenApiResponse:
+        return Success(body, text, of_status(status, answers), changes=changes)
+
+    successes = {status: success("Success.", status)}
     if ok:
-        successes[200] = OpenApiResponse(body, "Success, at once.", of_status(200, answers))
+        successes[200] = success("Success, at once.", 200)
     if not_modified:
         successes[304] = OpenApiResponse(None, "Not modified.")
     header_parameters = [
@@ -156,7 +186,7 @@ def describe(
             name,
             str,
             OpenApiParameter.HEADER,
-            response=[status],
+            response=[status, 304] if not_modified and name == "ETag" else [status],
             required=True,
             description=SUCCESS_HEADERS[name],
         )
@@ -178,21 +208,45 @@ def of_status(status: int, examples: Iterable[OpenApiExample]) -> list[OpenApiEx
     return [example for example in examples if str(status) in example.status_codes]
 
 
+def merge_patch_of(serializer: Any) -> Any:
+    """Return a serializer of the same fields, whose component is that of a merge patch."""
+    kind = serializer if isinstance(serializer, type) else type(serializer)
+    name = re.sub("(Update|Write)?Serializer$", "MergePatchSerializer", kind.__name__)
+    return type(name, (kind,), {})
+
+
 def failure_responses(
     errors: Sequence[int], examples: Sequence[OpenApiExample] = (), *, has_body: bool
 ) -> dict[int, OpenApiResponse]:
     """Return the failures of a route, by status: its own, and those that every route may return."""
     statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
+    shown = [*examples, *FAILURE_EXAMPLES]
     return {
-        status: OpenApiResponse(
-            ErrorSerializer, FAILURES[status], of_status(status, [*examples, *FAILURE_EXAMPLES])
-        )
+        status: OpenApiResponse(ErrorResponseSerializer, FAILURES[status], of_status(status, shown))
         for status in sorted(statuses)
     }
 
 
 class EnvelopeSchema(AutoSchema):
     """Add to the OpenAPI schema what drf-spectacular omits: envelope, headers, limits of fields."""
+
+    def get_operation_id(self) -> str:
+        responses: Any = self.get_response_serializers()
+        success = responses[min(responses)].response
+        is_list = self.method == "GET" and is_list_serializer(success)
+        return openapi_names.operation_id(self.method, self._path_parts(), is_list=is_list)
+
+    def get_tags(self) -> list[str]:
+        return [openapi_names.tag(self._path_parts())]
+
+    def _path_parts(self) -> list[str]:
+        return str(self.path).removeprefix(self.path_prefix.lstrip("^")).strip("/").split("/")
+
+    def _get_serializer_name(self, serializer: Any, *args: Any, **kwargs: Any) -> str:
+        return component_name(super()._get_serializer_name(serializer, *args, **kwargs))
+
+    def get_paginated_name(self, serializer_name: str) -> str:
+        return f"{serializer_name}ListResponse"
 
     def _is_keyed(self) -> bool:
         return self.method in KEYED_METHODS and any(self.get_auth())
@@ -207,7 +261,7 @@ class EnvelopeSchema(AutoSchema):
             return responses
         for status in KEYED_FAILURES:
             examples = of_status(status, KEYED_EXAMPLES)
-            failure = OpenApiResponse(ErrorSerializer, FAILURES[status], examples)
+            failure = OpenApiResponse(ErrorResponseSerializer, FAILURES[status], examples)
             keyed = self._get_response_for_code(failure, str(status))
             response = responses.setdefault(str(status), keyed)
             for media_type, media in response["content"].items():
@@ -245,12 +299,20 @@ class EnvelopeSchema(AutoSchema):
 
     def _get_request_body(self, direction: Any = "request") -> Any:
         body = super()._get_request_body(direction)
-        return body and {**body, "required": True}
+        if not body:
+            return None
+        content = body["content"]
+        merge_patch = content.get(MERGE_PATCH)
+        if merge_patch and merge_patch["schema"] == content[JSON]["schema"]:
+            # With one component for both, a generated client sends each update as a merge patch.
+            serializer = merge_patch_of(self.get_request_serializer())
+            merge_patch["schema"], _ = self._get_request_for_media_type(serializer, direction)
+        return {**body, "required": True}
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)
-        # What follows the first paragraph of a docstring is for the developers of this service.
         if "description" in schema:
+            # What follows the first paragraph of a docstring is not written for clients.
             schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
         if isinstance(serializer, StrictFieldsMixin):
             schema["additionalProperties"] = False
@@ -270,19 +332,36 @@ class EnvelopeSchema(AutoSchema):
         direction: Any = "response",
     ) -> Any:
         response = super()._get_response_for_code(serializer, status_code, media_types, direction)
-        is_page = self._is_list_view() and self.method == "GET"
         for media in response.get("content", {}).values():
-            if status_code.startswith("2") and not is_page:
-                is_list = media["schema"].get("type") == "array"
-                is_paged = is_list or getattr(serializer.response, "is_paged", False)
-                extra = {"pagination": pagination_schema()} if is_paged else {}
-                media["schema"] = envelope_schema(media["schema"], **extra)
+            if isinstance(serializer, Success):
+                media["schema"] = self._envelope(media["schema"], serializer)
         names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
         response["headers"] = {
             name: {"description": text, "required": True, "schema": {"type": "string"}}
             for name, text in names.items()
         } | response.get("headers", {})
         return response
+
+    def _envelope(self, data: dict[str, Any], success: Success) -> dict[str, Any]:
+        """Return the reference to the component of a success, whose `data` has this schema."""
+        is_list = data.get("type") == "array"
+        name = (data["items"] if is_list else data)["$ref"].rpartition("/")[2]
+        if name.endswith("Response"):
+            return data  # a page of a list
+        extra = {}
+        if is_list and self.method == "GET" or getattr(success.response, "is_paged", False):
+            extra["pagination"] = PAGINATION
+        if success.changes:
+            extra["changes"] = CHANGES
+        kind = f"{'Change' if success.changes else ''}{'List' if is_list else ''}Response"
+        component = ResolvedComponent(
+            f"{name}{kind}",
+            ResolvedComponent.SCHEMA,
+            schema=envelope_schema(data, **extra),
+            object=f"{name}{kind}",
+        )
+        self.registry.register_on_missing(component)
+        return component.ref
 
 
 class OpenAPIView(APIView):

@@ -17,14 +17,18 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.utils.urls import remove_query_param, replace_query_param
+from rest_framework.utils.urls import replace_query_param
 
 from rivergen.http.responses import SuccessResponse, envelope_schema
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 200
+PAGINATION = {
+    "$ref": "#/components/schemas/Pagination",
+    "description": "Where this page is in the list.",
+}
 PAGE_WORDS = {
-    "cursor": "Where to go on, as in `pagination.next` of the page before. Empty: the first page.",
+    "cursor": "The `next_cursor` of the page before. Leave it out for the first page.",
     "page_size": "The most entries of a page. A page may have fewer, although others follow.",
     "ordering": "What the list is sorted by; `-` in front: descending.",
 }
@@ -134,19 +138,13 @@ class CursorPagination(BasePagination):
             cursor = self._cursor_at(row, backwards=False)
 
     def get_paginated_response(self, data: Any, message: str = "") -> Response:
-        pagination = {
-            "next": self._link(-1, backwards=False) if self.has_next else None,
-            "previous": self._link(0, backwards=True) if self.has_previous else None,
-            "page_size": self.page_size,
-        }
-        return SuccessResponse(data, message, pagination=pagination)
-
-    def _link(self, index: int, *, backwards: bool) -> str | None:
-        if not self.rows:
-            return None
-        cursor = self._cursor_at(self.rows[index], backwards=backwards)
-        return replace_query_param(
-            remove_query_param(self.url, "cursor"), "cursor", cursor.encode()
+        after = before = None
+        if self.rows and self.has_next:
+            after = self._cursor_at(self.rows[-1], backwards=False).encode()
+        if self.rows and self.has_previous:
+            before = self._cursor_at(self.rows[0], backwards=True).encode()
+        return SuccessResponse(
+            data, message, pagination=page_links(self.url, self.page_size, after, before)
         )
 
     def _cursor_at(self, row: Any, *, backwards: bool) -> Cursor:
@@ -160,7 +158,7 @@ class CursorPagination(BasePagination):
         return ordering
 
     def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
-        return envelope_schema(schema, pagination=pagination_schema())
+        return envelope_schema(schema, pagination=PAGINATION)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         schemas = page_parameters()
@@ -171,7 +169,6 @@ class CursorPagination(BasePagination):
             {
                 "name": name,
                 "in": "query",
-                "required": False,
                 "description": PAGE_WORDS[name],
                 "schema": schema,
             }
@@ -229,6 +226,23 @@ def read_page_size(request: Request) -> int:
     raise ValidationError({"page_size": [f"Must be a number from 1 to {PAGE_SIZE_MAX}."]})
 
 
+def page_links(
+    url: str, page_size: int, next_cursor: str | None = None, previous_cursor: str | None = None
+) -> dict[str, Any]:
+    """Return `pagination`: the URLs and cursors of the next and the previous page of a list."""
+
+    def link(cursor: str | None) -> str | None:
+        return cursor and replace_query_param(url, "cursor", cursor)
+
+    return {
+        "next": link(next_cursor),
+        "next_cursor": next_cursor,
+        "previous": link(previous_cursor),
+        "previous_cursor": previous_cursor,
+        "page_size": page_size,
+    }
+
+
 def page_parameters() -> dict[str, dict[str, Any]]:
     """Return the JSON schemas of the query parameters that every list takes."""
     size = {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
@@ -237,13 +251,19 @@ def page_parameters() -> dict[str, dict[str, Any]]:
 
 def pagination_schema() -> dict[str, Any]:
     """Return the JSON schema of `pagination`, which a list has beside its `data`."""
-    link = {"type": ["string", "null"], "format": "uri"}
-    members = {
-        "next": link | {"description": "The URL of the next page. Null: this is the last one."},
-        "previous": link
-        | {"description": "The URL of the previous page. Null: this is the first."},
-        "page_size": {"type": "integer", "description": PAGE_WORDS["page_size"]},
-    }
+    members: dict[str, Any] = {}
+    for name in ("next", "previous"):
+        members[name] = {
+            "type": ["string", "null"],
+            "format": "uri",
+            "description": f"The URL of the {name} page. Null: there is none.",
+        }
+        members[f"{name}_cursor"] = {
+            "type": ["string", "null"],
+            "description": f"Send it as `?cursor=`, with the same other parameters, to get the "
+            f"{name} page. Null: there is none.",
+        }
+    members["page_size"] = {"type": "integer", "description": PAGE_WORDS["page_size"]}
     return {
         "type": "object",
         "description": "Where this page is in the list.",

@@ -28,6 +28,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from rivergen.errors import DomainError, Gone
 from rivergen.http.exceptions import (
     Conflict,
+    InvalidToken,
     PayloadTooLarge,
     PreconditionFailed,
     ServiceUnavailable,
@@ -90,14 +91,20 @@ class SuccessResponse(Response):
             self["ETag"] = f'"{version}"'  # an entity tag is quoted (RFC 9110, section 8.8.3)
 
 
+class SecretResponse(SuccessResponse):
+    """A success that shows a secret once: it is never compressed (rivergen.http.compression)."""
+
+
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
     """Return the JSON Schema of a success: `schema` is that of `data`, `extra` has more members."""
-    success = {"const": True, "description": "Always true."}
+    success = {"type": "boolean", "const": True, "description": "Always true."}
     message = {"type": "string", "description": "One sentence for a person."}
     data = schema | {"description": "What was asked for."}
+    words = "A success: what was asked for is in `data`."
     members = {"success": success, "data": data, "message": message, **extra}
     return {
         "type": "object",
+        "description": words,
         "properties": members,
         "required": ["success", "data", "message", *extra],
     }
@@ -141,9 +148,11 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         response.data = error_body(response.status_code, message, details)
     else:
         code = exc.code if isinstance(exc, DomainError) else getattr(translated, "error_code", None)
-        sentence = _sentence(translated.detail)
+        sentence = " ".join(_sentences(translated.detail))
         details = getattr(exc, "details", {})
         response.data = error_body(response.status_code, sentence, details, code)
+    if isinstance(translated, InvalidToken):
+        response["WWW-Authenticate"] = translated.challenge
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
     # Stop Django from logging each 5xx again, after the request and without its id.
@@ -200,12 +209,6 @@ def _sentences(detail: Any) -> list[str]:
 def _summary(fields: Collection[str]) -> str:
     names = ", ".join([field or '""' for field in fields][:5])
     return f"Invalid value for {names}{' and more' if len(fields) > 5 else ''}."
-
-
-def _sentence(detail: Any) -> str:
-    if isinstance(detail, dict):  # simplejwt's errors
-        detail = detail.get("detail", "")
-    return " ".join(_sentences(detail))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -26,7 +26,7 @@ def fault(name: str, text: Any) -> str | None:
     """Return what is wrong with a description, or None."""
     if not text:
         return "no description"
-    if not text.endswith("."):
+    if not text.endswith(".") and not text.splitlines()[-1].startswith("* "):
         return f"no full stop: {text!r}"
     if normalized(text) == normalized(name):
         return f"only the name again: {text!r}"

@@ -1,0 +1,243 @@
+"""openapi.json as generators of clients read it: names, components, types, and what is shared."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from rivergen.http.openapi import document
+from rivergen.http.openapi_document import schemas
+
+METHODS = ("get", "post", "put", "patch", "delete")
+OPERATION_IDS = {
+    ("post", "/auth/token"): "createToken",
+    ("post", "/auth/token/refresh"): "refreshToken",
+    ("get", "/me"): "getMe",
+    ("get", "/data-source-types"): "listDataSourceTypes",
+    ("get", "/data-sources"): "listDataSources",
+    ("post", "/data-sources"): "createDataSource",
+    ("get", "/data-sources/{data_source_id}"): "getDataSource",
+    ("patch", "/data-sources/{data_source_id}"): "updateDataSource",
+    ("delete", "/data-sources/{data_source_id}"): "deleteDataSource",
+    ("post", "/data-sources/{data_source_id}/test"): "testDataSource",
+    ("put", "/data-sources/{data_source_id}/credentials"): "replaceCredentials",
+    ("post", "/data-sources/{data_source_id}/credentials/confirm"): "confirmCredentials",
+    ("get", "/data-sources/{data_source_id}/schema"): "getSchema",
+    ("post", "/data-sources/{data_source_id}/schema/refresh"): "refreshSchema",
+    ("get", "/data-sources/{data_source_id}/schema/refresh"): "getSchemaRefresh",
+    ("get", "/data-sources/{data_source_id}/schema/snapshots"): "listSchemaSnapshots",
+    ("post", "/data-sources/{data_source_id}/history/{version}/restore"): "restoreDataSource",
+    ("post", "/data-sources/apply"): "applyDeclarations",
+    ("get", "/organizations/{organization_id}/members"): "listMembers",
+    ("delete", "/organizations/{organization_id}/workspaces/{workspace_id}"): "deleteWorkspace",
+}
+# Words of Python, Django and DRF, which tell a client nothing.
+PRIVATE = re.compile(
+    r"\b([Ss]erializers?|[Qq]ueryset|[Vv]iewset|validated_data|docstring|DRF|Django|kwargs)\b"
+    r"|\bcontext\[|`\w+\(.*?\)`|\b(datasources|organizations|rivergen)\.\w|`[A-Z][a-z]+[A-Z]\w+`|\.py\b"
+    r"|(?<![\w-])None(?![\w-])|\bTrue\b|\bFalse\b|\bRaises\b|\bself\."
+)
+
+
+@pytest.fixture(scope="module")
+def api() -> Any:
+    """Return the document as a client reads it."""
+    return json.loads(json.dumps(document()))
+
+
+def operations(api: Any) -> Iterator[tuple[str, str, Any]]:
+    for path, item in api["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def resolve(api: Any, node: Any) -> Any:
+    while "$ref" in node:
+        _, *parts = node["$ref"].split("/")
+        node = api
+        for part in parts:
+            node = node[part]
+    return node
+
+
+def all_schemas(api: Any) -> Iterator[Any]:
+    yield from schemas([api["paths"], api["components"]])
+
+
+def test_document_is_valid_openapi(api):
+    OpenAPIV31SpecValidator(api).validate()
+
+
+def test_operation_ids_are_a_verb_and_a_noun(api):
+    found = {}
+    for path, method, operation in operations(api):
+        found[method, path.removeprefix("/api/v1")] = operation["operationId"]
+        assert re.fullmatch(r"[a-z]+([A-Z][a-z]+)+", operation["operationId"])
+    assert {key: found.get(key) for key in OPERATION_IDS} == OPERATION_IDS
+    assert len({*found.values()}) == len(found)
+
+
+def test_component_names_are_not_those_of_the_framework(api):
+    for name in api["components"]["schemas"]:
+        assert not re.search(r"^(Patched|Paginated)|RequestRequest|Serializer|Enum$|Write", name)
+        # Names of the languages that clients are generated for.
+        assert name not in {"Error", "Object", "String", "Exception", "Warning", "Change", "Null"}
+
+
+def test_an_update_and_its_merge_patch_are_two_components(api):
+    for path, method, operation in operations(api):
+        content = operation.get("requestBody", {}).get("content", {})
+        assert [*content][:1] in ([], ["application/json"])
+        assert method != "patch" or "application/merge-patch+json" in content
+        if "application/merge-patch+json" in content:
+            plain, merge = [one["schema"]["$ref"] for one in content.values()]
+            assert plain.endswith("Update"), path
+            assert merge == re.sub("Update$", "MergePatch", plain)
+    components = api["components"]["schemas"]
+    plain, merge = components["DataSourceUpdate"], components["DataSourceMergePatch"]
+    assert "RFC 7396" in merge["properties"]["metadata"]["description"]
+    assert [*plain["properties"]] == [*merge["properties"]]
+
+
+def test_metadata_takes_any_json(api):
+    for name in ("DataSource", "DataSourceCreate", "DataSourceUpdate", "DataSourceMergePatch"):
+        metadata = api["components"]["schemas"][name]["properties"]["metadata"]
+        assert (metadata["type"], metadata["additionalProperties"]) == ("object", {})
+        assert "propertyNames" not in metadata
+
+
+def test_objects_without_properties_say_what_their_members_are(api):
+    for schema in all_schemas(api):
+        types = schema.get("type", ())
+        if types == "object" or (isinstance(types, list) and "object" in types):
+            assert schema.get("properties") or "additionalProperties" in schema, schema
+
+
+def test_results_and_changes_are_typed(api):
+    components = api["components"]["schemas"]
+    changes = {"$ref": "#/components/schemas/Changes"}
+    for name in ("DataSourceRevision", "PlanStep"):
+        assert without_words(components[name]["properties"]["changes"]) == changes
+    assert [*resolve(api, components["Changes"]["additionalProperties"])["properties"]] == [
+        "from",
+        "to",
+    ]
+    assert components["DataSource"]["properties"]["last_test"]["oneOf"] == [
+        {"$ref": "#/components/schemas/ConnectionTest"},
+        {"type": "null"},
+    ]
+
+
+def test_integers_that_may_pass_32_bits_are_int64(api):
+    integers = []
+    for schema in all_schemas(api):
+        types = schema.get("type", ())
+        if types == "integer" or (isinstance(types, list) and "integer" in types):
+            integers.append(schema)
+            is_small = schema.get("maximum", 2**31) < 2**31
+            assert is_small != (schema.get("format") == "int64"), schema
+    assert len(integers) > 50
+    assert components_of(api, "DataSource")["id"]["format"] == "int64"
+    assert components_of(api, "DataSourceUpdate")["port"]["maximum"] == 65_535
+
+
+def components_of(api: Any, name: str) -> Any:
+    return api["components"]["schemas"][name]["properties"]
+
+
+def without_words(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without its description."""
+    return {name: value for name, value in schema.items() if name != "description"}
+
+
+def test_envelopes_are_components_whose_success_is_a_constant(api):
+    for path, method, operation in operations(api):
+        for status, response in operation["responses"].items():
+            content = resolve(api, response).get("content", {})
+            for media in content.values():
+                assert re.fullmatch(r"#/components/schemas/\w+Response", media["schema"]["$ref"])
+                envelope = resolve(api, media["schema"])
+                success = without_words(envelope["properties"]["success"])
+                is_success = {"type": "boolean", "const": status < "400"}
+                assert success == is_success, (path, method, status)
+                if pagination := envelope["properties"].get("pagination"):
+                    assert pagination["$ref"] == "#/components/schemas/Pagination"
+
+
+def test_enumerations_that_are_components_have_no_value_in_common(api):
+    # Generators for Go make one constant for each value, in one package.
+    values = Counter(
+        value.casefold()
+        for schema in api["components"]["schemas"].values()
+        for value in schema.get("enum", ())
+    )
+    assert values["postgresql"] == 1
+    assert not [value for value, count in values.items() if count > 1]
+
+
+def test_lists_of_codes_are_open(api):
+    # A closed enumeration would make older clients fail on each code that is new.
+    for name in ("ErrorCode", "ConnectionTestCode"):
+        schema = api["components"]["schemas"][name]
+        assert "enum" not in schema
+        assert "CREDENTIALS_UNCONFIRMED" in schema["x-extensible-enum"]
+
+
+def test_what_is_repeated_is_a_component(api):
+    failures: Counter[str] = Counter()
+    parameters: Counter[str] = Counter()
+    headers: Counter[str] = Counter()
+    for _, _, operation in operations(api):
+        parameters.update(map(json.dumps, operation.get("parameters", ())))
+        for status, response in operation["responses"].items():
+            headers.update(map(json.dumps, response.get("headers", {}).values()))
+            if status >= "400":
+                failures[json.dumps(response)] += 1
+    # A failure with examples of its own stays where it is; the examples are components.
+    assert sum(n for text, n in failures.items() if "$ref" not in json.loads(text)) < 30
+    assert max(parameters.values()) > 10
+    for counts in (parameters, headers):
+        inline = {text: n for text, n in counts.items() if "$ref" not in json.loads(text)}
+        assert not [text for text, n in inline.items() if n > 1]
+    assert {"BadRequest", "Unauthorized", "Conflict", "PreconditionFailed"} <= {
+        *api["components"]["responses"]
+    }
+    assert {"X-Request-ID", "ETag", "Retry-After"} <= {*api["components"]["headers"]}
+    assert {"If-Match", "Idempotency-Key"} <= {*api["components"]["parameters"]}
+    assert len(json.dumps(api, separators=(",", ":"))) < 200_000
+
+
+def test_servers_tags_and_security_are_declared(api):
+    assert [server["url"] for server in api["servers"]] == ["/"]
+    names = [tag["name"] for tag in api["tags"]]
+    assert names[:3] == ["Sign-in", "Data sources", "Credentials"]
+    assert all(tag["description"].endswith(".") for tag in api["tags"])
+    used = {tag for _, _, operation in operations(api) for tag in operation["tags"]}
+    assert used == {*names}
+    assert {"title", "description", "version", "license", "contact"} <= {*api["info"]}
+    assert api["security"] == [{"bearer": []}]
+    assert all("security" in operation for _, _, operation in operations(api))
+
+
+def test_conditional_get_is_described(api):
+    for path, _, operation in operations(api):
+        if "304" in operation["responses"]:
+            names = {resolve(api, one)["name"] for one in operation["parameters"]}
+            assert "If-None-Match" in names, path
+            assert "ETag" in operation["responses"]["304"]["headers"]
+
+
+def test_descriptions_have_no_words_of_ours(api):
+    texts = [
+        str(text)
+        for schema in all_schemas(api)
+        for text in (schema.get("description"), schema.get("summary"), schema.get("title"))
+        if isinstance(text, str)
+    ]
+    assert len(texts) > 100
+    assert not [found.group() for text in texts if (found := PRIVATE.search(text))]
