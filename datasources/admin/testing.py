@@ -22,7 +22,7 @@ try:
 except ImportError:
     skip_or_fail("playwright is not installed: pip install -r requirements-dev.txt")
 
-__all__ = ["Page", "Watcher", "expect", "watched_page"]
+__all__ = ["Page", "ViewportSize", "Watcher", "expect", "watched_page"]
 
 SIZE: ViewportSize = {"width": 1300, "height": 900}
 

@@ -65,6 +65,7 @@ KEYED_METHODS = ("POST", "PATCH")
 KEYED_FAILURES = (409, 422)
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
+PLACES = ("path", "query", "header")
 KEY_PARAMETER = {
     "in": "header",
     "name": IDEMPOTENCY_KEY,
@@ -253,7 +254,9 @@ class EnvelopeSchema(AutoSchema):
 
     def _get_parameters(self) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = super()._get_parameters()
-        return [*parameters, KEY_PARAMETER] if self._is_keyed() else parameters
+        if self._is_keyed():
+            parameters.append(KEY_PARAMETER)
+        return sorted(parameters, key=lambda parameter: PLACES.index(parameter["in"]))
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         responses: dict[str, Any] = super()._get_response_bodies(direction)

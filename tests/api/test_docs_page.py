@@ -5,20 +5,22 @@ import re
 
 from django.test import SimpleTestCase
 
-from datasources.admin.testing import Page, expect, watched_page
+from datasources.admin.testing import Page, ViewportSize, expect, watched_page
 from rivergen.testing.run import Run, fresh_copy, running
 
 # Requests that read what the demo has at once. Nothing has been tested or refreshed in it.
 READERS = {
     "Sign-in": ("getMe",),
     "Data sources": ("listDataSources", "getDataSource", "listDataSourceTypes"),
-    "Credentials": ("getDataSourceCredentials",),
-    "History": ("listDataSourceHistory",),
+    "Credentials": ("getCredentials",),
+    "History": ("listHistory",),
     "Organizations": ("listOrganizations", "getOrganization"),
-    "Members": ("listOrganizationMembers",),
-    "Workspaces": ("listOrganizationWorkspaces",),
+    "Members": ("listMembers",),
+    "Workspaces": ("listWorkspaces",),
 }
-NARROW = {"width": 390, "height": 844}
+# Swagger UI shows a plain field for a format that it does not know, and says so.
+UNKNOWN_FORMAT = "Console: Could not find component: JsonSchema_"
+NARROW: ViewportSize = {"width": 390, "height": 844}
 
 
 class DocsPageInBrowserTests(SimpleTestCase):
@@ -92,7 +94,8 @@ class DocsPageInBrowserTests(SimpleTestCase):
         self.assertEqual(status, 200, text)
         self.assertIn("newhost.example.com", text)
         self.watcher.screenshot("updated")
-        self.assertEqual(self.watcher.faults, [])
+        faults = [fault for fault in self.watcher.faults if UNKNOWN_FORMAT not in fault]
+        self.assertEqual(faults, [])
         self.page.set_viewport_size(NARROW)
         self.page.goto("/api/docs")
         expect(self.page.get_by_role("heading", name="Getting started")).to_be_visible()
