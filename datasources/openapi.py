@@ -35,6 +35,20 @@ IF_MATCH_REQUIRED = OpenApiParameter(
     description='The `ETag` of the version you have looked at, such as `"3"`. If another one is '
     "current, nothing is confirmed (412). `*` is not a version (428).",
 )
+IF_MATCH_READ = OpenApiParameter(
+    "If-Match",
+    {"type": "string", "format": "entity-tag"},
+    OpenApiParameter.HEADER,
+    description='The `ETag` of a version, such as `"3"`. If another one is current, the answer is '
+    "412, which says what changed since.",
+)
+ALLOW_DISJOINT = OpenApiParameter(
+    "allow_disjoint",
+    bool,
+    description="If true, an earlier version in `If-Match` or `version` will do, as long as "
+    "nothing that the body names was changed since. `metadata` and `tags` count as one field each, "
+    "and all fields that say where to connect as one group.",
+)
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",
     {"type": "string", "format": "entity-tag"},
@@ -77,10 +91,10 @@ RETRIEVE: dict[str, Any] = {
     "description": "Return one data source, with its version as `ETag`. Any member may ask.",
     "examples": (answer(data_source(), "Data source retrieved successfully"),),
     "response": DataSourceSerializer,
-    "errors": (401, 403, 404),
+    "errors": (401, 403, 404, 412),
     "not_modified": True,
     "headers": ("ETag",),
-    "parameters": (IF_NONE_MATCH,),
+    "parameters": (IF_MATCH_READ, IF_NONE_MATCH),
 }
 UPDATE: dict[str, Any] = {
     "summary": "Update a data source",
@@ -107,8 +121,10 @@ UPDATE: dict[str, Any] = {
             description="If true, validate and store nothing. `data` is what would be stored, and "
             "`changes` beside it what would change.",
         ),
+        ALLOW_DISJOINT,
         IF_MATCH,
     ),
+    "changes": True,
     "examples": (
         body("Several fields", UPDATE_BODY),
         body(
@@ -146,6 +162,7 @@ HISTORY: dict[str, Any] = {
 }
 RESTORE: dict[str, Any] = {
     "summary": "Restore a version",
+    "changes": True,
     "operation_id": "restoreDataSource",
     "description": "Set all fields to what they were at an earlier version, as a new version, and "
     "return the data source. Needs the role admin. Credentials are not restored.",

@@ -3,9 +3,11 @@
 import contextlib
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
+from django.db.models import BigIntegerField
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import get_error_detail
@@ -18,6 +20,7 @@ from datasources.models import (
     DataSource,
     DataSourceRevision,
 )
+from datasources.models.field_names import OBSERVED_FIELDS
 from datasources.models.validators import (
     NAMES_SECRET,
     TAG_MAX_LENGTH,
@@ -27,6 +30,7 @@ from datasources.models.validators import (
     validate_metadata,
     validate_tags,
 )
+from datasources.preconditions import judge_update
 from organizations.models import ROLES_WITH, Role, Workspace
 from rivergen.http.serializers import (
     LONGEST_NAME_WORTH_A_SUGGESTION,
@@ -144,6 +148,7 @@ class DataSourceSerializer(OutputSerializer):
 
 
 READ_ONLY_FIELDS = frozenset(DataSourceSerializer.Meta.fields) - {*UPDATABLE_FIELDS}
+READ_ONLY = "This field is read-only and has another value."
 
 
 class DataSourceWriteSerializer(StrictModelSerializer):
@@ -187,15 +192,30 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
     """The fields to change. Fields that are left out keep their values.
 
     `context["is_merge_patch"]`: merge `metadata` into the stored metadata (RFC 7396).
-    `context["compares"]`: false if `If-Match` names another version than that of the row. Then
+    `context["compares"]`: false if a precondition names another version than that of the row. Then
     only errors are reported that do not depend on the stored row.
+    `context["knows_versions"]`: the caller compares `version` in the body, as a precondition.
     """
 
     instance: DataSource
 
+    version = StrictIntegerField(
+        required=False,
+        min_value=1,
+        max_value=BigIntegerField.MAX_BIGINT,
+        help_text="The version that this body was read at: 412 if another one is current. It "
+        "counts as `If-Match`. With it, fields that the service observes, such as `status`, may "
+        "have other values than the stored ones, and are ignored.",
+    )
+
+    class Meta(DataSourceWriteSerializer.Meta):
+        fields: tuple[str, ...] = (*UPDATABLE_FIELDS, "version")
+
     def refuse(self, name: str, value: Any) -> None:
         if name in READ_ONLY_FIELDS:
-            if not self.compares:
+            # A body with a version says when it was read: what is observed may have changed since.
+            is_observed = name in OBSERVED_FIELDS and "version" in self.initial_data
+            if is_observed or not self.compares:
                 return
             stored = self.stored[name]
             # A value that is nested too deeply to be compared is another one.
@@ -206,7 +226,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
                     return
                 if isinstance(stored, dict) and value == stored:
                     return
-            raise serializers.ValidationError("This field is read-only and has another value.")
+            raise serializers.ValidationError(READ_ONLY)
         super().refuse(name, value)
 
     @property
@@ -229,6 +249,9 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
         return super().to_internal_value(data)
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        version = values.pop("version", None)
+        if not self.context.get("knows_versions") and version not in (None, self.instance.version):
+            errors["version"] = [READ_ONLY]
         if self.compares:
             self.add_contradictions(self.instance, values, errors)
 
@@ -241,6 +264,42 @@ class DataSourceMergePatchSerializer(DataSourceUpdateSerializer):
         help_text="Merged into the stored metadata, at each level: a member that is null is "
         "removed, and those that are left out stay (RFC 7396).",
     )
+
+
+def valid_changes(
+    data_source: DataSource,
+    body: Mapping[str, Any],
+    *,
+    if_match: str | None,
+    is_merge_patch: bool,
+    allows_disjoint: bool = False,
+) -> dict[str, Any]:
+    """Return the valid changes in the body of an update of a locked data source.
+
+    Raises, in this order: 400 for errors that do not depend on the stored row; 428 or 412 for
+    `if_match`, a well-formed header, and for `version` in the body; 400 for errors that do depend
+    on the row. Source: contract, section 1, order of the checks.
+    """
+    refusal = None
+    # Most requests name no version; they are not judged.
+    names_version = if_match is not None or "version" in body
+    if names_version or allows_disjoint or data_source.requires_if_match:
+        refusal = judge_update(data_source, body, if_match, allows_disjoint=allows_disjoint)
+    serializer = DataSourceUpdateSerializer(
+        data_source,
+        data=body,
+        partial=True,
+        context={
+            "is_merge_patch": is_merge_patch,
+            "compares": refusal is None,
+            "knows_versions": True,
+        },
+    )
+    serializer.is_valid(raise_exception=True)
+    if refusal is not None:
+        raise refusal
+    values: dict[str, Any] = serializer.validated_data
+    return values
 
 
 class DataSourceCreateSerializer(DataSourceWriteSerializer):

@@ -13,7 +13,19 @@ from datasources.credentials.views import CredentialsViewSet
 from datasources.declarations.views import DeclarationViewSet
 from datasources.schemas.views import SchemaRefreshViewSet, SchemaViewSet
 
-router = SimpleRouter(trailing_slash=False)
+
+class ManyRouter(SimpleRouter):
+    """A router that also routes PATCH of all rows, to `update_many`."""
+
+    routes = [
+        SimpleRouter.routes[0]._replace(
+            mapping={**SimpleRouter.routes[0].mapping, "patch": "update_many"}
+        ),
+        *SimpleRouter.routes[1:],
+    ]
+
+
+router = ManyRouter(trailing_slash=False)
 router.register("data-sources", views.DataSourceViewSet, basename="data-source")
 
 urlpatterns = [

@@ -15,6 +15,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ModelViewSet
 
 from datasources import openapi
+from datasources.bulk.views import UpdateManyMixin
 from datasources.connection_tests.verification import Verification
 from datasources.connection_tests.waiting import waiting_place
 from datasources.filters import DataSourceFilter
@@ -25,6 +26,7 @@ from datasources.serializers import (
     DataSourceRevisionSerializer,
     DataSourceSerializer,
     DataSourceUpdateSerializer,
+    valid_changes,
 )
 from datasources.viewsets import (
     DataSourceScopedViewSet,
@@ -41,19 +43,19 @@ from rivergen.http.input import (
     entity_tag,
     is_known,
     is_merge_patch,
-    judge_if_match,
     read_body,
     read_id,
     read_no_body,
 )
 from rivergen.http.openapi import describe
+from rivergen.http.preconditions import ALLOW_DISJOINT, IF_MATCH
 from rivergen.http.responses import SuccessResponse
 
 UPDATED = "Data source updated successfully"
 RESTORED = "Data source restored successfully"
 
 
-class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
+class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
     """Data sources of the organizations that the caller belongs to."""
 
     queryset = DataSource.objects.all()
@@ -106,7 +108,8 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     def retrieve(self, request: Request, data_source_id: str) -> Response:
         """Return one data source; 304 if it has always read like this under the known `ETag`."""
         data_source = self.get_object()
-        check_parameters(request)
+        check_parameters(request, knows_versions=True)
+        check_if_match(request, data_source, is_required=False)
         etag = entity_tag(data_source.version)
         if not data_source.has_varied and is_known(request, etag):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
@@ -145,16 +148,16 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
             )
         if verification is not None:
             verification.record(data_source)
-        data = DataSourceSerializer(data_source).data
+        data, version = DataSourceSerializer(data_source).data, data_source.version
         return SuccessResponse(
-            data, UPDATED, version=data_source.version, changed_nothing=not changes
+            data, UPDATED, version=version, changed_nothing=not changes, changes=changes
         )
 
     def answer_again(self, perform: Callable[[], Response] | None) -> Response:
-        """Return the data source as it is now; a dry run is repeated."""
+        """Return the data source as it is now; a dry run is repeated, also of many."""
         if perform is not None and self.request.query_params.get("dry_run") == "true":
             return perform()
-        return data_source_response(self.get_object(), UPDATED)
+        return data_source_response(self.get_object(), UPDATED, changes={})
 
     @retried
     @transaction.atomic
@@ -172,29 +175,26 @@ class DataSourceViewSet(DataSourceScopedViewSet, ModelViewSet):
     def read_update(self, request: Request) -> tuple[DataSource, dict[str, Any]]:
         """Return the data source, locked, and the valid changes in the body.
 
-        Raises, in this order: 401, 403 or 404; 415, 413, or 400 for errors that do not depend on
-        the stored row; 428 or 412 for `If-Match`; 400 for errors that do depend on it.
-        Source: contract, section 1, order of the checks.
+        Raises, in this order: 401, 403 or 404; 415 or 413; what `valid_changes` raises.
         """
         data_source = self.get_data_source(Role.EDITOR, lock=True)
-        refusal = judge_if_match(request, data_source.version, data_source.requires_if_match)
         is_merge = is_merge_patch(request)
-        serializer = DataSourceUpdateSerializer(
+        switches = (ALLOW_DISJOINT, "dry_run", "verify")
+        body = read_body(request, switches=switches, knows_versions=True)
+        values = valid_changes(
             data_source,
-            data=read_body(request, switches=("dry_run", "verify")),
-            partial=True,
-            context={"is_merge_patch": is_merge, "compares": refusal is None},
+            body,
+            if_match=request.META.get(IF_MATCH),
+            is_merge_patch=is_merge,
+            allows_disjoint=request.query_params.get(ALLOW_DISJOINT) == "true",
         )
-        serializer.is_valid(raise_exception=True)
-        if refusal is not None:
-            raise refusal
-        return data_source, serializer.validated_data
+        return data_source, values
 
     @write(**openapi.DESTROY)
     def destroy(self, request: Request, data_source_id: str) -> Response:
         """Delete a data source and its history (admin, owner)."""
         data_source = self.get_data_source(Role.ADMIN, lock=True)
-        read_no_body(request)
+        read_no_body(request, knows_versions=True)
         check_if_match(request, data_source)
         data_source.delete()
         return Response(status=HTTPStatus.NO_CONTENT)
@@ -224,11 +224,13 @@ class HistoryViewSet(DataSourceScopedViewSet):
         if not data_source.has_version(number := read_id(version)):
             raise NotFound("The data source has no such version.")
         require_role(data_source.role, Role.ADMIN)
-        read_no_body(request)
+        read_no_body(request, knows_versions=True)
         check_if_match(request, data_source)
         changes = data_source.restore(number, user=self.author, is_locked=True)
-        return data_source_response(data_source, RESTORED, changed_nothing=not changes)
+        return data_source_response(
+            data_source, RESTORED, changed_nothing=not changes, changes=changes
+        )
 
     def answer_again(self, perform: Callable[[], Response] | None) -> Response:
         """Return the data source as it is now."""
-        return data_source_response(self.get_data_source(), RESTORED)
+        return data_source_response(self.get_data_source(), RESTORED, changes={})

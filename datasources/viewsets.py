@@ -1,21 +1,27 @@
 """The base of all viewsets of data sources: fetches the row, checks the role and the version."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from rest_framework.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied as ModelPermissionDenied
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import IntegrityError
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources.models import Author, DataSource, DataSourceRevision
 from datasources.models.validators import NAMES_SECRET
+from datasources.preconditions import judge
 from datasources.serializers import DataSourceSerializer
 from organizations.models import ROLES_WITH, Membership, Role, User
 from organizations.permissions import require_membership, require_role_anywhere, role_refusal
 from organizations.viewsets import ScopedViewSet
 from rivergen.errors import DomainError
-from rivergen.http.input import judge_if_match, read_id
-from rivergen.http.responses import SuccessResponse
+from rivergen.http.input import read_id
+from rivergen.http.preconditions import IF_MATCH
+from rivergen.http.responses import SuccessResponse, exception_handler, is_refusal
 from rivergen.observability.logs import request_id
 
 NEXT_STEPS = {
@@ -27,6 +33,10 @@ NEXT_STEPS = {
 """The request to send next after a failure, by its code. Models name no paths."""
 
 SET_CREDENTIALS = "PUT /api/v1/data-sources/{data_source_id}/credentials"
+
+
+REFUSALS = (APIException, DomainError, ModelValidationError, ModelPermissionDenied, IntegrityError)
+"""The exceptions by which a request about one data source is refused; see `refusal_of`."""
 
 
 class DataSourceScopedViewSet(ScopedViewSet):
@@ -61,9 +71,8 @@ class DataSourceScopedViewSet(ScopedViewSet):
             exc.detail = name_credentials_endpoint(exc.detail, **self.kwargs)
         response = super().handle_exception(exc)
         # Drafts, and updates with `verify`, have nothing stored that a next request could repair.
-        is_stored = "data_source_id" in self.kwargs and "verify" not in self.request.query_params
-        if isinstance(exc, DomainError) and is_stored and (step := NEXT_STEPS.get(exc.code)):
-            response.data["error"]["message"] += f" {step.format(**self.kwargs)}"
+        if "data_source_id" in self.kwargs and "verify" not in self.request.query_params:
+            name_next_step(exc, response, **self.kwargs)
         return response
 
 
@@ -85,19 +94,48 @@ def name_credentials_endpoint(
     return f"{detail} Use {SET_CREDENTIALS.format(data_source_id=data_source_id)}."
 
 
+def name_next_step(exc: Exception, response: Response, **ids: Any) -> None:
+    """Add the request to send next to the message of a failure, if there is one."""
+    if isinstance(exc, DomainError) and (step := NEXT_STEPS.get(exc.code)):
+        response.data["error"]["message"] += f" {step.format(**ids)}"
+
+
+def refusal_of(exc: Exception, data_source_id: int) -> dict[str, Any]:
+    """Return `status` and `error` of one of `REFUSALS`, as a request of its own is answered.
+
+    Raises the exception again if its status is 500 or more: then the whole request has failed.
+    """
+    if isinstance(exc, ValidationError):
+        exc.detail = name_credentials_endpoint(exc.detail, str(data_source_id))
+    if not is_refusal(exc):
+        raise exc
+    response = exception_handler(exc, {})
+    name_next_step(exc, response, data_source_id=data_source_id)
+    return {"status": response.status_code, "error": response.data["error"]}
+
+
 def author_of(request: Request) -> Author:
     """Return the author of the changes that a request to the API makes."""
     assert isinstance(request.user, User)
     return Author(request.user, DataSourceRevision.Origin.API, request_id.get())
 
 
-def check_if_match(request: Request, data_source: DataSource, *, is_required: bool = False) -> None:
-    """Raise 412 or 428 if `If-Match` does not allow to change this locked row.
+def check_if_match(
+    request: Request,
+    data_source: DataSource,
+    named: Iterable[str] = (),
+    *,
+    is_required: bool | None = None,
+) -> None:
+    """Raise 412 or 428 if `If-Match` does not allow the request for this version.
 
-    `is_required`: the request must name a version, even if the organization does not ask for one.
+    `named` are the fields that the request would change. `is_required`: the request must name a
+    version; None, for a locked row, if its organization requires it.
     """
-    is_required = is_required or data_source.requires_if_match
-    refusal = judge_if_match(request, data_source.version, is_required)
+    if is_required is None:
+        is_required = data_source.requires_if_match
+    if_match = request.META.get(IF_MATCH)
+    refusal = judge(data_source, if_match, named=named, is_required=is_required)
     if refusal is not None:
         raise refusal
 

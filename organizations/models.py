@@ -194,8 +194,9 @@ class Organization(models.Model):
         """Delete the organization and everything in it. Raises Gone (404)."""
         with transaction.atomic():
             Organization.objects.lock(self.pk)
-            # Lock the data sources: an update would add a revision that the deletion misses.
-            list(self.data_sources.select_for_update().values_list("pk"))
+            # Lock the data sources: an update would add a revision that the deletion misses. Others
+            # that lock several do so in the order of their ids, too.
+            list(self.data_sources.select_for_update().order_by("pk").values_list("pk"))
             self.delete()
 
     def change(self, values: dict[str, Any]) -> None:

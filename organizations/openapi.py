@@ -124,6 +124,13 @@ LIST_MEMBERS: dict[str, Any] = {
         page([member(id, *who) for id, who in MEMBERS.items()], "Members retrieved successfully"),
     ),
 }
+RETRIEVE_MEMBER: dict[str, Any] = {
+    "summary": "Get a member",
+    "description": "Return one member of an organization. Any member may ask.",
+    "response": MemberSerializer,
+    "errors": (401, 403, 404),
+    "examples": (answer(member(4, *MEMBERS[4]), "Member retrieved successfully"),),
+}
 ADD_MEMBER: dict[str, Any] = {
     "summary": "Add a member",
     "operation_id": "addMember",
@@ -133,6 +140,7 @@ ADD_MEMBER: dict[str, Any] = {
     "response": MemberSerializer,
     "status": 201,
     "errors": (401, 403, 404, 409),
+    "headers": ("Location",),
     "examples": (
         body("A viewer", {"username": "demo-stranger", "role": "viewer"}),
         answer(member(5, "demo-stranger", "viewer"), "Member added successfully", status=201),
@@ -170,6 +178,13 @@ LIST_WORKSPACES: dict[str, Any] = {
     "errors": (401, 403, 404),
     "examples": (page([workspace(1, "Default")], "Workspaces retrieved successfully"),),
 }
+RETRIEVE_WORKSPACE: dict[str, Any] = {
+    "summary": "Get a workspace",
+    "description": "Return one workspace of an organization. Any member may ask.",
+    "response": WorkspaceSerializer,
+    "errors": (401, 403, 404),
+    "examples": (answer(workspace(1, "Default"), "Workspace retrieved successfully"),),
+}
 ADD_WORKSPACE: dict[str, Any] = {
     "summary": "Add a workspace",
     "description": "Add an empty workspace to an organization, and return it. Needs the role "
@@ -178,6 +193,7 @@ ADD_WORKSPACE: dict[str, Any] = {
     "response": WorkspaceSerializer,
     "status": 201,
     "errors": (401, 403, 404, 409),
+    "headers": ("Location",),
     "examples": (
         body("A workspace", {"name": "Analytics"}),
         answer(workspace(3, "Analytics"), "Workspace created successfully", status=201),

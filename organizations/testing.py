@@ -93,7 +93,8 @@ class APITestMixin:
         assert response.status_code == status, body
         assert body["success"] is False and list(body) == ["success", "error"], body
         error: dict[str, Any] = body["error"]
-        assert list(error) == ["code", "message", "details", "request_id"], error
+        extra = ["conflict"] if status == 412 else []
+        assert list(error) == ["code", "message", "details", "request_id", *extra], error
         assert error["code"] == code, error
         assert error["request_id"] == response["X-Request-ID"]
         assert error["message"], error

@@ -25,7 +25,7 @@ from organizations.serializers import (
 from organizations.viewsets import ScopedViewSet
 from organizations.writing import write
 from rivergen.http.exceptions import InvalidToken
-from rivergen.http.input import read_body, read_no_body
+from rivergen.http.input import check_parameters, read_body, read_no_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
 
@@ -46,6 +46,7 @@ class MeView(APIView):
         )
         if user is None:
             raise InvalidToken(REVOKED)
+        check_parameters(request)
         return SuccessResponse(MeSerializer(user).data, "User retrieved successfully")
 
 
@@ -71,6 +72,7 @@ class OrganizationViewSet(ScopedViewSet):
     def retrieve(self, request: Request, organization_id: str) -> Response:
         """Return one organization."""
         organization = self.get_object()
+        check_parameters(request)
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization retrieved successfully")
 
@@ -137,6 +139,13 @@ class MemberViewSet(BelowOrganizationViewSet):
         """List the members of an organization, in the order they joined."""
         return self.list_page(request, "Members retrieved successfully")
 
+    @describe(**openapi.RETRIEVE_MEMBER)
+    def retrieve(self, request: Request, organization_id: str, user_id: str) -> Response:
+        """Return one member of an organization."""
+        member = self.find(self.get_queryset(), user_id, field="user_id")
+        check_parameters(request)
+        return SuccessResponse(MemberSerializer(member).data, "Member retrieved successfully")
+
     @write(**openapi.ADD_MEMBER)
     def create(self, request: Request, organization_id: str) -> Response:
         """Add an existing user as a member (admin, owner; only owners may add owners)."""
@@ -146,7 +155,8 @@ class MemberViewSet(BelowOrganizationViewSet):
         require_role(organization.role, Role(serializer.validated_data["role"]))
         member = organization.add_member(**serializer.validated_data)
         data = MemberSerializer(member).data
-        return SuccessResponse(data, "Member added successfully", status=HTTPStatus.CREATED)
+        headers = {"Location": f"/api/v1/organizations/{organization.pk}/members/{member.user_id}"}
+        return SuccessResponse(data, "Member added successfully", HTTPStatus.CREATED, headers)
 
     @write(**openapi.UPDATE_MEMBER)
     def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
@@ -196,6 +206,14 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         """List the workspaces of an organization, the default one first."""
         return self.list_page(request, "Workspaces retrieved successfully")
 
+    @describe(**openapi.RETRIEVE_WORKSPACE)
+    def retrieve(self, request: Request, organization_id: str, workspace_id: str) -> Response:
+        """Return one workspace of an organization."""
+        workspace = self.get_object()
+        check_parameters(request)
+        data = WorkspaceSerializer(workspace).data
+        return SuccessResponse(data, "Workspace retrieved successfully")
+
     @write(**openapi.ADD_WORKSPACE)
     def create(self, request: Request, organization_id: str) -> Response:
         """Add a workspace to an organization (admin, owner)."""
@@ -203,7 +221,8 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         workspace = Workspace(organization=organization, **self.read_values(request, partial=False))
         workspace.save_unique()
         data = WorkspaceSerializer(workspace).data
-        return SuccessResponse(data, "Workspace created successfully", status=HTTPStatus.CREATED)
+        headers = {"Location": f"/api/v1/organizations/{organization.pk}/workspaces/{workspace.pk}"}
+        return SuccessResponse(data, "Workspace created successfully", HTTPStatus.CREATED, headers)
 
     @write(**openapi.RENAME_WORKSPACE)
     def partial_update(self, request: Request, organization_id: str, workspace_id: str) -> Response:

@@ -1,6 +1,6 @@
 """The base of all viewsets whose rows belong to an organization."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from organizations.authentication import caller
-from organizations.models import Organization, User
+from organizations.models import Membership, Organization, User
 from organizations.permissions import IsAuthenticated, require_membership
 from rivergen.http.input import check_parameters, read_id
 from rivergen.http.pagination import CursorPagination
@@ -30,6 +30,8 @@ class ScopedViewSet(viewsets.GenericViewSet):
 
     organization_id: int | None = None
     """The organization of the row, once it is found: for logs and for idempotency records."""
+    other_organization_ids: Collection[int] = ()
+    """Further organizations whose rows the answer shows, if it shows many."""
 
     permission_classes = [IsAuthenticated]
     pagination_class: type[CursorPagination] = CursorPagination
@@ -61,6 +63,14 @@ class ScopedViewSet(viewsets.GenericViewSet):
             self.refuse_missing_row()
         self.organization_id = row.pk if isinstance(row, Organization) else row.organization_id
         return row
+
+    def found_in(self, organization_ids: Iterable[int]) -> None:
+        """Record the organizations of many rows; of none, one that the caller belongs to."""
+        ids = [*dict.fromkeys(organization_ids)]
+        if not ids:
+            memberships = Membership.objects.for_user(self.caller).order_by("pk")
+            ids = [*memberships.values_list("organization_id", flat=True)[:1]]
+        self.organization_id, *self.other_organization_ids = ids
 
     def answer_again(self, perform: Callable[[], Response] | None) -> Response:
         """Return the answer to a retry of a request that changed nothing.

@@ -16,10 +16,10 @@ FLOORS = (
     ("organizations", "datasources.connections"),
     ("datasources.models", "datasources.jobs"),
     ("datasources.serializers", "datasources.filters", "datasources.viewsets")
-    + ("datasources.replicas", "datasources.openapi"),
+    + ("datasources.preconditions", "datasources.replicas", "datasources.openapi"),
     ("datasources.credentials",),
     ("datasources.connection_tests", "datasources.declarations"),
-    ("datasources.schemas",),
+    ("datasources.schemas", "datasources.bulk"),
     ("datasources.views", "datasources.metrics"),
     ("datasources.urls", "datasources.admin", "datasources.management", "datasources.apps")
     + ("organizations.urls", "organizations.admin", "organizations.management")

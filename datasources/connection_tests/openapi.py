@@ -122,6 +122,7 @@ CONFIRM_HOST_KEY: dict[str, Any] = {
     "description": "Trust the host key that the last connection test met, and return the data "
     "source. Needs the role admin. Compare the fingerprint with the server's own first: secrets "
     "will be sent to whoever has this key.",
+    "changes": True,
     "request": HostKeyConfirmationSerializer,
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),

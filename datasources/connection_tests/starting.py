@@ -47,9 +47,11 @@ def start_test(
 
 def read_fingerprint(request: Request) -> str:
     """Return the fingerprint in the body. Raises 400, 413 or 415."""
-    check_parameters(request)
-    has_body = request.body or request.content_type
-    body = read_body(request) if has_body else {}  # without a body, name the missing field
+    if request.body or request.content_type:
+        body = read_body(request, knows_versions=True)
+    else:
+        check_parameters(request, knows_versions=True)
+        body = {}  # name the missing field
     serializer = HostKeyConfirmationSerializer(data=body)
     serializer.is_valid(raise_exception=True)
     fingerprint: str = serializer.validated_data["fingerprint"]

@@ -93,8 +93,9 @@ class SSHHostKeyViewSet(DataSourceScopedViewSet):
         data_source = self.get_data_source(Role.ADMIN, lock=True)
         fingerprint = read_fingerprint(request)
         check_if_match(request, data_source)
-        data_source.confirm_ssh_host_key(fingerprint, user=self.author, is_locked=True)
-        return data_source_response(data_source, "SSH host key confirmed successfully")
+        changes = data_source.confirm_ssh_host_key(fingerprint, user=self.author, is_locked=True)
+        message = "SSH host key confirmed successfully"
+        return data_source_response(data_source, message, changes=changes)
 
 
 class SourceTypeView(APIView):

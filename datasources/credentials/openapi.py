@@ -5,7 +5,7 @@ from typing import Any
 from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.examples import STALE, UPDATED
-from datasources.openapi import IF_MATCH, IF_MATCH_REQUIRED, MERGE_PATCH
+from datasources.openapi import IF_MATCH, IF_MATCH_READ, IF_MATCH_REQUIRED, MERGE_PATCH
 from organizations.openapi import HISTORY_QUOTA
 from rivergen.http.examples import answer, body
 
@@ -23,14 +23,16 @@ RETRIEVE: dict[str, Any] = {
     "secret. Any member may ask.",
     "examples": (answer(STATE, "Credentials retrieved successfully"),),
     "response": CredentialsSerializer,
-    "errors": (401, 403, 404),
+    "errors": (401, 403, 404, 412),
     "headers": ("ETag",),
+    "parameters": (IF_MATCH_READ,),
 }
 REPLACE: dict[str, Any] = {
     "summary": "Replace the credentials",
     "description": "Store the given credentials, clear all others, and return their state. Needs "
     "the role editor. Secrets are encrypted, bound to the destination as it is now, and never "
     "returned.",
+    "changes": True,
     "request": CredentialsUpdateSerializer,
     "response": CredentialsSerializer,
     "errors": (401, 403, 404, 409, 412, 428),
@@ -74,6 +76,7 @@ CONFIRM: dict[str, Any] = {
     "version that `If-Match` names, and return their state. Needs the role admin. Look at that "
     "version first: it decides who receives the secrets.",
     "examples": (answer(STATE, "Credentials confirmed successfully"), STALE),
+    "changes": True,
     "response": CredentialsSerializer,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),

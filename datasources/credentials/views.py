@@ -1,6 +1,8 @@
 """The endpoints of credentials: secrets are stored, cleared and confirmed, but never shown."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,31 +31,34 @@ class CredentialsViewSet(DataSourceScopedViewSet):
     def retrieve(self, request: Request, data_source_id: str) -> Response:
         """Return which secrets are set, by whom and when, but never their values."""
         data_source = self.get_data_source()
-        check_parameters(request)
+        check_parameters(request, knows_versions=True)
+        check_if_match(request, data_source, is_required=False)
         return credentials_response(data_source, "Credentials retrieved successfully")
 
     @write(**openapi.REPLACE)
     def update(self, request: Request, data_source_id: str) -> Response:
         """Store the given credentials, and clear all others (editor, admin, owner)."""
         data_source = self.get_data_source(Role.EDITOR, lock=True)
-        credentials = read_credentials(request, data_source)
-        data_source.set_credentials(ALL_CLEARED | credentials, user=self.author, is_locked=True)
-        return credentials_response(data_source, "Credentials replaced successfully")
+        credentials = ALL_CLEARED | read_credentials(request, data_source, ALL_CLEARED)
+        changes = data_source.set_credentials(credentials, user=self.author, is_locked=True)
+        message = "Credentials replaced successfully"
+        return credentials_response(data_source, message, changes=changes)
 
     @write(**openapi.UPDATE)
     def partial_update(self, request: Request, data_source_id: str) -> Response:
         """Store the given credentials, and only those. Null clears one (editor, admin, owner)."""
         data_source = self.get_data_source(Role.EDITOR, lock=True)
         credentials = read_credentials(request, data_source)
-        data_source.set_credentials(credentials, user=self.author, is_locked=True)
-        return credentials_response(data_source, "Credentials updated successfully")
+        changes = data_source.set_credentials(credentials, user=self.author, is_locked=True)
+        message = "Credentials updated successfully"
+        return credentials_response(data_source, message, changes=changes)
 
     @write(**openapi.CLEAR)
     def destroy(self, request: Request, data_source_id: str) -> Response:
         """Clear all credentials (editor, admin, owner)."""
         data_source = self.get_data_source(Role.EDITOR, lock=True)
-        read_no_body(request)
-        check_if_match(request, data_source)
+        read_no_body(request, knows_versions=True)
+        check_if_match(request, data_source, ALL_CLEARED)
         data_source.set_credentials(ALL_CLEARED, user=self.author, is_locked=True)
         etag = entity_tag(data_source.version)
         return Response(status=HTTPStatus.NO_CONTENT, headers={"ETag": etag})
@@ -66,22 +71,32 @@ class CredentialsViewSet(DataSourceScopedViewSet):
         be confirmed.
         """
         data_source = self.get_data_source(Role.ADMIN, lock=True)
-        read_no_body(request)
+        read_no_body(request, knows_versions=True)
         check_if_match(request, data_source, is_required=True)
-        data_source.confirm_credentials(user=self.author, is_locked=True)
-        return credentials_response(data_source, "Credentials confirmed successfully")
+        changes = data_source.confirm_credentials(user=self.author, is_locked=True)
+        message = "Credentials confirmed successfully"
+        return credentials_response(data_source, message, changes=changes)
 
 
-def read_credentials(request: Request, data_source: DataSource) -> dict[str, str | None]:
-    """Return the valid credentials in the body. Raises 400, 412, 413, 415 or 428."""
-    serializer = CredentialsUpdateSerializer(data_source, data=read_body(request), partial=True)
+def read_credentials(
+    request: Request, data_source: DataSource, named: Iterable[str] = ()
+) -> dict[str, str | None]:
+    """Return the valid credentials in the body. Raises 400, 412, 413, 415 or 428.
+
+    `named` are credentials that the request changes in addition to those in the body.
+    """
+    body = read_body(request, knows_versions=True)
+    serializer = CredentialsUpdateSerializer(data_source, data=body, partial=True)
     serializer.is_valid(raise_exception=True)
-    check_if_match(request, data_source)
     credentials: dict[str, str | None] = serializer.validated_data
+    check_if_match(request, data_source, [*{**credentials, **dict.fromkeys(named)}])
     return credentials
 
 
-def credentials_response(data_source: DataSource, message: str) -> SuccessResponse:
-    """Return the response that shows the state of the credentials, with the data source's ETag."""
+def credentials_response(data_source: DataSource, message: str, **members: Any) -> SuccessResponse:
+    """Return the response that shows the state of the credentials, with the data source's ETag.
+
+    `members` are further members of the body.
+    """
     data = CredentialsSerializer(data_source).data
-    return SuccessResponse(data, message, version=data_source.version)
+    return SuccessResponse(data, message, version=data_source.version, **members)

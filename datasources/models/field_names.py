@@ -40,6 +40,23 @@ DESTINATION_FIELDS = (
 )
 """The fields that, with the connection string, make up the destination (contract, section 4a)."""
 
+DESTINATION_GROUP = frozenset(DESTINATION_FIELDS) | {"connection_string"}
+"""The fields of which one change clashes with a change of any other: together they say where to
+connect (contract, section 4b)."""
+
+OBSERVED_FIELDS = frozenset(
+    (
+        "status",
+        "last_test",
+        "schema_status",
+        "schema_refreshed_at",
+        "schema_next_refresh_at",
+        "updated_at",
+        "updated_by_user_id",
+    )
+)
+"""The read-only fields that change without a new version (contract, section 4)."""
+
 SSH_SERVER_FIELDS = ("ssh_host", "ssh_port")
 """The fields that identify the SSH server. Another server has another host key."""
 

@@ -1,7 +1,7 @@
 """The queryset of data sources: visibility, filters, locks and bulk operations."""
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
@@ -59,6 +59,15 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         Raises DataSource.DoesNotExist.
         """
         return prepared_get(self.model, is_locked=True)(user.pk, pk)
+
+    def locked_many_for(self, user: User, pks: Collection[int]) -> dict[int, Callable[[], Row]]:
+        """Lock data sources for changes by `user`, as `locked_for` does, in one statement.
+
+        They are locked in the order of their ids, so that concurrent calls wait for each other and
+        never for a circle. Returns by id a function that makes the instance; ids that the user may
+        not see are missing.
+        """
+        return prepared_get_many(self.model).many(user.pk, [*pks])
 
     def with_policy(self) -> Self:
         """Annotate `requires_if_match`: whether the row's organization requires `If-Match`."""
@@ -210,6 +219,18 @@ def prepared_get(model: Any, is_locked: bool) -> PreparedGet[Any]:
         return visible(user_id, pk).with_policy().for_update()
 
     return PreparedGet(model, locked if is_locked else visible)
+
+
+@functools.cache
+def prepared_get_many(model: Any) -> PreparedGet[Any]:
+    """Return the prepared query that fetches and locks many data sources for a user."""
+
+    def locked(user_id: int, pks: Any) -> DataSourceQuerySet[Any]:
+        rows = model.objects.for_user(User(pk=user_id)).filter(AnyOf(models.F("pk"), pks))
+        locked: DataSourceQuerySet[Any] = rows.with_policy().order_by("pk").for_update()
+        return locked
+
+    return PreparedGet(model, locked)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """The history of data sources: one revision for each change, with its author."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from organizations.models import User
@@ -13,6 +14,29 @@ Changes = dict[str, dict[str, Any]]
 
 For a secret, "from" and "to" are states such as `set`, never values.
 """
+
+
+class DataSourceRevisionQuerySet(models.QuerySet["DataSourceRevision"]):
+    """The history of data sources."""
+
+    def since(self, version: int) -> Self:
+        """Restrict to what came after a version, oldest first."""
+        return self.filter(version__gt=version).order_by("version")
+
+    def with_fields(self) -> Self:
+        """Annotate `fields`, the names of what changed; `changes` itself may have 200 KB."""
+        return self.annotate(
+            fields=models.Func(
+                "changes",
+                template="ARRAY(SELECT jsonb_object_keys(%(expressions)s))",
+                output_field=ArrayField(models.TextField()),
+            )
+        )
+
+    def changed_fields(self) -> set[str]:
+        """Return the names of all that changed, in one query however long the history is."""
+        keys = models.Func("changes", function="jsonb_object_keys", output_field=models.TextField())
+        return {*self.order_by().values_list(keys, flat=True).distinct()}
 
 
 class DataSourceRevision(models.Model):
@@ -54,6 +78,8 @@ class DataSourceRevision(models.Model):
         help_text="What changed: each field with its value before (from) and after (to). Secrets "
         "have a state such as set, never a value."
     )
+
+    objects = DataSourceRevisionQuerySet.as_manager()
 
     class Meta:
         ordering = ["-version"]

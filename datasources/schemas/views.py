@@ -114,6 +114,7 @@ class SchemaViewSet(DataSourceScopedViewSet):
         before, to = find_pair(data_source, page.numbers)
         summary = Summary(to.changes_since(before) if before else ())
         changes = page.take(islice(summary, page.offset, None))
+        ends = {"from": before.number if before else None, "to": to.number}
         return SuccessResponse(
             {
                 "from": before and self.get_serializer(before).data,
@@ -122,5 +123,5 @@ class SchemaViewSet(DataSourceScopedViewSet):
                 "changes": changes,
             },
             "Schema changes retrieved successfully",
-            pagination=page.pagination(**{"from": before and before.number, "to": to.number}),
+            pagination=page.pagination(**ends),
         )

@@ -109,8 +109,9 @@ class KeyedRequest:
         require_membership(self._user)
         if not self._has_made(record):
             raise KeyReused
+        shown = {record.organization_id, *record.other_organizations}
         memberships = Membership.objects.for_user(self._user)
-        if not memberships.filter(organization=record.organization_id).exists():
+        if memberships.filter(organization__in=shown).count() < len(shown):
             raise NotFound
         if record.body is None:
             response = self._view.answer_again(perform)
@@ -148,6 +149,7 @@ class KeyedRequest:
             key=self._key,
             fingerprint=self._fingerprint,
             organization_id=view.organization_id,
+            other_organizations=[*view.other_organization_ids],
             status=response.status_code,
             headers={name: response[name] for name in STORED_HEADERS if name in response},
             body=response.content if is_kept else None,

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import Sum
 from django.db.models.expressions import CombinedExpression
@@ -32,6 +33,11 @@ class IdempotencyRecord(models.Model):
     fingerprint = models.CharField(max_length=64)
     organization = models.ForeignKey(
         "organizations.Organization", on_delete=models.CASCADE, related_name="+"
+    )
+    other_organizations = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        help_text="Ids of further organizations whose data the answer shows.",
     )
     status = models.SmallIntegerField()
     headers = models.JSONField()
@@ -69,6 +75,7 @@ class IdempotencyRecord(models.Model):
         parameters: dict[str, Any] = {
             "user": self.user_id,
             "organization": self.organization_id,
+            "other_organizations": self.other_organizations,
             "key": self.key,
             "fingerprint": self.fingerprint,
             "status": self.status,
@@ -121,13 +128,15 @@ class KeptAnswers(models.Model):
 STORE = f"""
 WITH stored AS (
     INSERT INTO {IdempotencyRecord._meta.db_table}
-        (user_id, key, fingerprint, organization_id, status, headers, body, stored_at)
+        (user_id, key, fingerprint, organization_id, other_organizations, status, headers, body,
+        stored_at)
     VALUES (
-        %(user)s, %(key)s, %(fingerprint)s, %(organization)s, %(status)s, %(headers)s, %(body)s,
-        statement_timestamp()
+        %(user)s, %(key)s, %(fingerprint)s, %(organization)s, %(other_organizations)s::bigint[],
+        %(status)s, %(headers)s, %(body)s, statement_timestamp()
     )
     ON CONFLICT (user_id, key) DO UPDATE SET
         fingerprint = excluded.fingerprint, organization_id = excluded.organization_id,
+        other_organizations = excluded.other_organizations,
         status = excluded.status, headers = excluded.headers, body = excluded.body,
         stored_at = excluded.stored_at
 ), counted AS (

@@ -1,6 +1,7 @@
 """Exceptions for statuses that DRF has no class for (contract, section 1)."""
 
 from http import HTTPStatus
+from typing import Any
 
 from rest_framework.exceptions import APIException, AuthenticationFailed
 
@@ -35,13 +36,17 @@ class PayloadTooLarge(APIException):
 
 
 class PreconditionFailed(APIException):
-    """`If-Match` names another version than the current one (412; RFC 9110, section 13.1.1)."""
+    """A precondition names another version than the current one (412; RFC 9110, section 13).
+
+    `conflict` tells what changed since the version that was named (contract, section 4b).
+    """
 
     status_code = HTTPStatus.PRECONDITION_FAILED
 
-    def __init__(self, version: int, etag: str, if_match: str) -> None:
-        super().__init__(f"Version {version} is current; If-Match named {if_match[:64]}.")
+    def __init__(self, sentence: str, etag: str, conflict: Any) -> None:
+        super().__init__(sentence)
         self.etag = etag
+        self.extra = {"conflict": conflict}
 
 
 class PreconditionRequired(APIException):

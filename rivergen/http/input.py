@@ -5,16 +5,11 @@ from typing import Any
 
 from django.db.models import BigIntegerField
 from django.utils.http import parse_etags
-from rest_framework.exceptions import (
-    APIException,
-    ParseError,
-    UnsupportedMediaType,
-    ValidationError,
-)
+from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
 from rest_framework.request import Request
 from rest_framework.utils.mediatypes import media_type_matches
 
-from rivergen.http.exceptions import PreconditionFailed, PreconditionRequired
+from rivergen.http import preconditions
 from rivergen.http.parsers import MergePatchParser
 from rivergen.http.serializers import unknown_names
 
@@ -53,31 +48,27 @@ def entity_tag(version: int) -> str:
     return f'"{version}"'
 
 
-def judge_if_match(request: Request, version: int, is_required: bool) -> APIException | None:
-    """Return the error if `If-Match` does not allow a change of this version, otherwise None.
-
-    The error is PreconditionFailed (412), or PreconditionRequired (428) if `is_required` and no
-    version is named. Source: RFC 9110, section 13.1.1; RFC 6585, section 3.
-    """
-    header = request.headers.get("If-Match", "*")
-    tags = parse_etags(header)
-    if entity_tag(version) in tags or ("*" in tags and not is_required):
-        return None
-    if header.strip() == "*":
-        return PreconditionRequired()
-    return PreconditionFailed(version, entity_tag(version), header)
-
-
 def check_parameters(
-    request: Request, known: Collection[str] = (), repeatable: Collection[str] = ()
+    request: Request,
+    known: Collection[str] = (),
+    repeatable: Collection[str] = (),
+    *,
+    knows_versions: bool = False,
 ) -> None:
-    """Raise ValidationError (400) for unknown and repeated query parameters."""
+    """Raise ValidationError (400) for unknown or repeated query parameters, and preconditions.
+
+    An endpoint that `knows_versions` honors `If-Match`; a malformed one is refused nonetheless.
+    """
     parameters = request.query_params
     unknown = [name for name in parameters if name not in known]
     errors = unknown_names(unknown, known, "query parameter") if unknown else {}
+    if preconditions.ALLOW_DISJOINT in errors:
+        errors[preconditions.ALLOW_DISJOINT] = [preconditions.ONLY_FOR_PATCH]
     for name in known:
         if name not in repeatable and len(parameters.getlist(name)) > 1:
             errors[name] = ["Must not be given more than once."]
+    if not preconditions.HEADERS.isdisjoint(request.META):
+        errors |= preconditions.precondition_errors(request, knows_versions=knows_versions)
     if errors:
         raise ValidationError(errors)
 
@@ -89,14 +80,18 @@ def is_merge_patch(request: Request) -> bool:
 
 
 def read_body(
-    request: Request, parameters: Collection[str] = (), switches: Collection[str] = ()
+    request: Request,
+    parameters: Collection[str] = (),
+    switches: Collection[str] = (),
+    *,
+    knows_versions: bool = False,
 ) -> dict[str, Any]:
     """Return the parsed body of a request that must have one; check its query parameters.
 
-    `switches` are parameters that must be true or false. Raises UnsupportedMediaType (415) for a
-    compressed body or a type without a parser, ParseError (400) for an empty or incomplete body
-    (DRF would return `{}` for an absent one), ValidationError (400) for other query parameters,
-    and what the parser raises.
+    `switches` are parameters that must be true or false; `knows_versions` is that of
+    `check_parameters`. Raises UnsupportedMediaType (415) for a compressed body or a type without a
+    parser, what `check_parameters` raises, ParseError (400) for an empty or incomplete body (DRF
+    would return `{}` for an absent one), and what the parser raises.
     """
     media_type = request.content_type
     # "*/*" is not the type of a body, but DRF would match it with the first parser.
@@ -107,26 +102,29 @@ def read_body(
         raise UnsupportedMediaType(
             encoding, "Send the body uncompressed, without Content-Encoding."
         )
-    check_parameters(request, (*parameters, *switches))
+    if request.body and not media_type:
+        raise UnsupportedMediaType("", "The body has no type. Send Content-Type: application/json.")
+    check_parameters(request, (*parameters, *switches), knows_versions=knows_versions)
     for name in switches:
         read_switch(request, name)
     if not request.body:
         raise ParseError("The body is empty. Send a JSON object.")
-    if not media_type:
-        raise UnsupportedMediaType("", "The body has no type. Send Content-Type: application/json.")
     if len(request.body) < int(request.META["CONTENT_LENGTH"]):
         raise ParseError("The request body ended too early.")
     data: Any = request.data
     return data
 
 
-def read_no_body(request: Request, parameters: Collection[str] = ()) -> None:
+def read_no_body(
+    request: Request, parameters: Collection[str] = (), *, knows_versions: bool = False
+) -> None:
     """Check that a request has no body, or an empty JSON object.
 
     Raises what `read_body` raises, and ValidationError (400) for any field.
     """
-    check_parameters(request, parameters)
-    if request.body and (fields := read_body(request, parameters)):
+    if not request.body:
+        check_parameters(request, parameters, knows_versions=knows_versions)
+    elif fields := read_body(request, parameters, knows_versions=knows_versions):
         raise ValidationError(unknown_names(fields, known=()))
 
 

@@ -1,11 +1,16 @@
 """openapi.json: drf-spectacular, extended by the response envelope and every failure."""
 
+import copy
 import functools
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
+from django.http import HttpResponse
+from django.utils.cache import patch_vary_headers
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
@@ -23,40 +28,28 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rivergen.http import openapi_names
 from rivergen.http.examples import FAILURE_EXAMPLES, JSON, KEYED_EXAMPLES
+from rivergen.http.input import is_known
 from rivergen.http.openapi_names import component_name
-from rivergen.http.openapi_words import CHANGES, PATH_VARIABLES, SUCCESS_HEADERS
+from rivergen.http.openapi_words import (
+    CHANGES,
+    FAILURES,
+    HEADERS,
+    KEY_PARAMETER,
+    LIMIT_HEADERS,
+    PATH_VARIABLES,
+    REPLAYED_HEADER,
+    SUCCESS_HEADERS,
+)
 from rivergen.http.pagination import PAGINATION
+from rivergen.http.preconditions import refuse_preconditions
+from rivergen.http.renderers import FastJSONRenderer
 from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
 
-FAILURES = {
-    400: "Malformed HTTP or JSON, or an unknown, read-only or invalid field.",
-    401: "No token, or one that is expired, revoked, forged, of another kind or not a token at "
-    "all: the message says which.",
-    403: "The caller is a member of no organization, or the caller's role does not allow this.",
-    404: "There is no such resource in the caller's organizations.",
-    405: "This path does not support this method.",
-    406: "The response is available as JSON only.",
-    408: "The request took too long to arrive.",
-    409: "The state of the resource does not allow this, the organization has as many of "
-    "something as it may (`QUOTA_EXCEEDED`), or a request with this `Idempotency-Key` is still in "
-    "flight.",
-    412: "`If-Match` names another version than the current one.",
-    413: "The body is larger than 1 MiB.",
-    415: "The type of the body is not a JSON type.",
-    422: "The new settings do not connect, or another request has used this `Idempotency-Key`; "
-    "nothing was stored.",
-    428: "The organization or the request requires `If-Match`, and no version was named; nothing "
-    "was stored.",
-    429: "Too many requests.",
-    500: "A bug on the server's side.",
-    503: "The database is unavailable.",
-}
 # The failures that every route may return.
 COMMON_FAILURES = (400, 405, 406, 408, 429, 500, 503)
 BODY_FAILURES = (413, 415)
@@ -66,29 +59,7 @@ KEYED_FAILURES = (409, 422)
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 PLACES = ("path", "query", "header")
-KEY_PARAMETER = {
-    "in": "header",
-    "name": IDEMPOTENCY_KEY,
-    "schema": {"type": "string", "format": "idempotency-key"},
-    "description": "1 to 255 printable ASCII characters, bare or in double quotes. A retry of the "
-    "same request with the same key within 24 hours changes nothing and returns the same response, "
-    "so it is safe to retry a request whose response was lost. Use a new key for each request.",
-}
-REPLAYED_HEADER = {
-    "description": "`true`: this is the stored response to the first request with this key.",
-    "schema": {"const": "true"},
-}
 MERGE_PATCH = "application/merge-patch+json"
-HEADERS: dict[int, dict[str, str]] = {
-    401: {
-        "WWW-Authenticate": '`Bearer error="invalid_token", error_description="…"`, with the '
-        "message of the body, if the token is not accepted; `Bearer` alone if there is none."
-    },
-    405: {"Allow": "The methods that this path supports."},
-    412: {"ETag": "The current version, in double quotes."},
-    429: {"Retry-After": "Seconds to wait."},
-    503: {"Retry-After": "Seconds to wait."},
-}
 
 
 @extend_schema_field({"$ref": "#/components/schemas/ErrorCode"})
@@ -120,6 +91,28 @@ class ErrorResponseSerializer(serializers.Serializer):
 
     success = FalseField(help_text="Always false.")
     error = ErrorInfoSerializer(help_text="What went wrong.")
+
+
+@extend_schema_field({"$ref": "#/components/schemas/Conflict"})
+class ConflictField(serializers.DictField):
+    """What changed since the version that a request named."""
+
+
+class PreconditionFailedInfoSerializer(ErrorInfoSerializer):
+    """The error of a 412."""
+
+    conflict = ConflictField(help_text="What changed since the version that was named.")
+
+
+class PreconditionFailedResponseSerializer(serializers.Serializer):
+    """The envelope of a 412."""
+
+    success = FalseField(help_text="Always false.")
+    error = PreconditionFailedInfoSerializer(help_text="What went wrong.")
+
+
+FAILURE_SERIALIZERS = {412: PreconditionFailedResponseSerializer}
+"""The envelopes of failures that have more members than others, by status."""
 
 
 class Success(OpenApiResponse):
@@ -223,7 +216,11 @@ def failure_responses(
     statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
     shown = [*examples, *FAILURE_EXAMPLES]
     return {
-        status: OpenApiResponse(ErrorResponseSerializer, FAILURES[status], of_status(status, shown))
+        status: OpenApiResponse(
+            FAILURE_SERIALIZERS.get(status, ErrorResponseSerializer),
+            FAILURES[status],
+            of_status(status, shown),
+        )
         for status in sorted(statuses)
     }
 
@@ -343,6 +340,7 @@ class EnvelopeSchema(AutoSchema):
             name: {"description": text, "required": True, "schema": {"type": "string"}}
             for name, text in names.items()
         } | response.get("headers", {})
+        response["headers"] |= copy.deepcopy(LIMIT_HEADERS)
         return response
 
     def _envelope(self, data: dict[str, Any], success: Success) -> dict[str, Any]:
@@ -375,9 +373,24 @@ class OpenAPIView(APIView):
     permission_classes = ()
 
     @extend_schema(exclude=True)
-    def get(self, request: Request) -> Response:
-        """Return the description of the API."""
-        return Response(document())
+    def get(self, request: Request) -> HttpResponse:
+        """Return the description of the API; 304 if `If-None-Match` names its `ETag`."""
+        refuse_preconditions(request)
+        body, etag = rendered_document()
+        if is_known(request, etag):
+            response = HttpResponse(status=HTTPStatus.NOT_MODIFIED)
+        else:
+            response = HttpResponse(body, content_type="application/json")
+        response["ETag"], response["Cache-Control"] = etag, "no-cache"
+        patch_vary_headers(response, ["Accept-Encoding"])  # a 304 has the headers of the 200
+        return response
+
+
+@functools.cache
+def rendered_document() -> tuple[bytes, str]:
+    """Return the bytes of the description, and their entity tag; rendered once per process."""
+    body = FastJSONRenderer().render(document())
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 @functools.cache

@@ -62,6 +62,7 @@ EXACT_CODES = (
     *("CREDENTIALS_UNCONFIRMED", "CREDENTIALS_UNREADABLE"),
     *("IDEMPOTENCY_KEY_IN_USE", "IDEMPOTENCY_KEY_REUSED"),
     "QUOTA_EXCEEDED",
+    "NOT_APPLIED",
     *("SCHEMA_NOT_READ", "SNAPSHOT_NOT_FOUND"),
 )
 
@@ -131,7 +132,8 @@ def error_body(
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     """Return the response, in the envelope, for any exception that a view raises.
 
-    An unknown exception becomes 500; its traceback is logged and never sent.
+    The members of an exception's `extra` dict are added to `error`. An unknown exception becomes
+    500; its traceback is logged and never sent.
     """
     translated = _translate(exc)
     response = drf_exception_handler(translated, context)
@@ -139,7 +141,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         logger.error("Unexpected error", exc_info=exc)
         response = Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
         response.data = error_body(500, BUG)
-    elif isinstance(translated, exceptions.ValidationError):
+        return _without_log(response)
+    if isinstance(translated, exceptions.ValidationError):
         detail: Any = translated.detail
         fields = detail if isinstance(detail, dict) else {}
         # Remove duplicates: a rule may be checked by the field and by the model.
@@ -151,13 +154,24 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         sentence = " ".join(_sentences(translated.detail))
         details = getattr(exc, "details", {})
         response.data = error_body(response.status_code, sentence, details, code)
+    response.data["error"] |= getattr(exc, "extra", {})
     if isinstance(translated, InvalidToken):
         response["WWW-Authenticate"] = translated.challenge
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
-    # Stop Django from logging each 5xx again, after the request and without its id.
+    return _without_log(response)
+
+
+def _without_log(response: Response) -> Response:
+    """Stop Django from logging each 5xx again, after the request and without its id."""
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
+
+
+def is_refusal(exc: Exception) -> bool:
+    """Return whether a request with this exception is refused (4xx), rather than failed (5xx)."""
+    translated = _translate(exc)
+    return isinstance(translated, exceptions.APIException) and translated.status_code < 500
 
 
 def _translate(exc: Exception) -> Exception:

@@ -142,8 +142,11 @@ class IdempotencyTests(KeyedMixin, DataSourceTestCase):
             "version": 1,
         }
         sent: dict[str, Any] = {
-            "method": method, "path": path.format(**ids), "body": route.body, "user": self.owner
-        }  # fmt: skip
+            "method": method,
+            "path": path.format(**ids),
+            "body": route.body_for(ids),
+            "user": self.owner,
+        }
         with transaction.atomic():
             route.prepare(DataSource.objects.get(pk=self.data_source.pk))
             sent["headers"] = route.headers()

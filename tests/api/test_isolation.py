@@ -3,6 +3,7 @@
 The routes come from the URL configuration: a new one fails until it has a row in the table.
 """
 
+import json
 import re
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -96,11 +97,16 @@ class IsolationTests(RouteTestCase):
                         expected = route.stranger
                         is_able = ROLES.index(who.split()[0]) >= ROLES.index(route.least_role)
                         if expected != 404 and not is_able:
-                            expected = 403
+                            expected = route.too_low
                     headers = {"Authorization": authorization} if authorization else {}
                     target = path.format(**self.ids)
                     response, has_changed = self.attempt(
-                        None, method, target, route.body, route.prepare, headers=headers
+                        None,
+                        method,
+                        target,
+                        route.body_for(self.ids),
+                        route.prepare,
+                        headers=headers,
                     )
                     self.assertEqual(response.status_code, expected, response.content)
                     self.assertEqual(has_changed, expected in (201, 202))
@@ -142,7 +148,7 @@ class IsolationTests(RouteTestCase):
                                     self.stranger,
                                     method,
                                     path.format(**{**around, name: value}),
-                                    route.body,
+                                    route.body_for(self.ids),
                                     headers=SAME_ID,
                                 )[0]
                             )
@@ -189,6 +195,26 @@ class IsolationTests(RouteTestCase):
                     for method, path, body in requests
                 ]
                 self.assertEqual(answers[0], answers[1])
+
+    def test_foreign_ids_among_many_are_answered_as_missing_ids(self):
+        def send(method: str, path: str, body: Any, one: int) -> Any:
+            response = self.attempt(self.stranger, method, path, body, headers=SAME_ID)[0]
+            return response.status_code, json.loads(response.content.replace(b"%d" % one, b"0"))
+
+        for query in ("", "?atomic=false", "?dry_run=true"):
+            with self.subTest(query):
+                answers = [
+                    send("patch", f"/data-sources{query}", {"updates": [{"id": one}]}, one)
+                    for one in (self.data_source.pk, MISSING_ID)
+                ]
+                self.assertEqual(answers[0], answers[1])
+                self.assertIn("NOT_FOUND", str(answers[0]))
+        answers = [
+            send("post", "/data-sources/test", {"ids": [one]}, one)
+            for one in (self.data_source.pk, MISSING_ID)
+        ]
+        self.assertEqual(answers[0], answers[1])
+        self.assertIn("NOT_FOUND", str(answers[0]))
 
     def test_removed_member_gets_404_for_the_organization_and_its_data_sources(self):
         Membership.objects.filter(user=self.editor).delete()

@@ -1,6 +1,6 @@
 """Tests of `RateLimit-Policy` and `RateLimit`: limits that a client can see coming.
 
-Source: draft-ietf-httpapi-ratelimit-headers-10.
+Source: draft-ietf-httpapi-ratelimit-headers.
 """
 
 import re
@@ -10,7 +10,7 @@ from unittest import mock
 
 import time_machine
 from django.db import transaction
-from django.test import Client
+from django.test import Client, SimpleTestCase
 
 from datasources.connection_tests import throttling as test_throttling
 from datasources.connection_tests.models import ConnectionTest
@@ -20,6 +20,7 @@ from datasources.testing import DataSourceTestCase
 from organizations.sign_in.hashing import HASHES_AT_A_TIME, hashing
 from organizations.sign_in.throttling import SignInThrottle, SiteThrottle, UsernameThrottle
 from organizations.testing import PASSWORD, bearer
+from rivergen.http.openapi import document
 from rivergen.http.throttling import UserThrottle
 from rivergen.postgresql.prepared import PreparedGet
 from rivergen.testing.outage import without_database
@@ -255,3 +256,26 @@ class RateLimitOfRoutesTests(RateLimitTestMixin, RouteTestCase):
                 response, _ = self.try_as(self.owner, method, path)
                 self.assertEqual(self.policies(response)["user"], {"q": 6_000, "w": 60})
                 self.assertLess(self.remaining(response)["user"], 6_000)
+
+
+class DescriptionTests(SimpleTestCase):
+    def test_every_response_in_openapi_json_may_have_the_headers(self):
+        described = document()
+        for path, item in described["paths"].items():
+            for method, operation in item.items():
+                for status, response in operation["responses"].items():
+                    with self.subTest(method=method, path=path, status=status):
+                        headers = self.resolved(response)["headers"]
+                        for name in ("RateLimit-Policy", "RateLimit"):
+                            header = self.resolved(headers[name])
+                            self.assertFalse(header.get("required", False))
+                            self.assertTrue(header["description"])
+                            self.assertTrue(items(header["example"]))
+
+    @staticmethod
+    def resolved(node: dict[str, Any]) -> Any:
+        """Return what a reference refers to, or the node itself if it is none."""
+        found: Any = document() if "$ref" in node else node
+        for key in node.get("$ref", "#/").split("/")[1:]:
+            found = found[key] if key else found
+        return found

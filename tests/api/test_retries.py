@@ -18,7 +18,8 @@ class RouteRetryTests(RoutesMixin, TransactionTestCase):
                 headers = route.headers()
                 with deadlock_once() as failed:
                     target = path.format(**self.ids)
-                    response = self.call(method, target, route.body, self.owner, headers=headers)
+                    body = route.body_for(self.ids)
+                    response = self.call(method, target, body, self.owner, headers=headers)
                 self.assertTrue(failed)
                 self.assertEqual(response.status_code, route.success, response.content)
             call_command("flush", interactive=False, verbosity=0, inhibit_post_migrate=True)

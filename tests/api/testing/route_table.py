@@ -30,7 +30,8 @@ class Route:
     """What one method of one path needs and answers.
 
     `least_role` is the least role that may call it, `success` the status for that role, and
-    `stranger` the status for the owner of another organization.
+    `stranger` the status for the owner of another organization. `body` may be a function of
+    the ids.
     """
 
     least_role: str
@@ -41,6 +42,14 @@ class Route:
     """Brings the data source into the state that the route needs."""
     names_version: bool = False
     """Whether the route needs `If-Match` with the current version."""
+    knows_versions: bool = False
+    """Whether the route honors `If-Match`; all others refuse it."""
+    too_low: int = 403
+    """The status for a lower role; 409 if each row of many is refused in its place."""
+
+    def body_for(self, ids: dict[str, Any]) -> Any:
+        """Return the body of the request for these ids."""
+        return self.body(ids) if callable(self.body) else self.body
 
     def headers(self) -> dict[str, str]:
         """Return the headers that the route needs, for the data source as it is stored now."""
@@ -66,6 +75,11 @@ def read_schema(data_source: DataSource) -> None:
     refresh(data_source, table("orders", column("id")))
 
 
+def update_many(ids: dict[str, Any]) -> Any:
+    """Return the body of an update of many data sources."""
+    return {"updates": [{"id": ids["data_source_id"], "port": 5433}]}
+
+
 HOST_KEY = "ssh-ed25519 AAAA"
 DECLARATIONS = {"organization": "acme", "data_sources": [{"name": "New", "type": "csv"}]}
 PUBLIC = {("post", "/auth/token"), ("post", "/auth/token/refresh"), ("get", "/openapi.json")}
@@ -77,37 +91,48 @@ ROUTES = {
     ("delete", ORGANIZATION): Route("owner", 204),
     ("get", f"{ORGANIZATION}/members"): Route("viewer", 200),
     ("post", f"{ORGANIZATION}/members"): Route("admin", 201, {"username": "leo", "role": "viewer"}),
+    ("get", f"{ORGANIZATION}/members/{{user_id}}"): Route("viewer", 200),
     ("patch", f"{ORGANIZATION}/members/{{user_id}}"): Route("admin", 200, {"role": "editor"}),
     ("delete", f"{ORGANIZATION}/members/{{user_id}}"): Route("admin", 204),
     ("get", f"{ORGANIZATION}/workspaces"): Route("viewer", 200),
     ("post", f"{ORGANIZATION}/workspaces"): Route("admin", 201, {"name": "New"}),
+    ("get", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("viewer", 200),
     ("patch", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("admin", 200, {"name": "New"}),
     ("delete", f"{ORGANIZATION}/workspaces/{{workspace_id}}"): Route("admin", 204),
     ("get", "/data-source-types"): Route("viewer", 200, stranger=200),
     ("get", "/data-sources"): Route("viewer", 200, stranger=200),
     ("post", "/data-sources"): Route("editor", 201, {"name": "New", "type": "csv"}, stranger=201),
-    ("get", DATA_SOURCE): Route("viewer", 200),
-    ("patch", DATA_SOURCE): Route("editor", 200, {"port": 5433}),
-    ("delete", DATA_SOURCE): Route("admin", 204),
+    ("patch", "/data-sources"): Route("editor", 200, update_many, stranger=409, too_low=409),
+    ("get", DATA_SOURCE): Route("viewer", 200, knows_versions=True),
+    ("patch", DATA_SOURCE): Route("editor", 200, {"port": 5433}, knows_versions=True),
+    ("delete", DATA_SOURCE): Route("admin", 204, knows_versions=True),
     ("post", f"{DATA_SOURCE}/test"): Route("editor", 202, prepare=enter_password),
     ("post", "/data-sources/test"): Route("editor", 202, {"type": "csv"}, stranger=202),
     ("post", "/data-sources/apply"): Route("editor", 200, DECLARATIONS, stranger=400),
     ("get", "/connection-tests/{test_id}"): Route("viewer", 200),
     ("post", f"{DATA_SOURCE}/ssh-host-key/confirm"): Route(
-        "admin", 200, {"fingerprint": fingerprint(HOST_KEY)}, prepare=present_host_key
+        "admin",
+        200,
+        {"fingerprint": fingerprint(HOST_KEY)},
+        prepare=present_host_key,
+        knows_versions=True,
     ),
-    ("get", CREDENTIALS): Route("viewer", 200),
-    ("put", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
-    ("patch", CREDENTIALS): Route("editor", 200, {"username": "reader"}),
-    ("delete", CREDENTIALS): Route("editor", 204),
-    ("post", f"{CREDENTIALS}/confirm"): Route("admin", 200, names_version=True),
+    ("get", CREDENTIALS): Route("viewer", 200, knows_versions=True),
+    ("put", CREDENTIALS): Route("editor", 200, {"username": "reader"}, knows_versions=True),
+    ("patch", CREDENTIALS): Route("editor", 200, {"username": "reader"}, knows_versions=True),
+    ("delete", CREDENTIALS): Route("editor", 204, knows_versions=True),
+    ("post", f"{CREDENTIALS}/confirm"): Route(
+        "admin", 200, names_version=True, knows_versions=True
+    ),
     ("post", f"{DATA_SOURCE}/schema/refresh"): Route("editor", 202, prepare=enter_password),
     ("get", f"{DATA_SOURCE}/schema/refresh"): Route("viewer", 200, prepare=read_schema),
     ("get", f"{DATA_SOURCE}/schema"): Route("viewer", 200, prepare=read_schema),
     ("get", f"{DATA_SOURCE}/schema/snapshots"): Route("viewer", 200),
     ("get", f"{DATA_SOURCE}/schema/changes"): Route("viewer", 200, prepare=read_schema),
     ("get", f"{DATA_SOURCE}/history"): Route("viewer", 200),
-    ("post", f"{DATA_SOURCE}/history/{{version}}/restore"): Route("admin", 200),
+    ("post", f"{DATA_SOURCE}/history/{{version}}/restore"): Route(
+        "admin", 200, knows_versions=True
+    ),
 }
 
 
@@ -170,5 +195,5 @@ class RouteTestCase(RoutesMixin, TestCase):
         route = ROUTES[method, path]
         target = path.format(**self.ids)
         return self.attempt(
-            user, method, target, route.body, route.prepare, headers=route.headers()
+            user, method, target, route.body_for(self.ids), route.prepare, headers=route.headers()
         )

@@ -1,0 +1,1 @@
+"""Updating many data sources in one request."""
