@@ -88,11 +88,6 @@ endef
 	$(call install,$(BIN),requirements-dev.lock)
 	@touch $@
 
-# npm writes this file last.
-tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
-	npm ci --prefix tests/clients --no-audit --no-fund
-	@touch $@
-
 .venv-next/installed-dev: requirements-dev.lock requirements-next.lock requirements-uv.lock
 	$(PYTHON_NEXT) -m venv .venv-next
 	$(call install,.venv-next/bin,requirements-dev.lock)

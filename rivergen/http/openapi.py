@@ -93,7 +93,7 @@ class ErrorResponseSerializer(serializers.Serializer):
     error = ErrorInfoSerializer(help_text="What went wrong.")
 
 
-@extend_schema_field({"$ref": "#/components/schemas/Conflict"})
+@extend_schema_field({"$ref": "#/components/schemas/VersionConflict"})
 class ConflictField(serializers.DictField):
     """What changed since the version that a request named."""
 

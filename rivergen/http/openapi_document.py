@@ -32,7 +32,7 @@ SHARED_SCHEMAS: dict[str, Any] = {
         "`set` or `unset`.",
         "additionalProperties": {"$ref": "#/components/schemas/FieldChange"},
     },
-    "Conflict": {
+    "VersionConflict": {
         "type": "object",
         "description": "Who was faster: what changed since the version that the request named. It "
         "has no values; read the data source again for those.",
