@@ -14,7 +14,6 @@ from rivergen.http.examples import REQUEST_ID, failure
 from rivergen.http.exceptions import PreconditionFailed
 
 UPDATED_AT = datetime(2024, 12, 1, 11, tzinfo=UTC)
-STALE = failure("Another version", PreconditionFailed(2, '"2"', '"1"'))
 UNCONFIRMED = failure("Secrets to confirm", CredentialsUnconfirmed(["password"]))
 
 
@@ -51,6 +50,28 @@ UPDATE_BODY = {
     "tags": ["updated", "production"],
 }
 UPDATED = data_source(**UPDATE_BODY, version=2, updated_at=UPDATED_AT)
+CHANGES = {
+    name: {"from": value, "to": UPDATED[name]}
+    for name, value in data_source().items()
+    if name in UPDATE_BODY
+}
+CONFLICT = {
+    "version": 2,
+    "changed_since": [
+        {
+            "version": 2,
+            "changed_at": UPDATED["updated_at"],
+            "changed_by_user_id": 1,
+            "origin": "api",
+            "fields": sorted(UPDATE_BODY),
+        }
+    ],
+    "overlapping": ["port"],
+}
+STALE = failure(
+    "Another version",
+    PreconditionFailed('Version 2 is current; If-Match named "1".', '"2"', CONFLICT),
+)
 CSV = data_source(
     **{"id": 2, "name": "Orders CSV", "type": "csv", "description": "A file in the demo storage"},
     **{"host": None, "port": None, "database_name": None, "schema_name": None},

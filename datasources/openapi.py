@@ -89,7 +89,7 @@ CREATE: dict[str, Any] = {
 RETRIEVE: dict[str, Any] = {
     "summary": "Get a data source",
     "description": "Return one data source, with its version as `ETag`. Any member may ask.",
-    "examples": (answer(data_source(), "Data source retrieved successfully"),),
+    "examples": (answer(data_source(), "Data source retrieved successfully"), STALE),
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 412),
     "not_modified": True,
@@ -135,7 +135,7 @@ UPDATE: dict[str, Any] = {
             {"metadata": {"team": "data", "cost_center": None}},
             MERGE_PATCH,
         ),
-        answer(examples.UPDATED, "Data source updated successfully"),
+        answer(examples.UPDATED, "Data source updated successfully", changes=examples.CHANGES),
         examples.UNCONFIRMED,
         HISTORY_QUOTA,
         STALE,
@@ -174,6 +174,7 @@ RESTORE: dict[str, Any] = {
         answer(
             data_source(version=3, updated_at=examples.UPDATED_AT),
             "Data source restored successfully",
+            changes={"port": {"from": 5433, "to": 5432}},
         ),
         examples.NOT_RESTORABLE,
         HISTORY_QUOTA,

@@ -139,6 +139,7 @@ CONFIRM_HOST_KEY: dict[str, Any] = {
                 version=3,
             ),
             "SSH host key confirmed successfully",
+            changes={"ssh_host_key": {"from": None, "to": HOST_KEY}},
         ),
         failure("Another host key", NoHostKey(FINGERPRINT)),
         STALE,

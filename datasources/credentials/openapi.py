@@ -17,11 +17,20 @@ SET = {
     "set_by_user_id": 1,
 }
 STATE = {"username": "reader", **dict.fromkeys(SECRET_FIELDS, UNSET), "password": SET}
+ENTERED = {
+    "username": {"from": None, "to": "reader"},
+    "password": {"from": "unset", "to": "set"},
+    "credentials_status": {"from": "unset", "to": "set"},
+}
+CONFIRMED = {
+    "password": {"from": "unconfirmed", "to": "confirmed"},
+    "credentials_status": {"from": "unconfirmed", "to": "set"},
+}
 RETRIEVE: dict[str, Any] = {
     "summary": "Get the state of the credentials",
     "description": "Return the username, and which secrets are set, by whom and when, but never a "
     "secret. Any member may ask.",
-    "examples": (answer(STATE, "Credentials retrieved successfully"),),
+    "examples": (answer(STATE, "Credentials retrieved successfully"), STALE),
     "response": CredentialsSerializer,
     "errors": (401, 403, 404, 412),
     "headers": ("ETag",),
@@ -40,7 +49,7 @@ REPLACE: dict[str, Any] = {
     "parameters": (IF_MATCH,),
     "examples": (
         body("A username and a password", {"username": "reader", "password": "correct horse"}),
-        answer(STATE, "Credentials replaced successfully"),
+        answer(STATE, "Credentials replaced successfully", changes=ENTERED),
         HISTORY_QUOTA,
         STALE,
     ),
@@ -55,7 +64,7 @@ UPDATE: dict[str, Any] = {
         body(
             "A username without a password", {"username": "reader", "password": None}, MERGE_PATCH
         ),
-        answer(STATE, "Credentials updated successfully"),
+        answer(STATE, "Credentials updated successfully", changes=ENTERED),
         HISTORY_QUOTA,
         STALE,
     ),
@@ -75,7 +84,7 @@ CONFIRM: dict[str, Any] = {
     "description": "Allow all unconfirmed secrets to be sent to the destination as it is in the "
     "version that `If-Match` names, and return their state. Needs the role admin. Look at that "
     "version first: it decides who receives the secrets.",
-    "examples": (answer(STATE, "Credentials confirmed successfully"), STALE),
+    "examples": (answer(STATE, "Credentials confirmed successfully", changes=CONFIRMED), STALE),
     "changes": True,
     "response": CredentialsSerializer,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),

@@ -4,7 +4,7 @@ import copy
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -24,15 +24,14 @@ from drf_spectacular.utils import (
     OpenApiParameter,
     OpenApiResponse,
     extend_schema,
-    extend_schema_field,
 )
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from rivergen.http import openapi_names
 from rivergen.http.examples import FAILURE_EXAMPLES, JSON, KEYED_EXAMPLES
 from rivergen.http.input import is_known
+from rivergen.http.openapi_errors import FAILURE_SERIALIZERS, ErrorResponseSerializer
 from rivergen.http.openapi_names import component_name
 from rivergen.http.openapi_words import (
     CHANGES,
@@ -60,59 +59,6 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 PLACES = ("path", "query", "header")
 MERGE_PATCH = "application/merge-patch+json"
-
-
-@extend_schema_field({"$ref": "#/components/schemas/ErrorCode"})
-class ErrorCodeField(serializers.CharField):
-    """The code of an error."""
-
-
-@extend_schema_field({"type": "boolean", "const": False})
-class FalseField(serializers.BooleanField):
-    """Always false."""
-
-
-class ErrorInfoSerializer(serializers.Serializer):
-    """The error of a failure."""
-
-    code = ErrorCodeField(help_text="What went wrong, for programs.")
-    message = serializers.CharField(help_text="One sentence for a person.")
-    details = serializers.DictField(
-        child=serializers.ListField(child=serializers.CharField()),
-        help_text="Sentences by field; empty if the error is not about a field.",
-    )
-    request_id = serializers.CharField(
-        help_text="The id of the request, as in `X-Request-ID`. Tell it to whom you ask for help."
-    )
-
-
-class ErrorResponseSerializer(serializers.Serializer):
-    """The envelope of every failure."""
-
-    success = FalseField(help_text="Always false.")
-    error = ErrorInfoSerializer(help_text="What went wrong.")
-
-
-@extend_schema_field({"$ref": "#/components/schemas/VersionConflict"})
-class ConflictField(serializers.DictField):
-    """What changed since the version that a request named."""
-
-
-class PreconditionFailedInfoSerializer(ErrorInfoSerializer):
-    """The error of a 412."""
-
-    conflict = ConflictField(help_text="What changed since the version that was named.")
-
-
-class PreconditionFailedResponseSerializer(serializers.Serializer):
-    """The envelope of a 412."""
-
-    success = FalseField(help_text="Always false.")
-    error = PreconditionFailedInfoSerializer(help_text="What went wrong.")
-
-
-FAILURE_SERIALIZERS = {412: PreconditionFailedResponseSerializer}
-"""The envelopes of failures that have more members than others, by status."""
 
 
 class Success(OpenApiResponse):
@@ -149,6 +95,7 @@ def describe(
     many: bool = False,
     status: int = 200,
     errors: Sequence[int] = (),
+    failures: Mapping[int, Any] | None = None,
     headers: Sequence[str] = (),
     parameters: Sequence[OpenApiParameter] = (),
     examples: Sequence[OpenApiExample] = (),
@@ -162,7 +109,8 @@ def describe(
     The failures that every route may return are added. `headers` names the headers of a success,
     of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`. With
     `changes`, a success has `changes` beside `data`. Each of the `examples` belongs to the request,
-    or to the responses with its statuses.
+    or to the responses with its statuses. `failures` are the serializers of failures that have
+    more members than others, by status.
     """
     body: Any = response(many=True) if many else response
     answers = [example for example in examples if example.response_only]
@@ -193,7 +141,8 @@ def describe(
         request=request,
         parameters=[*parameters, *header_parameters],
         examples=[example for example in examples if not example.response_only],
-        responses=successes | failure_responses(errors, answers, has_body=request is not None),
+        responses=successes
+        | failure_responses(errors, answers, failures or {}, has_body=request is not None),
     )
 
 
@@ -210,14 +159,19 @@ def merge_patch_of(serializer: Any) -> Any:
 
 
 def failure_responses(
-    errors: Sequence[int], examples: Sequence[OpenApiExample] = (), *, has_body: bool
+    errors: Sequence[int],
+    examples: Sequence[OpenApiExample],
+    failures: Mapping[int, Any],
+    *,
+    has_body: bool,
 ) -> dict[int, OpenApiResponse]:
     """Return the failures of a route, by status: its own, and those that every route may return."""
     statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
     shown = [*examples, *FAILURE_EXAMPLES]
+    serializers = {**FAILURE_SERIALIZERS, **failures}
     return {
         status: OpenApiResponse(
-            FAILURE_SERIALIZERS.get(status, ErrorResponseSerializer),
+            serializers.get(status, ErrorResponseSerializer),
             FAILURES[status],
             of_status(status, shown),
         )
@@ -245,6 +199,10 @@ class EnvelopeSchema(AutoSchema):
 
     def get_paginated_name(self, serializer_name: str) -> str:
         return f"{serializer_name}ListResponse"
+
+    def _get_paginator(self) -> Any:
+        # What answers a PATCH with many rows answers with all of them.
+        return super()._get_paginator() if self.method == "GET" else None
 
     def _is_keyed(self) -> bool:
         return self.method in KEYED_METHODS and any(self.get_auth())
