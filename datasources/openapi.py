@@ -10,7 +10,6 @@ from drf_spectacular.utils import OpenApiParameter
 from datasources import examples
 from datasources.examples import CREATE_BODY, STALE, UPDATE_BODY, data_source
 from datasources.serializers import (
-    DataSourceCreateSerializer,
     DataSourceMergePatchSerializer,
     DataSourceRevisionSerializer,
     DataSourceSerializer,
@@ -67,15 +66,18 @@ LIST: dict[str, Any] = {
 }
 CREATE: dict[str, Any] = {
     "summary": "Create a data source",
-    "description": "Store a new data source and return it. Needs the role editor. Nothing connects "
-    "to it: test it afterwards.",
-    "request": DataSourceCreateSerializer,
+    "description": "Store a new data source, and its credentials if they are given, and return the "
+    "data source. Needs the role editor. Nothing connects to it: test it afterwards.",
     "response": DataSourceSerializer,
     "status": 201,
     "errors": (401, 403, 409),
     "headers": ("ETag", "Location"),
     "examples": (
         body("A PostgreSQL database", CREATE_BODY),
+        body(
+            "A database with its credentials",
+            CREATE_BODY | {"credentials": {"username": "reader", "password": "correct horse"}},
+        ),
         body("A CSV file", {"name": "Orders 2024", "type": "csv", "file_path": "demo/orders.csv"}),
         answer(
             data_source(**CREATE_BODY, id=3, description=""),

@@ -4,12 +4,14 @@ from typing import Any
 
 from rest_framework.exceptions import AuthenticationFailed
 
+from organizations.authentication import EXPIRED
 from organizations.sign_in.serializers import (
     TokenRefreshRequestSerializer,
     TokenRequestSerializer,
     TokenSerializer,
 )
 from rivergen.http.examples import answer, body, failure
+from rivergen.http.exceptions import InvalidToken
 
 # Tokens are too long to read; these only look like some.
 ACCESS_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiMSJ9.2qD7mCzR0mY0Tn1bY1Zq7wJt3nXg"
@@ -49,6 +51,6 @@ REFRESH: dict[str, Any] = {
     "examples": (
         body("The last refresh token", {"refresh_token": REFRESH_TOKEN}),
         answer(TOKENS, "Token refreshed successfully"),
-        failure("A used token", AuthenticationFailed("The refresh token is invalid or expired.")),
+        failure("An expired refresh token", InvalidToken(EXPIRED["refresh"])),
     ),
 }

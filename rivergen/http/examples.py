@@ -3,19 +3,31 @@
 All examples tell one story, the demo of `make run`, so their ids fit together.
 """
 
+from types import SimpleNamespace
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample
 from rest_framework import exceptions
 
-from rivergen.http.exceptions import PayloadTooLarge, PreconditionRequired, ServiceUnavailable
+from rivergen.http.exceptions import (
+    InvalidToken,
+    PayloadTooLarge,
+    PreconditionRequired,
+    ServiceUnavailable,
+)
 from rivergen.http.pagination import PAGE_SIZE, page_links
 from rivergen.http.responses import BUG, error_body, exception_handler
 
 REQUEST_ID = "94099e1647834528878e99eeb6987c36"
 JSON = "application/json"
 PAGE_OF_ALL = page_links("", PAGE_SIZE)
+EXPIRED = (
+    "The access token has expired. Exchange the refresh token for a new one at "
+    "POST /api/v1/auth/token/refresh."
+)
 RETRY_AFTER_SECONDS = 30
+# The error of a method that is not allowed names those that are.
+VIEW = SimpleNamespace(allowed_methods=["GET", "HEAD", "PATCH", "DELETE"])
 
 
 def body(name: str, value: Any, media_type: str = JSON) -> OpenApiExample:
@@ -38,7 +50,7 @@ def page(rows: list[Any], message: str) -> OpenApiExample:
 
 def failure(name: str, error: Exception) -> OpenApiExample:
     """Return the example of a failure: the body that this exception leads to."""
-    response = exception_handler(error, {})
+    response = exception_handler(error, {"view": VIEW})
     return _failure(name, response.status_code, response.data)
 
 
@@ -86,6 +98,7 @@ FAILURE_EXAMPLES = (
         ),
     ),
     failure("No token", exceptions.NotAuthenticated()),
+    failure("An expired token", InvalidToken(EXPIRED)),
     failure("The role", exceptions.PermissionDenied("This needs the role admin; yours is editor.")),
     failure(
         "No organization", exceptions.PermissionDenied("You are not a member of any organization.")

@@ -52,6 +52,7 @@ SHARED_SCHEMAS: dict[str, Any] = {
                 "items": {"type": "string"},
             },
             "truncated": {
+                "type": "boolean",
                 "const": True,
                 "description": "There are more versions than `changed_since` lists. `overlapping` "
                 "considers all of them.",

@@ -71,7 +71,7 @@ KEY_PARAMETER = {
 }
 REPLAYED_HEADER = {
     "description": "`true`: this is the stored response to the first request with this key.",
-    "schema": {"const": "true"},
+    "schema": {"type": "string", "const": "true"},
 }
 LIMIT_HEADERS = {
     "RateLimit-Policy": {
