@@ -37,11 +37,13 @@ from rivergen.http.openapi_names import component_name
 from rivergen.http.openapi_words import (
     CHANGES,
     FAILURES,
+    HEADER_SCHEMAS,
     HEADERS,
     KEY_PARAMETER,
     LIMIT_HEADERS,
     PATH_VARIABLES,
     REPLAYED_HEADER,
+    SOMETIMES,
     SUCCESS_HEADERS,
 )
 from rivergen.http.pagination import PAGINATION
@@ -308,7 +310,11 @@ class EnvelopeSchema(AutoSchema):
                 media["schema"] = self._envelope(media["schema"], serializer)
         names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
         response["headers"] = {
-            name: {"description": text, "required": True, "schema": {"type": "string"}}
+            name: {
+                "description": text,
+                "required": (int(status_code), name) != SOMETIMES,
+                "schema": HEADER_SCHEMAS.get(name, {"type": "string"}),
+            }
             for name, text in names.items()
         } | response.get("headers", {})
         response["headers"] |= copy.deepcopy(LIMIT_HEADERS)

@@ -243,10 +243,14 @@ def parameters(operations: list[Any]) -> list[Place]:
 def headers(operations: list[Any]) -> list[Place]:
     """Return the headers of all responses."""
     return [
-        Place(response["headers"], name, name)
+        Place(
+            response["headers"],
+            name,
+            f"{'' if header.get('required', True) else 'Optional-'}{name}",
+        )
         for operation in operations
         for response in operation["responses"].values()
-        for name in response.get("headers", ())
+        for name, header in response.get("headers", {}).items()
     ]
 
 

@@ -243,6 +243,15 @@ def test_servers_tags_and_security_are_declared(api):
     assert all("security" in operation for _, _, operation in operations(api))
 
 
+def test_time_to_wait_is_a_number_wherever_a_response_may_have_it(api):
+    for path, method, operation in operations(api):
+        for status in {"409", "429", "503"} & {*operation["responses"]}:
+            headers = resolve(api, operation["responses"][status])["headers"]
+            header = resolve(api, headers["Retry-After"])
+            assert header["schema"]["type"] == "integer", (path, method)
+            assert header["required"] == (status != "409")
+
+
 def test_conditional_get_is_described(api):
     for path, _, operation in operations(api):
         if "304" in operation["responses"]:
