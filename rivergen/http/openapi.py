@@ -202,7 +202,7 @@ def describe(
     if ok:
         successes[200] = Success(body, "Success, at once.", changes=changes)
     if not_modified:
-        successes[304] = OpenApiResponse(None, "Not modified.")
+        successes[304] = OpenApiResponse(None, "It reads exactly as it did with this `ETag`.")
     header_parameters = [
         OpenApiParameter(
             name,
