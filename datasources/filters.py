@@ -47,6 +47,11 @@ class NotEmptyMixin:
 class ChoiceField(NotEmptyMixin, django_filters.fields.ChoiceField):
     """A parameter that is one of the choices, in their exact spelling."""
 
+    def validate(self, value: Any) -> None:
+        if value and not self.valid_value(value):
+            names = ", ".join(str(name) for name, _ in self.choices if name)
+            raise forms.ValidationError(f"Must be one of: {names}.")
+
 
 class ChoiceFilter(django_filters.ChoiceFilter):
     """Filter by a field with choices."""
@@ -61,7 +66,7 @@ class IdField(NotEmptyMixin, forms.CharField):
         if value is None:
             return None
         if not (value.isascii() and value.isdecimal() and len(value) <= ID_MAX_DIGITS):
-            raise forms.ValidationError("Must be a whole number.")
+            raise forms.ValidationError(f"Must be an id: 1 to {ID_MAX_DIGITS} digits.")
         return int(value)
 
 
@@ -83,7 +88,9 @@ class TimeField(NotEmptyMixin, forms.CharField):
                 return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (OverflowError, ValueError):
             pass
-        raise forms.ValidationError("Must be a time such as 2024-12-01T11:00:00Z.")
+        # django-filter formats the sentence with %.
+        sentence = "Must be a time such as 2024-12-01T11:00:00Z; in a URL, + is written %%2B."
+        raise forms.ValidationError(sentence)
 
 
 class TimeFilter(django_filters.Filter):
