@@ -107,6 +107,14 @@ class DataSourceSerializer(OutputSerializer):
         source="updated_by_id", read_only=True, allow_null=True
     )
 
+    missing_fields = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="What a connection of this type still needs, such as `host` or `file_path`: the "
+        "required fields of the type that neither the field nor the connection string has. Whether "
+        "secrets are set is in `credentials_status`.",
+    )
+
     class Meta:
         model = DataSource
         fields = (
@@ -128,6 +136,7 @@ class DataSourceSerializer(OutputSerializer):
             "updated_at",
             "created_by_user_id",
             "updated_by_user_id",
+            "missing_fields",
         )
         read_only_fields = fields
 
