@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def run_writers(
-    senders: list[Send], rounds: int, *, done: Callable[[], None] = int
+    senders: list[Send], rounds: int, *, done: Callable[[], object] = lambda: None
 ) -> list[Answer]:
     """Run one writer for each sender, all at once; return the answers to all of them.
 

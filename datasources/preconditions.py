@@ -86,7 +86,8 @@ def conflict_since(
     conflict: dict[str, Any] = {"version": data_source.version}
     if version is None:
         return {**conflict, "changed_since": [], "overlapping": []}
-    since = data_source.revisions.since(version)
+    # GET locks no row, so there may be a later version already.
+    since = data_source.revisions.since(version).filter(version__lte=data_source.version)
     columns = ("version", "changed_at", "changed_by_id", "origin", "fields")
     # One more than is shown tells whether there are more.
     revisions = [*since.with_fields().values_list(*columns)[: CHANGED_SINCE_MAX + 1]]
