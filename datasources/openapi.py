@@ -73,6 +73,17 @@ CREATE: dict[str, Any] = {
             },
             request_only=True,
         ),
+        OpenApiExample(
+            "With its credentials",
+            {
+                "name": "Invoices",
+                "type": "mysql",
+                "host": "db.example.com",
+                "database_name": "invoices",
+                "credentials": {"username": "reader", "password": "correct horse"},
+            },
+            request_only=True,
+        ),
         DATA_SOURCES_QUOTA,
     ),
 }
