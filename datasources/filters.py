@@ -15,6 +15,7 @@ from drf_spectacular.utils import extend_schema_field
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from datasources.models.validators import HOST_MAX_LENGTH, TAG_MAX_LENGTH, validate_host
+from rivergen.http.filters import NameField, NotEmptyMixin
 from rivergen.postgresql.lookups import AnyOf
 
 NO_NULL = r"^[^\x00]*$"
@@ -33,15 +34,6 @@ ID_SCHEMA = {
 RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
-
-
-class NotEmptyMixin:
-    """Refuse an empty parameter, such as `?type=`."""
-
-    def clean(self, value: Any) -> Any:
-        if value == "":
-            raise forms.ValidationError("Must not be empty.")
-        return super().clean(value)  # type: ignore[misc]
 
 
 class ChoiceField(NotEmptyMixin, django_filters.fields.ChoiceField):
@@ -97,13 +89,6 @@ class TimeFilter(django_filters.Filter):
     """Filter by a comparison with a time."""
 
     field_class = TimeField
-
-
-class NameField(NotEmptyMixin, forms.CharField):
-    """A name, trimmed as stored names are."""
-
-    def clean(self, value: Any) -> Any:
-        return super().clean(value and value.strip())
 
 
 class NameFilter(django_filters.Filter):

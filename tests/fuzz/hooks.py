@@ -158,6 +158,7 @@ def adjust_query(query: dict[str, Any], path: str) -> None:
     """Use a stored cursor, and switch off parameters that would disturb other requests."""
     if query.get("cursor") == CURSOR:
         query["cursor"] = cursor_of(path, query)
+    make_hosts_fit(query)
     # No worker runs, so waiting would time out.
     if str(query.get("wait")) in WAITS:
         query["wait"] = 0
@@ -201,14 +202,19 @@ def make_fields_fit(body: dict[str, Any]) -> None:
         body["name"] = f"{next(count)} {body['name']}"[:NAME_MAX_LENGTH].strip()
     if isinstance(body.get("metadata"), dict):
         body["metadata"] = storable(body["metadata"])
-    for field in ("host", "ssh_host"):
-        if is_filler(body.get(field), HOST_MAX_LENGTH):
-            body[field] = (("a" * 60 + ".") * 5)[: len(body[field]) - 1] + "a"
+    make_hosts_fit(body)
     url = body.get("connection_string")
     if url == CONNECTION_STRING or is_filler(url, CONNECTION_STRING_MAX_LENGTH):
         body["connection_string"] = CONNECTION_STRING if body.get("type") == "postgresql" else None
     if body.get("use_ssh_tunnel") is True:
         body["use_ssh_tunnel"] = False
+
+
+def make_hosts_fit(fields: dict[str, Any]) -> None:
+    """Replace what was generated for its length only by a host name of that length."""
+    for field in ("host", "ssh_host"):
+        if is_filler(fields.get(field), HOST_MAX_LENGTH):
+            fields[field] = (("a" * 60 + ".") * 5)[: len(fields[field]) - 1] + "a"
 
 
 def remove_unfit_credentials(credentials: dict[str, Any], type_name: str | None) -> None:
