@@ -3,6 +3,8 @@
 PYTHON ?= python3
 PYTHON_NEXT ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) python3.13)
 BIN = .venv/bin
+# See .venv-node/installed.
+WITH_NODE = PATH="$(CURDIR)/.venv-node/bin:$$PATH"
 # Run two tests at a time; tests of one class run in the same process.
 TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 
@@ -18,7 +20,7 @@ test-next: .venv-next/installed-dev ## run the tests on Python 3.13 with Django 
 	.venv-next/bin/pytest $(TWO_AT_A_TIME)
 
 clients: .venv/installed-dev tests/clients/node_modules/.package-lock.json ## generate clients from the OpenAPI document, check their types, and drive them
-	@PATH="$(CURDIR)/.venv-node/bin:$$PATH" $(BIN)/python -m tests.clients
+	@$(WITH_NODE) $(BIN)/python -m tests.clients
 
 fuzz: .venv/installed-dev ## send generated requests to a running server, valid and invalid ones
 	$(BIN)/python -m tests.fuzz
@@ -46,7 +48,7 @@ openapi: .venv/installed-dev ## write docs/openapi.json again, and print whether
 	DJANGO_SETTINGS_MODULE=rivergen.settings $(BIN)/python -m tests.openapi
 
 openapi-lint: .venv/installed-dev tests/clients/node_modules/.package-lock.json ## lint openapi.json with Redocly and Spectral (Node 20)
-	CI=1 $(BIN)/pytest tests/openapi
+	@$(WITH_NODE) CI=1 $(BIN)/pytest tests/openapi
 
 sbom: .venv-sbom/installed .venv/installed-dev ## write sbom.json: the packages of requirements.lock, in CycloneDX
 	$(BIN)/cyclonedx-py environment --output-reproducible --gather-license-texts \
@@ -88,11 +90,6 @@ endef
 	$(call install,$(BIN),requirements-dev.lock)
 	@touch $@
 
-# npm writes this file last.
-tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
-	npm ci --prefix tests/clients --no-audit --no-fund
-	@touch $@
-
 .venv-next/installed-dev: requirements-dev.lock requirements-next.lock requirements-uv.lock
 	$(PYTHON_NEXT) -m venv .venv-next
 	$(call install,.venv-next/bin,requirements-dev.lock)
@@ -107,12 +104,13 @@ tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
 # Empty if PATH has npm and Node.js 20 or newer.
 .venv-node/installed: requirements-node.lock .venv/installed
 	@rm -rf .venv-node && mkdir .venv-node
-	@{ node -e 'process.exit(process.versions.node.split(".")[0] < 20)' && npm --version; } > /dev/null 2>&1 || { \
+	@{ node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' && npm --version; } > /dev/null 2>&1 || { \
 	    echo "Installing Node.js into .venv-node (once): PATH lacks npm, or Node.js 20 or newer." && \
 	    $(PYTHON) -m venv --without-pip .venv-node && \
 	    $(BIN)/uv pip install --quiet --python .venv-node/bin/python --require-hashes -r requirements-node.lock; }
 	@touch $@
 
+# npm writes this file last.
 tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json .venv-node/installed
-	@PATH="$(CURDIR)/.venv-node/bin:$$PATH" npm ci --prefix tests/clients --loglevel error --prefer-offline
+	@$(WITH_NODE) npm ci --prefix tests/clients --loglevel error --prefer-offline
 	@touch $@

@@ -5,7 +5,6 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from datasources.serializers import (
-    DataSourceCreateSerializer,
     DataSourceMergePatchSerializer,
     DataSourceRevisionSerializer,
     DataSourceSerializer,
@@ -57,7 +56,6 @@ LIST: dict[str, Any] = {
 }
 CREATE: dict[str, Any] = {
     "summary": "Create a data source",
-    "request": DataSourceCreateSerializer,
     "response": DataSourceSerializer,
     "status": 201,
     "errors": (401, 403, 409),

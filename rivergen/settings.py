@@ -122,9 +122,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "rivergen.http.middleware.RequestMiddleware",
+    "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "rivergen.http.compression.CompressionMiddleware",
-    "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "rivergen.http.page_middleware.SessionMiddleware",

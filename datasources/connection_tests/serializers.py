@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from datasources.connections.connectors import DataSourceType
@@ -11,9 +12,8 @@ from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.failures import Code
 from datasources.connections.protection import WarningCode
 from datasources.connections.stages import STAGE_NAMES
-from datasources.credentials.serializers import CredentialsUpdateSerializer
+from datasources.credentials.serializers import NewDataSourceSerializer
 from datasources.models import DataSource
-from datasources.serializers import DataSourceCreateSerializer
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
 JSON_TYPES: dict[type[models.Field], str] = {
@@ -154,11 +154,11 @@ class HostKeyConfirmationSerializer(StrictSerializer):
     )
 
 
-class DraftSerializer(DataSourceCreateSerializer):
+@extend_schema_serializer(component_name="Draft")
+class DraftSerializer(NewDataSourceSerializer):
     """A configuration to test without storing it; it needs no name.
 
-    `based_on` and `credentials` are declared for openapi.json only: `read_draft` takes them out of
-    the body first.
+    `based_on` is declared for openapi.json only: `read_draft` takes it out of the body first.
     """
 
     based_on = StrictIntegerField(
@@ -166,12 +166,7 @@ class DraftSerializer(DataSourceCreateSerializer):
         help_text="The id of a data source, whose fields and secrets fill in what the draft leaves "
         "out; its secrets only if the caller may send them to the draft's destination.",
     )
-    credentials = CredentialsUpdateSerializer(required=False)
 
-    class Meta(DataSourceCreateSerializer.Meta):
-        fields: tuple[str, ...] = (
-            *DataSourceCreateSerializer.Meta.fields,
-            "based_on",
-            "credentials",
-        )
+    class Meta(NewDataSourceSerializer.Meta):
+        fields: tuple[str, ...] = (*NewDataSourceSerializer.Meta.fields, "based_on")
         extra_kwargs = {"name": {"required": False}}

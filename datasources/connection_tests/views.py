@@ -26,6 +26,7 @@ from datasources.viewsets import (
 from organizations.models import Role
 from organizations.permissions import require_membership
 from organizations.writing import receive_body, write
+from rivergen.http.exceptions import NoSuchResource
 from rivergen.http.input import check_parameters, read_no_body, read_seconds
 from rivergen.http.openapi import IDEMPOTENCY_REPLAYED, describe
 from rivergen.http.pagination import page_links
@@ -77,7 +78,7 @@ class ConnectionTestViewSet(DataSourceScopedViewSet):
         test = None if uuid is None else tests.filter(pk=uuid).first()
         if test is None:
             require_membership(self.caller)
-            raise NotFound
+            raise NoSuchResource
         check_parameters(request)
         return SuccessResponse(self.get_serializer(test.result()).data, message(test))
 

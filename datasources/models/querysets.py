@@ -1,7 +1,7 @@
 """The queryset of data sources: visibility, filters, locks and bulk operations."""
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
@@ -128,13 +128,13 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         ids = sorted({data_source.organization_id for data_source in objs})
         with extracted_secrets(objs) as secrets, transaction.atomic():
             organizations = [Organization.objects.lock(pk) for pk in ids]
-            for data_source in objs:
-                data_source.history_bytes = size_of(data_source.first_changes())
+            for data_source, of_one in zip(objs, secrets, strict=True):
+                data_source.history_bytes = size_of(data_source.first_changes(of_one))
             created: list[Any] = super().bulk_create(objs, *args, **options)
             revisions = []
             for data_source, of_one in zip(created, secrets, strict=True):
-                entered = data_source.credentials.seal_all(of_one, data_source.created_by)
-                revision = data_source.first_revision(entered, Author(data_source.created_by))
+                data_source.credentials.seal_all(of_one, data_source.created_by)
+                revision = data_source.first_revision(of_one, Author(data_source.created_by))
                 revisions.append(revision)
             DataSourceRevision.objects.bulk_create(revisions)
             for organization in organizations:
@@ -234,14 +234,17 @@ def prepared_get_many(model: Any) -> PreparedGet[Any]:
 
 
 @contextmanager
-def extracted_secrets(data_sources: Sequence[Any]) -> Iterator[list[dict[str, str]]]:
+def extracted_secrets(
+    data_sources: Sequence[Any], given: Mapping[str, str] | None = None
+) -> Iterator[list[dict[str, str]]]:
     """Move the secrets out of the connection strings of new data sources; yield them by field.
 
-    If the block fails, the connection strings are restored, for another attempt.
+    `given` are further secrets of each. If the block fails, the connection strings are restored,
+    for another attempt.
     """
     urls = [data_source.connection_string for data_source in data_sources]
     try:
-        secrets = [data_source.pop_secrets() for data_source in data_sources]
+        secrets = [data_source.pop_secrets() | (given or {}) for data_source in data_sources]
         for data_source, of_one in zip(data_sources, secrets, strict=True):
             status = data_source.CredentialsStatus
             data_source.credentials_status = status.SET if of_one else status.UNSET

@@ -6,6 +6,7 @@ takes two and a half times the CPU (docs/benchmarks.md).
 
 import gzip
 import re
+from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
@@ -31,16 +32,19 @@ class CompressionMiddleware(MiddlewareMixin):
     """
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        if response.streaming or len(response.content) < BYTES_MIN or not response.content:
-            return response
         if not request.path_info.startswith("/api/") or isinstance(response, SecretResponse):
+            return response
+        # A 304 has the headers that the 200 would have.
+        is_known = response.status_code == HTTPStatus.NOT_MODIFIED
+        if response.streaming or len(response.content) < BYTES_MIN and not is_known:
             return response
         patch_vary_headers(response, ["Accept-Encoding"])
         if not accepts_gzip(request.headers.get("Accept-Encoding", "")):
             return response
-        response.content = gzip.compress(response.content, LEVEL, mtime=0)
-        response["Content-Length"] = str(len(response.content))
-        response["Content-Encoding"] = "gzip"
+        if response.content:
+            response.content = gzip.compress(response.content, LEVEL, mtime=0)
+            response["Content-Length"] = str(len(response.content))
+            response["Content-Encoding"] = "gzip"
         is_stored = "no-store" not in response.get("Cache-Control", "no-store")
         if is_stored and response.get("ETag", "").startswith('"'):
             response["ETag"] = f"W/{response['ETag']}"

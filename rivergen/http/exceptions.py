@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from rest_framework.exceptions import APIException, AuthenticationFailed
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound
 
 DATABASE_RETRY_AFTER_SECONDS = 2
 
@@ -26,6 +26,12 @@ class Conflict(APIException):
     status_code = HTTPStatus.CONFLICT
     error_code = "CONFLICT"  # subclasses may have their own codes
     default_detail = "The state of the resource does not allow this."
+
+
+class NoSuchResource(NotFound):
+    """The caller's organizations have no such row; whether others have it is not told (404)."""
+
+    default_detail = "There is no such resource in your organizations."
 
 
 class PayloadTooLarge(APIException):

@@ -77,7 +77,7 @@ KEY_PARAMETER = {
 }
 REPLAYED_HEADER = {
     "description": "`true`: this is the stored response to the first request with this key.",
-    "schema": {"const": "true"},
+    "schema": {"type": "string", "const": "true"},
 }
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -135,7 +135,7 @@ class ErrorResponseSerializer(serializers.Serializer):
     error = ErrorInfoSerializer()
 
 
-@extend_schema_field({"$ref": "#/components/schemas/Conflict"})
+@extend_schema_field({"$ref": "#/components/schemas/VersionConflict"})
 class ConflictField(serializers.DictField):
     """What changed since the version that a request named."""
 

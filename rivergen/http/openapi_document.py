@@ -31,7 +31,7 @@ SHARED_SCHEMAS: dict[str, Any] = {
         "`set` or `unset`.",
         "additionalProperties": {"$ref": "#/components/schemas/FieldChange"},
     },
-    "Conflict": {
+    "VersionConflict": {
         "type": "object",
         "description": "Who was faster: what changed since the version that the request named. It "
         "has no values; read the data source again for those.",
@@ -51,6 +51,7 @@ SHARED_SCHEMAS: dict[str, Any] = {
                 "items": {"type": "string"},
             },
             "truncated": {
+                "type": "boolean",
                 "const": True,
                 "description": "There are more versions than `changed_since` lists. `overlapping` "
                 "considers all of them.",

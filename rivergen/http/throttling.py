@@ -73,9 +73,10 @@ def show_limits(response: HttpResponse) -> None:
     limits = [
         f'"{one.name}";r={max(one.remaining, 0)};t={math.ceil(one.wait())}' for one in throttles
     ]
-    is_refused = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
+    seconds = response.get("Retry-After")
+    is_refused = response.status_code == HTTPStatus.TOO_MANY_REQUESTS and seconds is not None
     if is_refused and all(one.remaining >= 0 for one in throttles):
-        limits.append(f'"wait";r=0;t={response["Retry-After"]}')
+        limits.append(f'"wait";r=0;t={seconds}')
     if throttles:
         policies = [f'"{one.name}";q={one.limit};w={one.seconds}' for one in throttles]
         response["RateLimit-Policy"] = ", ".join(policies)

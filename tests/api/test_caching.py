@@ -1,10 +1,20 @@
 """What caches may keep: `openapi.json`, if they ask each time; nothing else of the API."""
 
 import hashlib
+from collections import Counter
 from typing import Any
 
+from django.db import transaction
+
+from datasources.models import DataSource
 from organizations.testing import PASSWORD
-from tests.api.testing.route_table import OF_ANY_USER, PUBLIC, ROUTES, RouteTestCase
+from tests.api.testing.route_table import (
+    OF_ANY_USER,
+    PUBLIC,
+    ROUTES,
+    RouteTestCase,
+    read_schema,
+)
 
 OPENAPI = "/openapi.json"
 
@@ -57,6 +67,27 @@ class CachingTests(RouteTestCase):
                 response, _ = self.attempt(self.viewer, "get", path, None, prepare, headers=version)
                 self.assertIn(response.status_code, (200, 304))
                 self.assert_not_stored(response)
+
+    def test_known_tag_is_304_after_a_request_only_if_nothing_reads_otherwise(self):
+        statuses = Counter[int]()
+        for (method, path), route in ROUTES.items():
+            if method == "get":
+                continue
+            for shown in (self.path, f"{self.path}/schema"):
+                with self.subTest(method=method, path=path, shown=shown), transaction.atomic():
+                    read_schema(self.data_source)
+                    route.prepare(DataSource.objects.get(pk=self.data_source.pk))
+                    before = self.call("get", shown, user=self.owner)
+                    target, body = path.format(**self.ids), route.body_for(self.ids)
+                    self.call(method, target, body, self.owner, headers=route.headers())
+                    known = {"If-None-Match": before["ETag"]}
+                    again = self.call("get", shown, user=self.owner, headers=known)
+                    now = self.call("get", shown, user=self.owner)
+                    if again.status_code == 304:
+                        self.assertEqual((now.status_code, now.json()), (200, before.json()))
+                    statuses[again.status_code] += 1
+                    transaction.set_rollback(True)
+        self.assertGreater(statuses[200], 5, statuses)
 
     def test_openapi_is_checked_at_each_use(self):
         response = self.openapi()

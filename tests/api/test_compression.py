@@ -166,6 +166,16 @@ class CompressionTests(DataSourceTestCase):
                 self.assertEqual(answered["Content-Encoding"], "gzip")
                 self.assertEqual(answered["ETag"], etag)
 
+    def test_openapi_json_has_one_etag_for_each_encoding_also_in_a_304(self):
+        for headers, prefix in (({}, '"'), (GZIP, 'W/"')):
+            with self.subTest(headers):
+                etag = self.ask("get", "/openapi.json", **headers)["ETag"]
+                self.assertEqual(etag[: len(prefix)], prefix)
+                for sent in (etag, etag.removeprefix("W/")):
+                    known = self.ask("get", "/openapi.json", **headers, **{"If-None-Match": sent})
+                    self.assertEqual((known.status_code, known["ETag"]), (304, etag))
+                    self.assertEqual(known["Vary"].lower().count("accept-encoding"), 1)
+
     def test_openapi_json_is_compressed_to_a_fraction(self):
         plain, compressed = (self.ask("get", "/openapi.json", **h) for h in ({}, GZIP))
         self.assertEqual(gzip.decompress(compressed.content), plain.content)

@@ -78,6 +78,7 @@ class CORSTests(DataSourceTestCase):
         self.assertEqual(response["X-Request-ID"], "mine-1")
         self.assertEqual(response["Cache-Control"], "no-store")
         self.assertIn("default-src 'self'", response["Content-Security-Policy"])
+        self.assertEqual(response["X-Content-Type-Options"], "nosniff")
         self.assertIn("OPTIONS", logs.output[0])
         self.assertEqual(counted.get(), before + 1)
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management import call_command
 from django.test import Client
 
+from datasources.bulk.exceptions import NotApplied
 from organizations.idempotency.exceptions import KeyInUse, KeyReused
 from organizations.testing import APITestCase
 from rivergen.errors import Gone, StateConflict
@@ -95,7 +96,7 @@ class OpenAPITests(APITestCase):
     def test_openapi_document_lists_every_error_code(self):
         exact = {KeyInUse.error_code, KeyReused.error_code}
         exact |= {error.code for kind in (Gone, StateConflict) for error in kind.__subclasses__()}
-        codes = {*ERROR_CODES.values(), *exact}
+        codes = {*ERROR_CODES.values(), *exact, NotApplied.error_code}
         code = self.document["components"]["schemas"]["ErrorCode"]
         self.assertEqual({*code["x-extensible-enum"]}, codes)
 

@@ -98,7 +98,8 @@ def test_an_update_and_its_merge_patch_are_two_components(api):
     for path, method, operation in operations(api):
         content = operation.get("requestBody", {}).get("content", {})
         assert [*content][:1] in ([], ["application/json"])
-        assert method != "patch" or "application/merge-patch+json" in content
+        is_of_one = method == "patch" and path.endswith("}")
+        assert not is_of_one or "application/merge-patch+json" in content
         if "application/merge-patch+json" in content:
             plain, merge = [one["schema"]["$ref"] for one in content.values()]
             assert plain.endswith("Update"), path
@@ -204,7 +205,8 @@ def test_what_is_repeated_is_a_component(api):
     assert max(parameters.values()) > 10
     for counts in (parameters, headers):
         inline = {text: n for text, n in counts.items() if "$ref" not in json.loads(text)}
-        assert not [text for text, n in inline.items() if n > 1]
+        # Of several with one name, the most frequent is the component.
+        assert max(inline.values(), default=0) < 4
     assert {"BadRequest", "Unauthorized", "Conflict", "PreconditionFailed"} <= {
         *api["components"]["responses"]
     }
@@ -242,3 +244,17 @@ def test_descriptions_have_no_words_of_ours(api):
     ]
     assert len(texts) > 100
     assert not [found.group() for text in texts if (found := PRIVATE.search(text))]
+
+
+def test_a_constant_has_a_type(api):
+    # For an optional constant without one, openapi-python-client writes invalid code.
+    constants = [schema for schema in schemas(api) if "const" in schema]
+    assert constants
+    assert all("type" in schema for schema in constants), constants
+
+
+def test_no_component_has_a_property_of_its_own_name(api):
+    # openapi-python-client gives one variable to both, which does not type-check.
+    for name, schema in api["components"]["schemas"].items():
+        snake_case = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        assert snake_case not in schema.get("properties", {}), name

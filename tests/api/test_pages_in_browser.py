@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
-from datasources.admin.testing import Page, chromium
+from datasources.admin.testing import Browser, Page, chromium
 from datasources.connection_tests.testing import WorkerTestCase
 from organizations.testing import bearer
 from rivergen.testing.gunicorn import gunicorn
@@ -63,6 +63,7 @@ def site() -> Iterator[str]:
 
 
 class PagesInBrowserTests(WorkerTestCase):
+    browser: Browser
     allowed: str
     foreign: str
     api: str

@@ -11,6 +11,7 @@ from unittest import mock
 import time_machine
 from django.db import transaction
 from django.test import Client, SimpleTestCase
+from rest_framework.exceptions import Throttled
 
 from datasources.connection_tests import throttling as test_throttling
 from datasources.connection_tests.models import ConnectionTest
@@ -232,6 +233,12 @@ class RateLimitHeaderTests(RateLimitTestMixin, DataSourceTestCase):
         response = self.sign_in()
         self.assertEqual((response.status_code, response["Retry-After"]), (429, "1"))
         self.assertEqual(self.limits(response)["wait"], {"r": 0, "t": 1})
+
+    def test_refusal_without_retry_after_is_answered(self):
+        with mock.patch.object(PreparedGet, "__call__", side_effect=Throttled):
+            response = self.get(self.path)
+        self.assertEqual(response.status_code, 429)
+        self.assertEqual(response["RateLimit"], '"user";r=5999;t=43')
 
     def test_parallel_requests_do_not_mix_their_limits(self):
         users = [self.editor, self.viewer, self.admin]

@@ -55,15 +55,14 @@ const path = { data_source_id: present(ids[0], ids) };
 await step("list by pages", async () => {
   const names: string[] = [];
   let cursor: string | null | undefined;
-  do {
+  while (cursor !== null) {
     const { data, error } = await client.GET("/api/v1/data-sources", {
-      params: { query: { page_size: 1, ordering: "name", ...(cursor && { cursor }) } },
+      params: { query: { page_size: 1, ordering: "name", cursor } },
     });
     const page = present(data, error);
     names.push(...page.data.map((one) => one.name));
-    const next = page.pagination.next;
-    cursor = next && new URL(next).searchParams.get("cursor");
-  } while (cursor);
+    cursor = page.pagination.next_cursor;
+  }
   deepEqual(names, NAMES);
 });
 
@@ -81,21 +80,39 @@ await step("patch with If-Match", async () => {
     params: { path, header: { "If-Match": etag } },
     body: { description: "first", schema_name: null },
   });
-  const dataSource = present(data, error).data;
-  equal(dataSource.description, "first");
+  const { data: dataSource, changes } = present(data, error);
+  deepEqual(changes, { description: { from: "", to: "first" } });
   equal(dataSource.version, read.dataSource.version + 1);
   etag = present(response.headers.get("ETag"), "ETag");
   equal(etag, `"${dataSource.version}"`);
 });
 
 await step("patch a stale version", async () => {
+  const stale = { "If-Match": '"1"' };
   const { error, response } = await client.PATCH(ONE, {
-    params: { path, header: { "If-Match": '"1"' } },
+    params: { path, header: stale },
     body: { description: "stale" },
   });
   equal(response.status, 412);
   equal(response.headers.get("ETag"), etag);
-  equal(error?.error.code, "PRECONDITION_FAILED");
+  ok(error && "conflict" in error.error, JSON.stringify(error));
+  equal(error.error.code, "PRECONDITION_FAILED");
+  const { changed_since, overlapping } = error.error.conflict;
+  deepEqual(overlapping, ["description"]);
+  deepEqual(changed_since.map(({ version, fields }) => [version, fields]), [[2, ["description"]]]);
+  // Nobody has changed what this update names.
+  const passed = await client.PATCH(ONE, {
+    params: { path, header: stale, query: { allow_disjoint: true } },
+    body: { max_retries: 4 },
+  });
+  equal(present(passed.data, passed.error).data.description, "first");
+});
+
+await step("send back what was read", async () => {
+  const { data, error } = await client.GET(ONE, { params: { path } });
+  const body = { ...present(data, error).data, description: "edited" };
+  const sent = await client.PATCH(ONE, { params: { path }, body });
+  deepEqual(Object.keys(present(sent.data, sent.error).changes), ["description"]);
 });
 
 await step("patch with invalid fields", async () => {

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from os import environ
 from time import sleep
 from typing import TypeVar
-from urllib.parse import parse_qs, urlsplit
 
 from rivergen_client import AuthenticatedClient, Client
 from rivergen_client.api.connection_tests import test_data_source
@@ -24,9 +23,10 @@ from rivergen_client.api.schemas import get_schema, get_schema_refresh, refresh_
 from rivergen_client.api.sign_in import create_token
 from rivergen_client.models import (
     ConnectionTestResponse,
+    CredentialsChangeResponse,
     CredentialsResponse,
     CredentialsUpdate,
-    DataSource,
+    DataSourceChangeResponse,
     DataSourceCreate,
     DataSourceCreateMetadata,
     DataSourceListResponse,
@@ -39,12 +39,13 @@ from rivergen_client.models import (
     DataSourceUpdateMetadata,
     ErrorResponse,
     ListDataSourcesOrdering,
+    PreconditionFailedResponse,
     SchemaRefreshResponse,
     SnapshotContentResponse,
     TokenRequest,
     TokenResponse,
 )
-from rivergen_client.types import UNSET
+from rivergen_client.types import UNSET, Unset
 
 T = TypeVar("T")
 METADATA = {"a": 1, "keep": {"nested": [1, None]}}
@@ -113,20 +114,17 @@ class Scenario:
 
     def list_by_pages(self) -> None:
         names: list[str] = []
-        cursor: str | None = None
-        while cursor is not None or not names:
-            page = expect(
-                DataSourceListResponse,
-                list_data_sources.sync(
-                    client=self.client,
-                    page_size=1,
-                    ordering=ListDataSourcesOrdering.NAME,
-                    cursor=cursor or UNSET,
-                ),
+        cursor: str | Unset | None = UNSET
+        while cursor is not None:
+            page = list_data_sources.sync(
+                client=self.client,
+                page_size=1,
+                ordering=ListDataSourcesOrdering.NAME,
+                cursor=cursor,
             )
-            names += [data_source.name for data_source in page.data]
-            following = page.pagination.next_
-            cursor = following and parse_qs(urlsplit(following).query)["cursor"][0]
+            found = expect(DataSourceListResponse, page)
+            names += [data_source.name for data_source in found.data]
+            cursor = found.pagination.next_cursor
         equal(names, self.names)
 
     def get_conditionally(self) -> None:
@@ -137,35 +135,52 @@ class Scenario:
         equal(again.status_code, HTTPStatus.NOT_MODIFIED)
         equal(again.content, b"")
 
-    def update(self, body: DataSourceUpdate | DataSourceMergePatch) -> DataSource:
-        """Update the data source at the version last read, and return it as it is then."""
+    def update(self, body: DataSourceUpdate | DataSourceMergePatch) -> DataSourceChangeResponse:
+        """Update the data source at the version last read, and return the response."""
         response = update_data_source.sync_detailed(
             self.id, client=self.client, body=body, if_match=self.etag
         )
-        data_source = expect(DataSourceResponse, response.parsed).data
+        changed = expect(DataSourceChangeResponse, response.parsed)
         self.etag = response.headers["ETag"]
-        equal(self.etag, f'"{data_source.version}"')
-        return data_source
+        equal(self.etag, f'"{changed.data.version}"')
+        return changed
 
     def patch_with_if_match(self) -> None:
-        data_source = self.update(DataSourceUpdate(description="first", port=5433))
-        equal(data_source.description, "first")
-        equal(data_source.version, self.read.version + 1)
-        equal(data_source.tags, self.read.tags)
-        cleared = self.update(DataSourceUpdate(port=self.port, schema_name=None))
-        equal(cleared.schema_name, None)
+        changed = self.update(DataSourceUpdate(description="first", schema_name=None))
+        equal(changed.data.description, "first")
+        equal(changed.data.version, self.read.version + 1)
+        equal(changed.data.tags, self.read.tags)
+        equal(changed.changes.additional_keys, ["description"])
+        equal(changed.changes["description"].to_dict(), {"from": "", "to": "first"})
 
-    def patch_of_a_stale_version(self) -> None:
+    def patch_a_stale_version(self) -> None:
+        body = DataSourceUpdate(description="stale")
         response = update_data_source.sync_detailed(
-            self.id,
-            client=self.client,
-            body=DataSourceUpdate(description="stale"),
-            if_match='"1"',
+            self.id, client=self.client, body=body, if_match='"1"'
         )
         equal(response.status_code, HTTPStatus.PRECONDITION_FAILED)
         equal(response.headers["ETag"], self.etag)
-        error = expect(ErrorResponse, response.parsed).error
+        error = expect(PreconditionFailedResponse, response.parsed).error
         equal(error.code, "PRECONDITION_FAILED")
+        equal(error.conflict.overlapping, ["description"])
+        [change] = error.conflict.changed_since
+        equal((change.version, change.fields), (2, ["description"]))
+        # Nobody has changed what this update names.
+        response = update_data_source.sync_detailed(
+            self.id,
+            client=self.client,
+            body=DataSourceUpdate(max_retries=4),
+            if_match='"1"',
+            allow_disjoint=True,
+        )
+        equal(expect(DataSourceChangeResponse, response.parsed).data.description, "first")
+        self.etag = response.headers["ETag"]
+
+    def send_back_what_was_read(self) -> None:
+        found = get_data_source.sync(self.id, client=self.client)
+        body = DataSourceUpdate.from_dict(expect(DataSourceResponse, found).data.to_dict())
+        body.description = "edited"
+        equal(self.update(body).changes.additional_keys, ["description"])
 
     def patch_with_invalid_fields(self) -> None:
         body = DataSourceUpdate(name="", connection_timeout=0)
@@ -178,10 +193,10 @@ class Scenario:
 
     def merge_and_replace_metadata(self) -> None:
         merged = DataSourceMergePatchMetadata.from_dict({"z": 1, "a": None})
-        data_source = self.update(DataSourceMergePatch(metadata=merged))
+        data_source = self.update(DataSourceMergePatch(metadata=merged)).data
         equal(data_source.metadata.to_dict(), {"keep": METADATA["keep"], "z": 1})
         replaced = DataSourceUpdateMetadata.from_dict({"z": 1})
-        data_source = self.update(DataSourceUpdate(metadata=replaced))
+        data_source = self.update(DataSourceUpdate(metadata=replaced)).data
         equal(data_source.metadata.to_dict(), {"z": 1})
 
     def set_credentials(self) -> None:
@@ -192,7 +207,7 @@ class Scenario:
                 username=environ["SOURCE_USERNAME"], password=environ["SOURCE_PASSWORD"]
             ),
         )
-        credentials = expect(CredentialsResponse, changed).data
+        credentials = expect(CredentialsChangeResponse, changed).data
         equal(credentials.username, environ["SOURCE_USERNAME"])
         equal(credentials.password.is_set, True)
         read = get_credentials.sync(self.id, client=self.client)
@@ -226,7 +241,7 @@ class Scenario:
         history = expect(DataSourceRevisionListResponse, found).data
         equal(history[-1].version, 1)
         restored = restore_data_source.sync(self.id, 1, client=self.client)
-        data_source = expect(DataSourceResponse, restored).data
+        data_source = expect(DataSourceChangeResponse, restored).data
         equal(data_source.metadata.to_dict(), METADATA)
         equal(data_source.description, "")
         equal(data_source.version, history[0].version + 1)
@@ -257,7 +272,8 @@ def main() -> None:
         scenario.list_by_pages,
         scenario.get_conditionally,
         scenario.patch_with_if_match,
-        scenario.patch_of_a_stale_version,
+        scenario.patch_a_stale_version,
+        scenario.send_back_what_was_read,
         scenario.patch_with_invalid_fields,
         scenario.merge_and_replace_metadata,
         scenario.set_credentials,

@@ -115,13 +115,27 @@ def drive(name: str, send: Send) -> None:
     assert set(json.loads(found.text)["changes"]) == {"description"}, found
 
     print(f"{name}: compression")
-    document = send("GET", "/openapi.json", {"Accept-Encoding": "gzip"}, "")
-    assert document.headers["content-encoding"] == "gzip", document.headers
-    assert json.loads(document.text)["openapi"].startswith("3.1"), document.text[:100]
-    plain = send("GET", "/openapi.json", {"Accept-Encoding": "identity"}, "")
+    long = json.dumps({"description": "x" * 10_000})
+    assert send("PATCH", path, caller, long).status == 200
+    found = send("GET", path, caller | {"Accept-Encoding": "gzip"}, "")
+    assert found.headers["content-encoding"] == "gzip", found.headers
+    assert json.loads(found.text)["data"]["description"] == "x" * 10_000
+    plain = send("GET", path, caller | {"Accept-Encoding": "identity"}, "")
     assert "content-encoding" not in plain.headers, plain.headers
-    assert plain.headers["etag"] == document.headers["etag"]
-    assert plain.text == document.text
+    assert (plain.text, plain.headers["etag"]) == (found.text, found.headers["etag"])
+    named = caller | {"If-Match": found.headers["etag"]}
+    assert send("PATCH", path, named, json.dumps({"description": "short"})).status == 200
+
+    print(f"{name}: the description of the API")
+    document = send("GET", "/openapi.json", {}, "")
+    assert json.loads(document.text)["openapi"].startswith("3.1"), document.text[:100]
+    known = {"If-None-Match": document.headers["etag"]}
+    assert send("GET", "/openapi.json", known, "").status == 304
+
+
+async def open_session() -> aiohttp.ClientSession:
+    """Return a session of aiohttp, which needs a running event loop."""
+    return aiohttp.ClientSession()
 
 
 def main() -> None:
@@ -131,11 +145,7 @@ def main() -> None:
     with httpx.Client() as client:
         drive("httpx", with_httpx(client))
     with asyncio.Runner() as runner:
-
-        async def opened() -> aiohttp.ClientSession:
-            return aiohttp.ClientSession()
-
-        aiohttp_session = runner.run(opened())
+        aiohttp_session = runner.run(open_session())
         drive("aiohttp", with_aiohttp(runner, aiohttp_session))
         runner.run(aiohttp_session.close())
     drive("curl", with_curl)

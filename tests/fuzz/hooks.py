@@ -125,8 +125,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if type(body.get("based_on")) is int:
             del body["based_on"]  # most types lack some of the other fields that were sent
         body.setdefault("type", "csv")
-        if isinstance(body.get("credentials"), dict):
-            remove_unfit_credentials(body["credentials"], str(body["type"]))
+    if "/data-sources" in path and isinstance(body.get("credentials"), dict):
+        remove_unfit_credentials(body["credentials"], str(body.get("type")))
 
 
 def fitting_headers(case: Any) -> dict[str, str]:

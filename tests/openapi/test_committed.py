@@ -18,6 +18,8 @@ from tests.openapi.comparing import compare, report
 
 NODE_MIN = 20
 FOLDER = BASE_DIR / "tests" / "clients"
+# Node in PATH, or else that of `make clients`.
+PATH = f"{BASE_DIR / '.venv-node' / 'bin'}:{os.environ['PATH']}"
 NODE_PROGRAMS = FOLDER / "node_modules" / ".bin"
 ADVICE = """{report}
 docs/openapi.json is not what the code builds. If this is meant, run `make openapi` and commit the \
@@ -62,7 +64,7 @@ def test_openapi_spec_validator_accepts_the_document() -> None:
 
 def program(name: str) -> Path:
     """Return a program of tests/clients/package.json; skip the test, or fail in CI, without it."""
-    node = shutil.which("node")
+    node = shutil.which("node", path=PATH)
     version = node and subprocess.run([node, "--version"], capture_output=True, text=True).stdout
     if version and int(version[1:].partition(".")[0]) >= NODE_MIN:
         if (NODE_PROGRAMS / name).exists():
@@ -82,7 +84,7 @@ def folder(tmp_path: Path) -> Path:
 
 def lint(folder: Path, *command: str | Path) -> Any:
     """Return what a linter reports of the document, as JSON."""
-    quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+    quiet = {"PATH": PATH, "REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
     found = subprocess.run(
         [*command, "openapi.json"], cwd=folder, env=os.environ | quiet, capture_output=True
     )
