@@ -26,10 +26,14 @@ class WindowThrottle(BaseThrottle):
 
     def allow(self, caller: str) -> bool:
         """Count a request of the caller; return whether the caller is within the limit."""
+        return self.count(caller, self.begin()) <= self.limit
+
+    def begin(self) -> int:
+        """Return the Unix time at which the window of this moment began, for `count`."""
         now = time.time()
         elapsed = now % self.seconds
         self.seconds_left = self.seconds - elapsed
-        return self.count(caller, round(now - elapsed)) <= self.limit
+        return round(now - elapsed)
 
     def wait(self) -> float:
         return self.seconds_left
