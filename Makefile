@@ -3,10 +3,12 @@
 PYTHON ?= python3
 PYTHON_NEXT ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) python3.13)
 BIN = .venv/bin
+# See .venv-node/installed.
+WITH_NODE = PATH="$(CURDIR)/.venv-node/bin:$$PATH"
 # Run two tests at a time; tests of one class run in the same process.
 TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 
-.PHONY: run test test-next lint fuzz faults bench lock sbom
+.PHONY: run test test-next lint openapi openapi-lint clients fuzz faults bench lock sbom
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.local.run --end-with-parent
@@ -16,6 +18,9 @@ test: .venv/installed-dev ## run the tests
 
 test-next: .venv-next/installed-dev ## run the tests on Python 3.13 with Django 6.1
 	.venv-next/bin/pytest $(TWO_AT_A_TIME)
+
+clients: .venv/installed-dev tests/clients/node_modules/.package-lock.json ## generate clients from the OpenAPI document, check their types, and drive them
+	@$(WITH_NODE) $(BIN)/python -m tests.clients
 
 fuzz: .venv/installed-dev ## send generated requests to a running server, valid and invalid ones
 	$(BIN)/python -m tests.fuzz
@@ -36,6 +41,15 @@ lint: .venv/installed-dev ## run all checks of CI except the tests
 	$(BIN)/python manage.py check --deploy --fail-level WARNING && \
 	$(BIN)/python manage.py makemigrations --check
 
+openapi: .venv/installed-dev ## write docs/openapi.json again, and print whether that breaks clients
+	@SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
+	ENCRYPTION_KEYS=$$($(BIN)/python manage.py generate_key) && \
+	export SECRET_KEY ENCRYPTION_KEYS && \
+	DJANGO_SETTINGS_MODULE=rivergen.settings $(BIN)/python -m tests.openapi
+
+openapi-lint: .venv/installed-dev tests/clients/node_modules/.package-lock.json ## lint openapi.json with Redocly and Spectral (Node 20)
+	@$(WITH_NODE) CI=1 $(BIN)/pytest tests/openapi
+
 sbom: .venv-sbom/installed .venv/installed-dev ## write sbom.json: the packages of requirements.lock, in CycloneDX
 	$(BIN)/cyclonedx-py environment --output-reproducible --gather-license-texts \
 	    --output-file sbom.json .venv-sbom/bin/python
@@ -49,6 +63,7 @@ lock: .venv/bin/uv ## write the *.lock files again after requirements*.txt chang
 	$(COMPILE) --python-version 3.11 -c requirements.lock requirements-cloud.txt -o requirements-cloud.lock
 	$(COMPILE) --python-version 3.11 -c requirements.lock requirements-dev.txt -o requirements-dev.lock
 	$(COMPILE) --python-version 3.13 requirements-next.txt -o requirements-next.lock
+	$(COMPILE) --python-version 3.11 requirements-node.txt -o requirements-node.lock
 	$(COMPILE) --python-version 3.11 requirements-uv.txt -o requirements-uv.lock
 
 # $(call install,BIN,LOCK): uv is five times as fast as pip, but does not read pip's settings
@@ -84,4 +99,18 @@ endef
 .venv-sbom/installed: requirements.lock .venv/installed
 	@$(PYTHON) -m venv --without-pip .venv-sbom
 	@$(BIN)/uv pip install --python .venv-sbom/bin/python --require-hashes -r requirements.lock
+	@touch $@
+
+# Empty if PATH has npm and Node.js 20 or newer.
+.venv-node/installed: requirements-node.lock .venv/installed
+	@rm -rf .venv-node && mkdir .venv-node
+	@{ node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' && npm --version; } > /dev/null 2>&1 || { \
+	    echo "Installing Node.js into .venv-node (once): PATH lacks npm, or Node.js 20 or newer." && \
+	    $(PYTHON) -m venv --without-pip .venv-node && \
+	    $(BIN)/uv pip install --quiet --python .venv-node/bin/python --require-hashes -r requirements-node.lock; }
+	@touch $@
+
+# npm writes this file last.
+tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json .venv-node/installed
+	@$(WITH_NODE) npm ci --prefix tests/clients --loglevel error --prefer-offline
 	@touch $@

@@ -36,6 +36,10 @@ LAST_DAY = quote("2026-10-31T00:00:00Z")
 # Pages no longer than the smallest database can fill, so that all sizes render as many rows.
 FILTERS = {
     "type": "type=mysql",
+    "two types": "type=oracle&type=trino&page_size=10",
+    "name, of none": "name=nowhere",
+    "host": "host=DB501.example.com",
+    "id of 4": "id=1&id=3&id=5&id=7",
     "status of 1 %": "status=error&page_size=3",
     "credentials_status of 1 %": "credentials_status=unconfirmed&page_size=3",
     "tag of 25": "tag=team-7&page_size=10",

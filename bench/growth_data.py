@@ -60,8 +60,8 @@ def copy_tenancy(connection: psycopg.Connection, size: int) -> None:
         connection,
         "organizations_user",
         ("id", "username", "password", "is_active", "is_staff", "is_superuser", "date_joined")
-        + ("first_name", "last_name", "email", "last_write_position"),
-        (f"{n}\tuser{n}\t!\tt\tf\tf\t{NOW}\t\t\t\t0" for n in USERS),
+        + ("first_name", "last_name", "email", "last_write_position", "token_generation"),
+        (f"{n}\tuser{n}\t!\tt\tf\tf\t{NOW}\t\t\t\t0\t0" for n in USERS),
     )
     copy(
         connection,

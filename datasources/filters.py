@@ -2,22 +2,33 @@
 
 import re
 from collections import OrderedDict
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
 from django import forms
+from django.db.models import F
 from django.http import QueryDict
 from drf_spectacular.utils import extend_schema_field
 
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
-from datasources.models.validators import TAG_MAX_LENGTH
+from datasources.models.validators import HOST_MAX_LENGTH, TAG_MAX_LENGTH, validate_host
+from rivergen.postgresql.lookups import AnyOf
 
 NO_NULL = r"^[^\u0000]*$"
 # Each word is compared with every row that matches the words before it.
 SEARCH_MAX_LENGTH = 100
+NAME_MAX_LENGTH = 255
+REPEATS_MAX = 200
 ID_MAX_DIGITS = 18
+ID_SCHEMA = {
+    "type": "integer",
+    "format": "int64",
+    "minimum": 0,
+    "maximum": 10**ID_MAX_DIGITS - 1,
+}
 RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -53,7 +64,7 @@ class IdField(NotEmptyMixin, forms.CharField):
         return int(value)
 
 
-@extend_schema_field({"type": "integer", "minimum": 0, "maximum": 10**ID_MAX_DIGITS - 1})
+@extend_schema_field(ID_SCHEMA)
 class IdFilter(django_filters.Filter):
     """Filter by the id of a related row, such as the workspace."""
 
@@ -82,16 +93,71 @@ class TimeFilter(django_filters.Filter):
     field_class = TimeField
 
 
-class TagListField(forms.CharField):
-    """A parameter that may be repeated."""
+class NameField(NotEmptyMixin, forms.CharField):
+    """A name, trimmed as stored names are."""
+
+    def clean(self, value: Any) -> Any:
+        return super().clean(value and value.strip())
+
+
+class NameFilter(django_filters.Filter):
+    """Filter by the whole name, ignoring case as the unique constraint does."""
+
+    field_class = NameField
+
+    def filter(self, qs: Any, value: str | None) -> DataSourceQuerySet:
+        return qs.with_name(value) if value else qs
+
+
+class HostField(NotEmptyMixin, forms.CharField):
+    """A host name or an IP address."""
+
+    default_validators = [validate_host]
+
+
+class HostFilter(django_filters.Filter):
+    """Filter by the whole host, ignoring case."""
+
+    field_class = HostField
+
+    def filter(self, qs: Any, value: str | None) -> DataSourceQuerySet:
+        return qs.with_host(*host_spellings(value)) if value else qs
+
+
+def host_spellings(host: str) -> set[str]:
+    """Return a valid host as given, and in both forms of an internationalized name.
+
+    `bücher.example` and `xn--bcher-kva.example` are the same host; it is stored as it was sent.
+    """
+    spellings = {host}
+    with suppress(UnicodeError):
+        ascii_form = host.encode("idna").lower()
+        spellings |= {ascii_form.decode(), ascii_form.decode("idna")}
+    return spellings
+
+
+class RepeatedMixin:
+    """Clean each value of a parameter that may be repeated, and return the list of them."""
 
     widget = forms.MultipleHiddenInput
 
-    def clean(self, value: list[str] | None) -> list[str]:
-        tags = [super(TagListField, self).clean(tag) for tag in value or []]
-        if "" in tags:
-            raise forms.ValidationError("Must not be empty.")
-        return tags
+    def clean(self, value: list[str] | None) -> list[Any]:
+        values = value or []
+        if len(values) > REPEATS_MAX:
+            raise forms.ValidationError(f"Must not be given more than {REPEATS_MAX} times.")
+        return [super(RepeatedMixin, self).clean(one) for one in values]  # type: ignore[misc]
+
+
+class ChoicesField(RepeatedMixin, ChoiceField):
+    """A repeatable parameter whose values are choices."""
+
+
+class IdsField(RepeatedMixin, IdField):
+    """A repeatable parameter whose values are ids."""
+
+
+class TagsField(RepeatedMixin, NotEmptyMixin, forms.CharField):
+    """A repeatable parameter whose values are tags."""
 
 
 @extend_schema_field({"type": "string", "pattern": NO_NULL, "maxLength": SEARCH_MAX_LENGTH})
@@ -99,37 +165,92 @@ class SearchFilter(django_filters.CharFilter):
     """Search for words."""
 
 
-@extend_schema_field(
-    {
-        "type": "array",
-        "items": {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": TAG_MAX_LENGTH,
-            "pattern": NO_NULL,
-            "format": "tag",
-        },
-    }
-)
+class AnyChoiceFilter(django_filters.Filter):
+    """Filter by a field with choices: `?type=a&type=b` finds the rows with either."""
+
+    field_class = ChoicesField
+
+    def __init__(self, choices: Any, **options: Any) -> None:
+        super().__init__(lookup_expr="in", choices=choices, **options)
+
+
+class AnyIdFilter(django_filters.Filter):
+    """Filter by ids: `?id=1&id=2` finds the rows with either id."""
+
+    field_class = IdsField
+
+    def filter(self, qs: Any, value: list[int]) -> Any:
+        return qs.filter(AnyOf(F("pk"), value)) if value else qs
+
+
 class TagFilter(django_filters.Filter):
     """Filter by tags: `?tag=a&tag=b` finds the data sources that have both."""
 
-    field_class = TagListField
+    field_class = TagsField
 
     def filter(self, qs: Any, value: list[str]) -> DataSourceQuerySet:
         return qs.tagged(value) if value else qs
+
+
+def described(filter_: Any, schema: dict[str, Any], words: str, *, repeats: bool = False) -> Any:
+    """Attach the JSON schema and the description of a parameter to its filter."""
+    if repeats:
+        schema = {"type": "array", "items": schema, "maxItems": REPEATS_MAX}
+    return extend_schema_field({**schema, "description": words})(filter_)
 
 
 class DataSourceFilter(django_filters.FilterSet):
     """All filters of the list. An invalid value is 400."""
 
     search = SearchFilter(method="filter_search", max_length=SEARCH_MAX_LENGTH)
-    type = ChoiceFilter(choices=DataSource.Type.choices)
-    status = ChoiceFilter(choices=DataSource.Status.choices)
-    tag = TagFilter(max_length=TAG_MAX_LENGTH)
+    name = described(
+        NameFilter(max_length=NAME_MAX_LENGTH),
+        {"type": "string", "minLength": 1, "maxLength": NAME_MAX_LENGTH, "format": "name"},
+        "With exactly this name, ignoring case. In each workspace there is at most one.",
+    )
+    host = described(
+        HostFilter(),
+        {"type": "string", "minLength": 1, "maxLength": HOST_MAX_LENGTH, "format": "host"},
+        "With exactly this `host`, ignoring case. Either form of an internationalized name finds "
+        "both. Hosts in connection strings are not searched.",
+    )
+    id = described(
+        AnyIdFilter(),
+        ID_SCHEMA,
+        "With this id. Repeat it, as in `?id=1&id=2`, for any of these; others are left out "
+        "without an error.",
+        repeats=True,
+    )
+    type = described(
+        AnyChoiceFilter(DataSource.Type.choices),
+        {"type": "string", "enum": DataSource.Type.values},
+        "Of this type. Repeat it, as in `?type=mysql&type=mariadb`, for any of these.",
+        repeats=True,
+    )
+    status = described(
+        AnyChoiceFilter(DataSource.Status.choices),
+        {"type": "string", "enum": DataSource.Status.values},
+        "With this status. Repeat it, as in `?status=error&status=inactive`, for any of these.",
+        repeats=True,
+    )
+    tag = described(
+        TagFilter(max_length=TAG_MAX_LENGTH),
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": TAG_MAX_LENGTH,
+            "pattern": NO_NULL,
+            "format": "tag",
+        },
+        "With this tag. Repeat it, as in `?tag=a&tag=b`, for those that have all of these.",
+        repeats=True,
+    )
     workspace_id = IdFilter()
     organization_id = IdFilter()
     credentials_status = ChoiceFilter(choices=DataSource.CredentialsStatus.choices)
+    schema_status = ChoiceFilter(
+        choices=DataSource.SchemaStatus.choices, help_text="Whose schema is in this state."
+    )
     updated_after = TimeFilter("updated_at", lookup_expr="gt")
     updated_before = TimeFilter("updated_at", lookup_expr="lt")
 

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from datasources.serializers import (
-    DataSourceCreateSerializer,
+    DataSourceMergePatchSerializer,
     DataSourceRevisionSerializer,
     DataSourceSerializer,
     DataSourceUpdateSerializer,
@@ -27,6 +27,27 @@ IF_MATCH_REQUIRED = OpenApiParameter(
     description='`"<version>"`: the version you have looked at; 412 if another one is current, 428 '
     "without a version, or with `*`.",
 )
+IF_MATCH_READ = OpenApiParameter(
+    "If-Match",
+    {"type": "string", "format": "entity-tag"},
+    OpenApiParameter.HEADER,
+    description='The `ETag` of a version, such as `"3"`. If another one is current, the answer is '
+    "412, which says what changed since.",
+)
+ALLOW_DISJOINT = OpenApiParameter(
+    "allow_disjoint",
+    bool,
+    description="If true, an earlier version in `If-Match` or `version` will do, as long as "
+    "nothing that the body names was changed since. `metadata` and `tags` count as one field each, "
+    "and all fields that say where to connect as one group.",
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    {"type": "string", "format": "entity-tag"},
+    OpenApiParameter.HEADER,
+    description="The `ETag` of an earlier response: answer 304, without a body, if it would be the "
+    "same now.",
+)
 LIST: dict[str, Any] = {
     "summary": "List data sources",
     "response": DataSourceSerializer,
@@ -35,7 +56,6 @@ LIST: dict[str, Any] = {
 }
 CREATE: dict[str, Any] = {
     "summary": "Create a data source",
-    "request": DataSourceCreateSerializer,
     "response": DataSourceSerializer,
     "status": 201,
     "errors": (401, 403, 409),
@@ -59,23 +79,16 @@ CREATE: dict[str, Any] = {
 RETRIEVE: dict[str, Any] = {
     "summary": "Get a data source",
     "response": DataSourceSerializer,
-    "errors": (401, 403, 404),
+    "errors": (401, 403, 404, 412),
     "not_modified": True,
     "headers": ("ETag",),
-    "parameters": (
-        OpenApiParameter(
-            "If-None-Match",
-            {"type": "string", "format": "entity-tag"},
-            OpenApiParameter.HEADER,
-            description='`"<version>"`: answer 304 if this version is still current.',
-        ),
-    ),
+    "parameters": (IF_MATCH_READ, IF_NONE_MATCH),
 }
 UPDATE: dict[str, Any] = {
     "summary": "Update a data source",
     "request": {
         "application/json": DataSourceUpdateSerializer,
-        "application/merge-patch+json": DataSourceUpdateSerializer,
+        "application/merge-patch+json": DataSourceMergePatchSerializer,
     },
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 422, 428),
@@ -93,8 +106,10 @@ UPDATE: dict[str, Any] = {
             description="Validate and store nothing. `data` is what would be stored; beside it, "
             '`"changes": {field: {"from", "to"}}` has what would change.',
         ),
+        ALLOW_DISJOINT,
         IF_MATCH,
     ),
+    "changes": True,
     "examples": (
         OpenApiExample(
             "The name and the pool size",
@@ -118,6 +133,8 @@ HISTORY: dict[str, Any] = {
 }
 RESTORE: dict[str, Any] = {
     "summary": "Restore a version",
+    "changes": True,
+    "operation_id": "restoreDataSource",
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),

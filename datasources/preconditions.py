@@ -21,13 +21,17 @@ MOVING_FIELDS = DESTINATION_GROUP.intersection(UPDATABLE_FIELDS)
 
 
 def judge_update(
-    data_source: DataSource, body: Mapping[str, Any], if_match: str | None, allows_disjoint: bool
+    data_source: DataSource,
+    body: Mapping[str, Any],
+    if_match: str | None,
+    *,
+    allows_disjoint: bool = False,
 ) -> APIException | None:
     """Return the error (412, 428) if the preconditions do not allow an update of a locked row.
 
-    `version` in the body counts as `if_match`. With `allows_disjoint` an earlier version will do,
-    if nothing that the body names was changed since. Raises ValidationError (400) if that comes
-    without a version.
+    `if_match` is a well-formed header; `version` in the body counts as one. `allows_disjoint`: an
+    earlier version will do, if nothing that the body names was changed since. Raises
+    ValidationError (400) if that is asked for and no version is named.
     """
     if allows_disjoint and "version" not in body and not names_version(if_match):
         raise ValidationError({ALLOW_DISJOINT: [VERSION_MISSING]})
@@ -82,7 +86,8 @@ def conflict_since(
     conflict: dict[str, Any] = {"version": data_source.version}
     if version is None:
         return {**conflict, "changed_since": [], "overlapping": []}
-    since = data_source.revisions.since(version)
+    # GET locks no row, so there may be a later version already.
+    since = data_source.revisions.since(version).filter(version__lte=data_source.version)
     columns = ("version", "changed_at", "changed_by_id", "origin", "fields")
     # One more than is shown tells whether there are more.
     revisions = [*since.with_fields().values_list(*columns)[: CHANGED_SINCE_MAX + 1]]

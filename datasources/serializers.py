@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelValidationError
+from django.db.models import BigIntegerField
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import get_error_detail
@@ -31,7 +32,6 @@ from datasources.models.validators import (
 )
 from datasources.preconditions import judge_update
 from organizations.models import ROLES_WITH, Role, Workspace
-from rivergen.http.preconditions import is_version
 from rivergen.http.serializers import (
     LONGEST_NAME_WORTH_A_SUGGESTION,
     OutputSerializer,
@@ -62,7 +62,7 @@ class TagsField(serializers.ListField):
         return tags
 
 
-@extend_schema_field({"type": "object", "propertyNames": {"format": "metadata-key"}})
+@extend_schema_field({"type": "object", "additionalProperties": {}})
 class MetadataField(serializers.DictField):
     """A JSON object, stored exactly as it is sent."""
 
@@ -79,6 +79,16 @@ def run_model_validator(validate: Any, value: Any) -> None:
         raise serializers.ValidationError(get_error_detail(error)) from None
 
 
+@extend_schema_field({"$ref": "#/components/schemas/Changes"})
+class ChangesField(serializers.DictField):
+    """What a change has changed, by field."""
+
+
+@extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/ConnectionTest"}, {"type": "null"}]})
+class LastTestField(serializers.DictField):
+    """The result of a connection test, as it was stored."""
+
+
 class DataSourceSerializer(OutputSerializer):
     """A data source as the API shows it: without secrets, and without masks in their place."""
 
@@ -86,9 +96,8 @@ class DataSourceSerializer(OutputSerializer):
     workspace_id = serializers.IntegerField(read_only=True)
     tags = serializers.ListField(child=serializers.CharField(), read_only=True)
     metadata = serializers.DictField(read_only=True)
-    last_test = serializers.DictField(
+    last_test = LastTestField(
         read_only=True,
-        allow_null=True,
         help_text="The result of the last connection test; its `version` may be an earlier one.",
     )
     created_by_user_id = serializers.IntegerField(
@@ -124,6 +133,7 @@ class DataSourceSerializer(OutputSerializer):
 
 
 READ_ONLY_FIELDS = frozenset(DataSourceSerializer.Meta.fields) - {*UPDATABLE_FIELDS}
+READ_ONLY = "This field is read-only and has another value."
 
 
 class DataSourceWriteSerializer(StrictModelSerializer):
@@ -177,11 +187,19 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
     instance: DataSource
 
+    version = StrictIntegerField(
+        required=False,
+        min_value=1,
+        max_value=BigIntegerField.MAX_BIGINT,
+        help_text="The version that this body was read at: 412 if another one is current. It "
+        "counts as `If-Match`. With it, fields that the service observes, such as `status`, may "
+        "have other values than the stored ones, and are ignored.",
+    )
+
+    class Meta(DataSourceWriteSerializer.Meta):
+        fields: tuple[str, ...] = (*UPDATABLE_FIELDS, "version")
+
     def refuse(self, name: str, value: Any) -> None:
-        if name == "version" and self.context.get("knows_versions"):
-            if not is_version(value):
-                raise serializers.ValidationError("Must be the version you read, such as 3.")
-            return
         if name in READ_ONLY_FIELDS:
             # A body with a version says when it was read: what is observed may have changed since.
             is_observed = name in OBSERVED_FIELDS and "version" in self.initial_data
@@ -196,7 +214,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
                     return
                 if isinstance(stored, dict) and value == stored:
                     return
-            raise serializers.ValidationError("This field is read-only and has another value.")
+            raise serializers.ValidationError(READ_ONLY)
         super().refuse(name, value)
 
     @property
@@ -219,8 +237,21 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
         return super().to_internal_value(data)
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        version = values.pop("version", None)
+        if not self.context.get("knows_versions") and version not in (None, self.instance.version):
+            errors["version"] = [READ_ONLY]
         if self.compares:
             self.add_contradictions(self.instance, values, errors)
+
+
+class DataSourceMergePatchSerializer(DataSourceUpdateSerializer):
+    """The same changes as a merge patch, described for openapi.json."""
+
+    metadata = MetadataField(
+        required=False,
+        help_text="Merged into the stored metadata, at each level: a member that is null is "
+        "removed, and those that are left out stay (RFC 7396).",
+    )
 
 
 def valid_changes(
@@ -241,7 +272,7 @@ def valid_changes(
     # Most requests name no version; they are not judged.
     names_version = if_match is not None or "version" in body
     if names_version or allows_disjoint or data_source.requires_if_match:
-        refusal = judge_update(data_source, body, if_match, allows_disjoint)
+        refusal = judge_update(data_source, body, if_match, allows_disjoint=allows_disjoint)
     serializer = DataSourceUpdateSerializer(
         data_source,
         data=body,
@@ -317,7 +348,7 @@ class DataSourceRevisionSerializer(OutputSerializer):
     changed_by_user_id = serializers.IntegerField(
         source="changed_by_id", read_only=True, allow_null=True
     )
-    changes = serializers.DictField(read_only=True, help_text='`{field: {"from", "to"}}`')
+    changes = ChangesField(read_only=True)
 
     class Meta:
         model = DataSourceRevision

@@ -18,11 +18,11 @@ from datasources import openapi
 from datasources.bulk.views import UpdateManyMixin
 from datasources.connection_tests.verification import Verification
 from datasources.connection_tests.waiting import waiting_place
+from datasources.credentials.serializers import NewDataSourceSerializer
 from datasources.filters import DataSourceFilter
 from datasources.models import DataSource, DataSourceRevision
 from datasources.replicas import list_via_replica, read_via_replica
 from datasources.serializers import (
-    DataSourceCreateSerializer,
     DataSourceRevisionSerializer,
     DataSourceSerializer,
     DataSourceUpdateSerializer,
@@ -64,7 +64,7 @@ class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
     lookup_value_regex = "[^/]+"
     filter_backends = [DjangoFilterBackend]
     filterset_class = DataSourceFilter
-    repeatable_parameters = ("tag",)
+    repeatable_parameters = ("id", "type", "status", "tag")
     ordering = "name"
     ordering_fields = ("name", "created_at", "updated_at")
 
@@ -76,7 +76,7 @@ class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
 
     def get_serializer_class(self) -> type[BaseSerializer]:
         by_action = {
-            "create": DataSourceCreateSerializer,
+            "create": NewDataSourceSerializer,
             "partial_update": DataSourceUpdateSerializer,
         }
         return by_action.get(self.action, DataSourceSerializer)
@@ -89,29 +89,30 @@ class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
             self.caller, lambda data_sources: self.list_page(request, message, data_sources)
         )
 
-    @write(**openapi.CREATE)
+    @write(request=NewDataSourceSerializer, **openapi.CREATE)
     def create(self, request: Request) -> Response:
         """Create a data source (editor, admin, owner)."""
         roles = creating_roles(self.caller)
         serializer = self.get_serializer(data=read_body(request), context={"roles": roles})
         serializer.is_valid(raise_exception=True)
-        user = self.caller
-        data_source = DataSource(**serializer.validated_data, created_by=user, updated_by=user)
+        user, values = self.caller, serializer.validated_data
+        credentials = values.pop("credentials")
+        data_source = DataSource(**values, created_by=user, updated_by=user)
         self.organization_id = data_source.workspace.organization_id
         require_role(roles[self.organization_id], Role.EDITOR)
-        data_source.save(author=self.author)
+        data_source.save(author=self.author, credentials=credentials)
         headers = {"Location": f"/api/v1/data-sources/{data_source.pk}"}
         message = "Data source created successfully"
         return data_source_response(data_source, message, HTTPStatus.CREATED, headers)
 
     @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, data_source_id: str) -> Response:
-        """Return one data source, or 304 if `If-None-Match` names its current version."""
+        """Return one data source; 304 if it has always read like this under the known `ETag`."""
         data_source = self.get_object()
         check_parameters(request, knows_versions=True)
         check_if_match(request, data_source, is_required=False)
         etag = entity_tag(data_source.version)
-        if is_known(request, etag):
+        if not data_source.has_varied and is_known(request, etag):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
         return data_source_response(data_source, "Data source retrieved successfully")
 

@@ -1,8 +1,10 @@
 """Authentication by bearer tokens: simplejwt's, stricter and without queries."""
 
+import contextlib
 import functools
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
+import jwt
 from django.conf import settings
 from django.utils import timezone
 from rest_framework.exceptions import NotAuthenticated
@@ -11,20 +13,44 @@ from rest_framework_simplejwt import state
 from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import (
-    InvalidToken,
+    ExpiredTokenError,
     TokenBackendError,
     TokenBackendExpiredToken,
     TokenError,
 )
 from rest_framework_simplejwt.settings import api_settings
-from rest_framework_simplejwt.tokens import Token
+from rest_framework_simplejwt.tokens import AccessToken, Token, UntypedToken
 
 from organizations.models import User
+from rivergen.http.exceptions import InvalidToken
 from rivergen.http.input import read_id
 from rivergen.observability.logs import note
 from rivergen.postgresql.acting_user import act_as_member
 
 TOKENS_REMEMBERED = 1_024
+
+SEND_A_TOKEN = (
+    "Send the header Authorization: Bearer <access_token>, with a token of POST /api/v1/auth/token."
+)
+NO_TOKEN = f"The request has no bearer token. {SEND_A_TOKEN}"
+EXPIRED = {
+    "access": "The access token has expired. Exchange the refresh token for a new one at "
+    "POST /api/v1/auth/token/refresh.",
+    "refresh": "The refresh token has expired. Sign in again at POST /api/v1/auth/token.",
+}
+REVOKED = "The token has been revoked: its user is deactivated or deleted."
+FORGED = "The token was not issued by this service, or has been altered."
+MALFORMED = "This is not a token of this service: it cannot be decoded."
+# PyJWT checks the signature first, so the others are told to the holder of a genuine token only.
+FORGERIES = (
+    jwt.InvalidSignatureError,
+    jwt.InvalidAlgorithmError,
+    jwt.InvalidAudienceError,
+    jwt.InvalidIssuerError,
+    jwt.MissingRequiredClaimError,
+)
+
+T = TypeVar("T", bound=Token)
 
 
 class RotatedKeysBackend(TokenBackend):
@@ -67,16 +93,22 @@ class BearerAuthentication(JWTAuthentication):
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
+    def get_raw_token(self, header: bytes) -> bytes | None:
+        scheme, *words = header.split() or [b""]
+        if scheme.lower() != b"bearer":
+            return None
+        if len(words) == 1:
+            return words[0]
+        number = "more than one word" if words else "no token"
+        raise InvalidToken(f"The Authorization header has {number} after Bearer. {SEND_A_TOKEN}")
+
     def get_validated_token(self, raw_token: bytes) -> Token:
+        token = verified(raw_token)
         try:
-            token = verified(raw_token)
             token.check_exp(current_time=timezone.now())
-            return token
         except TokenError:  # expired since it was cached
-            return super().get_validated_token(raw_token)
-        except (OverflowError, OSError, TypeError, ValueError):
-            # simplejwt does not catch these, for instance if `exp` of a signed token is no date.
-            raise InvalidToken("The token is invalid.") from None
+            raise InvalidToken(EXPIRED["access"]) from None
+        return token
 
     def get_user(self, validated_token: Token) -> User:  # type: ignore[override]
         user_id = read_user_id(validated_token)
@@ -91,7 +123,35 @@ def verified(raw_token: bytes) -> Token:
 
     The caller must check whether the token has expired. Raises InvalidToken (401).
     """
-    return JWTAuthentication().get_validated_token(raw_token)
+    return read_token(AccessToken, raw_token)
+
+
+def read_token(kind: type[T], encoded: Any) -> T:
+    """Return a token of this kind. Raises InvalidToken (401), which says why it is refused."""
+    try:
+        return kind(encoded)
+    except (TokenError, OverflowError, OSError, TypeError, ValueError) as error:
+        # simplejwt lets the others pass, for instance if `exp` of a signed token is no date.
+        refuse_token(kind, encoded, error)
+
+
+def refuse_token(kind: type[Token], encoded: Any, error: Exception) -> NoReturn:
+    """Raise InvalidToken (401) for a token that simplejwt refused with this error.
+
+    Nothing of a token without a valid signature is told.
+    """
+    name = str(kind.token_type)
+    decoding_error = error.__cause__ and error.__cause__.__cause__
+    if isinstance(error, ExpiredTokenError):
+        raise InvalidToken(EXPIRED[name]) from None
+    if isinstance(decoding_error, FORGERIES):
+        raise InvalidToken(FORGED) from None
+    if decoding_error is None and isinstance(error, TokenError):
+        with contextlib.suppress(TokenError):
+            UntypedToken(encoded)
+            sentence = f"The token is of another kind. Send the {name} token here."
+            raise InvalidToken(sentence) from None
+    raise InvalidToken(MALFORMED) from None
 
 
 def caller(request: Request) -> User:
@@ -100,7 +160,7 @@ def caller(request: Request) -> User:
     Raises NotAuthenticated (401) without a token; usually a permission class has raised it before.
     """
     if not isinstance(request.user, User):
-        raise NotAuthenticated
+        raise NotAuthenticated(NO_TOKEN)
     return request.user
 
 

@@ -8,8 +8,9 @@ from rest_framework.exceptions import NotAuthenticated, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from organizations.authentication import caller
+from organizations.authentication import NO_TOKEN, REVOKED, caller
 from organizations.models import ROLES_WITH, Membership, Role, User
+from rivergen.http.exceptions import InvalidToken
 
 
 class IsAuthenticated(BasePermission):
@@ -20,15 +21,16 @@ class IsAuthenticated(BasePermission):
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return bool(request.user and request.user.is_authenticated)
+        if not (request.user and request.user.is_authenticated):
+            raise NotAuthenticated(NO_TOKEN)
+        return True
 
 
 class IsOrganizationMember(IsAuthenticated):
     """Refuse callers without a token (401) and users of no organization (403). Makes one query."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        if not super().has_permission(request, view):
-            return False
+        super().has_permission(request, view)
         require_membership(caller(request))
         return True
 
@@ -36,8 +38,8 @@ class IsOrganizationMember(IsAuthenticated):
 def require_membership(user: User) -> None:
     """Raise 401 or 403 unless `user` is active and belongs to an organization.
 
-    NotAuthenticated (401) if the user is deactivated or deleted, PermissionDenied (403) if the
-    user is a member of no organization.
+    InvalidToken (401) if the user is deactivated or deleted, PermissionDenied (403) if the user is
+    a member of no organization.
     """
     memberships = Membership.objects.filter(user_id=OuterRef("pk"))
     is_member = (
@@ -46,7 +48,7 @@ def require_membership(user: User) -> None:
         .first()
     )
     if is_member is None:
-        raise NotAuthenticated("The user no longer exists or is deactivated.")
+        raise InvalidToken(REVOKED)
     if not is_member:
         raise PermissionDenied("You are not a member of any organization.")
 

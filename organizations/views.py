@@ -4,12 +4,11 @@ from http import HTTPStatus
 from typing import Any
 
 from django.db.models import QuerySet
-from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from organizations.authentication import caller
+from organizations.authentication import REVOKED, caller
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -24,6 +23,7 @@ from organizations.serializers import (
 )
 from organizations.viewsets import ScopedViewSet
 from organizations.writing import write
+from rivergen.http.exceptions import InvalidToken
 from rivergen.http.input import check_parameters, read_body, read_no_body
 from rivergen.http.openapi import describe
 from rivergen.http.responses import SuccessResponse
@@ -44,7 +44,7 @@ class MeView(APIView):
             .first()
         )
         if user is None:
-            raise AuthenticationFailed("The user no longer exists or is deactivated.")
+            raise InvalidToken(REVOKED)
         check_parameters(request)
         return SuccessResponse(MeSerializer(user).data, "User retrieved successfully")
 
@@ -143,12 +143,21 @@ class MemberViewSet(BelowOrganizationViewSet):
         """List the members of an organization, in the order they joined."""
         return self.list_page(request, "Members retrieved successfully")
 
+    @describe("Get a member", response=MemberSerializer, errors=(401, 403, 404))
+    def retrieve(self, request: Request, organization_id: str, user_id: str) -> Response:
+        """Return one member of an organization."""
+        member = self.find(self.get_queryset(), user_id, field="user_id")
+        check_parameters(request)
+        return SuccessResponse(MemberSerializer(member).data, "Member retrieved successfully")
+
     @write(
         summary="Add a member",
+        operation_id="addMember",
         request=MemberCreateSerializer,
         response=MemberSerializer,
         status=201,
         errors=(401, 403, 404, 409),
+        headers=("Location",),
     )
     def create(self, request: Request, organization_id: str) -> Response:
         """Add an existing user as a member (admin, owner; only owners may add owners)."""
@@ -158,7 +167,8 @@ class MemberViewSet(BelowOrganizationViewSet):
         require_role(organization.role, Role(serializer.validated_data["role"]))
         member = organization.add_member(**serializer.validated_data)
         data = MemberSerializer(member).data
-        return SuccessResponse(data, "Member added successfully", status=HTTPStatus.CREATED)
+        headers = {"Location": f"/api/v1/organizations/{organization.pk}/members/{member.user_id}"}
+        return SuccessResponse(data, "Member added successfully", HTTPStatus.CREATED, headers)
 
     @write(
         summary="Change a member's role",
@@ -177,7 +187,12 @@ class MemberViewSet(BelowOrganizationViewSet):
             member.change_role(role)
         return SuccessResponse(MemberSerializer(member).data, "Member updated successfully")
 
-    @write(summary="Remove a member", status=204, errors=(401, 403, 404, 409, 413, 415))
+    @write(
+        summary="Remove a member",
+        operation_id="removeMember",
+        status=204,
+        errors=(401, 403, 404, 409, 413, 415),
+    )
     def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Remove a member (admin, owner; only owners may remove owners, and never the last one)."""
         member = self.get_member(self.get_locked_organization(Role.ADMIN))
@@ -213,12 +228,21 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         """List the workspaces of an organization, the default one first."""
         return self.list_page(request, "Workspaces retrieved successfully")
 
+    @describe("Get a workspace", response=WorkspaceSerializer, errors=(401, 403, 404))
+    def retrieve(self, request: Request, organization_id: str, workspace_id: str) -> Response:
+        """Return one workspace of an organization."""
+        workspace = self.get_object()
+        check_parameters(request)
+        data = WorkspaceSerializer(workspace).data
+        return SuccessResponse(data, "Workspace retrieved successfully")
+
     @write(
         summary="Add a workspace",
         request=WorkspaceWriteSerializer,
         response=WorkspaceSerializer,
         status=201,
         errors=(401, 403, 404, 409),
+        headers=("Location",),
     )
     def create(self, request: Request, organization_id: str) -> Response:
         """Add a workspace to an organization (admin, owner)."""
@@ -226,7 +250,8 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         workspace = Workspace(organization=organization, **self.read_values(request, partial=False))
         workspace.save_unique()
         data = WorkspaceSerializer(workspace).data
-        return SuccessResponse(data, "Workspace created successfully", status=HTTPStatus.CREATED)
+        headers = {"Location": f"/api/v1/organizations/{organization.pk}/workspaces/{workspace.pk}"}
+        return SuccessResponse(data, "Workspace created successfully", HTTPStatus.CREATED, headers)
 
     @write(
         summary="Rename a workspace",

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from django.core.exceptions import ObjectDoesNotExist
 from django_filters import FilterSet
 from rest_framework import viewsets
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from organizations.authentication import caller
 from organizations.models import Membership, Organization, User
 from organizations.permissions import IsAuthenticated, require_membership
+from rivergen.http.exceptions import NoSuchResource
 from rivergen.http.input import check_parameters, read_id
 from rivergen.http.pagination import CursorPagination
 from rivergen.http.parsers import MergePatchParser, StrictJSONParser
@@ -81,9 +82,9 @@ class ScopedViewSet(viewsets.GenericViewSet):
         raise NotImplementedError
 
     def refuse_missing_row(self) -> Any:
-        """Raise NotFound (404), or 401 or 403 if the caller belongs to no organization."""
+        """Raise NoSuchResource (404), or 401 or 403 if the caller belongs to no organization."""
         require_membership(self.caller)
-        raise NotFound
+        raise NoSuchResource
 
     def list_page(self, request: Request, message: str, rows: Any = None) -> Response:
         """Return one filtered page of `rows`, by default of the view's queryset."""

@@ -30,6 +30,11 @@ REPLICA_SILENCE_SECONDS = 2
 PORT_MAX = 65_535
 QUOTA_MAX = 10**15
 POSTGRESQL_PORT = "5432"
+# An origin as browsers write it (RFC 6454, section 6.2): in lower case, without a default port.
+ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
+DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def read_secret(name: str) -> str:
@@ -93,6 +98,26 @@ def read_choice(name: str, choices: tuple[str, ...]) -> str:
 def read_list(name: str, default: list[str]) -> list[str]:
     """Read a comma-separated list."""
     return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()] or default
+
+
+def read_origins(name: str) -> list[str]:
+    """Read a comma-separated list of the origins of pages: scheme://host, or scheme://host:port.
+
+    A spelling that no browser sends is refused, because it would never match.
+    """
+    origins = read_list(name, default=[])
+    for origin in origins:
+        match = ORIGIN.fullmatch(origin)
+        port = match and match["port"]
+        is_sent = match and (
+            port is None or (int(port) <= PORT_MAX and port != DEFAULT_PORTS.get(match["scheme"]))
+        )
+        if not is_sent:
+            raise ImproperlyConfigured(
+                f"{name} must be origins as browsers send them, such as https://app.example.com "
+                f"or http://localhost:3000: lower case, no path, no default port; not {origin!r}."
+            )
+    return origins
 
 
 def read_egress_rules(name: str) -> list[Rule]:

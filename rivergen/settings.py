@@ -18,6 +18,7 @@ from rivergen.env import (
     read_list,
     read_networks,
     read_number,
+    read_origins,
     read_rate,
     read_secret_key,
     read_secret_key_fallbacks,
@@ -25,6 +26,7 @@ from rivergen.env import (
     read_token,
 )
 from rivergen.hidden_environment import is_secret_set
+from rivergen.http.openapi_names import TAGS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -51,6 +53,17 @@ FORWARDED_ALLOW_IPS = read_list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::
 EGRESS_DEFAULT = read_choice("EGRESS_DEFAULT", ("private", "public"))
 EGRESS_ALLOW = read_egress_rules("EGRESS_ALLOW")
 EGRESS_DENY = read_egress_rules("EGRESS_DENY")
+
+# The pages that may call the API: by token only, since no cookie is allowed.
+CORS_ALLOWED_ORIGINS = read_origins("CORS_ALLOWED_ORIGINS")
+CORS_URLS_REGEX = r"^/api/v1/"
+CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+CORS_ALLOW_HEADERS = [
+    *("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"),
+    "X-Request-ID",
+]
+CORS_EXPOSE_HEADERS = ["ETag", "Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed"]
+CORS_PREFLIGHT_MAX_AGE = 7200  # seconds; Chromium keeps none for longer
 
 # Who may read /metrics. If both are set, both must match; see rivergen.observability.metrics.
 METRICS_TOKEN = read_token("METRICS_TOKEN")
@@ -91,6 +104,7 @@ SECRETS_ROOT = os.environ.get("SECRETS_ROOT") or None
 
 INSTALLED_APPS = [
     "rivergen.http.admin.AdminConfig",
+    "corsheaders",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -109,6 +123,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "rivergen.http.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "rivergen.http.compression.CompressionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "rivergen.http.page_middleware.SessionMiddleware",
@@ -208,6 +224,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "The data sources of an organization: connections to its databases, "
     "warehouses and files.",
     "VERSION": "1",
+    "CONTACT": {"name": "rivergen"},
+    "LICENSE": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+    "SERVERS": [{"url": "/", "description": "The server that this document comes from."}],
+    "TAGS": TAGS,
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -215,11 +235,17 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["rivergen.http.openapi_document.finish"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    # The enumerations that are components: see `rivergen.http.openapi_document.Enums`.
     "ENUM_NAME_OVERRIDES": {
         "ConnectionTestCode": "datasources.connections.failures.Code",
-        "ConnectionTestWarning": "datasources.connections.protection.WarningCode",
-        "DataSourceType": "datasources.connections.connectors.DataSourceType",
+        "ConnectionTestWarningCode": "datasources.connections.protection.WarningCode",
+        "CredentialsStatus": "datasources.models.DataSource.CredentialsStatus",
         "DataSourceStatus": "datasources.models.DataSource.Status",
+        "DataSourceType": "datasources.connections.connectors.DataSourceType",
+        "Role": "organizations.models.Role",
+        "SchemaStatus": "datasources.models.DataSource.SchemaStatus",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from unittest import TestCase
 
 import yaml
@@ -21,7 +22,10 @@ PIN = re.compile(r"^([\w.-]+)(?:\[[\w,]+\])?==([\w.]+)", re.MULTILINE)
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 NOTICE_ROW = re.compile(r"^([\w-]+)  +([^;\n]+)", re.MULTILINE)
 # What installs or runs something that it downloads.
-DOWNLOAD = re.compile(r"\b(pip3? install|pip\b.* install|uv pip install|uvx|npm|npx|curl|wget)\b")
+DOWNLOAD = re.compile(
+    r"\b(pip3? install|pip\b.* install|uv pip install|uvx|npm (?!--version)|npx|curl|wget)\b"
+)
+NPM = ROOT / "tests" / "clients"
 BASE_IMAGE = re.compile(r"^FROM (\S+)", re.MULTILINE)
 
 
@@ -91,6 +95,30 @@ class LockTests(TestCase):
         self.assertEqual(test_packages & locked, set())
 
 
+class NpmLockTests(TestCase):
+    def setUp(self) -> None:
+        lock = json.loads((NPM / "package-lock.json").read_text())
+        self.root = lock["packages"].pop("")
+        self.packages: dict[str, Any] = lock["packages"]
+
+    def test_every_package_is_pinned_and_has_a_hash(self) -> None:
+        self.assertGreater(len(self.packages), 100)
+        for name, package in self.packages.items():
+            with self.subTest(name):
+                self.assertRegex(package["version"], r"^\d+\.\d+\.\d+")
+                self.assertRegex(package["integrity"], r"^sha512-[A-Za-z0-9+/]{86}==$")
+                self.assertRegex(package.get("resolved", "https://"), r"^https://")
+
+    def test_lock_agrees_with_the_pinned_requirements(self) -> None:
+        required = json.loads((NPM / "package.json").read_text())["devDependencies"]
+        self.assertEqual(self.root["devDependencies"], required)
+        for name, version in required.items():
+            self.assertEqual(self.packages[f"node_modules/{name}"]["version"], version)
+
+    def test_installing_runs_no_code_of_packages(self) -> None:
+        self.assertIn("ignore-scripts=true\n", (NPM / ".npmrc").read_text())
+
+
 class DownloadTests(TestCase):
     def test_everything_is_installed_by_hash(self) -> None:
         files = ["Makefile", "Dockerfile", "deploy/pgbouncer.Dockerfile", ".ci/run"]
@@ -102,7 +130,8 @@ class DownloadTests(TestCase):
                     if DOWNLOAD.search(command) and not line.startswith("#"):
                         found += 1
                         with self.subTest(file=file, command=command.strip()):
-                            self.assertIn("--require-hashes", command)
+                            # `npm ci` installs what is in package-lock.json, or fails.
+                            self.assertRegex(command, r"--require-hashes|\bnpm ci\b")
         self.assertGreater(found, 3)
 
     def test_every_base_image_can_be_pinned_by_digest(self) -> None:

@@ -12,6 +12,7 @@ from datasources.connections.testing.servers import require_program, skip_or_fai
 
 try:
     from playwright.sync_api import (
+        Browser,
         ConsoleMessage,
         Page,
         Response,
@@ -22,7 +23,7 @@ try:
 except ImportError:
     skip_or_fail("playwright is not installed: pip install -r requirements-dev.txt")
 
-__all__ = ["Page", "Watcher", "expect", "watched_page"]
+__all__ = ["Browser", "Page", "Watcher", "chromium", "expect", "watched_page"]
 
 SIZE: ViewportSize = {"width": 1300, "height": 900}
 
@@ -61,15 +62,22 @@ class Watcher:
 
 
 @contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run Debian's Chromium until the block ends."""
+    program = require_program("chromium", "chromium")
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox does not start as root.
+        browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=False)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
 def watched_page(site: str, folder_name: str) -> Iterator[Watcher]:
     """Open a browser with an empty page; screenshots go below `.screenshots/`, out of git."""
     folder: Path = settings.BASE_DIR / ".screenshots" / folder_name
     shutil.rmtree(folder, ignore_errors=True)
-    program = require_program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox does not start as root.
-        chromium = playwright.chromium.launch(executable_path=program, chromium_sandbox=False)
-        try:
-            yield Watcher(chromium.new_page(viewport=SIZE, base_url=site), site, folder)
-        finally:
-            chromium.close()
+    with chromium() as browser:
+        yield Watcher(browser.new_page(viewport=SIZE, base_url=site), site, folder)

@@ -6,9 +6,9 @@ from drf_spectacular.utils import OpenApiParameter
 
 from datasources.connection_tests.serializers import (
     ConnectionTestSerializer,
+    DataSourceTypeInfoSerializer,
     DraftSerializer,
     HostKeyConfirmationSerializer,
-    SourceTypeSerializer,
 )
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS
 from datasources.openapi import IF_MATCH
@@ -31,7 +31,7 @@ TEST: dict[str, Any] = {
 TEST_DRAFT: dict[str, Any] = {
     **TEST,
     "summary": "Test a configuration",
-    "operation_id": "data_sources_test_draft",
+    "operation_id": "testDraft",
     "request": DraftSerializer,
     "errors": (401, 403, 404, 409),
 }
@@ -42,6 +42,7 @@ RESULT: dict[str, Any] = {
 }
 CONFIRM_HOST_KEY: dict[str, Any] = {
     "summary": "Confirm the SSH host key",
+    "changes": True,
     "request": HostKeyConfirmationSerializer,
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),
@@ -50,7 +51,7 @@ CONFIRM_HOST_KEY: dict[str, Any] = {
 }
 TYPES: dict[str, Any] = {
     "summary": "List the types of data sources",
-    "response": SourceTypeSerializer,
+    "response": DataSourceTypeInfoSerializer,
     "many": True,
     "errors": (401, 403),
 }

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from datasources.connections.connectors import DataSourceType
@@ -11,9 +12,8 @@ from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.failures import Code
 from datasources.connections.protection import WarningCode
 from datasources.connections.stages import STAGE_NAMES
-from datasources.credentials.serializers import CredentialsUpdateSerializer
+from datasources.credentials.serializers import NewDataSourceSerializer
 from datasources.models import DataSource
-from datasources.serializers import DataSourceCreateSerializer
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
 JSON_TYPES: dict[type[models.Field], str] = {
@@ -49,7 +49,7 @@ class FieldDescriptionSerializer(serializers.Serializer):
     maximum = serializers.IntegerField(allow_null=True)
 
 
-class SourceTypeSerializer(serializers.Serializer):
+class DataSourceTypeInfoSerializer(serializers.Serializer):
     """A type of data sources in the catalogue."""
 
     type = serializers.ChoiceField(choices=DataSourceType.choices, source="name")
@@ -98,7 +98,7 @@ def describe_field(name: str, is_required: bool) -> dict[str, Any]:
     }
 
 
-class StageSerializer(serializers.Serializer):
+class ConnectionTestStageSerializer(serializers.Serializer):
     """A stage of a connection test, such as `tcp`."""
 
     stage = serializers.ChoiceField(choices=STAGE_NAMES)
@@ -113,7 +113,7 @@ class SSHHostKeySerializer(serializers.Serializer):
     fingerprint = serializers.CharField()
 
 
-class WarningSerializer(serializers.Serializer):
+class ConnectionTestWarningSerializer(serializers.Serializer):
     """Something that the connection did not protect."""
 
     code = serializers.ChoiceField(choices=WarningCode.choices)
@@ -133,12 +133,12 @@ class ConnectionTestSerializer(serializers.Serializer):
     ok = serializers.BooleanField(allow_null=True)
     code = serializers.ChoiceField(choices=Code.choices, allow_null=True)
     message = serializers.CharField(allow_null=True, help_text="What it means, and what to do.")
-    stages = StageSerializer(many=True)
+    stages = ConnectionTestStageSerializer(many=True)
     server_version = serializers.CharField(allow_null=True)
     ssh_host_key = SSHHostKeySerializer(
         allow_null=True, help_text="The host key that was refused because nobody has confirmed it."
     )
-    warnings = WarningSerializer(
+    warnings = ConnectionTestWarningSerializer(
         many=True,
         help_text="What the connection did not protect, also if it works. If it fails, only "
         "whether the password was sent in clear.",
@@ -154,11 +154,11 @@ class HostKeyConfirmationSerializer(StrictSerializer):
     )
 
 
-class DraftSerializer(DataSourceCreateSerializer):
+@extend_schema_serializer(component_name="Draft")
+class DraftSerializer(NewDataSourceSerializer):
     """A configuration to test without storing it; it needs no name.
 
-    `based_on` and `credentials` are declared for openapi.json only: `read_draft` takes them out of
-    the body first.
+    `based_on` is declared for openapi.json only: `read_draft` takes it out of the body first.
     """
 
     based_on = StrictIntegerField(
@@ -166,12 +166,7 @@ class DraftSerializer(DataSourceCreateSerializer):
         help_text="The id of a data source, whose fields and secrets fill in what the draft leaves "
         "out; its secrets only if the caller may send them to the draft's destination.",
     )
-    credentials = CredentialsUpdateSerializer(required=False)
 
-    class Meta(DataSourceCreateSerializer.Meta):
-        fields: tuple[str, ...] = (
-            *DataSourceCreateSerializer.Meta.fields,
-            "based_on",
-            "credentials",
-        )
+    class Meta(NewDataSourceSerializer.Meta):
+        fields: tuple[str, ...] = (*NewDataSourceSerializer.Meta.fields, "based_on")
         extra_kwargs = {"name": {"required": False}}

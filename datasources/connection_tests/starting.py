@@ -12,7 +12,7 @@ from datasources.connection_tests.serializers import DraftSerializer, HostKeyCon
 from datasources.connection_tests.tasks import test_connection
 from datasources.connection_tests.throttling import EXPRESS_MAX, count_running, count_test
 from datasources.connections.configuration import Configuration
-from datasources.credentials.serializers import CredentialsUpdateSerializer
+from datasources.credentials.serializers import check_credentials
 from datasources.jobs import Queue
 from datasources.models import DataSource
 from datasources.serializers import DataSourceUpdateSerializer
@@ -83,29 +83,30 @@ def read_draft(request: Request, body: dict[str, Any]) -> tuple[DataSource, Conf
     secrets of `based_on` to another destination and the caller may not confirm them.
     """
     roles = creating_roles(caller(request))
-    credentials = body.pop("credentials", {})
     if "based_on" not in body:
-        return read_new_draft(body, credentials, roles)
+        return read_new_draft(body, roles)
+    credentials = body.pop("credentials", {})
     data_source = find_basis(request, body.pop("based_on"))
     serializer = DataSourceUpdateSerializer(data_source, data=body, partial=True)
     serializer.is_valid(raise_exception=True)
-    entered = read_credentials(data_source, credentials)
+    entered, errors = check_credentials(data_source, credentials)
+    if errors:
+        raise ValidationError(errors)
     changes = serializer.validated_data
     changes.pop("name", None)  # not stored, so it may be taken
     with data_source.proposed(changes, entered, user=caller(request), is_locked=True):
         return data_source, data_source.configuration()
 
 
-def read_new_draft(
-    body: dict[str, Any], credentials: Any, roles: dict[int, str]
-) -> tuple[DataSource, Configuration]:
+def read_new_draft(body: dict[str, Any], roles: dict[int, str]) -> tuple[DataSource, Configuration]:
     """Return the data source and the configuration of a draft without `based_on`."""
     serializer = DraftSerializer(data=body, context={"roles": roles})
     serializer.is_valid(raise_exception=True)
-    data_source = DataSource(**serializer.validated_data)
+    values = serializer.validated_data
+    entered = values.pop("credentials")
+    data_source = DataSource(**values)
     require_role(roles[data_source.workspace.organization_id], Role.EDITOR)
     secrets = data_source.pop_secrets()
-    entered = read_credentials(data_source, credentials)
     data_source.username = entered.pop("username", None)
     secrets |= {field: text for field, text in entered.items() if text is not None}
     return data_source, data_source.configuration(secrets)
@@ -124,15 +125,3 @@ def find_basis(request: Request, data_source_id: Any) -> DataSource:
         raise ValidationError({"based_on": [sentence]}) from None
     require_role(data_source.role, Role.EDITOR)
     return data_source
-
-
-def read_credentials(data_source: DataSource, credentials: Any) -> dict[str, str | None]:
-    """Return the valid credentials of a draft. Raises ValidationError (400)."""
-    if not isinstance(credentials, dict):
-        raise ValidationError({"credentials": ["Must be a JSON object."]})
-    serializer = CredentialsUpdateSerializer(data_source, data=credentials, partial=True)
-    if not serializer.is_valid():
-        errors = {f"credentials.{field}": error for field, error in serializer.errors.items()}
-        raise ValidationError(errors)
-    entered: dict[str, str | None] = serializer.validated_data
-    return entered

@@ -23,6 +23,7 @@ class ConnectionTestThrottle(WindowThrottle):
     Tests are limited because each one connects to another server.
     """
 
+    name = "test"
     limit, seconds = settings.RATE_LIMIT_TEST
 
     def count(self, caller: str, window: int) -> int:
@@ -73,7 +74,7 @@ def count_tests(organization_id: int, wanted: int) -> Allowance:
     left = throttle.limit - RequestCount.add("test", caller, window, 0)
     running = ConnectionTest.objects.running().filter(organization_id=organization_id).count()
     started = max(0, min(wanted, left, RUNNING_MAX - running))
-    RequestCount.add("test", caller, window, started)
+    throttle.note(RequestCount.add("test", caller, window, started))
     is_rate = started >= left
     refusal = Throttled(throttle.wait()) if is_rate else too_many_running(running + started)
     return Allowance(started, running, refusal)

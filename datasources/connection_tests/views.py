@@ -13,7 +13,10 @@ from rest_framework.views import APIView
 from datasources.connection_tests import openapi
 from datasources.connection_tests.many import IDS, ManyTests, read_ids
 from datasources.connection_tests.models import ConnectionTest
-from datasources.connection_tests.serializers import ConnectionTestSerializer, SourceTypeSerializer
+from datasources.connection_tests.serializers import (
+    ConnectionTestSerializer,
+    DataSourceTypeInfoSerializer,
+)
 from datasources.connection_tests.starting import (
     read_draft,
     read_fingerprint,
@@ -30,8 +33,10 @@ from datasources.viewsets import (
 from organizations.models import Role
 from organizations.permissions import require_membership
 from organizations.writing import receive_body, write
+from rivergen.http.exceptions import NoSuchResource
 from rivergen.http.input import check_parameters, read_no_body, read_seconds
 from rivergen.http.openapi import IDEMPOTENCY_REPLAYED, describe
+from rivergen.http.pagination import page_links
 from rivergen.http.responses import SuccessResponse
 
 
@@ -94,7 +99,7 @@ class ConnectionTestViewSet(DataSourceScopedViewSet):
         test = None if uuid is None else tests.filter(pk=uuid).first()
         if test is None:
             require_membership(self.caller)
-            raise NotFound
+            raise NoSuchResource
         check_parameters(request)
         return SuccessResponse(self.get_serializer(test.result()).data, message(test))
 
@@ -124,11 +129,11 @@ class SourceTypeView(APIView):
     def get(self, request: Request) -> Response:
         """List the types, the fields they need, and whether their driver is installed."""
         check_parameters(request)
-        data = SourceTypeSerializer(CONNECTORS.values(), many=True).data
+        data = DataSourceTypeInfoSerializer(CONNECTORS.values(), many=True).data
         return SuccessResponse(
             data,
             "Data source types retrieved successfully",
-            pagination={"next": None, "previous": None, "page_size": len(data)},
+            pagination=page_links(request.build_absolute_uri(), len(data)),
         )
 
 

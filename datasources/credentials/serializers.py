@@ -3,14 +3,14 @@
 import functools
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.validators import SECRET_MAX_BYTES, validate_field, validate_secret
 from datasources.models import DataSource
 from datasources.models.validators import validate_text
-from datasources.serializers import run_model_validator
+from datasources.serializers import DataSourceCreateSerializer, run_model_validator
 from rivergen.http.serializers import StrictCharField, StrictSerializer
 
 
@@ -57,6 +57,53 @@ class CredentialsUpdateSerializer(StrictSerializer):
                 run_model_validator(validate, field)
             except serializers.ValidationError as error:
                 errors[field] = error.detail  # type: ignore[assignment]
+
+
+def check_credentials(
+    data_source: DataSource, credentials: Any
+) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """Return the valid credentials of a body, and the errors by name: `credentials.password`."""
+    if not isinstance(credentials, dict):
+        return {}, {"credentials": ["Must be a JSON object."]}
+    serializer = CredentialsUpdateSerializer(data_source, data=credentials, partial=True)
+    if serializer.is_valid():
+        return serializer.validated_data, {}
+    return {}, {f"credentials.{field}": error for field, error in serializer.errors.items()}
+
+
+@extend_schema_serializer(component_name="DataSourceCreate")
+class NewDataSourceSerializer(DataSourceCreateSerializer):
+    """A new data source; `validated_data` also has its `credentials`, by field.
+
+    The field `credentials` is declared for openapi.json only: which ones are valid depends on the
+    type.
+    """
+
+    credentials = CredentialsUpdateSerializer(
+        required=False,
+        help_text="Stored with the data source, encrypted and never shown. Errors name them as "
+        "`credentials.password`. A secret that the connection string has, too, is refused.",
+    )
+
+    class Meta(DataSourceCreateSerializer.Meta):
+        fields: tuple[str, ...] = (*DataSourceCreateSerializer.Meta.fields, "credentials")
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        fields = {name: value for name, value in data.items() if name != "credentials"}
+        return super().to_internal_value(fields)
+
+    def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        credentials: dict[str, str | None] = {}
+        if "type" in values:
+            data_source = DataSource(**values)
+            sent = self.initial_data.get("credentials", {})
+            credentials, found = check_credentials(data_source, sent)
+            entered = [field for field, text in credentials.items() if text is not None]
+            for field, sentence in data_source.given_twice(entered).items():
+                found[f"credentials.{field}"] = [sentence]
+            errors.update(found)
+        super().add_errors(values, errors)
+        values["credentials"] = credentials
 
 
 class SecretStateSerializer(serializers.Serializer):

@@ -10,7 +10,7 @@ from organizations.openapi import DATA_SOURCES_QUOTA, HISTORY_QUOTA
 BOOLEAN = {"type": "boolean", "default": False}
 APPLY: dict[str, Any] = {
     "summary": "Apply declarations",
-    "operation_id": "data_sources_apply",
+    "operation_id": "applyDeclarations",
     "request": {"application/json": DeclarationsSerializer},
     "response": PlanSerializer,
     "errors": (401, 403, 404, 409),

@@ -219,7 +219,7 @@ class Applier:
             entered = {name: text for name, text in credentials.items() if text != stored.get(name)}
             if any(entered.get(field) is not None for field in SECRET_FIELDS):
                 self._check_destination(declaration, data_source)
-            changes |= self._enter(data_source, entered)
+            changes |= data_source.set_credentials(entered, user=self.author, is_locked=True)
         except ValidationError as error:
             self.declarations.add_problem(declaration.path, sentences(error.messages))
             self.declarations.raise_problems()
@@ -250,12 +250,8 @@ class Applier:
     def _create(self, fields: dict[str, Any], credentials: dict[str, Any]) -> Step:
         user = self.author.user
         data_source = DataSource(**fields, created_by=user, updated_by=user)
-        data_source.save(author=self.author)
-        self._enter(data_source, credentials)
+        data_source.save(author=self.author, credentials=credentials)
         return step_of(CREATE, data_source, {})
-
-    def _enter(self, data_source: DataSource, credentials: dict[str, Any]) -> Changes:
-        return data_source.set_credentials(credentials, user=self.author, is_locked=True)
 
 
 def step_of(kind: str, data_source: DataSource, changes: Changes) -> Step:

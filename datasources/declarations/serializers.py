@@ -6,7 +6,7 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.declarations.input import DATA_SOURCES_MAX
 from datasources.declarations.plan import KINDS
 from datasources.models import UPDATABLE_FIELDS, DataSource
-from datasources.serializers import DataSourceWriteSerializer
+from datasources.serializers import ChangesField, DataSourceWriteSerializer
 from rivergen.http.serializers import StrictSerializer
 
 
@@ -20,7 +20,7 @@ class DeclaredCredentialsSerializer(StrictSerializer):
         }
 
 
-class DeclaredSerializer(DataSourceWriteSerializer):
+class DeclaredDataSourceSerializer(DataSourceWriteSerializer):
     """A declared data source; fields that are left out stay unchanged."""
 
     workspace = serializers.CharField(
@@ -49,17 +49,19 @@ class DeclarationsSerializer(StrictSerializer):
         max_length=63,
         help_text="Short name of the organization. Default: the caller's only one.",
     )
-    data_sources = serializers.ListField(child=DeclaredSerializer(), max_length=DATA_SOURCES_MAX)
+    data_sources = serializers.ListField(
+        child=DeclaredDataSourceSerializer(), max_length=DATA_SOURCES_MAX
+    )
 
 
-class StepSerializer(serializers.Serializer):
+class PlanStepSerializer(serializers.Serializer):
     """What is done with one data source; for a secret, `changes` has its state, never its value."""
 
     action = serializers.ChoiceField(choices=KINDS, source="kind")
     workspace = serializers.CharField()
     name = serializers.CharField()
     type = serializers.ChoiceField(choices=DataSource.Type.choices)
-    changes = serializers.DictField(help_text='`{field: {"from", "to"}}`')
+    changes = ChangesField()
 
 
 class PlanSummarySerializer(serializers.Serializer):
@@ -74,5 +76,5 @@ class PlanSummarySerializer(serializers.Serializer):
 class PlanSerializer(serializers.Serializer):
     """The steps that led, or with `dry_run` would lead, to what is declared."""
 
-    steps = StepSerializer(many=True)
+    steps = PlanStepSerializer(many=True)
     summary = PlanSummarySerializer(source="counts")

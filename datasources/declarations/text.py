@@ -98,7 +98,10 @@ class Document:
             line = min(error.problem_mark.line + 1, last) if error.problem_mark else None
             message = f"Not valid YAML: {error.problem}."
             raise DeclarationError([Problem(line, "", message)]) from None
-        except (yaml.YAMLError, RecursionError):
+        except RecursionError:
+            problem = Problem(None, "", "The document is nested too deeply.")
+            raise DeclarationError([problem]) from None
+        except yaml.YAMLError:
             raise DeclarationError([Problem(None, "", "Not valid YAML.")]) from None
 
     @classmethod

@@ -334,6 +334,15 @@ class Migration(migrations.Migration):
                 ),
                 ("version", models.BigIntegerField(default=1, editable=False)),
                 (
+                    "has_varied",
+                    models.BooleanField(
+                        db_default=False,
+                        default=False,
+                        editable=False,
+                        help_text="What GET shows has changed since this version began, by a test for instance.",
+                    ),
+                ),
+                (
                     "history_bytes",
                     models.BigIntegerField(
                         db_default=0,
@@ -355,7 +364,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         editable=False,
                         null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
+                        on_delete=datasources.models.fields.forget_author,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
@@ -375,7 +384,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         editable=False,
                         null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
+                        on_delete=datasources.models.fields.forget_author,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
@@ -770,6 +779,21 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="datasource",
             index=models.Index(
+                fields=["organization", "schema_status", "name", "id"],
+                name="data_source_schema_status",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="datasource",
+            index=models.Index(
+                django.db.models.functions.text.Lower("host"),
+                models.F("organization"),
+                name="data_source_host",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="datasource",
+            index=models.Index(
                 fields=["organization"], include=("history_bytes",), name="data_source_usage"
             ),
         ),
@@ -808,8 +832,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="datasource",
             constraint=models.UniqueConstraint(
-                models.F("workspace"),
                 django.db.models.functions.text.Lower("name"),
+                models.F("workspace"),
                 name="data_source_name_unique",
                 violation_error_message="The workspace already has a data source with this name.",
             ),

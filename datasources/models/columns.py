@@ -15,7 +15,7 @@ from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
 from datasources.models.connection_strings import validate_connection_string
 from datasources.models.field_names import SEARCHED_FIELDS
-from datasources.models.fields import TrimmedCharField, number_field, text_field
+from datasources.models.fields import TrimmedCharField, forget_author, number_field, text_field
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
     HOST_MAX_LENGTH,
@@ -151,6 +151,12 @@ class DataSourceColumns(models.Model):
         editable=False,
     )
     version = models.BigIntegerField(default=1, editable=False)
+    has_varied = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="What GET shows has changed since this version began, by a test for instance.",
+    )
     history_bytes = models.BigIntegerField(
         default=0, db_default=0, editable=False, help_text="The size of all its revisions."
     )
@@ -158,14 +164,14 @@ class DataSourceColumns(models.Model):
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
+        on_delete=forget_author,
         null=True,
         related_name="+",
         editable=False,
     )
     updated_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
+        on_delete=forget_author,
         null=True,
         related_name="+",
         editable=False,
@@ -175,9 +181,10 @@ class DataSourceColumns(models.Model):
         abstract = True
         ordering = ["name", "id"]
         constraints = [
+            # The name first: its index also serves `?name=`.
             models.UniqueConstraint(
-                "workspace",
                 Lower("name"),
+                "workspace",
                 name=NAME_UNIQUE,
                 violation_error_message=NAME_TAKEN,
             )
@@ -196,6 +203,11 @@ class DataSourceColumns(models.Model):
                 fields=["organization", "credentials_status", "name", "id"],
                 name="data_source_credentials",
             ),
+            models.Index(
+                fields=["organization", "schema_status", "name", "id"],
+                name="data_source_schema_status",
+            ),
+            models.Index(Lower("host"), "organization", name="data_source_host"),
             # Quotas and their metrics: the rows are wide, and all of them are counted.
             models.Index(
                 fields=["organization"], include=["history_bytes"], name="data_source_usage"

@@ -1,20 +1,19 @@
 """The model of a data source: creation and connecting. Changes are in `changing`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, models, transaction
-from django.db.models.functions import Lower
+from django.db import IntegrityError, connection, transaction
 from psycopg.errors import ForeignKeyViolation
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.files.storage import path_in_storage
 from datasources.models.changing import size_of
 from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE
-from datasources.models.connection_strings import read_connection_string
+from datasources.models.connection_strings import read_connection_string, split_secrets
 from datasources.models.field_names import UPDATABLE_FIELDS
 from datasources.models.querysets import (
     DataSourceQuerySet,
@@ -28,6 +27,7 @@ from rivergen.errors import Gone
 from rivergen.postgresql.constraints import unique_violation_as_validation_error
 
 WORKSPACE_GONE = "The workspace was removed."
+GIVEN_TWICE = "The connection string has one, too. Give it in one place only."
 
 
 class DataSource(RestorableDataSource):
@@ -35,25 +35,37 @@ class DataSource(RestorableDataSource):
 
     objects = DataSourceQuerySet["DataSource"].as_manager()
 
-    def save(self, *args: Any, author: Author | None = None, **kwargs: Any) -> None:
+    def save(
+        self,
+        *args: Any,
+        author: Author | None = None,
+        credentials: Mapping[str, str | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Insert a new data source, its secrets and the first revision of its history.
 
-        Without `author`, the author is `created_by` at a shell. Raises ValidationError (400) if
-        the data source is invalid or its name taken, and QuotaExceeded (409) if the organization
-        has as many data sources, or as much history, as it may. Raises UnrecordedChangeError if it
-        is already stored: use `apply_changes`.
+        Without `author`, the author is `created_by` at a shell. `credentials` are those that
+        `set_credentials` takes. Raises ValidationError (400) if the data source or a credential is
+        invalid or the name taken, and QuotaExceeded (409) if the organization has as many data
+        sources, or as much history, as it may. Raises UnrecordedChangeError if it is already
+        stored: use `apply_changes`.
         """
         if not self._state.adding:
             raise UnrecordedChangeError
+        given = {field: text for field, text in (credentials or {}).items() if text is not None}
+        self.username = given.pop("username", self.username)
         self.complete()
+        if twice := self.given_twice(given):
+            raise ValidationError(twice)
         unique_name = unique_violation_as_validation_error(NAME_UNIQUE, "name", NAME_TAKEN)
         try:
-            with extracted_secrets([self]) as [secrets], unique_name, transaction.atomic():
+            with extracted_secrets([self], given) as [secrets], unique_name, transaction.atomic():
                 organization = Organization.objects.lock(self.organization_id)
-                self.history_bytes = size_of(self.first_changes())
+                self.history_bytes = size_of(self.first_changes(secrets))
                 super().save(*args, **kwargs)
-                entered = self.credentials.seal_all(secrets, self.created_by)
-                self.first_revision(entered, author or Author(self.created_by)).save()
+                self.credentials.validate(secrets)
+                self.credentials.seal_all(secrets, self.created_by)
+                self.first_revision(secrets, author or Author(self.created_by)).save()
                 # Check now, not at the commit: the workspace may have been removed.
                 connection.check_constraints()
                 DataSource.objects.check_quotas(organization, "data_sources", "history_bytes")
@@ -78,22 +90,27 @@ class DataSource(RestorableDataSource):
         self._schedule_refresh({"schema_auto_refresh"})
         self._check(("name", "type", "username", *UPDATABLE_FIELDS))
 
-    def first_revision(self, entered: Changes, author: Author) -> DataSourceRevision:
-        """Return the revision that records the creation.
+    def given_twice(self, credentials: Iterable[str]) -> dict[str, str]:
+        """Return a sentence for each of these credentials that the connection string has, too."""
+        if self.connection_string is None:
+            return {}
+        _, secrets = split_secrets(self.connection_string, self.connector)
+        return {field: GIVEN_TWICE for field in credentials if field in secrets}
 
-        Its changes are all fields that differ from their default, and the `entered` secrets.
-        """
-        return self.revision(self.first_changes() | entered, author, self.created_at)
+    def first_revision(self, secrets: Iterable[str], author: Author) -> DataSourceRevision:
+        """Return the revision that records the creation with these secrets."""
+        return self.revision(self.first_changes(secrets), author, self.created_at)
 
-    def first_changes(self) -> Changes:
-        """Return all fields that differ from their default, as changes."""
+    def first_changes(self, secrets: Iterable[str]) -> Changes:
+        """Return, as changes, all fields that differ from their default, and these secrets."""
         unset = DataSource()
         changes: Changes = {}
         for field in ("type", *UPDATABLE_FIELDS, "username", "credentials_status"):
             value = getattr(self, field)
             if value != getattr(unset, field):
                 changes[field] = {"from": None, "to": value}
-        return changes
+        status = self.CredentialsStatus
+        return changes | {field: {"from": status.UNSET, "to": status.SET} for field in secrets}
 
     def configuration(self, secrets: Mapping[str, str] | None = None) -> Configuration:
         """Return the configuration of a connection: the fields of this instance and the secrets.
@@ -137,7 +154,5 @@ class DataSource(RestorableDataSource):
 
     def is_name_taken(self, name: str) -> bool:
         """Return whether another data source of the workspace has this name, ignoring case."""
-        namesakes = DataSource.objects.alias(lower_name=Lower("name")).filter(
-            workspace_id=self.workspace_id, lower_name=Lower(models.Value(name))
-        )
+        namesakes = DataSource.objects.with_name(name).filter(workspace_id=self.workspace_id)
         return namesakes.exclude(pk=self.pk).exists()

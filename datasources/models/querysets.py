@@ -1,7 +1,7 @@
 """The queryset of data sources: visibility, filters, locks and bulk operations."""
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
@@ -90,6 +90,15 @@ class DataSourceQuerySet(models.QuerySet[Row]):
             AnyOfPairs("workspace_id", "name_key", pairs=names)
         )
 
+    def with_name(self, name: str) -> Self:
+        """Restrict to rows with this name, ignoring case as the unique constraint does."""
+        return self.alias(name_key=Lower("name")).filter(name_key=Lower(models.Value(name)))
+
+    def with_host(self, *spellings: str) -> Self:
+        """Restrict to rows whose host is one of these spellings, ignoring case."""
+        lower_case = [Lower(models.Value(spelling)) for spelling in spellings]
+        return self.alias(host_key=Lower("host")).filter(host_key__in=lower_case)
+
     def for_update(self) -> Self:
         """Lock the rows until the transaction ends, for `apply_changes(…, is_locked=True)`.
 
@@ -119,13 +128,13 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         ids = sorted({data_source.organization_id for data_source in objs})
         with extracted_secrets(objs) as secrets, transaction.atomic():
             organizations = [Organization.objects.lock(pk) for pk in ids]
-            for data_source in objs:
-                data_source.history_bytes = size_of(data_source.first_changes())
+            for data_source, of_one in zip(objs, secrets, strict=True):
+                data_source.history_bytes = size_of(data_source.first_changes(of_one))
             created: list[Any] = super().bulk_create(objs, *args, **options)
             revisions = []
             for data_source, of_one in zip(created, secrets, strict=True):
-                entered = data_source.credentials.seal_all(of_one, data_source.created_by)
-                revision = data_source.first_revision(entered, Author(data_source.created_by))
+                data_source.credentials.seal_all(of_one, data_source.created_by)
+                revision = data_source.first_revision(of_one, Author(data_source.created_by))
                 revisions.append(revision)
             DataSourceRevision.objects.bulk_create(revisions)
             for organization in organizations:
@@ -186,7 +195,7 @@ class DataSourceQuerySet(models.QuerySet[Row]):
 
         `columns` are some of `schema_status`, `schema_refreshed_at`, `schema_next_refresh_at`.
         """
-        return super().update(**columns)
+        return super().update(**columns, has_varied=True)
 
     def record_test(self, result: dict[str, Any], *, version: int | None) -> int:
         """Store the result of a connection test of this version; rows at other versions stay.
@@ -195,7 +204,7 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         """
         status = self.model.Status.ACTIVE if result["ok"] else self.model.Status.ERROR
         return super(DataSourceQuerySet, self.filter(version=version)).update(
-            status=status, last_test=result
+            status=status, last_test=result, has_varied=True
         )
 
 
@@ -225,14 +234,17 @@ def prepared_get_many(model: Any) -> PreparedGet[Any]:
 
 
 @contextmanager
-def extracted_secrets(data_sources: Sequence[Any]) -> Iterator[list[dict[str, str]]]:
+def extracted_secrets(
+    data_sources: Sequence[Any], given: Mapping[str, str] | None = None
+) -> Iterator[list[dict[str, str]]]:
     """Move the secrets out of the connection strings of new data sources; yield them by field.
 
-    If the block fails, the connection strings are restored, for another attempt.
+    `given` are further secrets of each. If the block fails, the connection strings are restored,
+    for another attempt.
     """
     urls = [data_source.connection_string for data_source in data_sources]
     try:
-        secrets = [data_source.pop_secrets() for data_source in data_sources]
+        secrets = [data_source.pop_secrets() | (given or {}) for data_source in data_sources]
         for data_source, of_one in zip(data_sources, secrets, strict=True):
             status = data_source.CredentialsStatus
             data_source.credentials_status = status.SET if of_one else status.UNSET

@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter
 
 from datasources.filters import SEARCH_MAX_LENGTH
+from datasources.openapi import IF_NONE_MATCH
 from datasources.schemas.lookups import TABLE_MAX_LENGTH
 from datasources.schemas.serializers import (
     SchemaChangesSerializer,
@@ -45,7 +46,7 @@ RETRIEVE: dict[str, Any] = {
     "response": SnapshotContentSerializer,
     "errors": (401, 403, 404),
     "headers": ("ETag",),
-    "parameters": (SNAPSHOT, TABLE, SEARCH, *PAGES),
+    "parameters": (SNAPSHOT, TABLE, SEARCH, *PAGES, IF_NONE_MATCH),
     "not_modified": True,
 }
 SNAPSHOTS: dict[str, Any] = {

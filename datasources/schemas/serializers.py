@@ -115,7 +115,7 @@ class TableSerializer(serializers.Serializer):
     )
 
 
-class SchemaSerializer(serializers.Serializer):
+class SchemaSummarySerializer(serializers.Serializer):
     """A schema in a snapshot, with the number of its tables."""
 
     name = serializers.CharField()
@@ -127,7 +127,7 @@ class SnapshotContentSerializer(SchemaSnapshotSerializer):
 
     is_paged = True
 
-    schemas = SchemaSerializer(many=True, source="content.schemas")
+    schemas = SchemaSummarySerializer(many=True, source="content.schemas")
     tables = TableSerializer(many=True)
 
     class Meta(SchemaSnapshotSerializer.Meta):
@@ -135,7 +135,7 @@ class SnapshotContentSerializer(SchemaSnapshotSerializer):
         read_only_fields = fields
 
 
-class ChangeSerializer(serializers.Serializer):
+class SchemaChangeSerializer(serializers.Serializer):
     """A change; `from` and `to` hold the properties that differ, or all if added or removed."""
 
     change = serializers.ChoiceField(choices=ChangeKind.choices)
@@ -152,7 +152,7 @@ class ChangeSerializer(serializers.Serializer):
         return {**super().get_fields(), "from": serializers.DictField(allow_null=True)}
 
 
-class ChangesSummarySerializer(serializers.Serializer):
+class SchemaChangesSummarySerializer(serializers.Serializer):
     """The number of changes on all pages together."""
 
     added = serializers.IntegerField()
@@ -167,8 +167,8 @@ class SchemaChangesSerializer(serializers.Serializer):
     is_paged = True
 
     to = SchemaSnapshotSerializer()
-    summary = ChangesSummarySerializer()
-    changes = ChangeSerializer(many=True)
+    summary = SchemaChangesSummarySerializer()
+    changes = SchemaChangeSerializer(many=True)
 
     def get_fields(self) -> dict[str, serializers.Field]:
         before = SchemaSnapshotSerializer(

@@ -84,9 +84,9 @@ class SchemaViewSet(DataSourceScopedViewSet):
 
     def tables_of(self, request: Request, data_source: DataSource) -> Response:
         """Return the page of tables, read from the database that `data_source` was read from."""
-        page = Page(request, ("snapshot", "table", "search"))
+        page = Page(request, ("snapshot",), ("table", "search"))
         name, words = read_table_name(request), read_words(request)
-        snapshot = find_snapshot(request, data_source, "snapshot")
+        snapshot = find_snapshot(data_source, page.numbers.get("snapshot"))
         headers = {"ETag": snapshot.etag}
         if is_known(request, snapshot.etag):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
@@ -111,10 +111,10 @@ class SchemaViewSet(DataSourceScopedViewSet):
     def changes_of(self, request: Request, data_source: DataSource) -> Response:
         """Return the page of changes, read from the database that `data_source` was read from."""
         page = Page(request, ("from", "to"))
-        before, to = find_pair(request, data_source)
+        before, to = find_pair(data_source, page.numbers)
         summary = Summary(to.changes_since(before) if before else ())
         changes = page.take(islice(summary, page.offset, None))
-        ends = {"to": to.number} | ({"from": before.number} if before else {})
+        ends = {"from": before.number if before else None, "to": to.number}
         return SuccessResponse(
             {
                 "from": before and self.get_serializer(before).data,

@@ -3,13 +3,15 @@
 from typing import Any
 from unittest import mock
 
+from jsonschema import Draft202012Validator
+
 from datasources import preconditions
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase
 from organizations.models import Organization
 from organizations.testing import sql
 
-NO_VERSIONS = (0, -1, True, False, "3", 3.0, 1.5, None, [], {}, 10**30, 2**63)
+NO_VERSIONS: tuple[Any, ...] = (0, -1, True, False, "3", 3.0, 1.5, None, [], {}, 10**30, 2**63)
 OBSERVED = {
     "status": "error",
     "last_test": {"ok": True},
@@ -449,3 +451,31 @@ class DisjointTests(ConflictTestCase):
         self.assertEqual(self.stored()["name"], "y")
         other = self.call("patch", self.path, {"name": "x"}, self.admin, headers=headers)
         self.assert_error(other, 422, "IDEMPOTENCY_KEY_REUSED")
+
+
+class DescriptionTests(ConflictTestCase):
+    def test_answers_are_as_openapi_describes_them(self):
+        document = self.call("get", "/openapi.json").json()
+        self.change(port=5433)
+        for response, name in (
+            (self.patch({"port": 1}, '"1"'), "PreconditionFailedResponse"),
+            (self.patch({"port": 1}, '"99"'), "PreconditionFailedResponse"),
+            (self.patch({"port": 1}), "DataSourceChangeResponse"),
+            (self.patch({}), "DataSourceChangeResponse"),
+        ):
+            with self.subTest(response=response.content):
+                schema = {"$ref": f"#/components/schemas/{name}"}
+                components = {"components": document["components"]}
+                Draft202012Validator(schema | components).validate(response.json())
+        example = document["components"]["schemas"]["Conflict"]["examples"][0]
+        schema = {"$ref": "#/components/schemas/Conflict", "components": document["components"]}
+        Draft202012Validator(schema).validate(example)
+
+    def test_update_describes_its_preconditions(self):
+        document = self.call("get", "/openapi.json").json()
+        update = document["paths"]["/api/v1/data-sources/{data_source_id}"]["patch"]
+        parameters = str(update["parameters"]) + str(document["components"]["parameters"])
+        self.assertIn("allow_disjoint", parameters)
+        for name in ("DataSourceUpdate", "DataSourceMergePatch"):
+            version = document["components"]["schemas"][name]["properties"]["version"]
+            self.assertEqual((version["format"], version["minimum"]), ("int64", 1))

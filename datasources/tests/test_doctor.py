@@ -216,15 +216,22 @@ class DoctorTests(DataSourceTestCase):
                 with mock.patch.object(api_settings, "NUM_PROXIES", 1):
                     self.assert_passed("proxy", "client: 1.")
 
-    def test_doctor_warns_of_debug_any_host_and_open_metrics(self):
+    def test_doctor_warns_of_debug_any_host_open_metrics_and_pages_without_tls(self):
         named = mock.patch.object(api_settings, "NUM_PROXIES", 1)
         for fault, words in (
             ({"DEBUG": True}, "DEBUG is on"),
             ({"ALLOWED_HOSTS": ["*"]}, "ALLOWED_HOSTS=*"),
             ({"METRICS_ALLOW": [ip_network("0.0.0.0/0")]}, "Set METRICS_TOKEN"),
+            (
+                {"CORS_ALLOWED_ORIGINS": ["https://a.example", "http://b.example:8080"]},
+                "CORS_ALLOWED_ORIGINS has http://b.example:8080",
+            ),
         ):
             with self.subTest(fault), override_settings(**fault), named:
                 self.assert_warned("web", words)
+        private = ["https://a.example", "http://localhost:3000", "http://[::1]", "app://localhost"]
+        with override_settings(CORS_ALLOWED_ORIGINS=private):
+            self.assert_passed("web", "pages")
         everyone = {
             "METRICS_ALLOW": [ip_network("::/0")],
             "METRICS_TOKEN": "a-token-of-an-operator",

@@ -21,6 +21,7 @@ EARLIER, LATER = "2000-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
 # Queries that match many rows, and the field of the index that sorts them.
 IN_ORDER = {
     **dict.fromkeys(("", "ordering=-name", "type=mysql", "status=active"), "name"),
+    **dict.fromkeys(("type=mysql&type=csv", "schema_status=unread"), "name"),
     **dict.fromkeys(("credentials_status=unset", "tag=production", "search=orders"), "name"),
     **dict.fromkeys((f"updated_before={LATER}", f"updated_after={EARLIER}"), "name"),
     f"updated_after={EARLIER}&ordering=-updated_at": "updated",
@@ -32,6 +33,12 @@ BY_INDEX = {
     "type=oracle": "data_source_type",
     "status=error": "data_source_status",
     "credentials_status=set": "data_source_credentials",
+    "schema_status=failed": "data_source_schema_status",
+    "type=oracle&type=trino": "data_source_type",
+    "status=error&status=inactive": "data_source_status",
+    "name=ORDERS%207": "data_source_name_unique",
+    "host=NEEDLE5.example.com": "data_source_host",
+    "id=1&id=2": "datasources_datasource_pkey",
     "tag=rare": "data_source_tags",
     f"updated_after={LATER}&ordering=-updated_at": "data_source_(all_)?by_updated",
 }

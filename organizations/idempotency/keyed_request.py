@@ -20,7 +20,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.db import connection
 from django.http import HttpResponse
 from django.utils.crypto import salted_hmac
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -29,6 +29,7 @@ from organizations.idempotency.models import RECORD_BYTES, IdempotencyRecord, Ke
 from organizations.models import Membership, Organization
 from organizations.permissions import require_membership
 from organizations.viewsets import ScopedViewSet
+from rivergen.http.exceptions import NoSuchResource
 from rivergen.http.openapi import IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED
 
 KEY = re.compile(r"[ -~]{1,255}")
@@ -112,7 +113,7 @@ class KeyedRequest:
         shown = {record.organization_id, *record.other_organizations}
         memberships = Membership.objects.for_user(self._user)
         if memberships.filter(organization__in=shown).count() < len(shown):
-            raise NotFound
+            raise NoSuchResource
         if record.body is None:
             response = self._view.answer_again(perform)
             response[IDEMPOTENCY_REPLAYED] = "true"

@@ -89,4 +89,4 @@ class UsedRefreshToken(models.Model):
             with transaction.atomic():
                 cls.objects.create(jti=jti, expires_at=expires_at)
         except IntegrityError:
-            raise ValidationError("The refresh token has been used.") from None
+            raise ValidationError("The refresh token has been used; each works once.") from None

@@ -20,6 +20,7 @@ class SignInThrottle(WindowThrottle):
     Addresses of one IPv6 /64 count as one address.
     """
 
+    name = "token"
     limit, seconds = settings.RATE_LIMIT_TOKEN
 
     def caller(self, request: Request) -> str | None:
@@ -32,6 +33,7 @@ class SignInThrottle(WindowThrottle):
 class SiteThrottle(SignInThrottle):
     """Limit token requests per IPv6 /48 to ten times `RATE_LIMIT_TOKEN`."""
 
+    name = "token-network"
     limit = CLIENTS_PER_SITE * SignInThrottle.limit
 
     def caller(self, request: Request) -> str | None:
@@ -41,7 +43,9 @@ class SiteThrottle(SignInThrottle):
 class UsernameThrottle(WindowThrottle):
     """Limit sign-in attempts per username to `RATE_LIMIT_TOKEN`, over all addresses."""
 
+    name = "token-username"
     limit, seconds = settings.RATE_LIMIT_TOKEN
+    is_shown = False
 
     def count(self, caller: str, window: int) -> int:
         return RequestCount.add("username", caller, window)

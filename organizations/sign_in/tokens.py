@@ -4,16 +4,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from rest_framework.exceptions import AuthenticationFailed
-from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import RefreshToken
 
-from organizations.authentication import read_user_id
+from organizations.authentication import REVOKED, read_token, read_user_id
 from organizations.models import User
 from organizations.sign_in.models import UsedRefreshToken
+from rivergen.http.exceptions import InvalidToken
 
 # The claim with `User.token_generation`. A token without it is of the first generation.
 GENERATION_CLAIM = "token_generation"
+PASSWORD_CHANGED = "The token has been revoked: the password was changed. Sign in again."
 
 
 def issue_tokens(user: User) -> dict[str, Any]:
@@ -35,21 +35,18 @@ def issue_tokens(user: User) -> dict[str, Any]:
 def exchange_refresh_token(encoded: str) -> dict[str, Any]:
     """Mark a refresh token as used, and return a new pair of tokens.
 
-    Raises AuthenticationFailed (401) if the token is forged, expired or used, or if its user is
+    Raises InvalidToken (401) if the token is forged, expired or used, or if its user is
     deactivated, deleted or has changed the password.
     """
-    try:
-        refresh_token = RefreshToken(encoded)  # type: ignore[arg-type]
-    except (TokenError, OverflowError, OSError, TypeError, ValueError):
-        raise AuthenticationFailed("The refresh token is invalid or expired.") from None
+    refresh_token = read_token(RefreshToken, encoded)
     user = User.objects.filter(pk=read_user_id(refresh_token), is_active=True).first()
     if user is None:
-        raise AuthenticationFailed("The user no longer exists or is deactivated.")
+        raise InvalidToken(REVOKED)
     if refresh_token.get(GENERATION_CLAIM, 0) != user.token_generation:
-        raise AuthenticationFailed("The password has been changed; sign in again.")
+        raise InvalidToken(PASSWORD_CHANGED)
     expires_at = datetime.fromtimestamp(refresh_token["exp"], tz=UTC)
     try:
         UsedRefreshToken.use_up(str(refresh_token["jti"]), expires_at)
     except ValidationError as error:
-        raise AuthenticationFailed(error.message) from None
+        raise InvalidToken(error.message) from None
     return issue_tokens(user)

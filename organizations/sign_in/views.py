@@ -18,7 +18,7 @@ from organizations.writing import retried
 from rivergen.http.addresses import client_network
 from rivergen.http.input import read_body
 from rivergen.http.openapi import describe
-from rivergen.http.responses import SuccessResponse
+from rivergen.http.responses import SecretResponse
 
 
 class SignInView(APIView):
@@ -36,7 +36,13 @@ class SignInView(APIView):
 class TokenView(SignInView):
     """`POST /auth/token`: sign in with a password."""
 
-    @describe("Sign in", request=TokenRequestSerializer, response=TokenSerializer, errors=(401,))
+    @describe(
+        "Sign in",
+        operation_id="createToken",
+        request=TokenRequestSerializer,
+        response=TokenSerializer,
+        errors=(401,),
+    )
     @retried
     def post(self, request: Request) -> Response:
         """Exchange a username and password for an access and a refresh token."""
@@ -45,7 +51,7 @@ class TokenView(SignInView):
         user = sign_in(**serializer.validated_data, address=client_network(request))
         if user is None:
             raise AuthenticationFailed("The username or the password is wrong.")
-        return SuccessResponse(issue_tokens(user), "Signed in successfully")
+        return SecretResponse(issue_tokens(user), "Signed in successfully")
 
 
 class TokenRefreshView(SignInView):
@@ -53,6 +59,7 @@ class TokenRefreshView(SignInView):
 
     @describe(
         "Refresh the tokens",
+        operation_id="refreshToken",
         request=TokenRefreshRequestSerializer,
         response=TokenSerializer,
         errors=(401,),
@@ -63,4 +70,4 @@ class TokenRefreshView(SignInView):
         serializer = TokenRefreshRequestSerializer(data=read_body(request))
         serializer.is_valid(raise_exception=True)
         tokens = exchange_refresh_token(serializer.validated_data["refresh_token"])
-        return SuccessResponse(tokens, "Token refreshed successfully")
+        return SecretResponse(tokens, "Token refreshed successfully")

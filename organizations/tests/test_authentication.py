@@ -29,7 +29,7 @@ class AuthenticationTests(DataSourceTestCase):
 
     def assert_unauthorized(self, response: Any) -> None:
         self.assert_error(response, 401, "UNAUTHORIZED")
-        self.assertEqual(response["WWW-Authenticate"], "Bearer")
+        self.assertRegex(response["WWW-Authenticate"], r"^Bearer( error=|$)")
 
     def assert_refused(self, authorization: str) -> None:
         for path in (*PATHS, self.path):

@@ -51,6 +51,26 @@ class MemberTests(APITestCase):
             path = (body["pagination"]["next"] or "").partition("/api/v1")[2]
         self.assertEqual(names, ["olivia", "adam", "edith", "victor", "otto"])
 
+    def test_every_role_gets_one_member_as_the_list_shows_it(self):
+        listed = self.call("get", self.path, user=self.viewer).json()["data"]
+        for user in (self.viewer, self.editor, self.admin, self.owner):
+            for member in listed:
+                with self.subTest(user=user.username, member=member["username"]):
+                    response = self.call("get", f"{self.path}/{member['user_id']}", user=user)
+                    self.assertEqual(response.status_code, 200)
+                    self.assertEqual(response.json()["data"], member)
+
+    def test_get_of_a_member_takes_no_parameters(self):
+        response = self.call("get", f"{self.path}/{self.viewer.pk}?role=x", user=self.viewer)
+        self.assert_error(response, 400, "BAD_REQUEST", "role")
+
+    def test_added_member_is_at_its_location(self):
+        response = self.add({"username": "leo", "role": "viewer"})
+        path = response["Location"].removeprefix("/api/v1")
+        self.assertEqual(path, f"{self.path}/{self.loner.pk}")
+        again = self.call("get", path, user=self.loner)
+        self.assertEqual(again.json()["data"], response.json()["data"])
+
     def test_admins_and_owners_add_members(self):
         for user, role in ((self.admin, "admin"), (self.owner, "owner")):
             with self.subTest(user=user.username):
@@ -196,7 +216,7 @@ class MemberTests(APITestCase):
     def test_users_who_are_not_members_are_404(self):
         before = self.roles()
         for user in (self.loner, self.stranger):
-            for method, data in (("patch", {"role": "admin"}), ("delete", None)):
+            for method, data in (("get", None), ("patch", {"role": "admin"}), ("delete", None)):
                 with self.subTest(method=method, user=user.username):
                     response = self.call(method, f"{self.path}/{user.pk}", data, self.owner)
                     self.assert_error(response, 404, "NOT_FOUND")

@@ -53,10 +53,29 @@ class WorkspaceTests(APITestCase):
         again = self.call("get", path, user=self.viewer).json()
         self.assertEqual(again["data"], first["data"])
 
+    def test_every_role_gets_one_workspace_as_the_list_shows_it(self):
+        [_, listed] = self.call("get", self.path, user=self.viewer).json()["data"]
+        for user in (self.viewer, self.editor, self.admin, self.owner):
+            with self.subTest(user=user.username):
+                response = self.call("get", f"{self.path}/{self.second.pk}", user=user)
+                self.assertEqual(response.status_code, 200)
+                self.assertEqual(response.json()["data"], listed)
+
+    def test_get_of_a_workspace_takes_no_parameters(self):
+        response = self.call("get", f"{self.path}/{self.second.pk}?name=x", user=self.viewer)
+        self.assert_error(response, 400, "BAD_REQUEST", "name")
+
+    def test_added_workspace_is_at_its_location(self):
+        response = self.add({"name": "New"})
+        path = response["Location"].removeprefix("/api/v1")
+        self.assertEqual(path, f"{self.path}/{response.json()['data']['id']}")
+        again = self.call("get", path, user=self.admin)
+        self.assertEqual(again.json()["data"], response.json()["data"])
+
     def test_workspaces_of_other_organizations_are_404(self):
         before = self.names()
         path = f"/organizations/{self.globex.pk}/workspaces/{self.second.pk}"
-        for method, data in (("patch", {"name": "Mine"}), ("delete", None)):
+        for method, data in (("get", None), ("patch", {"name": "Mine"}), ("delete", None)):
             with self.subTest(method=method):
                 response = self.call(method, path, data, self.stranger)
                 self.assert_error(response, 404, "NOT_FOUND")

@@ -3,9 +3,21 @@
 from http import HTTPStatus
 from typing import Any
 
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound
 
 DATABASE_RETRY_AFTER_SECONDS = 2
+
+
+class InvalidToken(AuthenticationFailed):
+    """The token is expired, revoked, forged, of another kind, or not a token at all (401).
+
+    The message is repeated in the challenge, so it must be ASCII without `"` and backslash.
+    """
+
+    @property
+    def challenge(self) -> str:
+        """The value of `WWW-Authenticate` (RFC 6750, section 3)."""
+        return f'Bearer error="invalid_token", error_description="{self.detail}"'
 
 
 class Conflict(APIException):
@@ -14,6 +26,12 @@ class Conflict(APIException):
     status_code = HTTPStatus.CONFLICT
     error_code = "CONFLICT"  # subclasses may have their own codes
     default_detail = "The state of the resource does not allow this."
+
+
+class NoSuchResource(NotFound):
+    """The caller's organizations have no such row; whether others have it is not told (404)."""
+
+    default_detail = "There is no such resource in your organizations."
 
 
 class PayloadTooLarge(APIException):

@@ -109,12 +109,13 @@ def read_body(
     media_type = request.content_type
     # "*/*" is not the type of a body, but DRF would match it with the first parser.
     if media_type and ("*" in media_type or not _is_parsed(media_type, request)):
-        raise UnsupportedMediaType(media_type)
-    encoding = request.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
-        raise UnsupportedMediaType(
-            encoding, "Send the body uncompressed, without Content-Encoding."
-        )
+        types = " or ".join(parser.media_type for parser in request.parsers or ())
+        sentence = f"A body of type {media_type[:64]} is not read. Send Content-Type: {types}."
+        raise UnsupportedMediaType(media_type, sentence)
+    coding = request.headers.get("Content-Encoding", "").strip()
+    if coding.lower() not in ("", "identity"):
+        sentence = f"A body with Content-Encoding: {coding[:64]} is not read. Send it uncompressed."
+        raise UnsupportedMediaType(coding, sentence)
     if request.body and not media_type:
         raise UnsupportedMediaType("", "The body has no type. Send Content-Type: application/json.")
     check_parameters(request, (*parameters, *switches), knows_versions=knows_versions)

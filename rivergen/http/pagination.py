@@ -17,7 +17,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.utils.urls import remove_query_param, replace_query_param
+from rest_framework.utils.urls import replace_query_param
 
 from rivergen.http.responses import SuccessResponse, envelope_schema
 
@@ -129,19 +129,13 @@ class CursorPagination(BasePagination):
             cursor = self._cursor_at(row, backwards=False)
 
     def get_paginated_response(self, data: Any, message: str = "") -> Response:
-        pagination = {
-            "next": self._link(-1, backwards=False) if self.has_next else None,
-            "previous": self._link(0, backwards=True) if self.has_previous else None,
-            "page_size": self.page_size,
-        }
-        return SuccessResponse(data, message, pagination=pagination)
-
-    def _link(self, index: int, *, backwards: bool) -> str | None:
-        if not self.rows:
-            return None
-        cursor = self._cursor_at(self.rows[index], backwards=backwards)
-        return replace_query_param(
-            remove_query_param(self.url, "cursor"), "cursor", cursor.encode()
+        after = before = None
+        if self.rows and self.has_next:
+            after = self._cursor_at(self.rows[-1], backwards=False).encode()
+        if self.rows and self.has_previous:
+            before = self._cursor_at(self.rows[0], backwards=True).encode()
+        return SuccessResponse(
+            data, message, pagination=page_links(self.url, self.page_size, after, before)
         )
 
     def _cursor_at(self, row: Any, *, backwards: bool) -> Cursor:
@@ -155,17 +149,14 @@ class CursorPagination(BasePagination):
         return ordering
 
     def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
-        return envelope_schema(schema, pagination=pagination_schema())
+        return envelope_schema(schema, pagination={"$ref": "#/components/schemas/Pagination"})
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         schemas = page_parameters()
         if view.ordering_fields:
             names = [f"{sign}{name}" for name in view.ordering_fields for sign in ("", "-")]
             schemas["ordering"] = {"type": "string", "enum": names, "default": view.ordering}
-        return [
-            {"name": name, "in": "query", "required": False, "schema": schema}
-            for name, schema in schemas.items()
-        ]
+        return [{"in": "query", "name": name, "schema": schema} for name, schema in schemas.items()]
 
 
 def json_bytes(value: Any) -> int:
@@ -218,6 +209,23 @@ def read_page_size(request: Request) -> int:
     raise ValidationError({"page_size": [f"Must be a number from 1 to {PAGE_SIZE_MAX}."]})
 
 
+def page_links(
+    url: str, page_size: int, next_cursor: str | None = None, previous_cursor: str | None = None
+) -> dict[str, Any]:
+    """Return `pagination`: the URLs and cursors of the next and the previous page of a list."""
+
+    def link(cursor: str | None) -> str | None:
+        return cursor and replace_query_param(url, "cursor", cursor)
+
+    return {
+        "next": link(next_cursor),
+        "next_cursor": next_cursor,
+        "previous": link(previous_cursor),
+        "previous_cursor": previous_cursor,
+        "page_size": page_size,
+    }
+
+
 def page_parameters() -> dict[str, dict[str, Any]]:
     """Return the JSON schemas of the query parameters that every list takes."""
     size = {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE}
@@ -226,6 +234,20 @@ def page_parameters() -> dict[str, dict[str, Any]]:
 
 def pagination_schema() -> dict[str, Any]:
     """Return the JSON schema of `pagination`, which a list has beside its `data`."""
-    link = {"type": ["string", "null"], "format": "uri"}
-    members = {"next": link, "previous": link, "page_size": {"type": "integer"}}
+    members: dict[str, Any] = {}
+    for name in ("next", "previous"):
+        members[name] = {
+            "type": ["string", "null"],
+            "format": "uri",
+            "description": f"The URL of the {name} page; null if there is none.",
+        }
+        members[f"{name}_cursor"] = {
+            "type": ["string", "null"],
+            "description": f"Send it as `?cursor=`, with the same other parameters, to get the "
+            f"{name} page; null if there is none.",
+        }
+    members["page_size"] = {
+        "type": "integer",
+        "description": "The most entries of a page. A page may have fewer, also in the middle.",
+    }
     return {"type": "object", "properties": members, "required": [*members]}

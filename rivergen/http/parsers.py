@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
@@ -16,7 +17,7 @@ from rivergen.http.exceptions import PayloadTooLarge
 # Arrays and objects: an empty one takes 20 times the memory of its text, and the garbage collector
 # visits each.
 CONTAINERS_MAX = 100_000
-NOT_UTF_8 = "The body is not valid UTF-8 text."
+NOT_AN_OBJECT = {list: "an array", str: "a string", bool: "true or false", type(None): "null"}
 
 
 class RefusedJSONError(ValueError):
@@ -50,7 +51,7 @@ class StrictJSONParser(BaseParser):
     ) -> dict[str, Any]:
         text = read_text(stream)
         if text.count("[") + text.count("{") > CONTAINERS_MAX:
-            raise ParseError(f"The JSON has more than {CONTAINERS_MAX:,} arrays and objects.")
+            raise ParseError(f"The body has more than {CONTAINERS_MAX:,} brackets [ and {{.")
         try:
             data = json.loads(
                 text,
@@ -62,15 +63,20 @@ class StrictJSONParser(BaseParser):
                 json.dumps(data, ensure_ascii=False).encode()
         except RecursionError:
             raise ParseError("The JSON is nested too deeply.") from None
-        except UnicodeError:
-            raise ParseError(NOT_UTF_8) from None
+        except UnicodeEncodeError as error:
+            escape = rf"\u{ord(error.object[error.start]):04x}"
+            sentence = f"The body has the lone surrogate {escape}, half of a character."
+            raise ParseError(f"{sentence} Send the whole character.") from None
         except RefusedJSONError as error:
             raise ParseError(str(error)) from None
-        except ValueError as error:
-            position = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
-            raise ParseError(f"The body is not valid JSON{position}.") from None
+        except json.JSONDecodeError as error:
+            raise ParseError(why_not_json(text, error)) from None
+        except ValueError:  # raised by int()
+            most = f"{sys.get_int_max_str_digits():,}"
+            raise ParseError(f"A number has more than {most} digits.") from None
         if not isinstance(data, dict):
-            raise ParseError("The body must be a JSON object.")
+            kind = NOT_AN_OBJECT.get(type(data), "a number")
+            raise ParseError(f"The body must be a JSON object, not {kind}.")
         return data
 
 
@@ -91,15 +97,30 @@ def read_text(stream: IO[bytes]) -> str:
         raise PayloadTooLarge
     try:
         return body.decode()
-    except UnicodeDecodeError:
-        raise ParseError(NOT_UTF_8) from None
+    except UnicodeDecodeError as error:
+        sentence = f"The body is not valid UTF-8 text (byte {error.start + 1:,})."
+        raise ParseError(f"{sentence} Send it in UTF-8.") from None
+
+
+def why_not_json(text: str, error: json.JSONDecodeError) -> str:
+    """Return a sentence that says why a text is not JSON."""
+    if not text.strip(" \t\r\n"):
+        return "The body is empty. Send a JSON object."
+    if text.startswith("\ufeff"):
+        return "The body begins with a byte order mark. Send it without."
+    if "\0" in text:
+        return "The body has null characters, as UTF-16 text has. Send JSON in UTF-8."
+    return f"The body is not valid JSON ({error})."
 
 
 def finite_number(text: str) -> float | int:
-    """Return a number with a fraction or exponent. Raises ValueError if no double can hold it."""
+    """Return a number with a fraction or exponent.
+
+    Raises RefusedJSONError if no double can hold it.
+    """
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(text)
+        raise RefusedJSONError(f"The number {text[:32]} is too large. At most 1.8e308 is read.")
     # PostgreSQL returns large numbers of a jsonb as integers, 1e300 as 1 and 300 zeros. Converted
     # the same way, a number equals its stored form, and has the same length. A jsonb has no
     # negative zero either: adding 0.0 makes it positive.
@@ -117,13 +138,14 @@ class NumberReader:
         self._digits_left = settings.REQUEST_BODY_MAX_BYTES
 
     def read(self, text: str) -> float | int:
-        """Return a number (`parse_float`). Raises ValueError, and TooManyDigitsError."""
+        """Return a number (`parse_float`). Raises RefusedJSONError and TooManyDigitsError."""
         number = finite_number(text)
         if type(number) is int:
             self._digits_left -= number.bit_length() * 3 // 10  # a digit takes 3.3 bits
             if self._digits_left < 0:
                 most = f"{settings.REQUEST_BODY_MAX_BYTES:,}"
-                raise TooManyDigitsError(f"The numbers have more than {most} digits together.")
+                sentence = f"The numbers, written out, have more than {most} digits together."
+                raise TooManyDigitsError(sentence)
         return number
 
 
@@ -138,5 +160,5 @@ def object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def refuse_constant(text: str) -> NoReturn:
-    """Raise ValueError for NaN and Infinity, which Python's parser accepts (`parse_constant`)."""
-    raise ValueError(text)
+    """Raise RefusedJSONError for NaN and Infinity, which Python accepts (`parse_constant`)."""
+    raise RefusedJSONError(f"{text} is not a JSON number. Send a number, or null.")

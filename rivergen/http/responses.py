@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import (
+    DisallowedHost,
     PermissionDenied,
     RequestDataTooBig,
     SuspiciousOperation,
@@ -14,6 +15,7 @@ from django.core.exceptions import (
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.urls import Resolver404, resolve
 from django.views import defaults
 from psycopg.errors import (
     ForeignKeyViolation,
@@ -28,6 +30,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from rivergen.errors import DomainError, Gone
 from rivergen.http.exceptions import (
     Conflict,
+    InvalidToken,
     PayloadTooLarge,
     PreconditionFailed,
     ServiceUnavailable,
@@ -37,6 +40,10 @@ from rivergen.observability.logs import request_id
 logger = logging.getLogger("rivergen.errors")
 
 BUG = "Something went wrong on our side."
+MALFORMED = "The request is malformed."
+UNKNOWN_HOST = "This service does not answer for the host in the Host header. Check the URL."
+NO_JSON_ACCEPTED = "The answer is JSON. Send Accept: application/json, or no Accept header."
+NOTHING_HERE = "There is nothing at this path."
 LOCKED = "Another request is changing this. Try again shortly."
 ERROR_CODES = {
     400: "BAD_REQUEST",
@@ -91,9 +98,14 @@ class SuccessResponse(Response):
             self["ETag"] = f'"{version}"'  # an entity tag is quoted (RFC 9110, section 8.8.3)
 
 
+class SecretResponse(SuccessResponse):
+    """A success that shows a secret once: it is never compressed (rivergen.http.compression)."""
+
+
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
     """Return the JSON Schema of a success: `schema` is that of `data`, `extra` has more members."""
-    members = {"success": {"const": True}, "data": schema, "message": {"type": "string"}, **extra}
+    success = {"type": "boolean", "const": True}
+    members = {"success": success, "data": schema, "message": {"type": "string"}, **extra}
     return {
         "type": "object",
         "properties": members,
@@ -141,10 +153,14 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
         response.data = error_body(response.status_code, message, details)
     else:
         code = exc.code if isinstance(exc, DomainError) else getattr(translated, "error_code", None)
-        sentence = _sentence(translated.detail)
+        sentence = " ".join(_sentences(translated.detail))
+        if isinstance(translated, exceptions.MethodNotAllowed):
+            sentence += f" Allowed here: {', '.join(context['view'].allowed_methods)}."
         details = getattr(exc, "details", {})
         response.data = error_body(response.status_code, sentence, details, code)
     response.data["error"] |= getattr(exc, "extra", {})
+    if isinstance(translated, InvalidToken):
+        response["WWW-Authenticate"] = translated.challenge
     if isinstance(translated, PreconditionFailed):
         response["ETag"] = translated.etag
     return _without_log(response)
@@ -177,7 +193,9 @@ def _translate(exc: Exception) -> Exception:
     if isinstance(exc, RequestDataTooBig):
         return PayloadTooLarge()
     if isinstance(exc, SuspiciousOperation):
-        return exceptions.ParseError("The request is malformed.")
+        return exceptions.ParseError(_what_is_suspicious(exc))
+    if isinstance(exc, exceptions.NotAcceptable):
+        return exceptions.NotAcceptable(NO_JSON_ACCEPTED)
     if isinstance(exc, IntegrityError) and isinstance(exc.__cause__, ForeignKeyViolation):
         return Conflict("Another request removed a row that this one refers to.")
     if isinstance(exc, UnreadablePostError):
@@ -187,6 +205,10 @@ def _translate(exc: Exception) -> Exception:
         is_locked = isinstance(exc.__cause__, LockNotAvailable)
         return ServiceUnavailable(LOCKED if is_locked else None)
     return exc
+
+
+def _what_is_suspicious(exc: Exception) -> str:
+    return UNKNOWN_HOST if isinstance(exc, DisallowedHost) else MALFORMED
 
 
 def _is_out_of_reach(exc: BaseException | None) -> bool:
@@ -213,17 +235,11 @@ def _summary(fields: Collection[str]) -> str:
     return f"Invalid value for {names}{' and more' if len(fields) > 5 else ''}."
 
 
-def _sentence(detail: Any) -> str:
-    if isinstance(detail, dict):  # simplejwt's errors
-        detail = detail.get("detail", "")
-    return " ".join(_sentences(detail))
-
-
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Return 400 for a request that Django refuses before a view runs, as for an unknown host."""
     if not request.path.startswith("/api/"):
         return defaults.bad_request(request, exception)
-    return JsonResponse(error_body(400, "The request is malformed."), status=400)
+    return JsonResponse(error_body(400, _what_is_suspicious(exception)), status=400)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -237,7 +253,18 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Return 404 for a path without a route."""
     if not request.path.startswith("/api/"):
         return defaults.page_not_found(request, exception)
-    return JsonResponse(error_body(404, "There is nothing at this path."), status=404)
+    sentence = NOTHING_HERE
+    path = request.path_info.rstrip("/")
+    if path != request.path_info and _is_route(path):
+        sentence += f" Paths have no trailing slash. Did you mean {path}?"
+    return JsonResponse(error_body(404, sentence), status=404)
+
+
+def _is_route(path: str) -> bool:
+    try:
+        return bool(resolve(path))
+    except Resolver404:
+        return False
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

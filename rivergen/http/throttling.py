@@ -1,13 +1,24 @@
-"""Rate limits in fixed windows; a request above the limit gets 429 with `Retry-After`."""
+"""Rate limits in fixed windows; a request above the limit gets 429 with `Retry-After`.
 
+`RateLimit-Policy` and `RateLimit` show the limits that counted a request
+(draft-ietf-httpapi-ratelimit-headers).
+"""
+
+import math
 import time
 from collections import Counter
+from contextvars import ContextVar
+from http import HTTPStatus
 from threading import Lock
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
+
+# The throttles that have counted the current request, by name.
+counted: ContextVar[dict[str, "WindowThrottle"] | None] = ContextVar("counted", default=None)
 
 
 class WindowThrottle(BaseThrottle):
@@ -17,8 +28,11 @@ class WindowThrottle(BaseThrottle):
     would cost more than the rest of the request.
     """
 
+    name: str
     limit: int
     seconds: int
+    is_shown = True
+    """Whether a caller may know how much is left: not of a count that strangers add to."""
 
     def allow_request(self, request: Request, view: Any) -> bool:
         caller = self.caller(request)
@@ -26,17 +40,25 @@ class WindowThrottle(BaseThrottle):
 
     def allow(self, caller: str) -> bool:
         """Count a request of the caller; return whether the caller is within the limit."""
-        return self.count(caller, self.begin()) <= self.limit
+        self.note(self.count(caller, self.begin()))
+        return self.remaining >= 0
 
     def begin(self) -> int:
         """Return the Unix time at which the window of this moment began, for `count`."""
         now = time.time()
         elapsed = now % self.seconds
-        self.seconds_left = self.seconds - elapsed
+        self.ends_at = now - elapsed + self.seconds
         return round(now - elapsed)
 
+    def note(self, number: int) -> None:
+        """Note the number of requests in this window, to be shown; see `show_limits`."""
+        self.remaining = self.limit - number
+        throttles = counted.get()
+        if throttles is not None and (self.is_shown or self.remaining < 0):
+            throttles[self.name] = self
+
     def wait(self) -> float:
-        return self.seconds_left
+        return max(self.ends_at - time.time(), 0)
 
     def caller(self, request: Request) -> str | None:
         """Return the key that a request is counted under; None to leave the request uncounted."""
@@ -50,9 +72,30 @@ class WindowThrottle(BaseThrottle):
         raise NotImplementedError
 
 
+def show_limits(response: HttpResponse) -> None:
+    """Set `RateLimit-Policy` and `RateLimit` to the limits that counted the current request.
+
+    A 429 for another reason, as too much in flight, has a limit `wait` that ends at `Retry-After`.
+    """
+    throttles = (counted.get() or {}).values()
+    limits = [
+        f'"{one.name}";r={max(one.remaining, 0)};t={math.ceil(one.wait())}' for one in throttles
+    ]
+    seconds = response.get("Retry-After")
+    is_refused = response.status_code == HTTPStatus.TOO_MANY_REQUESTS and seconds is not None
+    if is_refused and all(one.remaining >= 0 for one in throttles):
+        limits.append(f'"wait";r=0;t={seconds}')
+    if throttles:
+        policies = [f'"{one.name}";q={one.limit};w={one.seconds}' for one in throttles]
+        response["RateLimit-Policy"] = ", ".join(policies)
+    if limits:
+        response["RateLimit"] = ", ".join(limits)
+
+
 class UserThrottle(WindowThrottle):
     """Apply `RATE_LIMIT_USER` in memory, in each web process separately: it costs no query."""
 
+    name = "user"
     limit, seconds = settings.RATE_LIMIT_USER
     # The number of requests by caller, for the current window only.
     counts: ClassVar[dict[int, Counter[str]]] = {}

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.contrib.admindocs.views import simplify_regex
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.http import HttpRequest, HttpResponse
+from django.urls import Resolver404, resolve
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -80,6 +81,9 @@ def end() -> None:
 def count(request: HttpRequest, status: int, seconds: float) -> None:
     """Count an answered request by its method, route and status."""
     match = request.resolver_match
+    if match is None and request.method == "OPTIONS":  # a preflight, answered before routing
+        with contextlib.suppress(Resolver404):
+            match = resolve(request.path_info)
     if match is not None:
         route = path_template(match.route)
     else:

@@ -20,12 +20,12 @@ PATIENCE_SECONDS = 20
 
 @contextmanager
 def haproxy(
-    web_port: int, timeout: str = "30s", tls_proxy: str = "127.255.255.255"
+    web_port: int, timeout: str = "30s", tls_proxy: str = "127.255.255.255", origins: str = ""
 ) -> Iterator[tuple[int, Path]]:
     """Run HAProxy in front of a web server; yield its port and its log.
 
     `timeout` replaces the time that a request may take to arrive; `tls_proxy` is the address whose
-    X-Forwarded-Proto is believed.
+    X-Forwarded-Proto is believed, `origins` the pages that may read its own failures.
     """
     if BINARY is None:
         raise SystemExit("haproxy is not installed: apt-get install haproxy")
@@ -33,7 +33,8 @@ def haproxy(
     with TemporaryDirectory() as folder:
         configuration, log = Path(folder) / "haproxy.cfg", Path(folder) / "haproxy.log"
         configuration.write_text(CONFIGURATION.read_text().replace("30s", timeout))
-        addresses = {
+        variables = {
+            "CORS_ALLOWED_ORIGINS": origins,
             "LISTEN_ADDRESS": f"127.0.0.1:{port}",
             "TLS_PROXY": tls_proxy,
             "WEB_ADDRESS": f"127.0.0.1:{web_port}",
@@ -41,7 +42,7 @@ def haproxy(
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [BINARY, "-db", "-f", configuration],
-                env=os.environ | addresses,
+                env=os.environ | variables,
                 stdout=file,
                 stderr=file,
             )

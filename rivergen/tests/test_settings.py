@@ -280,6 +280,35 @@ class SettingsTests(SimpleTestCase):
         hosts = self.printed("settings.ALLOWED_HOSTS", ALLOWED_HOSTS=" a.example, b.example ,")
         self.assertEqual(hosts, "['a.example', 'b.example']")
 
+    def test_origins_of_pages_are_read(self):
+        self.assertEqual(self.printed("settings.CORS_ALLOWED_ORIGINS"), "[]")
+        for value in ("", " , "):
+            printed = self.printed("settings.CORS_ALLOWED_ORIGINS", CORS_ALLOWED_ORIGINS=value)
+            self.assertEqual(printed, "[]")
+        origins = (
+            *("https://app.example.com", "http://localhost:3000", "http://[::1]:8080"),
+            *("http://127.0.0.1:1", "https://xn--bcher-kva.example", "https://a_b.example:65535"),
+            "capacitor://localhost",
+        )
+        text = " , ".join(origins)
+        printed = self.printed("*settings.CORS_ALLOWED_ORIGINS", CORS_ALLOWED_ORIGINS=text)
+        self.assertEqual(printed, " ".join(origins))
+
+    def test_what_no_browser_sends_as_an_origin_is_refused(self):
+        origins = (
+            *("*", "null", "app.example.com", "//app.example.com", "https://", "https:///x"),
+            *("https://app.example.com/", "https://app.example.com/path", "https://a.example?x"),
+            *("https://*.example.com", "https://user@app.example.com", "https://a.example#x"),
+            *("https://app.example.com:", "https://app.example.com:0", "https://a.example:65536"),
+            *("https://app.example.com:443", "http://app.example.com:80", "https://a.example:08"),
+            *("https://App.example.com", "HTTPS://app.example.com", "https://bücher.example"),
+            *("https://a.example https://b.example", "https://a.example,*", "file:///", "a\nb"),
+            *("https://app.example.com:４４４", "https://app.example.com:+1", "https://[::1"),
+        )
+        self.assert_refused("CORS_ALLOWED_ORIGINS", origins)
+        process = self.read(CORS_ALLOWED_ORIGINS="https://a.example,https://b.example/")
+        self.assertIn("not 'https://b.example/'", process.stderr)
+
     def test_connections_to_a_silent_database_time_out(self):
         options = "connect_timeout", "tcp_user_timeout", "keepalives_idle"
         expression = f"[settings.DATABASES['default']['OPTIONS'][n] for n in {options}]"

@@ -26,7 +26,7 @@ from rivergen.http.throttling import UserThrottle
 from rivergen.testing.fingerprint import business_tables, fingerprint
 from rivergen.testing.naughty_strings import STRINGS
 from tests.api.testing.route_table import CREDENTIALS, DATA_SOURCE, ORGANIZATION, PUBLIC, ROUTES
-from tests.fuzz.values import Schemas, as_json, put
+from tests.fuzz.values import Schemas, as_json, parameters_of, put
 
 Place = tuple[str | int, ...]
 # Valid bodies for routes whose body in the table has no text field.
@@ -190,7 +190,8 @@ class NaughtyStringTests(DataSourceTestCase):
     def test_strings_in_query_parameters_are_accepted_or_refused_by_name(self):
         before = self.fingerprint()
         for number, (method, path, operation) in enumerate(operations()):
-            names = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+            parameters = parameters_of(document(), operation)
+            names = [one["name"] for one in parameters if one["in"] == "query"]
             if method != "get" or not names:
                 continue
             for text in strings_for(number, method, path):

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management import call_command
 from django.test import Client
 
+from datasources.bulk.exceptions import NotApplied
 from organizations.idempotency.exceptions import KeyInUse, KeyReused
 from organizations.testing import APITestCase
 from rivergen.errors import Gone, StateConflict
@@ -75,7 +76,18 @@ class OpenAPITests(APITestCase):
         for path, item in self.document["paths"].items():
             for method, operation in item.items():
                 if method in METHODS:
-                    yield path, method, operation
+                    yield path, method, self.resolved(operation)
+
+    def resolved(self, node: Any) -> Any:
+        """Return a part of the document with the components in it that are no schemas."""
+        if isinstance(node, list):
+            return [self.resolved(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        _, _, kind, name = f"{node.get('$ref', '')}///".split("/")[:4]
+        if kind in ("headers", "parameters", "responses"):
+            return self.resolved(self.document["components"][kind][name])
+        return {key: self.resolved(value) for key, value in node.items()}
 
     def test_openapi_document_is_generated_without_warnings(self):
         # spectacular warns of two components with the same name, of which one would be lost.
@@ -84,10 +96,9 @@ class OpenAPITests(APITestCase):
     def test_openapi_document_lists_every_error_code(self):
         exact = {KeyInUse.error_code, KeyReused.error_code}
         exact |= {error.code for kind in (Gone, StateConflict) for error in kind.__subclasses__()}
-        codes = {*ERROR_CODES.values(), *exact}
-        self.assertEqual(
-            {*self.document["components"]["schemas"]["ErrorDetailCodeEnum"]["enum"]}, codes
-        )
+        codes = {*ERROR_CODES.values(), *exact, NotApplied.error_code}
+        code = self.document["components"]["schemas"]["ErrorCode"]
+        self.assertEqual({*code["x-extensible-enum"]}, codes)
 
     def resolve(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Return a schema with its reference resolved, however deeply it is wrapped."""
@@ -134,7 +145,7 @@ class OpenAPITests(APITestCase):
         for path, method, operation in self.operations():
             with self.subTest(path=path, method=method):
                 if path in PUBLIC_PATHS:
-                    self.assertIn(operation.get("security"), ([], [{}]))
+                    self.assertEqual(operation["security"], [])
                 else:
                     self.assertEqual(operation["security"], [{"bearer": []}])
                     headers = operation["responses"]["401"]["headers"]

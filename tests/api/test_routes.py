@@ -4,9 +4,11 @@ import json
 import re
 from typing import Any, ClassVar
 
-from django.db import connection
+from django.db import connection, transaction
 
+from datasources.models import DataSource
 from organizations.models import Membership, User
+from rivergen.http.openapi import document
 from rivergen.testing.routes import routes
 from rivergen.testing.web_role import become, role_in_transaction
 from tests.api.testing.route_table import OF_ANY_USER, PUBLIC, ROLES, ROUTES, RouteTestCase
@@ -44,6 +46,31 @@ class RouteTests(RouteTestCase):
                         error = self.assert_error(response, 403, "FORBIDDEN")
                         self.assertIn(route.least_role, error["message"])
                         self.assertFalse(has_changed)
+
+    def test_what_was_created_or_started_is_at_its_location(self):
+        created = [key for key, route in ROUTES.items() if route.success in (201, 202)]
+        self.assertGreater(len(created), 5)
+        for method, path in created:
+            described = document()["paths"][f"/api/v1{path}"][method]["responses"]
+            with self.subTest(method=method, path=path), transaction.atomic():
+                route = ROUTES[method, path]
+                self.assertIn("Location", described[str(route.success)]["headers"])
+                route.prepare(DataSource.objects.get(pk=self.data_source.pk))
+                target = path.format(**self.ids)
+                response = self.call(method, target, route.body, self.owner)
+                location = response["Location"].removeprefix("/api/v1")
+                found = self.call("get", location, user=self.owner)
+                self.assertEqual(found.status_code, 200, location)
+                self.assertEqual(found.json()["data"], response.json()["data"])
+                transaction.set_rollback(True)
+
+    def test_requests_about_one_thing_refuse_unknown_parameters(self):
+        for method, path in ROUTES.keys() | OF_ANY_USER:
+            if method == "get":
+                with self.subTest(path=path):
+                    target = f"{path.format(**self.ids)}?nonsense=1"
+                    response = self.call("get", target, user=self.owner)
+                    self.assert_error(response, 400, "BAD_REQUEST", "nonsense")
 
     def test_callers_without_membership_change_and_see_nothing(self):
         for (method, path), route in ROUTES.items():

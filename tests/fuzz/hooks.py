@@ -58,7 +58,6 @@ schemathesis.openapi.format("entity-tag", st.just(ANY_VERSION))
 schemathesis.openapi.format("host", HOST)
 schemathesis.openapi.format("idempotency-key", st.just(KEY))
 schemathesis.openapi.format("json-object", st.just("{}"))
-schemathesis.openapi.format("metadata-key", WORD)
 schemathesis.openapi.format("name", WORD)
 schemathesis.openapi.format("password", st.builds("secret-{}".format, WORD))
 schemathesis.openapi.format("object-path", st.lists(WORD, min_size=1, max_size=5).map("/".join))
@@ -126,8 +125,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if type(body.get("based_on")) is int:
             del body["based_on"]  # most types lack some of the other fields that were sent
         body.setdefault("type", "csv")
-        if isinstance(body.get("credentials"), dict):
-            remove_unfit_credentials(body["credentials"], str(body["type"]))
+    if "/data-sources" in path and isinstance(body.get("credentials"), dict):
+        remove_unfit_credentials(body["credentials"], str(body.get("type")))
 
 
 def fitting_headers(case: Any) -> dict[str, str]:
@@ -156,7 +155,7 @@ def set_headers(request: Any, headers: dict[str, str]) -> Any:
 def adjust_query(query: dict[str, Any], path: str) -> None:
     """Use a stored cursor, and switch off parameters that would disturb other requests."""
     if query.get("cursor") == CURSOR:
-        query["cursor"] = cursor_of(path, query.get("ordering"))
+        query["cursor"] = cursor_of(path, query)
     # No worker runs, so waiting would time out.
     if str(query.get("wait")) in WAITS:
         query["wait"] = 0
@@ -247,11 +246,14 @@ def is_filler(value: Any, max_length: int) -> bool:
     return isinstance(value, str) and len(value) <= max_length and {*value} == {"0"}
 
 
-def cursor_of(path: str, ordering: Any) -> str:
-    """Return a cursor that the list at this path could have returned."""
+def cursor_of(path: str, query: dict[str, Any]) -> str:
+    """Return a cursor that the list at this path could have returned for this query."""
     value: Any
-    if path.endswith(("/schema", "/schema/changes")):
-        return encoded("1")
+    ordering = query.get("ordering")
+    if path.endswith("/schema"):
+        return encoded(f"1.{query.get('snapshot', 1)}")
+    if path.endswith("/schema/changes"):
+        return encoded(f"1.{query.get('from', 0)}.{query.get('to', 1)}")
     if path.endswith("/history"):
         field, value = "version", 1
     elif path.endswith("/snapshots"):

@@ -22,7 +22,7 @@ from rivergen.testing.naughty_strings import STRINGS
 from rivergen.testing.services import prepare
 from tests.fuzz.changes import changes
 from tests.fuzz.tally import Tally
-from tests.fuzz.values import RAW, WRONG, Schemas, as_json, put, spoil
+from tests.fuzz.values import RAW, WRONG, Schemas, as_json, parameters_of, put, spoil
 
 TIMEOUT_SECONDS = 120
 # Callers with more permissions are more frequent.
@@ -220,7 +220,7 @@ def read_operations(document: Any) -> Iterator[Operation]:
     """Yield the operations of an OpenAPI document."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
-            parameters = operation.get("parameters", ())
+            parameters = parameters_of(document, operation)
             content = operation.get("requestBody", {}).get("content", {})
             yield Operation(
                 method.upper(),

@@ -24,7 +24,7 @@ BY_FORMAT = {
     "json-object": ("{}", '{"type": "service_account"}'),
     "entity-tag": ("*", '"1"', '"2", "3"', 'W/"1"', '"x"'),
     "date-time": ("2024-12-01T11:00:00Z", "2026-01-01T00:00:00.5+02:00"),
-    "cursor": ("WyJuYW1lIixmYWxzZSwiYSIsMV0", "MQ", "WyJpZCIsZmFsc2UsMSwxXQ"),
+    "cursor": ("WyJuYW1lIixmYWxzZSwiYSIsMV0", "MS4x", "MS4wLjE", "WyJpZCIsZmFsc2UsMSwxXQ"),
 }
 WRONG: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 1.0, 0.5, 2**31, 2**63, -(2**64), 1e308, 5e-324, "", "1"),
@@ -37,6 +37,15 @@ RAW = (
     b'{"description": "' + b"a" * 1_048_600 + b'"}',
 )
 numbers = itertools.count(1)
+
+
+def parameters_of(document: Any, operation: Any) -> list[Any]:
+    """Return the parameters of an operation, those that are components included."""
+    shared = document["components"]["parameters"]
+    return [
+        shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+        for one in operation.get("parameters", ())
+    ]
 
 
 class Schemas:

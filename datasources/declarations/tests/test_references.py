@@ -17,6 +17,7 @@ from rivergen.hidden_environment import SECRETS
 HARMLESS = {
     "ALLOWED_HOSTS",
     "BIND_ADDRESS",
+    "CORS_ALLOWED_ORIGINS",
     "DATABASE_ROW_LEVEL_SECURITY",
     "DEBUG",
     "EGRESS_ALLOW",

@@ -1,5 +1,7 @@
 """Checks of what the web leaves open."""
 
+from urllib.parse import urlsplit
+
 from django.conf import settings
 from rest_framework.settings import api_settings
 
@@ -42,6 +44,20 @@ def check_web() -> Finding:
     is_open = any(network.prefixlen == 0 for network in settings.METRICS_ALLOW)
     if is_open and not settings.METRICS_TOKEN:
         faults.append("METRICS_ALLOW lets everyone read /metrics. Set METRICS_TOKEN.")
+    exposed = [origin for origin in settings.CORS_ALLOWED_ORIGINS if is_exposed(origin)]
+    if exposed:
+        faults.append(
+            f"CORS_ALLOWED_ORIGINS has {', '.join(exposed)}: a page sent without TLS can be "
+            "changed on its way, and give away tokens. Serve it over HTTPS."
+        )
     if faults:
         return Finding("web", State.WARNING, " ".join(faults))
-    return Finding("web", State.OK, "No debug pages; hosts are named; /metrics is not open.")
+    return Finding(
+        "web", State.OK, "No debug pages; hosts and pages are named; /metrics is not open."
+    )
+
+
+def is_exposed(origin: str) -> bool:
+    """Return whether pages of an origin come from another machine without TLS."""
+    url = urlsplit(origin)
+    return url.scheme == "http" and not is_loopback(url.hostname or "")

@@ -213,6 +213,31 @@ class GetChangesTests(DataSourceTestCase):
         link = second["pagination"]["previous"]
         self.assertEqual(self.get(link[link.index("?") :])["data"], first["data"])
 
+    def test_cursors_lead_to_pages_between_the_same_snapshots(self):
+        refresh(self.data_source, *map(table, "abc"))
+        refresh(self.data_source, *map(table, "def"))
+        first = self.get("?page_size=4")
+        refresh(self.data_source)
+        cursor = first["pagination"]["next_cursor"]
+        second = self.get(f"?page_size=4&cursor={cursor}")
+        ends = [
+            (page["data"]["from"]["snapshot"], page["data"]["to"]["snapshot"])
+            for page in (first, second)
+        ]
+        self.assertEqual(ends, [(1, 2), (1, 2)])
+        self.assertEqual([one["table"] for one in second["data"]["changes"]], [*"ef"])
+        self.assertIsNone(second["pagination"]["next_cursor"])
+        cursor = second["pagination"]["previous_cursor"]
+        self.assertEqual(self.get(f"?page_size=4&cursor={cursor}")["data"], first["data"])
+        for query in ("from=2", "to=3"):
+            error = self.get(f"?page_size=4&cursor={cursor}&{query}", 400)["error"]
+            self.assertEqual(error["details"], {"cursor": ["Not a cursor of this list."]})
+
+    def test_cursor_of_the_tables_is_none_of_the_changes(self):
+        refresh(self.data_source, *map(table, "abc"))
+        tables = self.call("get", f"{self.path}/schema?page_size=1", user=self.viewer).json()
+        self.get(f"?cursor={tables['pagination']['next_cursor']}", 400)
+
     def test_page_ends_early_at_the_size_limit_and_the_summary_counts_all_pages(self):
         refresh(self.data_source)
         refresh(self.data_source, *map(table, "abc"))

@@ -5,6 +5,7 @@ from unittest import mock
 from datasources.schemas.snapshots import models
 from datasources.schemas.snapshots.content import BLOCK_TABLES, dump, lines_of
 from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent, SchemaSnapshot
+from datasources.schemas.snapshots.pages import write_cursor
 from datasources.schemas.snapshots.search import has_words
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase
@@ -130,6 +131,30 @@ class GetSchemaTests(DataSourceTestCase):
         data = self.get(link[link.index("?") :]).json()["data"]
         self.assertEqual((data["snapshot"], data["tables"][0]["name"]), (1, "c"))
 
+    def test_cursors_lead_to_the_pages_of_the_links_in_the_same_snapshot(self):
+        refresh(self.data_source, *map(table, "abcde"))
+        pages = [self.get("?page_size=2").json()]
+        refresh(self.data_source, *map(table, "xyz"))
+        while cursor := pages[-1]["pagination"]["next_cursor"]:
+            pages.append(self.get(f"?page_size=2&cursor={cursor}").json())
+            links = pages[-2]["pagination"]["next"], pages[-1]["pagination"]["previous"]
+            linked = [self.get(link[link.index("?") :]).json()["data"] for link in links]
+            self.assertEqual(linked, [pages[-1]["data"], pages[-2]["data"]])
+            back = pages[-1]["pagination"]["previous_cursor"]
+            before = self.get(f"?page_size=2&cursor={back}").json()
+            self.assertEqual(before["data"], pages[-2]["data"])
+        names = [[table["name"] for table in page["data"]["tables"]] for page in pages]
+        self.assertEqual(names, [["a", "b"], ["c", "d"], ["e"]])
+        self.assertIsNone(pages[0]["pagination"]["previous_cursor"])
+
+    def test_cursor_of_another_snapshot_is_refused(self):
+        for number in range(2):
+            refresh(self.data_source, *map(table, ("a", "b", f"c{number}")))
+        cursor = self.get("?page_size=1").json()["pagination"]["next_cursor"]
+        self.get(f"?page_size=1&snapshot=2&cursor={cursor}")
+        error = self.get(f"?page_size=1&snapshot=1&cursor={cursor}", status=400).json()["error"]
+        self.assertEqual(error["details"], {"cursor": ["Not a cursor of this list."]})
+
     def test_table_parameter_finds_tables_by_exact_name(self):
         refresh(self.data_source, ORDERS, OLD, PEOPLE, table("a.b"), table("b", schema="a"))
         for query, names in (
@@ -210,7 +235,7 @@ class GetSchemaTests(DataSourceTestCase):
 
     def test_page_after_the_last_is_empty(self):
         refresh(self.data_source, PEOPLE)
-        response = self.get("?cursor=OTk").json()
+        response = self.get(f"?cursor={write_cursor(99, {'snapshot': 1})}").json()
         self.assertEqual(response["data"]["tables"], [])
         self.assertIsNone(response["pagination"]["next"])
 

@@ -10,6 +10,7 @@ from datasources.models import DataSource
 from organizations.testing import APITestCase
 
 ORDERINGS = ("name", "-name", "created_at", "-created_at", "updated_at", "-updated_at")
+NO_LINKS = dict.fromkeys(("next", "next_cursor", "previous", "previous_cursor"))
 NOON = datetime(2024, 12, 1, 12, tzinfo=UTC)
 
 
@@ -99,6 +100,17 @@ class PaginationTests(APITestCase):
                 self.assertEqual([page["data"] for page in back], [page["data"] for page in pages])
                 self.assertIsNone(back[0]["pagination"]["previous"])
 
+    def test_cursors_lead_to_the_pages_of_the_links(self):
+        query = "?ordering=-updated_at&page_size=3"
+        for page in self.pages_from(self.get(query).json(), "next"):
+            for direction in ("next", "previous"):
+                cursor = page["pagination"][f"{direction}_cursor"]
+                linked = self.follow(page, direction)
+                with self.subTest(direction=direction, cursor=cursor):
+                    self.assertEqual(cursor is None, linked is None)
+                    if linked:
+                        self.assertEqual(self.get(f"{query}&cursor={cursor}").json(), linked)
+
     def test_previous_and_next_links_lead_back_to_the_same_page(self):
         first = self.get("?ordering=-updated_at&page_size=3").json()
         for page in self.pages_from(first, "next")[1:]:
@@ -111,15 +123,13 @@ class PaginationTests(APITestCase):
                 body = self.get(query).json()
                 self.assertEqual(self.ids(body), self.expected("name"))
                 size = int(query.partition("=")[2] or 50)
-                expected = {"next": None, "previous": None, "page_size": size}
-                self.assertEqual(body["pagination"], expected)
+                self.assertEqual(body["pagination"], NO_LINKS | {"page_size": size})
 
     def test_empty_list_has_no_links(self):
         DataSource.objects.all().delete()
         body = self.get("?page_size=1").json()
         self.assertEqual(body["data"], [])
-        expected = {"next": None, "previous": None, "page_size": 1}
-        self.assertEqual(body["pagination"], expected)
+        self.assertEqual(body["pagination"], NO_LINKS | {"page_size": 1})
 
     def test_page_links_keep_the_other_query_parameters(self):
         query = "?search=source+2&ordering=-name&page_size=1&type=postgresql"

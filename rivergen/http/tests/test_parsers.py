@@ -77,7 +77,7 @@ class WorkTests(SimpleTestCase):
             with (
                 self.subTest(unit=unit[:3]),
                 mock.patch.object(parsers.json, "loads") as read,
-                self.assertRaisesMessage(ParseError, "more than 100,000 arrays and objects"),
+                self.assertRaisesMessage(ParseError, "more than 100,000 brackets"),
             ):
                 StrictJSONParser().parse(BytesIO(body))
             read.assert_not_called()

@@ -17,7 +17,7 @@ class ExceptionHandlerTests(SimpleTestCase):
             ModelValidationError("No."),
         ):
             with self.subTest(error=error):
-                error.extra = {"results": [1]}  # type: ignore[union-attr]
+                error.extra = {"results": [1]}
                 body = exception_handler(error, {}).data["error"]
                 self.assertEqual(
                     [*body], ["code", "message", "details", "request_id", "results"], body
@@ -30,7 +30,7 @@ class ExceptionHandlerTests(SimpleTestCase):
 
     def test_extra_of_an_unexpected_error_is_not_sent(self):
         error = RuntimeError("secret")
-        error.extra = {"password": "hunter2"}  # type: ignore[attr-defined]
+        error.extra = {"password": "hunter2"}
         with self.assertLogs("rivergen.errors"):
             body = exception_handler(error, {}).data["error"]
         self.assertEqual([*body], ["code", "message", "details", "request_id"])

@@ -40,7 +40,9 @@ SIGN_INS, SIGN_INS_EACH = 30, 3
 LARGE_FILE = b"/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
 OTHER_ADDRESS = ("127.0.0.2", 0)
 TLS_PROXY = ("127.0.0.3", 0)
+APP, OTHER_APP = "https://app.example.com", "http://localhost:3000"
 BEHIND_PROXY = {
+    "CORS_ALLOWED_ORIGINS": f"{APP}, {OTHER_APP}",
     "FORWARDED_ALLOW_IPS": "*",
     "METRICS_ALLOW": OTHER_ADDRESS[0],
     "NUM_PROXIES": "1",
@@ -60,7 +62,9 @@ class ProxyTestCase(DataSourceTestMixin, TransactionTestCase):
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls.web = cls.enterClassContext(serving(**BEHIND_PROXY))
-        cls.port, cls.log = cls.enterClassContext(haproxy(cls.web.port, cls.timeout, TLS_PROXY[0]))
+        origins = BEHIND_PROXY["CORS_ALLOWED_ORIGINS"]
+        proxy = haproxy(cls.web.port, cls.timeout, TLS_PROXY[0], origins)
+        cls.port, cls.log = cls.enterClassContext(proxy)
 
     def connect(self) -> socket.socket:
         peer = socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS)
@@ -251,6 +255,49 @@ class ProxyTests(ProxyTestCase):
         self.assertNotIn("Content-Encoding", response.headers)
         self.assertEqual(response.headers["ETag"], '"1"')
 
+    def test_preflight_and_request_of_an_allowed_page_pass_the_proxy(self):
+        self.make_world()
+        path, token = f"/api/v1{self.path}", {"Authorization": bearer(self.editor)}
+        for origin in (APP, OTHER_APP):
+            asked = {
+                "Access-Control-Request-Method": "PATCH",
+                "Access-Control-Request-Headers": "authorization,content-type,if-match",
+            }
+            response = self.request("OPTIONS", path, Origin=origin, **asked)
+            self.assertEqual(response.status, 200)
+            self.assertEqual(response.headers.get_all("Access-Control-Allow-Origin"), [origin])
+            self.assertIn("PATCH", response.headers["Access-Control-Allow-Methods"])
+            self.assertIn("If-Match", response.headers["Access-Control-Allow-Headers"])
+            self.assertTrue(response.headers["X-Request-ID"])
+            response = self.request("GET", path, Origin=origin, **token)
+            self.assertEqual(response.status, 200)
+            self.assertEqual(response.headers.get_all("Access-Control-Allow-Origin"), [origin])
+            self.assertIn("ETag", response.headers["Access-Control-Expose-Headers"])
+
+    def test_failures_of_the_proxy_can_be_read_by_allowed_pages_alone(self):
+        body, long = b" " * (MEBIBYTE + 1), {"A": "a" * 9_000}
+        for origin, is_allowed in (
+            (APP, True),
+            (OTHER_APP, True),
+            ("https://evil.test", False),
+            (f"{APP}, {OTHER_APP}", False),
+            (f"{APP}.evil.test", False),
+            ("", False),
+        ):
+            with self.subTest(origin):
+                large = self.request("PATCH", f"/api/v1{self.path}", body, Origin=origin)
+                refused = self.request("GET", "/api/v1/me", Origin=origin, **long)
+                self.assertEqual((large.status, refused.status), (413, 400))
+                for response in (large, refused):
+                    allowed = response.headers.get_all("Access-Control-Allow-Origin")
+                    self.assertEqual(allowed, [origin] if is_allowed else None)
+                    exposed = response.headers["Access-Control-Expose-Headers"] or ""
+                    self.assertEqual("Retry-After" in exposed, is_allowed)
+                    self.assertEqual(response.headers["Vary"], "Origin")
+        outside = self.request("POST", "/admin/", body, Origin=APP)
+        self.assertEqual(outside.status, 413)
+        self.assertNotIn("Access-Control-Allow-Origin", outside.headers)
+
 
 @unittest.skipIf(IS_MISSING, "Needs haproxy.")
 class ImpatientProxyTests(ProxyTestCase):
@@ -288,10 +335,11 @@ class ImpatientProxyTests(ProxyTestCase):
 @unittest.skipIf(IS_MISSING, "Needs haproxy.")
 class WebIsDownTests(SimpleTestCase):
     def test_api_paths_get_503_in_the_envelope(self):
-        with haproxy(free_port()) as (port, _):
+        with haproxy(free_port(), origins=APP) as (port, _):
             for path in ("/api/v1/me", "/admin/"):
                 with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as peer:
-                    peer.sendall(b"GET %s HTTP/1.1\r\n" % path.encode() + HOST + CLOSE + b"\r\n")
+                    origin = f"Origin: {APP}\r\n\r\n".encode()
+                    peer.sendall(b"GET %s HTTP/1.1\r\n" % path.encode() + HOST + CLOSE + origin)
                     response, body = read_response(peer)
                 self.assertEqual(response.status, 503)
                 if path == "/admin/":
@@ -299,6 +347,7 @@ class WebIsDownTests(SimpleTestCase):
                 else:
                     self.assertEqual(json.loads(body)["error"]["code"], "SERVICE_UNAVAILABLE")
                     self.assertEqual(response.headers["Retry-After"], "2")
+                    self.assertEqual(response.headers["Access-Control-Allow-Origin"], APP)
 
 
 def raise_open_files_limit() -> int:

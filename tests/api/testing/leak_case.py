@@ -90,6 +90,7 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         self.sign_in()
         for type_name, fields in FIELDS_OF_TYPES.items():
             self.enter_credentials(type_name, fields)
+            self.create_with_credentials(type_name, fields)
         self.enter_connection_strings()
         self.enter_secrets_in_other_fields()
         self.run_connection_tests()
@@ -129,6 +130,32 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
             version = self.send_and_succeed("patch", path, {"host": "again"})["version"]
             self.send("post", f"{path}/credentials/confirm", if_match=version)
         self.read_representations(DataSource.objects.get(name=type_name), secrets)
+
+    def create_with_credentials(self, type_name: str, fields: tuple[str, ...]) -> None:
+        """Create a data source with its credentials, after attempts that are refused."""
+        data: dict[str, Any] = {"name": f"{type_name} at once", "type": type_name}
+        for field in fields:
+            value = self.canary(f"{field} of a creation, list")
+            self.send("post", "/data-sources", {**data, "credentials": {field: [value]}})
+            self.send("post", "/data-sources", {**data, "credentials": [value]})
+        for method in ("unfit", "misspelt", "a bug", "valid"):
+            secrets = {field: self.secret(field, f"of a creation, {method}") for field in fields}
+            body = {**data, "credentials": secrets}
+            if method == "unfit":
+                body["type"] = "csv"
+            elif method == "misspelt":
+                secrets["pasword"] = self.canary("misspelt secret of a creation")
+            if method == "a bug":
+                with mock.patch.object(KeyRing, "seal", side_effect=RuntimeError):
+                    self.send("post", "/data-sources", body)
+            elif method == "valid":
+                self.send_and_succeed("post", "/data-sources", body)
+            else:
+                self.send("post", "/data-sources", body)
+        twice = self.canary("given twice")
+        url = f"postgresql://me:{quote(twice, safe='')}@db/x"
+        body = {"name": "n", "type": "postgresql", "connection_string": url}
+        self.send("post", "/data-sources", {**body, "credentials": {"password": twice}})
 
     def read_representations(self, data_source: DataSource, secrets: dict[str, Any]) -> None:
         """Record the reprs that a debugger, or a log of variables, would show."""
@@ -300,6 +327,7 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
             (organization, {"name": "New"}),
         ):
             self.send_and_succeed("patch", path, body)
+            self.send_and_succeed("get", path)
         for path in (
             f"{organization}/members/{self.loner.pk}",
             f"{organization}/workspaces/{workspace['id']}",

@@ -1,0 +1,277 @@
+"""The last steps of building openapi.json: what is repeated becomes a component."""
+
+import copy
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from drf_spectacular.plumbing import deep_import_string
+from drf_spectacular.settings import spectacular_settings
+
+from rivergen.http.openapi_names import error_name
+from rivergen.http.pagination import pagination_schema
+from rivergen.http.responses import ERROR_CODES, EXACT_CODES
+
+INT32_MAX = 2**31 - 1
+METHODS = ("get", "post", "put", "patch", "delete")
+# Members whose values are data, not schemas.
+DATA = {"const", "default", "enum", "example", "examples"}
+# drf-spectacular's own notes, and what is said already: requests and responses share no component.
+DROPPED = ("readOnly", "writeOnly", "x-spec-enum-id")
+# Lists of codes that grow. As an `enum`, a code that is new would break each client that was
+# generated before.
+OPEN_ENUMS = {"ConnectionTestCode", "ConnectionTestWarningCode"}
+# By status, if the failure has several codes.
+FAILURE_NAMES = {422: "UNPROCESSABLE_CONTENT"}
+SHARED_SCHEMAS: dict[str, Any] = {
+    "Changes": {
+        "type": "object",
+        "description": "What changed, by field. Of a secret only the state is shown, such as "
+        "`set` or `unset`.",
+        "additionalProperties": {"$ref": "#/components/schemas/FieldChange"},
+    },
+    "VersionConflict": {
+        "type": "object",
+        "description": "Who was faster: what changed since the version that the request named. It "
+        "has no values; read the data source again for those.",
+        "properties": {
+            "version": {"type": "integer", "description": "The current version."},
+            "changed_since": {
+                "type": "array",
+                "description": "The versions after the named one, the oldest first and at most 50. "
+                "Empty if the named version never was one.",
+                "items": {"$ref": "#/components/schemas/ConflictingChange"},
+            },
+            "overlapping": {
+                "type": "array",
+                "description": "The fields of this request that clash with those changes. If this "
+                "is empty and `changed_since` is not, the update passes with "
+                "`?allow_disjoint=true`.",
+                "items": {"type": "string"},
+            },
+            "truncated": {
+                "type": "boolean",
+                "const": True,
+                "description": "There are more versions than `changed_since` lists. `overlapping` "
+                "considers all of them.",
+            },
+        },
+        "required": ["version", "changed_since", "overlapping"],
+        "examples": [
+            {
+                "version": 4,
+                "changed_since": [
+                    {
+                        "version": 4,
+                        "changed_at": "2024-12-01T11:00:00Z",
+                        "changed_by_user_id": 2,
+                        "origin": "api",
+                        "fields": ["port", "tags"],
+                    }
+                ],
+                "overlapping": ["port"],
+            }
+        ],
+    },
+    "ConflictingChange": {
+        "type": "object",
+        "description": "One version that came after the named one, as the history lists it, but "
+        "without values.",
+        "properties": {
+            "version": {"type": "integer", "description": "The version that the change led to."},
+            "changed_at": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When, in UTC.",
+            },
+            "changed_by_user_id": {
+                "type": ["integer", "null"],
+                "description": "By whom; null for the service itself, for an operator, and once "
+                "the user is deleted.",
+            },
+            "origin": {
+                "type": "string",
+                "description": "The interface through which it was made, such as `api`.",
+            },
+            "fields": {
+                "type": "array",
+                "description": "The names of what changed; of secrets too.",
+                "items": {"type": "string"},
+            },
+        },
+        "required": ["version", "changed_at", "changed_by_user_id", "origin", "fields"],
+    },
+    "ErrorCode": {
+        "type": "string",
+        "description": "What went wrong. The list may grow: treat a code that you do not know like "
+        "the status of its response.",
+        "x-extensible-enum": sorted([*ERROR_CODES.values(), *EXACT_CODES]),
+    },
+    "FieldChange": {
+        "type": "object",
+        "description": "The value of a field before and after a change, of any JSON type.",
+        "properties": {
+            "from": {"description": "The value before; null if there was none."},
+            "to": {"description": "The value after; null if there is none any more."},
+        },
+        "required": ["from", "to"],
+    },
+    "Pagination": pagination_schema(),
+}
+
+
+class Place(NamedTuple):
+    """Where the document has something that may be repeated elsewhere, and its name."""
+
+    container: Any
+    key: Any
+    name: str
+
+    @property
+    def text(self) -> str:
+        return json.dumps(self.container[self.key], default=str, sort_keys=True)
+
+
+def finish(result: Any, generator: Any, request: Any, public: bool) -> Any:
+    """Return the document that drf-spectacular has built, with repetitions made components."""
+    components = result["components"]
+    components["schemas"] |= copy.deepcopy(SHARED_SCHEMAS)
+    enums = Enums()
+    for schema in [*schemas(result)]:
+        finish_schema(schema)
+        enums.refer(schema)
+    components["schemas"] |= enums.components
+    operations = [
+        operation
+        for item in result["paths"].values()
+        for method, operation in item.items()
+        if method in METHODS
+    ]
+    components["parameters"] = share("parameters", parameters(operations))
+    components["headers"] = share("headers", headers(operations))
+    components["responses"] = share("responses", failures(operations))
+    for operation in operations:
+        if not any(operation.get("security", [])):
+            operation["security"] = []  # open to all
+    result["security"] = [{"bearer": []}]
+    for kind, found in components.items():
+        components[kind] = dict(sorted(found.items()))
+    return result
+
+
+def schemas(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object below a node that may be a schema, the outer ones first."""
+    if isinstance(node, list):
+        for item in node:
+            yield from schemas(item)
+    elif isinstance(node, dict):
+        yield node
+        for key, value in node.items():
+            if key == "properties":
+                yield from (found for member in value.values() for found in schemas(member))
+            elif key not in DATA:
+                yield from schemas(value)
+
+
+def finish_schema(schema: dict[str, Any]) -> None:
+    """Say which integers may need 64 bits, and drop what tells a client nothing."""
+    types = schema.get("type")
+    is_integer = "integer" in types if isinstance(types, list) else types == "integer"
+    if is_integer and schema.get("maximum", INT32_MAX + 1) > INT32_MAX:
+        schema["format"] = "int64"
+    for name in DROPPED:
+        schema.pop(name, None)
+    if [*schema] == ["allOf"] and len(schema["allOf"]) == 1:
+        schema |= schema.pop("allOf")[0]
+
+
+class Enums:
+    """The enumerations that are components; all others stay where they are used.
+
+    No two have a value in common, because generators for Go make one constant for each value.
+    """
+
+    def __init__(self) -> None:
+        self.components: dict[str, Any] = {}
+        self.choices: dict[frozenset[str], tuple[str, dict[str, str]]] = {}
+        for name, path in spectacular_settings.ENUM_NAME_OVERRIDES.items():
+            labels = dict(deep_import_string(path).choices)
+            self.choices[frozenset(labels)] = name, labels
+
+    def refer(self, schema: dict[str, Any]) -> None:
+        """Replace an enumeration by a reference to its component."""
+        values = schema.get("enum", ())
+        name, labels = self.choices.get(frozenset(values) - {None}, ("", {}))
+        if not name:
+            return
+        is_open = name in OPEN_ENUMS
+        self.components[name] = {
+            "type": "string",
+            **describe_choices(labels),
+            "x-extensible-enum" if is_open else "enum": [*labels],
+        }
+        del schema["enum"], schema["type"]
+        reference = {"$ref": f"#/components/schemas/{name}"}
+        if None in values:
+            schema["oneOf"] = [reference, {"type": "null"}]
+        elif schema:
+            schema["allOf"] = [reference]
+        else:
+            schema |= reference
+
+
+def describe_choices(labels: dict[str, str]) -> dict[str, str]:
+    """Return the description of an enumeration, unless its labels only repeat the values."""
+    if all(value.casefold() == str(label).casefold() for value, label in labels.items()):
+        return {}
+    lines = [f"* `{value}`: {label}" for value, label in labels.items()]
+    return {"description": "\n".join(lines)}
+
+
+def parameters(operations: list[Any]) -> list[Place]:
+    """Return the parameters of all operations."""
+    return [
+        Place(operation["parameters"], index, parameter["name"])
+        for operation in operations
+        for index, parameter in enumerate(operation.get("parameters", []))
+    ]
+
+
+def headers(operations: list[Any]) -> list[Place]:
+    """Return the headers of all responses."""
+    return [
+        Place(response["headers"], name, name)
+        for operation in operations
+        for response in operation["responses"].values()
+        for name in response.get("headers", ())
+    ]
+
+
+def failures(operations: list[Any]) -> list[Place]:
+    """Return the responses of all operations that are failures."""
+    names = {status: error_name(code) for status, code in (ERROR_CODES | FAILURE_NAMES).items()}
+    return [
+        Place(operation["responses"], status, names[int(status)])
+        for operation in operations
+        for status in operation["responses"]
+        if status >= "400"
+    ]
+
+
+def share(kind: str, places: list[Place]) -> dict[str, Any]:
+    """Return the components for what is repeated, and refer to them in its places.
+
+    Of several things with the same name, the most frequent becomes the component.
+    """
+    counts = Counter((place.name, place.text) for place in places)
+    shared: dict[str, str] = {}
+    for (name, text), count in counts.most_common():
+        if count > 1:
+            shared.setdefault(name, text)
+    components = {}
+    for place in places:
+        if place.text == shared.get(place.name):
+            components[place.name] = place.container[place.key]
+            place.container[place.key] = {"$ref": f"#/components/{kind}/{place.name}"}
+    return components

@@ -1,0 +1,223 @@
+/** The scenario, with the client that @hey-api/openapi-ts generates. */
+import { deepEqual, equal, ok } from "node:assert/strict";
+
+import { createClient } from "./.generated/hey-api/client/index.js";
+import {
+  createDataSource,
+  createToken,
+  deleteDataSource,
+  getCredentials,
+  getDataSource,
+  getSchema,
+  getSchemaRefresh,
+  listDataSources,
+  listHistory,
+  refreshSchema,
+  replaceCredentials,
+  restoreDataSource,
+  testDataSource,
+  updateDataSource,
+} from "./.generated/hey-api/index.js";
+import { METADATA, NAMES, pause, present, step, variable } from "./steps.js";
+
+const baseUrl = variable("RIVERGEN_URL");
+const username = variable("RIVERGEN_USERNAME");
+const port = Number(variable("SOURCE_PORT"));
+
+const auth = await step("sign in", async () => {
+  const client = createClient({ baseUrl });
+  const refused = await createToken({ client, body: { username, password: "wrong" } });
+  equal(refused.response?.status, 401);
+  equal(refused.error?.error.code, "UNAUTHORIZED");
+  const { data, error } = await createToken({
+    client,
+    body: { username, password: variable("RIVERGEN_PASSWORD") },
+  });
+  return present(data, error).data.access_token;
+});
+const client = createClient({ baseUrl, auth });
+
+const ids = await step("create", async () => {
+  const created: number[] = [];
+  for (const name of NAMES) {
+    const { data, error, response } = await createDataSource({
+      client,
+      body: {
+        name,
+        type: "postgresql",
+        host: "127.0.0.1",
+        port,
+        database_name: variable("SOURCE_DATABASE"),
+        metadata: METADATA,
+        tags: ["généré", "b"],
+      },
+    });
+    const dataSource = present(data, error).data;
+    equal(response?.headers.get("Location"), `/api/v1/data-sources/${dataSource.id}`);
+    equal(dataSource.name, name);
+    deepEqual(dataSource.metadata, METADATA);
+    deepEqual(dataSource.tags, ["généré", "b"]);
+    ok(dataSource.id >= 3_000_000_000);
+    created.push(dataSource.id);
+  }
+  return created;
+});
+const path = { data_source_id: present(ids[0], ids) };
+
+await step("list by pages", async () => {
+  const names: string[] = [];
+  let cursor: string | null | undefined;
+  while (cursor !== null) {
+    const { data, error } = await listDataSources({
+      client,
+      query: { page_size: 1, ordering: "name", cursor },
+    });
+    const page = present(data, error);
+    names.push(...page.data.map((one) => one.name));
+    cursor = page.pagination.next_cursor;
+  }
+  deepEqual(names, NAMES);
+});
+
+const read = await step("get conditionally", async () => {
+  const { data, error, response } = await getDataSource({ client, path });
+  const etag = present(response?.headers.get("ETag"), error);
+  const again = await getDataSource({ client, path, headers: { "If-None-Match": etag } });
+  equal(again.response?.status, 304);
+  return { etag, dataSource: present(data, error).data };
+});
+let { etag } = read;
+
+await step("patch with If-Match", async () => {
+  const { data, error, response } = await updateDataSource({
+    client,
+    path,
+    headers: { "If-Match": etag },
+    body: { description: "first", schema_name: null },
+  });
+  const { data: dataSource, changes } = present(data, error);
+  deepEqual(changes, { description: { from: "", to: "first" } });
+  equal(dataSource.version, read.dataSource.version + 1);
+  etag = present(response?.headers.get("ETag"), "ETag");
+  equal(etag, `"${dataSource.version}"`);
+});
+
+await step("patch a stale version", async () => {
+  const headers = { "If-Match": '"1"' };
+  const { error, response } = await updateDataSource({
+    client,
+    path,
+    headers,
+    body: { description: "stale" },
+  });
+  equal(response?.status, 412);
+  equal(response?.headers.get("ETag"), etag);
+  ok(error && "conflict" in error.error, JSON.stringify(error));
+  equal(error.error.code, "PRECONDITION_FAILED");
+  const { changed_since, overlapping } = error.error.conflict;
+  deepEqual(overlapping, ["description"]);
+  deepEqual(changed_since.map(({ version, fields }) => [version, fields]), [[2, ["description"]]]);
+  // Nobody has changed what this update names.
+  const query = { allow_disjoint: true };
+  const passed = await updateDataSource({ client, path, headers, query, body: { max_retries: 4 } });
+  equal(present(passed.data, passed.error).data.description, "first");
+});
+
+await step("send back what was read", async () => {
+  const { data, error } = await getDataSource({ client, path });
+  const body = { ...present(data, error).data, description: "edited" };
+  const sent = await updateDataSource({ client, path, body });
+  deepEqual(Object.keys(present(sent.data, sent.error).changes), ["description"]);
+});
+
+await step("patch with invalid fields", async () => {
+  const { error, response } = await updateDataSource({
+    client,
+    path,
+    body: { name: "", connection_timeout: 0 },
+  });
+  equal(response?.status, 400);
+  const failure = present(error, "error").error;
+  equal(failure.code, "BAD_REQUEST");
+  deepEqual(Object.keys(failure.details).sort(), ["connection_timeout", "name"]);
+  equal(failure.request_id, response?.headers.get("X-Request-ID"));
+});
+
+await step("merge and replace metadata", async () => {
+  // The functions send the first media type of the description; this client replaces it.
+  const merging = createClient({ baseUrl, auth });
+  merging.interceptors.request.use((request) => {
+    request.headers.set("Content-Type", "application/merge-patch+json");
+    return request;
+  });
+  const body = { metadata: { z: 1, a: null } };
+  const merged = await updateDataSource({ client: merging, path, body });
+  deepEqual(present(merged.data, merged.error).data.metadata, { keep: METADATA.keep, z: 1 });
+  const replaced = await updateDataSource({ client, path, body: { metadata: { z: 1 } } });
+  deepEqual(present(replaced.data, replaced.error).data.metadata, { z: 1 });
+});
+
+await step("set credentials", async () => {
+  const changed = await replaceCredentials({
+    client,
+    path,
+    body: { username: variable("SOURCE_USERNAME"), password: variable("SOURCE_PASSWORD") },
+  });
+  equal(present(changed.data, changed.error).data.password.is_set, true);
+  const { data, error } = await getCredentials({ client, path });
+  const credentials = present(data, error).data;
+  equal(credentials.username, variable("SOURCE_USERNAME"));
+  equal(credentials.password.confirmed, true);
+  equal(credentials.token.is_set, false);
+});
+
+await step("test and wait", async () => {
+  const { data, error, response } = await testDataSource({ client, path, query: { wait: 25 } });
+  equal(response?.status, 200);
+  const test = present(data, error).data;
+  deepEqual([test.code, test.ok], ["OK", true]);
+  ok(test.stages.every((stage) => stage.ok));
+});
+
+await step("read the schema", async () => {
+  const started = await refreshSchema({ client, path });
+  let refresh = present(started.data, started.error).data;
+  while (refresh.finished_at === null) {
+    await pause();
+    const polled = await getSchemaRefresh({ client, path });
+    refresh = present(polled.data, polled.error).data;
+  }
+  equal(refresh.ok, true);
+  const { data, error } = await getSchema({ client, path, query: { search: "order" } });
+  const [table] = present(data, error).data.tables;
+  deepEqual(table?.columns.map((column) => column.name), ["id", "total"]);
+});
+
+await step("restore from history", async () => {
+  const { data, error } = await listHistory({ client, path });
+  const history = present(data, error).data;
+  equal(history.at(-1)?.version, 1);
+  const restored = await restoreDataSource({ client, path: { ...path, version: 1 } });
+  const dataSource = present(restored.data, restored.error).data;
+  deepEqual(dataSource.metadata, METADATA);
+  equal(dataSource.description, "");
+});
+
+await step("bear a newer version of the service", async () => {
+  const newer = createClient({ baseUrl: variable("RIVERGEN_NEWER_URL"), auth });
+  const { data, error } = await listDataSources({ client: newer });
+  deepEqual(present(data, error).data.map((one) => one.name), NAMES);
+  const missing = await getDataSource({ client: newer, path: { data_source_id: 1 } });
+  equal(missing.response?.status, 404);
+  equal(missing.error?.error.code, "ADDED_LATER");
+});
+
+await step("delete", async () => {
+  for (const data_source_id of ids) {
+    const { response } = await deleteDataSource({ client, path: { data_source_id } });
+    equal(response?.status, 204);
+  }
+  const gone = await getDataSource({ client, path });
+  equal(gone.response?.status, 404);
+  equal(gone.error?.error.code, "NOT_FOUND");
+});
