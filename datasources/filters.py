@@ -17,7 +17,7 @@ from datasources.models.querysets import DataSourceQuerySet
 from datasources.models.validators import HOST_MAX_LENGTH, TAG_MAX_LENGTH, validate_host
 from rivergen.postgresql.lookups import AnyOf
 
-NO_NULL = r"^[^\u0000]*$"
+NO_NULL = r"^[^\x00]*$"
 # Each word is compared with every row that matches the words before it.
 SEARCH_MAX_LENGTH = 100
 NAME_MAX_LENGTH = 255

@@ -292,7 +292,7 @@ class EnvelopeSchema(AutoSchema):
         if direction == "request":
             for validator in getattr(field, "validators", ()):
                 if isinstance(validator, ProhibitNullCharactersValidator):
-                    schema["pattern"] = r"^[^\u0000]*$"
+                    schema["pattern"] = r"^[^\x00]*$"
                 schema.update(getattr(validator, "json_schema", {}))
         return schema
 

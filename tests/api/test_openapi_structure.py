@@ -156,6 +156,13 @@ def components_of(api: Any, name: str) -> Any:
     return api["components"]["schemas"][name]["properties"]
 
 
+def test_patterns_are_understood_in_every_language(api):
+    # Go's regular expressions (RE2) have neither \u nor assertions.
+    patterns = {schema["pattern"] for schema in all_schemas(api) if "pattern" in schema}
+    assert patterns
+    assert not [pattern for pattern in patterns if re.search(r"\\u|\(\?[=!<]", pattern)]
+
+
 def test_envelopes_are_components_whose_success_is_a_constant(api):
     for path, method, operation in operations(api):
         for status, response in operation["responses"].items():
