@@ -114,7 +114,7 @@ class ForeignKeySerializer(serializers.Serializer):
     )
 
 
-class IndexSerializer(serializers.Serializer):
+class TableIndexSerializer(serializers.Serializer):
     """An index other than the primary key's."""
 
     name = serializers.CharField(help_text="The name of the index.")
@@ -135,7 +135,7 @@ class TableSerializer(serializers.Serializer):
     columns = ColumnSerializer(many=True, help_text="The columns, in the order of the source.")
     primary_key = PrimaryKeySerializer(allow_null=True, help_text="Null if there is none.")
     foreign_keys = ForeignKeySerializer(many=True, help_text="References to other tables.")
-    indexes = IndexSerializer(many=True, help_text="All indexes but that of the primary key.")
+    indexes = TableIndexSerializer(many=True, help_text="All indexes but that of the primary key.")
     row_estimate = serializers.IntegerField(
         allow_null=True,
         help_text="The number of rows by the source's own statistics, at the last refresh.",

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
+from django.db import models
 from django.http import HttpResponse
 from django.utils.cache import patch_vary_headers
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -36,11 +37,13 @@ from rivergen.http.openapi_names import component_name
 from rivergen.http.openapi_words import (
     CHANGES,
     FAILURES,
+    HEADER_SCHEMAS,
     HEADERS,
     KEY_PARAMETER,
     LIMIT_HEADERS,
     PATH_VARIABLES,
     REPLAYED_HEADER,
+    SOMETIMES,
     SUCCESS_HEADERS,
 )
 from rivergen.http.pagination import PAGINATION
@@ -122,7 +125,7 @@ def describe(
     if ok:
         successes[200] = success("Success, at once.", 200)
     if not_modified:
-        successes[304] = OpenApiResponse(None, "Not modified.")
+        successes[304] = OpenApiResponse(None, "It reads exactly as it did with this `ETag`.")
     header_parameters = [
         OpenApiParameter(
             name,
@@ -143,6 +146,16 @@ def describe(
         examples=[example for example in examples if not example.response_only],
         responses=successes
         | failure_responses(errors, answers, failures or {}, has_body=request is not None),
+    )
+
+
+def is_int32(field: Any) -> bool:
+    """Return whether a serializer's field shows a column of 32 bits; its limits are not shown."""
+    model = getattr(getattr(field.parent, "Meta", None), "model", None)
+    columns = {column.name: column for column in model._meta.fields} if model else {}
+    column = columns.get(field.source)
+    return isinstance(column, models.IntegerField) and not isinstance(
+        column, models.BigIntegerField | models.BigAutoField
     )
 
 
@@ -251,8 +264,10 @@ class EnvelopeSchema(AutoSchema):
         if direction == "request":
             for validator in getattr(field, "validators", ()):
                 if isinstance(validator, ProhibitNullCharactersValidator):
-                    schema["pattern"] = r"^[^\u0000]*$"
+                    schema["pattern"] = r"^[^\x00]*$"
                 schema.update(getattr(validator, "json_schema", {}))
+        elif is_int32(field):
+            schema["format"] = "int32"
         return schema
 
     def _get_request_body(self, direction: Any = "request") -> Any:
@@ -295,7 +310,11 @@ class EnvelopeSchema(AutoSchema):
                 media["schema"] = self._envelope(media["schema"], serializer)
         names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
         response["headers"] = {
-            name: {"description": text, "required": True, "schema": {"type": "string"}}
+            name: {
+                "description": text,
+                "required": (int(status_code), name) != SOMETIMES,
+                "schema": HEADER_SCHEMAS.get(name, {"type": "string"}),
+            }
             for name, text in names.items()
         } | response.get("headers", {})
         response["headers"] |= copy.deepcopy(LIMIT_HEADERS)

@@ -181,7 +181,7 @@ def finish_schema(schema: dict[str, Any]) -> None:
     types = schema.get("type")
     is_integer = "integer" in types if isinstance(types, list) else types == "integer"
     if is_integer and schema.get("maximum", INT32_MAX + 1) > INT32_MAX:
-        schema["format"] = "int64"
+        schema.setdefault("format", "int64")
     for name in DROPPED:
         schema.pop(name, None)
     if {*schema} <= {"allOf", "description"} and len(schema.get("allOf", ())) == 1:
@@ -243,10 +243,14 @@ def parameters(operations: list[Any]) -> list[Place]:
 def headers(operations: list[Any]) -> list[Place]:
     """Return the headers of all responses."""
     return [
-        Place(response["headers"], name, name)
+        Place(
+            response["headers"],
+            name,
+            f"{'' if header.get('required', True) else 'Optional-'}{name}",
+        )
         for operation in operations
         for response in operation["responses"].values()
-        for name in response.get("headers", ())
+        for name, header in response.get("headers", {}).items()
     ]
 
 

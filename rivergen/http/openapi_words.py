@@ -92,7 +92,11 @@ HEADERS: dict[int, dict[str, str]] = {
         "message of the body, if the token is not accepted; `Bearer` alone if there is none."
     },
     405: {"Allow": "The methods that this path supports."},
+    409: {"Retry-After": "Seconds to wait, if the code is `IDEMPOTENCY_KEY_IN_USE`."},
     412: {"ETag": "The current version, in double quotes."},
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
 }
+# A header that not all failures with its status have.
+SOMETIMES = (409, "Retry-After")
+HEADER_SCHEMAS = {"Retry-After": {"type": "integer", "format": "int32", "minimum": 0}}

@@ -81,7 +81,9 @@ def test_component_names_are_not_those_of_the_framework(api):
     for name in api["components"]["schemas"]:
         assert not re.search(r"^(Patched|Paginated)|RequestRequest|Serializer|Enum$|Write", name)
         # Names of the languages that clients are generated for.
-        assert name not in {"Error", "Object", "String", "Exception", "Warning", "Change", "Null"}
+        assert name not in {
+            *("Change", "Error", "Exception", "Index", "Null", "Object", "String", "Warning"),
+        }
 
 
 def test_no_name_is_used_for_two_kinds_of_components(api):
@@ -145,15 +147,25 @@ def test_integers_that_may_pass_32_bits_are_int64(api):
         types = schema.get("type", ())
         if types == "integer" or (isinstance(types, list) and "integer" in types):
             integers.append(schema)
-            is_small = schema.get("maximum", 2**31) < 2**31
+            is_small = schema.get("maximum", 2**31) < 2**31 or schema.get("format") == "int32"
             assert is_small != (schema.get("format") == "int64"), schema
     assert len(integers) > 50
     assert components_of(api, "DataSource")["id"]["format"] == "int64"
+    assert components_of(api, "DataSource")["port"]["format"] == "int32"
     assert components_of(api, "DataSourceUpdate")["port"]["maximum"] == 65_535
+    # What is no column: sizes, counts and versions may be large.
+    assert components_of(api, "Table")["row_estimate"]["format"] == "int64"
 
 
 def components_of(api: Any, name: str) -> Any:
     return api["components"]["schemas"][name]["properties"]
+
+
+def test_patterns_are_understood_in_every_language(api):
+    # Go's regular expressions (RE2) have neither \u nor assertions.
+    patterns = {schema["pattern"] for schema in all_schemas(api) if "pattern" in schema}
+    assert patterns
+    assert not [pattern for pattern in patterns if re.search(r"\\u|\(\?[=!<]", pattern)]
 
 
 def without_words(schema: dict[str, Any]) -> dict[str, Any]:
@@ -229,6 +241,15 @@ def test_servers_tags_and_security_are_declared(api):
     assert {"title", "description", "version", "license", "contact"} <= {*api["info"]}
     assert api["security"] == [{"bearer": []}]
     assert all("security" in operation for _, _, operation in operations(api))
+
+
+def test_time_to_wait_is_a_number_wherever_a_response_may_have_it(api):
+    for path, method, operation in operations(api):
+        for status in {"409", "429", "503"} & {*operation["responses"]}:
+            headers = resolve(api, operation["responses"][status])["headers"]
+            header = resolve(api, headers["Retry-After"])
+            assert header["schema"]["type"] == "integer", (path, method)
+            assert header["required"] == (status != "409")
 
 
 def test_conditional_get_is_described(api):
