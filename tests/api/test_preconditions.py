@@ -60,7 +60,9 @@ class RoutePreconditionTests(RouteTestCase):
                         self.owner, method, path, **{"If-Match": if_match}
                     )
                     error = self.assert_error(response, 400, "BAD_REQUEST", "If-Match")
-                    self.assertIn("knows no versions", str(error["details"]))
+                    is_many = (method, path) == ("patch", "/data-sources")
+                    words = "in each update" if is_many else "knows no versions"
+                    self.assertIn(words, str(error["details"]))
                     self.assertFalse(has_changed)
 
     def test_public_routes_and_the_caller_refuse_if_match(self):
@@ -146,7 +148,7 @@ class RoutePreconditionTests(RouteTestCase):
                 if route.stranger == 404:
                     found = self.call(method, target, body, self.stranger, headers=headers)
                     self.assert_error(found, 404, "NOT_FOUND")
-                if route.least_role != "viewer":
+                if route.least_role != "viewer" and route.too_low == 403:
                     viewer = self.call(method, target, body, self.viewer, headers=headers)
                     self.assert_error(viewer, 403, "FORBIDDEN")
                 if method == "get":
