@@ -165,7 +165,7 @@ class ProxyTests(ProxyTestCase):
                 peer.sendall(b" " * (MEBIBYTE // 16))
             response, body = read_response(peer)
             self.assertEqual(response.status, 400)
-            self.assertIn("valid JSON", json.loads(body)["error"]["message"])
+            self.assertIn("The body is empty", json.loads(body)["error"]["message"])
 
     def test_bodies_above_the_limit_are_refused_early(self):
         large = b"Content-Length: %d\r\n\r\n" % (MEBIBYTE + 1)
