@@ -60,7 +60,6 @@ class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
     queryset = DataSource.objects.all()
     http_method_names = ["get", "head", "post", "patch", "delete"]
     lookup_url_kwarg = "data_source_id"
-    lookup_value_regex = "[^/]+"
     filterset_class = DataSourceFilter
     repeatable_parameters = ("id", "type", "status", "tag")
     ordering = "name"
