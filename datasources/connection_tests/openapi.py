@@ -151,7 +151,11 @@ TYPES: dict[str, Any] = {
     "and whether this service can connect to it. Any user may ask. The list is one page.",
     "examples": (
         answer(
-            [DataSourceTypeInfoSerializer(CONNECTORS["postgresql"]).data],
+            # The same example on every machine, whatever drivers it has.
+            [
+                DataSourceTypeInfoSerializer(CONNECTORS["postgresql"]).data
+                | {"driver_installed": True}
+            ],
             "Data source types retrieved successfully",
             pagination=page_links("", 1),
         ),
