@@ -3,18 +3,22 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from datasources.connection_tests.exceptions import ConnectionFailed
 from datasources.connections.failures import Code
-from datasources.credentials.exceptions import CredentialsUnconfirmed
 from datasources.models import NAME_TAKEN, DataSource
 from datasources.models.exceptions import RestoreImpossible
 from datasources.serializers import DataSourceSerializer
 from organizations.openapi import CREATED_AT
-from rivergen.http.examples import REQUEST_ID, failure
+from rivergen.http.examples import REQUEST_ID, described_failure, failure
 from rivergen.http.exceptions import PreconditionFailed
 
 UPDATED_AT = datetime(2024, 12, 1, 11, tzinfo=UTC)
-UNCONFIRMED = failure("Secrets to confirm", CredentialsUnconfirmed(["password"]))
+UNCONFIRMED = described_failure(
+    "Secrets to confirm",
+    409,
+    "The destination was changed. Enter password again, or ask an admin to confirm the "
+    "credentials.",
+    "CREDENTIALS_UNCONFIRMED",
+)
 
 
 def data_source(**values: Any) -> Any:
@@ -102,17 +106,14 @@ NOT_RESTORABLE = failure(
     "The name is taken", RestoreImpossible(f"Version 1 cannot be restored: {NAME_TAKEN}")
 )
 TEST_ID = "badd7a68-f6c8-4423-9c13-4aa80cf1099d"
-CONNECTION_FAILED = failure(
+CONNECTION_FAILED = described_failure(
     "The new settings do not connect",
-    ConnectionFailed(
-        {
-            "code": Code.TCP_REFUSED,
-            "message": Code.TCP_REFUSED.label,
-            "stages": [
-                {"stage": "dns", "ok": True, "milliseconds": 2.1},
-                {"stage": "tcp", "ok": False, "milliseconds": 701.9},
-            ],
-            "test_id": TEST_ID,
-        }
-    ),
+    422,
+    f"Nothing was saved: the new settings do not connect. {Code.TCP_REFUSED.label}",
+    "CONNECTION_FAILED",
+    {
+        "code": [Code.TCP_REFUSED],
+        "stages": ["dns: passed after 2.1 ms", "tcp: failed after 701.9 ms"],
+        "test_id": [TEST_ID],
+    },
 )

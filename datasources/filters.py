@@ -15,6 +15,7 @@ from drf_spectacular.utils import extend_schema_field
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from datasources.models.validators import HOST_MAX_LENGTH, TAG_MAX_LENGTH, validate_host
+from rivergen.http.filters import NameField, NotEmptyMixin
 from rivergen.postgresql.lookups import AnyOf
 
 NO_NULL = r"^[^\x00]*$"
@@ -35,17 +36,13 @@ RFC_3339 = re.compile(
 )
 
 
-class NotEmptyMixin:
-    """Refuse an empty parameter, such as `?type=`."""
-
-    def clean(self, value: Any) -> Any:
-        if value == "":
-            raise forms.ValidationError("Must not be empty.")
-        return super().clean(value)  # type: ignore[misc]
-
-
 class ChoiceField(NotEmptyMixin, django_filters.fields.ChoiceField):
     """A parameter that is one of the choices, in their exact spelling."""
+
+    def validate(self, value: Any) -> None:
+        if value and not self.valid_value(value):
+            names = ", ".join(str(name) for name, _ in self.choices if name)
+            raise forms.ValidationError(f"Must be one of: {names}.")
 
 
 class ChoiceFilter(django_filters.ChoiceFilter):
@@ -61,7 +58,7 @@ class IdField(NotEmptyMixin, forms.CharField):
         if value is None:
             return None
         if not (value.isascii() and value.isdecimal() and len(value) <= ID_MAX_DIGITS):
-            raise forms.ValidationError("Must be a whole number.")
+            raise forms.ValidationError(f"Must be an id: 1 to {ID_MAX_DIGITS} digits.")
         return int(value)
 
 
@@ -83,20 +80,15 @@ class TimeField(NotEmptyMixin, forms.CharField):
                 return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (OverflowError, ValueError):
             pass
-        raise forms.ValidationError("Must be a time such as 2024-12-01T11:00:00Z.")
+        # django-filter formats the sentence with %.
+        sentence = "Must be a time such as 2024-12-01T11:00:00Z; in a URL, + is written %%2B."
+        raise forms.ValidationError(sentence)
 
 
 class TimeFilter(django_filters.Filter):
     """Filter by a comparison with a time."""
 
     field_class = TimeField
-
-
-class NameField(NotEmptyMixin, forms.CharField):
-    """A name, trimmed as stored names are."""
-
-    def clean(self, value: Any) -> Any:
-        return super().clean(value and value.strip())
 
 
 class NameFilter(django_filters.Filter):

@@ -121,6 +121,14 @@ class DataSourceSerializer(OutputSerializer):
         help_text="The user who updated it last. Null if that user is deleted, or a command did.",
     )
 
+    missing_fields = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="What a connection of this type still needs, such as `host` or `file_path`: the "
+        "required fields of the type that neither the field nor the connection string has. Whether "
+        "secrets are set is in `credentials_status`.",
+    )
+
     class Meta:
         model = DataSource
         fields = (
@@ -142,6 +150,7 @@ class DataSourceSerializer(OutputSerializer):
             "updated_at",
             "created_by_user_id",
             "updated_by_user_id",
+            "missing_fields",
         )
         read_only_fields = fields
         extra_kwargs = {"id": {"help_text": "Identifies the data source, also in paths."}}

@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from organizations import openapi
 from organizations.authentication import REVOKED, caller
+from organizations.filters import MemberFilter, OrganizationFilter, WorkspaceFilter
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -53,6 +54,8 @@ class MeView(APIView):
 class OrganizationViewSet(ScopedViewSet):
     """The organizations the caller belongs to."""
 
+    queryset = Organization.objects.none()  # names the model to openapi.json
+    filterset_class = OrganizationFilter
     http_method_names = ["get", "head", "patch", "delete"]
     lookup_url_kwarg = "organization_id"
     lookup_value_regex = "[^/]+"
@@ -119,6 +122,8 @@ class BelowOrganizationViewSet(ScopedViewSet):
 class MemberViewSet(BelowOrganizationViewSet):
     """The members of an organization."""
 
+    queryset = Membership.objects.none()
+    filterset_class = MemberFilter
     http_method_names = ["get", "head", "post", "patch", "delete"]
     lookup_url_kwarg = "user_id"
     serializer_class = MemberSerializer
@@ -182,6 +187,8 @@ class MemberViewSet(BelowOrganizationViewSet):
 class WorkspaceViewSet(BelowOrganizationViewSet):
     """The workspaces of an organization."""
 
+    queryset = Workspace.objects.none()
+    filterset_class = WorkspaceFilter
     http_method_names = ["get", "head", "post", "patch", "delete"]
     lookup_url_kwarg = "workspace_id"
     serializer_class = WorkspaceSerializer

@@ -56,6 +56,10 @@ HAS_FINISHED = "The connection test has finished"
 IN_PROGRESS = "The connection test is in progress"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6NQ0CM6yCCRKz1Yq0c6fVbS0m5h3V1oE1Yq0l1XxVb"
 FINGERPRINT = fingerprint(HOST_KEY)
+# As if the driver was installed, wherever this description is built.
+POSTGRESQL = DataSourceTypeInfoSerializer(CONNECTORS["postgresql"]).data | {
+    "driver_installed": True
+}
 WAIT = OpenApiParameter(
     "wait",
     {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_SECONDS},
@@ -151,11 +155,7 @@ TYPES: dict[str, Any] = {
     "and whether this service can connect to it. Any user may ask. The list is one page.",
     "examples": (
         answer(
-            # The same example on every machine, whatever drivers it has.
-            [
-                DataSourceTypeInfoSerializer(CONNECTORS["postgresql"]).data
-                | {"driver_installed": True}
-            ],
+            [POSTGRESQL],
             "Data source types retrieved successfully",
             pagination=page_links("", 1),
         ),

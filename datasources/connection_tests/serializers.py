@@ -100,9 +100,12 @@ class DataSourceTypeInfoSerializer(serializers.Serializer):
 
 def describe_fields(connector: ConnectorClass) -> list[dict[str, Any]]:
     """Return descriptions of the fields that data sources of a type use, required ones first."""
+    required = [*connector.required_fields]
+    if connector.required_options:
+        required.append("connection_string")
     tunnel_fields = TUNNEL_FIELDS if connector.has_endpoint else ()
-    names = (*connector.required_fields, *connector.optional_fields, *tunnel_fields, *LIMITS)
-    return [describe_field(name, name in connector.required_fields) for name in names]
+    names = dict.fromkeys((*required, *connector.optional_fields, *tunnel_fields, *LIMITS))
+    return [describe_field(name, name in required) for name in names]
 
 
 def describe_field(name: str, is_required: bool) -> dict[str, Any]:

@@ -21,6 +21,10 @@ from rivergen.http.responses import BUG, error_body, exception_handler
 REQUEST_ID = "94099e1647834528878e99eeb6987c36"
 JSON = "application/json"
 PAGE_OF_ALL = page_links("", PAGE_SIZE)
+NO_TOKEN = (
+    "The request has no bearer token. Send the header Authorization: Bearer <access_token>, with a "
+    "token of POST /api/v1/auth/token."
+)
 EXPIRED = (
     "The access token has expired. Exchange the refresh token for a new one at "
     "POST /api/v1/auth/token/refresh."
@@ -51,36 +55,41 @@ def page(rows: list[Any], message: str) -> OpenApiExample:
 def failure(name: str, error: Exception) -> OpenApiExample:
     """Return the example of a failure: the body that this exception leads to."""
     response = exception_handler(error, {"view": VIEW})
-    return _failure(name, response.status_code, response.data)
+    return _of_body(name, response.status_code, response.data)
 
 
-def _failure(name: str, status: int, value: dict[str, Any]) -> OpenApiExample:
+def described_failure(
+    name: str,
+    status: int,
+    message: str,
+    code: str | None = None,
+    details: dict[str, list[str]] | None = None,
+) -> OpenApiExample:
+    """Return the example of a failure that no exception below this floor leads to."""
+    return _of_body(name, status, error_body(status, message, details, code))
+
+
+def _of_body(name: str, status: int, value: dict[str, Any]) -> OpenApiExample:
     value["error"]["request_id"] = REQUEST_ID
     return OpenApiExample(name, value, response_only=True, status_codes=[str(status)])
 
 
-# In the order of the statuses.
 KEYED_EXAMPLES = (
-    _failure(
+    described_failure(
         "The first request is running",
         409,
-        error_body(
-            409,
-            "A request with this Idempotency-Key is still in flight. Try again shortly.",
-            code="IDEMPOTENCY_KEY_IN_USE",
-        ),
+        "A request with this Idempotency-Key is still in flight. Try again shortly.",
+        code="IDEMPOTENCY_KEY_IN_USE",
     ),
-    _failure(
+    described_failure(
         "The key was used",
         422,
-        error_body(
-            422,
-            "Another request has used this Idempotency-Key; this one changed nothing. Use a new "
-            "key for each request, and the same key only to retry it.",
-            code="IDEMPOTENCY_KEY_REUSED",
-        ),
+        "Another request has used this Idempotency-Key; this one changed nothing. Use a new "
+        "key for each request, and the same key only to retry it.",
+        code="IDEMPOTENCY_KEY_REUSED",
     ),
 )
+# In the order of the statuses.
 FAILURE_EXAMPLES = (
     failure(
         "Invalid fields",
@@ -97,7 +106,7 @@ FAILURE_EXAMPLES = (
             "The body is not valid JSON (Expecting value: line 1 column 10 (char 9))."
         ),
     ),
-    failure("No token", exceptions.NotAuthenticated()),
+    failure("No token", exceptions.NotAuthenticated(NO_TOKEN)),
     failure("An expired token", InvalidToken(EXPIRED)),
     failure("The role", exceptions.PermissionDenied("This needs the role admin; yours is editor.")),
     failure(
@@ -106,11 +115,11 @@ FAILURE_EXAMPLES = (
     failure("Not found", exceptions.NotFound()),
     failure("Method not allowed", exceptions.MethodNotAllowed("PUT")),
     failure("Not acceptable", exceptions.NotAcceptable()),
-    _failure("Too slow", 408, error_body(408, "The request did not arrive within 30 seconds.")),
+    described_failure("Too slow", 408, "The request did not arrive within 30 seconds."),
     failure("Too large", PayloadTooLarge()),
     failure("Not JSON", exceptions.UnsupportedMediaType("text/plain")),
     failure("No version", PreconditionRequired()),
     failure("Too many requests", exceptions.Throttled(RETRY_AFTER_SECONDS)),
-    _failure("A bug", 500, error_body(500, BUG)),
+    described_failure("A bug", 500, BUG),
     failure("No database", ServiceUnavailable()),
 )

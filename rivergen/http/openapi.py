@@ -125,7 +125,7 @@ def describe(
     if ok:
         successes[200] = success("Success, at once.", 200)
     if not_modified:
-        successes[304] = OpenApiResponse(None, "Not modified.")
+        successes[304] = OpenApiResponse(None, "It reads exactly as it did with this `ETag`.")
     header_parameters = [
         OpenApiParameter(
             name,

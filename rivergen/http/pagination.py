@@ -39,6 +39,10 @@ ROWS_AT_ONCE = 101
 OBJECTS_AT_ONCE = 10
 SHORT_LENGTH = 255
 BIGINT_MAX = models.BigIntegerField.MAX_BIGINT
+NO_CURSOR = (
+    "Not a cursor of this list. Send the next_cursor of one of its pages, with the same ordering "
+    "and the same other parameters."
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Cursor:
                     raise ValueError
                 value = value.astimezone(UTC)  # PostgreSQL refuses offsets of 16 hours and more
         except (ArithmeticError, RecursionError, TypeError, ValueError, ModelValidationError):
-            raise ValidationError({"cursor": ["Not a cursor of this list."]}) from None
+            raise ValidationError({"cursor": [NO_CURSOR]}) from None
         return cls(field_name, backwards, value, row_id)
 
 

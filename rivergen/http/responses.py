@@ -158,7 +158,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     else:
         code = exc.code if isinstance(exc, DomainError) else getattr(translated, "error_code", None)
         sentence = " ".join(_sentences(translated.detail))
-        if isinstance(translated, exceptions.MethodNotAllowed):
+        if isinstance(translated, exceptions.MethodNotAllowed) and "view" in context:
             sentence += f" Allowed here: {', '.join(context['view'].allowed_methods)}."
         details = getattr(exc, "details", {})
         response.data = error_body(response.status_code, sentence, details, code)

@@ -14,9 +14,13 @@ from django.test import SimpleTestCase, TestCase, override_settings
 from jsonschema import Draft202012Validator
 from rest_framework.test import APIClient
 
+from datasources.connection_tests.exceptions import ConnectionFailed
 from datasources.connection_tests.openapi import FINGERPRINT, HOST_KEY
+from datasources.connections.failures import Code
+from datasources.credentials.exceptions import CredentialsUnconfirmed
+from datasources.examples import TEST_ID
 from datasources.models import DataSource
-from organizations.authentication import EXPIRED
+from organizations.authentication import EXPIRED, NO_TOKEN
 from organizations.idempotency.exceptions import KeyInUse, KeyReused
 from organizations.models import Organization, User, Workspace
 from organizations.sign_in.openapi import SIGN_IN
@@ -213,7 +217,20 @@ class OpenAPIExamplesTests(SimpleTestCase):
 
     def test_examples_of_failures_have_the_sentences_of_the_service(self):
         shown = {e.value["error"]["message"] for e in examples() if e.status >= "400"}
-        for sentence in (KeyInUse.default_detail, KeyReused.default_detail, *EXPIRED.values()):
+        stages = [("dns", True, 2.1), ("tcp", False, 701.9)]
+        result = {
+            "code": Code.TCP_REFUSED,
+            "message": Code.TCP_REFUSED.label,
+            "stages": [
+                dict(zip(("stage", "ok", "milliseconds"), one, strict=True)) for one in stages
+            ],
+            "test_id": TEST_ID,
+        }
+        sentences = {NO_TOKEN, *EXPIRED.values(), KeyInUse.default_detail, KeyReused.default_detail}
+        sentences |= {str(CredentialsUnconfirmed(["password"])), str(ConnectionFailed(result))}
+        details = [e.value["error"]["details"] for e in examples() if e.status == "422"]
+        self.assertIn(ConnectionFailed(result).details, details)
+        for sentence in sentences:
             with self.subTest(sentence=sentence):
                 self.assertIn(sentence, shown)
 
