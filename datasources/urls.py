@@ -1,7 +1,6 @@
 """The routes of data sources, below /api/v1/."""
 
 from django.urls import path
-from rest_framework.routers import SimpleRouter
 
 from datasources import views
 from datasources.connection_tests.views import (
@@ -13,26 +12,20 @@ from datasources.credentials.views import CredentialsViewSet
 from datasources.declarations.views import DeclarationViewSet
 from datasources.schemas.views import SchemaRefreshViewSet, SchemaViewSet
 
-
-class ManyRouter(SimpleRouter):
-    """A router that also routes PATCH of all rows, to `update_many`."""
-
-    routes = [
-        SimpleRouter.routes[0]._replace(
-            mapping={**SimpleRouter.routes[0].mapping, "patch": "update_many"}
-        ),
-        *SimpleRouter.routes[1:],
-    ]
-
-
-router = ManyRouter(trailing_slash=False)
-router.register("data-sources", views.DataSourceViewSet, basename="data-source")
-
 urlpatterns = [
-    # First, because the router would take "apply" and "test" for ids.
+    path(
+        "data-sources",
+        views.DataSourceViewSet.as_view({"get": "list", "post": "create", "patch": "update_many"}),
+    ),
+    # Before the route of one data source, which would take "apply" and "test" for ids.
     path("data-sources/apply", DeclarationViewSet.as_view({"post": "apply"})),
     path("data-sources/test", ConnectionTestViewSet.as_view({"post": "test_draft"})),
-    *router.urls,
+    path(
+        "data-sources/<str:data_source_id>",
+        views.DataSourceViewSet.as_view(
+            {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
+        ),
+    ),
     path(
         "data-sources/<str:data_source_id>/history",
         views.HistoryViewSet.as_view({"get": "list"}),

@@ -44,10 +44,13 @@ class DataSourceScopedViewSet(ScopedViewSet):
 
     author: Author
     """The author of this request's changes, as revisions record it."""
+    data_source_id: int
+    """The id in the path; 0, which no data source has, if there is none."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         self.author = author_of(request)
+        self.data_source_id = read_id(kwargs.get("data_source_id", ""))
 
     def get_data_source(self, role: Role | None = None, *, lock: bool = False) -> DataSource:
         """Return the data source in the path; with `lock`, locked until the commit.
@@ -55,10 +58,9 @@ class DataSourceScopedViewSet(ScopedViewSet):
         Raises 401, 403 (also for less than `role`) or 404.
         """
         user: Any = self.request.user
-        data_source_id = read_id(self.kwargs["data_source_id"])
         get = DataSource.objects.locked_for if lock else DataSource.objects.visible_to
         try:
-            data_source: DataSource = get(user, data_source_id)
+            data_source: DataSource = get(user, self.data_source_id)
         except DataSource.DoesNotExist:
             self.refuse_missing_row()
         self.organization_id = data_source.organization_id

@@ -130,7 +130,8 @@ class Code(TextChoices):
     )
     FIELDS_MISSING = (
         "FIELDS_MISSING",
-        "A field that this type needs to connect is not set. Set its required fields.",
+        "A field that this type needs to connect is not set. Set the required fields of the type; "
+        "`missing_fields` of a data source names those that it lacks.",
     )
     CREDENTIALS_UNSET = (
         "CREDENTIALS_UNSET",

@@ -14,10 +14,15 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from datasources.connections.connectors import CONNECTORS
-from datasources.connections.connectors.base import SECRET_FIELDS
+from datasources.connections.connectors.base import SECRET_FIELDS, Connector
 from datasources.connections.ssh.host_keys import fingerprint as host_key_fingerprint
 from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE, DataSourceColumns
-from datasources.models.connection_strings import split_secrets, url_destination, validate_fit
+from datasources.models.connection_strings import (
+    missing_beside,
+    split_secrets,
+    url_destination,
+    validate_fit,
+)
 from datasources.models.exceptions import NoHostKey
 from datasources.models.field_names import (
     DESTINATION_FIELDS,
@@ -212,6 +217,15 @@ class ChangingDataSource(DataSourceColumns):
             self.set_credentials(credentials, user=user, is_locked=True)
             yield
             transaction.set_rollback(True)
+
+    @property
+    def missing_fields(self) -> list[str]:
+        """The fields that a connection of this type still needs, secrets apart."""
+        connector = CONNECTORS.get(self.type, Connector)
+        missing = [field for field in connector.required_fields if getattr(self, field) is None]
+        if not connector.required_options and (not missing or self.connection_string is None):
+            return missing
+        return missing_beside(self.connection_string, connector, missing)
 
     @property
     def has_secrets(self) -> bool:

@@ -7,6 +7,7 @@ which may have a password in it.
 """
 
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
@@ -144,6 +145,23 @@ def read_connection_string(text: str) -> dict[str, Any]:
         "username": unquote(url.username) if url.username else None,
         "options": dict(_options(url.query)),
     }
+
+
+def missing_beside(text: str | None, connector: type[Connector], missing: list[str]) -> list[str]:
+    """Return which of the `missing` fields a connection string does not have either.
+
+    The string itself is missing if it does not have the options that the type requires.
+    """
+    given: dict[str, str | None] = {}
+    with suppress(ValidationError):  # invalid, because it was stored by other means
+        if text is not None:
+            url = _parse(text)
+            given = {"host": url.hostname, "database_name": url.path.removeprefix("/")}
+            if connector.required_options:  # not for all: lists have many rows
+                given |= _options(url.query)
+    still = [field for field in missing if not given.get(field)]
+    has_options = all(map(given.get, connector.required_options))
+    return still if has_options else [*still, "connection_string"]
 
 
 def url_destination(text: str) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ from drf_spectacular.plumbing import deep_import_string
 from drf_spectacular.settings import spectacular_settings
 
 from rivergen.http.openapi_names import error_name
+from rivergen.http.openapi_words import ENUMERATIONS
 from rivergen.http.pagination import pagination_schema
 from rivergen.http.responses import ERROR_CODES, EXACT_CODES
 
@@ -112,8 +113,8 @@ SHARED_SCHEMAS: dict[str, Any] = {
         "type": "object",
         "description": "The value of a field before and after a change, of any JSON type.",
         "properties": {
-            "from": {"description": "The value before; null if there was none."},
-            "to": {"description": "The value after; null if there is none any more."},
+            "from": {"description": "The value before. Null if there was none."},
+            "to": {"description": "The value after. Null if there is none any more."},
         },
         "required": ["from", "to"],
     },
@@ -150,6 +151,7 @@ def finish(result: Any, generator: Any, request: Any, public: bool) -> Any:
     ]
     components["parameters"] = share("parameters", parameters(operations))
     components["headers"] = share("headers", headers(operations))
+    components["examples"] = share("examples", examples(operations))
     components["responses"] = share("responses", failures(operations))
     for operation in operations:
         if not any(operation.get("security", [])):
@@ -179,10 +181,10 @@ def finish_schema(schema: dict[str, Any]) -> None:
     types = schema.get("type")
     is_integer = "integer" in types if isinstance(types, list) else types == "integer"
     if is_integer and schema.get("maximum", INT32_MAX + 1) > INT32_MAX:
-        schema["format"] = "int64"
+        schema.setdefault("format", "int64")
     for name in DROPPED:
         schema.pop(name, None)
-    if [*schema] == ["allOf"] and len(schema["allOf"]) == 1:
+    if {*schema} <= {"allOf", "description"} and len(schema.get("allOf", ())) == 1:
         schema |= schema.pop("allOf")[0]
 
 
@@ -208,7 +210,7 @@ class Enums:
         is_open = name in OPEN_ENUMS
         self.components[name] = {
             "type": "string",
-            **describe_choices(labels),
+            "description": describe_choices(ENUMERATIONS[name], labels),
             "x-extensible-enum" if is_open else "enum": [*labels],
         }
         del schema["enum"], schema["type"]
@@ -221,12 +223,12 @@ class Enums:
             schema |= reference
 
 
-def describe_choices(labels: dict[str, str]) -> dict[str, str]:
-    """Return the description of an enumeration, unless its labels only repeat the values."""
+def describe_choices(words: str, labels: dict[str, str]) -> str:
+    """Return the description of an enumeration, with its labels if they say more than values."""
     if all(value.casefold() == str(label).casefold() for value, label in labels.items()):
-        return {}
+        return words
     lines = [f"* `{value}`: {label}" for value, label in labels.items()]
-    return {"description": "\n".join(lines)}
+    return "\n".join([words, "", *lines])
 
 
 def parameters(operations: list[Any]) -> list[Place]:
@@ -241,10 +243,26 @@ def parameters(operations: list[Any]) -> list[Place]:
 def headers(operations: list[Any]) -> list[Place]:
     """Return the headers of all responses."""
     return [
-        Place(response["headers"], name, name)
+        Place(
+            response["headers"],
+            name,
+            f"{'' if header.get('required', True) else 'Optional-'}{name}",
+        )
         for operation in operations
         for response in operation["responses"].values()
-        for name in response.get("headers", ())
+        for name, header in response.get("headers", {}).items()
+    ]
+
+
+def examples(operations: list[Any]) -> list[Place]:
+    """Return the examples of all operations that are failures."""
+    return [
+        Place(media["examples"], name, name)
+        for operation in operations
+        for status, response in operation["responses"].items()
+        if status >= "400"
+        for media in response["content"].values()
+        for name in media.get("examples", ())
     ]
 
 

@@ -79,7 +79,8 @@ def is_envelope(headers: Mapping[str, str], body: bytes) -> bool:
         return (
             content["success"] is False
             and [*content] == ["success", "error"]
-            and [*error] == ["code", "message", "details", "request_id"]
+            and [*error][:4] == ["code", "message", "details", "request_id"]
+            and {*error} - {*[*error][:4]} <= {"conflict", "results"}
             and bool(error["message"])
             and error["request_id"] == headers["X-Request-ID"]
         )

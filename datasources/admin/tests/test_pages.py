@@ -34,6 +34,15 @@ class PageTestCase(DataSourceTestCase):
         return response
 
 
+class ConnectionPanelTests(PageTestCase):
+    def test_form_names_the_fields_that_a_connection_still_needs(self):
+        page = f"{self.pages}change/"
+        self.assertNotContains(self.get(page), "Not set:")
+        changes = {"host": None, "database_name": None}
+        self.data_source.apply_changes(changes, user=self.admin)
+        self.assertContains(self.get(page), "Not set: host, database_name.")
+
+
 class DifferencesTests(SimpleTestCase):
     def test_history_compares_objects_key_by_key(self):
         changes = {

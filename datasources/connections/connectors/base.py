@@ -47,13 +47,15 @@ class Connector:
     """The Python module of the driver."""
     dialect: ClassVar[str | None] = None
     """The dialect of SQLAlchemy, such as `postgresql+psycopg`; None if there is none."""
-    required_fields: ClassVar[tuple[str, ...]]
+    required_fields: ClassVar[tuple[str, ...]] = ()
     optional_fields: ClassVar[tuple[str, ...]] = ()
     credential_fields: ClassVar[tuple[str, ...]] = ()
     """The names in `CREDENTIAL_FIELDS` that this type can log in with."""
     default_port: ClassVar[int | None] = None
     url_schemes: ClassVar[tuple[str, ...]] = ()
     url_options: ClassVar[tuple[str, ...]] = ()
+    required_options: ClassVar[tuple[str, ...]] = ()
+    """Those of `url_options` without which there is no connection."""
     has_endpoint: ClassVar[bool] = False
     """Whether sources of this type are reached by host and port."""
     sends_password: ClassVar[bool] = False

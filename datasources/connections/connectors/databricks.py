@@ -24,6 +24,7 @@ class Databricks(ServerConnector):
     default_port = 443
     url_schemes = ("databricks",)
     url_options = ("catalog", "http_path", "schema")
+    required_options = ("http_path",)
 
     def log_in(self) -> Any:
         """Return a DB-API connection with an open session."""
