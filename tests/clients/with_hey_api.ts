@@ -207,6 +207,7 @@ await step("bear a newer version of the service", async () => {
   const newer = createClient({ baseUrl: variable("RIVERGEN_NEWER_URL"), auth });
   const { data, error } = await listDataSources({ client: newer });
   deepEqual(present(data, error).data.map((one) => one.name), NAMES);
+  ok(data?.data.every((one) => one.type === "added_later"));
   const missing = await getDataSource({ client: newer, path: { data_source_id: 1 } });
   equal(missing.response?.status, 404);
   equal(missing.error?.error.code, "ADDED_LATER");

@@ -194,6 +194,7 @@ await step("bear a newer version of the service", async () => {
   const newer = createClient<paths>({ baseUrl: variable("RIVERGEN_NEWER_URL"), headers });
   const { data, error } = await newer.GET("/api/v1/data-sources");
   deepEqual(present(data, error).data.map((one) => one.name), NAMES);
+  ok(data?.data.every((one) => one.type === "added_later"));
   const missing = await newer.GET(ONE, { params: { path: { data_source_id: 1 } } });
   equal(missing.response.status, 404);
   equal(missing.error?.error.code, "ADDED_LATER");

@@ -248,8 +248,14 @@ class Scenario:
 
     def bear_a_newer_version(self) -> None:
         newer = AuthenticatedClient(base_url=environ["RIVERGEN_NEWER_URL"], token=self.client.token)
-        found = list_data_sources.sync(client=newer)
-        equal([one.name for one in expect(DataSourceListResponse, found).data], self.names)
+        found = expect(DataSourceListResponse, list_data_sources.sync(client=newer)).data
+        equal([one.name for one in found], self.names)
+        equal({one.type_ for one in found}, {"added_later"})
+        revisions = list_history.sync(self.id, client=newer)
+        [*_, first] = expect(DataSourceRevisionListResponse, revisions).data
+        equal((first.version, first.origin), (1, "added_later"))
+        snapshot = expect(SnapshotContentResponse, get_schema.sync(self.id, client=newer)).data
+        equal({table.kind for table in snapshot.tables}, {"added_later"})
         response = get_data_source.sync_detailed(1, client=newer)
         equal(response.status_code, HTTPStatus.NOT_FOUND)
         equal(expect(ErrorResponse, response.parsed).error.code, "ADDED_LATER")
