@@ -1,4 +1,4 @@
-"""A fake of a newer version of the service, whose responses have members and values that are new."""
+"""A fake of a newer version of the service: its responses have new members and new values."""
 
 import json
 from collections.abc import Iterator

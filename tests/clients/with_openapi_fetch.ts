@@ -10,6 +10,10 @@ const ONE = "/api/v1/data-sources/{data_source_id}";
 const baseUrl = variable("RIVERGEN_URL");
 const username = variable("RIVERGEN_USERNAME");
 const port = Number(variable("SOURCE_PORT"));
+const credentials = {
+  username: variable("SOURCE_USERNAME"),
+  password: variable("SOURCE_PASSWORD"),
+};
 
 const token = await step("sign in", async () => {
   const anonymous = createClient<paths>({ baseUrl });
@@ -38,6 +42,7 @@ const ids = await step("create", async () => {
         database_name: variable("SOURCE_DATABASE"),
         metadata: METADATA,
         tags: ["généré", "b"],
+        credentials,
       },
     });
     const dataSource = present(data, error).data;
@@ -45,6 +50,8 @@ const ids = await step("create", async () => {
     equal(dataSource.name, name);
     deepEqual(dataSource.metadata, METADATA);
     deepEqual(dataSource.tags, ["généré", "b"]);
+    equal(dataSource.credentials_status, "set");
+    deepEqual(dataSource.missing_fields, []);
     ok(dataSource.id >= 3_000_000_000);
     created.push(dataSource.id);
   }
@@ -142,14 +149,14 @@ await step("set credentials", async () => {
   const url = "/api/v1/data-sources/{data_source_id}/credentials";
   const changed = await client.PUT(url, {
     params: { path },
-    body: { username: variable("SOURCE_USERNAME"), password: variable("SOURCE_PASSWORD") },
+    body: credentials,
   });
   equal(present(changed.data, changed.error).data.password.is_set, true);
   const { data, error } = await client.GET(url, { params: { path } });
-  const credentials = present(data, error).data;
-  equal(credentials.username, variable("SOURCE_USERNAME"));
-  equal(credentials.password.confirmed, true);
-  equal(credentials.token.is_set, false);
+  const stored = present(data, error).data;
+  equal(stored.username, credentials.username);
+  equal(stored.password.confirmed, true);
+  equal(stored.token.is_set, false);
 });
 
 await step("test and wait", async () => {

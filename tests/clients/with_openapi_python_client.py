@@ -84,6 +84,9 @@ class Scenario:
         self.port = int(environ["SOURCE_PORT"])
         self.names = ["first", "second", "third"]
         self.ids: list[int] = []
+        self.credentials = CredentialsUpdate(
+            username=environ["SOURCE_USERNAME"], password=environ["SOURCE_PASSWORD"]
+        )
 
     def sign_in(self) -> None:
         username, password = environ["RIVERGEN_USERNAME"], environ["RIVERGEN_PASSWORD"]
@@ -99,6 +102,7 @@ class Scenario:
                 database_name=environ["SOURCE_DATABASE"],
                 metadata=DataSourceCreateMetadata.from_dict(METADATA),
                 tags=["généré", "b"],
+                credentials=self.credentials,
             )
             response = create_data_source.sync_detailed(client=self.client, body=body)
             equal(response.status_code, HTTPStatus.CREATED)
@@ -108,6 +112,7 @@ class Scenario:
             equal(data_source.metadata.to_dict(), METADATA)
             equal(data_source.tags, ["généré", "b"])
             equal(data_source.ssh_host, None)
+            equal((data_source.credentials_status, data_source.missing_fields), ("set", []))
             self.ids.append(data_source.id)
         assert min(self.ids) >= 3_000_000_000, self.ids
         self.id = self.ids[0]
@@ -200,13 +205,7 @@ class Scenario:
         equal(data_source.metadata.to_dict(), {"z": 1})
 
     def set_credentials(self) -> None:
-        changed = replace_credentials.sync(
-            self.id,
-            client=self.client,
-            body=CredentialsUpdate(
-                username=environ["SOURCE_USERNAME"], password=environ["SOURCE_PASSWORD"]
-            ),
-        )
+        changed = replace_credentials.sync(self.id, client=self.client, body=self.credentials)
         credentials = expect(CredentialsChangeResponse, changed).data
         equal(credentials.username, environ["SOURCE_USERNAME"])
         equal(credentials.password.is_set, True)
