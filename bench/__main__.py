@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from bench.load import MakeRequest, Measurement, http_request, measure, memory_mb
+from bench.many import compare
 from bench.results import write_result
 from rivergen.local.run import BASE_DIR, obey_signals, wait_until_ready
 from rivergen.testing.services import free_port, prepare
@@ -81,7 +82,9 @@ def main() -> None:
                         results[kind].setdefault(system, []).append(measurement)
         for system, (_, pid) in servers.items():
             footprints[system]["loaded_mb"] = memory_mb(pid)
-    report(results, footprints, options.requests, options.rounds)
+        report(results, footprints, options.requests, options.rounds)
+        if "rivergen" in servers:
+            write_result("many", compare(*servers["rivergen"], token, ids, options.rounds))
 
 
 def make_sources() -> tuple[str, list[int]]:

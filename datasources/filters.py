@@ -15,6 +15,7 @@ from drf_spectacular.utils import extend_schema_field
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
 from datasources.models.validators import HOST_MAX_LENGTH, TAG_MAX_LENGTH, validate_host
+from rivergen.http.filters import NameField, NotEmptyMixin
 from rivergen.postgresql.lookups import AnyOf
 
 NO_NULL = r"^[^\x00]*$"
@@ -23,6 +24,7 @@ SEARCH_MAX_LENGTH = 100
 NAME_MAX_LENGTH = 255
 REPEATS_MAX = 200
 ID_MAX_DIGITS = 18
+TIME_SCHEMA = {"type": "string", "format": "date-time"}
 ID_SCHEMA = {
     "type": "integer",
     "format": "int64",
@@ -34,17 +36,13 @@ RFC_3339 = re.compile(
 )
 
 
-class NotEmptyMixin:
-    """Refuse an empty parameter, such as `?type=`."""
-
-    def clean(self, value: Any) -> Any:
-        if value == "":
-            raise forms.ValidationError("Must not be empty.")
-        return super().clean(value)  # type: ignore[misc]
-
-
 class ChoiceField(NotEmptyMixin, django_filters.fields.ChoiceField):
     """A parameter that is one of the choices, in their exact spelling."""
+
+    def validate(self, value: Any) -> None:
+        if value and not self.valid_value(value):
+            names = ", ".join(str(name) for name, _ in self.choices if name)
+            raise forms.ValidationError(f"Must be one of: {names}.")
 
 
 class ChoiceFilter(django_filters.ChoiceFilter):
@@ -60,11 +58,10 @@ class IdField(NotEmptyMixin, forms.CharField):
         if value is None:
             return None
         if not (value.isascii() and value.isdecimal() and len(value) <= ID_MAX_DIGITS):
-            raise forms.ValidationError("Must be a whole number.")
+            raise forms.ValidationError(f"Must be an id: 1 to {ID_MAX_DIGITS} digits.")
         return int(value)
 
 
-@extend_schema_field(ID_SCHEMA)
 class IdFilter(django_filters.Filter):
     """Filter by the id of a related row, such as the workspace."""
 
@@ -83,21 +80,15 @@ class TimeField(NotEmptyMixin, forms.CharField):
                 return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (OverflowError, ValueError):
             pass
-        raise forms.ValidationError("Must be a time such as 2024-12-01T11:00:00Z.")
+        # django-filter formats the sentence with %.
+        sentence = "Must be a time such as 2024-12-01T11:00:00Z; in a URL, + is written %%2B."
+        raise forms.ValidationError(sentence)
 
 
-@extend_schema_field({"type": "string", "format": "date-time"})
 class TimeFilter(django_filters.Filter):
     """Filter by a comparison with a time."""
 
     field_class = TimeField
-
-
-class NameField(NotEmptyMixin, forms.CharField):
-    """A name, trimmed as stored names are."""
-
-    def clean(self, value: Any) -> Any:
-        return super().clean(value and value.strip())
 
 
 class NameFilter(django_filters.Filter):
@@ -160,7 +151,6 @@ class TagsField(RepeatedMixin, NotEmptyMixin, forms.CharField):
     """A repeatable parameter whose values are tags."""
 
 
-@extend_schema_field({"type": "string", "pattern": NO_NULL, "maxLength": SEARCH_MAX_LENGTH})
 class SearchFilter(django_filters.CharFilter):
     """Search for words."""
 
@@ -202,7 +192,11 @@ def described(filter_: Any, schema: dict[str, Any], words: str, *, repeats: bool
 class DataSourceFilter(django_filters.FilterSet):
     """All filters of the list. An invalid value is 400."""
 
-    search = SearchFilter(method="filter_search", max_length=SEARCH_MAX_LENGTH)
+    search = described(
+        SearchFilter(method="filter_search", max_length=SEARCH_MAX_LENGTH),
+        {"type": "string", "pattern": NO_NULL, "maxLength": SEARCH_MAX_LENGTH},
+        "With each of these words in the name, the description, the host or the database name.",
+    )
     name = described(
         NameFilter(max_length=NAME_MAX_LENGTH),
         {"type": "string", "minLength": 1, "maxLength": NAME_MAX_LENGTH, "format": "name"},
@@ -245,14 +239,28 @@ class DataSourceFilter(django_filters.FilterSet):
         "With this tag. Repeat it, as in `?tag=a&tag=b`, for those that have all of these.",
         repeats=True,
     )
-    workspace_id = IdFilter()
-    organization_id = IdFilter()
-    credentials_status = ChoiceFilter(choices=DataSource.CredentialsStatus.choices)
-    schema_status = ChoiceFilter(
-        choices=DataSource.SchemaStatus.choices, help_text="Whose schema is in this state."
+    workspace_id = described(IdFilter(), ID_SCHEMA, "In this workspace.")
+    organization_id = described(IdFilter(), ID_SCHEMA, "Of this organization.")
+    credentials_status = described(
+        ChoiceFilter(choices=DataSource.CredentialsStatus.choices),
+        {"type": "string", "enum": DataSource.CredentialsStatus.values},
+        "Whose credentials are in this state.",
     )
-    updated_after = TimeFilter("updated_at", lookup_expr="gt")
-    updated_before = TimeFilter("updated_at", lookup_expr="lt")
+    schema_status = described(
+        ChoiceFilter(choices=DataSource.SchemaStatus.choices),
+        {"type": "string", "enum": DataSource.SchemaStatus.values},
+        "Whose schema is in this state.",
+    )
+    updated_after = described(
+        TimeFilter("updated_at", lookup_expr="gt"),
+        TIME_SCHEMA,
+        "Updated after this time, as in `2024-12-01T11:00:00Z`.",
+    )
+    updated_before = described(
+        TimeFilter("updated_at", lookup_expr="lt"),
+        TIME_SCHEMA,
+        "Updated before this time, as in `2024-12-01T11:00:00Z`.",
+    )
 
     class Meta:
         model = DataSource

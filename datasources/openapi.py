@@ -1,9 +1,14 @@
-"""Descriptions of the endpoints for openapi.json: failures, headers, parameters, examples."""
+"""Descriptions of the endpoints for openapi.json: words, failures, parameters, examples.
+
+The examples show the demo of `make run`, and what becomes of its data source 1.
+"""
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter
 
+from datasources import examples
+from datasources.examples import CREATE_BODY, STALE, UPDATE_BODY, data_source
 from datasources.serializers import (
     DataSourceMergePatchSerializer,
     DataSourceRevisionSerializer,
@@ -11,21 +16,23 @@ from datasources.serializers import (
     DataSourceUpdateSerializer,
 )
 from organizations.openapi import DATA_SOURCES_QUOTA, HISTORY_QUOTA
+from rivergen.http.examples import answer, body, page
 
+MERGE_PATCH = "application/merge-patch+json"
 IF_MATCH = OpenApiParameter(
     "If-Match",
     {"type": "string", "format": "entity-tag"},
     OpenApiParameter.HEADER,
-    description='`"<version>"`: change only this version; 412 if another one is current. If the '
-    "organization requires `If-Match`, a request without a version, or with `*`, is 428.",
+    description='The `ETag` of the version you read, such as `"3"`. If another version is current, '
+    "nothing is changed (412). Optional, unless the organization requires it (428).",
 )
 IF_MATCH_REQUIRED = OpenApiParameter(
     "If-Match",
     {"type": "string", "format": "entity-tag"},
     OpenApiParameter.HEADER,
     required=True,
-    description='`"<version>"`: the version you have looked at; 412 if another one is current, 428 '
-    "without a version, or with `*`.",
+    description='The `ETag` of the version you have looked at, such as `"3"`. If another one is '
+    "current, nothing is confirmed (412). `*` is not a version (428).",
 )
 IF_MATCH_READ = OpenApiParameter(
     "If-Match",
@@ -50,28 +57,32 @@ IF_NONE_MATCH = OpenApiParameter(
 )
 LIST: dict[str, Any] = {
     "summary": "List data sources",
+    "description": "Return the data sources of all organizations that the caller belongs to, page "
+    "by page. Any member may ask. Filters that are given together must all match.",
     "response": DataSourceSerializer,
     "many": True,
     "errors": (401, 403),
+    "examples": (page([examples.CSV, data_source()], "Data sources retrieved successfully"),),
 }
 CREATE: dict[str, Any] = {
     "summary": "Create a data source",
+    "description": "Store a new data source, and its credentials if they are given, and return the "
+    "data source. Needs the role editor. Nothing connects to it: test it afterwards.",
     "response": DataSourceSerializer,
     "status": 201,
     "errors": (401, 403, 409),
     "headers": ("ETag", "Location"),
     "examples": (
-        OpenApiExample(
-            "A PostgreSQL database",
-            {
-                "name": "Production PostgreSQL",
-                "type": "postgresql",
-                "host": "db.example.com",
-                "database_name": "production",
-                "schema_name": "public",
-                "tags": ["production"],
-            },
-            request_only=True,
+        body("A PostgreSQL database", CREATE_BODY),
+        body(
+            "A database with its credentials",
+            CREATE_BODY | {"credentials": {"username": "reader", "password": "correct horse"}},
+        ),
+        body("A CSV file", {"name": "Orders 2024", "type": "csv", "file_path": "demo/orders.csv"}),
+        answer(
+            data_source(**CREATE_BODY, id=3, description=""),
+            "Data source created successfully",
+            status=201,
         ),
         OpenApiExample(
             "With its credentials",
@@ -85,10 +96,13 @@ CREATE: dict[str, Any] = {
             request_only=True,
         ),
         DATA_SOURCES_QUOTA,
+        HISTORY_QUOTA,
     ),
 }
 RETRIEVE: dict[str, Any] = {
     "summary": "Get a data source",
+    "description": "Return one data source, with its version as `ETag`. Any member may ask.",
+    "examples": (answer(data_source(), "Data source retrieved successfully"), STALE),
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 412),
     "not_modified": True,
@@ -97,9 +111,12 @@ RETRIEVE: dict[str, Any] = {
 }
 UPDATE: dict[str, Any] = {
     "summary": "Update a data source",
+    "description": "Change the given fields and no others, all or none, and return the whole data "
+    "source. Needs the role editor. Nothing connects to the source, except with `verify`. If an "
+    "editor changes where secrets would be sent, they wait for an admin to confirm them.",
     "request": {
         "application/json": DataSourceUpdateSerializer,
-        "application/merge-patch+json": DataSourceMergePatchSerializer,
+        MERGE_PATCH: DataSourceMergePatchSerializer,
     },
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 422, 428),
@@ -108,36 +125,50 @@ UPDATE: dict[str, Any] = {
         OpenApiParameter(
             "verify",
             bool,
-            description="Connect with the new settings first. If that fails, nothing is stored: "
-            "422.",
+            description="If true, connect with the new settings first. If that fails, nothing is "
+            "stored (422). This may take 25 seconds.",
         ),
         OpenApiParameter(
             "dry_run",
             bool,
-            description="Validate and store nothing. `data` is what would be stored; beside it, "
-            '`"changes": {field: {"from", "to"}}` has what would change.',
+            description="If true, validate and store nothing. `data` is what would be stored, and "
+            "`changes` beside it what would change.",
         ),
         ALLOW_DISJOINT,
         IF_MATCH,
     ),
     "changes": True,
     "examples": (
-        OpenApiExample(
-            "The name and the pool size",
-            {"name": "Updated PostgreSQL", "connection_pool_size": 10},
-            request_only=True,
+        body("Several fields", UPDATE_BODY),
+        body(
+            "The name and the pool size", {"name": "Updated PostgreSQL", "connection_pool_size": 10}
         ),
+        body(
+            "Merge metadata: null removes a member",
+            {"metadata": {"team": "data", "cost_center": None}},
+            MERGE_PATCH,
+        ),
+        answer(examples.UPDATED, "Data source updated successfully", changes=examples.CHANGES),
+        examples.UNCONFIRMED,
         HISTORY_QUOTA,
+        STALE,
+        examples.CONNECTION_FAILED,
     ),
 }
 DESTROY: dict[str, Any] = {
     "summary": "Delete a data source",
+    "description": "Delete a data source with its credentials, its schema and its history. Needs "
+    "the role admin.",
+    "examples": (STALE,),
     "status": 204,
     "errors": (401, 403, 404, 412, 413, 415, 428),
     "parameters": (IF_MATCH,),
 }
 HISTORY: dict[str, Any] = {
     "summary": "List the changes of a data source",
+    "description": "Return every change since the creation, the newest first: who changed which "
+    "fields, when, and from what to what. Any member may ask.",
+    "examples": (page(examples.REVISIONS, "History retrieved successfully"),),
     "response": DataSourceRevisionSerializer,
     "many": True,
     "errors": (401, 403, 404),
@@ -146,9 +177,20 @@ RESTORE: dict[str, Any] = {
     "summary": "Restore a version",
     "changes": True,
     "operation_id": "restoreDataSource",
+    "description": "Set all fields to what they were at an earlier version, as a new version, and "
+    "return the data source. Needs the role admin. Credentials are not restored.",
     "response": DataSourceSerializer,
     "errors": (401, 403, 404, 409, 412, 413, 415, 428),
     "headers": ("ETag",),
     "parameters": (IF_MATCH,),
-    "examples": (HISTORY_QUOTA,),
+    "examples": (
+        answer(
+            data_source(version=3, updated_at=examples.UPDATED_AT),
+            "Data source restored successfully",
+            changes={"port": {"from": 5433, "to": 5432}},
+        ),
+        examples.NOT_RESTORABLE,
+        HISTORY_QUOTA,
+        STALE,
+    ),
 }

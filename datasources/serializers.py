@@ -89,22 +89,36 @@ class LastTestField(serializers.DictField):
     """The result of a connection test, as it was stored."""
 
 
-class DataSourceSerializer(OutputSerializer):
-    """A data source as the API shows it: without secrets, and without masks in their place."""
+def help_text(name: str) -> str:
+    """Return the help text of a field of the model, for a serializer field in its place."""
+    return str(DataSource._meta.get_field(name).help_text)  # type: ignore[union-attr]
 
-    organization_id = serializers.IntegerField(read_only=True)
-    workspace_id = serializers.IntegerField(read_only=True)
-    tags = serializers.ListField(child=serializers.CharField(), read_only=True)
-    metadata = serializers.DictField(read_only=True)
-    last_test = LastTestField(
-        read_only=True,
-        help_text="The result of the last connection test; its `version` may be an earlier one.",
+
+class DataSourceSerializer(OutputSerializer):
+    """A data source, without its secrets: they are never shown, nor is a mask in their place."""
+
+    organization_id = serializers.IntegerField(
+        read_only=True, help_text="The organization that the data source belongs to."
     )
+    workspace_id = serializers.IntegerField(
+        read_only=True, help_text="The workspace that the data source is in."
+    )
+    tags = serializers.ListField(
+        child=serializers.CharField(), read_only=True, help_text=help_text("tags")
+    )
+    metadata = serializers.DictField(read_only=True, help_text=help_text("metadata"))
+    last_test = LastTestField(read_only=True, help_text=help_text("last_test"))
     created_by_user_id = serializers.IntegerField(
-        source="created_by_id", read_only=True, allow_null=True
+        source="created_by_id",
+        read_only=True,
+        allow_null=True,
+        help_text="The user who created it. Null if that user is deleted.",
     )
     updated_by_user_id = serializers.IntegerField(
-        source="updated_by_id", read_only=True, allow_null=True
+        source="updated_by_id",
+        read_only=True,
+        allow_null=True,
+        help_text="The user who updated it last. Null if that user is deleted, or a command did.",
     )
 
     missing_fields = serializers.ListField(
@@ -139,6 +153,7 @@ class DataSourceSerializer(OutputSerializer):
             "missing_fields",
         )
         read_only_fields = fields
+        extra_kwargs = {"id": {"help_text": "Identifies the data source, also in paths."}}
 
 
 READ_ONLY_FIELDS = frozenset(DataSourceSerializer.Meta.fields) - {*UPDATABLE_FIELDS}
@@ -150,11 +165,8 @@ class DataSourceWriteSerializer(StrictModelSerializer):
 
     refused_names = READ_ONLY_FIELDS.union(CREDENTIAL_FIELDS)
 
-    tags = TagsField(required=False, max_length=TAGS_MAX_COUNT)
-    metadata = MetadataField(
-        required=False,
-        help_text="At most 65,536 bytes as compact JSON and 20 levels deep; no key names a secret.",
-    )
+    tags = TagsField(required=False, max_length=TAGS_MAX_COUNT, help_text=help_text("tags"))
+    metadata = MetadataField(required=False, help_text=help_text("metadata"))
 
     class Meta:
         model = DataSource
@@ -186,7 +198,7 @@ class DataSourceWriteSerializer(StrictModelSerializer):
 
 
 class DataSourceUpdateSerializer(DataSourceWriteSerializer):
-    """The changes of a data source: all fields are optional, and only the given ones change.
+    """The fields to change. Fields that are left out keep their values.
 
     `context["is_merge_patch"]`: merge `metadata` into the stored metadata (RFC 7396).
     `context["compares"]`: false if a precondition names another version than that of the row. Then
@@ -254,7 +266,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
 
 class DataSourceMergePatchSerializer(DataSourceUpdateSerializer):
-    """The same changes as a merge patch, described for openapi.json."""
+    """The fields to change, as a merge patch (RFC 7396)."""
 
     metadata = MetadataField(
         required=False,
@@ -300,13 +312,15 @@ def valid_changes(
 
 
 class DataSourceCreateSerializer(DataSourceWriteSerializer):
-    """The fields of a new data source; `validated_data` are arguments of `DataSource`.
+    """A new data source. A connection needs the fields that its type requires.
 
-    `context["roles"]` maps the ids of the caller's organizations to the caller's role in each.
+    `validated_data` are arguments of `DataSource`. `context["roles"]` maps the ids of the caller's
+    organizations to the caller's role in each.
     """
 
     workspace_id = StrictIntegerField(
-        required=False, help_text="Default: the first workspace of the organization."
+        required=False,
+        help_text="The workspace to create it in. Default: the organization's first workspace.",
     )
 
     class Meta(DataSourceWriteSerializer.Meta):
@@ -352,12 +366,15 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 class DataSourceRevisionSerializer(OutputSerializer):
-    """One change of a data source, as the history shows it."""
+    """One change of a data source in its history."""
 
     changed_by_user_id = serializers.IntegerField(
-        source="changed_by_id", read_only=True, allow_null=True
+        source="changed_by_id",
+        read_only=True,
+        allow_null=True,
+        help_text="The user who made the change. Null for commands and jobs, and deleted users.",
     )
-    changes = ChangesField(read_only=True)
+    changes = ChangesField(read_only=True, help_text="What changed, by field.")
 
     class Meta:
         model = DataSourceRevision

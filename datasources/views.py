@@ -7,7 +7,6 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpResponse
-from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -62,7 +61,6 @@ class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
     http_method_names = ["get", "head", "post", "patch", "delete"]
     lookup_url_kwarg = "data_source_id"
     lookup_value_regex = "[^/]+"
-    filter_backends = [DjangoFilterBackend]
     filterset_class = DataSourceFilter
     repeatable_parameters = ("id", "type", "status", "tag")
     ordering = "name"

@@ -128,19 +128,26 @@ class Organization(models.Model):
 
     role: str  # set by `for_user`
 
-    name = models.CharField(max_length=255)
-    slug = models.SlugField(max_length=63, unique=True)
+    name = models.CharField(max_length=255, help_text="The name that people see.")
+    slug = models.SlugField(
+        max_length=63,
+        unique=True,
+        help_text="The short name, unique in this service. Commands and declarations use it.",
+    )
     requires_if_match = models.BooleanField(
         "requires If-Match",
         default=False,
         db_default=False,
-        help_text="Changes of data sources over HTTP must name the version they are based on.",
+        help_text="Changes of data sources over HTTP must name the version they are based on, in "
+        "If-Match.",
     )
     quota_data_sources = quota_field("QUOTA_DATA_SOURCES")
     quota_history_bytes = quota_field("QUOTA_HISTORY_BYTES")
     quota_kept_answer_bytes = quota_field("QUOTA_KEPT_ANSWER_BYTES")
     quota_schema_bytes = quota_field("QUOTA_SCHEMA_BYTES")
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="When the organization was created."
+    )
 
     objects = OrganizationQuerySet.as_manager()
 
@@ -217,8 +224,10 @@ class Workspace(models.Model):
         related_name="workspaces",
         db_index=False,  # the index of the constraint below serves
     )
-    name = models.CharField(max_length=255)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    name = models.CharField(max_length=255, help_text="Unique in the organization.")
+    created_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="When the workspace was created."
+    )
 
     objects = WorkspaceQuerySet.as_manager()
 
@@ -304,8 +313,16 @@ class Membership(models.Model):
     organization = models.ForeignKey(
         Organization, on_delete=models.CASCADE, related_name="memberships"
     )
-    role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    role = models.CharField(
+        max_length=16,
+        choices=Role.choices,
+        default=Role.VIEWER,
+        help_text="What the member may do. Each role includes the ones before it: viewer, editor, "
+        "admin, owner.",
+    )
+    created_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="When the user became a member."
+    )
 
     objects = MembershipQuerySet.as_manager()
 

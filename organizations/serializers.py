@@ -14,13 +14,22 @@ from rivergen.http.serializers import (
     StrictSerializer,
 )
 
+ROLE = "What the member may do: `viewer` reads, `editor` also changes data sources, `admin` also "
+ROLE += "manages members and workspaces, `owner` may do everything."
+
 
 class OwnMembershipSerializer(OutputSerializer):
-    """A membership as its user sees it."""
+    """The caller's membership in one organization."""
 
-    organization_id = serializers.IntegerField(read_only=True)
-    organization_name = serializers.CharField(source="organization.name", read_only=True)
-    organization_slug = serializers.CharField(source="organization.slug", read_only=True)
+    organization_id = serializers.IntegerField(
+        read_only=True, help_text="The organization, as other endpoints take it in their path."
+    )
+    organization_name = serializers.CharField(
+        source="organization.name", read_only=True, help_text="The name that people see."
+    )
+    organization_slug = serializers.CharField(
+        source="organization.slug", read_only=True, help_text="The short name, as commands take it."
+    )
 
     class Meta:
         model = Membership
@@ -32,31 +41,48 @@ class MeSerializer(OutputSerializer):
     """The caller, with the caller's memberships."""
 
     # Not an EmailField: a user without an address has an empty string, which is not an email.
-    email = serializers.CharField(read_only=True)
-    memberships = OwnMembershipSerializer(many=True, read_only=True)
+    email = serializers.CharField(read_only=True, help_text="Empty if none is known.")
+    memberships = OwnMembershipSerializer(
+        many=True, read_only=True, help_text="One for each organization; empty if there is none."
+    )
 
     class Meta:
         model = User
         fields = ("id", "username", "email", "first_name", "last_name", "memberships")
         read_only_fields = fields
+        extra_kwargs = {
+            "id": {"help_text": "Identifies the user. Members have it as `user_id`."},
+            "username": {"help_text": "The name to sign in with."},
+            "first_name": {"help_text": "Empty if it is not known."},
+            "last_name": {"help_text": "Empty if it is not known."},
+        }
 
 
 class OrganizationSerializer(OutputSerializer):
-    """An organization, with the caller's `role` in it."""
+    """An organization, with the caller's role in it."""
 
-    role = serializers.ChoiceField(choices=Role.choices, read_only=True)
+    role = serializers.ChoiceField(
+        choices=Role.choices, read_only=True, help_text="The caller's role in this organization."
+    )
 
     class Meta:
         model = Organization
         fields = ("id", "name", "slug", "role", "requires_if_match", "created_at")
         read_only_fields = fields
+        extra_kwargs = {"id": {"help_text": "Identifies the organization."}}
 
 
 class OrganizationUpdateSerializer(StrictModelSerializer):
-    """The body of `PATCH /organizations/{id}`."""
+    """The properties of an organization to change. Those that are left out keep their values."""
 
-    name = StrictCharField(max_length=255, trim_whitespace=True)
-    requires_if_match = StrictBooleanField()
+    name = StrictCharField(
+        max_length=255,
+        trim_whitespace=True,
+        help_text="The name that people see. Spaces around it are removed.",
+    )
+    requires_if_match = StrictBooleanField(
+        help_text="If true, changes of data sources without `If-Match` are refused with 428."
+    )
 
     class Meta:
         model = Organization
@@ -67,8 +93,12 @@ class OrganizationUpdateSerializer(StrictModelSerializer):
 class MemberSerializer(OutputSerializer):
     """A member of an organization."""
 
-    user_id = serializers.IntegerField(read_only=True)
-    username = serializers.CharField(source="user.username", read_only=True)
+    user_id = serializers.IntegerField(
+        read_only=True, help_text="The user, as the path of a member has it."
+    )
+    username = serializers.CharField(
+        source="user.username", read_only=True, help_text="The name that the user signs in with."
+    )
 
     class Meta:
         model = Membership
@@ -77,10 +107,10 @@ class MemberSerializer(OutputSerializer):
 
 
 class MemberCreateSerializer(StrictSerializer):
-    """The body of `POST /organizations/{id}/members`: a user, by username, and a role."""
+    """A user to add to the organization, and the role to give."""
 
-    username = StrictCharField(max_length=150)
-    role = StrictChoiceField(choices=Role.choices)
+    username = StrictCharField(max_length=150, help_text="The username of an active user.")
+    role = StrictChoiceField(choices=Role.choices, help_text=ROLE)
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
         username = values.pop("username", None)
@@ -91,23 +121,32 @@ class MemberCreateSerializer(StrictSerializer):
 
 
 class MemberUpdateSerializer(StrictSerializer):
-    """The body of `PATCH /organizations/{id}/members/{user_id}`."""
+    """The new role of a member."""
 
-    role = StrictChoiceField(choices=Role.choices)
+    role = StrictChoiceField(choices=Role.choices, help_text=ROLE)
 
 
 class WorkspaceSerializer(OutputSerializer):
-    """A workspace of an organization."""
+    """A workspace of an organization: each data source is in one."""
 
-    organization_id = serializers.IntegerField(read_only=True)
+    organization_id = serializers.IntegerField(
+        read_only=True, help_text="The organization that the workspace belongs to."
+    )
 
     class Meta:
         model = Workspace
         fields = ("id", "organization_id", "name", "created_at")
         read_only_fields = fields
+        extra_kwargs = {
+            "id": {"help_text": "Identifies the workspace. Data sources have it as `workspace_id`."}
+        }
 
 
 class WorkspaceWriteSerializer(StrictSerializer):
-    """The body of `POST …/workspaces` and `PATCH …/workspaces/{workspace_id}`."""
+    """The name of a workspace."""
 
-    name = StrictCharField(max_length=255, trim_whitespace=True)
+    name = StrictCharField(
+        max_length=255,
+        trim_whitespace=True,
+        help_text="Unique in the organization. Spaces around it are removed.",
+    )

@@ -8,7 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from organizations import openapi
 from organizations.authentication import REVOKED, caller
+from organizations.filters import MemberFilter, OrganizationFilter, WorkspaceFilter
 from organizations.models import Membership, Organization, Role, User, Workspace
 from organizations.permissions import IsAuthenticated, require_role
 from organizations.serializers import (
@@ -35,7 +37,7 @@ class MeView(APIView):
     http_method_names = ["get", "head"]
     permission_classes = (IsAuthenticated,)
 
-    @describe("Get the caller", response=MeSerializer, errors=(401,))
+    @describe(**openapi.ME)
     def get(self, request: Request) -> Response:
         """Return the caller and the caller's memberships, which may be none."""
         user = (
@@ -52,6 +54,8 @@ class MeView(APIView):
 class OrganizationViewSet(ScopedViewSet):
     """The organizations the caller belongs to."""
 
+    queryset = Organization.objects.none()  # names the model to openapi.json
+    filterset_class = OrganizationFilter
     http_method_names = ["get", "head", "patch", "delete"]
     lookup_url_kwarg = "organization_id"
     lookup_value_regex = "[^/]+"
@@ -62,12 +66,12 @@ class OrganizationViewSet(ScopedViewSet):
     def get_queryset(self) -> QuerySet[Organization]:
         return Organization.objects.for_user(self.caller)
 
-    @describe("List organizations", response=OrganizationSerializer, many=True, errors=(401, 403))
+    @describe(**openapi.LIST)
     def list(self, request: Request) -> Response:
         """List the organizations the caller belongs to."""
         return self.list_page(request, "Organizations retrieved successfully")
 
-    @describe("Get an organization", response=OrganizationSerializer, errors=(401, 403, 404))
+    @describe(**openapi.RETRIEVE)
     def retrieve(self, request: Request, organization_id: str) -> Response:
         """Return one organization."""
         organization = self.get_object()
@@ -75,12 +79,7 @@ class OrganizationViewSet(ScopedViewSet):
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization retrieved successfully")
 
-    @write(
-        summary="Update an organization",
-        request=OrganizationUpdateSerializer,
-        response=OrganizationSerializer,
-        errors=(401, 403, 404),
-    )
+    @write(**openapi.UPDATE)
     def partial_update(self, request: Request, organization_id: str) -> Response:
         """Change the name or the policy of an organization (admin, owner)."""
         organization = self.get_object()
@@ -92,7 +91,7 @@ class OrganizationViewSet(ScopedViewSet):
         data = OrganizationSerializer(organization).data
         return SuccessResponse(data, "Organization updated successfully")
 
-    @write(summary="Remove an organization", status=204, errors=(401, 403, 404, 413, 415))
+    @write(**openapi.REMOVE)
     def destroy(self, request: Request, organization_id: str) -> Response:
         """Remove an organization and everything in it (owner)."""
         organization = self.get_object()
@@ -123,6 +122,8 @@ class BelowOrganizationViewSet(ScopedViewSet):
 class MemberViewSet(BelowOrganizationViewSet):
     """The members of an organization."""
 
+    queryset = Membership.objects.none()
+    filterset_class = MemberFilter
     http_method_names = ["get", "head", "post", "patch", "delete"]
     lookup_url_kwarg = "user_id"
     serializer_class = MemberSerializer
@@ -138,27 +139,19 @@ class MemberViewSet(BelowOrganizationViewSet):
             require_role(organization.role, Role.OWNER)
         return member
 
-    @describe("List members", response=MemberSerializer, many=True, errors=(401, 403, 404))
+    @describe(**openapi.LIST_MEMBERS)
     def list(self, request: Request, organization_id: str) -> Response:
         """List the members of an organization, in the order they joined."""
         return self.list_page(request, "Members retrieved successfully")
 
-    @describe("Get a member", response=MemberSerializer, errors=(401, 403, 404))
+    @describe(**openapi.RETRIEVE_MEMBER)
     def retrieve(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Return one member of an organization."""
         member = self.find(self.get_queryset(), user_id, field="user_id")
         check_parameters(request)
         return SuccessResponse(MemberSerializer(member).data, "Member retrieved successfully")
 
-    @write(
-        summary="Add a member",
-        operation_id="addMember",
-        request=MemberCreateSerializer,
-        response=MemberSerializer,
-        status=201,
-        errors=(401, 403, 404, 409),
-        headers=("Location",),
-    )
+    @write(**openapi.ADD_MEMBER)
     def create(self, request: Request, organization_id: str) -> Response:
         """Add an existing user as a member (admin, owner; only owners may add owners)."""
         organization = self.get_organization(Role.ADMIN)
@@ -170,12 +163,7 @@ class MemberViewSet(BelowOrganizationViewSet):
         headers = {"Location": f"/api/v1/organizations/{organization.pk}/members/{member.user_id}"}
         return SuccessResponse(data, "Member added successfully", HTTPStatus.CREATED, headers)
 
-    @write(
-        summary="Change a member's role",
-        request=MemberUpdateSerializer,
-        response=MemberSerializer,
-        errors=(401, 403, 404, 409),
-    )
+    @write(**openapi.UPDATE_MEMBER)
     def partial_update(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Change the role of a member (admin, owner; only owners may add or demote owners)."""
         organization = self.get_locked_organization(Role.ADMIN)
@@ -187,12 +175,7 @@ class MemberViewSet(BelowOrganizationViewSet):
             member.change_role(role)
         return SuccessResponse(MemberSerializer(member).data, "Member updated successfully")
 
-    @write(
-        summary="Remove a member",
-        operation_id="removeMember",
-        status=204,
-        errors=(401, 403, 404, 409, 413, 415),
-    )
+    @write(**openapi.REMOVE_MEMBER)
     def destroy(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Remove a member (admin, owner; only owners may remove owners, and never the last one)."""
         member = self.get_member(self.get_locked_organization(Role.ADMIN))
@@ -204,6 +187,8 @@ class MemberViewSet(BelowOrganizationViewSet):
 class WorkspaceViewSet(BelowOrganizationViewSet):
     """The workspaces of an organization."""
 
+    queryset = Workspace.objects.none()
+    filterset_class = WorkspaceFilter
     http_method_names = ["get", "head", "post", "patch", "delete"]
     lookup_url_kwarg = "workspace_id"
     serializer_class = WorkspaceSerializer
@@ -223,12 +208,12 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         serializer.is_valid(raise_exception=True)
         return serializer.validated_data
 
-    @describe("List workspaces", response=WorkspaceSerializer, many=True, errors=(401, 403, 404))
+    @describe(**openapi.LIST_WORKSPACES)
     def list(self, request: Request, organization_id: str) -> Response:
         """List the workspaces of an organization, the default one first."""
         return self.list_page(request, "Workspaces retrieved successfully")
 
-    @describe("Get a workspace", response=WorkspaceSerializer, errors=(401, 403, 404))
+    @describe(**openapi.RETRIEVE_WORKSPACE)
     def retrieve(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Return one workspace of an organization."""
         workspace = self.get_object()
@@ -236,14 +221,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         data = WorkspaceSerializer(workspace).data
         return SuccessResponse(data, "Workspace retrieved successfully")
 
-    @write(
-        summary="Add a workspace",
-        request=WorkspaceWriteSerializer,
-        response=WorkspaceSerializer,
-        status=201,
-        errors=(401, 403, 404, 409),
-        headers=("Location",),
-    )
+    @write(**openapi.ADD_WORKSPACE)
     def create(self, request: Request, organization_id: str) -> Response:
         """Add a workspace to an organization (admin, owner)."""
         organization = self.get_organization(Role.ADMIN)
@@ -253,12 +231,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         headers = {"Location": f"/api/v1/organizations/{organization.pk}/workspaces/{workspace.pk}"}
         return SuccessResponse(data, "Workspace created successfully", HTTPStatus.CREATED, headers)
 
-    @write(
-        summary="Rename a workspace",
-        request=WorkspaceWriteSerializer,
-        response=WorkspaceSerializer,
-        errors=(401, 403, 404),
-    )
+    @write(**openapi.RENAME_WORKSPACE)
     def partial_update(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Change the name of a workspace (admin, owner)."""
         workspace = self.get_workspace()
@@ -268,7 +241,7 @@ class WorkspaceViewSet(BelowOrganizationViewSet):
         data = WorkspaceSerializer(workspace).data
         return SuccessResponse(data, "Workspace updated successfully")
 
-    @write(summary="Remove a workspace", status=204, errors=(401, 403, 404, 409, 413, 415))
+    @write(**openapi.REMOVE_WORKSPACE)
     def destroy(self, request: Request, organization_id: str, workspace_id: str) -> Response:
         """Remove an empty workspace (admin, owner); an organization keeps at least one."""
         workspace = self.get_workspace()

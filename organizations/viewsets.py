@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ObjectDoesNotExist
 from django_filters import FilterSet
+from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import viewsets
 from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import BaseParser
@@ -40,6 +41,7 @@ class ScopedViewSet(viewsets.GenericViewSet):
     lookup_url_kwarg: str
     ordering = "id"
     ordering_fields: ClassVar[tuple[str, ...]] = ()
+    filter_backends = [DjangoFilterBackend]
     filterset_class: ClassVar[type[FilterSet] | None] = None
     repeatable_parameters: ClassVar[tuple[str, ...]] = ()
 

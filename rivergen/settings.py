@@ -221,8 +221,7 @@ SIMPLE_JWT = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "rivergen",
-    "DESCRIPTION": "The data sources of an organization: connections to its databases, "
-    "warehouses and files.",
+    "DESCRIPTION": (BASE_DIR / "rivergen/http/getting_started.md").read_text("utf-8"),
     "VERSION": "1",
     "CONTACT": {"name": "rivergen"},
     "LICENSE": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
@@ -249,7 +248,11 @@ SPECTACULAR_SETTINGS = {
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
+    "SWAGGER_UI_SETTINGS": {
+        "deepLinking": True,
+        "persistAuthorization": False,
+        "defaultModelsExpandDepth": 0,
+    },
 }
 
 # Only this site's own files: no inline scripts, no other hosts, no frames.

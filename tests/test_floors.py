@@ -16,7 +16,12 @@ FLOORS = (
     ("organizations", "datasources.connections"),
     ("datasources.models", "datasources.jobs"),
     ("datasources.serializers", "datasources.filters", "datasources.viewsets")
-    + ("datasources.preconditions", "datasources.replicas", "datasources.openapi"),
+    + (
+        "datasources.preconditions",
+        "datasources.replicas",
+        "datasources.openapi",
+        "datasources.examples",
+    ),
     ("datasources.credentials",),
     ("datasources.connection_tests", "datasources.declarations"),
     ("datasources.schemas", "datasources.bulk"),

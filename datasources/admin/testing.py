@@ -23,7 +23,7 @@ try:
 except ImportError:
     skip_or_fail("playwright is not installed: pip install -r requirements-dev.txt")
 
-__all__ = ["Browser", "Page", "Watcher", "chromium", "expect", "watched_page"]
+__all__ = ["Browser", "Page", "ViewportSize", "Watcher", "chromium", "expect", "watched_page"]
 
 SIZE: ViewportSize = {"width": 1300, "height": 900}
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from rivergen.http.input import is_merge_patch, read_body, read_switch
+from rivergen.http.input import id_problem, is_merge_patch, read_body, read_switch
 from rivergen.http.preconditions import if_match_problem
 from rivergen.http.serializers import unknown_names
 
@@ -81,23 +81,13 @@ def read_updates(body: Mapping[str, Any]) -> list[Update]:
         place = f"updates[{number}]"
         if not isinstance(item, dict):
             errors[place] = ["Must be a JSON object."]
-        elif (problem := problem_of_id(item, places)) is not None:
+        elif "id" not in item:
+            errors[f"{place}.id"] = ["This field is required."]
+        elif problem := id_problem(item["id"], places, place):
             errors[f"{place}.id"] = [problem]
         else:
-            places[item["id"]] = place
             fields = dict(item)
             updates.append(Update(fields.pop("id"), fields))
     if errors:
         raise ValidationError(errors)
     return updates
-
-
-def problem_of_id(item: dict[str, Any], places: dict[int, str]) -> str | None:
-    """Return what is wrong with the id of an update, or None; `places` has the ids before it."""
-    if "id" not in item:
-        return "This field is required."
-    if type(item["id"]) is not int or item["id"] < 1:
-        return "Must be a positive whole number."
-    if item["id"] in places:
-        return f"The same data source as in {places[item['id']]}. Put all its fields there."
-    return None

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import BigIntegerField
 from rest_framework.exceptions import NotFound
 
@@ -17,6 +17,7 @@ from datasources.viewsets import REFUSALS, refusal_of
 from organizations.models import Role, User
 from organizations.permissions import require_role
 from rivergen.http.renderers import RenderedJSON
+from rivergen.postgresql.prepared import batched_updates
 
 Result = dict[str, Any]
 """What one update led to: `id`, `status`, and `data` and `changes`, or `error`."""
@@ -25,8 +26,8 @@ Result = dict[str, Any]
 class Updater:
     """Makes many updates of data sources that it has locked, one after another.
 
-    A savepoint for each update would double the statements. So there is none at first; if an update
-    fails after it has begun to write, all of them are made again, with savepoints.
+    At first without savepoints, which would triple the statements, and in batches. If an update
+    fails after it has begun to write, all of them are made again, each with a savepoint.
     """
 
     def __init__(self, updates: Updates, user: User, author: Author, has_savepoints: bool) -> None:
@@ -34,6 +35,7 @@ class Updater:
         self._updates = updates
         self._author = author
         self._has_savepoints = has_savepoints
+        self._serializer = DataSourceSerializer()
         ids = [update.data_source_id for update in updates.all]
         stored = [pk for pk in ids if pk <= BigIntegerField.MAX_BIGINT]
         self._rows: dict[int, Callable[[], DataSource]]
@@ -49,7 +51,7 @@ class Updater:
         Raises NeedsSavepoints.
         """
         with transaction.atomic() if self._updates.is_dry_run else nullcontext():
-            results = [self._make(update) for update in self._updates.all]
+            results = self._make_each() if self._has_savepoints else self._make_in_batches()
             if self._updates.is_dry_run:
                 transaction.set_rollback(True)
         if self._updates.is_atomic and any(map(has_failed, results)):
@@ -59,11 +61,24 @@ class Updater:
             ]
         return results
 
+    def _make_each(self) -> list[Result]:
+        return [self._make(update) for update in self._updates.all]
+
+    def _make_in_batches(self) -> list[Result]:
+        try:
+            with batched_updates():
+                return self._make_each()
+        except IntegrityError as error:
+            raise NeedsSavepoints from error
+
     def _make(self, update: Update) -> Result:
         pk = update.data_source_id
         try:
             return {"id": pk, "status": HTTPStatus.OK, **self._store(update)}
         except REFUSALS as error:
+            # In a batch, the error of a statement may be raised by one of a later update.
+            if isinstance(error, IntegrityError) and not self._has_savepoints:
+                raise
             return answer(error, pk)
 
     def _store(self, update: Update) -> Result:
@@ -90,8 +105,8 @@ class Updater:
             if not self._has_savepoints:
                 raise NeedsSavepoints from error
             raise
-        shown = {"data": DataSourceSerializer(data_source).data, "changes": changes}
-        return {name: RenderedJSON(value) for name, value in shown.items()}
+        data = self._serializer.to_representation(data_source)
+        return {"data": RenderedJSON(data), "changes": RenderedJSON(changes)}
 
 
 def answer(error: Exception, data_source_id: int) -> Result:

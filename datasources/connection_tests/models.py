@@ -51,14 +51,7 @@ class ConnectionTestQuerySet(models.QuerySet["ConnectionTest"]):
 
         `user` is None for a test by an operator. Without `test_id` the test gets a random id.
         """
-        test = ConnectionTest(
-            id=test_id or uuid.uuid4(),
-            organization_id=of.workspace.organization_id,
-            data_source=of if is_stored else None,
-            version=of.version if is_stored else None,
-            requested_by=user,
-        )
-        test.seal(configuration)
+        test = ConnectionTest.of(configuration, of, is_stored=is_stored, user=user, test_id=test_id)
         test.save()
         return test
 
@@ -104,6 +97,27 @@ class ConnectionTest(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @classmethod
+    def of(
+        cls,
+        configuration: Configuration,
+        data_source: DataSource,
+        *,
+        is_stored: bool,
+        user: User | None,
+        test_id: uuid.UUID | None = None,
+    ) -> Self:
+        """Return a new test, as `ConnectionTestQuerySet.request` stores it."""
+        test = cls(
+            id=test_id or uuid.uuid4(),
+            organization_id=data_source.workspace.organization_id,
+            data_source=data_source if is_stored else None,
+            version=data_source.version if is_stored else None,
+            requested_by=user,
+        )
+        test.seal(configuration)
+        return test
 
     def seal(self, configuration: Configuration) -> None:
         """Set the columns to a configuration, with its secrets encrypted, without saving."""

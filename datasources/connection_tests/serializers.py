@@ -12,7 +12,7 @@ from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.failures import Code
 from datasources.connections.protection import WarningCode
 from datasources.connections.stages import STAGE_NAMES
-from datasources.credentials.serializers import NewDataSourceSerializer
+from datasources.credentials.serializers import CredentialsUpdateSerializer, NewDataSourceSerializer
 from datasources.models import DataSource
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
@@ -39,31 +39,57 @@ CATALOGUE_ENTRY = (
 class FieldDescriptionSerializer(serializers.Serializer):
     """A field that data sources of a type use, and its limits."""
 
-    name = serializers.CharField()
+    name = serializers.CharField(help_text="The name of the field of a data source.")
     required = serializers.BooleanField(  # type: ignore[assignment]
         help_text="Whether a connection needs it, from this field or from the connection string."
     )
-    type = serializers.ChoiceField(choices=("string", "integer", "boolean"))
-    max_length = serializers.IntegerField(allow_null=True, help_text="Characters.")
-    minimum = serializers.IntegerField(allow_null=True)
-    maximum = serializers.IntegerField(allow_null=True)
+    type = serializers.ChoiceField(
+        choices=("string", "integer", "boolean"), help_text="The JSON type of its values."
+    )
+    max_length = serializers.IntegerField(
+        allow_null=True, help_text="The most characters of a string. Null: not a string."
+    )
+    minimum = serializers.IntegerField(
+        allow_null=True, help_text="The smallest number. Null: not a number."
+    )
+    maximum = serializers.IntegerField(
+        allow_null=True, help_text="The largest number. Null: not a number."
+    )
 
 
 class DataSourceTypeInfoSerializer(serializers.Serializer):
-    """A type of data sources in the catalogue."""
+    """A type of data sources, and what it needs."""
 
-    type = serializers.ChoiceField(choices=DataSourceType.choices, source="name")
-    name = serializers.CharField(source="label")
-    default_port = serializers.IntegerField(allow_null=True)
-    url_schemes = serializers.ListField(child=serializers.CharField())
-    url_options = serializers.ListField(child=serializers.CharField())
-    fields = FieldDescriptionSerializer(many=True)  # type: ignore[assignment]
-    credential_fields = serializers.ListField(child=serializers.CharField())
-    driver = serializers.CharField()
-    driver_installed = serializers.BooleanField(source="is_driver_installed")
+    type = serializers.ChoiceField(
+        choices=DataSourceType.choices,
+        source="name",
+        help_text="What to send as the `type` of a new data source.",
+    )
+    name = serializers.CharField(source="label", help_text="What people call this type.")
+    default_port = serializers.IntegerField(
+        allow_null=True, help_text="The port if none is given. Null: the type has no port."
+    )
+    url_schemes = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Schemes that its connection strings may begin with, before `://`.",
+    )
+    url_options = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Parameters that its connection strings may have after `?`.",
+    )
+    fields = FieldDescriptionSerializer(  # type: ignore[assignment]
+        many=True, help_text="The fields that it uses, the required ones first."
+    )
+    credential_fields = serializers.ListField(
+        child=serializers.CharField(), help_text="The credentials that it uses."
+    )
+    driver = serializers.CharField(help_text="The Python package that connects to it.")
+    driver_installed = serializers.BooleanField(
+        source="is_driver_installed", help_text="Whether this service can connect to it."
+    )
     verified = serializers.BooleanField(
         source="is_verified",
-        help_text="Whether the test suite logs in to a live server of this type.",
+        help_text="Whether the tests of this service log in to a live server of this type.",
     )
 
     def to_representation(self, instance: ConnectorClass) -> dict[str, Any]:
@@ -102,42 +128,67 @@ def describe_field(name: str, is_required: bool) -> dict[str, Any]:
 
 
 class ConnectionTestStageSerializer(serializers.Serializer):
-    """A stage of a connection test, such as `tcp`."""
+    """One stage of a connection test, such as `tcp`."""
 
-    stage = serializers.ChoiceField(choices=STAGE_NAMES)
-    ok = serializers.BooleanField()
-    milliseconds = serializers.FloatField()
+    stage = serializers.ChoiceField(
+        choices=STAGE_NAMES,
+        help_text="What was done: check the egress policy, resolve the name, connect, open the "
+        "tunnel, encrypt, log in, or run a trivial query.",
+    )
+    ok = serializers.BooleanField(help_text="Whether the stage was passed.")
+    milliseconds = serializers.FloatField(help_text="How long the stage took.")
 
 
 class SSHHostKeySerializer(serializers.Serializer):
     """An SSH host key that waits for confirmation."""
 
-    key = serializers.CharField()
-    fingerprint = serializers.CharField()
+    key = serializers.CharField(help_text="The public key, in OpenSSH format.")
+    fingerprint = serializers.CharField(
+        help_text="The SHA-256 fingerprint, as `ssh-keygen -l` prints it on the server."
+    )
 
 
 class ConnectionTestWarningSerializer(serializers.Serializer):
     """Something that the connection did not protect."""
 
-    code = serializers.ChoiceField(choices=WarningCode.choices)
+    code = serializers.ChoiceField(
+        choices=WarningCode.choices, help_text="What is missing, for programs."
+    )
     message = serializers.CharField(help_text="What it means, and what to do.")
 
 
 class ConnectionTestSerializer(serializers.Serializer):
-    """A connection test; `ok`, `code` and `message` are null until it has finished."""
+    """A connection test. `ok`, `code` and `message` are null until it has finished."""
 
-    test_id = serializers.UUIDField()
+    test_id = serializers.UUIDField(help_text="Identifies the test, for one day.")
     data_source_id = serializers.IntegerField(
-        allow_null=True, help_text="Null for a draft, which is not stored."
+        allow_null=True, help_text="The data source. Null: the configuration is not stored."
     )
-    version = serializers.IntegerField(allow_null=True, help_text="Of the data source.")
-    requested_at = serializers.DateTimeField()
-    finished_at = serializers.DateTimeField(allow_null=True)
-    ok = serializers.BooleanField(allow_null=True)
-    code = serializers.ChoiceField(choices=Code.choices, allow_null=True)
-    message = serializers.CharField(allow_null=True, help_text="What it means, and what to do.")
-    stages = ConnectionTestStageSerializer(many=True)
-    server_version = serializers.CharField(allow_null=True)
+    version = serializers.IntegerField(
+        allow_null=True,
+        help_text="The version of the data source that was tested. Null: it is not stored.",
+    )
+    requested_at = serializers.DateTimeField(help_text="When the test was asked for.")
+    finished_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the test ended. Null until then."
+    )
+    ok = serializers.BooleanField(
+        allow_null=True, help_text="Whether the connection works. Null until the test has ended."
+    )
+    code = serializers.ChoiceField(
+        choices=Code.choices,
+        allow_null=True,
+        help_text="The result, for programs. Null until the test has ended.",
+    )
+    message = serializers.CharField(
+        allow_null=True, help_text="What the code means, and what to do."
+    )
+    stages = ConnectionTestStageSerializer(
+        many=True, help_text="The stages in their order; the last one is where a fault was found."
+    )
+    server_version = serializers.CharField(
+        allow_null=True, help_text="What the source says its version is, if it was reached."
+    )
     ssh_host_key = SSHHostKeySerializer(
         allow_null=True, help_text="The host key that was refused because nobody has confirmed it."
     )
@@ -153,23 +204,35 @@ class HostKeyConfirmationSerializer(StrictSerializer):
 
     fingerprint = StrictCharField(
         max_length=100,
-        help_text="The fingerprint you checked: 409 if the last test was shown another key.",
+        help_text="The fingerprint that you compared with the server's. If the last test met "
+        "another key, the answer is 409.",
     )
 
 
 @extend_schema_serializer(component_name="Draft")
 class DraftSerializer(NewDataSourceSerializer):
-    """A configuration to test without storing it; it needs no name.
+    """A configuration to test without storing it. It needs no name.
 
     `based_on` is declared for openapi.json only: `read_draft` takes it out of the body first.
     """
 
     based_on = StrictIntegerField(
         required=False,
-        help_text="The id of a data source, whose fields and secrets fill in what the draft leaves "
-        "out; its secrets only if the caller may send them to the draft's destination.",
+        help_text="The id of a data source, whose fields and secrets fill in what is left out; the "
+        "secrets only if the caller may send them to the destination given here.",
+    )
+    credentials = CredentialsUpdateSerializer(
+        required=False, help_text="The credentials to test with. They are not stored."
     )
 
     class Meta(NewDataSourceSerializer.Meta):
         fields: tuple[str, ...] = (*NewDataSourceSerializer.Meta.fields, "based_on")
-        extra_kwargs = {"name": {"required": False}}
+        extra_kwargs = {
+            "name": {"required": False},
+            "type": {"required": False, "help_text": "Required without `based_on`."},
+        }
+
+    def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
+        if "type" not in values:
+            errors.setdefault("type", ["This field is required."])
+        super().add_errors(values, errors)

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from procrastinate.jobs import JobDeferrer
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
@@ -38,11 +39,19 @@ def start_test(
     test = ConnectionTest.objects.request(
         configuration, of=data_source, is_stored=is_stored, user=user, test_id=test_id
     )
-    # The first few tests of an organization use the express queue. In each queue, organizations
-    # with fewer running tests go first.
-    queue = Queue.EXPRESS if number < EXPRESS_MAX else Queue.TESTS
-    test_connection.configure(queue=queue, priority=-number).defer(test_id=str(test.pk))
+    job_of(number).defer(test_id=str(test.pk))
     return test
+
+
+def job_of(number: int) -> JobDeferrer:
+    """Return what defers the job of a test; `number` tests of the organization run already.
+
+    The first few tests of an organization use the express queue. In each queue, organizations with
+    fewer running tests go first.
+    """
+    queue = Queue.EXPRESS if number < EXPRESS_MAX else Queue.TESTS
+    deferrer: JobDeferrer = test_connection.configure(queue=queue, priority=-number)
+    return deferrer
 
 
 def read_fingerprint(request: Request) -> str:
@@ -58,14 +67,22 @@ def read_fingerprint(request: Request) -> str:
     return fingerprint
 
 
-def read_draft(request: Request) -> tuple[DataSource, Configuration]:
+def read_test(request: Request) -> dict[str, Any]:
+    """Return the body that describes what to test. Raises 401 and 403 before 400, 413 and 415."""
+    try:
+        return dict(read_body(request, parameters=["wait"]))
+    except Exception:
+        creating_roles(caller(request))
+        raise
+
+
+def read_draft(request: Request, body: dict[str, Any]) -> tuple[DataSource, Configuration]:
     """Return the data source that the body describes, which is not stored, and its configuration.
 
     Raises 400 or 403. Raises CredentialsUnconfirmed (409) if the draft would send the stored
     secrets of `based_on` to another destination and the caller may not confirm them.
     """
     roles = creating_roles(caller(request))
-    body = dict(read_body(request, parameters=["wait"]))
     if "based_on" not in body:
         return read_new_draft(body, roles)
     credentials = body.pop("credentials", {})

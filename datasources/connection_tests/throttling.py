@@ -1,5 +1,7 @@
 """Rate limit of connection tests by organization, and limit of tests in flight."""
 
+from typing import NamedTuple
+
 from django.conf import settings
 from rest_framework.exceptions import Throttled
 
@@ -40,9 +42,39 @@ def count_running(organization_id: int) -> int:
     """
     number = ConnectionTest.objects.running().filter(organization_id=organization_id).count()
     if number >= RUNNING_MAX:
-        sentence = (
-            f"{number} tests of this organization are queued or running. Try again when one has "
-            "finished."
-        )
-        raise Throttled(RETRY_AFTER_SECONDS, sentence)
+        raise too_many_running(number)
     return number
+
+
+def too_many_running(number: int) -> Throttled:
+    """Return the error (429) for an organization with this number of unfinished tests."""
+    sentence = (
+        f"{number} tests of this organization are queued or running. Try again when one has "
+        "finished."
+    )
+    return Throttled(RETRY_AFTER_SECONDS, sentence)
+
+
+class Allowance(NamedTuple):
+    """How many tests an organization may start, after those that run; `refusal` is for the rest."""
+
+    started: int
+    running: int
+    refusal: Throttled
+
+
+def count_tests(organization_id: int, wanted: int) -> Allowance:
+    """Count as many of the wanted tests of an organization as may start now.
+
+    The result is that of `count_test` and `count_running` for one test after another. Like there,
+    refused tests are not counted.
+    """
+    throttle, caller = ConnectionTestThrottle(), str(organization_id)
+    window = throttle.begin()
+    left = throttle.limit - RequestCount.add("test", caller, window, 0)
+    running = ConnectionTest.objects.running().filter(organization_id=organization_id).count()
+    started = max(0, min(wanted, left, RUNNING_MAX - running))
+    throttle.note(RequestCount.add("test", caller, window, started))
+    is_rate = started >= left
+    refusal = Throttled(throttle.wait()) if is_rate else too_many_running(running + started)
+    return Allowance(started, running, refusal)

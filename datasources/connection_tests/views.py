@@ -1,6 +1,7 @@
 """The endpoints of connection tests, SSH host keys and the types of data sources."""
 
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
@@ -10,12 +11,18 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from datasources.connection_tests import openapi
+from datasources.connection_tests.many import IDS, ManyTests, read_ids
 from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.serializers import (
     ConnectionTestSerializer,
     DataSourceTypeInfoSerializer,
 )
-from datasources.connection_tests.starting import read_draft, read_fingerprint, start_test
+from datasources.connection_tests.starting import (
+    read_draft,
+    read_fingerprint,
+    read_test,
+    start_test,
+)
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS, wait_for, waiting_place
 from datasources.connections.connectors import CONNECTORS
 from datasources.viewsets import (
@@ -57,18 +64,32 @@ class ConnectionTestViewSet(DataSourceScopedViewSet):
 
     @describe(**openapi.TEST_DRAFT)
     def test_draft(self, request: Request) -> HttpResponse:
-        """Test a configuration that is not stored (editor, admin, owner)."""
+        """Test a configuration that is not stored, or many data sources (editor, admin, owner)."""
         receive_body(request)
         return with_result(request, self.start_draft(request))
 
     @write()
     def start_draft(self, request: Request) -> Response:
-        """Start the test of the configuration in the body."""
-        data_source, configuration = read_draft(request)
+        """Start the test of the configuration in the body, or of the data sources it names."""
+        body = read_test(request)
+        if IDS in body:
+            return self.start_many(request, body)
+        data_source, configuration = read_draft(request, body)
         read_seconds(request, "wait", WAIT_MAX_SECONDS)
         self.organization_id = data_source.workspace.organization_id
         test = start_test(data_source, configuration, is_stored=False, user=self.caller)
         return started_response(test)
+
+    def start_many(self, request: Request, body: dict[str, Any]) -> Response:
+        """Start a test of each data source that the body names."""
+        many = ManyTests(self.caller, read_ids(self.caller, request, body))
+        if not many.finds_all:
+            require_membership(self.caller)
+        results = many.start()
+        self.found_in(many.organization_ids)
+        started = sum("data" in result for result in results)
+        text = f"{started} of {len(results)} connection tests are in progress"
+        return SuccessResponse(results, text, HTTPStatus.ACCEPTED)
 
     @describe(**openapi.RESULT)
     def retrieve(self, request: Request, test_id: str) -> Response:

@@ -13,6 +13,17 @@ from datasources.models.validators import validate_text
 from datasources.serializers import DataSourceCreateSerializer, run_model_validator
 from rivergen.http.serializers import StrictCharField, StrictSerializer
 
+HELP_TEXTS = {
+    "username": "The name to log in to the source with. It is not a secret, and is shown.",
+    "password": "The password of this user.",
+    "ssh_password": "The password of `ssh_username` on the SSH server.",
+    "ssh_private_key": "The private key of `ssh_username`, in OpenSSH or PEM format, with its "
+    "header.",
+    "ssh_private_key_passphrase": "What the private key is encrypted with, if it is.",
+    "token": "The access token, for types that use one in place of a password.",
+    "service_account_json": "The content of the JSON key file of a service account.",
+}
+
 
 @extend_schema_field(
     {"type": "string", "format": "password", "minLength": 1, "maxLength": SECRET_MAX_BYTES}
@@ -36,19 +47,23 @@ class JSONSecretField(SecretField):
 
 
 class CredentialsUpdateSerializer(StrictSerializer):
-    """Credentials to store; null clears. Takes only those that the type of the source uses."""
+    """Credentials to store. Null clears one. Only those that the type of the source uses."""
 
     instance: DataSource
 
     username = StrictCharField(
-        required=False, allow_null=True, max_length=255, validators=[validate_text]
+        required=False,
+        allow_null=True,
+        max_length=255,
+        validators=[validate_text],
+        help_text=HELP_TEXTS["username"],
     )
-    password = SecretField()
-    ssh_password = SecretField()
-    ssh_private_key = SecretField(help_text="In OpenSSH or PEM format, including the header.")
-    ssh_private_key_passphrase = SecretField()
-    token = SecretField()
-    service_account_json = JSONSecretField(help_text="The content of the JSON key file.")
+    password = SecretField(help_text=HELP_TEXTS["password"])
+    ssh_password = SecretField(help_text=HELP_TEXTS["ssh_password"])
+    ssh_private_key = SecretField(help_text=HELP_TEXTS["ssh_private_key"])
+    ssh_private_key_passphrase = SecretField(help_text=HELP_TEXTS["ssh_private_key_passphrase"])
+    token = SecretField(help_text=HELP_TEXTS["token"])
+    service_account_json = JSONSecretField(help_text=HELP_TEXTS["service_account_json"])
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
         validate = functools.partial(validate_field, data_source=self.instance)
@@ -73,10 +88,10 @@ def check_credentials(
 
 @extend_schema_serializer(component_name="DataSourceCreate")
 class NewDataSourceSerializer(DataSourceCreateSerializer):
-    """A new data source; `validated_data` also has its `credentials`, by field.
+    """A new data source. A connection needs the fields that its type requires.
 
-    The field `credentials` is declared for openapi.json only: which ones are valid depends on the
-    type.
+    `validated_data` also has its `credentials`, by field. The field `credentials` is declared for
+    openapi.json only: which ones are valid depends on the type.
     """
 
     credentials = CredentialsUpdateSerializer(
@@ -109,24 +124,31 @@ class NewDataSourceSerializer(DataSourceCreateSerializer):
 class SecretStateSerializer(serializers.Serializer):
     """The state of a secret, without its value."""
 
-    is_set = serializers.BooleanField()
+    is_set = serializers.BooleanField(help_text="Whether a value is stored.")
     confirmed = serializers.BooleanField(
-        help_text="Whether the secret may be sent to the current destination."
+        help_text="Whether the value may be sent to the destination as it is now."
     )
-    set_at = serializers.DateTimeField(allow_null=True)
-    set_by_user_id = serializers.IntegerField(allow_null=True)
+    set_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the value was entered. Null if none is set."
+    )
+    set_by_user_id = serializers.IntegerField(
+        allow_null=True,
+        help_text="The user who entered the value. Null for commands, and if none is set.",
+    )
 
 
 class CredentialsSerializer(serializers.Serializer):
     """The credentials of a data source: the username, and the state of each secret."""
 
-    username = serializers.CharField(allow_null=True)
-    password = SecretStateSerializer()
-    ssh_password = SecretStateSerializer()
-    ssh_private_key = SecretStateSerializer()
-    ssh_private_key_passphrase = SecretStateSerializer()
-    token = SecretStateSerializer()
-    service_account_json = SecretStateSerializer()
+    username = serializers.CharField(allow_null=True, help_text=HELP_TEXTS["username"])
+    password = SecretStateSerializer(help_text=HELP_TEXTS["password"])
+    ssh_password = SecretStateSerializer(help_text=HELP_TEXTS["ssh_password"])
+    ssh_private_key = SecretStateSerializer(help_text=HELP_TEXTS["ssh_private_key"])
+    ssh_private_key_passphrase = SecretStateSerializer(
+        help_text=HELP_TEXTS["ssh_private_key_passphrase"]
+    )
+    token = SecretStateSerializer(help_text=HELP_TEXTS["token"])
+    service_account_json = SecretStateSerializer(help_text=HELP_TEXTS["service_account_json"])
 
     def to_representation(self, instance: DataSource) -> dict[str, Any]:
         destination = instance.destination

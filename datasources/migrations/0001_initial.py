@@ -40,13 +40,17 @@ class Migration(migrations.Migration):
                 (
                     "name",
                     datasources.models.fields.TrimmedCharField(
-                        max_length=255, validators=[datasources.models.validators.validate_name]
+                        max_length=255,
+                        validators=[datasources.models.validators.validate_name],
+                        help_text="Unique in the workspace, whatever the case. Spaces around it are removed.",
                     ),
                 ),
                 (
                     "type",
                     models.CharField(
-                        choices=datasources.connections.connectors.type_choices, max_length=32
+                        choices=datasources.connections.connectors.type_choices,
+                        max_length=32,
+                        help_text="The kind of database, warehouse or file. Fixed once the data source exists.",
                     ),
                 ),
                 (
@@ -56,6 +60,7 @@ class Migration(migrations.Migration):
                         default="",
                         max_length=10000,
                         validators=[datasources.models.validators.validate_text],
+                        help_text="Text for people: what the source holds, and whom to ask about it.",
                     ),
                 ),
                 (
@@ -63,7 +68,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         default=None,
-                        help_text="Host name or IP address.",
+                        help_text="Host name or IP address of the server, without scheme, port or path.",
                         max_length=253,
                         null=True,
                         validators=[
@@ -77,7 +82,7 @@ class Migration(migrations.Migration):
                     models.IntegerField(
                         blank=True,
                         default=None,
-                        help_text="Default: the port of the type.",
+                        help_text="TCP port of the server. Default: the port of the type.",
                         null=True,
                         validators=[
                             django.core.validators.MinValueValidator(1),
@@ -93,6 +98,7 @@ class Migration(migrations.Migration):
                         max_length=255,
                         null=True,
                         validators=[datasources.models.validators.validate_text],
+                        help_text="The database on the server to connect to.",
                     ),
                 ),
                 (
@@ -103,6 +109,7 @@ class Migration(migrations.Migration):
                         max_length=255,
                         null=True,
                         validators=[datasources.models.validators.validate_text],
+                        help_text="The schema to use. If set, a schema refresh reads only this schema.",
                     ),
                 ),
                 (
@@ -110,7 +117,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         default=None,
-                        help_text="A URL whose scheme fits the type. A password in it moves to the credentials.",
+                        help_text="A URL whose scheme fits the type; what it contains overrides the fields. A password in it is moved to the credentials and is never shown.",
                         max_length=4096,
                         null=True,
                         validators=[
@@ -124,7 +131,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         default=None,
-                        help_text="Relative path of a file in the storage.",
+                        help_text="Path of the file in the organization's storage, relative, with forward slashes.",
                         max_length=1000,
                         null=True,
                         validators=[
@@ -137,7 +144,7 @@ class Migration(migrations.Migration):
                     "use_ssh_tunnel",
                     models.BooleanField(
                         default=False,
-                        help_text="If true, `ssh_host` and `ssh_username` are required.",
+                        help_text="Connect through an SSH server. Requires ssh_host and ssh_username.",
                     ),
                 ),
                 (
@@ -145,7 +152,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         default=None,
-                        help_text="Host name or IP address.",
+                        help_text="Host name or IP address of the SSH server.",
                         max_length=253,
                         null=True,
                         validators=[
@@ -164,6 +171,7 @@ class Migration(migrations.Migration):
                             django.core.validators.MinValueValidator(1),
                             django.core.validators.MaxValueValidator(65535),
                         ],
+                        help_text="TCP port of the SSH server. Default: 22.",
                     ),
                 ),
                 (
@@ -174,6 +182,7 @@ class Migration(migrations.Migration):
                         max_length=255,
                         null=True,
                         validators=[datasources.models.validators.validate_text],
+                        help_text="The name to log in to the SSH server with.",
                     ),
                 ),
                 (
@@ -181,7 +190,7 @@ class Migration(migrations.Migration):
                     models.IntegerField(
                         blank=True,
                         default=None,
-                        help_text="Null: any free port.",
+                        help_text="Port of the tunnel on the machine that connects. Default: any free port.",
                         null=True,
                         validators=[
                             django.core.validators.MinValueValidator(1),
@@ -198,6 +207,7 @@ class Migration(migrations.Migration):
                         max_length=4096,
                         null=True,
                         validators=[datasources.models.validators.validate_text],
+                        help_text="The confirmed host key of the SSH server, in OpenSSH format, if there is one.",
                     ),
                 ),
                 (
@@ -208,13 +218,14 @@ class Migration(migrations.Migration):
                             django.core.validators.MinValueValidator(1),
                             django.core.validators.MaxValueValidator(100),
                         ],
+                        help_text="How many connections may be open at the same time. Default: 5.",
                     ),
                 ),
                 (
                     "connection_timeout",
                     models.IntegerField(
                         default=30,
-                        help_text="Seconds.",
+                        help_text="Seconds to wait until a connection is ready. Default: 30.",
                         validators=[
                             django.core.validators.MinValueValidator(1),
                             django.core.validators.MaxValueValidator(300),
@@ -225,7 +236,7 @@ class Migration(migrations.Migration):
                     "query_timeout",
                     models.IntegerField(
                         default=300,
-                        help_text="Seconds.",
+                        help_text="Seconds after which a statement is stopped. Default: 300.",
                         validators=[
                             django.core.validators.MinValueValidator(1),
                             django.core.validators.MaxValueValidator(86400),
@@ -240,14 +251,21 @@ class Migration(migrations.Migration):
                             django.core.validators.MinValueValidator(0),
                             django.core.validators.MaxValueValidator(10),
                         ],
+                        help_text="How often a refused connection is tried again, within the connection timeout. Default: 3.",
                     ),
                 ),
-                ("schema_auto_refresh", models.BooleanField(default=False)),
+                (
+                    "schema_auto_refresh",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Read the tables and columns again and again, by schedule.",
+                    ),
+                ),
                 (
                     "schema_refresh_interval",
                     models.IntegerField(
                         default=3600,
-                        help_text="Seconds.",
+                        help_text="Seconds between two scheduled refreshes. Default: 3,600.",
                         validators=[
                             django.core.validators.MinValueValidator(60),
                             django.core.validators.MaxValueValidator(2592000),
@@ -266,15 +284,26 @@ class Migration(migrations.Migration):
                         default="unread",
                         editable=False,
                         max_length=16,
+                        help_text="Whether the schema is unread, refreshing, ready, or could not be read (failed).",
                     ),
                 ),
                 (
                     "schema_refreshed_at",
-                    models.DateTimeField(default=None, editable=False, null=True),
+                    models.DateTimeField(
+                        default=None,
+                        editable=False,
+                        null=True,
+                        help_text="When the schema was last read.",
+                    ),
                 ),
                 (
                     "schema_next_refresh_at",
-                    models.DateTimeField(default=None, editable=False, null=True),
+                    models.DateTimeField(
+                        default=None,
+                        editable=False,
+                        null=True,
+                        help_text="When the schedule will read the schema next. Null without a schedule.",
+                    ),
                 ),
                 (
                     "username",
@@ -293,6 +322,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         default=dict,
                         validators=[datasources.models.validators.validate_metadata],
+                        help_text="A JSON object of your own, up to 65,536 bytes and 20 levels deep. Its keys must not name secrets.",
                     ),
                 ),
                 (
@@ -303,6 +333,7 @@ class Migration(migrations.Migration):
                         default=list,
                         size=None,
                         validators=[datasources.models.validators.validate_tags],
+                        help_text="Labels to find data sources by, in this order, without duplicates.",
                     ),
                 ),
                 (
@@ -316,9 +347,18 @@ class Migration(migrations.Migration):
                         default="active",
                         editable=False,
                         max_length=16,
+                        help_text="Active, or error if the last connection test failed.",
                     ),
                 ),
-                ("last_test", models.JSONField(default=None, editable=False, null=True)),
+                (
+                    "last_test",
+                    models.JSONField(
+                        default=None,
+                        editable=False,
+                        null=True,
+                        help_text="The result of the last connection test. Its version may be an earlier one.",
+                    ),
+                ),
                 (
                     "credentials_status",
                     models.CharField(
@@ -330,9 +370,17 @@ class Migration(migrations.Migration):
                         default="unset",
                         editable=False,
                         max_length=16,
+                        help_text="Whether secrets are set. Unconfirmed ones are not sent to the new destination.",
                     ),
                 ),
-                ("version", models.BigIntegerField(default=1, editable=False)),
+                (
+                    "version",
+                    models.BigIntegerField(
+                        default=1,
+                        editable=False,
+                        help_text="Starts at 1 and increases by one with each change. In double quotes: the ETag.",
+                    ),
+                ),
                 (
                     "has_varied",
                     models.BooleanField(
@@ -353,11 +401,19 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        help_text="When the data source was created.",
+                    ),
                 ),
                 (
                     "updated_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        help_text="When the data source was last updated.",
+                    ),
                 ),
                 (
                     "created_by",
@@ -532,9 +588,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "version",
-                    models.BigIntegerField(help_text="The version that the change led to."),
+                    models.BigIntegerField(help_text="The version that this change led to."),
                 ),
-                ("changed_at", models.DateTimeField()),
+                ("changed_at", models.DateTimeField(help_text="When the change was stored.")),
                 (
                     "origin",
                     models.CharField(
@@ -546,10 +602,24 @@ class Migration(migrations.Migration):
                             ("restore", "Restore"),
                         ],
                         max_length=16,
+                        help_text="Where the change came from: the API, the admin pages, a shell or command, a background job, or a restore.",
                     ),
                 ),
-                ("request_id", models.CharField(blank=True, default="", max_length=128)),
-                ("changes", models.JSONField(help_text='{"<field>": {"from": …, "to": …}}')),
+                (
+                    "request_id",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        max_length=128,
+                        help_text="The X-Request-ID of the request. Empty if there was none.",
+                    ),
+                ),
+                (
+                    "changes",
+                    models.JSONField(
+                        help_text="What changed: each field with its value before (from) and after (to). Secrets have a state such as set, never a value."
+                    ),
+                ),
                 (
                     "changed_by",
                     models.ForeignKey(
@@ -643,7 +713,7 @@ class Migration(migrations.Migration):
                         help_text="Counts the snapshots of the data source, from 1."
                     ),
                 ),
-                ("read_at", models.DateTimeField()),
+                ("read_at", models.DateTimeField(help_text="When this schema was first read.")),
                 (
                     "row_estimates",
                     models.BinaryField(
@@ -685,16 +755,45 @@ class Migration(migrations.Migration):
                         to="datasources.datasource",
                     ),
                 ),
-                ("refresh_id", models.UUIDField(default=uuid.uuid4)),
+                (
+                    "refresh_id",
+                    models.UUIDField(default=uuid.uuid4, help_text="Identifies this refresh."),
+                ),
                 (
                     "version",
                     models.BigIntegerField(help_text="Of the data source, when it was asked for."),
                 ),
-                ("requested_at", models.DateTimeField()),
-                ("finished_at", models.DateTimeField(default=None, null=True)),
+                (
+                    "requested_at",
+                    models.DateTimeField(
+                        help_text="When the refresh was asked for, or due by schedule."
+                    ),
+                ),
+                (
+                    "finished_at",
+                    models.DateTimeField(
+                        default=None,
+                        null=True,
+                        help_text="When the refresh ended. Null while it is running.",
+                    ),
+                ),
                 ("code", models.CharField(default=None, max_length=32, null=True)),
-                ("tables_read", models.IntegerField(default=None, null=True)),
-                ("tables_total", models.IntegerField(default=None, null=True)),
+                (
+                    "tables_read",
+                    models.IntegerField(
+                        default=None,
+                        null=True,
+                        help_text="Tables read so far. Null until the source is reached.",
+                    ),
+                ),
+                (
+                    "tables_total",
+                    models.IntegerField(
+                        default=None,
+                        null=True,
+                        help_text="Tables to read. Null until the source is reached.",
+                    ),
+                ),
                 ("failures", models.IntegerField(default=0, help_text="In a row.")),
                 (
                     "requested_by",

@@ -86,71 +86,156 @@ class DataSourceColumns(models.Model):
     workspace = models.ForeignKey(
         Workspace, on_delete=models.RESTRICT, related_name="data_sources", db_index=False
     )
-    name = TrimmedCharField(max_length=255, validators=[validate_name])
-    type = models.CharField(max_length=32, choices=type_choices)
+    name = TrimmedCharField(
+        max_length=255,
+        validators=[validate_name],
+        help_text="Unique in the workspace, whatever the case. Spaces around it are removed.",
+    )
+    type = models.CharField(
+        max_length=32,
+        choices=type_choices,
+        help_text="The kind of database, warehouse or file. Fixed once the data source exists.",
+    )
     description = models.CharField(
-        max_length=10_000, blank=True, default="", validators=[validate_text]
+        max_length=10_000,
+        blank=True,
+        default="",
+        validators=[validate_text],
+        help_text="Text for people: what the source holds, and whom to ask about it.",
     )
 
-    host = text_field(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
-    port = number_field(1, 65_535, null=True, help_text="Default: the port of the type.")
-    database_name = text_field(255)
-    schema_name = text_field(255)
+    host = text_field(
+        HOST_MAX_LENGTH,
+        validate_host,
+        help_text="Host name or IP address of the server, without scheme, port or path.",
+    )
+    port = number_field(
+        1, 65_535, null=True, help_text="TCP port of the server. Default: the port of the type."
+    )
+    database_name = text_field(255, help_text="The database on the server to connect to.")
+    schema_name = text_field(
+        255, help_text="The schema to use. If set, a schema refresh reads only this schema."
+    )
     connection_string = text_field(
         CONNECTION_STRING_MAX_LENGTH,
         validate_connection_string,
-        help_text="A URL whose scheme fits the type. A password in it moves to the credentials.",
+        help_text="A URL whose scheme fits the type; what it contains overrides the fields. A "
+        "password in it is moved to the credentials and is never shown.",
     )
     file_path = text_field(
-        1_000, validate_file_path, help_text="Relative path of a file in the storage."
+        1_000,
+        validate_file_path,
+        help_text="Path of the file in the organization's storage, relative, with forward slashes.",
     )
 
     use_ssh_tunnel = models.BooleanField(
-        default=False, help_text="If true, `ssh_host` and `ssh_username` are required."
+        default=False,
+        help_text="Connect through an SSH server. Requires ssh_host and ssh_username.",
     )
-    ssh_host = text_field(HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address.")
-    ssh_port = number_field(1, 65_535, 22, null=True)
-    ssh_username = text_field(255)
-    ssh_local_port = number_field(1, 65_535, null=True, help_text="Null: any free port.")
+    ssh_host = text_field(
+        HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address of the SSH server."
+    )
+    ssh_port = number_field(
+        1, 65_535, 22, null=True, help_text="TCP port of the SSH server. Default: 22."
+    )
+    ssh_username = text_field(255, help_text="The name to log in to the SSH server with.")
+    ssh_local_port = number_field(
+        1,
+        65_535,
+        null=True,
+        help_text="Port of the tunnel on the machine that connects. Default: any free port.",
+    )
 
-    # In OpenSSH's format. No secret is sent to a server that presents another key.
-    ssh_host_key = text_field(HOST_KEY_MAX_LENGTH, editable=False)
+    # No secret is sent to a server that presents another key.
+    ssh_host_key = text_field(
+        HOST_KEY_MAX_LENGTH,
+        editable=False,
+        help_text="The confirmed host key of the SSH server, in OpenSSH format, if there is one.",
+    )
 
-    connection_pool_size = number_field(1, 100, 5)
-    connection_timeout = number_field(1, 300, 30, help_text="Seconds.")
-    query_timeout = number_field(1, 86_400, 300, help_text="Seconds.")
-    max_retries = number_field(0, 10, 3)
+    connection_pool_size = number_field(
+        1, 100, 5, help_text="How many connections may be open at the same time. Default: 5."
+    )
+    connection_timeout = number_field(
+        1, 300, 30, help_text="Seconds to wait until a connection is ready. Default: 30."
+    )
+    query_timeout = number_field(
+        1, 86_400, 300, help_text="Seconds after which a statement is stopped. Default: 300."
+    )
+    max_retries = number_field(
+        0,
+        10,
+        3,
+        help_text="How often a refused connection is tried again, within the connection timeout. "
+        "Default: 3.",
+    )
 
-    schema_auto_refresh = models.BooleanField(default=False)
-    schema_refresh_interval = number_field(60, 2_592_000, 3_600, help_text="Seconds.")
+    schema_auto_refresh = models.BooleanField(
+        default=False, help_text="Read the tables and columns again and again, by schedule."
+    )
+    schema_refresh_interval = number_field(
+        60, 2_592_000, 3_600, help_text="Seconds between two scheduled refreshes. Default: 3,600."
+    )
 
     schema_status = models.CharField(
-        max_length=16, choices=SchemaStatus.choices, default=SchemaStatus.UNREAD, editable=False
+        max_length=16,
+        choices=SchemaStatus.choices,
+        default=SchemaStatus.UNREAD,
+        editable=False,
+        help_text="Whether the schema is unread, refreshing, ready, or could not be read (failed).",
     )
-    schema_refreshed_at = models.DateTimeField(null=True, default=None, editable=False)
-    schema_next_refresh_at = models.DateTimeField(null=True, default=None, editable=False)
+    schema_refreshed_at = models.DateTimeField(
+        null=True, default=None, editable=False, help_text="When the schema was last read."
+    )
+    schema_next_refresh_at = models.DateTimeField(
+        null=True,
+        default=None,
+        editable=False,
+        help_text="When the schedule will read the schema next. Null without a schedule.",
+    )
 
     # Set and shown with the secrets, but not encrypted.
     username = text_field(255, editable=False)
-    metadata = models.JSONField(default=dict, blank=True, validators=[validate_metadata])
+    metadata = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_metadata],
+        help_text="A JSON object of your own, up to 65,536 bytes and 20 levels deep. Its keys must "
+        "not name secrets.",
+    )
     tags = ArrayField(
         models.CharField(max_length=TAG_MAX_LENGTH),
         default=list,
         blank=True,
         validators=[validate_tags],
+        help_text="Labels to find data sources by, in this order, without duplicates.",
     )
 
     status = models.CharField(
-        max_length=16, choices=Status.choices, default=Status.ACTIVE, editable=False
+        max_length=16,
+        choices=Status.choices,
+        default=Status.ACTIVE,
+        editable=False,
+        help_text="Active, or error if the last connection test failed.",
     )
-    last_test = models.JSONField(null=True, default=None, editable=False)
+    last_test = models.JSONField(
+        null=True,
+        default=None,
+        editable=False,
+        help_text="The result of the last connection test. Its version may be an earlier one.",
+    )
     credentials_status = models.CharField(
         max_length=16,
         choices=CredentialsStatus.choices,
         default=CredentialsStatus.UNSET,
         editable=False,
+        help_text="Whether secrets are set. Unconfirmed ones are not sent to the new destination.",
     )
-    version = models.BigIntegerField(default=1, editable=False)
+    version = models.BigIntegerField(
+        default=1,
+        editable=False,
+        help_text="Starts at 1 and increases by one with each change. In double quotes: the ETag.",
+    )
     has_varied = models.BooleanField(
         default=False,
         db_default=False,
@@ -160,8 +245,12 @@ class DataSourceColumns(models.Model):
     history_bytes = models.BigIntegerField(
         default=0, db_default=0, editable=False, help_text="The size of all its revisions."
     )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="When the data source was created."
+    )
+    updated_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="When the data source was last updated."
+    )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=forget_author,

@@ -57,14 +57,27 @@ class DataSourceRevision(models.Model):
         related_name="revisions",
         db_index=False,  # the index of the constraint below serves
     )
-    version = models.BigIntegerField(help_text="The version that the change led to.")
-    changed_at = models.DateTimeField()
+    version = models.BigIntegerField(help_text="The version that this change led to.")
+    changed_at = models.DateTimeField(help_text="When the change was stored.")
     changed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
     )
-    origin = models.CharField(max_length=16, choices=Origin.choices)
-    request_id = models.CharField(max_length=128, blank=True, default="")
-    changes = models.JSONField(help_text='{"<field>": {"from": …, "to": …}}')
+    origin = models.CharField(
+        max_length=16,
+        choices=Origin.choices,
+        help_text="Where the change came from: the API, the admin pages, a shell or command, a "
+        "background job, or a restore.",
+    )
+    request_id = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        help_text="The X-Request-ID of the request. Empty if there was none.",
+    )
+    changes = models.JSONField(
+        help_text="What changed: each field with its value before (from) and after (to). Secrets "
+        "have a state such as set, never a value."
+    )
 
     objects = DataSourceRevisionQuerySet.as_manager()
 

@@ -82,9 +82,11 @@ class SchemaRefresh(models.Model):
     data_source = models.OneToOneField(
         DataSource, on_delete=models.CASCADE, primary_key=True, related_name="schema_refresh"
     )
-    refresh_id = models.UUIDField(default=uuid.uuid4)
+    refresh_id = models.UUIDField(default=uuid.uuid4, help_text="Identifies this refresh.")
     version = models.BigIntegerField(help_text="Of the data source, when it was asked for.")
-    requested_at = models.DateTimeField()
+    requested_at = models.DateTimeField(
+        help_text="When the refresh was asked for, or due by schedule."
+    )
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
@@ -92,10 +94,16 @@ class SchemaRefresh(models.Model):
         related_name="+",
         help_text="Null: the schedule.",
     )
-    finished_at = models.DateTimeField(null=True, default=None)
+    finished_at = models.DateTimeField(
+        null=True, default=None, help_text="When the refresh ended. Null while it is running."
+    )
     code = models.CharField(max_length=32, null=True, default=None)
-    tables_read = models.IntegerField(null=True, default=None)
-    tables_total = models.IntegerField(null=True, default=None)
+    tables_read = models.IntegerField(
+        null=True, default=None, help_text="Tables read so far. Null until the source is reached."
+    )
+    tables_total = models.IntegerField(
+        null=True, default=None, help_text="Tables to read. Null until the source is reached."
+    )
     failures = models.IntegerField(default=0, help_text="In a row.")
 
     objects = SchemaRefreshQuerySet.as_manager()

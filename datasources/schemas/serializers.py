@@ -12,18 +12,29 @@ from rivergen.http.serializers import OutputSerializer
 
 
 class SchemaRefreshSerializer(OutputSerializer):
-    """A schema refresh; fields whose values are not known yet are null."""
+    """A schema refresh. What is not known yet is null."""
 
-    data_source_id = serializers.IntegerField(read_only=True)
+    data_source_id = serializers.IntegerField(
+        read_only=True, help_text="The data source whose schema is read."
+    )
     requested_by_user_id = serializers.IntegerField(
         source="requested_by_id",
         read_only=True,
         allow_null=True,
-        help_text="Null: started by the schedule.",
+        help_text="The user who asked for it. Null: the schedule did.",
     )
-    ok = serializers.BooleanField(read_only=True, allow_null=True)
-    code = serializers.ChoiceField(choices=Code.choices, read_only=True, allow_null=True)
-    message = serializers.CharField(read_only=True, allow_null=True)
+    ok = serializers.BooleanField(
+        read_only=True, allow_null=True, help_text="Whether the schema was read."
+    )
+    code = serializers.ChoiceField(
+        choices=Code.choices,
+        read_only=True,
+        allow_null=True,
+        help_text="The result, for programs.",
+    )
+    message = serializers.CharField(
+        read_only=True, allow_null=True, help_text="What the code means, and what to do."
+    )
 
     class Meta:
         model = SchemaRefresh
@@ -43,16 +54,20 @@ class SchemaRefreshSerializer(OutputSerializer):
 
 
 class SchemaSnapshotSerializer(OutputSerializer):
-    """A snapshot: the schema as read at `read_at`, unchanged until the next snapshot."""
+    """A snapshot: the schema from `read_at` until the next snapshot."""
 
     snapshot = serializers.IntegerField(
-        source="number", help_text="Counts the snapshots of the data source, from 1."
+        source="number", help_text="Counts the snapshots of this data source, from 1."
     )
     digest = serializers.CharField(
-        source="content.digest", help_text="SHA-256 of the tables: equal for equal schemas."
+        source="content.digest", help_text="SHA-256 of the tables: the same for equal schemas."
     )
-    table_count = serializers.IntegerField(source="content.table_count")
-    column_count = serializers.IntegerField(source="content.column_count")
+    table_count = serializers.IntegerField(
+        source="content.table_count", help_text="The tables of all schemas together."
+    )
+    column_count = serializers.IntegerField(
+        source="content.column_count", help_text="The columns of all tables together."
+    )
 
     class Meta:
         model = SchemaSnapshot
@@ -63,63 +78,75 @@ class SchemaSnapshotSerializer(OutputSerializer):
 class ColumnSerializer(serializers.Serializer):
     """A column of a table, or a field of the documents of a collection."""
 
-    name = serializers.CharField()
-    type = serializers.CharField(help_text="As the source spells it.")
-    common_type = serializers.ChoiceField(choices=CommonType.choices)
-    nullable = serializers.BooleanField()
-    has_default = serializers.BooleanField()
-    comment = serializers.CharField(allow_null=True)
+    name = serializers.CharField(help_text="The name of the column.")
+    type = serializers.CharField(help_text="The type as the source spells it.")
+    common_type = serializers.ChoiceField(
+        choices=CommonType.choices, help_text="The type in words that all sources share."
+    )
+    nullable = serializers.BooleanField(help_text="Whether values may be null.")
+    has_default = serializers.BooleanField(help_text="Whether the source fills in a value.")
+    comment = serializers.CharField(allow_null=True, help_text="The comment in the source, if any.")
 
 
 class PrimaryKeySerializer(serializers.Serializer):
-    """A primary key, its columns in the order of the key."""
+    """The primary key of a table."""
 
-    name = serializers.CharField(allow_null=True)
-    columns = serializers.ListField(child=serializers.CharField())
+    name = serializers.CharField(allow_null=True, help_text="Null if the source names none.")
+    columns = serializers.ListField(
+        child=serializers.CharField(), help_text="Column names, in the order of the key."
+    )
 
 
 class ForeignKeySerializer(serializers.Serializer):
-    """A foreign key."""
+    """A foreign key: columns that refer to those of another table."""
 
-    name = serializers.CharField(allow_null=True)
-    columns = serializers.ListField(child=serializers.CharField())
-    referred_schema = serializers.CharField(allow_null=True)
-    referred_table = serializers.CharField()
-    referred_columns = serializers.ListField(child=serializers.CharField())
+    name = serializers.CharField(allow_null=True, help_text="Null if the source names none.")
+    columns = serializers.ListField(
+        child=serializers.CharField(), help_text="Column names of this table."
+    )
+    referred_schema = serializers.CharField(
+        allow_null=True, help_text="The schema of the other table. Null: the same schema."
+    )
+    referred_table = serializers.CharField(help_text="The name of the other table.")
+    referred_columns = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Column names of the other table, in the order of `columns`.",
+    )
 
 
-class IndexSerializer(serializers.Serializer):
+class TableIndexSerializer(serializers.Serializer):
     """An index other than the primary key's."""
 
-    name = serializers.CharField()
+    name = serializers.CharField(help_text="The name of the index.")
     columns = serializers.ListField(
         child=serializers.CharField(),
         help_text="Column names, or expressions as the source spells them.",
     )
-    is_unique = serializers.BooleanField()
+    is_unique = serializers.BooleanField(help_text="Whether no two rows may have the same values.")
 
 
 class TableSerializer(serializers.Serializer):
     """A table, view, collection or file."""
 
-    schema = serializers.CharField()
-    name = serializers.CharField()
-    kind = serializers.ChoiceField(choices=Kind.choices)
-    comment = serializers.CharField(allow_null=True)
-    columns = ColumnSerializer(many=True)
-    primary_key = PrimaryKeySerializer(allow_null=True)
-    foreign_keys = ForeignKeySerializer(many=True)
-    indexes = IndexSerializer(many=True)
+    schema = serializers.CharField(help_text="The name of its schema.")
+    name = serializers.CharField(help_text="The name of the table.")
+    kind = serializers.ChoiceField(choices=Kind.choices, help_text="What it is in the source.")
+    comment = serializers.CharField(allow_null=True, help_text="The comment in the source, if any.")
+    columns = ColumnSerializer(many=True, help_text="The columns, in the order of the source.")
+    primary_key = PrimaryKeySerializer(allow_null=True, help_text="Null if there is none.")
+    foreign_keys = ForeignKeySerializer(many=True, help_text="References to other tables.")
+    indexes = TableIndexSerializer(many=True, help_text="All indexes but that of the primary key.")
     row_estimate = serializers.IntegerField(
-        allow_null=True, help_text="From the source's own statistics, at the last refresh."
+        allow_null=True,
+        help_text="The number of rows by the source's own statistics, at the last refresh.",
     )
 
 
 class SchemaSummarySerializer(serializers.Serializer):
     """A schema in a snapshot, with the number of its tables."""
 
-    name = serializers.CharField()
-    table_count = serializers.IntegerField()
+    name = serializers.CharField(help_text="The name of the schema.")
+    table_count = serializers.IntegerField(help_text="How many tables it has.")
 
 
 class SnapshotContentSerializer(SchemaSnapshotSerializer):
@@ -127,8 +154,10 @@ class SnapshotContentSerializer(SchemaSnapshotSerializer):
 
     is_paged = True
 
-    schemas = SchemaSummarySerializer(many=True, source="content.schemas")
-    tables = TableSerializer(many=True)
+    schemas = SchemaSummarySerializer(
+        many=True, source="content.schemas", help_text="All schemas of the snapshot."
+    )
+    tables = TableSerializer(many=True, help_text="The tables of this page.")
 
     class Meta(SchemaSnapshotSerializer.Meta):
         fields = (*SchemaSnapshotSerializer.Meta.fields, "schemas", "tables")
@@ -136,42 +165,57 @@ class SnapshotContentSerializer(SchemaSnapshotSerializer):
 
 
 class SchemaChangeSerializer(serializers.Serializer):
-    """A change; `from` and `to` hold the properties that differ, or all if added or removed."""
+    """One change of a table, column, key or index."""
 
-    change = serializers.ChoiceField(choices=ChangeKind.choices)
-    object = serializers.ChoiceField(choices=ChangedObject.choices)
-    schema = serializers.CharField()
-    table = serializers.CharField()
-    name = serializers.CharField(allow_null=True, help_text="Null: the table itself.")
-    to = serializers.DictField(allow_null=True)
+    change = serializers.ChoiceField(choices=ChangeKind.choices, help_text="What happened to it.")
+    object = serializers.ChoiceField(choices=ChangedObject.choices, help_text="What changed.")
+    schema = serializers.CharField(help_text="The schema of the table.")
+    table = serializers.CharField(help_text="The table that changed, or that it belongs to.")
+    name = serializers.CharField(
+        allow_null=True, help_text="The name of the column, key or index. Null: the table itself."
+    )
+    to = serializers.DictField(
+        allow_null=True,
+        help_text="The properties that differ, as they are now; all of what was added. Null: it "
+        "was removed.",
+    )
     breaks_readers = serializers.BooleanField(
         help_text="Whether a query that ran before may fail, or meet values of a new kind."
     )
 
     def get_fields(self) -> dict[str, serializers.Field]:
-        return {**super().get_fields(), "from": serializers.DictField(allow_null=True)}
+        before = serializers.DictField(
+            allow_null=True,
+            help_text="The properties that differ, as they were; all of what was removed. Null: it "
+            "was added.",
+        )
+        return {**super().get_fields(), "from": before}
 
 
 class SchemaChangesSummarySerializer(serializers.Serializer):
     """The number of changes on all pages together."""
 
-    added = serializers.IntegerField()
-    removed = serializers.IntegerField()
-    changed = serializers.IntegerField()
-    breaks_readers = serializers.IntegerField()
+    added = serializers.IntegerField(help_text="How many tables, columns and so on were added.")
+    removed = serializers.IntegerField(help_text="How many were removed.")
+    changed = serializers.IntegerField(help_text="How many were changed.")
+    breaks_readers = serializers.IntegerField(help_text="How many of all these break readers.")
 
 
 class SchemaChangesSerializer(serializers.Serializer):
-    """What changed from one snapshot to another, sorted by schema and table."""
+    """What changed from one snapshot to another."""
 
     is_paged = True
 
-    to = SchemaSnapshotSerializer()
-    summary = SchemaChangesSummarySerializer()
-    changes = SchemaChangeSerializer(many=True)
+    to = SchemaSnapshotSerializer(help_text="The later snapshot.")
+    summary = SchemaChangesSummarySerializer(
+        help_text="The number of changes on all pages together."
+    )
+    changes = SchemaChangeSerializer(
+        many=True, help_text="The changes of this page, sorted by schema and table."
+    )
 
     def get_fields(self) -> dict[str, serializers.Field]:
         before = SchemaSnapshotSerializer(
-            allow_null=True, help_text="Null: no earlier snapshot is kept."
+            allow_null=True, help_text="The earlier snapshot. Null: none is kept."
         )
         return {"from": before, **super().get_fields()}

@@ -10,7 +10,7 @@ from bench.disjoint_writers import OWNED, Answer, fault_of, faults_of, read_sour
 from datasources.testing import DataSourceTestMixin
 
 ROUNDS = 20
-HISTORY = {
+HISTORY: dict[int, dict[str, Any]] = {
     1: {},
     2: {"name": {"from": "a", "to": "b"}},
     3: {"tags": {"from": [], "to": ["c"]}},
@@ -58,13 +58,13 @@ class FaultsTests(SimpleTestCase):
             with self.subTest(answer=answer):
                 self.assertIn(words, fault_of(answer, HISTORY))
 
-    def test_versions_that_are_missing_are_a_fault(self):
-        row = {"version": 3}
-        self.assertIn("versions were acknowledged", faults_of_versions(row))
-
-
-def faults_of_versions(row: dict[str, Any]) -> str:
-    """Return the faults of one stored answer, with a history that has two changes."""
-    history = {**HISTORY, 1: {name: {"to": row.get(name)} for own in OWNED for name in own(0)}}
-    history[2] = history[3] = {}
-    return str(faults_of([replace(STORED, body={})], row | dict.fromkeys(history[1]), history))
+    def test_versions_and_values_that_are_missing_are_a_fault(self):
+        names = [name for own in OWNED for name in own(0)]
+        history = {1: {name: {"to": None} for name in names}, 2: {"name": {"to": "b"}}}
+        row = {**dict.fromkeys(names), "name": "b", "version": 2}
+        answer = Answer({"name": "b"}, 1, 200, 2, frozenset())
+        self.assertEqual(faults_of([answer], row, history), [])
+        [gap] = faults_of([], row, history)
+        self.assertIn("1 versions were acknowledged", gap)
+        [lost] = faults_of([answer], {**row, "port": 1}, history)
+        self.assertIn("port is 1", lost)

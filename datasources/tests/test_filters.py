@@ -2,10 +2,9 @@
 
 from typing import ClassVar
 
+from datasources.connections.connectors import type_choices
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
-
-NO_CHOICE = "Select a valid choice. {} is not one of the available choices."
 
 
 class FilterTests(DataSourceTestCase):
@@ -131,11 +130,13 @@ class FilterTests(DataSourceTestCase):
         for host in ("db.example.com:5432", "https://db.example.com", "a" * 254):
             self.assert_refused(f"host={host}", wrong_host)
         self.assert_refused("type=csv&type=", "Must not be empty.")
-        self.assert_refused("type=csv&type=CSV", NO_CHOICE.format("CSV"))
+        types = ", ".join(name for name, _ in type_choices())
+        self.assert_refused("type=csv&type=CSV", f"Must be one of: {types}.")
         self.assert_refused("status=", "Must not be empty.")
-        self.assert_refused("schema_status=read", NO_CHOICE.format("read"))
-        self.assert_refused("id=1&id=x", "Must be a whole number.")
-        self.assert_refused("id=1,2", "Must be a whole number.")
+        sentence = "Must be one of: unread, refreshing, ready, failed."
+        self.assert_refused("schema_status=read", sentence)
+        self.assert_refused("id=1&id=x", "Must be an id: 1 to 18 digits.")
+        self.assert_refused("id=1,2", "Must be an id: 1 to 18 digits.")
         self.assert_refused("id=", "Must not be empty.")
         for name in ("id", "tag"):
             query = "&".join([f"{name}=1"] * 201)

@@ -26,14 +26,21 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("name", models.CharField(max_length=255)),
-                ("slug", models.SlugField(max_length=63, unique=True)),
+                ("name", models.CharField(max_length=255, help_text="The name that people see.")),
+                (
+                    "slug",
+                    models.SlugField(
+                        max_length=63,
+                        unique=True,
+                        help_text="The short name, unique in this service. Commands and declarations use it.",
+                    ),
+                ),
                 (
                     "requires_if_match",
                     models.BooleanField(
                         db_default=False,
                         default=False,
-                        help_text="Changes of data sources over HTTP must name the version they are based on.",
+                        help_text="Changes of data sources over HTTP must name the version they are based on, in If-Match.",
                         verbose_name="requires If-Match",
                     ),
                 ),
@@ -63,7 +70,11 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        help_text="When the organization was created.",
+                    ),
                 ),
             ],
             options={
@@ -268,11 +279,16 @@ class Migration(migrations.Migration):
                         ],
                         default="viewer",
                         max_length=16,
+                        help_text="What the member may do. Each role includes the ones before it: viewer, editor, admin, owner.",
                     ),
                 ),
                 (
                     "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        help_text="When the user became a member.",
+                    ),
                 ),
                 (
                     "user",
@@ -403,10 +419,14 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("name", models.CharField(max_length=255)),
+                ("name", models.CharField(max_length=255, help_text="Unique in the organization.")),
                 (
                     "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        editable=False,
+                        help_text="When the workspace was created.",
+                    ),
                 ),
                 (
                     "organization",

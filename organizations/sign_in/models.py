@@ -27,20 +27,21 @@ class RequestCount(models.Model):
         return f"{self.kind} by {self.caller}: {self.requests}"
 
     @classmethod
-    def add(cls, kind: str, caller: str, window: int) -> int:
-        """Add one to a count that all processes share, and return the new count.
+    def add(cls, kind: str, caller: str, window: int, requests: int = 1) -> int:
+        """Add requests to a count that all processes share, and return the new count.
 
-        Deletes the expired windows of this kind.
+        Deletes the expired windows of this kind. The count stays locked until the commit.
         """
         cls.objects.filter(kind=kind, window__lt=window).delete()
         statement = f"""
             INSERT INTO {cls._meta.db_table} AS counted (kind, caller, "window", requests)
-            VALUES (%s, %s, %s, 1)
-            ON CONFLICT (kind, "window", caller) DO UPDATE SET requests = counted.requests + 1
+            VALUES (%s, %s, %s, %s)
+            ON CONFLICT (kind, "window", caller)
+            DO UPDATE SET requests = counted.requests + excluded.requests
             RETURNING requests
         """
         with connection.cursor() as cursor:
-            cursor.execute(statement, [kind, caller, window])
+            cursor.execute(statement, [kind, caller, window, requests])
             return int(cursor.fetchone()[0])
 
 

@@ -6,11 +6,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from organizations.sign_in import openapi
 from organizations.sign_in.attempts import sign_in
 from organizations.sign_in.serializers import (
     TokenRefreshRequestSerializer,
     TokenRequestSerializer,
-    TokenSerializer,
 )
 from organizations.sign_in.throttling import SignInThrottle, SiteThrottle
 from organizations.sign_in.tokens import exchange_refresh_token, issue_tokens
@@ -36,13 +36,7 @@ class SignInView(APIView):
 class TokenView(SignInView):
     """`POST /auth/token`: sign in with a password."""
 
-    @describe(
-        "Sign in",
-        operation_id="createToken",
-        request=TokenRequestSerializer,
-        response=TokenSerializer,
-        errors=(401,),
-    )
+    @describe(**openapi.SIGN_IN)
     @retried
     def post(self, request: Request) -> Response:
         """Exchange a username and password for an access and a refresh token."""
@@ -57,13 +51,7 @@ class TokenView(SignInView):
 class TokenRefreshView(SignInView):
     """`POST /auth/token/refresh`: stay signed in."""
 
-    @describe(
-        "Refresh the tokens",
-        operation_id="refreshToken",
-        request=TokenRefreshRequestSerializer,
-        response=TokenSerializer,
-        errors=(401,),
-    )
+    @describe(**openapi.REFRESH)
     @retried
     def post(self, request: Request) -> Response:
         """Exchange a refresh token for a new pair of tokens; each refresh token works once."""

@@ -51,6 +51,13 @@ class MemberTests(APITestCase):
             path = (body["pagination"]["next"] or "").partition("/api/v1")[2]
         self.assertEqual(names, ["olivia", "adam", "edith", "victor", "otto"])
 
+    def test_list_of_members_finds_one_by_the_username(self):
+        for username, found in (("edith", ["edith"]), ("Edith", []), ("stella", [])):
+            with self.subTest(username=username):
+                path = f"{self.path}?username={username}"
+                data = self.call("get", path, user=self.viewer).json()["data"]
+                self.assertEqual([member["username"] for member in data], found)
+
     def test_every_role_gets_one_member_as_the_list_shows_it(self):
         listed = self.call("get", self.path, user=self.viewer).json()["data"]
         for user in (self.viewer, self.editor, self.admin, self.owner):

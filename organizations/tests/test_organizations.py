@@ -22,6 +22,19 @@ class OrganizationTests(APITestCase):
         acme = Organization.objects.get(pk=self.acme.pk)
         self.assertEqual((acme.name, acme.slug), ("Acme", "acme"))
 
+    def test_list_of_organizations_finds_them_by_name_and_slug(self):
+        for query, slugs in (
+            ("name=ACME", ["acme"]),
+            ("slug=acme", ["acme"]),
+            ("slug=ACME", []),
+            ("slug=globex", []),
+            ("name=acme&slug=globex", []),
+        ):
+            with self.subTest(query=query):
+                path = f"/organizations?{query}"
+                data = self.call("get", path, user=self.viewer).json()["data"]
+                self.assertEqual([item["slug"] for item in data], slugs)
+
     def test_list_has_only_organizations_of_the_caller(self):
         Membership.objects.create(user=self.editor, organization=self.globex, role=Role.VIEWER)
         Organization.objects.create(name="Initech", slug="initech")

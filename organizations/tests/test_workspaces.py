@@ -53,6 +53,21 @@ class WorkspaceTests(APITestCase):
         again = self.call("get", path, user=self.viewer).json()
         self.assertEqual(again["data"], first["data"])
 
+    def test_list_of_workspaces_finds_one_by_its_whole_name(self):
+        for query, names in (
+            ("name=second", ["Second"]),
+            ("name=%20Second%20", ["Second"]),
+            ("name=Secon", []),
+            ("name=Second&page_size=1", ["Second"]),
+        ):
+            with self.subTest(query=query):
+                data = self.call("get", f"{self.path}?{query}", user=self.viewer).json()["data"]
+                self.assertEqual([item["name"] for item in data], names)
+        for query in ("name=", "name=%20", "name=%00", "name=a&name=b", f"name={'x' * 256}"):
+            with self.subTest(query=query[:20]):
+                response = self.call("get", f"{self.path}?{query}", user=self.viewer)
+                self.assert_error(response, 400, "BAD_REQUEST", "name")
+
     def test_every_role_gets_one_workspace_as_the_list_shows_it(self):
         [_, listed] = self.call("get", self.path, user=self.viewer).json()["data"]
         for user in (self.viewer, self.editor, self.admin, self.owner):

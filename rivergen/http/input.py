@@ -21,6 +21,19 @@ def read_id(text: str) -> int:
     return int(text) if int(text) <= BigIntegerField.MAX_BIGINT else 0
 
 
+def id_problem(value: Any, places: dict[int, str], place: str) -> str | None:
+    """Return what is wrong with one of many ids in a body, or None.
+
+    `places` maps the ids before it to where they are; a right one is added.
+    """
+    if type(value) is not int or value < 1:
+        return "Must be a positive whole number."
+    if value in places:
+        return f"This id is also in {places[value]}. Send each id once."
+    places[value] = place
+    return None
+
+
 def read_switch(request: Request, name: str) -> bool:
     """Return a true/false query parameter, false by default. Raises ValidationError (400)."""
     value = request.query_params.get(name, "false")

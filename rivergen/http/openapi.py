@@ -4,61 +4,54 @@ import copy
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
+from django.db import models
 from django.http import HttpResponse
 from django.utils.cache import patch_vary_headers
-from drf_spectacular.drainage import get_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import ResolvedComponent, is_list_serializer
+from drf_spectacular.plumbing import (
+    ResolvedComponent,
+    build_examples_list,
+    is_list_serializer,
+)
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
     OpenApiResponse,
     extend_schema,
-    extend_schema_field,
 )
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from rivergen.http import openapi_names
+from rivergen.http.examples import FAILURE_EXAMPLES, JSON, KEYED_EXAMPLES
 from rivergen.http.input import is_known
+from rivergen.http.openapi_errors import FAILURE_SERIALIZERS, ErrorResponseSerializer
 from rivergen.http.openapi_names import component_name
+from rivergen.http.openapi_words import (
+    CHANGES,
+    FAILURES,
+    HEADER_SCHEMAS,
+    HEADERS,
+    KEY_PARAMETER,
+    LIMIT_HEADERS,
+    PATH_VARIABLES,
+    REPLAYED_HEADER,
+    SOMETIMES,
+    SUCCESS_HEADERS,
+)
+from rivergen.http.pagination import PAGINATION
 from rivergen.http.preconditions import refuse_preconditions
 from rivergen.http.renderers import FastJSONRenderer
 from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
 
-FAILURES = {
-    400: "Malformed HTTP or JSON, or an unknown, read-only or invalid field.",
-    401: "No token, or one that is expired, revoked, forged, of another kind or no token at all; "
-    "the message says which.",
-    403: "The caller is a member of no organization, or the caller's role does not allow this.",
-    404: "There is no such resource in the caller's organizations.",
-    405: "This path does not support this method.",
-    406: "The response is available as JSON only.",
-    408: "The request took too long to arrive.",
-    409: "The state of the resource does not allow this, the organization has as many of "
-    "something as it may (`QUOTA_EXCEEDED`), or a request with this `Idempotency-Key` is still in "
-    "flight.",
-    412: "`If-Match`, or `version` in the body, names another version than the current one. "
-    "`error.conflict` says what changed since; nothing was stored.",
-    413: "The body is larger than 1 MiB.",
-    415: "The type of the body is not a JSON type.",
-    422: "The new settings do not connect, or another request has used this `Idempotency-Key`; "
-    "nothing was stored.",
-    428: "The organization or the request requires `If-Match`, and no version was named; nothing "
-    "was stored.",
-    429: "Too many requests.",
-    500: "A bug on the server's side.",
-    503: "The database is unavailable.",
-}
 # The failures that every route may return.
 COMMON_FAILURES = (400, 405, 406, 408, 429, 500, 503)
 BODY_FAILURES = (413, 415)
@@ -67,101 +60,22 @@ KEYED_METHODS = ("POST", "PATCH")
 KEYED_FAILURES = (409, 422)
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
-KEY_PARAMETER = {
-    "in": "header",
-    "name": IDEMPOTENCY_KEY,
-    "schema": {"type": "string", "format": "idempotency-key"},
-    "description": "1 to 255 printable ASCII characters, bare or in double quotes. A retry of the "
-    "same request with the same key within 24 hours changes nothing and returns the same response, "
-    "so it is safe to retry a request whose response was lost. Use a new key for each request.",
-}
-REPLAYED_HEADER = {
-    "description": "`true`: this is the stored response to the first request with this key.",
-    "schema": {"type": "string", "const": "true"},
-}
-JSON = "application/json"
+PLACES = ("path", "query", "header")
 MERGE_PATCH = "application/merge-patch+json"
-LIMIT_HEADERS = {
-    "RateLimit-Policy": {
-        "description": "The limits that counted this request (draft-ietf-httpapi-ratelimit-headers)"
-        ": `q` requests in `w` seconds each.",
-        "schema": {"type": "string"},
-        "example": '"user";q=6000;w=60, "test";q=60;w=60',
-    },
-    "RateLimit": {
-        "description": "What is left of these limits: `r` requests in the next `t` seconds.",
-        "schema": {"type": "string"},
-        "example": '"user";r=5999;t=43, "test";r=59;t=43',
-    },
-}
-HEADERS: dict[int, dict[str, str]] = {
-    401: {
-        "WWW-Authenticate": '`Bearer error="invalid_token", error_description="…"`, with the '
-        "message of the body, if the token is not accepted; `Bearer` alone if there is none."
-    },
-    405: {"Allow": "The methods that this path supports."},
-    412: {"ETag": "The current version."},
-    429: {"Retry-After": "Seconds to wait."},
-    503: {"Retry-After": "Seconds to wait."},
-}
-
-
-@extend_schema_field({"$ref": "#/components/schemas/ErrorCode"})
-class ErrorCodeField(serializers.CharField):
-    """The code of an error."""
-
-
-@extend_schema_field({"type": "boolean", "const": False})
-class FalseField(serializers.BooleanField):
-    """Always false."""
-
-
-class ErrorInfoSerializer(serializers.Serializer):
-    """The error of a failure."""
-
-    code = ErrorCodeField()
-    message = serializers.CharField(help_text="One sentence for a person.")
-    details = serializers.DictField(
-        child=serializers.ListField(child=serializers.CharField()),
-        help_text="Sentences by field; empty if the error is not about a field.",
-    )
-    request_id = serializers.CharField()
-
-
-class ErrorResponseSerializer(serializers.Serializer):
-    """The envelope of every failure."""
-
-    success = FalseField()
-    error = ErrorInfoSerializer()
-
-
-@extend_schema_field({"$ref": "#/components/schemas/VersionConflict"})
-class ConflictField(serializers.DictField):
-    """What changed since the version that a request named."""
-
-
-class PreconditionFailedInfoSerializer(ErrorInfoSerializer):
-    """The error of a 412."""
-
-    conflict = ConflictField()
-
-
-class PreconditionFailedResponseSerializer(serializers.Serializer):
-    """The envelope of a 412."""
-
-    success = FalseField()
-    error = PreconditionFailedInfoSerializer()
-
-
-FAILURE_SERIALIZERS = {412: PreconditionFailedResponseSerializer}
-"""The envelopes of failures that have more members than others, by status."""
 
 
 class Success(OpenApiResponse):
     """The description of a success; `changes`: it has `changes` beside `data`."""
 
-    def __init__(self, response: Any, description: str, *, changes: bool = False) -> None:
-        super().__init__(response, description)
+    def __init__(
+        self,
+        response: Any,
+        description: str,
+        examples: Sequence[OpenApiExample] = (),
+        *,
+        changes: bool = False,
+    ) -> None:
+        super().__init__(response, description, examples)
         self.changes = changes
 
 
@@ -177,12 +91,14 @@ class BearerScheme(OpenApiAuthenticationExtension):
 
 def describe(
     summary: str,
+    description: str = "",
     *,
     request: Any = None,
     response: Any = None,
     many: bool = False,
     status: int = 200,
     errors: Sequence[int] = (),
+    failures: Mapping[int, Any] | None = None,
     headers: Sequence[str] = (),
     parameters: Sequence[OpenApiParameter] = (),
     examples: Sequence[OpenApiExample] = (),
@@ -195,14 +111,21 @@ def describe(
 
     The failures that every route may return are added. `headers` names the headers of a success,
     of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`. With
-    `changes`, a success has `changes` beside `data`.
+    `changes`, a success has `changes` beside `data`. Each of the `examples` belongs to the request,
+    or to the responses with its statuses. `failures` are the serializers of failures that have
+    more members than others, by status.
     """
     body: Any = response(many=True) if many else response
-    successes: dict[int, OpenApiResponse] = {status: Success(body, "Success.", changes=changes)}
+    answers = [example for example in examples if example.response_only]
+
+    def success(text: str, status: int) -> OpenApiResponse:
+        return Success(body, text, of_status(status, answers), changes=changes)
+
+    successes = {status: success("Success.", status)}
     if ok:
-        successes[200] = Success(body, "Success, at once.", changes=changes)
+        successes[200] = success("Success, at once.", 200)
     if not_modified:
-        successes[304] = OpenApiResponse(None, "Not modified.")
+        successes[304] = OpenApiResponse(None, "It reads exactly as it did with this `ETag`.")
     header_parameters = [
         OpenApiParameter(
             name,
@@ -210,17 +133,35 @@ def describe(
             OpenApiParameter.HEADER,
             response=[status, 304] if not_modified and name == "ETag" else [status],
             required=True,
+            description=SUCCESS_HEADERS[name],
         )
         for name in headers
     ]
     return extend_schema(
         operation_id=operation_id,
         summary=summary,
+        description=description,
         request=request,
         parameters=[*parameters, *header_parameters],
-        examples=list(examples),
-        responses=successes | failure_responses(errors, has_body=request is not None),
+        examples=[example for example in examples if not example.response_only],
+        responses=successes
+        | failure_responses(errors, answers, failures or {}, has_body=request is not None),
     )
+
+
+def is_int32(field: Any) -> bool:
+    """Return whether a serializer's field shows a column of 32 bits; its limits are not shown."""
+    model = getattr(getattr(field.parent, "Meta", None), "model", None)
+    columns = {column.name: column for column in model._meta.fields} if model else {}
+    column = columns.get(field.source)
+    return isinstance(column, models.IntegerField) and not isinstance(
+        column, models.BigIntegerField | models.BigAutoField
+    )
+
+
+def of_status(status: int, examples: Iterable[OpenApiExample]) -> list[OpenApiExample]:
+    """Return the examples of responses with this status."""
+    return [example for example in examples if str(status) in example.status_codes]
 
 
 def merge_patch_of(serializer: Any) -> Any:
@@ -230,12 +171,22 @@ def merge_patch_of(serializer: Any) -> Any:
     return type(name, (kind,), {})
 
 
-def failure_responses(errors: Sequence[int], has_body: bool) -> dict[int, OpenApiResponse]:
+def failure_responses(
+    errors: Sequence[int],
+    examples: Sequence[OpenApiExample],
+    failures: Mapping[int, Any],
+    *,
+    has_body: bool,
+) -> dict[int, OpenApiResponse]:
     """Return the failures of a route, by status: its own, and those that every route may return."""
     statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
+    shown = [*examples, *FAILURE_EXAMPLES]
+    serializers = {**FAILURE_SERIALIZERS, **failures}
     return {
         status: OpenApiResponse(
-            FAILURE_SERIALIZERS.get(status, ErrorResponseSerializer), FAILURES[status]
+            serializers.get(status, ErrorResponseSerializer),
+            FAILURES[status],
+            of_status(status, shown),
         )
         for status in sorted(statuses)
     }
@@ -262,20 +213,30 @@ class EnvelopeSchema(AutoSchema):
     def get_paginated_name(self, serializer_name: str) -> str:
         return f"{serializer_name}ListResponse"
 
+    def _get_paginator(self) -> Any:
+        # What answers a PATCH with many rows answers with all of them.
+        return super()._get_paginator() if self.method == "GET" else None
+
     def _is_keyed(self) -> bool:
         return self.method in KEYED_METHODS and any(self.get_auth())
 
     def _get_parameters(self) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = super()._get_parameters()
-        return [*parameters, KEY_PARAMETER] if self._is_keyed() else parameters
+        if self._is_keyed():
+            parameters.append(KEY_PARAMETER)
+        return sorted(parameters, key=lambda parameter: PLACES.index(parameter["in"]))
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         responses: dict[str, Any] = super()._get_response_bodies(direction)
         if not self._is_keyed():
             return responses
         for status in KEYED_FAILURES:
-            failure = OpenApiResponse(ErrorResponseSerializer, FAILURES[status])
-            responses[str(status)] = self._get_response_for_code(failure, str(status))
+            examples = of_status(status, KEYED_EXAMPLES)
+            failure = OpenApiResponse(ErrorResponseSerializer, FAILURES[status], examples)
+            keyed = self._get_response_for_code(failure, str(status))
+            response = responses.setdefault(str(status), keyed)
+            for media_type, media in response["content"].items():
+                media.setdefault("examples", {}).update(keyed["content"][media_type]["examples"])
         for code, response in responses.items():
             if code.startswith("2"):
                 response["headers"][IDEMPOTENCY_REPLAYED] = REPLAYED_HEADER
@@ -284,8 +245,19 @@ class EnvelopeSchema(AutoSchema):
     def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
         integer = {"type": "integer", "format": "int64", "minimum": 1}
         return [
-            {"in": "path", "name": name, "schema": integer, "required": True} for name in variables
+            {"in": "path", "name": name, "schema": integer, "required": True} | PATH_VARIABLES[name]
+            for name in variables
         ]
+
+    def _get_examples(
+        self, serializer: Any, direction: Any, media_type: Any, status: Any = None, extras: Any = ()
+    ) -> Any:
+        if direction == "response":
+            # Each example is a whole body; drf-spectacular would wrap those of lists again.
+            return build_examples_list(extras)
+        found = super()._get_examples(serializer, direction, media_type, status, extras)
+        # What has no examples of its own, such as a merge patch, has those of JSON.
+        return found or super()._get_examples(serializer, direction, JSON, status, extras)
 
     def _map_serializer_field(self, field: Any, direction: Any, *args: Any, **kwargs: Any) -> Any:
         schema = super()._map_serializer_field(field, direction, *args, **kwargs)
@@ -294,6 +266,8 @@ class EnvelopeSchema(AutoSchema):
                 if isinstance(validator, ProhibitNullCharactersValidator):
                     schema["pattern"] = r"^[^\x00]*$"
                 schema.update(getattr(validator, "json_schema", {}))
+        elif is_int32(field):
+            schema["format"] = "int32"
         return schema
 
     def _get_request_body(self, direction: Any = "request") -> Any:
@@ -310,15 +284,17 @@ class EnvelopeSchema(AutoSchema):
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)
-        if get_override(serializer, "description") is None:
-            schema.pop("description", None)  # the docstring, which is not written for clients
+        if "description" in schema:
+            # What follows the first paragraph of a docstring is not written for clients.
+            schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
         if isinstance(serializer, StrictFieldsMixin):
             schema["additionalProperties"] = False
         for name, field_schema in schema.get("properties", {}).items():
             # drf-spectacular's form for a pattern or ""; our patterns match "" themselves.
             pattern_or_blank = field_schema.get("oneOf", ())
             if {"type": "string", "maxLength": 0} in pattern_or_blank:
-                schema["properties"][name] = pattern_or_blank[0]
+                rest = {key: part for key, part in field_schema.items() if key != "oneOf"}
+                schema["properties"][name] = pattern_or_blank[0] | rest
         return schema
 
     def _get_response_for_code(
@@ -334,7 +310,11 @@ class EnvelopeSchema(AutoSchema):
                 media["schema"] = self._envelope(media["schema"], serializer)
         names = {"X-Request-ID": "The id of this request.", **HEADERS.get(int(status_code), {})}
         response["headers"] = {
-            name: {"description": text, "required": True, "schema": {"type": "string"}}
+            name: {
+                "description": text,
+                "required": (int(status_code), name) != SOMETIMES,
+                "schema": HEADER_SCHEMAS.get(name, {"type": "string"}),
+            }
             for name, text in names.items()
         } | response.get("headers", {})
         response["headers"] |= copy.deepcopy(LIMIT_HEADERS)
@@ -348,9 +328,9 @@ class EnvelopeSchema(AutoSchema):
             return data  # a page of a list
         extra = {}
         if is_list and self.method == "GET" or getattr(success.response, "is_paged", False):
-            extra["pagination"] = {"$ref": "#/components/schemas/Pagination"}
+            extra["pagination"] = PAGINATION
         if success.changes:
-            extra["changes"] = {"$ref": "#/components/schemas/Changes"}
+            extra["changes"] = CHANGES
         kind = f"{'Change' if success.changes else ''}{'List' if is_list else ''}Response"
         component = ResolvedComponent(
             f"{name}{kind}",

@@ -10,6 +10,7 @@ from drf_spectacular.plumbing import deep_import_string
 from drf_spectacular.settings import spectacular_settings
 
 from rivergen.http.openapi_names import error_name
+from rivergen.http.openapi_words import ENUMERATIONS
 from rivergen.http.pagination import pagination_schema
 from rivergen.http.responses import ERROR_CODES, EXACT_CODES
 
@@ -23,7 +24,7 @@ DROPPED = ("readOnly", "writeOnly", "x-spec-enum-id")
 # generated before.
 OPEN_ENUMS = {"ConnectionTestCode", "ConnectionTestWarningCode"}
 # What responses say about enumerations that requests have, too, and that may grow.
-GROWING = {"DataSourceType": "One of `GET /data-source-types`; the list may grow."}
+GROWING = {"DataSourceType": "One of `GET /data-source-types`"}
 SCHEMA_REFERENCE = "#/components/schemas/"
 # By status, if the failure has several codes.
 FAILURE_NAMES = {422: "UNPROCESSABLE_CONTENT"}
@@ -115,8 +116,8 @@ SHARED_SCHEMAS: dict[str, Any] = {
         "type": "object",
         "description": "The value of a field before and after a change, of any JSON type.",
         "properties": {
-            "from": {"description": "The value before; null if there was none."},
-            "to": {"description": "The value after; null if there is none any more."},
+            "from": {"description": "The value before. Null if there was none."},
+            "to": {"description": "The value after. Null if there is none any more."},
         },
         "required": ["from", "to"],
     },
@@ -157,6 +158,7 @@ def finish(result: Any, generator: Any, request: Any, public: bool) -> Any:
     open_values(components["schemas"], requests)
     components["parameters"] = share("parameters", parameters(operations))
     components["headers"] = share("headers", headers(operations))
+    components["examples"] = share("examples", examples(operations))
     components["responses"] = share("responses", failures(operations))
     for operation in operations:
         if not any(operation.get("security", [])):
@@ -186,10 +188,10 @@ def finish_schema(schema: dict[str, Any]) -> None:
     types = schema.get("type")
     is_integer = "integer" in types if isinstance(types, list) else types == "integer"
     if is_integer and schema.get("maximum", INT32_MAX + 1) > INT32_MAX:
-        schema["format"] = "int64"
+        schema.setdefault("format", "int64")
     for name in DROPPED:
         schema.pop(name, None)
-    if [*schema] == ["allOf"] and len(schema["allOf"]) == 1:
+    if {*schema} <= {"allOf", "description"} and len(schema.get("allOf", ())) == 1:
         schema |= schema.pop("allOf")[0]
 
 
@@ -215,7 +217,7 @@ class Enums:
         is_open = name in OPEN_ENUMS
         self.components[name] = {
             "type": "string",
-            **describe_choices(labels),
+            "description": describe_choices(ENUMERATIONS[name], labels),
             "x-extensible-enum" if is_open else "enum": [*labels],
         }
         del schema["enum"], schema["type"]
@@ -236,16 +238,21 @@ def open_values(components: dict[str, Any], requests: list[Any]) -> None:
     for name in components.keys() - referred(requests, components):
         for schema in [*schemas(components[name])]:
             values = [value for value in schema.get("enum", ()) if value is not None]
+            references = [part.get("$ref", "") for part in (schema, *schema.get("allOf", ()))]
+            names = {reference.removeprefix(SCHEMA_REFERENCE) for reference in references}
             if len(values) > 1:
                 schema["x-extensible-enum"] = values
                 del schema["enum"]
-                known = ", ".join(f"`{value}`" for value in values)
-                sentence = f"One of {known}; the list may grow."
-                schema["description"] = f"{schema.get('description', '')} {sentence}".strip()
-            description = GROWING.get(str(schema.get("$ref")).removeprefix(SCHEMA_REFERENCE))
-            if description is not None:
-                schema.clear()
-                schema |= {"type": "string", "description": description}
+                growing = "One of " + ", ".join(f"`{value}`" for value in values)
+            elif names & GROWING.keys():
+                schema.pop("$ref", None)
+                schema.pop("allOf", None)
+                schema["type"] = "string"
+                growing = GROWING[(names & GROWING.keys()).pop()]
+            else:
+                continue
+            words = schema.get("description", "")
+            schema["description"] = f"{words} {growing}; the list may grow.".strip()
 
 
 def referred(node: Any, components: dict[str, Any]) -> set[str]:
@@ -260,12 +267,12 @@ def referred(node: Any, components: dict[str, Any]) -> set[str]:
     return found
 
 
-def describe_choices(labels: dict[str, str]) -> dict[str, str]:
-    """Return the description of an enumeration, unless its labels only repeat the values."""
+def describe_choices(words: str, labels: dict[str, str]) -> str:
+    """Return the description of an enumeration, with its labels if they say more than values."""
     if all(value.casefold() == str(label).casefold() for value, label in labels.items()):
-        return {}
+        return words
     lines = [f"* `{value}`: {label}" for value, label in labels.items()]
-    return {"description": "\n".join(lines)}
+    return "\n".join([words, "", *lines])
 
 
 def parameters(operations: list[Any]) -> list[Place]:
@@ -280,10 +287,26 @@ def parameters(operations: list[Any]) -> list[Place]:
 def headers(operations: list[Any]) -> list[Place]:
     """Return the headers of all responses."""
     return [
-        Place(response["headers"], name, name)
+        Place(
+            response["headers"],
+            name,
+            f"{'' if header.get('required', True) else 'Optional-'}{name}",
+        )
         for operation in operations
         for response in operation["responses"].values()
-        for name in response.get("headers", ())
+        for name, header in response.get("headers", {}).items()
+    ]
+
+
+def examples(operations: list[Any]) -> list[Place]:
+    """Return the examples of all operations that are failures."""
+    return [
+        Place(media["examples"], name, name)
+        for operation in operations
+        for status, response in operation["responses"].items()
+        if status >= "400"
+        for media in response["content"].values()
+        for name in media.get("examples", ())
     ]
 
 

@@ -23,6 +23,15 @@ from rivergen.http.responses import SuccessResponse, envelope_schema
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 200
+PAGINATION = {
+    "$ref": "#/components/schemas/Pagination",
+    "description": "Where this page is in the list.",
+}
+PAGE_WORDS = {
+    "cursor": "The `next_cursor` of the page before. Leave it out for the first page.",
+    "page_size": "The most entries of a page. A page may have fewer, although others follow.",
+    "ordering": "What the list is sorted by; `-` in front: descending.",
+}
 # The size of a page as JSON; as Python objects it takes several times as much memory.
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 # Rows may be large: a statement reads at most so many, and Django makes objects of a few at a time.
@@ -30,6 +39,10 @@ ROWS_AT_ONCE = 101
 OBJECTS_AT_ONCE = 10
 SHORT_LENGTH = 255
 BIGINT_MAX = models.BigIntegerField.MAX_BIGINT
+NO_CURSOR = (
+    "Not a cursor of this list. Send the next_cursor of one of its pages, with the same ordering "
+    "and the same other parameters."
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,7 @@ class Cursor:
                     raise ValueError
                 value = value.astimezone(UTC)  # PostgreSQL refuses offsets of 16 hours and more
         except (ArithmeticError, RecursionError, TypeError, ValueError, ModelValidationError):
-            raise ValidationError({"cursor": ["Not a cursor of this list."]}) from None
+            raise ValidationError({"cursor": [NO_CURSOR]}) from None
         return cls(field_name, backwards, value, row_id)
 
 
@@ -149,14 +162,22 @@ class CursorPagination(BasePagination):
         return ordering
 
     def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
-        return envelope_schema(schema, pagination={"$ref": "#/components/schemas/Pagination"})
+        return envelope_schema(schema, pagination=PAGINATION)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         schemas = page_parameters()
         if view.ordering_fields:
             names = [f"{sign}{name}" for name in view.ordering_fields for sign in ("", "-")]
             schemas["ordering"] = {"type": "string", "enum": names, "default": view.ordering}
-        return [{"in": "query", "name": name, "schema": schema} for name, schema in schemas.items()]
+        return [
+            {
+                "name": name,
+                "in": "query",
+                "description": PAGE_WORDS[name],
+                "schema": schema,
+            }
+            for name, schema in schemas.items()
+        ]
 
 
 def json_bytes(value: Any) -> int:
@@ -239,15 +260,17 @@ def pagination_schema() -> dict[str, Any]:
         members[name] = {
             "type": ["string", "null"],
             "format": "uri",
-            "description": f"The URL of the {name} page; null if there is none.",
+            "description": f"The URL of the {name} page. Null: there is none.",
         }
         members[f"{name}_cursor"] = {
             "type": ["string", "null"],
             "description": f"Send it as `?cursor=`, with the same other parameters, to get the "
-            f"{name} page; null if there is none.",
+            f"{name} page. Null: there is none.",
         }
-    members["page_size"] = {
-        "type": "integer",
-        "description": "The most entries of a page. A page may have fewer, also in the middle.",
+    members["page_size"] = {"type": "integer", "description": PAGE_WORDS["page_size"]}
+    return {
+        "type": "object",
+        "description": "Where this page is in the list.",
+        "properties": members,
+        "required": [*members],
     }
-    return {"type": "object", "properties": members, "required": [*members]}

@@ -16,7 +16,7 @@ class RenderedJSON:
     """
 
     def __init__(self, data: Any) -> None:
-        self.json: bytes = FastJSONRenderer().render(data)
+        self.json = dumps(data)
 
 
 class PartsEncoder(JSONEncoder):
@@ -40,10 +40,15 @@ class FastJSONRenderer(JSONRenderer):
         indent = self.get_indent(accepted_media_type or "", renderer_context or {})
         if data is None or indent is not None:
             return super().render(data, accepted_media_type, renderer_context)
-        try:
-            return orjson.dumps(data, default=encode)
-        except TypeError:  # metadata may hold integers of more than 64 bits
-            return super().render(data, accepted_media_type, renderer_context)
+        return dumps(data)
+
+
+def dumps(data: Any) -> bytes:
+    """Return data as JSON without spaces."""
+    try:
+        return orjson.dumps(data, default=encode)
+    except TypeError:  # metadata may hold integers of more than 64 bits
+        return JSONRenderer.render(FastJSONRenderer(), data)
 
 
 def encode(value: Any) -> Any:

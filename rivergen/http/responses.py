@@ -104,10 +104,14 @@ class SecretResponse(SuccessResponse):
 
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
     """Return the JSON Schema of a success: `schema` is that of `data`, `extra` has more members."""
-    success = {"type": "boolean", "const": True}
-    members = {"success": success, "data": schema, "message": {"type": "string"}, **extra}
+    success = {"type": "boolean", "const": True, "description": "Always true."}
+    message = {"type": "string", "description": "One sentence for a person."}
+    data = schema | {"description": "What was asked for."}
+    words = "A success: what was asked for is in `data`."
+    members = {"success": success, "data": data, "message": message, **extra}
     return {
         "type": "object",
+        "description": words,
         "properties": members,
         "required": ["success", "data", "message", *extra],
     }
@@ -154,7 +158,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response:
     else:
         code = exc.code if isinstance(exc, DomainError) else getattr(translated, "error_code", None)
         sentence = " ".join(_sentences(translated.detail))
-        if isinstance(translated, exceptions.MethodNotAllowed):
+        if isinstance(translated, exceptions.MethodNotAllowed) and "view" in context:
             sentence += f" Allowed here: {', '.join(context['view'].allowed_methods)}."
         details = getattr(exc, "details", {})
         response.data = error_body(response.status_code, sentence, details, code)

@@ -96,9 +96,14 @@ class StrictCharField(serializers.CharField):
 class StrictIntegerField(serializers.IntegerField):
     """A JSON integer; DRF's field also accepts `"5433"`, `5433.0` and `true`."""
 
-    default_error_messages = {"invalid": "Must be a whole number."}
+    default_error_messages = {
+        "invalid": "Must be a whole number.",
+        "float": "Must be a whole number, written without a fraction or an exponent.",
+    }
 
     def to_internal_value(self, data: Any) -> int:
+        if type(data) is float:
+            self.fail("float")
         if type(data) is not int:
             self.fail("invalid")
         return data

@@ -40,14 +40,22 @@ class WindowThrottle(BaseThrottle):
 
     def allow(self, caller: str) -> bool:
         """Count a request of the caller; return whether the caller is within the limit."""
+        self.note(self.count(caller, self.begin()))
+        return self.remaining >= 0
+
+    def begin(self) -> int:
+        """Return the Unix time at which the window of this moment began, for `count`."""
         now = time.time()
         elapsed = now % self.seconds
         self.ends_at = now - elapsed + self.seconds
-        self.remaining = self.limit - self.count(caller, round(now - elapsed))
+        return round(now - elapsed)
+
+    def note(self, number: int) -> None:
+        """Note the number of requests in this window, to be shown; see `show_limits`."""
+        self.remaining = self.limit - number
         throttles = counted.get()
         if throttles is not None and (self.is_shown or self.remaining < 0):
             throttles[self.name] = self
-        return self.remaining >= 0
 
     def wait(self) -> float:
         return max(self.ends_at - time.time(), 0)

@@ -6,11 +6,13 @@ it. From one request to the next only the ids differ.
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.contrib.postgres.fields import ArrayField
-from django.db import connection
+from django.db import connection, connections
 from django.db.models import Field, Model, QuerySet
 from django.db.models.sql.compiler import SQLCompiler
 
@@ -18,6 +20,9 @@ Row = TypeVar("Row", bound=Model)
 
 # Placeholders for the ids while the SQL is compiled; no real id is negative.
 PLACEHOLDERS = (-1_000_000_007, -1_000_000_009)
+
+# Their values are kept until they are sent.
+BATCH_MAX = 20
 
 
 class Prepared(NamedTuple):
@@ -113,8 +118,59 @@ def update_row(row: Model, columns: Collection[str], record: Model | None = None
         insert, fields = _insert(type(record))
         # PostgreSQL executes a data-modifying WITH whether or not it is referenced.
         sql, values = f"WITH updated AS ({sql}) {insert}", [*values, *_values(record, fields)]
+    if (batch := current_batch.get()) is not None:
+        batch.add(sql, values)
+        return
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
+
+
+class Batch:
+    """Statements whose results nobody reads, sent together: to wait for each takes CPU time."""
+
+    def __init__(self) -> None:
+        self._statements: list[tuple[str, list[Any]]] = []
+
+    def add(self, sql: str, values: list[Any]) -> None:
+        """Add a statement; send all if there are many."""
+        self._statements.append((sql, values))
+        if len(self._statements) >= BATCH_MAX:
+            self.send()
+
+    def send(self) -> None:
+        """Send the statements, and wait until all have been executed."""
+        statements, self._statements = self._statements, []
+        if not statements:
+            return
+        own = connections[connection.alias]
+        with own.wrap_database_errors, own.connection.pipeline(), own.cursor() as cursor:
+            for sql, values in statements:
+                cursor.execute(sql, values)
+
+    def execute(self, execute: Callable[..., Any], *arguments: Any) -> Any:
+        """Execute another statement after those of the batch (`execute_wrapper`)."""
+        self.send()
+        return execute(*arguments)
+
+
+current_batch: ContextVar[Batch | None] = ContextVar("current_batch", default=None)
+
+
+@contextmanager
+def batched_updates() -> Iterator[None]:
+    """Let `update_row` send its statements in batches, and before any other statement.
+
+    For use in a transaction. The error of a statement is raised by a later one, or at the end of
+    the block.
+    """
+    batch = Batch()
+    token = current_batch.set(batch)
+    try:
+        with connection.execute_wrapper(batch.execute):
+            yield
+            batch.send()
+    finally:
+        current_batch.reset(token)
 
 
 @functools.cache
@@ -144,4 +200,6 @@ def _quoted(name: str | None) -> str:
 
 
 def _values(row: Model, fields: list[Field]) -> list[Any]:
-    return [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
+    # Not `connection`: it would look up the connection of this thread several times per field.
+    own = connections[connection.alias]
+    return [field.get_db_prep_save(getattr(row, field.attname), own) for field in fields]

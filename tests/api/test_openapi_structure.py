@@ -81,7 +81,9 @@ def test_component_names_are_not_those_of_the_framework(api):
     for name in api["components"]["schemas"]:
         assert not re.search(r"^(Patched|Paginated)|RequestRequest|Serializer|Enum$|Write", name)
         # Names of the languages that clients are generated for.
-        assert name not in {"Error", "Object", "String", "Exception", "Warning", "Change", "Null"}
+        assert name not in {
+            *("Change", "Error", "Exception", "Index", "Null", "Object", "String", "Warning"),
+        }
 
 
 def test_no_name_is_used_for_two_kinds_of_components(api):
@@ -127,8 +129,8 @@ def test_objects_without_properties_say_what_their_members_are(api):
 def test_results_and_changes_are_typed(api):
     components = api["components"]["schemas"]
     changes = {"$ref": "#/components/schemas/Changes"}
-    assert components["DataSourceRevision"]["properties"]["changes"] == changes
-    assert components["PlanStep"]["properties"]["changes"] == changes
+    for name in ("DataSourceRevision", "PlanStep"):
+        assert without_words(components[name]["properties"]["changes"]) == changes
     assert [*resolve(api, components["Changes"]["additionalProperties"])["properties"]] == [
         "from",
         "to",
@@ -145,11 +147,14 @@ def test_integers_that_may_pass_32_bits_are_int64(api):
         types = schema.get("type", ())
         if types == "integer" or (isinstance(types, list) and "integer" in types):
             integers.append(schema)
-            is_small = schema.get("maximum", 2**31) < 2**31
+            is_small = schema.get("maximum", 2**31) < 2**31 or schema.get("format") == "int32"
             assert is_small != (schema.get("format") == "int64"), schema
     assert len(integers) > 50
     assert components_of(api, "DataSource")["id"]["format"] == "int64"
+    assert components_of(api, "DataSource")["port"]["format"] == "int32"
     assert components_of(api, "DataSourceUpdate")["port"]["maximum"] == 65_535
+    # What is no column: sizes, counts and versions may be large.
+    assert components_of(api, "Table")["row_estimate"]["format"] == "int64"
 
 
 def components_of(api: Any, name: str) -> Any:
@@ -163,6 +168,11 @@ def test_patterns_are_understood_in_every_language(api):
     assert not [pattern for pattern in patterns if re.search(r"\\u|\(\?[=!<]", pattern)]
 
 
+def without_words(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without its description."""
+    return {name: value for name, value in schema.items() if name != "description"}
+
+
 def test_envelopes_are_components_whose_success_is_a_constant(api):
     for path, method, operation in operations(api):
         for status, response in operation["responses"].items():
@@ -170,12 +180,11 @@ def test_envelopes_are_components_whose_success_is_a_constant(api):
             for media in content.values():
                 assert re.fullmatch(r"#/components/schemas/\w+Response", media["schema"]["$ref"])
                 envelope = resolve(api, media["schema"])
-                assert envelope["properties"]["success"] == {
-                    "type": "boolean",
-                    "const": status < "400",
-                }, (path, method, status)
+                success = without_words(envelope["properties"]["success"])
+                is_success = {"type": "boolean", "const": status < "400"}
+                assert success == is_success, (path, method, status)
                 if pagination := envelope["properties"].get("pagination"):
-                    assert pagination == {"$ref": "#/components/schemas/Pagination"}
+                    assert pagination["$ref"] == "#/components/schemas/Pagination"
 
 
 def test_enumerations_that_are_components_have_no_value_in_common(api):
@@ -225,8 +234,8 @@ def test_what_is_repeated_is_a_component(api):
             headers.update(map(json.dumps, response.get("headers", {}).values()))
             if status >= "400":
                 failures[json.dumps(response)] += 1
-    # A failure with examples of its own stays where it is.
-    assert sum(n for text, n in failures.items() if "$ref" not in json.loads(text)) < 10
+    # A failure with examples of its own stays where it is; the examples are components.
+    assert sum(n for text, n in failures.items() if "$ref" not in json.loads(text)) < 30
     assert max(parameters.values()) > 10
     for counts in (parameters, headers):
         inline = {text: n for text, n in counts.items() if "$ref" not in json.loads(text)}
@@ -237,7 +246,7 @@ def test_what_is_repeated_is_a_component(api):
     }
     assert {"X-Request-ID", "ETag", "Retry-After"} <= {*api["components"]["headers"]}
     assert {"If-Match", "Idempotency-Key"} <= {*api["components"]["parameters"]}
-    assert len(json.dumps(api, separators=(",", ":"))) < 200_000
+    assert len(json.dumps(api, separators=(",", ":"))) < 250_000
 
 
 def test_servers_tags_and_security_are_declared(api):
@@ -250,6 +259,15 @@ def test_servers_tags_and_security_are_declared(api):
     assert {"title", "description", "version", "license", "contact"} <= {*api["info"]}
     assert api["security"] == [{"bearer": []}]
     assert all("security" in operation for _, _, operation in operations(api))
+
+
+def test_time_to_wait_is_a_number_wherever_a_response_may_have_it(api):
+    for path, method, operation in operations(api):
+        for status in {"409", "429", "503"} & {*operation["responses"]}:
+            headers = resolve(api, operation["responses"][status])["headers"]
+            header = resolve(api, headers["Retry-After"])
+            assert header["schema"]["type"] == "integer", (path, method)
+            assert header["required"] == (status != "409")
 
 
 def test_conditional_get_is_described(api):

@@ -131,6 +131,41 @@ class SentenceTests(DataSourceTestCase):
                 message = self.assert_says(response, 404)
                 self.assertEqual(message, "There is no such resource in your organizations.")
 
+    def assert_field(self, response: Any, field: str, *words: str) -> None:
+        self.assertEqual(response.status_code, 400)
+        [sentence] = response.json()["error"]["details"][field]
+        for word in words:
+            self.assertIn(word, sentence)
+
+    def test_parameter_that_is_refused_says_what_to_send(self):
+        for query, *words in (
+            ("type=x", "Must be one of: ", "postgresql", "csv"),
+            ("status=ok", "Must be one of: active, inactive, error."),
+            ("workspace_id=-1", "Must be an id", "digits"),
+            ("id=9999999999999999999", "Must be an id", "18 digits"),
+            ("updated_after=2024-12-01T11:00:00+01:00", "2024-12-01T11:00:00Z", "%2B"),
+            ("cursor=x", "next_cursor", "ordering"),
+        ):
+            with self.subTest(query=query):
+                response = self.call("get", f"/data-sources?{query}", user=self.viewer)
+                self.assert_field(response, query.partition("=")[0], *words)
+
+    def test_cursor_of_another_order_is_named(self):
+        self.call("post", "/data-sources", {"name": "Lake", "type": "csv"}, self.editor)
+        page = self.call("get", "/data-sources?page_size=1", user=self.viewer).json()["pagination"]
+        path = f"/data-sources?ordering=-created_at&cursor={page['next_cursor']}"
+        self.assert_field(self.call("get", path, user=self.viewer), "cursor", "same ordering")
+
+    def test_number_with_a_fraction_or_exponent_is_named(self):
+        for number in (b"5433.0", b"1e3", b"5433.5", b"-0.0"):
+            with self.subTest(number=number):
+                response = self.send(b'{"port": %s}' % number)
+                self.assert_field(response, "port", "without a fraction or an exponent")
+        for value in (b'"5433"', b"true", b"[]"):
+            with self.subTest(value=value):
+                response = self.send(b'{"port": %s}' % value)
+                self.assert_field(response, "port", "Must be a whole number.")
+
     def test_method_that_is_refused_is_named_with_those_that_are_allowed(self):
         for method, path, allowed in (
             ("put", self.path, "GET, PATCH, DELETE, HEAD"),

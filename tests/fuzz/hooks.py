@@ -111,6 +111,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         make_declarations_fit(body)
         return
     make_fields_fit(body)
+    if type(body.get("version")) is int and (version := stored_version(case)) is not None:
+        body["version"] = version
     if path.endswith("/members") and is_text(body.get("username"), USERNAME_MAX_LENGTH):
         body["username"] = NEWCOMER.format(next(count))
     if type(body.get("version")) is int and body["version"] > 0:
@@ -132,20 +134,30 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 
 def fitting_headers(case: Any) -> dict[str, str]:
-    """Return a new idempotency key, and the stored version where `*` cannot be confirmed."""
+    """Return a new idempotency key, and the stored version where `*` will not do."""
     sent = case.headers or {}
     headers = {}
     if sent.get("Idempotency-Key") == KEY:
         headers["Idempotency-Key"] = f"{KEY}-{next(count)}"
-    if case.operation.path.endswith("/credentials/confirm") and sent.get("If-Match") == ANY_VERSION:
-        data_source_id = str((case.path_parameters or {}).get("data_source_id"))
-        DATABASE.execute(
-            "SELECT version FROM datasources_datasource WHERE id::text = %s",
-            [data_source_id.replace("\0", "")],
-        )
-        if row := DATABASE.fetchone():
-            headers["If-Match"] = f'"{row[0]}"'
+    query = case.query if isinstance(case.query, dict) else {}
+    allows_disjoint = str(query.get("allow_disjoint")).lower() == "true"
+    is_confirmation = case.operation.path.endswith("/credentials/confirm")
+    if allows_disjoint or (is_confirmation and sent.get("If-Match") == ANY_VERSION):
+        version = stored_version(case)
+        if version is not None:
+            headers["If-Match"] = f'"{version}"'
     return headers
+
+
+def stored_version(case: Any) -> int | None:
+    """Return the stored version of the data source in a path; None if there is none."""
+    data_source_id = str((case.path_parameters or {}).get("data_source_id"))
+    DATABASE.execute(
+        "SELECT version FROM datasources_datasource WHERE id::text = %s",
+        [data_source_id.replace("\0", "")],
+    )
+    row = DATABASE.fetchone()
+    return row[0] if row else None
 
 
 def set_headers(request: Any, headers: dict[str, str]) -> Any:
@@ -158,6 +170,7 @@ def adjust_query(query: dict[str, Any], path: str) -> None:
     """Use a stored cursor, and switch off parameters that would disturb other requests."""
     if query.get("cursor") == CURSOR:
         query["cursor"] = cursor_of(path, query)
+    make_hosts_fit(query)
     # No worker runs, so waiting would time out.
     if str(query.get("wait")) in WAITS:
         query["wait"] = 0
@@ -201,14 +214,19 @@ def make_fields_fit(body: dict[str, Any]) -> None:
         body["name"] = f"{next(count)} {body['name']}"[:NAME_MAX_LENGTH].strip()
     if isinstance(body.get("metadata"), dict):
         body["metadata"] = storable(body["metadata"])
-    for field in ("host", "ssh_host"):
-        if is_filler(body.get(field), HOST_MAX_LENGTH):
-            body[field] = (("a" * 60 + ".") * 5)[: len(body[field]) - 1] + "a"
+    make_hosts_fit(body)
     url = body.get("connection_string")
     if url == CONNECTION_STRING or is_filler(url, CONNECTION_STRING_MAX_LENGTH):
         body["connection_string"] = CONNECTION_STRING if body.get("type") == "postgresql" else None
     if body.get("use_ssh_tunnel") is True:
         body["use_ssh_tunnel"] = False
+
+
+def make_hosts_fit(fields: dict[str, Any]) -> None:
+    """Replace what was generated for its length only by a host name of that length."""
+    for field in ("host", "ssh_host"):
+        if is_filler(fields.get(field), HOST_MAX_LENGTH):
+            fields[field] = (("a" * 60 + ".") * 5)[: len(fields[field]) - 1] + "a"
 
 
 def remove_unfit_credentials(credentials: dict[str, Any], type_name: str | None) -> None:

@@ -154,7 +154,7 @@ class SchemaSnapshot(models.Model):
     )
     number = models.IntegerField(help_text="Counts the snapshots of the data source, from 1.")
     content = models.ForeignKey(SchemaContent, on_delete=models.RESTRICT, related_name="snapshots")
-    read_at = models.DateTimeField()
+    read_at = models.DateTimeField(help_text="When this schema was first read.")
     row_estimates = models.BinaryField(
         help_text="Compressed JSON: one for each table, by the last refresh that found the same."
     )

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from datasources.schemas.snapshots.content import TABLES_MAX
 from rivergen.http.input import check_parameters, read_id
-from rivergen.http.pagination import page_links, read_page_size, take_page
+from rivergen.http.pagination import NO_CURSOR, page_links, read_page_size, take_page
 
 CURSOR_MAX_LENGTH = 72
 # A table may have several changes.
@@ -96,4 +96,4 @@ def read_cursor(text: str, snapshots: Collection[str]) -> tuple[int, dict[str, i
 
 def raise_no_cursor() -> NoReturn:
     """Raise ValidationError (400) for a cursor that this list has not returned."""
-    raise ValidationError({"cursor": ["Not a cursor of this list."]})
+    raise ValidationError({"cursor": [NO_CURSOR]})

@@ -231,7 +231,7 @@ class GetChangesTests(DataSourceTestCase):
         self.assertEqual(self.get(f"?page_size=4&cursor={cursor}")["data"], first["data"])
         for query in ("from=2", "to=3"):
             error = self.get(f"?page_size=4&cursor={cursor}&{query}", 400)["error"]
-            self.assertEqual(error["details"], {"cursor": ["Not a cursor of this list."]})
+            self.assertEqual(error["details"], {"cursor": [pagination.NO_CURSOR]})
 
     def test_cursor_of_the_tables_is_none_of_the_changes(self):
         refresh(self.data_source, *map(table, "abc"))

@@ -165,7 +165,7 @@ class ProxyTests(ProxyTestCase):
                 peer.sendall(b" " * (MEBIBYTE // 16))
             response, body = read_response(peer)
             self.assertEqual(response.status, 400)
-            self.assertIn("valid JSON", json.loads(body)["error"]["message"])
+            self.assertIn("The body is empty", json.loads(body)["error"]["message"])
 
     def test_bodies_above_the_limit_are_refused_early(self):
         large = b"Content-Length: %d\r\n\r\n" % (MEBIBYTE + 1)
@@ -275,7 +275,6 @@ class ProxyTests(ProxyTestCase):
             self.assertIn("ETag", response.headers["Access-Control-Expose-Headers"])
 
     def test_failures_of_the_proxy_can_be_read_by_allowed_pages_alone(self):
-        body, long = b" " * (MEBIBYTE + 1), {"A": "a" * 9_000}
         for origin, is_allowed in (
             (APP, True),
             (OTHER_APP, True),
@@ -285,8 +284,8 @@ class ProxyTests(ProxyTestCase):
             ("", False),
         ):
             with self.subTest(origin):
-                large = self.request("PATCH", f"/api/v1{self.path}", body, Origin=origin)
-                refused = self.request("GET", "/api/v1/me", Origin=origin, **long)
+                large = self.refuse_large("/api/v1/data-sources/1", origin)
+                refused = self.request("GET", "/api/v1/me", Origin=origin, A="a" * 9_000)
                 self.assertEqual((large.status, refused.status), (413, 400))
                 for response in (large, refused):
                     allowed = response.headers.get_all("Access-Control-Allow-Origin")
@@ -294,9 +293,17 @@ class ProxyTests(ProxyTestCase):
                     exposed = response.headers["Access-Control-Expose-Headers"] or ""
                     self.assertEqual("Retry-After" in exposed, is_allowed)
                     self.assertEqual(response.headers["Vary"], "Origin")
-        outside = self.request("POST", "/admin/", body, Origin=APP)
+        outside = self.refuse_large("/admin/", APP)
         self.assertEqual(outside.status, 413)
         self.assertNotIn("Access-Control-Allow-Origin", outside.headers)
+
+    def refuse_large(self, path: str, origin: str) -> HTTPResponse:
+        """Announce a body that is too large, and return the response."""
+        head = f"PATCH {path} HTTP/1.1\r\nOrigin: {origin}\r\nContent-Length: {MEBIBYTE + 1}\r\n"
+        with self.connect() as peer:
+            peer.sendall(head.encode() + HOST + b"\r\n")
+            response, _ = read_response(peer)
+        return response
 
 
 @unittest.skipIf(IS_MISSING, "Needs haproxy.")
@@ -334,6 +341,16 @@ class ImpatientProxyTests(ProxyTestCase):
 
 @unittest.skipIf(IS_MISSING, "Needs haproxy.")
 class WebIsDownTests(SimpleTestCase):
+    def test_proxy_starts_without_allowed_pages_and_lets_none_read(self):
+        for origin in (APP, ""):
+            with self.subTest(origin), haproxy(free_port()) as (port, _):
+                with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as peer:
+                    head = f"GET /api/v1/me HTTP/1.1\r\nOrigin: {origin}\r\n".encode()
+                    peer.sendall(head + HOST + CLOSE + b"\r\n")
+                    response, _ = read_response(peer)
+                self.assertEqual(response.status, 503)
+                self.assertNotIn("Access-Control-Allow-Origin", response.headers)
+
     def test_api_paths_get_503_in_the_envelope(self):
         with haproxy(free_port(), origins=APP) as (port, _):
             for path in ("/api/v1/me", "/admin/"):
