@@ -84,17 +84,6 @@ CREATE: dict[str, Any] = {
             "Data source created successfully",
             status=201,
         ),
-        OpenApiExample(
-            "With its credentials",
-            {
-                "name": "Invoices",
-                "type": "mysql",
-                "host": "db.example.com",
-                "database_name": "invoices",
-                "credentials": {"username": "reader", "password": "correct horse"},
-            },
-            request_only=True,
-        ),
         DATA_SOURCES_QUOTA,
         HISTORY_QUOTA,
     ),

@@ -81,7 +81,7 @@ class UpdateResultSerializer(serializers.Serializer):
         help_text="The status that this update alone would have. 424: it is valid, and was not "
         "stored because another one failed."
     )
-    data = DataSourceSerializer(
+    data = DataSourceSerializer(  # type: ignore[assignment]
         required=False, help_text="The data source after the update, if it succeeded."
     )
     changes = ChangesField(
