@@ -197,6 +197,30 @@ await step("restore from history", async () => {
   equal(dataSource.description, "");
 });
 
+await step("update many", async () => {
+  const [, second = 0, third = 0] = ids;
+  const body = {
+    updates: [
+      { id: second, description: "second" },
+      { id: third, description: "third", if_match: '"7"' },
+    ],
+  };
+  const refused = await client.PATCH("/api/v1/data-sources", { body });
+  equal(refused.response.status, 409);
+  ok(refused.error && "results" in refused.error.error, JSON.stringify(refused.error));
+  const errors = refused.error.error.results?.map((result) => result.error);
+  deepEqual(errors?.map((error) => error?.code), ["NOT_APPLIED", "PRECONDITION_FAILED"]);
+  equal(errors?.[1]?.conflict?.version, 1);
+  const { data, error } = await client.PATCH("/api/v1/data-sources", {
+    params: { query: { atomic: false } },
+    body,
+  });
+  const [first, other] = present(data, error).data;
+  deepEqual([first?.status, other?.status], [200, 412]);
+  equal(first?.data?.description, "second");
+  deepEqual(Object.keys(first?.changes ?? {}), ["description"]);
+});
+
 await step("bear a newer version of the service", async () => {
   const newer = createClient<paths>({ baseUrl: variable("RIVERGEN_NEWER_URL"), headers });
   const { data, error } = await newer.GET("/api/v1/data-sources");

@@ -17,15 +17,18 @@ from rivergen_client.api.data_sources import (
     get_data_source,
     list_data_sources,
     update_data_source,
+    update_data_sources,
 )
 from rivergen_client.api.history import list_history, restore_data_source
 from rivergen_client.api.schemas import get_schema, get_schema_refresh, refresh_schema
 from rivergen_client.api.sign_in import create_token
 from rivergen_client.models import (
+    Changes,
     ConnectionTestResponse,
     CredentialsChangeResponse,
     CredentialsResponse,
     CredentialsUpdate,
+    DataSource,
     DataSourceChangeResponse,
     DataSourceCreate,
     DataSourceCreateMetadata,
@@ -34,16 +37,22 @@ from rivergen_client.models import (
     DataSourceMergePatchMetadata,
     DataSourceResponse,
     DataSourceRevisionListResponse,
+    DataSourcesUpdate,
     DataSourceType,
     DataSourceUpdate,
     DataSourceUpdateMetadata,
     ErrorResponse,
     ListDataSourcesOrdering,
+    OneDataSourceUpdate,
     PreconditionFailedResponse,
     SchemaRefreshResponse,
     SnapshotContentResponse,
     TokenRequest,
     TokenResponse,
+    UpdateError,
+    UpdateResultListResponse,
+    UpdatesFailedResponse,
+    VersionConflict,
 )
 from rivergen_client.types import UNSET, Unset
 
@@ -213,6 +222,10 @@ class Scenario:
         credentials = expect(CredentialsResponse, read).data
         equal(credentials.password.confirmed, True)
         equal(credentials.token.is_set, False)
+        stale = replace_credentials.sync(
+            self.id, client=self.client, body=self.credentials, if_match='"1"'
+        )
+        assert expect(PreconditionFailedResponse, stale).error.conflict.changed_since
 
     def test_and_wait(self) -> None:
         response = test_data_source.sync_detailed(self.id, client=self.client, wait=25)
@@ -244,6 +257,27 @@ class Scenario:
         equal(data_source.metadata.to_dict(), METADATA)
         equal(data_source.description, "")
         equal(data_source.version, history[0].version + 1)
+
+    def update_many(self) -> None:
+        _, second, third = self.ids
+        body = DataSourcesUpdate(
+            updates=[
+                OneDataSourceUpdate(id=second, description="second"),
+                OneDataSourceUpdate(id=third, description="third", if_match='"7"'),
+            ]
+        )
+        refused = update_data_sources.sync_detailed(client=self.client, body=body)
+        equal(refused.status_code, HTTPStatus.CONFLICT)
+        results = expect(UpdatesFailedResponse, refused.parsed).error.results
+        assert not isinstance(results, Unset)
+        good, bad = [expect(UpdateError, result.error) for result in results]
+        equal((good.code, bad.code), ("NOT_APPLIED", "PRECONDITION_FAILED"))
+        equal(expect(VersionConflict, bad.conflict).version, 1)
+        done = update_data_sources.sync(client=self.client, body=body, atomic=False)
+        first, other = expect(UpdateResultListResponse, done).data
+        equal([first.status, other.status], [HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED])
+        equal(expect(DataSource, first.data).description, "second")
+        equal(expect(Changes, first.changes).additional_keys, ["description"])
 
     def bear_a_newer_version(self) -> None:
         newer = AuthenticatedClient(base_url=environ["RIVERGEN_NEWER_URL"], token=self.client.token)
@@ -285,6 +319,7 @@ def main() -> None:
         scenario.test_and_wait,
         scenario.read_the_schema,
         scenario.restore_from_history,
+        scenario.update_many,
         scenario.bear_a_newer_version,
         scenario.delete,
     ):
