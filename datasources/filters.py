@@ -46,7 +46,8 @@ class ChoiceField(NotEmptyMixin, django_filters.fields.ChoiceField):
 
     def validate(self, value: Any) -> None:
         if value and not self.valid_value(value):
-            names = ", ".join(str(name) for name, _ in self.choices if name)
+            choices: Any = self.choices
+            names = ", ".join(str(name) for name, _ in choices if name)
             raise forms.ValidationError(f"Must be one of: {names}.")
 
 
