@@ -212,7 +212,7 @@ def test_values_that_only_responses_have_are_open(api):
         assert schema["type"] == "string", component
         assert "enum" not in schema, component
         assert "list may grow" in schema["description"], component
-    [sent] = api["components"]["schemas"]["DataSourceCreate"]["properties"]["type"]["allOf"]
+    sent = api["components"]["schemas"]["DataSourceCreate"]["properties"]["type"]
     assert "postgresql" in resolve(api, sent)["enum"]
 
 
@@ -301,3 +301,8 @@ def test_no_component_has_a_property_of_its_own_name(api):
     for name, schema in api["components"]["schemas"].items():
         snake_case = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
         assert snake_case not in schema.get("properties", {}), name
+
+
+def test_many_updates_need_the_list_of_updates(api):
+    for name in ("DataSourcesUpdate", "DataSourcesMergePatch"):
+        assert api["components"]["schemas"][name]["required"] == ["updates"]
