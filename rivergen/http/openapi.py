@@ -161,7 +161,7 @@ def is_int32(field: Any) -> bool:
 
 def of_status(status: int, examples: Iterable[OpenApiExample]) -> list[OpenApiExample]:
     """Return the examples of responses with this status."""
-    return [example for example in examples if str(status) in example.status_codes]
+    return [example for example in examples if str(status) in (example.status_codes or ())]
 
 
 def merge_patch_of(serializer: Any) -> Any:
