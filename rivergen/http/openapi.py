@@ -289,6 +289,9 @@ class EnvelopeSchema(AutoSchema):
             schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
         if isinstance(serializer, StrictFieldsMixin):
             schema["additionalProperties"] = False
+        # drf-spectacular takes every member of a PATCH for optional.
+        if required := getattr(serializer, "required_in_patch", ()):
+            schema["required"] = [*required]
         for name, field_schema in schema.get("properties", {}).items():
             # drf-spectacular's form for a pattern or ""; our patterns match "" themselves.
             pattern_or_blank = field_schema.get("oneOf", ())

@@ -16,7 +16,8 @@ class RenderedJSON:
     """
 
     def __init__(self, data: Any) -> None:
-        self.json = dumps(data)
+        # A copy: the buffer in which orjson writes stays as large as it had to be in the worst case.
+        self.json = bytes(memoryview(dumps(data)))
 
 
 class PartsEncoder(JSONEncoder):

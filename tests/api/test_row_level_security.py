@@ -8,7 +8,7 @@ from unittest import mock
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import InternalError, ProgrammingError, connection, transaction
-from django.db.models import F, Model, QuerySet
+from django.db.models import F, Model, Q, QuerySet
 from django.test import Client, TransactionTestCase, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -18,7 +18,7 @@ from datasources.connections.configuration import Configuration
 from datasources.management.checks import State
 from datasources.management.checks.database import check_isolation
 from datasources.models import DataSource
-from datasources.models.querysets import DataSourceQuerySet
+from datasources.models.querysets import DataSourceQuerySet, prepared_get_many
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client
 from organizations.idempotency.models import IdempotencyRecord, KeptAnswers
@@ -283,8 +283,31 @@ class RequestTests(RowLevelSecurityTestCase):
             # Without row-level security the row is found.
             self.assertEqual(self.call("get", self.path, user=self.stranger).status_code, 200)
 
+    def test_many_updates_and_tests_reach_own_rows_only(self):
+        everything = DataSource.objects.annotate(role=F("organization__memberships__role"))
+
+        def unscoped_for(data_sources, user):
+            # The id must be compared; here it restricts nothing.
+            return everything.filter(Q(pk__gt=0) | Q(pk=user.pk))
+
+        unscoped = mock.patch.object(DataSourceQuerySet, "for_user", unscoped_for)
+        updates = [{"id": one.pk, "port": 1} for one in (self.data_source, self.theirs)]
+        before = self.rows_of(self.acme)
+        with self.role.handling_requests(), unscoped:
+            prepared_get_many.cache_clear()
+            body = {"updates": updates}
+            response = self.call("patch", "/data-sources?atomic=false", body, self.stranger)
+            self.assertEqual([one["status"] for one in response.json()["data"]], [404, 200])
+            body = {"ids": [update["id"] for update in updates]}
+            response = self.call("post", "/data-sources/test", body, self.stranger)
+            self.assertEqual([one["status"] for one in response.json()["data"]], [404, 202])
+        prepared_get_many.cache_clear()
+        self.assertEqual(self.rows_of(self.acme), before)
+
     def test_row_level_security_needs_no_additional_statements(self):
+        update = {"id": self.data_source.pk, "port": 5434}
         for method, path, body, number in (
+            ("patch", "/data-sources", {"updates": [update]}, 2),
             ("patch", self.path, {"port": 5433}, 2),
             ("get", self.path, None, 1),
             ("get", "/data-sources", None, 2),

@@ -110,6 +110,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if path.endswith("/data-sources/apply"):
         make_declarations_fit(body)
         return
+    if isinstance(body.get("updates"), list):
+        make_updates_fit(body["updates"])
+        return
     make_fields_fit(body)
     # An id from an earlier response is not seen by `filter_case`.
     is_caller = str((case.path_parameters or {}).get("user_id")) == "3"
@@ -190,6 +193,17 @@ def adjust_query(query: dict[str, Any], path: str) -> None:
     # Pruning would delete the data sources that all other requests use.
     if str(query.get("prune")).lower() == "true":
         query["prune"] = "false"
+
+
+def make_updates_fit(updates: list[Any]) -> None:
+    """Let each of many updates be of another data source, and name no version."""
+    for number, update in enumerate(updates, start=1):
+        if isinstance(update, dict):
+            make_fields_fit(update)
+            if type(update.get("id")) is int and update["id"] > 0:
+                update["id"] = number
+            if type(update.get("version")) is int and update["version"] > 0:
+                del update["version"]
 
 
 def make_declarations_fit(body: dict[str, Any]) -> None:

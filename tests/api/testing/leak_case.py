@@ -202,6 +202,14 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         for field in ("password", "token", "pasword", "metadata"):
             value = {"db_password": self.canary("metadata")} if field == "metadata" else None
             self.send("patch", self.path, {field: value or self.canary(field)})
+            update = {"id": self.data_source.pk, field: value or self.canary(f"{field} of many")}
+            for query in ("", "?atomic=false"):
+                self.send("patch", f"/data-sources{query}", {"updates": [update]})
+        for end in ("@db/x", "@a,b/x"):
+            url = f"postgresql://me:{quote(self.canary(f'string of many {end}'), safe='')}{end}"
+            update = {"id": self.data_source.pk, "connection_string": url}
+            for query in ("?dry_run=true", ""):
+                self.send("patch", f"/data-sources{query}", {"updates": [update]})
         self.send("put", f"{self.path}/credentials", {"token": self.canary("unfit")})
         broken = json.dumps({"password": self.canary("broken JSON")})[:-1].encode()
         self.send("put", f"{self.path}/credentials", broken)
@@ -211,6 +219,7 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         password = {"password": self.canary("password of a tested source")}
         self.send_and_succeed("put", f"{self.path}/credentials", password)
         self.send_and_succeed("post", f"{self.path}/test")
+        self.send_and_succeed("post", "/data-sources/test", {"ids": [self.data_source.pk]})
         url = f"postgresql://me:{quote(self.canary('string of a draft'), safe='')}@127.0.0.1/x"
         draft = {"type": "postgresql", "connection_string": url}
         credentials = {"ssh_password": self.canary("SSH password of a draft")}
