@@ -86,7 +86,7 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Make valid values of a generated request fit the stored rows, so that it can succeed."""
     path = case.operation.path
-    # As an `auth` callback, which runs last: if the case is edited, schemathesis validates it again.
+    # As an `auth` callback, which runs last: an edited case would be validated again.
     kwargs["auth"] = lambda request: spare_caller(set_headers(request, fitting_headers(case)))
     if isinstance(case.query, dict):
         adjust_query(case.query, path)
