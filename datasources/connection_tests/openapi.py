@@ -100,6 +100,7 @@ TEST_DRAFT: dict[str, Any] = {
         [ConnectionTestSerializer, TestStartResultSerializer(many=True)],
         resource_type_field_name=None,
         many=False,
+        help_text="The test of a configuration, or with `ids` what became of each test.",
     ),
     "headers": (),
     "parameters": (

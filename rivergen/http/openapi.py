@@ -24,6 +24,7 @@ from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
     OpenApiResponse,
+    PolymorphicProxySerializer,
     extend_schema,
 )
 from rest_framework.request import Request
@@ -281,6 +282,11 @@ class EnvelopeSchema(AutoSchema):
             serializer = merge_patch_of(self.get_request_serializer())
             merge_patch["schema"], _ = self._get_request_for_media_type(serializer, direction)
         return {**body, "required": True}
+
+    def _map_serializer(self, serializer: Any, *args: Any, **kwargs: Any) -> Any:
+        schema = super()._map_serializer(serializer, *args, **kwargs)
+        is_choice = isinstance(serializer, PolymorphicProxySerializer)
+        return {**schema, "description": serializer.help_text} if is_choice else schema
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)
