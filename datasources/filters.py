@@ -14,7 +14,12 @@ from drf_spectacular.utils import extend_schema_field
 
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
-from datasources.models.validators import HOST_MAX_LENGTH, TAG_MAX_LENGTH, validate_host
+from datasources.models.validators import (
+    HOST_MAX_LENGTH,
+    TAG_MAX_LENGTH,
+    TAGS_MAX_COUNT,
+    validate_host,
+)
 from rivergen.http.filters import NameField, NotEmptyMixin
 from rivergen.postgresql.lookups import AnyOf
 
@@ -41,7 +46,8 @@ class ChoiceField(NotEmptyMixin, django_filters.fields.ChoiceField):
 
     def validate(self, value: Any) -> None:
         if value and not self.valid_value(value):
-            names = ", ".join(str(name) for name, _ in self.choices if name)
+            choices: Any = self.choices
+            names = ", ".join(str(name) for name, _ in choices if name)
             raise forms.ValidationError(f"Must be one of: {names}.")
 
 
@@ -131,11 +137,12 @@ class RepeatedMixin:
     """Clean each value of a parameter that may be repeated, and return the list of them."""
 
     widget = forms.MultipleHiddenInput
+    repeats_max = REPEATS_MAX
 
     def clean(self, value: list[str] | None) -> list[Any]:
         values = value or []
-        if len(values) > REPEATS_MAX:
-            raise forms.ValidationError(f"Must not be given more than {REPEATS_MAX} times.")
+        if len(values) > self.repeats_max:
+            raise forms.ValidationError(f"Must not be given more than {self.repeats_max} times.")
         return [super(RepeatedMixin, self).clean(one) for one in values]  # type: ignore[misc]
 
 
@@ -149,6 +156,8 @@ class IdsField(RepeatedMixin, IdField):
 
 class TagsField(RepeatedMixin, NotEmptyMixin, forms.CharField):
     """A repeatable parameter whose values are tags."""
+
+    repeats_max = TAGS_MAX_COUNT
 
 
 class SearchFilter(django_filters.CharFilter):
@@ -182,10 +191,10 @@ class TagFilter(django_filters.Filter):
         return qs.tagged(value) if value else qs
 
 
-def described(filter_: Any, schema: dict[str, Any], words: str, *, repeats: bool = False) -> Any:
+def described(filter_: Any, schema: dict[str, Any], words: str, *, repeats: int = 0) -> Any:
     """Attach the JSON schema and the description of a parameter to its filter."""
     if repeats:
-        schema = {"type": "array", "items": schema, "maxItems": REPEATS_MAX}
+        schema = {"type": "array", "items": schema, "maxItems": repeats}
     return extend_schema_field({**schema, "description": words})(filter_)
 
 
@@ -213,19 +222,19 @@ class DataSourceFilter(django_filters.FilterSet):
         ID_SCHEMA,
         "With this id. Repeat it, as in `?id=1&id=2`, for any of these; others are left out "
         "without an error.",
-        repeats=True,
+        repeats=REPEATS_MAX,
     )
     type = described(
         AnyChoiceFilter(DataSource.Type.choices),
         {"type": "string", "enum": DataSource.Type.values},
         "Of this type. Repeat it, as in `?type=mysql&type=mariadb`, for any of these.",
-        repeats=True,
+        repeats=REPEATS_MAX,
     )
     status = described(
         AnyChoiceFilter(DataSource.Status.choices),
         {"type": "string", "enum": DataSource.Status.values},
         "With this status. Repeat it, as in `?status=error&status=inactive`, for any of these.",
-        repeats=True,
+        repeats=REPEATS_MAX,
     )
     tag = described(
         TagFilter(max_length=TAG_MAX_LENGTH),
@@ -237,7 +246,7 @@ class DataSourceFilter(django_filters.FilterSet):
             "format": "tag",
         },
         "With this tag. Repeat it, as in `?tag=a&tag=b`, for those that have all of these.",
-        repeats=True,
+        repeats=TAGS_MAX_COUNT,
     )
     workspace_id = described(IdFilter(), ID_SCHEMA, "In this workspace.")
     organization_id = described(IdFilter(), ID_SCHEMA, "Of this organization.")

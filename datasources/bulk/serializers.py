@@ -1,5 +1,6 @@
 """Bodies of requests about many data sources, described for openapi.json."""
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from datasources.bulk.input import UPDATES_MAX
@@ -17,11 +18,16 @@ from rivergen.http.openapi_errors import (
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
 
+@extend_schema_field({"type": "string", "format": "entity-tag"})
+class EntityTagField(StrictCharField):
+    """An entity tag, as `If-Match` takes it."""
+
+
 class OneUpdateMixin(serializers.Serializer):
     """The members of one of many updates beside the fields to change."""
 
     id = StrictIntegerField(min_value=1, help_text="The data source to change.")
-    if_match = StrictCharField(
+    if_match = EntityTagField(
         required=False,
         help_text='The `ETag` of the version you read, such as `"3"`. If another is current, this '
         "update fails with 412.",
@@ -46,6 +52,8 @@ class OneDataSourceMergePatchSerializer(OneUpdateMixin, DataSourceMergePatchSeri
 class DataSourcesUpdateSerializer(StrictSerializer):
     """The updates of many data sources."""
 
+    required_in_patch = ("updates",)
+
     updates = serializers.ListField(
         child=OneDataSourceUpdateSerializer(),
         min_length=1,
@@ -56,6 +64,8 @@ class DataSourcesUpdateSerializer(StrictSerializer):
 
 class DataSourcesMergePatchSerializer(StrictSerializer):
     """The updates of many data sources, as merge patches (RFC 7396)."""
+
+    required_in_patch = ("updates",)
 
     updates = serializers.ListField(
         child=OneDataSourceMergePatchSerializer(),
@@ -81,7 +91,7 @@ class UpdateResultSerializer(serializers.Serializer):
         help_text="The status that this update alone would have. 424: it is valid, and was not "
         "stored because another one failed."
     )
-    data = DataSourceSerializer(
+    data = DataSourceSerializer(  # type: ignore[assignment]
         required=False, help_text="The data source after the update, if it succeeded."
     )
     changes = ChangesField(

@@ -22,7 +22,7 @@ from datasources.serializers import DataSourceSerializer
 from rivergen.http.examples import answer, body, failure
 from rivergen.http.pagination import page_links
 
-FINISHED = {
+FINISHED: dict[str, Any] = {
     "test_id": TEST_ID,
     "data_source_id": 1,
     "version": 1,

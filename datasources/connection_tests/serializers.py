@@ -255,7 +255,7 @@ class DraftSerializer(NewDataSourceSerializer):
 
     class Meta(NewDataSourceSerializer.Meta):
         fields: tuple[str, ...] = (*NewDataSourceSerializer.Meta.fields, "based_on", "ids")
-        extra_kwargs = {
+        extra_kwargs: dict[str, dict[str, Any]] = {
             "name": {"required": False},
             "type": {"required": False, "help_text": "Required without `based_on`."},
         }

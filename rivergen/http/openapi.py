@@ -162,7 +162,7 @@ def is_int32(field: Any) -> bool:
 
 def of_status(status: int, examples: Iterable[OpenApiExample]) -> list[OpenApiExample]:
     """Return the examples of responses with this status."""
-    return [example for example in examples if str(status) in example.status_codes]
+    return [example for example in examples if str(status) in (example.status_codes or ())]
 
 
 def merge_patch_of(serializer: Any) -> Any:
@@ -295,6 +295,9 @@ class EnvelopeSchema(AutoSchema):
             schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
         if isinstance(serializer, StrictFieldsMixin):
             schema["additionalProperties"] = False
+        # drf-spectacular takes every member of a PATCH for optional.
+        if required := getattr(serializer, "required_in_patch", ()):
+            schema["required"] = [*required]
         for name, field_schema in schema.get("properties", {}).items():
             # drf-spectacular's form for a pattern or ""; our patterns match "" themselves.
             pattern_or_blank = field_schema.get("oneOf", ())

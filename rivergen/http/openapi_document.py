@@ -23,6 +23,9 @@ DROPPED = ("readOnly", "writeOnly", "x-spec-enum-id")
 # Lists of codes that grow. As an `enum`, a code that is new would break each client that was
 # generated before.
 OPEN_ENUMS = {"ConnectionTestCode", "ConnectionTestWarningCode"}
+# What responses say about enumerations that requests have, too, and that may grow.
+GROWING = {"DataSourceType": "One of `GET /data-source-types`"}
+SCHEMA_REFERENCE = "#/components/schemas/"
 # By status, if the failure has several codes.
 FAILURE_NAMES = {422: "UNPROCESSABLE_CONTENT"}
 SHARED_SCHEMAS: dict[str, Any] = {
@@ -149,6 +152,10 @@ def finish(result: Any, generator: Any, request: Any, public: bool) -> Any:
         for method, operation in item.items()
         if method in METHODS
     ]
+    requests = [
+        [operation.get("requestBody"), operation.get("parameters")] for operation in operations
+    ]
+    open_values(components["schemas"], requests)
     components["parameters"] = share("parameters", parameters(operations))
     components["headers"] = share("headers", headers(operations))
     components["examples"] = share("examples", examples(operations))
@@ -221,6 +228,43 @@ class Enums:
             schema["allOf"] = [reference]
         else:
             schema |= reference
+
+
+def open_values(components: dict[str, Any], requests: list[Any]) -> None:
+    """Replace the enumerations in schemas that none of `requests` refers to by open lists.
+
+    Generated code raises an error for a value that an `enum` lacks, and so loses the response.
+    """
+    for name in components.keys() - referred(requests, components):
+        for schema in [*schemas(components[name])]:
+            values = [value for value in schema.get("enum", ()) if value is not None]
+            references = [part.get("$ref", "") for part in (schema, *schema.get("allOf", ()))]
+            names = {reference.removeprefix(SCHEMA_REFERENCE) for reference in references}
+            if len(values) > 1:
+                schema["x-extensible-enum"] = values
+                del schema["enum"]
+                growing = "One of " + ", ".join(f"`{value}`" for value in values)
+            elif names & GROWING.keys():
+                schema.pop("$ref", None)
+                schema.pop("allOf", None)
+                schema["type"] = "string"
+                growing = GROWING[(names & GROWING.keys()).pop()]
+            else:
+                continue
+            words = schema.get("description", "")
+            schema["description"] = f"{words} {growing}; the list may grow.".strip()
+
+
+def referred(node: Any, components: dict[str, Any]) -> set[str]:
+    """Return the names of the schemas to which a node refers, directly or through others."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        text = json.dumps(waiting.pop(), default=str)
+        names = {name for name in components if f'"{SCHEMA_REFERENCE}{name}"' in text} - found
+        found |= names
+        waiting += [components[name] for name in names]
+    return found
 
 
 def describe_choices(words: str, labels: dict[str, str]) -> str:

@@ -258,7 +258,9 @@ class OpenAPIExamplesOnTheDemoTests(TestCase):
             if parameter["in"] == "path":
                 path = path.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
         restart_ids()
-        content = {} if value is None else {"data": json.dumps(value), "content_type": media_type}
+        content: Any = (
+            {} if value is None else {"data": json.dumps(value), "content_type": media_type}
+        )
         headers = {"Authorization": bearer(self.owner)}
         return APIClient().generic(method, path, headers=headers, **content)
 

@@ -1,4 +1,4 @@
-"""A fake of a newer version of the service: it adds members and error codes to all responses."""
+"""A fake of a newer version of the service: its responses have new members and new values."""
 
 import json
 from collections.abc import Iterator
@@ -10,11 +10,14 @@ from typing import Any
 
 NEW_MEMBER = "added_later"
 NEW_CODE = "ADDED_LATER"
+NEW_VALUE = "added_later"
+# Members with one of a list of values that may grow (docs/api.md, rules for clients).
+GROWING = {"type", "origin", "stage", "kind", "common_type"}
 HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "content-encoding", "date"}
 
 
 def extended(value: Any) -> Any:
-    """Return a JSON value with a new member in each object, and a new code in place of a failure's.
+    """Return a JSON value with a new member in each object, and new values in place of old ones.
 
     Maps whose members are data (metadata, details, changes) are left as they are.
     """
@@ -28,6 +31,7 @@ def extended(value: Any) -> Any:
     }
     if "request_id" in changed and "code" in changed:
         changed["code"] = NEW_CODE
+    changed |= dict.fromkeys(GROWING & changed.keys(), NEW_VALUE)
     return changed | {NEW_MEMBER: {"a": [1]}}
 
 

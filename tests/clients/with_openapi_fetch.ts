@@ -10,6 +10,10 @@ const ONE = "/api/v1/data-sources/{data_source_id}";
 const baseUrl = variable("RIVERGEN_URL");
 const username = variable("RIVERGEN_USERNAME");
 const port = Number(variable("SOURCE_PORT"));
+const credentials = {
+  username: variable("SOURCE_USERNAME"),
+  password: variable("SOURCE_PASSWORD"),
+};
 
 const token = await step("sign in", async () => {
   const anonymous = createClient<paths>({ baseUrl });
@@ -38,6 +42,7 @@ const ids = await step("create", async () => {
         database_name: variable("SOURCE_DATABASE"),
         metadata: METADATA,
         tags: ["généré", "b"],
+        credentials,
       },
     });
     const dataSource = present(data, error).data;
@@ -45,6 +50,8 @@ const ids = await step("create", async () => {
     equal(dataSource.name, name);
     deepEqual(dataSource.metadata, METADATA);
     deepEqual(dataSource.tags, ["généré", "b"]);
+    equal(dataSource.credentials_status, "set");
+    deepEqual(dataSource.missing_fields, []);
     ok(dataSource.id >= 3_000_000_000);
     created.push(dataSource.id);
   }
@@ -142,14 +149,14 @@ await step("set credentials", async () => {
   const url = "/api/v1/data-sources/{data_source_id}/credentials";
   const changed = await client.PUT(url, {
     params: { path },
-    body: { username: variable("SOURCE_USERNAME"), password: variable("SOURCE_PASSWORD") },
+    body: credentials,
   });
   equal(present(changed.data, changed.error).data.password.is_set, true);
   const { data, error } = await client.GET(url, { params: { path } });
-  const credentials = present(data, error).data;
-  equal(credentials.username, variable("SOURCE_USERNAME"));
-  equal(credentials.password.confirmed, true);
-  equal(credentials.token.is_set, false);
+  const stored = present(data, error).data;
+  equal(stored.username, credentials.username);
+  equal(stored.password.confirmed, true);
+  equal(stored.token.is_set, false);
 });
 
 await step("test and wait", async () => {
@@ -190,10 +197,35 @@ await step("restore from history", async () => {
   equal(dataSource.description, "");
 });
 
+await step("update many", async () => {
+  const [, second = 0, third = 0] = ids;
+  const body = {
+    updates: [
+      { id: second, description: "second" },
+      { id: third, description: "third", if_match: '"7"' },
+    ],
+  };
+  const refused = await client.PATCH("/api/v1/data-sources", { body });
+  equal(refused.response.status, 409);
+  ok(refused.error && "results" in refused.error.error, JSON.stringify(refused.error));
+  const errors = refused.error.error.results?.map((result) => result.error);
+  deepEqual(errors?.map((error) => error?.code), ["NOT_APPLIED", "PRECONDITION_FAILED"]);
+  equal(errors?.[1]?.conflict?.version, 1);
+  const { data, error } = await client.PATCH("/api/v1/data-sources", {
+    params: { query: { atomic: false } },
+    body,
+  });
+  const [first, other] = present(data, error).data;
+  deepEqual([first?.status, other?.status], [200, 412]);
+  equal(first?.data?.description, "second");
+  deepEqual(Object.keys(first?.changes ?? {}), ["description"]);
+});
+
 await step("bear a newer version of the service", async () => {
   const newer = createClient<paths>({ baseUrl: variable("RIVERGEN_NEWER_URL"), headers });
   const { data, error } = await newer.GET("/api/v1/data-sources");
   deepEqual(present(data, error).data.map((one) => one.name), NAMES);
+  ok(data?.data.every((one) => one.type === "added_later"));
   const missing = await newer.GET(ONE, { params: { path: { data_source_id: 1 } } });
   equal(missing.response.status, 404);
   equal(missing.error?.error.code, "ADDED_LATER");

@@ -17,15 +17,18 @@ from rivergen_client.api.data_sources import (
     get_data_source,
     list_data_sources,
     update_data_source,
+    update_data_sources,
 )
 from rivergen_client.api.history import list_history, restore_data_source
 from rivergen_client.api.schemas import get_schema, get_schema_refresh, refresh_schema
 from rivergen_client.api.sign_in import create_token
 from rivergen_client.models import (
+    Changes,
     ConnectionTestResponse,
     CredentialsChangeResponse,
     CredentialsResponse,
     CredentialsUpdate,
+    DataSource,
     DataSourceChangeResponse,
     DataSourceCreate,
     DataSourceCreateMetadata,
@@ -34,16 +37,22 @@ from rivergen_client.models import (
     DataSourceMergePatchMetadata,
     DataSourceResponse,
     DataSourceRevisionListResponse,
+    DataSourcesUpdate,
     DataSourceType,
     DataSourceUpdate,
     DataSourceUpdateMetadata,
     ErrorResponse,
     ListDataSourcesOrdering,
+    OneDataSourceUpdate,
     PreconditionFailedResponse,
     SchemaRefreshResponse,
     SnapshotContentResponse,
     TokenRequest,
     TokenResponse,
+    UpdateError,
+    UpdateResultListResponse,
+    UpdatesFailedResponse,
+    VersionConflict,
 )
 from rivergen_client.types import UNSET, Unset
 
@@ -84,6 +93,9 @@ class Scenario:
         self.port = int(environ["SOURCE_PORT"])
         self.names = ["first", "second", "third"]
         self.ids: list[int] = []
+        self.credentials = CredentialsUpdate(
+            username=environ["SOURCE_USERNAME"], password=environ["SOURCE_PASSWORD"]
+        )
 
     def sign_in(self) -> None:
         username, password = environ["RIVERGEN_USERNAME"], environ["RIVERGEN_PASSWORD"]
@@ -99,6 +111,7 @@ class Scenario:
                 database_name=environ["SOURCE_DATABASE"],
                 metadata=DataSourceCreateMetadata.from_dict(METADATA),
                 tags=["généré", "b"],
+                credentials=self.credentials,
             )
             response = create_data_source.sync_detailed(client=self.client, body=body)
             equal(response.status_code, HTTPStatus.CREATED)
@@ -108,6 +121,7 @@ class Scenario:
             equal(data_source.metadata.to_dict(), METADATA)
             equal(data_source.tags, ["généré", "b"])
             equal(data_source.ssh_host, None)
+            equal((data_source.credentials_status, data_source.missing_fields), ("set", []))
             self.ids.append(data_source.id)
         assert min(self.ids) >= 3_000_000_000, self.ids
         self.id = self.ids[0]
@@ -200,13 +214,7 @@ class Scenario:
         equal(data_source.metadata.to_dict(), {"z": 1})
 
     def set_credentials(self) -> None:
-        changed = replace_credentials.sync(
-            self.id,
-            client=self.client,
-            body=CredentialsUpdate(
-                username=environ["SOURCE_USERNAME"], password=environ["SOURCE_PASSWORD"]
-            ),
-        )
+        changed = replace_credentials.sync(self.id, client=self.client, body=self.credentials)
         credentials = expect(CredentialsChangeResponse, changed).data
         equal(credentials.username, environ["SOURCE_USERNAME"])
         equal(credentials.password.is_set, True)
@@ -214,6 +222,10 @@ class Scenario:
         credentials = expect(CredentialsResponse, read).data
         equal(credentials.password.confirmed, True)
         equal(credentials.token.is_set, False)
+        stale = replace_credentials.sync(
+            self.id, client=self.client, body=self.credentials, if_match='"1"'
+        )
+        assert expect(PreconditionFailedResponse, stale).error.conflict.changed_since
 
     def test_and_wait(self) -> None:
         response = test_data_source.sync_detailed(self.id, client=self.client, wait=25)
@@ -246,10 +258,37 @@ class Scenario:
         equal(data_source.description, "")
         equal(data_source.version, history[0].version + 1)
 
+    def update_many(self) -> None:
+        _, second, third = self.ids
+        body = DataSourcesUpdate(
+            updates=[
+                OneDataSourceUpdate(id=second, description="second"),
+                OneDataSourceUpdate(id=third, description="third", if_match='"7"'),
+            ]
+        )
+        refused = update_data_sources.sync_detailed(client=self.client, body=body)
+        equal(refused.status_code, HTTPStatus.CONFLICT)
+        results = expect(UpdatesFailedResponse, refused.parsed).error.results
+        assert not isinstance(results, Unset)
+        good, bad = [expect(UpdateError, result.error) for result in results]
+        equal((good.code, bad.code), ("NOT_APPLIED", "PRECONDITION_FAILED"))
+        equal(expect(VersionConflict, bad.conflict).version, 1)
+        done = update_data_sources.sync(client=self.client, body=body, atomic=False)
+        first, other = expect(UpdateResultListResponse, done).data
+        equal([first.status, other.status], [HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED])
+        equal(expect(DataSource, first.data).description, "second")
+        equal(expect(Changes, first.changes).additional_keys, ["description"])
+
     def bear_a_newer_version(self) -> None:
         newer = AuthenticatedClient(base_url=environ["RIVERGEN_NEWER_URL"], token=self.client.token)
-        found = list_data_sources.sync(client=newer)
-        equal([one.name for one in expect(DataSourceListResponse, found).data], self.names)
+        found = expect(DataSourceListResponse, list_data_sources.sync(client=newer)).data
+        equal([one.name for one in found], self.names)
+        equal({one.type_ for one in found}, {"added_later"})
+        revisions = list_history.sync(self.id, client=newer)
+        [*_, first] = expect(DataSourceRevisionListResponse, revisions).data
+        equal((first.version, first.origin), (1, "added_later"))
+        snapshot = expect(SnapshotContentResponse, get_schema.sync(self.id, client=newer)).data
+        equal({table.kind for table in snapshot.tables}, {"added_later"})
         response = get_data_source.sync_detailed(1, client=newer)
         equal(response.status_code, HTTPStatus.NOT_FOUND)
         equal(expect(ErrorResponse, response.parsed).error.code, "ADDED_LATER")
@@ -280,6 +319,7 @@ def main() -> None:
         scenario.test_and_wait,
         scenario.read_the_schema,
         scenario.restore_from_history,
+        scenario.update_many,
         scenario.bear_a_newer_version,
         scenario.delete,
     ):

@@ -202,7 +202,8 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         for field in ("password", "token", "pasword", "metadata"):
             value = {"db_password": self.canary("metadata")} if field == "metadata" else None
             self.send("patch", self.path, {field: value or self.canary(field)})
-            update = {"id": self.data_source.pk, field: value or self.canary(f"{field} of many")}
+            update: dict[str, Any] = {"id": self.data_source.pk}
+            update[field] = value or self.canary(f"{field} of many")
             for query in ("", "?atomic=false"):
                 self.send("patch", f"/data-sources{query}", {"updates": [update]})
         for end in ("@db/x", "@a,b/x"):
