@@ -220,7 +220,7 @@ def make_declarations_fit(body: dict[str, Any]) -> None:
 
 def make_ids_fit(body: dict[str, Any], query: Any) -> bool:
     """Leave valid ids alone in the body, each once; return whether there are any."""
-    ids = body.get("ids")
+    ids: Any = body.get("ids")
     is_list = isinstance(ids, list) and 1 <= len(ids) <= IDS_MAX
     if not is_list or not all(is_positive(one) for one in ids):
         return False
