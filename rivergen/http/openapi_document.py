@@ -56,9 +56,8 @@ SHARED_SCHEMAS: dict[str, Any] = {
             },
             "truncated": {
                 "type": "boolean",
-                "const": True,
-                "description": "There are more versions than `changed_since` lists. `overlapping` "
-                "considers all of them.",
+                "description": "Present, and true, if there are more versions than `changed_since` "
+                "lists. `overlapping` considers all of them.",
             },
         },
         "required": ["version", "changed_since", "overlapping"],

@@ -9,7 +9,7 @@ class ErrorCodeField(serializers.CharField):
     """The code of an error."""
 
 
-@extend_schema_field({"type": "boolean", "const": False})
+@extend_schema_field({"const": False})
 class FalseField(serializers.BooleanField):
     """Always false."""
 
