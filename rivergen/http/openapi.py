@@ -32,7 +32,7 @@ from rest_framework.views import APIView
 
 from rivergen.http import openapi_names
 from rivergen.http.examples import FAILURE_EXAMPLES, JSON, KEYED_EXAMPLES
-from rivergen.http.input import is_known
+from rivergen.http.input import check_parameters, is_known
 from rivergen.http.openapi_errors import FAILURE_SERIALIZERS, ErrorResponseSerializer
 from rivergen.http.openapi_names import component_name
 from rivergen.http.openapi_words import (
@@ -48,7 +48,6 @@ from rivergen.http.openapi_words import (
     SUCCESS_HEADERS,
 )
 from rivergen.http.pagination import PAGINATION
-from rivergen.http.preconditions import refuse_preconditions
 from rivergen.http.renderers import FastJSONRenderer
 from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
@@ -361,7 +360,7 @@ class OpenAPIView(APIView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
         """Return the description of the API; 304 if `If-None-Match` names its `ETag`."""
-        refuse_preconditions(request)
+        check_parameters(request)
         body, etag = rendered_document()
         if is_known(request, etag):
             response = HttpResponse(status=HTTPStatus.NOT_MODIFIED)
