@@ -222,9 +222,7 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
 
     def refuse(self, name: str, value: Any) -> None:
         if name in READ_ONLY_FIELDS:
-            # A body with a version says when it was read: what is observed may have changed since.
-            is_observed = name in OBSERVED_FIELDS and "version" in self.initial_data
-            if is_observed or not self.compares:
+            if not self.compares or self.may_differ(name, value):
                 return
             stored = self.stored[name]
             # A value that is nested too deeply to be compared is another one.
@@ -237,6 +235,14 @@ class DataSourceUpdateSerializer(DataSourceWriteSerializer):
                     return
             raise serializers.ValidationError(READ_ONLY)
         super().refuse(name, value)
+
+    def may_differ(self, name: str, value: Any) -> bool:
+        """Return whether a read-only field may have changed since the `version` in the body."""
+        if "version" not in self.initial_data:
+            return False
+        names_user = name == "created_by_user_id" and type(value) is int and value > 0
+        # The user may have been deleted since, which makes no version.
+        return name in OBSERVED_FIELDS or (names_user and self.stored[name] is None)
 
     @property
     def compares(self) -> bool:

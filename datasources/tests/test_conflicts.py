@@ -45,6 +45,27 @@ class ConflictTestCase(DataSourceTestCase):
 
 
 class BodyVersionTests(ConflictTestCase):
+    def test_get_body_can_be_sent_back_after_its_author_was_deleted(self):
+        author = self.make_user("author", self.acme, "editor")
+        self.data_source = DataSource.objects.create(
+            workspace=self.workspace,
+            name="Of the author",
+            type="csv",
+            created_by=author,
+            updated_by=author,
+        )
+        self.path = f"/data-sources/{self.data_source.pk}"
+        body = self.shown() | {"port": 5433}
+        creator = "created_by_user_id"
+        self.assert_error(self.patch(body | {creator: author.pk + 1}), 400, "BAD_REQUEST", creator)
+        author.delete()
+        for odd in ("author", 0, 1.0, True):
+            self.assert_error(self.patch(body | {creator: odd}), 400, "BAD_REQUEST", creator)
+        self.assert_error(self.patch({creator: body[creator]}), 400, "BAD_REQUEST", creator)
+        response = self.patch(body)
+        self.assertEqual(response.status_code, 200, response.content)
+        self.assertEqual([*response.json()["changes"]], ["port"])
+
     def test_get_body_can_be_edited_and_sent_back_after_a_test(self):
         body = self.shown()
         result = {"ok": False, "version": 1}
