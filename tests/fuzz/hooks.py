@@ -32,6 +32,7 @@ KEY = "a-key"
 ANY_VERSION = "*"
 CONNECTION_STRING = "postgresql://reader@db.example.com:5432/orders?sslmode=require"
 NAME_MAX_LENGTH = 255
+MAX_BIGINT = 2**63 - 1
 WAITS = {str(seconds) for seconds in range(31)}
 USERNAME_MAX_LENGTH = 150
 SLUG_MAX_LENGTH = 63
@@ -220,6 +221,9 @@ def make_ids_fit(body: dict[str, Any], query: Any) -> bool:
     """Leave valid ids alone in the body, each once; return whether there are any."""
     ids: Any = body.get("ids")
     is_list = isinstance(ids, list) and 1 <= len(ids) <= IDS_MAX
+    if is_list:
+        # An id beyond bigint does not fit the description, but is 404 in its place, as in a path.
+        body["ids"] = ids = [0 if is_positive(one) and one > MAX_BIGINT else one for one in ids]
     if not is_list or not all(is_positive(one) for one in ids):
         return False
     body.clear()
