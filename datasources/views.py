@@ -109,7 +109,7 @@ class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
         check_parameters(request, knows_versions=True)
         check_if_match(request, data_source, is_required=False)
         etag = entity_tag(data_source.version)
-        if not data_source.has_varied and is_known(request, etag):
+        if not data_source.has_changed_within_version and is_known(request, etag):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
         return data_source_response(data_source, "Data source retrieved successfully")
 
