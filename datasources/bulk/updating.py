@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import BigIntegerField
-from rest_framework.exceptions import NotFound
 
 from datasources.bulk.exceptions import NeedsSavepoints, NotApplied
 from datasources.bulk.input import Update, Updates
@@ -16,6 +15,7 @@ from datasources.serializers import DataSourceSerializer, valid_changes
 from datasources.viewsets import REFUSALS, refusal_of
 from organizations.models import Role, User
 from organizations.permissions import require_role
+from rivergen.http.exceptions import NoSuchResource
 from rivergen.http.renderers import RenderedJSON
 from rivergen.postgresql.prepared import batched_updates
 
@@ -86,7 +86,7 @@ class Updater:
         # The instance is needed once; without it, the memory of its row is free.
         make = self._rows.pop(update.data_source_id, None)
         if make is None:
-            raise NotFound
+            raise NoSuchResource
         data_source = make()
         self.organization_ids.append(data_source.organization_id)
         require_role(data_source.role, Role.EDITOR)

@@ -6,10 +6,11 @@ from typing import Any
 
 from django.db.models import BigIntegerField, F
 from procrastinate.contrib.django import app
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from datasources.connection_tests.models import ConnectionTest
+from datasources.connection_tests.serializers import IDS_MAX
 from datasources.connection_tests.starting import job_of
 from datasources.connection_tests.throttling import count_tests
 from datasources.connections.configuration import Configuration
@@ -17,11 +18,11 @@ from datasources.models import DataSource
 from datasources.viewsets import REFUSALS, refusal_of
 from organizations.models import Role, User
 from organizations.permissions import require_membership, require_role
+from rivergen.http.exceptions import NoSuchResource
 from rivergen.http.input import id_problem
 from rivergen.postgresql.lookups import AnyOf
 
 IDS = "ids"
-IDS_MAX = 200
 # Columns that may be large, and that no connection needs.
 UNUSED_COLUMNS = ("description", "metadata", "tags", "last_test")
 NO_WAIT = (
@@ -55,7 +56,7 @@ class ManyTests:
             try:
                 data_source = self._found.get(pk)
                 if data_source is None:
-                    raise NotFound
+                    raise NoSuchResource
                 require_role(data_source.role, Role.EDITOR)
                 configuration = data_source.configuration()
             except REFUSALS as error:

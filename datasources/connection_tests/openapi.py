@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer
 
 from datasources.connection_tests.serializers import (
     ConnectionTestSerializer,
     DataSourceTypeInfoSerializer,
     DraftSerializer,
     HostKeyConfirmationSerializer,
+    TestStartResultSerializer,
 )
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS
 from datasources.connections.connectors import CONNECTORS
@@ -73,7 +74,7 @@ TEST: dict[str, Any] = {
     "`code`. All tests and schema refreshes of an organization share a rate limit (429).",
     "response": ConnectionTestSerializer,
     "status": 202,
-    "ok": True,
+    "ok": ConnectionTestSerializer,
     "errors": (401, 403, 404, 409, 413, 415),
     "headers": ("Location",),
     "parameters": (WAIT,),
@@ -86,12 +87,32 @@ TEST: dict[str, Any] = {
 }
 TEST_DRAFT: dict[str, Any] = {
     **TEST,
-    "summary": "Test a configuration",
+    "summary": "Test a configuration, or many data sources",
     "description": "Test the configuration in the body, and store nothing of it. Needs the role "
     "editor. With `based_on` it starts from a data source. Otherwise like the test of a data "
-    "source, with the same rate limit.",
+    "source, with the same rate limit.\n\nWith `ids`, and nothing else, start a test of each of up "
+    "to 200 data sources. The answer is 202, without waiting, and has a result for each, in their "
+    "order; each test counts in the rate limit of its organization.",
     "operation_id": "testDraft",
     "request": DraftSerializer,
+    "response": PolymorphicProxySerializer(
+        "StartedTests",
+        [ConnectionTestSerializer, TestStartResultSerializer(many=True)],
+        resource_type_field_name=None,
+        many=False,
+        help_text="The test of a configuration, or with `ids` what became of each test.",
+    ),
+    "headers": (),
+    "parameters": (
+        WAIT,
+        OpenApiParameter(
+            "Location",
+            str,
+            OpenApiParameter.HEADER,
+            response=[202],
+            description="The path of the test of a configuration.",
+        ),
+    ),
     "errors": (401, 403, 404, 409),
     "examples": (
         body("A CSV file", {"type": "csv", "file_path": "demo/orders.csv"}),
@@ -105,8 +126,18 @@ TEST_DRAFT: dict[str, Any] = {
                 "credentials": {"username": "reader", "password": "correct horse"},
             },
         ),
+        body("Many data sources", {"ids": [1, 2]}),
         answer(FINISHED | DRAFT, HAS_FINISHED),
         answer(STARTED | DRAFT, IN_PROGRESS, status=202),
+        answer(
+            [
+                {"id": 1, "status": 202, "data": {"test_id": TEST_ID}},
+                {"id": 2, "status": 409, "error": UNCONFIRMED.value["error"]},
+            ],
+            "1 of 2 connection tests are in progress",
+            name="Of many data sources",
+            status=202,
+        ),
         UNCONFIRMED,
     ),
 }

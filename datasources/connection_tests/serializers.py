@@ -14,6 +14,7 @@ from datasources.connections.protection import WarningCode
 from datasources.connections.stages import STAGE_NAMES
 from datasources.credentials.serializers import CredentialsUpdateSerializer, NewDataSourceSerializer
 from datasources.models import DataSource
+from rivergen.http.openapi_errors import ErrorInfoSerializer
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
 JSON_TYPES: dict[type[models.Field], str] = {
@@ -22,6 +23,8 @@ JSON_TYPES: dict[type[models.Field], str] = {
 }
 # Fields that every type has.
 LIMITS = ("connection_pool_size", "connection_timeout", "query_timeout", "max_retries")
+# As many as the updates of one request.
+IDS_MAX = 200
 # Fields of types that are reached by host and port.
 TUNNEL_FIELDS = ("use_ssh_tunnel", "ssh_host", "ssh_port", "ssh_username", "ssh_local_port")
 CATALOGUE_ENTRY = (
@@ -209,11 +212,28 @@ class HostKeyConfirmationSerializer(StrictSerializer):
     )
 
 
+class StartedTestSerializer(serializers.Serializer):
+    """The id of a test that was started."""
+
+    test_id = serializers.UUIDField(help_text="GET /api/v1/connection-tests/{test_id} shows it.")
+
+
+class TestStartResultSerializer(serializers.Serializer):
+    """What became of one of many tests."""
+
+    id = serializers.IntegerField(help_text="The data source.")
+    status = serializers.IntegerField(
+        help_text="The status that a request for this test alone would have: 202 if it was started."
+    )
+    data = StartedTestSerializer(required=False, help_text="The test, if it was started.")
+    error = ErrorInfoSerializer(required=False, help_text="What went wrong, if it was not.")
+
+
 @extend_schema_serializer(component_name="Draft")
 class DraftSerializer(NewDataSourceSerializer):
     """A configuration to test without storing it. It needs no name.
 
-    `based_on` is declared for openapi.json only: `read_draft` takes it out of the body first.
+    `based_on` and `ids` are declared for openapi.json only: they are taken out of the body first.
     """
 
     based_on = StrictIntegerField(
@@ -225,8 +245,16 @@ class DraftSerializer(NewDataSourceSerializer):
         required=False, help_text="The credentials to test with. They are not stored."
     )
 
+    ids = serializers.ListField(
+        child=StrictIntegerField(min_value=1),
+        required=False,
+        min_length=1,
+        max_length=IDS_MAX,
+        help_text="Instead of all other fields: the data sources to test as they are stored.",
+    )
+
     class Meta(NewDataSourceSerializer.Meta):
-        fields: tuple[str, ...] = (*NewDataSourceSerializer.Meta.fields, "based_on")
+        fields: tuple[str, ...] = (*NewDataSourceSerializer.Meta.fields, "based_on", "ids")
         extra_kwargs: dict[str, dict[str, Any]] = {
             "name": {"required": False},
             "type": {"required": False, "help_text": "Required without `based_on`."},

@@ -24,6 +24,7 @@ from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
     OpenApiResponse,
+    PolymorphicProxySerializer,
     extend_schema,
 )
 from rest_framework.request import Request
@@ -103,27 +104,27 @@ def describe(
     parameters: Sequence[OpenApiParameter] = (),
     examples: Sequence[OpenApiExample] = (),
     not_modified: bool = False,
-    ok: bool = False,
+    ok: Any = None,
     changes: bool = False,
     operation_id: str | None = None,
 ) -> Callable[[Any], Any]:
     """Describe a view method: `response` is the serializer of its `data`, `errors` its failures.
 
     The failures that every route may return are added. `headers` names the headers of a success,
-    of `ETag` and `Location`. With `ok`, the method may return 200 instead of `status`. With
-    `changes`, a success has `changes` beside `data`. Each of the `examples` belongs to the request,
-    or to the responses with its statuses. `failures` are the serializers of failures that have
-    more members than others, by status.
+    of `ETag` and `Location`. `ok` is the serializer of a 200, which the method may return instead
+    of `status`. With `changes`, a success has `changes` beside `data`. Each of the `examples`
+    belongs to the request, or to the responses with its statuses. `failures` are the serializers
+    of failures that have more members than others, by status.
     """
     body: Any = response(many=True) if many else response
     answers = [example for example in examples if example.response_only]
 
-    def success(text: str, status: int) -> OpenApiResponse:
+    def success(text: str, status: int, body: Any) -> OpenApiResponse:
         return Success(body, text, of_status(status, answers), changes=changes)
 
-    successes = {status: success("Success.", status)}
+    successes = {status: success("Success.", status, body)}
     if ok:
-        successes[200] = success("Success, at once.", 200)
+        successes[200] = success("Success, at once.", 200, ok)
     if not_modified:
         successes[304] = OpenApiResponse(None, "It reads exactly as it did with this `ETag`.")
     header_parameters = [
@@ -281,6 +282,11 @@ class EnvelopeSchema(AutoSchema):
             serializer = merge_patch_of(self.get_request_serializer())
             merge_patch["schema"], _ = self._get_request_for_media_type(serializer, direction)
         return {**body, "required": True}
+
+    def _map_serializer(self, serializer: Any, *args: Any, **kwargs: Any) -> Any:
+        schema = super()._map_serializer(serializer, *args, **kwargs)
+        is_choice = isinstance(serializer, PolymorphicProxySerializer)
+        return {**schema, "description": serializer.help_text} if is_choice else schema
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
         schema = super()._map_basic_serializer(serializer, direction)

@@ -16,7 +16,7 @@ class RenderedJSON:
     """
 
     def __init__(self, data: Any) -> None:
-        # A copy: the buffer in which orjson writes stays as large as it had to be in the worst case.
+        # A copy: orjson's own buffer is many times as large.
         self.json = bytes(memoryview(dumps(data)))
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 django.setup()  # the validators' package imports models
 
+from datasources.connection_tests.serializers import IDS_MAX  # noqa: E402
 from datasources.connections.connectors import CONNECTORS  # noqa: E402
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS  # noqa: E402
 from datasources.models.validators import names_secret  # noqa: E402
@@ -136,6 +137,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         data_source_id = str((case.path_parameters or {}).get("data_source_id"))
         type_name = types_by_id.get(int(data_source_id)) if data_source_id.isdecimal() else None
         remove_unfit_credentials(body, type_name)
+    if path.endswith("/data-sources/test") and make_ids_fit(body, case.query):
+        return
     if path.endswith("/data-sources/test"):
         if type(body.get("based_on")) is int:
             del body["based_on"]  # most types lack some of the other fields that were sent
@@ -224,6 +227,25 @@ def make_declarations_fit(body: dict[str, Any]) -> None:
             }
         entry.setdefault("type", "csv")
         make_fields_fit(entry)
+
+
+def make_ids_fit(body: dict[str, Any], query: Any) -> bool:
+    """Leave valid ids alone in the body, each once; return whether there are any."""
+    ids = body.get("ids")
+    is_list = isinstance(ids, list) and 1 <= len(ids) <= IDS_MAX
+    if not is_list or not all(is_positive(one) for one in ids):
+        return False
+    body.clear()
+    body["ids"] = [*dict.fromkeys(int(one) for one in ids)]
+    if isinstance(query, dict):
+        query.pop("wait", None)
+    return True
+
+
+def is_positive(value: Any) -> bool:
+    """Return whether JSON Schema takes a value for a positive integer."""
+    is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+    return is_whole and value > 0
 
 
 def make_fields_fit(body: dict[str, Any]) -> None:

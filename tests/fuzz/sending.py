@@ -206,7 +206,9 @@ class Generator:
         if status in (201, 202) and request.endpoint.endswith("/data-sources"):
             self.ids["data_source_id"].append(headers["Location"].rpartition("/")[2])
         elif status == 202 and request.path.partition("?")[0].endswith("/test"):
-            self.ids["test_id"] = self.ids["test_id"][-5:] + [json.loads(body)["data"]["test_id"]]
+            data = json.loads(body)["data"]
+            if isinstance(data, dict):  # not of many data sources
+                self.ids["test_id"] = self.ids["test_id"][-5:] + [data["test_id"]]
         elif status == 201 and request.endpoint.endswith("/workspaces"):
             self.ids["workspace_id"].append(str(json.loads(body)["data"]["id"]))
         elif status == 204 and request.method == "DELETE":
