@@ -16,7 +16,7 @@ from datasources.serializers import (
     DataSourceUpdateSerializer,
 )
 from organizations.openapi import DATA_SOURCES_QUOTA, HISTORY_QUOTA
-from rivergen.http.examples import answer, body, page
+from rivergen.http.openapi.examples import answer, body, page
 
 MERGE_PATCH = "application/merge-patch+json"
 IF_MATCH = OpenApiParameter(

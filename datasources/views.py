@@ -46,7 +46,7 @@ from rivergen.http.input import (
     read_id,
     read_no_body,
 )
-from rivergen.http.openapi import describe
+from rivergen.http.openapi.describing import describe
 from rivergen.http.preconditions import ALLOW_DISJOINT, IF_MATCH
 from rivergen.http.responses import SuccessResponse
 

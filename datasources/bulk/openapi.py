@@ -13,7 +13,7 @@ from datasources.bulk.serializers import (
 )
 from datasources.examples import CSV, STALE, UPDATED_AT, data_source
 from datasources.openapi import MERGE_PATCH
-from rivergen.http.examples import answer, body, failure
+from rivergen.http.openapi.examples import answer, body, failure
 from rivergen.http.serializers import utc_text
 
 SLOWER = {"connection_timeout": 60}

@@ -10,10 +10,10 @@ from datasources.serializers import (
     DataSourceSerializer,
     DataSourceUpdateSerializer,
 )
-from rivergen.http.openapi_errors import (
-    ConflictField,
+from rivergen.http.openapi.errors import (
     ErrorInfoSerializer,
     ErrorResponseSerializer,
+    VersionConflictSerializer,
 )
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
@@ -78,7 +78,7 @@ class DataSourcesMergePatchSerializer(StrictSerializer):
 class UpdateErrorSerializer(ErrorInfoSerializer):
     """Why one of many updates failed."""
 
-    conflict = ConflictField(
+    conflict = VersionConflictSerializer(
         required=False, help_text="What changed since the version that was named, if that failed."
     )
 

@@ -19,7 +19,7 @@ from datasources.examples import STALE, TEST_ID, UNCONFIRMED, data_source
 from datasources.models.exceptions import NoHostKey
 from datasources.openapi import IF_MATCH
 from datasources.serializers import DataSourceSerializer
-from rivergen.http.examples import answer, body, failure
+from rivergen.http.openapi.examples import answer, body, failure
 from rivergen.http.pagination import page_links
 
 FINISHED: dict[str, Any] = {

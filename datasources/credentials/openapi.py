@@ -7,7 +7,7 @@ from datasources.credentials.serializers import CredentialsSerializer, Credentia
 from datasources.examples import STALE, UPDATED
 from datasources.openapi import IF_MATCH, IF_MATCH_READ, IF_MATCH_REQUIRED, MERGE_PATCH
 from organizations.openapi import HISTORY_QUOTA
-from rivergen.http.examples import answer, body
+from rivergen.http.openapi.examples import answer, body
 
 UNSET = {"is_set": False, "confirmed": False, "set_at": None, "set_by_user_id": None}
 SET = {

@@ -15,7 +15,7 @@ from datasources.schemas.serializers import (
     SchemaSnapshotSerializer,
     SnapshotContentSerializer,
 )
-from rivergen.http.examples import PAGE_OF_ALL, answer, failure, page
+from rivergen.http.openapi.examples import PAGE_OF_ALL, answer, failure, page
 from rivergen.http.pagination import PAGE_WORDS, page_parameters
 
 NUMBER = {"type": "integer", "format": "int64", "minimum": 1}
