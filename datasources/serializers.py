@@ -310,7 +310,7 @@ def valid_changes(
     values: dict[str, Any] = serializer.validated_data
     # A serializer and its fields refer to each other, so until the next garbage collection it would
     # keep the row, of which an update of many has up to 200.
-    serializer.instance = None
+    serializer.instance = None  # type: ignore[assignment]
     return values
 
 

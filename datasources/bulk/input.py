@@ -54,8 +54,9 @@ class Updates(NamedTuple):
         try:
             body = read_body(request, switches=SWITCHES)
         except ValidationError as error:
-            if isinstance(error.detail, dict):
-                error.detail |= {name: [REFUSED[name]] for name in error.detail if name in REFUSED}
+            detail: Any = error.detail
+            if isinstance(detail, dict):
+                detail |= {name: [REFUSED[name]] for name in detail if name in REFUSED}
             raise
         return cls(
             read_updates(body),
@@ -67,7 +68,7 @@ class Updates(NamedTuple):
 
 def read_updates(body: Mapping[str, Any]) -> list[Update]:
     """Return the updates in a body. Raises ValidationError (400), which names where they are."""
-    items = body.get("updates")
+    items: Any = body.get("updates")
     errors = unknown_names([name for name in body if name != "updates"], ["updates"])
     if not isinstance(items, list):
         errors["updates"] = ["Must be an array of objects, one for each data source."]

@@ -225,7 +225,9 @@ class TestStartResultSerializer(serializers.Serializer):
     status = serializers.IntegerField(
         help_text="The status that a request for this test alone would have: 202 if it was started."
     )
-    data = StartedTestSerializer(required=False, help_text="The test, if it was started.")
+    data = StartedTestSerializer(  # type: ignore[assignment]
+        required=False, help_text="The test, if it was started."
+    )
     error = ErrorInfoSerializer(required=False, help_text="What went wrong, if it was not.")
 
 

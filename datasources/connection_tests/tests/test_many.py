@@ -1,6 +1,6 @@
 """Tests of `POST /data-sources/test` with ids: each as its own request would be answered."""
 
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -10,7 +10,7 @@ from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.throttling import ConnectionTestThrottle
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
-from organizations.models import Membership, Role
+from organizations.models import Membership, Role, User
 from organizations.sign_in.models import RequestCount
 from organizations.testing import sql
 
@@ -18,6 +18,10 @@ PATH = "/data-sources/test"
 
 
 class ManyTestsTests(DataSourceTestCase):
+    sources: ClassVar[list[DataSource]]
+    foreign: ClassVar[DataSource]
+    both: ClassVar[User]
+
     @classmethod
     def setUpTestData(cls) -> None:
         super().setUpTestData()
