@@ -1,4 +1,4 @@
-"""Who was faster: the preconditions of requests about a data source (contract, section 4b)."""
+"""The preconditions of requests about a data source, and the conflict of a 412."""
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet

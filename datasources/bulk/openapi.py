@@ -67,7 +67,7 @@ UPDATE_MANY: dict[str, Any] = {
     "examples": (
         body("Two data sources", {"updates": [{"id": 1} | SLOWER, {"id": 2} | TAGGED]}),
         body(
-            "Only if nobody was faster",
+            "Only if each has this version",
             {"updates": [{"id": 1, "if_match": '"1"'} | SLOWER]},
         ),
         answer(RESULTS, "2 of 2 data sources updated successfully"),

@@ -1,4 +1,4 @@
-"""Tests of who was faster: `version` in the body, `error.conflict` and `?allow_disjoint=true`."""
+"""Tests of preconditions: `version` in the body, `error.conflict` and `?allow_disjoint=true`."""
 
 from typing import Any
 from unittest import mock
