@@ -126,11 +126,13 @@ class IsolationTests(RouteTestCase):
                     else:
                         expected = 401 if refusal == 401 else 200
                     self.assertEqual(response.status_code, expected)
-                    self.assertNotIn("Acme", response.content.decode())
+                    if path != "/openapi.json":  # the same for all; its examples have an Acme, too
+                        self.assertNotIn("Acme", response.content.decode())
             User.objects.exclude(username__in=("olivia", "stella", "leo")).delete()
 
     def bytes_of(self, response: Any) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Return all that a client sees of a response."""
+        """Return all that a client sees of a response, but for what is left of its own limit."""
+        del response["RateLimit"]
         return response.status_code, sorted(response.headers.items()), response.content
 
     def test_foreign_ids_in_paths_are_answered_as_missing_ids(self):
@@ -199,7 +201,8 @@ class IsolationTests(RouteTestCase):
     def test_foreign_ids_among_many_are_answered_as_missing_ids(self):
         def send(method: str, path: str, body: Any, one: int) -> Any:
             response = self.attempt(self.stranger, method, path, body, headers=SAME_ID)[0]
-            return response.status_code, json.loads(response.content.replace(b"%d" % one, b"0"))
+            content = response.content.replace(b'"id":%d' % one, b'"id":0')
+            return response.status_code, json.loads(content)
 
         for query in ("", "?atomic=false", "?dry_run=true"):
             with self.subTest(query):
