@@ -53,6 +53,7 @@ def main() -> None:
         logging.disable(logging.WARNING)
         parsers = [*parsers_of_requests(), *parsers_of_other_texts()]
         parsers = [parser for parser in parsers if only in parser.name]
+        gc.freeze()  # as the server does: the collector passes by what was imported
         print(ROW.format("parser", "input", "bytes", "CPU ms", "harmless", "ratio", "MiB", "", ""))
         too_large = [name for parser in parsers for name in measure(parser)]
     if too_large:
@@ -138,6 +139,19 @@ def make_caller() -> tuple[str, int]:
     return f"Bearer {issue_tokens(admin)['access_token']}", data_source.pk
 
 
+def make_sources(data_source_id: int, metadata: Any) -> list[int]:
+    """Create 200 data sources beside another one; return their ids."""
+    from datasources.models import DataSource
+
+    workspace = DataSource.objects.get(pk=data_source_id).workspace
+    first = DataSource.objects.count()
+    made = DataSource.objects.bulk_create(
+        DataSource(workspace=workspace, name=f"Source {number}", type="csv", metadata=metadata)
+        for number in range(first, first + 200)
+    )
+    return [data_source.pk for data_source in made]
+
+
 def parsers_of_requests() -> Iterator[Parser]:
     """Yield the parsers that requests reach: first those that nobody has to sign in for."""
     token = "/api/v1/auth/token"
@@ -182,6 +196,11 @@ def parsers_of_members() -> Iterator[Parser]:
     yield Parser("fields of a data source", patch, *texts.fields())
     yield Parser("metadata", patch, *texts.metadata())
     yield Parser("merge patch of metadata", merge_patch, *texts.merge_patches())
+    many = sender("PATCH", "/api/v1/data-sources?atomic=false")
+    yield Parser("many updates", many, *texts.updates(make_sources(data_source_id, {})))
+    shapes = ({"a": "x" * 65_000}, {"a": [[]] * 21_600})
+    large = [make_sources(data_source_id, metadata) for metadata in shapes]
+    yield Parser("many updates of large rows", many, *texts.updates_of_large(*large))
     yield Parser("connection string", patch, *texts.connection_strings())
     yield Parser("secrets", sender("PATCH", f"{path}/credentials"), *texts.secrets())
     apply = "/api/v1/data-sources/apply?dry_run=true"

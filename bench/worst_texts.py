@@ -170,6 +170,32 @@ def fields() -> Texts:
     }
 
 
+def updates(ids: list[int]) -> Texts:
+    """Return bodies that update many data sources."""
+
+    def body(fields: Any) -> str:
+        return json.dumps({"updates": [{"id": pk, **fields(pk)} for pk in ids]})
+
+    tags = [f"tag {number}" for number in range(50)]
+    return ("tags and descriptions", body(lambda pk: {"description": "d" * 4_000, "tags": tags})), {
+        "names like the known ones": body(
+            lambda pk: {f"schema_refresh_interva{pk}{number}": 0 for number in range(50)}
+        ),
+        "metadata of empty arrays": body(lambda pk: {"metadata": {"a": [[]] * 490}}),
+        "versions that never were": body(lambda pk: {"if_match": ",".join(['"9"'] * 800)}),
+        "the same id": json.dumps({"updates": [{"id": 1}] * len(ids)}),
+    }
+
+
+def updates_of_large(text: list[int], arrays: list[int]) -> Texts:
+    """Return bodies that change nothing of data sources with as much metadata as possible."""
+
+    def body(ids: list[int]) -> str:
+        return json.dumps({"updates": [{"id": pk} for pk in ids]})
+
+    return ("metadata of one text", body(text)), {"metadata of empty arrays": body(arrays)}
+
+
 def metadata() -> Texts:
     """Return bodies of a PATCH with as much metadata as may be stored."""
     size = METADATA

@@ -3,7 +3,7 @@
 from unittest import mock
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.sql.compiler import SQLCompiler, SQLInsertCompiler, SQLUpdateCompiler
 from django.utils import timezone
 
@@ -11,7 +11,7 @@ from datasources.models import UPDATABLE_FIELDS, DataSource
 from datasources.models.querysets import prepared_get
 from datasources.testing import DataSourceTestCase
 from organizations.models import User
-from rivergen.postgresql.prepared import PreparedGet, update_row
+from rivergen.postgresql.prepared import PreparedGet, batched_updates, update_row
 
 READ = prepared_get(DataSource, is_locked=False)
 LOCK = prepared_get(DataSource, is_locked=True)
@@ -81,6 +81,38 @@ class PreparedTests(DataSourceTestCase):
         self.assertEqual(self.call("get", self.path, user=self.viewer).status_code, 200)
         for spy in spies:
             spy.assert_not_called()
+
+    def test_batched_updates_are_stored_in_order_and_before_other_statements(self):
+        with transaction.atomic(), batched_updates():
+            for number in range(50):
+                self.data_source.port = 1 + number
+                update_row(self.data_source, ["port"])
+            self.assertEqual(self.stored()["port"], 50)
+            self.data_source.port = 51
+            with self.assertNumQueries(0):
+                update_row(self.data_source, ["port"])
+        self.assertEqual(self.stored()["port"], 51)
+
+    def test_error_of_a_batched_update_is_raised_at_the_end_as_that_of_django(self):
+        other = DataSource.objects.create(workspace=self.workspace, name="Other", type="csv")
+        for ends_early in (False, True):
+            refused = self.assertRaises(IntegrityError)
+            with self.subTest(ends_early), refused, transaction.atomic(), batched_updates():
+                other.name = self.data_source.name
+                update_row(other, ["name"])
+                if ends_early:
+                    self.stored()
+            self.assertEqual(DataSource.objects.get(pk=other.pk).name, "Other")
+
+    def test_batch_that_is_left_by_an_error_sends_nothing_more(self):
+        with self.assertRaises(ZeroDivisionError), transaction.atomic(), batched_updates():
+            self.data_source.port = 1
+            update_row(self.data_source, ["port"])
+            raise ZeroDivisionError
+        self.assertEqual(self.stored()["port"], 5432)
+        self.data_source.port = 2
+        update_row(self.data_source, ["port"])
+        self.assertEqual(self.stored()["port"], 2)
 
     def test_update_row_stores_every_updatable_field(self):
         for field in UPDATABLE_FIELDS:

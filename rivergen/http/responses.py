@@ -104,7 +104,8 @@ class SecretResponse(SuccessResponse):
 
 def envelope_schema(schema: Any, **extra: Any) -> dict[str, Any]:
     """Return the JSON Schema of a success: `schema` is that of `data`, `extra` has more members."""
-    success = {"type": "boolean", "const": True, "description": "Always true."}
+    # Without a type: clients of openapi-generator compare a boolean constant with its text.
+    success = {"const": True, "description": "Always true."}
     message = {"type": "string", "description": "One sentence for a person."}
     data = schema | {"description": "What was asked for."}
     words = "A success: what was asked for is in `data`."

@@ -84,7 +84,8 @@ CHECK = [
         "mypy --strict",
         [
             *(PYTHON.with_name("mypy"), "--config-file", "mypy.ini"),
-            *("--cache-dir", GENERATED / "mypy", PACKAGE, *PYTHON_SCENARIOS.values()),
+            *("--cache-dir", GENERATED / "mypy", PACKAGE),
+            *PYTHON_SCENARIOS.values(),
         ],
         {"MYPYPATH": str(PACKAGE.parent)},
     ),

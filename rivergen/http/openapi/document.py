@@ -153,8 +153,6 @@ class Enums:
         reference = {"$ref": f"#/components/schemas/{name}"}
         if None in values:
             schema["oneOf"] = [reference, {"type": "null"}]
-        elif schema:
-            schema["allOf"] = [reference]
         else:
             schema |= reference
 
@@ -164,20 +162,18 @@ def open_values(components: dict[str, Any], requests: list[Any]) -> None:
 
     Generated code raises an error for a value that an `enum` lacks, and so loses the response.
     """
-    for name in components.keys() - referred(requests, components):
-        for schema in [*schemas(components[name])]:
+    for component in components.keys() - referred(requests, components):
+        for schema in [*schemas(components[component])]:
             values = [value for value in schema.get("enum", ()) if value is not None]
-            references = [part.get("$ref", "") for part in (schema, *schema.get("allOf", ()))]
-            names = {reference.removeprefix(SCHEMA_REFERENCE) for reference in references}
+            name = schema.get("$ref", "").removeprefix(SCHEMA_REFERENCE)
             if len(values) > 1:
                 schema["x-extensible-enum"] = values
                 del schema["enum"]
                 growing = "One of " + ", ".join(f"`{value}`" for value in values)
-            elif names & GROWING.keys():
-                schema.pop("$ref", None)
-                schema.pop("allOf", None)
+            elif name in GROWING:
+                del schema["$ref"]
                 schema["type"] = "string"
-                growing = GROWING[(names & GROWING.keys()).pop()]
+                growing = GROWING[name]
             else:
                 continue
             words = schema.get("description", "")

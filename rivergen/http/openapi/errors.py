@@ -9,7 +9,7 @@ class ErrorCodeField(serializers.CharField):
     """The code of an error."""
 
 
-@extend_schema_field({"type": "boolean", "const": False})
+@extend_schema_field({"const": False})
 class FalseField(serializers.BooleanField):
     """Always false."""
 
@@ -33,11 +33,6 @@ class ErrorResponseSerializer(serializers.Serializer):
 
     success = FalseField(help_text="Always false.")
     error = ErrorInfoSerializer(help_text="What went wrong.")
-
-
-@extend_schema_field({"type": "boolean", "const": True})
-class TrueField(serializers.BooleanField):
-    """Always true."""
 
 
 class ConflictingChangeSerializer(serializers.Serializer):
@@ -72,10 +67,10 @@ class VersionConflictSerializer(serializers.Serializer):
         help_text="The fields of this request that clash with those changes. If this is empty and "
         "`changed_since` is not, the update passes with `?allow_disjoint=true`.",
     )
-    truncated = TrueField(
+    truncated = serializers.BooleanField(
         required=False,
-        help_text="There are more versions than `changed_since` lists. `overlapping` considers all "
-        "of them.",
+        help_text="Present, and true, if there are more versions than `changed_since` lists. "
+        "`overlapping` considers all of them.",
     )
 
 

@@ -6,7 +6,7 @@ from unittest import mock
 from django.test import SimpleTestCase
 from rest_framework.renderers import JSONRenderer
 
-from rivergen.http.renderers import FastJSONRenderer
+from rivergen.http.renderers import FastJSONRenderer, RenderedJSON
 
 DATA = {
     "numbers": [0, -1, 2**53, 2**63, 1.5, 1e-7, -0.0, 1e15],
@@ -38,3 +38,9 @@ class RendererTests(SimpleTestCase):
     def test_indent_in_the_accept_header_indents_the_json(self):
         written = FastJSONRenderer().render({"a": 1}, "application/json; indent=2")
         self.assertEqual(written, b'{\n  "a": 1\n}')
+
+    def test_parts_that_are_rendered_already_are_put_in_as_they_are(self):
+        data = {"data": [RenderedJSON(DATA), RenderedJSON({"number": 2**70})], "time": [2**70]}
+        whole = {"data": [DATA, {"number": 2**70}], "time": [2**70]}
+        for accepted in ("application/json", "application/json; indent=2"):
+            self.assertEqual(json.loads(FastJSONRenderer().render(data, accepted)), whole)
