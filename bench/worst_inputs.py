@@ -198,7 +198,7 @@ def parsers_of_members() -> Iterator[Parser]:
     yield Parser("merge patch of metadata", merge_patch, *texts.merge_patches())
     many = sender("PATCH", "/api/v1/data-sources?atomic=false")
     yield Parser("many updates", many, *texts.updates(make_sources(data_source_id, {})))
-    shapes = ({"a": "x" * 65_000}, {"a": [[]] * 21_600})
+    shapes: tuple[Any, ...] = ({"a": "x" * 65_000}, {"a": [[]] * 21_600})
     large = [make_sources(data_source_id, metadata) for metadata in shapes]
     yield Parser("many updates of large rows", many, *texts.updates_of_large(*large))
     yield Parser("connection string", patch, *texts.connection_strings())

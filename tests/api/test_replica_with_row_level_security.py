@@ -69,6 +69,29 @@ class PoolerAndReplicaTests(DataSourceTestMixin, TransactionTestCase):
                 pids.add(pid)
         self.assertEqual(len(pids), 1)
 
+    def test_batches_of_many_updates_pass_a_pooler(self):
+        made = DataSource.objects.bulk_create(
+            DataSource(workspace=self.workspace, name=f"S{number}", type="csv")
+            for number in range(50)
+        )
+        pooled = self.enterContext(pgbouncer(self.primary.port, "postgres", 1, self.role.name))
+        port = pooled.rpartition(":")[2].partition("/")[0]
+        client = self.role.connect_to("default", PORT=port)
+        self.addCleanup(client.close)
+        updates = [{"id": one.pk, "name": f"New {one.pk}"} for one in made]
+        taken = [*updates[:-1], {"id": made[-1].pk, "name": self.data_source.name}]
+        with self.role.handling_requests(client):
+            for body, query, status, stored in (
+                (taken, "", 409, 0),
+                (taken, "?atomic=false", 200, 49),
+                (updates, "", 200, 50),
+            ):
+                path = f"/data-sources{query}"
+                response = self.call("patch", path, {"updates": body}, self.editor)
+                self.assertEqual(response.status_code, status, response.content)
+                named = DataSource.objects.filter(name__startswith="New ")
+                self.assertEqual(len(named), stored)
+
     def test_replica_shows_rows_of_own_organizations_only(self):
         with connections["default"].cursor() as cursor:
             cursor.execute("SELECT pg_current_wal_lsn()")
