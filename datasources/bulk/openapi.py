@@ -12,8 +12,7 @@ from datasources.bulk.serializers import (
     UpdatesFailedResponseSerializer,
 )
 from datasources.examples import CSV, STALE, UPDATED_AT, data_source
-from datasources.openapi import MERGE_PATCH
-from rivergen.http.openapi.examples import answer, body, failure
+from rivergen.http.openapi.examples import MERGE_PATCH, answer, body, failure
 from rivergen.http.serializers import utc_text
 
 SLOWER = {"connection_timeout": 60}
@@ -71,6 +70,6 @@ UPDATE_MANY: dict[str, Any] = {
             {"updates": [{"id": 1, "if_match": '"1"'} | SLOWER]},
         ),
         answer(RESULTS, "2 of 2 data sources updated successfully"),
-        failure("One was changed meanwhile", SomeFailed(FAILED)),
+        failure("One has another version", SomeFailed(FAILED)),
     ),
 }

@@ -65,7 +65,7 @@ class VersionConflictSerializer(serializers.Serializer):
     overlapping = serializers.ListField(
         child=serializers.CharField(),
         help_text="The fields of this request that clash with those changes. If this is empty and "
-        "`changed_since` is not, the update passes with `?allow_disjoint=true`.",
+        "`changed_since` is not, the update succeeds with `?allow_disjoint=true`.",
     )
     truncated = serializers.BooleanField(
         required=False,
