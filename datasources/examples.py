@@ -8,8 +8,8 @@ from datasources.models import NAME_TAKEN, DataSource
 from datasources.models.exceptions import RestoreImpossible
 from datasources.serializers import DataSourceSerializer
 from organizations.openapi import CREATED_AT
-from rivergen.http.examples import REQUEST_ID, described_failure, failure
 from rivergen.http.exceptions import PreconditionFailed
+from rivergen.http.openapi.examples import REQUEST_ID, described_failure, failure
 
 UPDATED_AT = datetime(2024, 12, 1, 11, tzinfo=UTC)
 UNCONFIRMED = described_failure(

@@ -10,7 +10,6 @@ import django_filters
 from django import forms
 from django.db.models import F
 from django.http import QueryDict
-from drf_spectacular.utils import extend_schema_field
 
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
@@ -20,7 +19,7 @@ from datasources.models.validators import (
     TAGS_MAX_COUNT,
     validate_host,
 )
-from rivergen.http.filters import NameField, NotEmptyMixin
+from rivergen.http.filters import NameFilter, NotEmptyMixin, by_name, described
 from rivergen.postgresql.lookups import AnyOf
 
 NO_NULL = r"^[^\x00]*$"
@@ -97,10 +96,8 @@ class TimeFilter(django_filters.Filter):
     field_class = TimeField
 
 
-class NameFilter(django_filters.Filter):
+class DataSourceNameFilter(NameFilter):
     """Filter by the whole name, ignoring case as the unique constraint does."""
-
-    field_class = NameField
 
     def filter(self, qs: Any, value: str | None) -> DataSourceQuerySet:
         return qs.with_name(value) if value else qs
@@ -160,10 +157,6 @@ class TagsField(RepeatedMixin, NotEmptyMixin, forms.CharField):
     repeats_max = TAGS_MAX_COUNT
 
 
-class SearchFilter(django_filters.CharFilter):
-    """Search for words."""
-
-
 class AnyChoiceFilter(django_filters.Filter):
     """Filter by a field with choices: `?type=a&type=b` finds the rows with either."""
 
@@ -191,25 +184,18 @@ class TagFilter(django_filters.Filter):
         return qs.tagged(value) if value else qs
 
 
-def described(filter_: Any, schema: dict[str, Any], words: str, *, repeats: int = 0) -> Any:
-    """Attach the JSON schema and the description of a parameter to its filter."""
-    if repeats:
-        schema = {"type": "array", "items": schema, "maxItems": repeats}
-    return extend_schema_field({**schema, "description": words})(filter_)
-
-
 class DataSourceFilter(django_filters.FilterSet):
     """All filters of the list. An invalid value is 400."""
 
     search = described(
-        SearchFilter(method="filter_search", max_length=SEARCH_MAX_LENGTH),
+        django_filters.CharFilter(method="filter_search", max_length=SEARCH_MAX_LENGTH),
         {"type": "string", "pattern": NO_NULL, "maxLength": SEARCH_MAX_LENGTH},
         "With each of these words in the name, the description, the host or the database name.",
     )
-    name = described(
-        NameFilter(max_length=NAME_MAX_LENGTH),
-        {"type": "string", "minLength": 1, "maxLength": NAME_MAX_LENGTH, "format": "name"},
+    name = by_name(
         "With exactly this name, ignoring case. In each workspace there is at most one.",
+        NAME_MAX_LENGTH,
+        DataSourceNameFilter,
     )
     host = described(
         HostFilter(),

@@ -16,44 +16,46 @@ from datasources.serializers import (
     DataSourceUpdateSerializer,
 )
 from organizations.openapi import DATA_SOURCES_QUOTA, HISTORY_QUOTA
-from rivergen.http.examples import answer, body, page
+from rivergen.http.openapi.examples import MERGE_PATCH, answer, body, page
 
-MERGE_PATCH = "application/merge-patch+json"
-IF_MATCH = OpenApiParameter(
+
+def entity_tag_header(name: str, description: str, *, required: bool = False) -> OpenApiParameter:
+    """Return the parameter for a header of entity tags."""
+    return OpenApiParameter(
+        name,
+        {"type": "string", "format": "entity-tag"},
+        OpenApiParameter.HEADER,
+        required=required,
+        description=description,
+    )
+
+
+IF_MATCH = entity_tag_header(
     "If-Match",
-    {"type": "string", "format": "entity-tag"},
-    OpenApiParameter.HEADER,
-    description='The `ETag` of the version you read, such as `"3"`. If another version is current, '
+    'The `ETag` of the version you read, such as `"3"`. If another version is current, '
     "nothing is changed (412). Optional, unless the organization requires it (428).",
 )
-IF_MATCH_REQUIRED = OpenApiParameter(
+IF_MATCH_REQUIRED = entity_tag_header(
     "If-Match",
-    {"type": "string", "format": "entity-tag"},
-    OpenApiParameter.HEADER,
-    required=True,
-    description='The `ETag` of the version you have looked at, such as `"3"`. If another one is '
+    'The `ETag` of the version you have looked at, such as `"3"`. If another one is '
     "current, nothing is confirmed (412). `*` is not a version (428).",
+    required=True,
 )
-IF_MATCH_READ = OpenApiParameter(
+IF_MATCH_READ = entity_tag_header(
     "If-Match",
-    {"type": "string", "format": "entity-tag"},
-    OpenApiParameter.HEADER,
-    description='The `ETag` of a version, such as `"3"`. If another one is current, the answer is '
+    'The `ETag` of a version, such as `"3"`. If another one is current, the answer is '
     "412, which says what changed since.",
 )
 ALLOW_DISJOINT = OpenApiParameter(
     "allow_disjoint",
     bool,
-    description="If true, an earlier version in `If-Match` or `version` will do, as long as "
-    "nothing that the body names was changed since. `metadata` and `tags` count as one field each, "
+    description="If true, an earlier version in `If-Match` or `version` is enough, if nothing "
+    "that the body names was changed since. `metadata` and `tags` count as one field each, "
     "and all fields that say where to connect as one group.",
 )
-IF_NONE_MATCH = OpenApiParameter(
+IF_NONE_MATCH = entity_tag_header(
     "If-None-Match",
-    {"type": "string", "format": "entity-tag"},
-    OpenApiParameter.HEADER,
-    description="The `ETag` of an earlier response: answer 304, without a body, if it would be the "
-    "same now.",
+    "The `ETag` of an earlier response: answer 304, without a body, if it would be the same now.",
 )
 LIST: dict[str, Any] = {
     "summary": "List data sources",

@@ -1,4 +1,4 @@
-"""Who was faster: the preconditions of requests about a data source (contract, section 4b)."""
+"""The preconditions of requests about a data source, and the conflict of a 412."""
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -30,7 +30,7 @@ def judge_update(
     """Return the error (412, 428) if the preconditions do not allow an update of a locked row.
 
     `if_match` is a well-formed header; `version` in the body counts as one. `allows_disjoint`: an
-    earlier version will do, if nothing that the body names was changed since. Raises
+    earlier version is enough, if nothing that the body names was changed since. Raises
     ValidationError (400) if that is asked for and no version is named.
     """
     if allows_disjoint and "version" not in body and not names_version(if_match):

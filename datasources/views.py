@@ -46,7 +46,7 @@ from rivergen.http.input import (
     read_id,
     read_no_body,
 )
-from rivergen.http.openapi import describe
+from rivergen.http.openapi.describing import describe
 from rivergen.http.preconditions import ALLOW_DISJOINT, IF_MATCH
 from rivergen.http.responses import SuccessResponse
 
@@ -109,7 +109,7 @@ class DataSourceViewSet(UpdateManyMixin, ModelViewSet):
         check_parameters(request, knows_versions=True)
         check_if_match(request, data_source, is_required=False)
         etag = entity_tag(data_source.version)
-        if not data_source.has_varied and is_known(request, etag):
+        if not data_source.has_changed_within_version and is_known(request, etag):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
         return data_source_response(data_source, "Data source retrieved successfully")
 

@@ -41,7 +41,7 @@ EXPIRED = {
 REVOKED = "The token has been revoked: its user is deactivated or deleted."
 FORGED = "The token was not issued by this service, or has been altered."
 MALFORMED = "This is not a token of this service: it cannot be decoded."
-# PyJWT checks the signature first, so the others are told to the holder of a genuine token only.
+# PyJWT checks the signature first, so only the holder of a genuine token learns of the others.
 FORGERIES = (
     jwt.InvalidSignatureError,
     jwt.InvalidAlgorithmError,
@@ -138,7 +138,7 @@ def read_token(kind: type[T], encoded: Any) -> T:
 def refuse_token(kind: type[Token], encoded: Any, error: Exception) -> NoReturn:
     """Raise InvalidToken (401) for a token that simplejwt refused with this error.
 
-    Nothing of a token without a valid signature is told.
+    The reason reveals nothing of a token without a valid signature.
     """
     name = str(kind.token_type)
     decoding_error = error.__cause__ and error.__cause__.__cause__

@@ -18,7 +18,7 @@ from organizations.serializers import (
     WorkspaceSerializer,
     WorkspaceWriteSerializer,
 )
-from rivergen.http.examples import answer, body, failure, page
+from rivergen.http.openapi.examples import answer, body, failure, page
 
 DATA_SOURCES_QUOTA = failure("Too many data sources", QuotaExceeded("data_sources", 10_000))
 HISTORY_QUOTA = failure("Too much history", QuotaExceeded("history_bytes", 1024**3))

@@ -27,7 +27,7 @@ from organizations.viewsets import ScopedViewSet
 from organizations.writing import write
 from rivergen.http.exceptions import InvalidToken
 from rivergen.http.input import check_parameters, read_body, read_no_body
-from rivergen.http.openapi import describe
+from rivergen.http.openapi.describing import describe
 from rivergen.http.responses import SuccessResponse
 
 

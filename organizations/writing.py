@@ -16,7 +16,8 @@ from rest_framework.response import Response
 
 from organizations.idempotency.keyed_request import KeyedRequest
 from organizations.viewsets import ScopedViewSet
-from rivergen.http.openapi import IDEMPOTENCY_KEY, KEYED_METHODS, describe
+from rivergen.http.openapi.describing import describe
+from rivergen.http.openapi.schema import IDEMPOTENCY_KEY, KEYED_METHODS
 
 P = ParamSpec("P")
 T = TypeVar("T")

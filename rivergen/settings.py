@@ -26,7 +26,7 @@ from rivergen.env import (
     read_token,
 )
 from rivergen.hidden_environment import is_secret_set
-from rivergen.http.openapi_names import TAGS
+from rivergen.http.openapi.names import TAGS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -202,7 +202,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["rivergen.http.throttling.UserThrottle"],
     # The number of proxies that each add their client's address to X-Forwarded-For.
     "NUM_PROXIES": read_number("NUM_PROXIES", default=0, low=0, high=10),
-    "DEFAULT_SCHEMA_CLASS": "rivergen.http.openapi.EnvelopeSchema",
+    "DEFAULT_SCHEMA_CLASS": "rivergen.http.openapi.schema.EnvelopeSchema",
     # DRF's answer to OPTIONS is not in the envelope, and openapi.json says more.
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "rivergen.http.responses.exception_handler",
@@ -221,7 +221,7 @@ SIMPLE_JWT = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "rivergen",
-    "DESCRIPTION": (BASE_DIR / "rivergen/http/getting_started.md").read_text("utf-8"),
+    "DESCRIPTION": (BASE_DIR / "rivergen/http/openapi/getting_started.md").read_text("utf-8"),
     "VERSION": "1",
     "CONTACT": {"name": "rivergen"},
     "LICENSE": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
@@ -234,9 +234,9 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": ["rivergen.http.openapi_document.finish"],
+    "POSTPROCESSING_HOOKS": ["rivergen.http.openapi.document.finish"],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    # The enumerations that are components: see `rivergen.http.openapi_document.Enums`.
+    # The enumerations that are components: see `rivergen.http.openapi.document.Enums`.
     "ENUM_NAME_OVERRIDES": {
         "ConnectionTestCode": "datasources.connections.failures.Code",
         "ConnectionTestWarningCode": "datasources.connections.protection.WarningCode",

@@ -6,7 +6,7 @@ from django.urls import include, path
 from organizations.sign_in.page import own_password_page, sign_in_page
 from rivergen.http.docs import DocsView
 from rivergen.http.index import index
-from rivergen.http.openapi import OpenAPIView
+from rivergen.http.openapi.view import OpenAPIView
 from rivergen.observability.health import healthz, readyz
 from rivergen.observability.metrics import metrics
 

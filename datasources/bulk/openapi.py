@@ -12,8 +12,7 @@ from datasources.bulk.serializers import (
     UpdatesFailedResponseSerializer,
 )
 from datasources.examples import CSV, STALE, UPDATED_AT, data_source
-from datasources.openapi import MERGE_PATCH
-from rivergen.http.examples import answer, body, failure
+from rivergen.http.openapi.examples import MERGE_PATCH, answer, body, failure
 from rivergen.http.serializers import utc_text
 
 SLOWER = {"connection_timeout": 60}
@@ -67,10 +66,10 @@ UPDATE_MANY: dict[str, Any] = {
     "examples": (
         body("Two data sources", {"updates": [{"id": 1} | SLOWER, {"id": 2} | TAGGED]}),
         body(
-            "Only if nobody was faster",
+            "Only if each has this version",
             {"updates": [{"id": 1, "if_match": '"1"'} | SLOWER]},
         ),
         answer(RESULTS, "2 of 2 data sources updated successfully"),
-        failure("One was changed meanwhile", SomeFailed(FAILED)),
+        failure("One has another version", SomeFailed(FAILED)),
     ),
 }

@@ -10,10 +10,10 @@ from datasources.serializers import (
     DataSourceSerializer,
     DataSourceUpdateSerializer,
 )
-from rivergen.http.openapi_errors import (
-    ConflictField,
+from rivergen.http.openapi.errors import (
     ErrorInfoSerializer,
     ErrorResponseSerializer,
+    VersionConflictSerializer,
 )
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
@@ -49,17 +49,22 @@ class OneDataSourceMergePatchSerializer(OneUpdateMixin, DataSourceMergePatchSeri
         pass
 
 
+def updates_of(serializer: type[OneUpdateMixin]) -> serializers.ListField:
+    """Return the field for updates that this serializer describes."""
+    return serializers.ListField(
+        child=serializer(),
+        min_length=1,
+        max_length=UPDATES_MAX,
+        help_text="One for each data source. No data source may be named twice.",
+    )
+
+
 class DataSourcesUpdateSerializer(StrictSerializer):
     """The updates of many data sources."""
 
     required_in_patch = ("updates",)
 
-    updates = serializers.ListField(
-        child=OneDataSourceUpdateSerializer(),
-        min_length=1,
-        max_length=UPDATES_MAX,
-        help_text="One for each data source. No data source may be named twice.",
-    )
+    updates = updates_of(OneDataSourceUpdateSerializer)
 
 
 class DataSourcesMergePatchSerializer(StrictSerializer):
@@ -67,18 +72,13 @@ class DataSourcesMergePatchSerializer(StrictSerializer):
 
     required_in_patch = ("updates",)
 
-    updates = serializers.ListField(
-        child=OneDataSourceMergePatchSerializer(),
-        min_length=1,
-        max_length=UPDATES_MAX,
-        help_text="One for each data source. No data source may be named twice.",
-    )
+    updates = updates_of(OneDataSourceMergePatchSerializer)
 
 
 class UpdateErrorSerializer(ErrorInfoSerializer):
     """Why one of many updates failed."""
 
-    conflict = ConflictField(
+    conflict = VersionConflictSerializer(
         required=False, help_text="What changed since the version that was named, if that failed."
     )
 

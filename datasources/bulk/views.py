@@ -11,7 +11,7 @@ from datasources.bulk.updating import Updater
 from datasources.viewsets import DataSourceScopedViewSet
 from organizations.permissions import require_membership
 from organizations.writing import write
-from rivergen.http.openapi import describe
+from rivergen.http.openapi.describing import describe
 from rivergen.http.responses import SuccessResponse
 
 

@@ -35,7 +35,7 @@ Result = dict[str, Any]
 
 
 class ManyTests:
-    """Starts a test of each data source, as far as its own request would start one."""
+    """Starts a test of each data source whose own request would start one."""
 
     def __init__(self, user: User, ids: list[int]) -> None:
         """Fetch the data sources that the user sees, with their secrets."""

@@ -19,7 +19,7 @@ from datasources.examples import STALE, TEST_ID, UNCONFIRMED, data_source
 from datasources.models.exceptions import NoHostKey
 from datasources.openapi import IF_MATCH
 from datasources.serializers import DataSourceSerializer
-from rivergen.http.examples import answer, body, failure
+from rivergen.http.openapi.examples import answer, body, failure
 from rivergen.http.pagination import page_links
 
 FINISHED: dict[str, Any] = {
@@ -156,7 +156,7 @@ CONFIRM_HOST_KEY: dict[str, Any] = {
     "summary": "Confirm the SSH host key",
     "description": "Trust the host key that the last connection test met, and return the data "
     "source. Needs the role admin. Compare the fingerprint with the server's own first: secrets "
-    "will be sent to whoever has this key.",
+    "are sent to the server that has this key.",
     "changes": True,
     "request": HostKeyConfirmationSerializer,
     "response": DataSourceSerializer,

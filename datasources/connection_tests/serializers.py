@@ -14,7 +14,7 @@ from datasources.connections.protection import WarningCode
 from datasources.connections.stages import STAGE_NAMES
 from datasources.credentials.serializers import CredentialsUpdateSerializer, NewDataSourceSerializer
 from datasources.models import DataSource
-from rivergen.http.openapi_errors import ErrorInfoSerializer
+from rivergen.http.openapi.errors import ErrorInfoSerializer
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
 JSON_TYPES: dict[type[models.Field], str] = {

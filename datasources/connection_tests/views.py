@@ -35,7 +35,8 @@ from organizations.permissions import require_membership
 from organizations.writing import receive_body, write
 from rivergen.http.exceptions import NoSuchResource
 from rivergen.http.input import check_parameters, read_no_body, read_seconds
-from rivergen.http.openapi import IDEMPOTENCY_REPLAYED, describe
+from rivergen.http.openapi.describing import describe
+from rivergen.http.openapi.schema import IDEMPOTENCY_REPLAYED
 from rivergen.http.pagination import page_links
 from rivergen.http.responses import SuccessResponse
 

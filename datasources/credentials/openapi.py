@@ -5,9 +5,9 @@ from typing import Any
 from datasources.connections.connectors.base import SECRET_FIELDS
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.examples import STALE, UPDATED
-from datasources.openapi import IF_MATCH, IF_MATCH_READ, IF_MATCH_REQUIRED, MERGE_PATCH
+from datasources.openapi import IF_MATCH, IF_MATCH_READ, IF_MATCH_REQUIRED
 from organizations.openapi import HISTORY_QUOTA
-from rivergen.http.examples import answer, body
+from rivergen.http.openapi.examples import MERGE_PATCH, answer, body
 
 UNSET = {"is_set": False, "confirmed": False, "set_at": None, "set_by_user_id": None}
 SET = {

@@ -15,7 +15,7 @@ from datasources.viewsets import DataSourceScopedViewSet, check_if_match
 from organizations.models import Role
 from organizations.writing import write
 from rivergen.http.input import check_parameters, entity_tag, read_body, read_no_body
-from rivergen.http.openapi import describe
+from rivergen.http.openapi.describing import describe
 from rivergen.http.responses import SuccessResponse
 
 ALL_CLEARED: dict[str, str | None] = dict.fromkeys(CREDENTIAL_FIELDS)

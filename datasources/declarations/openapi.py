@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiParameter
 
 from datasources.declarations.serializers import DeclarationsSerializer, PlanSerializer
 from organizations.openapi import DATA_SOURCES_QUOTA, HISTORY_QUOTA
-from rivergen.http.examples import answer, body
+from rivergen.http.openapi.examples import answer, body
 
 BOOLEAN = {"type": "boolean", "default": False}
 APPLY: dict[str, Any] = {

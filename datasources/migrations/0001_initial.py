@@ -382,7 +382,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "has_varied",
+                    "has_changed_within_version",
                     models.BooleanField(
                         db_default=False,
                         default=False,

@@ -304,10 +304,11 @@ class ChangingDataSource(DataSourceColumns):
         self.updated_at = timezone.now()
         self.updated_by = author.user
         self.version += bool(differences)
-        self.has_varied = not differences
+        self.has_changed_within_version = not differences
         # Secrets have their own table; everything else that differs is a column of this row.
         columns = [field for field in differences if field not in SECRET_FIELDS]
-        columns += ["version", "has_varied", "updated_at", "updated_by", "history_bytes"]
+        columns += ["version", "has_changed_within_version", "history_bytes"]
+        columns += ["updated_at", "updated_by"]
         if self._schedule_refresh(differences.keys()):
             columns.append("schema_next_refresh_at")
         revision = self.revision(differences, author, self.updated_at)

@@ -236,7 +236,7 @@ class DataSourceColumns(models.Model):
         editable=False,
         help_text="Starts at 1 and increases by one with each change. In double quotes: the ETag.",
     )
-    has_varied = models.BooleanField(
+    has_changed_within_version = models.BooleanField(
         default=False,
         db_default=False,
         editable=False,

@@ -47,7 +47,9 @@ def forget_author(collector: Any, field: Any, sub_objs: Any, using: str) -> None
     `on_delete` of a foreign key to a user. The version of these data sources stays the same.
     """
     # Mark first: afterwards the rows no longer refer to the user, and the query finds none.
-    collector.add_field_update(field.model._meta.get_field("has_varied"), True, sub_objs)
+    collector.add_field_update(
+        field.model._meta.get_field("has_changed_within_version"), True, sub_objs
+    )
     models.SET_NULL(collector, field, sub_objs, using)
 
 

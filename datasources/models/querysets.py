@@ -195,7 +195,7 @@ class DataSourceQuerySet(models.QuerySet[Row]):
 
         `columns` are some of `schema_status`, `schema_refreshed_at`, `schema_next_refresh_at`.
         """
-        return super().update(**columns, has_varied=True)
+        return super().update(**columns, has_changed_within_version=True)
 
     def record_test(self, result: dict[str, Any], *, version: int | None) -> int:
         """Store the result of a connection test of this version; rows at other versions stay.
@@ -204,7 +204,7 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         """
         status = self.model.Status.ACTIVE if result["ok"] else self.model.Status.ERROR
         return super(DataSourceQuerySet, self.filter(version=version)).update(
-            status=status, last_test=result, has_varied=True
+            status=status, last_test=result, has_changed_within_version=True
         )
 
 

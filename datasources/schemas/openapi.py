@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiParameter
 from datasources.connections.failures import Code
 from datasources.examples import UNCONFIRMED
 from datasources.filters import SEARCH_MAX_LENGTH
+from datasources.openapi import entity_tag_header
 from datasources.schemas.exceptions import SchemaNotRead, SnapshotGone
 from datasources.schemas.lookups import TABLE_MAX_LENGTH
 from datasources.schemas.serializers import (
@@ -15,7 +16,7 @@ from datasources.schemas.serializers import (
     SchemaSnapshotSerializer,
     SnapshotContentSerializer,
 )
-from rivergen.http.examples import PAGE_OF_ALL, answer, failure, page
+from rivergen.http.openapi.examples import PAGE_OF_ALL, answer, failure, page
 from rivergen.http.pagination import PAGE_WORDS, page_parameters
 
 NUMBER = {"type": "integer", "format": "int64", "minimum": 1}
@@ -26,12 +27,9 @@ PAGES = tuple(
 SNAPSHOT = OpenApiParameter(
     "snapshot", NUMBER, description="The number of a snapshot. Default: the last one."
 )
-IF_NONE_MATCH = OpenApiParameter(
+IF_NONE_MATCH = entity_tag_header(
     "If-None-Match",
-    {"type": "string", "format": "entity-tag"},
-    OpenApiParameter.HEADER,
-    description="The `ETag` of what you have. If it is still current, the answer is 304 without a "
-    "body.",
+    "The `ETag` of what you have. If it is still current, the answer is 304 without a body.",
 )
 TABLE = OpenApiParameter(
     "table",

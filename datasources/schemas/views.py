@@ -27,7 +27,7 @@ from datasources.viewsets import DataSourceScopedViewSet
 from organizations.models import Role
 from organizations.writing import write
 from rivergen.http.input import check_parameters, is_known, read_no_body
-from rivergen.http.openapi import describe
+from rivergen.http.openapi.describing import describe
 from rivergen.http.responses import SuccessResponse
 
 

@@ -93,7 +93,13 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertIn("FOR NO KEY UPDATE", select)
         update, _, insert = write.partition(" WHERE ")
         columns = {*re.findall(r'"(\w+)" = ', update)}
-        bookkeeping = {"version", "has_varied", "history_bytes", "updated_at", "updated_by_id"}
+        bookkeeping = {
+            "version",
+            "has_changed_within_version",
+            "history_bytes",
+            "updated_at",
+            "updated_by_id",
+        }
         self.assertEqual(columns, {*SEED_REQUEST, *bookkeeping})
         self.assertIn("datasourcerevision", insert)
 
@@ -120,7 +126,7 @@ class UpdateDataSourceTests(DataSourceTestCase):
         self.assertEqual(self.patch(shown).status_code, 200)
         after = self.stored()
         self.assertEqual(after["version"], 1)
-        audit = {"updated_at": None, "updated_by_id": None, "has_varied": None}
+        audit = {"updated_at": None, "updated_by_id": None, "has_changed_within_version": None}
         self.assertEqual(before | audit, after | audit)
         self.assertEqual(self.patch(self.shown() | {"port": 5433}).status_code, 200)
         self.assertEqual(self.stored()["port"], 5433)

@@ -30,7 +30,7 @@ from organizations.models import Membership, Organization
 from organizations.permissions import require_membership
 from organizations.viewsets import ScopedViewSet
 from rivergen.http.exceptions import NoSuchResource
-from rivergen.http.openapi import IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED
+from rivergen.http.openapi.schema import IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED
 
 KEY = re.compile(r"[ -~]{1,255}")
 # A string of RFC 9651, as draft-ietf-httpapi-idempotency-key-header has it.

@@ -10,8 +10,8 @@ from organizations.sign_in.serializers import (
     TokenRequestSerializer,
     TokenSerializer,
 )
-from rivergen.http.examples import answer, body, failure
 from rivergen.http.exceptions import InvalidToken
+from rivergen.http.openapi.examples import answer, body, failure
 
 # Tokens are too long to read; these only look like some.
 ACCESS_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiMSJ9.2qD7mCzR0mY0Tn1bY1Zq7wJt3nXg"

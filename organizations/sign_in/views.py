@@ -17,7 +17,7 @@ from organizations.sign_in.tokens import exchange_refresh_token, issue_tokens
 from organizations.writing import retried
 from rivergen.http.addresses import client_network
 from rivergen.http.input import read_body
-from rivergen.http.openapi import describe
+from rivergen.http.openapi.describing import describe
 from rivergen.http.responses import SecretResponse
 
 

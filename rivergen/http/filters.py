@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import django_filters
 from django import forms
+from drf_spectacular.utils import extend_schema_field
 
 
 class NotEmptyMixin:
@@ -19,3 +21,27 @@ class NameField(NotEmptyMixin, forms.CharField):
 
     def clean(self, value: Any) -> Any:
         return super().clean(value and value.strip())
+
+
+class NameFilter(django_filters.Filter):
+    """Filter by a whole name."""
+
+    field_class = NameField
+
+
+def described(filter_: Any, schema: dict[str, Any], words: str, *, repeats: int = 0) -> Any:
+    """Attach the JSON schema and the description of a parameter to its filter.
+
+    `repeats`: how often the parameter may be given; 0 means once.
+    """
+    if repeats:
+        schema = {"type": "array", "items": schema, "maxItems": repeats}
+    return extend_schema_field({**schema, "description": words})(filter_)
+
+
+def by_name(
+    words: str, max_length: int, kind: type[NameFilter] = NameFilter, **options: Any
+) -> Any:
+    """Return the filter of a parameter for names, with its description."""
+    schema = {"type": "string", "minLength": 1, "maxLength": max_length, "format": "name"}
+    return described(kind(max_length=max_length, **options), schema, words)

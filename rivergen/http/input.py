@@ -70,7 +70,7 @@ def check_parameters(
 ) -> None:
     """Raise ValidationError (400) for unknown or repeated query parameters, and preconditions.
 
-    An endpoint that `knows_versions` honors `If-Match`; a malformed one is refused nonetheless.
+    An endpoint that `knows_versions` honors `If-Match`, unless it is malformed.
     """
     parameters = request.query_params
     unknown = [name for name in parameters if name not in known]

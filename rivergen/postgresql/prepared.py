@@ -126,7 +126,7 @@ def update_row(row: Model, columns: Collection[str], record: Model | None = None
 
 
 class Batch:
-    """Statements whose results nobody reads, sent together: to wait for each takes CPU time."""
+    """Statements without results, sent together: waiting for each one takes CPU time."""
 
     def __init__(self) -> None:
         self._statements: list[tuple[str, list[Any]]] = []

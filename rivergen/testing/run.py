@@ -102,10 +102,10 @@ def killed_after(seconds: float, process: "subprocess.Popen[Any]") -> Iterator[N
 
 @contextmanager
 def fresh_copy() -> Iterator[Path]:
-    """Yield a folder with a copy of the project, without hidden files; remove it at the end."""
+    """Yield a folder with a copy of the project, as if it was cloned; remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="rivergen-") as name:
-        hidden = shutil.ignore_patterns(".*", "__pycache__")
-        shutil.copytree(settings.BASE_DIR, name, ignore=hidden, dirs_exist_ok=True)
+        not_cloned = shutil.ignore_patterns(".*", "__pycache__", "node_modules")
+        shutil.copytree(settings.BASE_DIR, name, ignore=not_cloned, dirs_exist_ok=True)
         yield Path(name)
 
 

@@ -144,7 +144,7 @@ class CORSTests(DataSourceTestCase):
             found["429"] = self.request("GET", path, **mine)
         with mock.patch.object(PreparedGet, "__call__", side_effect=RuntimeError):
             found["500"] = self.request("GET", path, **mine)
-        outside = "rivergen.http.openapi.OpenAPIView.initialize_request"
+        outside = "rivergen.http.openapi.view.OpenAPIView.initialize_request"
         with mock.patch(outside, side_effect=RuntimeError):
             found["500 outside of a view"] = self.request("GET", "/api/v1/openapi.json", **mine)
         return found

@@ -36,10 +36,14 @@ class DocsPageInBrowserTests(SimpleTestCase):
         """Return the part of the page that is about one operation."""
         return self.page.locator(f"[id='operations-{tag.replace(' ', '_')}-{name}']")
 
+    def press_summary(self, operation) -> None:
+        """Open an operation, or close it: Swagger UI renders all open ones after each change."""
+        operation.locator(".opblock-summary-control").click()
+
     def try_out(self, tag: str, name: str):
         """Open an operation and press "Try it out"."""
         operation = self.operation(tag, name)
-        operation.locator(".opblock-summary-control").click()
+        self.press_summary(operation)
         operation.get_by_role("button", name="Try it out").click()
         return operation
 
@@ -58,7 +62,7 @@ class DocsPageInBrowserTests(SimpleTestCase):
         body.fill(json.dumps(credentials | {"password": self.service.password}))
         status, text = self.execute(operation)
         self.assertEqual(status, 200, text)
-        self.watcher.screenshot("signed in")
+        self.press_summary(operation)
         return text.partition('"access_token": "')[2].partition('"')[0]
 
     def authorize(self, token: str) -> None:
@@ -66,7 +70,6 @@ class DocsPageInBrowserTests(SimpleTestCase):
         dialog = self.page.locator(".modal-ux")
         dialog.get_by_role("textbox").fill(token)
         dialog.get_by_role("button", name="Apply credentials").click()
-        self.watcher.screenshot("authorized")
         dialog.get_by_role("button", name="Close").first.click()
 
     def test_what_try_it_out_is_filled_with_works_on_the_demo(self):
@@ -80,6 +83,7 @@ class DocsPageInBrowserTests(SimpleTestCase):
                     operation = self.try_out(tag, name)
                     status, text = self.execute(operation)
                     self.assertEqual(status, 200, text)
+                    self.press_summary(operation)
         update = self.try_out("Data sources", "updateDataSource")
         self.watcher.screenshot("update")
         filled = {

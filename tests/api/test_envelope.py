@@ -133,7 +133,9 @@ class EnvelopeTests(DataSourceTestCase):
 
     def test_unexpected_error_outside_of_views_is_500_in_the_envelope(self):
         bug = RuntimeError("SELECT secret FROM vault")
-        with mock.patch("rivergen.http.openapi.OpenAPIView.initialize_request", side_effect=bug):
+        with mock.patch(
+            "rivergen.http.openapi.view.OpenAPIView.initialize_request", side_effect=bug
+        ):
             response = self.request("GET", "/api/v1/openapi.json")
         self.assert_error(response, 500, "INTERNAL_ERROR")
         self.assertNotIn("vault", response.content.decode())

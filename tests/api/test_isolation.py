@@ -126,11 +126,13 @@ class IsolationTests(RouteTestCase):
                     else:
                         expected = 401 if refusal == 401 else 200
                     self.assertEqual(response.status_code, expected)
-                    self.assertNotIn("Acme", response.content.decode())
+                    if path != "/openapi.json":  # the same for all; its examples have an Acme, too
+                        self.assertNotIn("Acme", response.content.decode())
             User.objects.exclude(username__in=("olivia", "stella", "leo")).delete()
 
     def bytes_of(self, response: Any) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Return all that a client sees of a response."""
+        """Return all that a client sees of a response, but for what is left of its own limit."""
+        del response["RateLimit"]
         return response.status_code, sorted(response.headers.items()), response.content
 
     def test_foreign_ids_in_paths_are_answered_as_missing_ids(self):
@@ -199,7 +201,8 @@ class IsolationTests(RouteTestCase):
     def test_foreign_ids_among_many_are_answered_as_missing_ids(self):
         def send(method: str, path: str, body: Any, one: int) -> Any:
             response = self.attempt(self.stranger, method, path, body, headers=SAME_ID)[0]
-            return response.status_code, json.loads(response.content.replace(b"%d" % one, b"0"))
+            content = response.content.replace(b'"id":%d' % one, b'"id":0')
+            return response.status_code, json.loads(content)
 
         for query in ("", "?atomic=false", "?dry_run=true"):
             with self.subTest(query):
@@ -277,13 +280,13 @@ class PageIsolationTests(RouteTestCase):
                     continue
                 for method in ("get", "post"):
                     with self.subTest(who=who, path=path, method=method):
-                        before = self.all_rows()
+                        before = self.digests()
                         response = getattr(client, method)(address)
                         self.assertEqual(response.status_code, 302)
                         login = f"/admin/login/?next={quote(address)}"
                         leads_to = "/admin/" if path == "/admin/logout/" else login
                         self.assertEqual(response["Location"], leads_to)
-                        self.assertEqual(self.all_rows(), before)
+                        self.assertEqual(self.digests(), before)
 
     def test_admin_shows_no_rows_to_staff_without_permissions(self):
         user = self.make_user("stan")
@@ -297,7 +300,7 @@ class PageIsolationTests(RouteTestCase):
                 with self.subTest(path=path, method=method):
                     if method == "post" and path in ADMIN_FOR_STAFF:
                         continue
-                    before = self.all_rows()
+                    before = self.digests()
                     response = getattr(client, method)(address)
                     status = ADMIN_FOR_STAFF.get(path, 403)
                     if re.search(r"/{object_id}/$", path) and status == 403:
@@ -308,4 +311,4 @@ class PageIsolationTests(RouteTestCase):
                     is_other_method = status == 403 and response.status_code == 405
                     self.assertTrue(is_other_method or response.status_code == status)
                     self.assertNotIn("Production PostgreSQL", response.content.decode())
-                    self.assertEqual(self.all_rows(), before)
+                    self.assertEqual(self.digests(), before)

@@ -21,7 +21,7 @@ from datasources.testing import DataSourceTestCase
 from organizations.sign_in.throttling import SignInThrottle
 from organizations.testing import bearer
 from rivergen.http.middleware import logger
-from rivergen.http.openapi import document
+from rivergen.http.openapi.view import document
 from rivergen.http.throttling import UserThrottle
 from rivergen.testing.fingerprint import business_tables, fingerprint
 from rivergen.testing.naughty_strings import STRINGS

@@ -25,7 +25,7 @@ from organizations.idempotency.exceptions import KeyInUse, KeyReused
 from organizations.models import Organization, User, Workspace
 from organizations.sign_in.openapi import SIGN_IN
 from organizations.testing import bearer
-from rivergen.http.openapi import document
+from rivergen.http.openapi.view import document
 from rivergen.testing.routes import METHODS
 
 UPDATE = "PATCH /api/v1/data-sources/{data_source_id}"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rivergen.http.openapi import document
-from rivergen.http.openapi_document import schemas
+from rivergen.http.openapi.document import schemas
+from rivergen.http.openapi.view import document
 
 METHODS = ("get", "post", "put", "patch", "delete")
 OPERATION_IDS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.test import SimpleTestCase
 
-from rivergen.http.openapi import document
+from rivergen.http.openapi.view import document
 from rivergen.testing.routes import METHODS
 
 # What only the developers of this service can know.

@@ -21,7 +21,7 @@ from datasources.testing import DataSourceTestCase
 from organizations.sign_in.hashing import HASHES_AT_A_TIME, hashing
 from organizations.sign_in.throttling import SignInThrottle, SiteThrottle, UsernameThrottle
 from organizations.testing import PASSWORD, bearer
-from rivergen.http.openapi import document
+from rivergen.http.openapi.view import document
 from rivergen.http.throttling import UserThrottle
 from rivergen.postgresql.prepared import PreparedGet
 from rivergen.testing.outage import without_database

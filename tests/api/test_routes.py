@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from datasources.models import DataSource
 from organizations.models import Membership, User
-from rivergen.http.openapi import document
+from rivergen.http.openapi.view import document
 from rivergen.testing.routes import routes
 from rivergen.testing.web_role import become, role_in_transaction
 from tests.api.testing.route_table import OF_ANY_USER, PUBLIC, ROLES, ROUTES, RouteTestCase

@@ -263,7 +263,7 @@ def run(arguments: argparse.Namespace) -> Tally:
     # Only after `prepare` has set up Django.
     from django.db import connection
 
-    from rivergen.http.openapi import document
+    from rivergen.http.openapi.view import document
     from tests.fuzz.world import make_world
 
     tokens = make_world()

@@ -2,7 +2,7 @@
 
 import json
 
-from rivergen.http.openapi import document
+from rivergen.http.openapi.view import document
 from rivergen.settings import BASE_DIR
 
 COMMITTED = BASE_DIR / "docs" / "openapi.json"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from datasources.connections.testing.servers import skip_or_fail
-from rivergen.http.openapi import document
+from rivergen.http.openapi.view import document
 from rivergen.settings import BASE_DIR
 from tests.openapi.committed import COMMITTED, text
 from tests.openapi.comparing import compare, report

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rivergen.http.openapi import document
+from rivergen.http.openapi.view import document
 from tests.openapi.comparing import compare, report
 
 Mutation = Callable[[Any], None]

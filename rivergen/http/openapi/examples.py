@@ -3,6 +3,7 @@
 All examples tell one story, the demo of `make run`, so their ids fit together.
 """
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +17,12 @@ from rivergen.http.exceptions import (
     ServiceUnavailable,
 )
 from rivergen.http.pagination import PAGE_SIZE, page_links
+from rivergen.http.parsers import MergePatchParser
 from rivergen.http.responses import BUG, error_body, exception_handler
 
 REQUEST_ID = "94099e1647834528878e99eeb6987c36"
 JSON = "application/json"
+MERGE_PATCH = MergePatchParser.media_type
 PAGE_OF_ALL = page_links("", PAGE_SIZE)
 NO_TOKEN = (
     "The request has no bearer token. Send the header Authorization: Bearer <access_token>, with a "
@@ -72,6 +75,11 @@ def described_failure(
 def _of_body(name: str, status: int, value: dict[str, Any]) -> OpenApiExample:
     value["error"]["request_id"] = REQUEST_ID
     return OpenApiExample(name, value, response_only=True, status_codes=[str(status)])
+
+
+def of_status(status: int, examples: Iterable[OpenApiExample]) -> list[OpenApiExample]:
+    """Return the examples of responses with this status."""
+    return [example for example in examples if str(status) in (example.status_codes or ())]
 
 
 KEYED_EXAMPLES = (

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from drf_spectacular.plumbing import deep_import_string
 from drf_spectacular.settings import spectacular_settings
 
-from rivergen.http.openapi_names import error_name
-from rivergen.http.openapi_words import ENUMERATIONS
+from rivergen.http.openapi.names import error_name
+from rivergen.http.openapi.words import ENUMERATIONS
 from rivergen.http.pagination import pagination_schema
 from rivergen.http.responses import ERROR_CODES, EXACT_CODES
 
@@ -34,76 +34,6 @@ SHARED_SCHEMAS: dict[str, Any] = {
         "description": "What changed, by field. Of a secret only the state is shown, such as "
         "`set` or `unset`.",
         "additionalProperties": {"$ref": "#/components/schemas/FieldChange"},
-    },
-    "VersionConflict": {
-        "type": "object",
-        "description": "Who was faster: what changed since the version that the request named. It "
-        "has no values; read the data source again for those.",
-        "properties": {
-            "version": {"type": "integer", "description": "The current version."},
-            "changed_since": {
-                "type": "array",
-                "description": "The versions after the named one, the oldest first and at most 50. "
-                "Empty if the named version never was one.",
-                "items": {"$ref": "#/components/schemas/ConflictingChange"},
-            },
-            "overlapping": {
-                "type": "array",
-                "description": "The fields of this request that clash with those changes. If this "
-                "is empty and `changed_since` is not, the update passes with "
-                "`?allow_disjoint=true`.",
-                "items": {"type": "string"},
-            },
-            "truncated": {
-                "type": "boolean",
-                "description": "Present, and true, if there are more versions than `changed_since` "
-                "lists. `overlapping` considers all of them.",
-            },
-        },
-        "required": ["version", "changed_since", "overlapping"],
-        "examples": [
-            {
-                "version": 4,
-                "changed_since": [
-                    {
-                        "version": 4,
-                        "changed_at": "2024-12-01T11:00:00Z",
-                        "changed_by_user_id": 2,
-                        "origin": "api",
-                        "fields": ["port", "tags"],
-                    }
-                ],
-                "overlapping": ["port"],
-            }
-        ],
-    },
-    "ConflictingChange": {
-        "type": "object",
-        "description": "One version that came after the named one, as the history lists it, but "
-        "without values.",
-        "properties": {
-            "version": {"type": "integer", "description": "The version that the change led to."},
-            "changed_at": {
-                "type": "string",
-                "format": "date-time",
-                "description": "When, in UTC.",
-            },
-            "changed_by_user_id": {
-                "type": ["integer", "null"],
-                "description": "By whom; null for the service itself, for an operator, and once "
-                "the user is deleted.",
-            },
-            "origin": {
-                "type": "string",
-                "description": "The interface through which it was made, such as `api`.",
-            },
-            "fields": {
-                "type": "array",
-                "description": "The names of what changed; of secrets too.",
-                "items": {"type": "string"},
-            },
-        },
-        "required": ["version", "changed_at", "changed_by_user_id", "origin", "fields"],
     },
     "ErrorCode": {
         "type": "string",

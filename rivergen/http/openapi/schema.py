@@ -1,41 +1,25 @@
-"""openapi.json: drf-spectacular, extended by the response envelope and every failure."""
+"""The schema class of all views: drf-spectacular's, extended by envelope, headers and limits."""
 
 import copy
-import functools
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
-from django.http import HttpResponse
-from django.utils.cache import patch_vary_headers
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import (
     ResolvedComponent,
     build_examples_list,
     is_list_serializer,
 )
-from drf_spectacular.utils import (
-    OpenApiExample,
-    OpenApiParameter,
-    OpenApiResponse,
-    PolymorphicProxySerializer,
-    extend_schema,
-)
-from rest_framework.request import Request
-from rest_framework.views import APIView
+from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer
 
-from rivergen.http import openapi_names
-from rivergen.http.examples import FAILURE_EXAMPLES, JSON, KEYED_EXAMPLES
-from rivergen.http.input import check_parameters, is_known
-from rivergen.http.openapi_errors import FAILURE_SERIALIZERS, ErrorResponseSerializer
-from rivergen.http.openapi_names import component_name
-from rivergen.http.openapi_words import (
+from rivergen.http.openapi import names
+from rivergen.http.openapi.describing import Success
+from rivergen.http.openapi.errors import ErrorResponseSerializer
+from rivergen.http.openapi.examples import JSON, KEYED_EXAMPLES, MERGE_PATCH, of_status
+from rivergen.http.openapi.words import (
     CHANGES,
     FAILURES,
     HEADER_SCHEMAS,
@@ -45,38 +29,17 @@ from rivergen.http.openapi_words import (
     PATH_VARIABLES,
     REPLAYED_HEADER,
     SOMETIMES,
-    SUCCESS_HEADERS,
 )
 from rivergen.http.pagination import PAGINATION
-from rivergen.http.renderers import FastJSONRenderer
 from rivergen.http.responses import envelope_schema
 from rivergen.http.serializers import StrictFieldsMixin
 
-# The failures that every route may return.
-COMMON_FAILURES = (400, 405, 406, 408, 429, 500, 503)
-BODY_FAILURES = (413, 415)
 # The methods that are not idempotent (RFC 9110, section 9.2.2).
 KEYED_METHODS = ("POST", "PATCH")
 KEYED_FAILURES = (409, 422)
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 PLACES = ("path", "query", "header")
-MERGE_PATCH = "application/merge-patch+json"
-
-
-class Success(OpenApiResponse):
-    """The description of a success; `changes`: it has `changes` beside `data`."""
-
-    def __init__(
-        self,
-        response: Any,
-        description: str,
-        examples: Sequence[OpenApiExample] = (),
-        *,
-        changes: bool = False,
-    ) -> None:
-        super().__init__(response, description, examples)
-        self.changes = changes
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
@@ -89,109 +52,6 @@ class BearerScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
-def describe(
-    summary: str,
-    description: str = "",
-    *,
-    request: Any = None,
-    response: Any = None,
-    many: bool = False,
-    status: int = 200,
-    errors: Sequence[int] = (),
-    failures: Mapping[int, Any] | None = None,
-    headers: Sequence[str] = (),
-    parameters: Sequence[OpenApiParameter] = (),
-    examples: Sequence[OpenApiExample] = (),
-    not_modified: bool = False,
-    ok: Any = None,
-    changes: bool = False,
-    operation_id: str | None = None,
-) -> Callable[[Any], Any]:
-    """Describe a view method: `response` is the serializer of its `data`, `errors` its failures.
-
-    The failures that every route may return are added. `headers` names the headers of a success,
-    of `ETag` and `Location`. `ok` is the serializer of a 200, which the method may return instead
-    of `status`. With `changes`, a success has `changes` beside `data`. Each of the `examples`
-    belongs to the request, or to the responses with its statuses. `failures` are the serializers
-    of failures that have more members than others, by status.
-    """
-    body: Any = response(many=True) if many else response
-    answers = [example for example in examples if example.response_only]
-
-    def success(text: str, status: int, body: Any) -> OpenApiResponse:
-        return Success(body, text, of_status(status, answers), changes=changes)
-
-    successes = {status: success("Success.", status, body)}
-    if ok:
-        successes[200] = success("Success, at once.", 200, ok)
-    if not_modified:
-        successes[304] = OpenApiResponse(None, "It reads exactly as it did with this `ETag`.")
-    header_parameters = [
-        OpenApiParameter(
-            name,
-            str,
-            OpenApiParameter.HEADER,
-            response=[status, 304] if not_modified and name == "ETag" else [status],
-            required=True,
-            description=SUCCESS_HEADERS[name],
-        )
-        for name in headers
-    ]
-    return extend_schema(
-        operation_id=operation_id,
-        summary=summary,
-        description=description,
-        request=request,
-        parameters=[*parameters, *header_parameters],
-        examples=[example for example in examples if not example.response_only],
-        responses=successes
-        | failure_responses(errors, answers, failures or {}, has_body=request is not None),
-    )
-
-
-def is_int32(field: Any) -> bool:
-    """Return whether a serializer's field shows a column of 32 bits; its limits are not shown."""
-    model = getattr(getattr(field.parent, "Meta", None), "model", None)
-    columns = {column.name: column for column in model._meta.fields} if model else {}
-    column = columns.get(field.source)
-    return isinstance(column, models.IntegerField) and not isinstance(
-        column, models.BigIntegerField | models.BigAutoField
-    )
-
-
-def of_status(status: int, examples: Iterable[OpenApiExample]) -> list[OpenApiExample]:
-    """Return the examples of responses with this status."""
-    return [example for example in examples if str(status) in (example.status_codes or ())]
-
-
-def merge_patch_of(serializer: Any) -> Any:
-    """Return a serializer of the same fields, whose component is that of a merge patch."""
-    kind = serializer if isinstance(serializer, type) else type(serializer)
-    name = re.sub("(Update|Write)?Serializer$", "MergePatchSerializer", kind.__name__)
-    return type(name, (kind,), {})
-
-
-def failure_responses(
-    errors: Sequence[int],
-    examples: Sequence[OpenApiExample],
-    failures: Mapping[int, Any],
-    *,
-    has_body: bool,
-) -> dict[int, OpenApiResponse]:
-    """Return the failures of a route, by status: its own, and those that every route may return."""
-    statuses = {*errors, *COMMON_FAILURES, *(BODY_FAILURES if has_body else ())}
-    shown = [*examples, *FAILURE_EXAMPLES]
-    serializers = {**FAILURE_SERIALIZERS, **failures}
-    return {
-        status: OpenApiResponse(
-            serializers.get(status, ErrorResponseSerializer),
-            FAILURES[status],
-            of_status(status, shown),
-        )
-        for status in sorted(statuses)
-    }
-
-
 class EnvelopeSchema(AutoSchema):
     """Add to the OpenAPI schema what drf-spectacular omits: envelope, headers, limits of fields."""
 
@@ -199,16 +59,16 @@ class EnvelopeSchema(AutoSchema):
         responses: Any = self.get_response_serializers()
         success = responses[min(responses)].response
         is_list = self.method == "GET" and is_list_serializer(success)
-        return openapi_names.operation_id(self.method, self._path_parts(), is_list=is_list)
+        return names.operation_id(self.method, self._path_parts(), is_list=is_list)
 
     def get_tags(self) -> list[str]:
-        return [openapi_names.tag(self._path_parts())]
+        return [names.tag(self._path_parts())]
 
     def _path_parts(self) -> list[str]:
         return str(self.path).removeprefix(self.path_prefix.lstrip("^")).strip("/").split("/")
 
     def _get_serializer_name(self, serializer: Any, *args: Any, **kwargs: Any) -> str:
-        return component_name(super()._get_serializer_name(serializer, *args, **kwargs))
+        return names.component_name(super()._get_serializer_name(serializer, *args, **kwargs))
 
     def get_paginated_name(self, serializer_name: str) -> str:
         return f"{serializer_name}ListResponse"
@@ -350,35 +210,18 @@ class EnvelopeSchema(AutoSchema):
         return component.ref
 
 
-class OpenAPIView(APIView):
-    """`GET /api/v1/openapi.json`: OpenAPI 3.1, not wrapped in the envelope."""
-
-    http_method_names = ["get", "head"]
-    authentication_classes = ()
-    permission_classes = ()
-
-    @extend_schema(exclude=True)
-    def get(self, request: Request) -> HttpResponse:
-        """Return the description of the API; 304 if `If-None-Match` names its `ETag`."""
-        check_parameters(request)
-        body, etag = rendered_document()
-        if is_known(request, etag):
-            response = HttpResponse(status=HTTPStatus.NOT_MODIFIED)
-        else:
-            response = HttpResponse(body, content_type="application/json")
-        response["ETag"], response["Cache-Control"] = etag, "no-cache"
-        patch_vary_headers(response, ["Accept-Encoding"])  # a 304 has the headers of the 200
-        return response
+def is_int32(field: Any) -> bool:
+    """Return whether a serializer's field shows a column of 32 bits; its limits are not shown."""
+    model = getattr(getattr(field.parent, "Meta", None), "model", None)
+    columns = {column.name: column for column in model._meta.fields} if model else {}
+    column = columns.get(field.source)
+    return isinstance(column, models.IntegerField) and not isinstance(
+        column, models.BigIntegerField | models.BigAutoField
+    )
 
 
-@functools.cache
-def rendered_document() -> tuple[bytes, str]:
-    """Return the bytes of the description, and their entity tag; rendered once per process."""
-    body = FastJSONRenderer().render(document())
-    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-
-
-@functools.cache
-def document() -> Any:
-    """Return the description, built once per process: the routes do not change."""
-    return SchemaGenerator().get_schema(request=None, public=True)
+def merge_patch_of(serializer: Any) -> Any:
+    """Return a serializer of the same fields, whose component is that of a merge patch."""
+    kind = serializer if isinstance(serializer, type) else type(serializer)
+    name = re.sub("(Update|Write)?Serializer$", "MergePatchSerializer", kind.__name__)
+    return type(name, (kind,), {})

@@ -1,0 +1,1 @@
+"""openapi.json, built from the code by drf-spectacular, and the words that endpoints share."""
