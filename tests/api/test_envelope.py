@@ -23,7 +23,7 @@ INVALID_IDS = (
     *("é", "１", "a/b", "a,b", "a;b", '"a"', "<script>", "{}", "%20", "a:b"),
 )
 ALLOWED_METHODS = (
-    ("/data-sources", {"GET", "HEAD", "POST"}),
+    ("/data-sources", {"GET", "HEAD", "POST", "PATCH"}),
     ("/data-source-types", {"GET", "HEAD"}),
     ("/organizations", {"GET", "HEAD"}),
     ("/me", {"GET", "HEAD"}),

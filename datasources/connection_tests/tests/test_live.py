@@ -42,7 +42,7 @@ class LiveTests(WorkerTestCase):
         shown = self.shown()
         self.assertEqual((shown["status"], shown["last_test"]), ("active", result))
         changed = {name for name, value in self.stored().items() if value != before[name]}
-        self.assertEqual(changed, {"last_test"})
+        self.assertEqual(changed, {"last_test", "has_changed_within_version"})
 
     def test_failed_test_sets_status_error_until_a_test_succeeds(self):
         self.data_source.set_credentials({"password": "wrong"}, user=self.owner)
