@@ -22,12 +22,18 @@ class SomeFailed(Conflict):
     """Some of many updates failed, so that none was stored (409)."""
 
     def __init__(self, results: list[dict[str, Any]]) -> None:
-        failed = sum(result["status"] != HTTPStatus.FAILED_DEPENDENCY for result in results)
+        failed = count_failed(results)
         super().__init__(
             f"{failed} of {len(results)} updates failed, so none was stored; see results. "
             "Correct them, or send atomic=false to store those that are valid."
         )
         self.extra = {"results": results}
+
+
+def count_failed(results: list[dict[str, Any]]) -> int:
+    """Return how many updates failed by themselves, not because another one did (424)."""
+    blameless = (HTTPStatus.OK, HTTPStatus.FAILED_DEPENDENCY)
+    return sum(result["status"] not in blameless for result in results)
 
 
 class NeedsSavepoints(Exception):

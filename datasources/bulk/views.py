@@ -5,9 +5,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasources.bulk import openapi
-from datasources.bulk.exceptions import NeedsSavepoints, SomeFailed
+from datasources.bulk.exceptions import NeedsSavepoints, SomeFailed, count_failed
 from datasources.bulk.input import Updates
-from datasources.bulk.updating import Updater, has_failed
+from datasources.bulk.updating import Updater
 from datasources.viewsets import DataSourceScopedViewSet
 from organizations.permissions import require_membership
 from organizations.writing import write
@@ -35,7 +35,7 @@ class UpdateManyMixin(DataSourceScopedViewSet):
             require_membership(self.caller)
         results = updater.make_all()
         self.found_in(updater.organization_ids)
-        failed = sum(map(has_failed, results))
+        failed = count_failed(results)
         if failed and updates.is_atomic and not updates.is_dry_run:
             raise SomeFailed(results)
         return SuccessResponse(

@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from http import HTTPStatus
 
 from corsheaders.signals import check_request_enabled
 from django.conf import settings
@@ -42,6 +43,9 @@ class RequestMiddleware:
             response = self.get_response(request)
             if request.method == "HEAD" and not response.streaming:
                 response.content = b""  # Content-Length keeps the length of the body
+            if response.status_code == HTTPStatus.NOT_MODIFIED:
+                # It would have to be that of the 200 (RFC 9110, section 8.6).
+                del response["Content-Length"]
             show_limits(response)
             seconds = time.perf_counter() - started_at
             metrics.count(request, response.status_code, seconds)

@@ -7,7 +7,6 @@ import re
 from typing import Any, NamedTuple
 
 from django.db.models import BigIntegerField
-from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
@@ -73,12 +72,6 @@ def if_match_problem(text: str) -> str | None:
     if read_entity_tags(text):
         return None
     return NO_ENTITY_TAG.format(text=text[:SHOWN_CHARACTERS].strip() or "nothing")
-
-
-def refuse_preconditions(request: Request) -> None:
-    """Raise ValidationError (400) for preconditions, for an endpoint that knows no versions."""
-    if errors := precondition_errors(request, knows_versions=False):
-        raise ValidationError(errors)
 
 
 def read_entity_tags(text: str) -> list[str]:

@@ -22,6 +22,9 @@ hide_environment()
 from rivergen import settings  # noqa: E402  # after the program was started again
 from rivergen.observability.logs import JSONFormatter  # noqa: E402
 
+# gunicorn drops at most so much of a body that the application has not read; beyond that it closes
+# the connection.
+UNREAD_MAX_BYTES = 64 * 1024
 # How long the kernel waits for the first bytes of a connection before gunicorn accepts it.
 SILENT_SECONDS = 30
 
@@ -65,6 +68,16 @@ graceful_timeout = 30
 control_socket_disable = True  # unused, and by default in a home directory
 limit_request_line = 8190  # the maximum, for lists with many filters
 sendfile = False  # sendfile() waits without a time limit for a client that does not read
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    """Announce `Connection: close` if the body is so large that a refusal would not read it.
+
+    Otherwise the client would send its next request on a connection that is being closed.
+    """
+    length = dict(request.headers).get("CONTENT-LENGTH", "")
+    if length.isdecimal() and int(length) >= UNREAD_MAX_BYTES:
+        request.force_close()
 
 
 def pre_exec(server: Any) -> None:

@@ -107,8 +107,6 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         body["version"] = version
     if path.endswith("/members") and is_text(body.get("username"), USERNAME_MAX_LENGTH):
         body["username"] = NEWCOMER.format(next(count))
-    if type(body.get("version")) is int and body["version"] > 0:
-        del body["version"]  # the stored one is mostly another
     if type(body.get("workspace_id")) is int:
         body["workspace_id"] = 1
     if path.endswith("/credentials"):

@@ -198,6 +198,8 @@ class UpdateManyTests(ManyTestCase):
             real = self.update_many(*updates, query=query)
             expected = self.results(real, 409 if atomic and updates is bad else 200)
             self.assertEqual(without_clock(self.results(dry)), without_clock(expected))
+            failed = sum(result["status"] not in (200, 424) for result in expected)
+            self.assertIn(f"{failed} of {len(updates)} updates would", dry.json()["message"])
             for source in reversed(self.sources):
                 stored = DataSource.objects.get(pk=source.pk)
                 stored.apply_changes({"name": source.name, "port": source.port}, user=self.owner)

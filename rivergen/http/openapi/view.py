@@ -12,8 +12,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from rivergen.http.input import is_known
-from rivergen.http.preconditions import refuse_preconditions
+from rivergen.http.input import check_parameters, is_known
 from rivergen.http.renderers import FastJSONRenderer
 
 
@@ -27,7 +26,7 @@ class OpenAPIView(APIView):
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
         """Return the description of the API; 304 if `If-None-Match` names its `ETag`."""
-        refuse_preconditions(request)
+        check_parameters(request)
         body, etag = rendered_document()
         if is_known(request, etag):
             response = HttpResponse(status=HTTPStatus.NOT_MODIFIED)

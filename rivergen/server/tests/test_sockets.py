@@ -78,6 +78,28 @@ class SocketTests(DataSourceTestMixin, TransactionTestCase):
                 self.assertNotIn(b"HTTP/1.1 200", peer.recv(65_536))
                 self.assertEqual(DataSource.objects.values().get(), before)
 
+    def test_refusal_says_whether_the_connection_stays_open(self):
+        self.make_world()
+        head = self.patch_head()
+        anonymous = re.sub(rb"Authorization: .*\r\n", b"", head)
+        for sent, length, status in (
+            (head, 1024 * 1024 + 1, 413),
+            (anonymous, 100_000, 401),
+            (head.replace(b"127.0.0.1", b"nowhere"), 100_000, 400),
+            (anonymous, 10_000, 401),
+            (head, 10_000, 400),
+        ):
+            with self.subTest(status=status, length=length), self.web.connect() as peer:
+                peer.sendall(sent + b"Content-Length: %d\r\n\r\n" % length + b"x" * length)
+                response, _ = read_response(peer)
+                self.assertEqual(response.status, status)
+                if response.headers["Connection"] == "close":
+                    self.assertGreater(length, 10_000)
+                    continue
+                peer.sendall(GET + b"\r\n")
+                response, _ = read_response(peer)
+                self.assertEqual(response.status, 200)
+
     def test_body_in_pieces_is_read_whole(self):
         self.make_world()
         for letter, framing in (
