@@ -96,10 +96,12 @@ class SecretTestCase(TransactionTestCase):
     def start(
         self, *arguments: str, stderr: Any = subprocess.DEVNULL, **variables: str
     ) -> "subprocess.Popen[bytes]":
+        # The shell that runs the tests may have set some of these, too.
+        inherited = {name: os.environ[name] for name in os.environ if name not in self.secrets}
         return subprocess.Popen(
             [*COMMAND, *arguments],
             cwd=settings.BASE_DIR,
-            env=os.environ | variables,
+            env=inherited | variables,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
         )
