@@ -140,6 +140,8 @@ class Generator:
             for name, schema in operation.query.items()
             if random.random() < 0.25
         }
+        if query.get("verify") == "true":
+            query["verify"] = "false"  # no worker runs the test: 503
         for name in operation.headers:
             if random.random() < 0.2:
                 request.headers[name] = random.choice(('"1"', '"2"', "*", "1", 'W/"1"', '""', ","))
