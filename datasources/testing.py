@@ -12,6 +12,41 @@ from organizations.testing import APITestCase, APITestMixin, blocked_connections
 
 ADMIN_PAGES = "/admin/datasources/datasource/"
 
+# "Update Data Source", Request Body and Success (200).
+SEED_REQUEST = {
+    "name": "Updated PostgreSQL",
+    "description": "Updated description",
+    "host": "newhost.example.com",
+    "port": 5433,
+    "connection_pool_size": 10,
+    "connection_timeout": 60,
+    "tags": ["updated", "production"],
+}
+SEED_RESPONSE = {
+    "success": True,
+    "data": {
+        "id": 1,
+        "organization_id": 1,
+        "workspace_id": 1,
+        "name": "Updated PostgreSQL",
+        "type": "postgresql",
+        "description": "Updated description",
+        "host": "newhost.example.com",
+        "port": 5433,
+        "database_name": "production",
+        "schema_name": "public",
+        "connection_pool_size": 10,
+        "connection_timeout": 60,
+        "query_timeout": 300,
+        "max_retries": 3,
+        "status": "active",
+        "tags": ["updated", "production"],
+        "updated_at": "2024-12-01T11:00:00Z",
+        "updated_by_user_id": 1,
+    },
+    "message": "Data source updated successfully",
+}
+
 
 def admin_client(user: User, **options: Any) -> Client:
     """Make a user staff and superuser, and return a client that is signed in to the admin."""

@@ -11,8 +11,10 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 class ManyTestMixin(DataSourceTestMixin):
-    """Five data sources of Acme, and one of Globex, of which Edith is no member."""
+    """Several data sources of Acme, and one of Globex, of which Edith is no member."""
 
+    source_count: ClassVar[int] = 5
+    source_values: ClassVar[dict[str, Any]] = {"type": "postgresql", "host": "db.example.com"}
     sources: ClassVar[list[DataSource]]
     foreign: ClassVar[DataSource]
     both: ClassVar[User]
@@ -23,12 +25,12 @@ class ManyTestMixin(DataSourceTestMixin):
         super().make_world()
         cls.sources = [
             DataSource.objects.create(
-                workspace=cls.workspace, name=f"S{number}", type="postgresql", host="db.example.com"
+                workspace=cls.workspace, name=f"S{number}", **cls.source_values
             )
-            for number in range(5)
+            for number in range(cls.source_count)
         ]
         cls.foreign = DataSource.objects.create(
-            workspace=cls.globex.workspaces.get(), name="Theirs", type="postgresql"
+            workspace=cls.globex.workspaces.get(), name="Theirs", **cls.source_values
         )
         cls.both = cls.make_user("bo", cls.acme, Role.EDITOR)
         cls.globex.add_member(cls.both, Role.EDITOR)

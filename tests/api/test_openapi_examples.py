@@ -20,6 +20,7 @@ from datasources.connections.failures import Code
 from datasources.credentials.exceptions import CredentialsUnconfirmed
 from datasources.examples import TEST_ID
 from datasources.models import DataSource
+from datasources.testing import SEED_REQUEST, SEED_RESPONSE
 from organizations.authentication import EXPIRED, NO_TOKEN
 from organizations.idempotency.exceptions import KeyInUse, KeyReused
 from organizations.models import Organization, User, Workspace
@@ -29,40 +30,6 @@ from rivergen.http.openapi.view import document
 from rivergen.testing.routes import METHODS
 
 UPDATE = "PATCH /api/v1/data-sources/{data_source_id}"
-# The document "Update Data Source", to the letter.
-SEED_REQUEST = json.loads("""{
-"name": "Updated PostgreSQL",
-"description": "Updated description",
-"host": "newhost.example.com",
-"port": 5433,
-"connection_pool_size": 10,
-"connection_timeout": 60,
-"tags": ["updated", "production"]
-}""")
-SEED_RESPONSE = json.loads("""{
-"success": true,
-"data": {
-"id": 1,
-"organization_id": 1,
-"workspace_id": 1,
-"name": "Updated PostgreSQL",
-"type": "postgresql",
-"description": "Updated description",
-"host": "newhost.example.com",
-"port": 5433,
-"database_name": "production",
-"schema_name": "public",
-"connection_pool_size": 10,
-"connection_timeout": 60,
-"query_timeout": 300,
-"max_retries": 3,
-"status": "active",
-"tags": ["updated", "production"],
-"updated_at": "2024-12-01T11:00:00Z",
-"updated_by_user_id": 1
-},
-"message": "Data source updated successfully"
-}""")
 # The failures that a client is likely to meet, and their codes.
 FAILURES_WITH_EXAMPLES = {
     "400": {"BAD_REQUEST"},
@@ -156,7 +123,7 @@ def steady(value: Any) -> Any:
 
 
 def restart_ids() -> None:
-    """Let the next ids follow those that are stored: a rollback does not reset a sequence."""
+    """Reset the sequences of ids to the stored rows: a rollback does not reset them."""
     models = (User, Organization, Workspace, DataSource)
     with connection.cursor() as cursor:
         for statement in connection.ops.sequence_reset_sql(no_style(), models):

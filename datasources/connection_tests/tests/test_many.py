@@ -1,49 +1,31 @@
 """Tests of `POST /data-sources/test` with ids: each as its own request would be answered."""
 
-from typing import Any, ClassVar
+from typing import Any
 from unittest import mock
 
 from procrastinate.contrib.django.models import ProcrastinateJob
 
+from datasources.bulk.testing import ManyTestCase
 from datasources.connection_tests import throttling
 from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.throttling import ConnectionTestThrottle
 from datasources.models import DataSource
-from datasources.testing import DataSourceTestCase
-from organizations.models import Membership, Role, User
+from organizations.models import Membership
 from organizations.sign_in.models import RequestCount
 from organizations.testing import sql
 
 PATH = "/data-sources/test"
 
 
-class ManyTestsTests(DataSourceTestCase):
-    sources: ClassVar[list[DataSource]]
-    foreign: ClassVar[DataSource]
-    both: ClassVar[User]
-
-    @classmethod
-    def setUpTestData(cls) -> None:
-        super().setUpTestData()
-        cls.sources = [
-            DataSource.objects.create(
-                workspace=cls.workspace, name=f"S{number}", type="csv", file_path="a.csv"
-            )
-            for number in range(12)
-        ]
-        cls.foreign = DataSource.objects.create(
-            workspace=cls.globex.workspaces.get(), name="Theirs", type="csv", file_path="a.csv"
-        )
-        cls.both = cls.make_user("bo", cls.acme, Role.EDITOR)
-        cls.globex.add_member(cls.both, Role.EDITOR)
+class ManyTestsTests(ManyTestCase):
+    source_count = 12
+    source_values = {"type": "csv", "file_path": "a.csv"}
 
     def start(self, *ids: Any, user: Any = None, query: str = "", **options: Any) -> Any:
         return self.call("post", f"{PATH}{query}", {"ids": [*ids]}, user or self.editor, **options)
 
-    def results(self, response: Any) -> list[dict[str, Any]]:
-        self.assertEqual(response.status_code, 202, response.content)
-        data: list[dict[str, Any]] = response.json()["data"]
-        return data
+    def results(self, response: Any, status: int = 202) -> list[dict[str, Any]]:
+        return super().results(response, status)
 
     def own(self, pk: int, **options: Any) -> dict[str, Any]:
         """Return the error of the data source's own test request."""
