@@ -27,7 +27,7 @@ class Update(NamedTuple):
     fields: dict[str, Any]
 
     def pop_if_match(self) -> str | None:
-        """Take `if_match` out of the fields, and return it; None if it was not sent.
+        """Remove `if_match` from the fields and return its value; None if it was not sent.
 
         It is what the header is for one data source. Raises ValidationError (400).
         """

@@ -64,7 +64,7 @@ class Allowance(NamedTuple):
 
 
 def count_tests(organization_id: int, wanted: int) -> Allowance:
-    """Count as many of the wanted tests of an organization as may start now.
+    """Count the connection tests that may start now, up to `wanted`.
 
     The result is that of `count_test` and `count_running` for one test after another. Like there,
     refused tests are not counted.

@@ -123,7 +123,7 @@ class BodyVersionTests(ConflictTestCase):
             refused = self.patch({"version": version, "port": 0})
             self.assert_error(refused, 400, "BAD_REQUEST", "port")
 
-    def test_what_is_no_version_is_400_together_with_other_faults(self):
+    def test_body_version_that_is_no_version_is_400_with_other_faults(self):
         for version in NO_VERSIONS:
             with self.subTest(version=version):
                 refused = self.patch({"version": version, "port": 0}, '"9"')

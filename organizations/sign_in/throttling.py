@@ -58,6 +58,6 @@ def count_request(throttle: WindowThrottle, caller: str | None) -> None:
 
 
 def count_sign_in(request: Any) -> None:
-    """Count a request to sign in to the admin, as one over the API. Raises Throttled (429)."""
+    """Count a sign-in to the admin like one over the API. Raises Throttled (429)."""
     for throttle in (SignInThrottle(), SiteThrottle()):
         count_request(throttle, throttle.caller(request))

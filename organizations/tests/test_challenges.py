@@ -110,7 +110,7 @@ class ChallengeTests(DataSourceTestCase):
                 self.assert_refused(f"Bearer {token}", "not issued by this service")
                 self.assertEqual(self.queries, [])
 
-    def test_what_is_no_token_is_named(self):
+    def test_text_that_is_no_token_is_named_in_the_challenge(self):
         head, payload, signature = self.signed().split(".")
         for token in (
             *("null", "undefined", "abc", "é", "bnVsbA.bnVsbA.bnVsbA", "W10.W10.W10", "x" * 7000),

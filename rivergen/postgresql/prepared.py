@@ -158,10 +158,10 @@ current_batch: ContextVar[Batch | None] = ContextVar("current_batch", default=No
 
 @contextmanager
 def batched_updates() -> Iterator[None]:
-    """Let `update_row` send its statements in batches, and before any other statement.
+    """Send the statements of `update_row` in batches within this block.
 
-    For use in a transaction. The error of a statement is raised by a later one, or at the end of
-    the block.
+    For use in a transaction. A batch is sent before any other statement. The error of a statement
+    is raised by a later one, or at the end of the block.
     """
     batch = Batch()
     token = current_batch.set(batch)

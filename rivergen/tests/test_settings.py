@@ -294,7 +294,7 @@ class SettingsTests(SimpleTestCase):
         printed = self.printed("*settings.CORS_ALLOWED_ORIGINS", CORS_ALLOWED_ORIGINS=text)
         self.assertEqual(printed, " ".join(origins))
 
-    def test_what_no_browser_sends_as_an_origin_is_refused(self):
+    def test_origin_that_no_browser_sends_is_refused(self):
         origins = (
             *("*", "null", "app.example.com", "//app.example.com", "https://", "https:///x"),
             *("https://app.example.com/", "https://app.example.com/path", "https://a.example?x"),

@@ -72,7 +72,7 @@ class DocsPageInBrowserTests(SimpleTestCase):
         dialog.get_by_role("button", name="Apply credentials").click()
         dialog.get_by_role("button", name="Close").first.click()
 
-    def test_what_try_it_out_is_filled_with_works_on_the_demo(self):
+    def test_filled_in_requests_of_the_docs_page_work_on_the_demo(self):
         self.page.goto("/api/docs")
         expect(self.page.get_by_role("heading", name="Getting started")).to_be_visible()
         self.watcher.screenshot("page")

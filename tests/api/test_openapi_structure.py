@@ -224,7 +224,7 @@ def test_lists_of_codes_are_open(api):
         assert "CREDENTIALS_UNCONFIRMED" in schema["x-extensible-enum"]
 
 
-def test_what_is_repeated_is_a_component(api):
+def test_repeated_parts_of_the_document_are_components(api):
     failures: Counter[str] = Counter()
     parameters: Counter[str] = Counter()
     headers: Counter[str] = Counter()

@@ -47,7 +47,7 @@ class RouteTests(RouteTestCase):
                         self.assertIn(route.least_role, error["message"])
                         self.assertFalse(has_changed)
 
-    def test_what_was_created_or_started_is_at_its_location(self):
+    def test_location_leads_to_the_created_row_or_started_test(self):
         created = [key for key, route in ROUTES.items() if route.success in (201, 202)]
         self.assertGreater(len(created), 5)
         for method, path in created:

@@ -187,7 +187,7 @@ def adjust_query(query: dict[str, Any], path: str) -> None:
 
 
 def make_updates_fit(updates: list[Any]) -> None:
-    """Let each of many updates be of another data source, and name no version."""
+    """Make each of many updates name its own data source, and no version."""
     for number, update in enumerate(updates, start=1):
         if isinstance(update, dict):
             make_fields_fit(update)

@@ -113,7 +113,7 @@ def schemas(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def finish_schema(schema: dict[str, Any]) -> None:
-    """Say which integers may need 64 bits, and drop what tells a client nothing."""
+    """Set the format of integers that may need 64 bits, and remove useless keywords."""
     types = schema.get("type")
     is_integer = "integer" in types if isinstance(types, list) else types == "integer"
     if is_integer and schema.get("maximum", INT32_MAX + 1) > INT32_MAX:
