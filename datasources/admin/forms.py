@@ -15,7 +15,7 @@ from datasources.admin.fields import (
 from datasources.admin.history import describe_conflict
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource
-from datasources.models.validators import validate_text
+from datasources.models.validators import validate_line
 
 TEXT_FIELDS = (
     "name",
@@ -35,7 +35,9 @@ class DataSourceForm(forms.ModelForm):
 
     shown_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
-    username = VerbatimTextField(max_length=255, required=False, validators=[validate_text])
+    username = VerbatimTextField(
+        max_length=255, required=False, strip=True, validators=[validate_line]
+    )
     password = SecretField()
     ssh_password = SecretField()
     ssh_private_key = SecretField(has_lines=True)
@@ -124,4 +126,5 @@ class DataSourceForm(forms.ModelForm):
         shown_version = self.cleaned_data.get("shown_version")
         if shown_version != self.instance.version:
             raise ValidationError(describe_conflict(self.instance, shown_version))
-        self.instance.credentials.validate(self.credentials)
+        stored = self.instance.credentials.read(self.credentials)
+        self.cleaned_data |= {field: text for field, text in stored.items() if text is not None}

@@ -22,6 +22,7 @@ from datasources.models.validators import (
     TAG_MAX_LENGTH,
     validate_file_path,
     validate_host,
+    validate_line,
     validate_metadata,
     validate_name,
     validate_tags,
@@ -195,7 +196,14 @@ class DataSourceColumns(models.Model):
     )
 
     # Set and shown with the secrets, but not encrypted.
-    username = text_field(255, editable=False)
+    username = TrimmedCharField(
+        max_length=255,
+        null=True,
+        blank=True,
+        default=None,
+        editable=False,
+        validators=[validate_line],
+    )
     metadata = models.JSONField(
         default=dict,
         blank=True,

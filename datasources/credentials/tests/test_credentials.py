@@ -6,11 +6,12 @@ from django.db import connection
 from django.utils import timezone
 
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
+from datasources.connections.testing.private_keys import private_key, service_account
 from datasources.credentials.testing import CredentialsEndpointTestCase
 from datasources.models import DataSource
 
 UNSET = {"is_set": False, "confirmed": False, "set_at": None, "set_by_user_id": None}
-SERVICE_ACCOUNT = json.dumps({"type": "service_account", "private_key": "hunter2"})
+VALID = {"service_account_json": service_account(), "ssh_private_key": private_key()}
 PUBLIC_KEYS = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP me@here",
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY me@here",
@@ -232,9 +233,9 @@ class CredentialsTests(CredentialsEndpointTestCase):
                     "put", {"service_account_json": value}, "service_account_json"
                 )
                 self.assertNotIn("hunter2", json.dumps(error))
-        response = self.send("put", {"service_account_json": SERVICE_ACCOUNT})
+        response = self.send("put", {"service_account_json": service_account()})
         self.assertEqual(response.status_code, 200)
-        self.assertEqual(self.secrets(), {"service_account_json": SERVICE_ACCOUNT})
+        self.assertEqual(self.secrets(), {"service_account_json": service_account()})
 
     def test_public_key_as_private_key_is_refused(self):
         for value in PUBLIC_KEYS:
@@ -254,7 +255,7 @@ class CredentialsTests(CredentialsEndpointTestCase):
         ):
             self.use_type(type_name)
             for field in CREDENTIAL_FIELDS:
-                value = SERVICE_ACCOUNT if field == "service_account_json" else "hunter2"
+                value = VALID.get(field, "hunter2")
                 for sent in (value, None):
                     with self.subTest(type=type_name, field=field, sent=sent):
                         if field in fitting:
