@@ -19,7 +19,7 @@ from datasources.connections.ssh.private_keys import OPENSSH, KeyRefused
 from rivergen.http.parsers import refuse_constant
 
 BYTE_ORDER_MARK = "\ufeff"
-BEARER = re.compile(r"(?:authorization:\s{0,4})?bearer\s{1,4}", re.IGNORECASE)
+BEARER = re.compile(r"(?:authorization:\s{0,4})?bearer(?:\s{1,4}|$)", re.IGNORECASE)
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
 EMPTY = "Must be a non-empty string. Send null to clear it."
 KEY_ELSEWHERE = (

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
+from datasources.connections.testing.private_keys import private_key, service_account
 from rivergen.testing.naughty_strings import STRINGS
 
 WORDS = ("orders", "db", "a", "x1", "Bücher", "日本", "report-2024", "k", "zz top", "É")

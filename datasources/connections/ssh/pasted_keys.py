@@ -170,7 +170,9 @@ def mend_block(label: str, text: str) -> tuple[str, Envelope]:
     if body is None:
         if LEFT_OUT.search(text):
             raise KeyRefused(MASKED)
-        raise KeyRefused(DAMAGED if BETWEEN.sub("", text) else TRUNCATED)
+        # One letter too many is all that can be wrong with text of these letters.
+        is_cut_off = re.fullmatch(r"[A-Za-z0-9+/]*", BETWEEN.sub("", text))
+        raise KeyRefused(TRUNCATED if is_cut_off else DAMAGED)
     if cipher is None:
         known = label_of(body)
         if known is None:

@@ -50,7 +50,9 @@ INTEGER = 0x02
 
 CONVERT = "Convert a copy of it with `ssh-keygen -p -f FILE`, and enter that."
 ANOTHER = "Make one with `ssh-keygen -t ed25519`."
-TRUNCATED = "The private key is cut off. Paste the whole file, to its last line, which begins with -----END."
+TRUNCATED = (
+    "The private key is cut off. Paste the whole file, down to the line that begins with -----END."
+)
 DAMAGED = "The private key is damaged. Paste the whole file again, without a change."
 TOO_LARGE = f"The private key is too large. An RSA key has at most {RSA_BITS[-1]:,} bits."
 DSA = f"This is a DSA key, which SSH servers no longer accept. {ANOTHER}"

@@ -16,8 +16,7 @@ from datasources.connections.ssh.pasted_keys import mend_private_key
 def private_key(passphrase: str | None = None, form: str = "openssh") -> str:
     """Return a private key for SSH in a form that asyncssh writes."""
     key = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
-    rounds = {"rounds": 2} if form == "openssh" else {}
-    return key.export_private_key(form, passphrase, **rounds).decode()
+    return key.export_private_key(form, passphrase, rounds=2).decode()
 
 
 def private_key_with(core: str) -> str:
