@@ -55,13 +55,6 @@ class JSONSecretField(SecretField):
     """A secret whose text is a JSON object."""
 
 
-@extend_schema_field(
-    {"type": "string", "format": "ssh-private-key", "minLength": 1, "maxLength": SECRET_MAX_BYTES}
-)
-class PrivateKeyField(SecretField):
-    """A private key for SSH, stored in mended form."""
-
-
 class CredentialsUpdateSerializer(StrictSerializer):
     """Credentials to store. Null clears one. Only those that the type of the source uses."""
 
@@ -77,7 +70,7 @@ class CredentialsUpdateSerializer(StrictSerializer):
     )
     password = SecretField(help_text=HELP_TEXTS["password"])
     ssh_password = SecretField(help_text=HELP_TEXTS["ssh_password"])
-    ssh_private_key = PrivateKeyField(help_text=HELP_TEXTS["ssh_private_key"])
+    ssh_private_key = SecretField(help_text=HELP_TEXTS["ssh_private_key"])
     ssh_private_key_passphrase = SecretField(help_text=HELP_TEXTS["ssh_private_key_passphrase"])
     token = SecretField(help_text=HELP_TEXTS["token"])
     service_account_json = JSONSecretField(help_text=HELP_TEXTS["service_account_json"])

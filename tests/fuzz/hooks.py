@@ -68,7 +68,6 @@ schemathesis.openapi.format("json-object", st.just(service_account()))
 schemathesis.openapi.format("name", WORD)
 schemathesis.openapi.format("password", st.builds("secret-{}".format, WORD))
 schemathesis.openapi.format("object-path", st.lists(WORD, min_size=1, max_size=5).map("/".join))
-schemathesis.openapi.format("ssh-private-key", st.just(private_key()))
 schemathesis.openapi.format("tag", WORD)
 
 
@@ -275,7 +274,8 @@ def remove_unfit_credentials(credentials: dict[str, Any], type_name: str | None)
     fitting = CONNECTORS[type_name].credential_fields if type_name in CONNECTORS else ()
     for field in CREDENTIAL_FIELDS:
         value = credentials.get(field)
-        if is_filler(value, SECRET_MAX_LENGTH) and field in WHOLE_FILES:
+        is_generated = field == "ssh_private_key" and is_text(value, SECRET_MAX_LENGTH)
+        if field in WHOLE_FILES and (is_generated or is_filler(value, SECRET_MAX_LENGTH)):
             credentials[field] = WHOLE_FILES[field]
         is_valid = value is None or is_text(value, SECRET_MAX_LENGTH)
         if field not in fitting and field in credentials and is_valid:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from datasources.connections.testing.private_keys import private_key, service_account
+from datasources.connections.testing.private_keys import service_account
 from rivergen.testing.naughty_strings import STRINGS
 
 WORDS = ("orders", "db", "a", "x1", "Bücher", "日本", "report-2024", "k", "zz top", "É")
@@ -23,7 +23,6 @@ BY_FORMAT = {
     "connection-string": URLS,
     "object-path": PATHS,
     "json-object": ("{}", '{"type": "service_account"}', service_account()),
-    "ssh-private-key": ("id_rsa", "-----BEGIN PRIVATE KEY-----", private_key()),
     "entity-tag": ("*", '"1"', '"2", "3"', 'W/"1"', '"x"'),
     "date-time": ("2024-12-01T11:00:00Z", "2026-01-01T00:00:00.5+02:00"),
     "cursor": ("WyJuYW1lIixmYWxzZSwiYSIsMV0", "MS4x", "MS4wLjE", "WyJpZCIsZmFsc2UsMSwxXQ"),

@@ -304,11 +304,11 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         with is_broken, self.settings(DEBUG=True):
             self.assertIn("RuntimeError", save(connection_string=url).content.decode())
         for field in self.data_source.connector.credential_fields[1:]:
-            save(**{field: self.canary(f"{field} in the admin")})
+            save(**{field: self.secret(field, "in the admin")})
             save(**{field: self.canary(f"{field} beside an error"), "port": "0"})
             is_broken = mock.patch.object(KeyRing, "seal", side_effect=RuntimeError)
             with is_broken, self.settings(DEBUG=True):
-                response = save(**{field: self.canary(f"{field} and a bug in the admin")})
+                response = save(**{field: self.secret(field, "and a bug in the admin")})
             self.assertIn("RuntimeError", response.content.decode())
         pages = page.removesuffix("change/")
         for button in ("test-connection", "refresh-schema", "confirm-credentials", "restore"):
