@@ -20,6 +20,14 @@ DATABASE = "shop"
 USERNAME = "reader"
 PASSWORD = "p/ä €'\"\\"
 
+HBA = """\
+local all all trust
+host all refused 127.0.0.1/32 reject
+host all guest,ghost 127.0.0.1/32 trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
+"""The access rules: passwords over TCP, except for users that have no password."""
+
 
 class PostgreSQLServer:
     """A PostgreSQL server on a free port of 127.0.0.1, until the block ends.
@@ -65,12 +73,10 @@ class PostgreSQLServer:
 
 
 def configure(folder: Path, port: int) -> None:
-    """Write the configuration: passwords over TCP, none over the local socket."""
+    """Write the configuration and the access rules."""
     with (folder / "postgresql.conf").open("a") as configuration:
         configuration.write(f"port = {port}\n")
-    (folder / "pg_hba.conf").write_text(
-        "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-    )
+    (folder / "pg_hba.conf").write_text(HBA)
 
 
 class TLSFront:
