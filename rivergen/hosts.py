@@ -46,6 +46,20 @@ def canonical_host(host: str) -> str:
     return canonical_address(host) or canonical_name(host)
 
 
+def comparable_host(text: str | None) -> str | None:
+    """Return the one spelling of a host; None, and text that is no host, as they are."""
+    return canonical_host(text) if text is not None and is_host(text) else text
+
+
+def is_host(text: str) -> bool:
+    """Return whether a text is a host name or an IP address; IPv6 without brackets or zone."""
+    try:
+        canonical_host(text)
+    except InvalidHost:
+        return False
+    return True
+
+
 def canonical_address(host: str) -> str | None:
     """Return an IP address in its one spelling; None if the text is no plain IP address."""
     try:
@@ -83,10 +97,7 @@ def check_label(label: str) -> None:
     if not label:
         raise InvalidHost("Has an empty part before, after or between its dots.")
     if foreign := re.search(r"[^a-z0-9_-]", label):
-        raise InvalidHost(
-            f"Has the character {shown(foreign[0])}, which no host name has. Write one host name "
-            "or IP address, and nothing else."
-        )
+        raise InvalidHost(f"Has the character {shown(foreign[0])}, which no host name has.")
     if len(label) > LABEL_MAX_LENGTH:
         raise InvalidHost(
             f"Has a part of {len(label)} characters. Each part between dots has at most "
@@ -129,11 +140,17 @@ def to_ascii(host: str) -> str:
 
 
 def spellings(host: str) -> set[str]:
-    """Return a valid host as typed and in its one spelling; a name also in its own letters."""
+    """Return the spellings by which to find a host that was stored as somebody typed it.
+
+    As given, in its one spelling, in its own letters if it has others, and with a final dot.
+    """
     canonical = canonical_host(host)
-    if A_LABEL_PREFIX not in canonical:
-        return {host, canonical}
-    return {host, canonical, idna.decode(canonical)}
+    labels = [
+        idna.ulabel(label) if label.startswith(A_LABEL_PREFIX) else label
+        for label in canonical.split(".")
+    ]
+    names = {host, canonical, ".".join(labels)}
+    return names if ":" in canonical else names | {f"{name.removesuffix('.')}." for name in names}
 
 
 def shown(letter: str) -> str:

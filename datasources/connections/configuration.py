@@ -2,11 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from rivergen.hosts import InvalidHost, canonical_host
+from rivergen.hosts import comparable_host
 
 # Fields that say how to connect. All others decide which source is reached.
 TUNING = (
@@ -48,9 +47,7 @@ class Configuration:
 
     def __post_init__(self) -> None:
         for name in ("host", "ssh_host"):
-            with suppress(InvalidHost):
-                if host := getattr(self, name):
-                    object.__setattr__(self, name, canonical_host(host))
+            object.__setattr__(self, name, comparable_host(getattr(self, name)))
 
     @classmethod
     def field_names(cls) -> list[str]:

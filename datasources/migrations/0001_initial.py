@@ -157,7 +157,7 @@ class Migration(migrations.Migration):
                         null=True,
                         validators=[
                             datasources.models.validators.validate_text,
-                            datasources.models.validators.validate_host,
+                            datasources.models.validators.validate_ssh_host,
                         ],
                     ),
                 ),

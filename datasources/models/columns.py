@@ -1,6 +1,8 @@
 """The columns, constraints and indexes of data sources, and properties of a single row."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -13,21 +15,23 @@ from django.utils import timezone
 from datasources.connections.connectors import CONNECTORS, DataSourceType, type_choices
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
-from datasources.models.connection_strings import validate_connection_string
-from datasources.models.field_names import SEARCHED_FIELDS
+from datasources.models.connection_strings import url_destination, validate_connection_string
+from datasources.models.field_names import DESTINATION_FIELDS, HOST_FIELDS, SEARCHED_FIELDS
 from datasources.models.fields import TrimmedCharField, forget_author, number_field, text_field
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
-    HOST_MAX_LENGTH,
     TAG_MAX_LENGTH,
     validate_file_path,
     validate_host,
     validate_metadata,
     validate_name,
+    validate_ssh_host,
     validate_tags,
     validate_text,
 )
 from organizations.models import Organization, Workspace
+from rivergen.hosts import MAX_LENGTH as HOST_MAX_LENGTH
+from rivergen.hosts import comparable_host
 
 NAME_TAKEN = "The workspace already has a data source with this name."
 NAME_UNIQUE = "data_source_name_unique"
@@ -42,6 +46,14 @@ def list_indexes(field: str, suffix: str) -> list[models.Index]:
     return [
         models.Index(fields=["organization", field, "id"], name=f"data_source_by_{suffix}"),
         models.Index(fields=[field, "id", "organization"], name=f"data_source_all_by_{suffix}"),
+    ]
+
+
+def destination_parts(values: Mapping[str, Any], fields: Iterable[str]) -> list[Any]:
+    """Return the values of these fields as destinations are compared: hosts in one spelling."""
+    return [
+        comparable_host(values[field]) if field in HOST_FIELDS else values[field]
+        for field in fields
     ]
 
 
@@ -133,7 +145,7 @@ class DataSourceColumns(models.Model):
         help_text="Connect through an SSH server. Requires ssh_host and ssh_username.",
     )
     ssh_host = text_field(
-        HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address of the SSH server."
+        HOST_MAX_LENGTH, validate_ssh_host, help_text="Host name or IP address of the SSH server."
     )
     ssh_port = number_field(
         1, 65_535, 22, null=True, help_text="TCP port of the SSH server. Default: 22."
@@ -321,6 +333,15 @@ class DataSourceColumns(models.Model):
     def connector(self) -> ConnectorClass:
         """The connector class of this type."""
         return CONNECTORS[self.type]
+
+    @property
+    def destination(self) -> str:
+        """The digest of all that decides where secrets would travel; each is sealed to one."""
+        values = {field: getattr(self, field) for field in DESTINATION_FIELDS}
+        parts = destination_parts(values, DESTINATION_FIELDS)
+        if self.connection_string is not None:
+            parts.append(url_destination(self.connection_string))
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @property
     def presented_host_key(self) -> str | None:
