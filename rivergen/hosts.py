@@ -12,6 +12,8 @@ import idna
 
 MAX_LENGTH = 253
 LABEL_MAX_LENGTH = 63
+# What people call the control characters that they paste; Unicode has no names for these.
+CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
 A_LABEL_PREFIX = "xn--"
 # A resolver takes a name whose last label is a number for an address: 127.1 is 127.0.0.1.
 NUMBER = r"(?:[0-9]+|0x[0-9a-f]*)"
@@ -162,4 +164,5 @@ def shown(letter: str) -> str:
 
 def code_point(letter: str) -> str:
     """Return the number and the name of a character: `U+200B ZERO WIDTH SPACE`."""
-    return f"U+{ord(letter):04X} {unicodedata.name(letter, '')}".strip()
+    name = unicodedata.name(letter, CONTROLS.get(letter, ""))
+    return f"U+{ord(letter):04X} {name}".strip()

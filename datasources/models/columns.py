@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
-from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models.functions import Lower, Upper
@@ -17,7 +16,7 @@ from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
 from datasources.models.connection_strings import url_destination, validate_connection_string
 from datasources.models.field_names import DESTINATION_FIELDS, HOST_FIELDS, SEARCHED_FIELDS
-from datasources.models.fields import TrimmedCharField, forget_author, number_field, text_field
+from datasources.models.fields import TagsField, forget_author, number_field, text_field
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
     TAG_MAX_LENGTH,
@@ -32,6 +31,7 @@ from datasources.models.validators import (
 from organizations.models import Organization, Workspace
 from rivergen.hosts import MAX_LENGTH as HOST_MAX_LENGTH
 from rivergen.hosts import comparable_host
+from rivergen.names import NameField
 
 NAME_TAKEN = "The workspace already has a data source with this name."
 NAME_UNIQUE = "data_source_name_unique"
@@ -98,10 +98,11 @@ class DataSourceColumns(models.Model):
     workspace = models.ForeignKey(
         Workspace, on_delete=models.RESTRICT, related_name="data_sources", db_index=False
     )
-    name = TrimmedCharField(
+    name = NameField(
         max_length=255,
         validators=[validate_name],
-        help_text="Unique in the workspace, whatever the case. Spaces around it are removed.",
+        help_text="Unique in the workspace, whatever the case. Spaces around it are removed, "
+        "and it is stored in Unicode's form NFC. Invisible characters are refused.",
     )
     type = models.CharField(
         max_length=32,
@@ -215,12 +216,13 @@ class DataSourceColumns(models.Model):
         help_text="A JSON object of your own, up to 65,536 bytes and 20 levels deep. Its keys must "
         "not name secrets.",
     )
-    tags = ArrayField(
+    tags = TagsField(
         models.CharField(max_length=TAG_MAX_LENGTH),
         default=list,
         blank=True,
         validators=[validate_tags],
-        help_text="Labels to find data sources by, in this order, without duplicates.",
+        help_text="Labels to find data sources by, in this order, without duplicates. Spaces, NFC "
+        "and invisible characters: as in the name.",
     )
 
     status = models.CharField(

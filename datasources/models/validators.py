@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 
 from datasources.models.host_errors import host_error
 from rivergen.hosts import PLAIN_NAME, InvalidHost, canonical_host
+from rivergen.names import validate_visible
 
 Validator = TypeVar("Validator", bound=Callable[[Any], None])
 
@@ -72,10 +73,17 @@ def validate_text(value: str) -> None:
 
 @documented(format="name")
 def validate_name(value: str) -> None:
-    """Refuse a name of white space alone, and what `validate_text` refuses."""
+    """Refuse a name of white space alone, and what `validate_characters` refuses."""
     if not value.strip():
         raise ValidationError("This field may not be blank.")
-    validate_text(value)
+    validate_characters(value)
+
+
+def validate_characters(name: str) -> None:
+    """Refuse characters that nobody sees, and what `validate_text` refuses."""
+    validate_text(name)
+    if not (name.isascii() and name.isprintable()):
+        validate_visible(name)
 
 
 @documented(format="host")
@@ -127,7 +135,7 @@ def validate_tag(tag: Any) -> None:
         raise ValidationError("Each tag must be a string.")
     if not 1 <= len(tag) <= TAG_MAX_LENGTH or tag != tag.strip():
         raise ValidationError(f"Each tag must have 1 to {TAG_MAX_LENGTH} characters.")
-    validate_text(tag)
+    validate_characters(tag)
 
 
 def validate_metadata(metadata: Any) -> None:
