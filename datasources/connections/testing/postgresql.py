@@ -16,6 +16,8 @@ from rivergen.testing.services import free_port
 
 HOST = "db.example.test"
 """The name in the certificate of the server; it does not resolve."""
+A_LABELS = "xn--fa-hia.example.test"
+"""Another name in the certificate: that of faß.example.test."""
 DATABASE = "shop"
 USERNAME = "reader"
 PASSWORD = "p/ä €'\"\\"
@@ -88,7 +90,7 @@ class TLSFront:
     SSL_REQUEST_BYTES = 8
 
     def __init__(self, server: Any, folder: Path) -> None:
-        self.certificates = make_certificates(folder, HOST)
+        self.certificates = make_certificates(folder, HOST, A_LABELS)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self.certificates.certificate, self.certificates.key)
         self._server = server
