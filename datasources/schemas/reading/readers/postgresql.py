@@ -47,7 +47,7 @@ COMMON_TYPES = {
         *("ltree", "lquery", "ltxtquery", "ean13", "isbn", "isbn13", "ismn", "ismn13", "issn"),
         *("issn13", "upc"),
     ),
-    CommonType.BINARY: ("bit",),
+    CommonType.BINARY: ("bit", '"bit"'),  # quoted if it has no length
     CommonType.INTERVAL: (
         *("interval year", "interval month", "interval day", "interval hour", "interval minute"),
         *("interval second", "interval year to month", "interval day to hour"),
@@ -182,7 +182,7 @@ SELECT n.nspname, c.relname, k.conname, {COLUMN.format("k.conrelid", "part.numbe
             || array_to_string(ARRAY(
                 SELECT quote_ident(da.attname) FROM pg_attribute da
                 WHERE da.attrelid = c.oid AND da.attnum = ANY (k.confdelsetcols)
-                ORDER BY da.attnum), ', ') || ')' END, {DEFERRAL},
+                ORDER BY array_position(k.confdelsetcols, da.attnum)), ', ') || ')' END, {DEFERRAL},
         CASE WHEN NOT k.conenforced THEN 'NOT ENFORCED'
             WHEN NOT k.convalidated THEN 'NOT VALID' END)
 FROM {TABLES}

@@ -26,6 +26,8 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "0",
     "transaction_timeout": "0",
 }
+# Encodings of databases that the server converts to UTF-8: it is that, or Python has no codec.
+CONVERTED = ("UTF8", "EUC_TW", "MULE_INTERNAL", None)
 # The search path comes first: the next statement could otherwise find functions and operators of
 # others. Then all settings that the server has, in one statement.
 BEGINNING = f"""
@@ -44,15 +46,19 @@ def begin(connection: "Connection[Any]") -> None:
         connection.execute(BEGINNING)
     except (errors.ProgrammingError, errors.NotSupportedError):
         connection.rollback()  # a server with less than PostgreSQL reads with what it inherits
-    # The server checks and converts all text but that of a database without an encoding.
-    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
-        readable = readable_text()
-        for type_name in ("name", "text", "varchar"):
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in CONVERTED:
+        # As UTF-8, the server would refuse a statement for one character that it cannot convert.
+        connection.execute("SELECT set_config('client_encoding', %s, true)", [encoding])
+        # In SQL_ASCII is what clients have sent, mostly UTF-8.
+        codec = "utf-8" if encoding == "SQL_ASCII" else connection.info.encoding
+        readable = readable_text(codec)
+        for type_name in ("name", "text", '"char"'):
             connection.adapters.register_loader(type_name, readable)
 
 
-def readable_text() -> type[Loader]:
-    """Return a loader of text in any encoding, shown with U+FFFD where it is not UTF-8.
+def readable_text(codec: str) -> type[Loader]:
+    """Return a loader of text that shows U+FFFD for what the codec cannot decode.
 
     Of texts that would look the same, all but the first show those bytes as `\\xe9`.
     """
@@ -62,10 +68,10 @@ def readable_text() -> type[Loader]:
         def load(self, data: Buffer) -> str:
             text = bytes(data)
             try:
-                return text.decode()
+                return text.decode(codec)
             except UnicodeDecodeError:
-                shown = text.decode(errors="replace")
+                shown = text.decode(codec, errors="replace")
             is_first = bytes_of.setdefault(shown, text) == text
-            return shown if is_first else text.decode(errors="backslashreplace")
+            return shown if is_first else text.decode(codec, errors="backslashreplace")
 
     return ReadableText
