@@ -45,6 +45,7 @@ def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) 
             ]
             connection: Any = connector.connect()
             warnings = connector.warnings_of(configuration, connector.is_encrypted)
+            warnings += connector.doubts
             try:
                 server_version = connector.query_version(connection)
             finally:

@@ -89,6 +89,44 @@ class Code(TextChoices):
         "The login works, but the database does not exist. Check database_name.",
     )
     FILE_MISSING = "FILE_MISSING", "The file does not exist in the storage. Check file_path."
+    FILE_EMPTY = (
+        "FILE_EMPTY",
+        "The file has no content: perhaps the upload failed. Store it again.",
+    )
+    FILE_TRUNCATED = (
+        "FILE_TRUNCATED",
+        "The file ends too early: a part at its end is missing, perhaps because the upload was "
+        "interrupted. Store it again.",
+    )
+    FILE_MALFORMED = (
+        "FILE_MALFORMED",
+        "The file breaks the rules of its type. In a CSV file each line needs as many values as "
+        "the header, and quotes around values that contain a delimiter, a quote or a line end. "
+        "Correct the file, or export it again.",
+    )
+    FILE_ENCODING = (
+        "FILE_ENCODING",
+        "The text of the file is in an encoding that is unknown, or damaged. Store it in UTF-8.",
+    )
+    FILE_OTHER_TYPE = (
+        "FILE_OTHER_TYPE",
+        "The file is not of the type of this data source. Choose the type that it is of, or store "
+        "a file of this type.",
+    )
+    FILE_COMPRESSION = (
+        "FILE_COMPRESSION",
+        "The file is compressed in a way that cannot be read. CSV and JSON files may be compressed "
+        "with gzip, Zstandard, bzip2 or xz, or be the only file in a ZIP archive. Store other "
+        "files as they are.",
+    )
+    FILE_ENCRYPTED = (
+        "FILE_ENCRYPTED",
+        "The file is encrypted. Store it without encryption of its own.",
+    )
+    FILE_TOO_LARGE = (
+        "FILE_TOO_LARGE",
+        "The file is too large to be read, or expands to too much. Split it into several files.",
+    )
     STORAGE_FAILED = (
         "STORAGE_FAILED",
         "The storage cannot be read. Ask the operator of this service to check it.",

@@ -73,6 +73,8 @@ class Connector:
         self.stages = stages
         self.is_encrypted: bool | None = None
         """Whether the login used TLS, where the driver tells."""
+        self.doubts: list[WarningCode] = []
+        """What a connection found in the source that can be read in several ways."""
 
     @classmethod
     def password_field(cls) -> str | None:
