@@ -160,6 +160,17 @@ class ConnectionTestWarningSerializer(serializers.Serializer):
     message = serializers.CharField(help_text="What it means, and what to do.")
 
 
+class FailureDetailsSerializer(serializers.Serializer):
+    """What a code is about: only the members that it has. The list may grow."""
+
+    fields = serializers.ListField(  # type: ignore[assignment]
+        child=serializers.CharField(),
+        required=False,
+        help_text="The fields and credentials that are not set.",
+    )
+    line = serializers.IntegerField(required=False, help_text="The line of the file, from 1.")
+
+
 class ConnectionTestSerializer(serializers.Serializer):
     """A connection test. `ok`, `code` and `message` are null until it has finished."""
 
@@ -186,6 +197,7 @@ class ConnectionTestSerializer(serializers.Serializer):
     message = serializers.CharField(
         allow_null=True, help_text="What the code means, and what to do."
     )
+    details = FailureDetailsSerializer(help_text="What the code is about, for programs.")
     stages = ConnectionTestStageSerializer(
         many=True, help_text="The stages in their order; the last one is where a fault was found."
     )

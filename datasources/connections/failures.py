@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict, Unpack
 
 from django.db.models import TextChoices
 
@@ -168,12 +169,11 @@ class Code(TextChoices):
     )
     FIELDS_MISSING = (
         "FIELDS_MISSING",
-        "A field that this type needs to connect is not set. Set the required fields of the type; "
-        "`missing_fields` of a data source names those that it lacks.",
+        "Fields that this type needs to connect are not set. Set them.",
     )
     CREDENTIALS_UNSET = (
         "CREDENTIALS_UNSET",
-        "The server asks for credentials, and none are stored. Enter them.",
+        "Credentials that the server or the driver asks for are not stored. Enter them.",
     )
     CREDENTIALS_UNCONFIRMED = (
         "CREDENTIALS_UNCONFIRMED",
@@ -195,15 +195,38 @@ class Code(TextChoices):
     )
 
 
+class Details(TypedDict, total=False):
+    """What a failure is about, beside its code: members that are harmless to show and to store.
+
+    They never quote a driver. `datasources.connections.outcome` checks each one.
+    """
+
+    fields: list[str]
+    """The fields and credentials of the data source that are not set."""
+    line: int
+    """The line of the file, from 1."""
+
+
+def message_of(code: str, details: Details) -> str:
+    """Return the sentences for an outcome: what its code means, and what exactly it is about."""
+    sentences = [str(Code(code).label)]
+    if "fields" in details:
+        sentences.append(f"Not set: {', '.join(details['fields'])}.")
+    if "line" in details:
+        sentences.append(f"Line: {details['line']}.")
+    return " ".join(sentences)
+
+
 class ConnectionFailure(Exception):
     """A source cannot be reached; `code` says why. The message never quotes a driver."""
 
-    def __init__(self, code: Code) -> None:
-        super().__init__(code.label)
+    def __init__(self, code: Code, **details: Unpack[Details]) -> None:
+        super().__init__(message_of(code, details))
         self.code = code
+        self.details = details
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.code,)
+        return partial(type(self), **self.details), (self.code,)
 
 
 class SSHHostKeyRefused(ConnectionFailure):

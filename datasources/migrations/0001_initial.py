@@ -779,6 +779,10 @@ class Migration(migrations.Migration):
                 ),
                 ("code", models.CharField(default=None, max_length=32, null=True)),
                 (
+                    "details",
+                    models.JSONField(default=dict, help_text="What the code is about."),
+                ),
+                (
                     "tables_read",
                     models.IntegerField(
                         default=None,

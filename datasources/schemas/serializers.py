@@ -2,6 +2,7 @@
 
 from rest_framework import serializers
 
+from datasources.connection_tests.serializers import FailureDetailsSerializer
 from datasources.connections.failures import Code
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.reading.catalogue import Kind
@@ -35,6 +36,9 @@ class SchemaRefreshSerializer(OutputSerializer):
     message = serializers.CharField(
         read_only=True, allow_null=True, help_text="What the code means, and what to do."
     )
+    details = FailureDetailsSerializer(
+        read_only=True, help_text="What the code is about, for programs."
+    )
 
     class Meta:
         model = SchemaRefresh
@@ -47,6 +51,7 @@ class SchemaRefreshSerializer(OutputSerializer):
             "ok",
             "code",
             "message",
+            "details",
             "tables_read",
             "tables_total",
         )

@@ -35,7 +35,7 @@ async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
     refresh = await find_running(data_source_id, refresh_id)
     if refresh is None:
         return
-    data_source, content = refresh.data_source, None
+    data_source, content, details = refresh.data_source, None, None
     try:
         configuration = await sync_to_async(data_source.configuration)()
     except CredentialsUnconfirmed:
@@ -44,8 +44,9 @@ async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
         code = Code.CREDENTIALS_UNREADABLE
     else:
         reading = await read_in_child(configuration, refresh)
-        code, content = reading.code or Code.DRIVER_CRASHED, reading.content
-    await sync_to_async(refresh.finish)(code, data_source, content)
+        code = reading.code or Code.DRIVER_CRASHED
+        content, details = reading.content, reading.details
+    await sync_to_async(refresh.finish)(code, data_source, content, details)
 
 
 async def find_running(data_source_id: int, refresh_id: str) -> SchemaRefresh | None:

@@ -1,7 +1,7 @@
 """The base classes of connectors."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from datasources.connections.stages import Stages
 SSH_SECRETS = ("ssh_password", "ssh_private_key", "ssh_private_key_passphrase")
 SECRET_FIELDS = ("password", *SSH_SECRETS, "token", "service_account_json")
 CREDENTIAL_FIELDS = ("username", *SECRET_FIELDS)
+TUNNEL_FIELDS = ("ssh_host", "ssh_username")
 LINE_MAX_LENGTH = 100
 
 
@@ -30,6 +31,12 @@ def fetch_value(connection: Any, statement: str) -> Any:
     with contextlib.closing(connection.cursor()) as cursor:
         cursor.execute(statement)
         return cursor.fetchone()[0]
+
+
+def missing_among(credentials: Iterable[str], configuration: Configuration) -> list[str]:
+    """Return those of the credentials that are not set."""
+    given = {"username": configuration.username, **configuration.secrets}
+    return [name for name in credentials if not given.get(name)]
 
 
 class Connector:
@@ -51,6 +58,8 @@ class Connector:
     optional_fields: ClassVar[tuple[str, ...]] = ()
     credential_fields: ClassVar[tuple[str, ...]] = ()
     """The names in `CREDENTIAL_FIELDS` that this type can log in with."""
+    required_credentials: ClassVar[tuple[str, ...]] = ()
+    """Those of `credential_fields` without which the driver does not even try."""
     default_port: ClassVar[int | None] = None
     url_schemes: ClassVar[tuple[str, ...]] = ()
     url_options: ClassVar[tuple[str, ...]] = ()
@@ -163,10 +172,36 @@ class Connector:
 
     @classmethod
     def check(cls, configuration: Configuration) -> None:
-        """Raise ConnectionFailure if the driver or a required field is missing."""
+        """Raise ConnectionFailure if the driver, a required field or a credential is missing."""
         cls.check_driver()
-        if any(getattr(configuration, field) is None for field in cls.required_fields):
-            raise ConnectionFailure(Code.FIELDS_MISSING)
+        if fields := cls.missing_fields(configuration):
+            fields += cls.missing_credentials(configuration)
+            raise ConnectionFailure(Code.FIELDS_MISSING, fields=fields)
+        cls.check_credentials(configuration)
+
+    @classmethod
+    def missing_fields(cls, configuration: Configuration) -> list[str]:
+        """Return the fields that are not set and without which there is no connection."""
+        required = [*cls.required_fields]
+        if cls.has_endpoint:
+            required.append("port")
+            if configuration.use_ssh_tunnel:
+                required += TUNNEL_FIELDS
+        missing = [name for name in required if not getattr(configuration, name)]
+        if not all(map(configuration.options.get, cls.required_options)):
+            missing.append("connection_string")
+        return missing
+
+    @classmethod
+    def missing_credentials(cls, configuration: Configuration) -> list[str]:
+        """Return the credentials that are not set and without which the driver does not try."""
+        return missing_among(cls.required_credentials, configuration)
+
+    @classmethod
+    def check_credentials(cls, configuration: Configuration) -> None:
+        """Raise ConnectionFailure if a credential is missing."""
+        if credentials := cls.missing_credentials(configuration):
+            raise ConnectionFailure(Code.CREDENTIALS_UNSET, fields=credentials)
 
     @classmethod
     def check_driver(cls) -> None:
@@ -181,6 +216,7 @@ class Connector:
         does not quote the driver.
         """
         self.check_driver()
+        self.check_credentials(self.configuration)
         try:
             with self.stages("login"):
                 return self.log_in()
@@ -189,7 +225,9 @@ class Connector:
         except Exception as error:
             code = self.explain(error)
             if code == Code.LOGIN_FAILED and self.needs_secret():
-                code = Code.CREDENTIALS_UNSET
+                names = filter(None, ("username", self.password_field()))
+                fields = missing_among(names, self.configuration)
+                raise ConnectionFailure(Code.CREDENTIALS_UNSET, fields=fields) from None
             raise ConnectionFailure(code) from None
 
     def query_version(self, connection: Any) -> str:

@@ -74,7 +74,7 @@ class FileConnector(Connector):
     def log_in(self) -> Any:
         """Open the file."""
         if not self.configuration.file_path:
-            raise ConnectionFailure(Code.FIELDS_MISSING)
+            raise ConnectionFailure(Code.FIELDS_MISSING, fields=["file_path"])
         file = open_file(self.configuration.file_path, self.configuration.connection_timeout)
         # An empty file is a failed upload; drivers would take it for an empty table or database.
         if not file.size:

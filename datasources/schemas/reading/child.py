@@ -26,7 +26,7 @@ def read_and_send(configuration: Configuration, policy: EgressPolicy, send: Send
     try:
         content = read(configuration, policy, send)
     except ConnectionFailure as failure:
-        send(code=failure.code)
+        send(code=failure.code, details=failure.details)
         return
     send(
         digest=content.digest,
@@ -39,7 +39,7 @@ def read_and_send(configuration: Configuration, policy: EgressPolicy, send: Send
     for block in content.blocks:
         for number, piece in enumerate(pieces(block)):
             send(part="block" if number else "new block", data=piece)
-    send(code=Code.OK)
+    send(code=Code.OK, details={})
 
 
 def read(configuration: Configuration, policy: EgressPolicy, send: Send) -> Content:
