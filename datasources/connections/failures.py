@@ -7,6 +7,7 @@ from typing import Any, TypedDict, Unpack
 
 from django.db.models import TextChoices
 
+from datasources.connections.files.formats import Format
 from rivergen.egress.exceptions import EgressDenied, HostNotFound
 
 
@@ -205,6 +206,8 @@ class Details(TypedDict, total=False):
     """The fields and credentials of the data source that are not set."""
     line: int
     """The line of the file, from 1."""
+    found: str
+    """What the file seems to be: a `Format`."""
 
 
 def message_of(code: str, details: Details) -> str:
@@ -214,6 +217,8 @@ def message_of(code: str, details: Details) -> str:
         sentences.append(f"Not set: {', '.join(details['fields'])}.")
     if "line" in details:
         sentences.append(f"Line: {details['line']}.")
+    if "found" in details:
+        sentences.append(f"It seems to be {Format(details['found']).label}.")
     return " ".join(sentences)
 
 

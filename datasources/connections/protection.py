@@ -1,5 +1,6 @@
 """How well a connection is protected, and the warnings that a result can have."""
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 from django.db.models import TextChoices
@@ -60,3 +61,8 @@ class WarningCode(TextChoices):
         "The file is large, so the types of its columns are those of its first rows. If later "
         "rows have other values, reading them fails. Parquet states the types.",
     )
+
+
+def explain_warnings(codes: Iterable[str]) -> list[dict[str, str]]:
+    """Return warnings as the API shows them, each with its code and its message."""
+    return [{"code": code, "message": WarningCode(code).label} for code in codes]

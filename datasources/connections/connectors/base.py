@@ -137,6 +137,10 @@ class Connector:
             found.append(WarningCode.SERVER_NOT_VERIFIED)
         return found
 
+    def warnings_found(self) -> list[WarningCode]:
+        """Return what the connection that was made does not protect, and what is doubtful."""
+        return self.warnings_of(self.configuration, self.is_encrypted) + self.doubts
+
     @classmethod
     def further_ports(cls, configuration: Configuration) -> Collection[int] | None:
         """Return the TCP ports that the driver needs beside that of the endpoint.

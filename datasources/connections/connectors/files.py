@@ -21,8 +21,7 @@ from datasources.connections.files.formats import (
     COMPRESSIONS,
     SIGNATURE_BYTES,
     Format,
-    format_of,
-    format_of_text,
+    guess_format,
 )
 from datasources.connections.files.storage import (
     FILE_URL,
@@ -111,14 +110,10 @@ class FileConnector(Connector):
 
     def check_format(self, file: StoredFile) -> None:
         """Raise ConnectionFailure if the file shows why it cannot be read as this type."""
-        start = file.read_at(0, SIGNATURE_BYTES)
-        found = format_of(start)
-        if found == self.format:
-            return
-        if found in COMPRESSIONS:
-            raise ConnectionFailure(Code.FILE_COMPRESSION, found=found.value)
-        found = found or format_of_text(start.decode("utf-8", "ignore"))
-        raise ConnectionFailure(Code.FILE_OTHER_TYPE, **({"found": found.value} if found else {}))
+        found = guess_format(file.read_at(0, SIGNATURE_BYTES))
+        if found != self.format:
+            code = Code.FILE_COMPRESSION if found in COMPRESSIONS else Code.FILE_OTHER_TYPE
+            raise ConnectionFailure(code, found=found.value)
 
     def explain(self, error: Exception) -> Code:
         """Return QUERY_FAILED; `failure_of` knows better."""

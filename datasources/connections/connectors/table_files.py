@@ -17,6 +17,7 @@ from datasources.connections.protection import WarningCode
 CSV_BUFFER_BYTES = 4 * 1024 * 1024  # DuckDB's default reads 32 MB for a first look
 LINE_OF_CSV = re.compile(r"CSV Error on Line: (\d+)\n.*Expected Number of Columns", re.DOTALL)
 LINE_OF_JSON = re.compile(r"in line (\d+)")
+PARQUET_BYTES_MIN = 12  # "PAR1" twice, and the length of the footer
 RENAMED = re.compile(r"(.*)_\d+$", re.DOTALL)
 
 
@@ -33,6 +34,25 @@ def arguments(options: dict[str, str]) -> str:
 def types_of(columns: Iterable[tuple[str, str]]) -> str:
     """Return columns and their types as an argument."""
     return "{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns) + "}"
+
+
+def columns_of_parquet(connection: Any) -> list[tuple[str, bool]]:
+    """Return the columns of a Parquet file, by their names in it, and whether each is REQUIRED.
+
+    Its schema is a tree: each node comes before its children, and the first one is the root.
+    """
+    statement = f"SELECT name, repetition_type, num_children FROM parquet_schema('{FILE_URL}')"
+    columns = []
+    open_children: list[int] = []
+    for name, repetition, children in connection.execute(statement).fetchall():
+        if len(open_children) == 1:
+            columns.append((name, repetition == "REQUIRED"))
+        if open_children:
+            open_children[-1] -= 1
+        open_children.append(children or 0)
+        while open_children and not open_children[-1]:
+            open_children.pop()
+    return columns
 
 
 class TableConnector(DuckDBConnector):
@@ -86,7 +106,8 @@ class TextConnector(TableConnector):
             return error
         if self.text.failure is not None:
             return self.text.failure
-        if isinstance(error, duckdb.InterruptException | duckdb.IOException | MemoryError | OSError):
+        unrelated = (duckdb.InterruptException, duckdb.IOException, duckdb.OutOfMemoryException)
+        if isinstance(error, (*unrelated, MemoryError, OSError)):
             return ConnectionFailure(Code.QUERY_FAILED)
         return self.malformed(str(error))
 
@@ -151,9 +172,11 @@ class CSV(TextConnector):
     def malformed(self, message: str) -> ConnectionFailure:
         """Return FILE_MALFORMED with the first line that does not fit the header."""
         line = faulty_line(self.text.head, self.layout) if self.text.is_whole else None
-        if line is None and (found := LINE_OF_CSV.match(message.partition(": ")[2])):
+        if line is None and (found := LINE_OF_CSV.search(message)):
             line = int(found[1])
-        return ConnectionFailure(Code.FILE_MALFORMED, **({"line": line} if line else {}))
+        if line is None:
+            return ConnectionFailure(Code.FILE_MALFORMED)
+        return ConnectionFailure(Code.FILE_MALFORMED, line=line)
 
 
 class JSON(TextConnector):
@@ -182,7 +205,11 @@ class JSON(TextConnector):
             columns = self._columns(connection, options)
             if len(columns) == 1 and columns[0][0] == "json":
                 self._check_values(connection, options)
-        self._notice_names(columns)
+                options["records"] = "'false'"
+        if self._has_renamed(columns):  # a given column would be looked up by its new name
+            self.doubts.append(WarningCode.COLUMNS_RENAMED)
+        else:
+            options["columns"] = types_of(columns)  # so that they are detected once
         connection.execute(f"CREATE VIEW data AS FROM read_json({arguments(options)})")
 
     def _columns(self, connection: Any, options: dict[str, str]) -> list[tuple[str, str]]:
@@ -206,14 +233,14 @@ class JSON(TextConnector):
             raise ConnectionFailure(Code.FILE_EMPTY)
         self.doubts.append(WarningCode.COLUMNS_GUESSED)
 
-    def _notice_names(self, columns: list[tuple[str, str]]) -> None:
-        """Note whether names got a number, because they differ from others only in case."""
+    def _has_renamed(self, columns: list[tuple[str, str]]) -> bool:
+        """Return whether names got a number, because they differ from others only in case."""
         lower = {name.lower() for name, _ in columns}
         for name, _ in columns:
             found = RENAMED.match(name)
             if found and found[1].lower() in lower and f'"{name}"' not in self.text.head:
-                self.doubts.append(WarningCode.COLUMNS_RENAMED)
-                return
+                return True
+        return False
 
     def malformed(self, message: str) -> ConnectionFailure:
         """Return FILE_TRUNCATED, or FILE_MALFORMED with the first line that is no JSON."""
@@ -236,6 +263,20 @@ class Parquet(TableConnector):
     def prepare(self, connection: Any) -> None:
         """Create the view."""
         connection.execute(f"CREATE VIEW data AS FROM read_parquet('{FILE_URL}')")
+        names = [name.lower() for name, _ in columns_of_parquet(connection)]
+        if "" in names or len({*names}) < len(names):
+            self.doubts.append(WarningCode.COLUMNS_RENAMED)
+
+    def failure_of(self, error: Exception) -> ConnectionFailure:
+        """Return the reason why the file cannot be read."""
+        failure = super().failure_of(error)
+        if failure.code == Code.FILE_MALFORMED:
+            # Nothing but DuckDB's prose tells these apart.
+            if "encrypted" in str(error):
+                return ConnectionFailure(Code.FILE_ENCRYPTED)
+            if "at least one non-root column" in str(error):
+                return ConnectionFailure(Code.FILE_EMPTY)
+        return failure
 
     def check_format(self, file: StoredFile) -> None:
         """Raise ConnectionFailure if the file is no Parquet file, encrypted or cut off."""
@@ -243,5 +284,6 @@ class Parquet(TableConnector):
         start, end = file.read_at(0, 4), file.read_at(max(0, file.size - 4), 4)
         if b"PARE" in (start, end):
             raise ConnectionFailure(Code.FILE_ENCRYPTED)
-        code = Code.FILE_MALFORMED if start == end else Code.FILE_TRUNCATED
+        is_complete = start == end and file.size >= PARQUET_BYTES_MIN
+        code = Code.FILE_MALFORMED if is_complete else Code.FILE_TRUNCATED
         raise ConnectionFailure(code)

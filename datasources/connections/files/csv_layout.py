@@ -121,10 +121,10 @@ class Scan:
         """Return the layout by this delimiter and quoting."""
         delimiter, rows = self.delimiter, self.rows[self.start :]
         header = rows[0] if rows else Row(1, [])
-        if delimiter in REPEATED_DELIMITERS and self.width > 1 and self.width % 2:
-            if not any(any(row.values[1::2]) for row in rows):
-                delimiter, is_guess = 2 * delimiter, True
-                header = Row(header.line, header.values[::2])
+        is_odd = delimiter in REPEATED_DELIMITERS and self.width > 1 and self.width % 2
+        if is_odd and not any(any(row.values[1::2]) for row in rows):
+            delimiter, is_guess = 2 * delimiter, True
+            header = Row(header.line, header.values[::2])
         is_guess |= self.start > 0 or delimiter not in USUAL_DELIMITERS
         return Layout(delimiter, self.quoting, header.line - 1, header.values, is_guess)
 

@@ -18,7 +18,7 @@ MARKS = (
 )
 WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 SINGLE_BYTE = "cp1252"
-STRUCTURE = "\r\n\t,;|\"{}[]:"
+STRUCTURE = '\r\n\t,;|"{}[]:'
 # Of the bytes that are such characters in ASCII, so many are these characters in UTF-16, too.
 STRUCTURE_SHARE = 0.5
 # Of the other characters in texts of Western languages, so many are letters ...

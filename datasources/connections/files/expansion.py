@@ -64,7 +64,7 @@ class GzipMember:
 
 
 def _zstd_frame() -> Any:
-    options = {zstd.DecompressionParameter.window_log_max: WINDOW_MAX_LOG}
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: WINDOW_MAX_LOG}
     return zstd.ZstdDecompressor(options=options)
 
 

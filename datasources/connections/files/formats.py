@@ -38,7 +38,8 @@ class Format(TextChoices):
     XML = "xml", "an XML file"
     RTF = "rtf", "an RTF document"
     JSON = "json", "a JSON file"
-    BINARY = "binary", "no text"
+    TEXT = "text", "a text file, such as CSV"
+    BINARY = "binary", "a binary file of an unknown format"
 
 
 # The compressions that are read: of CSV and JSON files, which are read from start to end.
@@ -85,13 +86,15 @@ JSON_START = re.compile(r'\s*(?:\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*[\[{]\s*["}{\]])
 MARKUP_CHARACTERS = 4_096
 
 
-def format_of(start: bytes) -> Format | None:
-    """Return the format that the first bytes of a file belong to; None for text and the unknown."""
+def format_of(start: bytes, is_text: bool = False) -> Format | None:
+    """Return the format that the first bytes of a file belong to; None for text and the unknown.
+
+    With `is_text`, a line of letters is text, whatever else it may be.
+    """
     for offset, signature, found in SIGNATURES:
-        if start.startswith(signature, offset) and not (
-            signature in SIGNATURES_OF_TEXT and _is_line(start)
-        ):
-            return found
+        if start.startswith(signature, offset):
+            is_line = is_text and signature in SIGNATURES_OF_TEXT and _is_line(start)
+            return None if is_line else found
     return None
 
 
@@ -110,6 +113,17 @@ def format_of_archive(names: list[str]) -> Format:
     if "[Content_Types].xml" in names:
         return Format.EXCEL if any(name.startswith("xl/") for name in names) else Format.OFFICE
     return Format.OPEN_DOCUMENT if "META-INF/manifest.xml" in names else Format.ZIP
+
+
+def guess_format(start: bytes) -> Format:
+    """Return what the first bytes of a file seem to be, in any case."""
+    if found := format_of(start):
+        return found
+    try:
+        text = start.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return Format.BINARY
+    return Format.BINARY if "\0" in text else format_of_text(text) or Format.TEXT
 
 
 def members_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

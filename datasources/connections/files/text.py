@@ -113,7 +113,7 @@ class TextFile:
                 self.is_whole = False
                 break
         head = bytes(pieces[:HEAD_BYTES])
-        if inner := format_of(head[:SIGNATURE_BYTES]):
+        if inner := format_of(head[:SIGNATURE_BYTES], is_text=True):
             raise ConnectionFailure(Code.FILE_OTHER_TYPE, found=inner.value)
         return head
 
@@ -154,7 +154,7 @@ def _compression_of(start: bytes) -> Format | None:
 
     Raises ConnectionFailure: FILE_COMPRESSION if that cannot be expanded, FILE_OTHER_TYPE.
     """
-    found = format_of(start)
+    found = format_of(start, is_text=True)
     if found is None or found in EXPANDABLE:
         return found
     code = Code.FILE_COMPRESSION if found in COMPRESSIONS else Code.FILE_OTHER_TYPE
