@@ -784,6 +784,13 @@ class Migration(migrations.Migration):
                     models.JSONField(default=dict, help_text="What the code is about."),
                 ),
                 (
+                    "warnings",
+                    models.JSONField(
+                        default=list,
+                        help_text="The codes of what the connection did not protect, or guessed.",
+                    ),
+                ),
+                (
                     "tables_read",
                     models.IntegerField(
                         default=None,

@@ -101,6 +101,7 @@ RUNNING: dict[str, Any] = {
     "requested_by_user_id": 1,
     **dict.fromkeys(("finished_at", "ok", "code", "message", "tables_read", "tables_total")),
     "details": {},
+    "warnings": [],
 }
 REFRESH: dict[str, Any] = {
     "summary": "Refresh the schema",

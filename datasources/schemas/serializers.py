@@ -2,7 +2,10 @@
 
 from rest_framework import serializers
 
-from datasources.connection_tests.serializers import FailureDetailsSerializer
+from datasources.connection_tests.serializers import (
+    ConnectionTestWarningSerializer,
+    FailureDetailsSerializer,
+)
 from datasources.connections.failures import Code
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.reading.catalogue import Action, Kind
@@ -39,6 +42,12 @@ class SchemaRefreshSerializer(OutputSerializer):
     details = FailureDetailsSerializer(
         read_only=True, help_text="What the code is about, for programs."
     )
+    warnings = ConnectionTestWarningSerializer(
+        source="explained_warnings",
+        many=True,
+        read_only=True,
+        help_text="What the connection did not protect, and what is a guess about a file.",
+    )
 
     class Meta:
         model = SchemaRefresh
@@ -52,6 +61,7 @@ class SchemaRefreshSerializer(OutputSerializer):
             "code",
             "message",
             "details",
+            "warnings",
             "tables_read",
             "tables_total",
         )
