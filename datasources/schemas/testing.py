@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from unittest import mock
 
 from datasources.connections.failures import Code
 from datasources.models import DataSource
@@ -62,6 +63,29 @@ def tables_of(connection: Any, configuration: Any) -> dict[str, Any]:
         key = table["name"] if is_default else f"{table['schema']}.{table['name']}"
         found[key] = table | {"row_estimate": row_estimate}
     return found
+
+
+def fake_catalogue(type_name: str, **rows: Any) -> Any:
+    """Return a fake connection that answers a reader's statements, by their names without `_sql`.
+
+    Other statements have no rows.
+    """
+    reader = READERS[type_name]
+    answers = {
+        getattr(reader, f"{name}_sql").replace("{schema}", reader.placeholder): found  # type: ignore[attr-defined]
+        for name, found in rows.items()
+    }
+
+    def make_cursor() -> mock.Mock:
+        cursor = mock.Mock()
+
+        def execute(statement: str, _: Any) -> None:
+            cursor.fetchmany.side_effect = [answers.get(statement, []), []]
+
+        cursor.execute = execute
+        return cursor
+
+    return mock.Mock(cursor=make_cursor)
 
 
 def digest_of(tables: dict[str, Any]) -> str:

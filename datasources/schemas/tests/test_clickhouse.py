@@ -1,12 +1,10 @@
 """Tests of the ClickHouse reader on fake rows, spelled as ClickHouse 26.9 spells them."""
 
-from unittest import mock
-
 from django.test import SimpleTestCase
 
 from datasources.connections.configuration import Configuration
-from datasources.schemas.reading.readers.clickhouse import ClickHouseReader, parts_of
-from datasources.schemas.testing import tables_of
+from datasources.schemas.reading.readers.clickhouse import parts_of
+from datasources.schemas.testing import fake_catalogue, tables_of
 
 ROWS = {
     "has_projections": [(1,)],
@@ -23,20 +21,8 @@ ROWS = {
 
 class ClickHouseReaderTests(SimpleTestCase):
     def read(self, **rows):
-        found = {
-            getattr(ClickHouseReader, f"{name}_sql").replace("{schema}", "%(schema)s"): value
-            for name, value in {**ROWS, **rows}.items()
-        }
-
-        def cursor():
-            made = mock.Mock()
-            made.execute = lambda sql, parameters: made.fetchmany.configure_mock(
-                side_effect=[found[sql], []]
-            )
-            return made
-
-        configuration = Configuration("clickhouse", database_name="d")
-        return tables_of(mock.Mock(cursor=cursor), configuration)["t"]
+        connection = fake_catalogue("clickhouse", **ROWS | rows)
+        return tables_of(connection, Configuration("clickhouse", database_name="d"))["t"]
 
     def test_keys_and_indexes_of_clickhouse_have_all_clauses(self):
         table = self.read()

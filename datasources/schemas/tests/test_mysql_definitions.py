@@ -353,7 +353,7 @@ class KindsTests(MariaDBTestCase):
         for name in broken:
             with self.subTest(name):
                 self.assertEqual(self.tables[name]["columns"], [])
-                self.assertTrue(self.tables[name]["problem"].startswith("The server shows no col"))
+                self.assertTrue(self.tables[name]["problem"].startswith("The source shows no col"))
                 self.assertIsNone(self.tables[name]["comment"])
 
     def test_readable_objects_beside_broken_ones_are_whole(self):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datasources.schemas.reading.common_types import CommonType
-from datasources.schemas.reading.readers.base import SQLReader
+from datasources.schemas.reading.readers.base import NO_COLUMNS, SQLReader
 
 # Wrappers around a type that say how values are stored, or that they may be null. A type has three
 # at most: SimpleAggregateFunction(any, LowCardinality(Nullable(String))).
@@ -23,6 +23,7 @@ class ClickHouseReader(SQLReader):
     """ClickHouse: the tables of the database `system`."""
 
     types = ("clickhouse",)
+    problem_without_columns = NO_COLUMNS
     common_types = {
         "bfloat16": CommonType.FLOAT,
         # A point in time; the time zone is only for display.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datasources.schemas.reading.common_types import CommonType
-from datasources.schemas.reading.readers.base import SQLReader
+from datasources.schemas.reading.readers.base import NO_COLUMNS, SQLReader
 
 WANTED = "database_name = 'data' AND coalesce($schema, schema_name) = schema_name"
 # DuckDB makes up the names of constraints, and may make up one twice.
@@ -18,13 +18,13 @@ NAME = r'(?:"(?:[^"]|"")*"|[^\s".(]+)'
 METHOD = re.compile(rf"CREATE (?:UNIQUE )?INDEX {NAME} ON (?:{NAME}\.)*{NAME}\s*USING (\w+)")
 OPTIONS = re.compile(r"\)\s*(WITH\s*\([^()]*\));\Z")
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
-BROKEN = "DuckDB cannot tell the columns: this needs something that is missing, or an extension."
 
 
 class DuckDBReader(SQLReader):
     """DuckDB: the file is attached as the database `data`."""
 
     types = ("duckdb",)
+    problem_without_columns = NO_COLUMNS
     placeholder = "$schema"
     common_types = {
         '"null"': CommonType.OTHER,
@@ -66,16 +66,6 @@ FROM {NUMBERED.format(type="UNIQUE")}"""
     schema_sql = (
         "SELECT 1 FROM duckdb_schemas() WHERE database_name = 'data' AND schema_name = $schema"
     )
-
-    def relations(self) -> Iterator[Sequence[Any]]:
-        for row in self.rows(self.relations_sql):
-            self.problems[row[0], row[1]] = BROKEN  # withdrawn by `columns`
-            yield row
-
-    def columns(self) -> Iterator[Sequence[Any]]:
-        for row in self.rows(self.columns_sql):
-            self.problems.pop((row[0], row[1]), None)
-            yield row
 
     def indexes(self) -> Iterator[Sequence[Any]]:
         names = set()

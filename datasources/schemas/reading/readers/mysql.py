@@ -2,22 +2,16 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 from datasources.connections.connectors.mysql import is_mariadb
-from datasources.schemas.reading.catalogue import Kind
 from datasources.schemas.reading.common_types import CommonType
-from datasources.schemas.reading.readers.base import SQLReader
+from datasources.schemas.reading.readers.base import NO_COLUMNS, SQLReader
 
-BROKEN_VIEW = (
-    "The server shows no columns: the view refers to something that does not exist, or that its "
-    "definer or this user may not read."
-)
-BROKEN_TABLE = "The server shows no columns: the table is damaged, or this user may not see them."
 PERIOD = re.compile(r"`((?:[^`]|``)+)` < `((?:[^`]|``)+)`")
 # Index types whose `sub_part` is not the length of a prefix.
 WITHOUT_PREFIX = ("RTREE", "SPATIAL")
@@ -27,6 +21,7 @@ class MySQLReader(SQLReader):
     """MySQL and MariaDB: `information_schema`, restricted to one database."""
 
     types = ("mysql", "mariadb")
+    problem_without_columns = NO_COLUMNS
     common_types = {
         "bit": CommonType.BINARY,
         "geomcollection": CommonType.OTHER,
@@ -94,14 +89,10 @@ WHERE table_schema = 'information_schema'
         """The columns that some tables of this server's catalogue have."""
         return {(table, column) for table, column, _ in super().rows(self.optional_columns_sql)}
 
-    def relations(self) -> Iterator[Sequence[Any]]:
+    def relations(self) -> Iterable[Sequence[Any]]:
         # The option `charset` may be one that cannot spell all names.
         self.connection.set_character_set("utf8mb4")
-        for row in self.rows(self.relations_sql):
-            schema, name, kind, _, _ = row
-            # Withdrawn by `columns` for those that have columns.
-            self.problems[schema, name] = BROKEN_VIEW if kind == Kind.VIEW else BROKEN_TABLE
-            yield row
+        return super().relations()
 
     def columns(self) -> Iterator[Sequence[Any]]:
         """Yield the columns by an unbuffered cursor, which blocks all other statements."""
@@ -111,7 +102,6 @@ WHERE table_schema = 'information_schema'
         for schema, table, name, source_type, nullable, *default, comment in self.rows(
             self.columns_sql, SSCursor
         ):
-            self.problems.pop((schema, table), None)
             text = default_of(*default)
             yield schema, table, name, source_type, nullable, text is not None, comment, text
 

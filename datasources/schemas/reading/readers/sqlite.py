@@ -172,7 +172,6 @@ ORDER BY t.name, k.id, k.seq"""
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in TEMPORARY_ERRORS:
                 raise
             rows = []
-        if not rows:
             self.problems["main", name] = self._problem_of(name, kind)
         return rows
 
