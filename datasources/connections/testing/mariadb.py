@@ -33,13 +33,15 @@ SMALL = ("--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M", "--skip-na
 class MariaDBServer:
     """A MariaDB server on a free port, until the block ends.
 
-    The user `reader` has all rights in the database `shop` only; `root` has no password.
+    The user `reader` has all rights in the database `shop` only; `root` has no password. `options`
+    are further ones of the server.
     """
 
     port: int
     certificates: Certificates
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
+        self._options = options
         self._install = require_program("mariadb-install-db", "mariadb-server")
         self._program = require_program("mariadbd", "mariadb-server")
         self._cleanup = ExitStack()
@@ -94,6 +96,7 @@ class MariaDBServer:
                 f"--ssl-ca={self.certificates.authority}",
                 f"--ssl-cert={self.certificates.certificate}",
                 f"--ssl-key={self.certificates.key}",
+                *self._options,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
