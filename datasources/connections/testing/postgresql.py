@@ -18,10 +18,20 @@ from rivergen.testing.services import free_port
 
 HOST = "db.example.test"
 """The name in the certificate of the server; it does not resolve."""
+A_LABELS = "xn--fa-hia.example.test"
+"""Another name in the certificate: that of faß.example.test."""
 DATABASE = "shop"
 USERNAME = "reader"
 PASSWORD = "p/ä €'\"\\"
 DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
+
+HBA = """\
+local all all trust
+host all refused 127.0.0.1/32 reject
+host all guest,ghost 127.0.0.1/32 trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
+"""The access rules: passwords over TCP, except for users that have no password."""
 
 
 class PostgreSQLServer:
@@ -83,12 +93,10 @@ class OlderPostgreSQLServer(PostgreSQLServer):
 
 
 def configure(folder: Path, port: int) -> None:
-    """Write the configuration: passwords over TCP, none over the local socket."""
+    """Write the configuration and the access rules."""
     with (folder / "postgresql.conf").open("a") as configuration:
         configuration.write(f"port = {port}\n")
-    (folder / "pg_hba.conf").write_text(
-        "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-    )
+    (folder / "pg_hba.conf").write_text(HBA)
 
 
 class TLSFront:
@@ -100,7 +108,7 @@ class TLSFront:
     SSL_REQUEST_BYTES = 8
 
     def __init__(self, server: Any, folder: Path) -> None:
-        self.certificates = make_certificates(folder, HOST)
+        self.certificates = make_certificates(folder, HOST, A_LABELS)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self.certificates.certificate, self.certificates.key)
         self._server = server
