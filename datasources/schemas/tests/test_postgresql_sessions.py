@@ -1,5 +1,7 @@
 """Tests of what a session of PostgreSQL inherits: from its role, its database and its server."""
 
+from unittest import mock
+
 import psycopg
 from django.test import SimpleTestCase
 from psycopg.conninfo import make_conninfo
@@ -249,3 +251,14 @@ class OlderPostgreSQLSessionTests(SessionTests, SimpleTestCase):
                 before = client.execute(settings, hidden).fetchall()
                 self.assertIn("größen", tables_in(read_postgresql(port)))
                 self.assertEqual(client.execute(settings, hidden).fetchall(), before)
+
+
+class LesserServerTests(SimpleTestCase):
+    def test_server_without_these_settings_is_read_with_what_it_has(self):
+        connection = mock.Mock()  # a fake: there is no CockroachDB here
+        connection.info.parameter_status.return_value = None
+        connection.execute.side_effect = [psycopg.errors.FeatureNotSupported, None]
+        begin(connection)
+        connection.rollback.assert_called_once_with()
+        self.assertIn("READ ONLY", connection.execute.call_args.args[0])
+        self.assertNotIn("SET", connection.execute.call_args.args[0])
