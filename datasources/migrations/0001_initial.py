@@ -780,6 +780,17 @@ class Migration(migrations.Migration):
                 ),
                 ("code", models.CharField(default=None, max_length=32, null=True)),
                 (
+                    "details",
+                    models.JSONField(default=dict, help_text="What the code is about."),
+                ),
+                (
+                    "warnings",
+                    models.JSONField(
+                        default=list,
+                        help_text="The codes of what the connection did not protect, or guessed.",
+                    ),
+                ),
+                (
                     "tables_read",
                     models.IntegerField(
                         default=None,

@@ -33,6 +33,7 @@ class BigQuery(Connector):
     required_fields = ("database_name",)
     optional_fields = ("schema_name", "connection_string")
     credential_fields = ("service_account_json",)
+    required_credentials = ("service_account_json",)
     url_schemes = ("bigquery",)
     url_options = ("location",)
 
@@ -102,10 +103,7 @@ class BigQuery(Connector):
 
     def _key(self) -> dict[str, str]:
         """Return the key of a service account. Other types of keys read files or run programs."""
-        text = self.configuration.secrets.get("service_account_json")
-        if not text:
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
-        given = json.loads(text)
+        given = json.loads(self.configuration.secrets["service_account_json"])
         if not isinstance(given, dict) or given.get("type") != "service_account":
             raise ConnectionFailure(Code.LOGIN_FAILED)
         if given.get("token_uri", TOKEN_URI) != TOKEN_URI:

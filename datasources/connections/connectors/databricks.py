@@ -9,7 +9,7 @@ from datasources.connections.connectors.base import (
     fetch_value,
     one_line,
 )
-from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
 
 
@@ -25,6 +25,7 @@ class Databricks(ServerConnector):
     url_schemes = ("databricks",)
     url_options = ("catalog", "http_path", "schema")
     required_options = ("http_path",)
+    required_credentials = ("token",)  # without it, the driver would open a browser
 
     def log_in(self) -> Any:
         """Return a DB-API connection with an open session."""
@@ -33,16 +34,11 @@ class Databricks(ServerConnector):
 
         configuration, endpoint = self.configuration, self.endpoint
         options = configuration.options
-        if not options.get("http_path"):
-            raise ConnectionFailure(Code.FIELDS_MISSING)
-        token = configuration.secrets.get("token")
-        if not token:  # the driver would open a browser
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         return sql.connect(
             server_hostname=endpoint.host,
             _port=endpoint.port,
             http_path=options["http_path"],
-            access_token=token,
+            access_token=configuration.secrets["token"],
             catalog=options.get("catalog") or configuration.database_name,
             schema=options.get("schema") or configuration.schema_name,
             session_configuration={"STATEMENT_TIMEOUT": str(configuration.query_timeout)},

@@ -4,7 +4,7 @@ from typing import Any
 
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
-from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.connectors.base import ServerConnector, missing_among, one_line
 from datasources.connections.endpoint import host_and_port
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
@@ -64,6 +64,13 @@ class MongoDB(ServerConnector):
         """Return None unless connected directly: a server names the other members of its set."""
         is_direct = configuration.options.get("directConnection") == "true"
         return () if configuration.use_ssh_tunnel or is_direct else None
+
+    @classmethod
+    def missing_credentials(cls, configuration: Configuration) -> list[str]:
+        """Return what a login lacks; without username and mechanism there is none."""
+        if not configuration.username and "authMechanism" not in configuration.options:
+            return []
+        return missing_among(("username", "password"), configuration)
 
     def log_in(self) -> Any:
         """Return a MongoClient that has authenticated."""
@@ -161,10 +168,8 @@ class MongoDB(ServerConnector):
         As for MongoDB, that is the database of a `mongodb://` URL, otherwise `admin`.
         """
         configuration = self.configuration
-        if not configuration.username and "authMechanism" not in configuration.options:
+        if not configuration.username:
             return {}
-        if not (configuration.username and self.secret):
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         credentials: dict[str, Any] = {"username": configuration.username, "password": self.secret}
         if "authSource" not in configuration.options and configuration.url_scheme == "mongodb":
             credentials["authSource"] = configuration.database_name

@@ -49,6 +49,7 @@ class Oracle(ServerConnector):
     default_port = 1521
     url_schemes = ("oracle",)
     url_options = ("service_name", "sid")
+    required_credentials = ("username", "password")
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:

