@@ -103,11 +103,10 @@ class DataSourceForm(forms.ModelForm):
 
         They are not written, and may be older than the rules of today.
         """
-        exclusions: set[str] = super()._get_validation_exclusions()
-        is_stored = self.instance.pk is not None
-        return exclusions | {
-            name for name in self._meta.fields if is_stored and name not in self.changed_data
-        }
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        if self.instance.pk is None:
+            return exclusions
+        return exclusions | self.fields.keys() - self.changed_data
 
     @property
     def changes(self) -> dict[str, Any]:
