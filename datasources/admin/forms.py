@@ -16,7 +16,7 @@ from datasources.admin.fields import (
 from datasources.admin.history import describe_conflict
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource
-from datasources.models.validators import validate_text
+from datasources.models.validators import validate_line
 
 VERBATIM_FIELDS = ("name", "description")
 TRIMMED_FIELDS = (
@@ -35,7 +35,7 @@ class DataSourceForm(forms.ModelForm):
 
     shown_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
-    username = TrimmedTextField(max_length=255, required=False, validators=[validate_text])
+    username = TrimmedTextField(max_length=255, required=False, validators=[validate_line])
     password = SecretField()
     ssh_password = SecretField()
     ssh_private_key = SecretField(has_lines=True)
@@ -135,4 +135,5 @@ class DataSourceForm(forms.ModelForm):
         shown_version = self.cleaned_data.get("shown_version")
         if shown_version != self.instance.version:
             raise ValidationError(describe_conflict(self.instance, shown_version))
-        self.instance.credentials.validate(self.credentials)
+        stored = self.instance.credentials.read(self.credentials)
+        self.cleaned_data |= {field: text for field, text in stored.items() if text is not None}
