@@ -113,8 +113,10 @@ class ClickHouse(ServerConnector):
         """Return the code for ClickHouse's error number, the HTTP status or the network error."""
         from clickhouse_connect.driver.exceptions import ProgrammingError
 
-        for number in (number for cause in causes(error) for number in self.numbers_of(cause)):
-            return CODES.get(number, Code.QUERY_FAILED)
+        if code := self.code_by_number(error, CODES):
+            return code
+        if any(number for cause in causes(error) for number in self.numbers_of(cause)):
+            return Code.QUERY_FAILED
         if status := STATUS.search(str(error)):
             return STATUSES.get(status[1], Code.PROTOCOL_FAILED)
         if isinstance(error, ProgrammingError):  # unknown `compress`

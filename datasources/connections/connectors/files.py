@@ -57,6 +57,10 @@ class FileConnector(Connector):
     required_fields = ("file_path",)
     reads_storage = True
     is_verified = True
+    statement_codes: ClassVar[dict[Any, Code]] = {
+        sqlite3.SQLITE_INTERRUPT: Code.QUERY_TIMEOUT,
+        "InterruptException": Code.QUERY_TIMEOUT,
+    }
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> Collection[int]:
@@ -76,6 +80,10 @@ class FileConnector(Connector):
     def open(self, file: StoredFile) -> Any:
         """Return a connection that can read this file and nothing else."""
         raise NotImplementedError
+
+    def numbers_of(self, error: BaseException) -> list[object]:
+        """Return the number of SQLite, or the name of DuckDB's error, which has no number."""
+        return [getattr(error, "sqlite_errorcode", type(error).__name__)]
 
     def explain(self, error: Exception) -> Code:
         """Return QUERY_FAILED: the file exists but is not readable as this type."""

@@ -119,11 +119,11 @@ class Oracle(ServerConnector):
 
     def explain(self, error: Exception) -> Code:
         """Return the failure code for the Oracle error number in an exception or its causes."""
-        numbers = [number for cause in causes(error) for number in self.numbers_of(cause)]
-        code = next((CODES[number] for number in numbers if number in CODES), None)
-        if code is None and any(number.startswith("ORA-") for number in numbers):
-            return Code.QUERY_FAILED
-        return code or network_cause(error) or Code.PROTOCOL_FAILED
+        if code := self.code_by_number(error, CODES) or network_cause(error):
+            return code
+        numbers = (number for cause in causes(error) for number in self.numbers_of(cause))
+        is_of_server = any(number.startswith("ORA-") for number in numbers)
+        return Code.QUERY_FAILED if is_of_server else Code.PROTOCOL_FAILED
 
     def numbers_of(self, error: BaseException) -> Iterator[str]:
         """Yield the number of an error, and the one of the server that it stands for."""
