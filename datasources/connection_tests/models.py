@@ -13,7 +13,7 @@ from django.utils import timezone
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code, message_of
 from datasources.connections.outcome import Outcome
-from datasources.connections.protection import WarningCode
+from datasources.connections.protection import explain_warnings
 from datasources.connections.ssh.host_keys import fingerprint
 from datasources.credentials.cipher import KEY_ID_LENGTH, Sealed, key_ring
 from datasources.models import DataSource
@@ -188,10 +188,7 @@ class ConnectionTest(models.Model):
             "stages": outcome.get("stages", []),
             "server_version": outcome.get("server_version"),
             "ssh_host_key": key and {"key": key, "fingerprint": fingerprint(key)},
-            "warnings": [
-                {"code": warning, "message": WarningCode(warning).label}
-                for warning in outcome.get("warnings", [])
-            ],
+            "warnings": explain_warnings(outcome.get("warnings", [])),
         }
 
     def _context(self) -> bytes:

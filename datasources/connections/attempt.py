@@ -50,7 +50,7 @@ def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) 
                 if warning == WarningCode.PASSWORD_IN_CLEAR
             ]
             connection: Any = connector.connect()
-            warnings = connector.warnings_of(configuration, connector.is_encrypted)
+            warnings = connector.warnings_found()
             try:
                 server_version = connector.query_version(connection)
             finally:

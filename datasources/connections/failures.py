@@ -7,6 +7,7 @@ from typing import Any, TypedDict, Unpack
 
 from django.db.models import TextChoices
 
+from datasources.connections.files.formats import Format
 from rivergen.egress.exceptions import EgressDenied, HostNotFound
 
 
@@ -40,6 +41,12 @@ class Code(TextChoices):
         "SSH_HOST_KEY_CHANGED",
         "The SSH server has another host key than the confirmed one; nothing was sent to it. Find "
         "out why before an admin confirms the new key.",
+    )
+    SSH_KEY_UNREADABLE = (
+        "SSH_KEY_UNREADABLE",
+        "The stored ssh_private_key cannot be read, so nothing was sent to the SSH server: it is "
+        "damaged, not supported, or its passphrase is missing or wrong. Enter the private key "
+        "again, with ssh_private_key_passphrase if it is encrypted.",
     )
     SSH_AUTH_FAILED = (
         "SSH_AUTH_FAILED",
@@ -111,6 +118,44 @@ class Code(TextChoices):
         "offline. Check database_name, or let an administrator of the server open the database.",
     )
     FILE_MISSING = "FILE_MISSING", "The file does not exist in the storage. Check file_path."
+    FILE_EMPTY = (
+        "FILE_EMPTY",
+        "The file has no content: perhaps the upload failed. Store it again.",
+    )
+    FILE_TRUNCATED = (
+        "FILE_TRUNCATED",
+        "The file ends too early: a part at its end is missing, perhaps because the upload was "
+        "interrupted. Store it again.",
+    )
+    FILE_MALFORMED = (
+        "FILE_MALFORMED",
+        "The file breaks the rules of its type. In a CSV file each line needs as many values as "
+        "the header, and quotes around values that contain a delimiter, a quote or a line end. "
+        "Correct the file, or export it again.",
+    )
+    FILE_ENCODING = (
+        "FILE_ENCODING",
+        "The text of the file is in an encoding that is unknown, or damaged. Store it in UTF-8.",
+    )
+    FILE_OTHER_TYPE = (
+        "FILE_OTHER_TYPE",
+        "The file is not of the type of this data source. Choose the type that it is of, or store "
+        "a file of this type.",
+    )
+    FILE_COMPRESSION = (
+        "FILE_COMPRESSION",
+        "The file is compressed in a way that cannot be read. CSV and JSON files may be compressed "
+        "with gzip, Zstandard, bzip2 or xz, or be the only file in a ZIP archive. Store other "
+        "files as they are.",
+    )
+    FILE_ENCRYPTED = (
+        "FILE_ENCRYPTED",
+        "The file is encrypted. Store it without encryption of its own.",
+    )
+    FILE_TOO_LARGE = (
+        "FILE_TOO_LARGE",
+        "The file is too large to be read, or expands to too much. Split it into several files.",
+    )
     STORAGE_FAILED = (
         "STORAGE_FAILED",
         "The storage cannot be read. Ask the operator of this service to check it.",
@@ -203,6 +248,8 @@ class Details(TypedDict, total=False):
     """The fields and credentials of the data source that are not set."""
     line: int
     """The line of the file, from 1."""
+    found: str
+    """What the file seems to be: a `Format`."""
 
 
 def message_of(code: str, details: Details) -> str:
@@ -212,6 +259,8 @@ def message_of(code: str, details: Details) -> str:
         sentences.append(f"Not set: {', '.join(details['fields'])}.")
     if "line" in details:
         sentences.append(f"Line: {details['line']}.")
+    if "found" in details:
+        sentences.append(f"It seems to be {Format(details['found']).label}.")
     return " ".join(sentences)
 
 

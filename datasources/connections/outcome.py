@@ -6,6 +6,7 @@ from typing import Any, TypedDict, cast
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS
 from datasources.connections.failures import Code, Details
+from datasources.connections.files.formats import Format
 from datasources.connections.protection import WarningCode
 from datasources.connections.ssh.host_keys import is_host_key
 from datasources.connections.stages import STAGE_NAMES, Stage, stage
@@ -24,7 +25,7 @@ class Outcome(TypedDict):
     ssh_host_key: str | None
     """The host key that was refused, if that is why the attempt failed."""
     warnings: list[str]
-    """The codes of what the connection did not protect (`WarningCode`)."""
+    """The codes of what the connection did not protect, or guessed (`WarningCode`)."""
 
 
 def no_outcome(code: str, stages: list[Stage] | None = None) -> Outcome:
@@ -53,8 +54,13 @@ def read_outcome(given: Any) -> Outcome:
         "stages": [read_stage(stage) for stage in given["stages"]],
         "server_version": given["server_version"] and str(given["server_version"]),
         "ssh_host_key": key,
-        "warnings": [code.value for code in WarningCode if code in given["warnings"]],
+        "warnings": read_warnings(given["warnings"]),
     }
+
+
+def read_warnings(given: Any) -> list[str]:
+    """Return the warnings that a child process sent, those that are known. Raises TypeError."""
+    return [code.value for code in WarningCode if code in given]
 
 
 def read_details(given: Any) -> Details:
@@ -81,7 +87,16 @@ def read_line(given: Any) -> int:
     return given
 
 
-DETAILS: dict[str, Callable[[Any], Any]] = {"fields": read_fields, "line": read_line}
+def read_format(given: Any) -> str:
+    """Return the format of a file. Raises ValueError if it is none."""
+    return Format(given).value
+
+
+DETAILS: dict[str, Callable[[Any], Any]] = {
+    "fields": read_fields,
+    "line": read_line,
+    "found": read_format,
+}
 """The members of `Details`, each with the function that checks it."""
 
 

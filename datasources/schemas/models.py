@@ -1,7 +1,7 @@
 """The model of schema refreshes: the last one of each data source, running or finished."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from django.conf import settings
@@ -12,6 +12,7 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from datasources.connections.failures import Code, Details, message_of
+from datasources.connections.protection import explain_warnings
 from datasources.models import DataSource
 from datasources.schemas.schedule import next_refresh_at
 from datasources.schemas.snapshots.content import Content
@@ -76,7 +77,7 @@ class SchemaRefresh(models.Model):
     # The fields that a new refresh overwrites; `failures` is counted over all refreshes.
     FIELDS_OF_A_RUN = (
         *("refresh_id", "version", "requested_at", "requested_by"),
-        *("finished_at", "code", "details", "tables_read", "tables_total"),
+        *("finished_at", "code", "details", "warnings", "tables_read", "tables_total"),
     )
 
     data_source = models.OneToOneField(
@@ -99,6 +100,9 @@ class SchemaRefresh(models.Model):
     )
     code = models.CharField(max_length=32, null=True, default=None)
     details = models.JSONField(default=dict, help_text="What the code is about.")
+    warnings = models.JSONField(
+        default=list, help_text="The codes of what the connection did not protect, or guessed."
+    )
     tables_read = models.IntegerField(
         null=True, default=None, help_text="Tables read so far. Null until the source is reached."
     )
@@ -128,6 +132,7 @@ class SchemaRefresh(models.Model):
         of: DataSource | None = None,
         content: Content | None = None,
         details: Details | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
         """Store the outcome, and the schema that was read, in one transaction.
 
@@ -150,6 +155,7 @@ class SchemaRefresh(models.Model):
                 if not stored_within_quota(data_source, content):
                     code = Code.SCHEMA_QUOTA_EXCEEDED
             refresh.code, refresh.details, refresh.finished_at = code, details or {}, now
+            refresh.warnings = [*warnings]
             refresh.failures = 0 if code == Code.OK else refresh.failures + 1
             refresh.save()
             status = DataSource.SchemaStatus
@@ -179,6 +185,11 @@ class SchemaRefresh(models.Model):
         if self.code == Code.OK:
             return "The schema was read."
         return None if self.code is None else message_of(self.code, self.details)
+
+    @property
+    def explained_warnings(self) -> list[dict[str, str]]:
+        """The warnings, each with its code and its message."""
+        return explain_warnings(self.warnings)
 
 
 def stored_within_quota(data_source: DataSource, content: Content) -> bool:

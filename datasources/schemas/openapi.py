@@ -63,6 +63,7 @@ ORDER_ID = {
     "common_type": "integer",
     "nullable": True,
     "has_default": False,
+    "default": None,
     "comment": None,
 }
 SHIPPED = ORDER_ID | {"name": "shipped", "type": "BOOLEAN", "common_type": "boolean"}
@@ -78,6 +79,7 @@ CONTENT = AFTER | {
             "primary_key": None,
             "foreign_keys": [],
             "indexes": [],
+            "problem": None,
             "row_estimate": None,
         }
     ],
@@ -99,6 +101,7 @@ RUNNING: dict[str, Any] = {
     "requested_by_user_id": 1,
     **dict.fromkeys(("finished_at", "ok", "code", "message", "tables_read", "tables_total")),
     "details": {},
+    "warnings": [],
 }
 REFRESH: dict[str, Any] = {
     "summary": "Refresh the schema",

@@ -89,6 +89,8 @@ class Connector:
         self.stages = stages
         self.is_encrypted: bool | None = None
         """Whether the login used TLS, where the driver tells."""
+        self.doubts: list[WarningCode] = []
+        """What a connection found in the source that can be read in several ways."""
 
     @classmethod
     def password_field(cls) -> str | None:
@@ -141,6 +143,10 @@ class Connector:
         if not is_encrypted or tls < TLS.VERIFIED:
             found.append(WarningCode.SERVER_NOT_VERIFIED)
         return found
+
+    def warnings_found(self) -> list[WarningCode]:
+        """Return what the connection that was made does not protect, and what is doubtful."""
+        return self.warnings_of(self.configuration, self.is_encrypted) + self.doubts
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> Collection[int] | None:

@@ -167,6 +167,7 @@ class PostgreSQL(ServerConnector):
         return {
             "application_name": "rivergen",
             **options,
+            "client_encoding": "UTF8",  # a role or a database may have another default
             "gssencmode": "disable",  # Kerberos connects to unchecked hosts
             "sslcertmode": "disable",
             "require_auth": (
@@ -184,6 +185,10 @@ class PostgreSQL(ServerConnector):
         }
 
     def read_version(self, connection: Any) -> str:
+        from psycopg import IsolationLevel
+
+        # A role's default may be to wait for other transactions: SERIALIZABLE, DEFERRABLE.
+        connection.isolation_level = IsolationLevel.READ_COMMITTED
         version = fetch_value(connection, "SELECT version()")
         connection.rollback()
         return one_line(version).partition(" on ")[0]

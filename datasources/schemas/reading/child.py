@@ -46,6 +46,7 @@ def read(configuration: Configuration, policy: EgressPolicy, send: Send) -> Cont
     """Return the schema of a source. Raises ConnectionFailure, without the driver's message."""
     with connector_for(configuration, policy, Stages()) as connector:
         connection = connector.connect()
+        send(warnings=connector.warnings_found())
         try:
             return read_catalogue(connection, configuration, send)
         except ConnectionFailure:
