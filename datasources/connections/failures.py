@@ -59,8 +59,8 @@ class Code(TextChoices):
     )
     SSH_LOCAL_PORT_TAKEN = (
         "SSH_LOCAL_PORT_TAKEN",
-        "The port in ssh_local_port is in use on the machine that connects. Choose another port, or clear "
-        "the field to use any free port.",
+        "The port in ssh_local_port is in use on the machine that connects. Choose another port, "
+        "or clear the field to use any free port.",
     )
     TLS_FAILED = (
         "TLS_FAILED",

@@ -1,6 +1,7 @@
 """Microsoft SQL Server."""
 
 import codecs
+import errno
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,8 @@ from datasources.connections.sandbox.environment import remove_driver_variables
 # Matches errors of the server only: for others, pymssql repeats the number of an earlier login.
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
 FREETDS_NUMBERS = re.compile(r"DB-Lib error message (\d+)")
+
+CONNECTION_REFUSED = f"({errno.ECONNREFUSED})"  # in the words of the system before it
 
 UNKNOWN_ERROR = ", b'Unknown error')"
 
@@ -114,7 +117,7 @@ class MSSQL(ServerConnector):
             return Code.OPTION_INVALID
         if number := SERVER_NUMBER.match(text):
             return SERVER_CODES.get(int(number[1]), Code.QUERY_FAILED)
-        if "Connection refused" in text:
+        if CONNECTION_REFUSED in text:
             return Code.TCP_REFUSED
         numbers = [*self.numbers_of(error)]
         if TIMED_OUT in numbers:
