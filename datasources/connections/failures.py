@@ -42,6 +42,12 @@ class Code(TextChoices):
         "The SSH server has another host key than the confirmed one; nothing was sent to it. Find "
         "out why before an admin confirms the new key.",
     )
+    SSH_KEY_UNREADABLE = (
+        "SSH_KEY_UNREADABLE",
+        "The stored ssh_private_key cannot be read, so nothing was sent to the SSH server: it is "
+        "damaged, not supported, or its passphrase is missing or wrong. Enter the private key "
+        "again, with ssh_private_key_passphrase if it is encrypted.",
+    )
     SSH_AUTH_FAILED = (
         "SSH_AUTH_FAILED",
         "The SSH server refuses the login. Check ssh_username and the SSH credentials.",
@@ -83,12 +89,33 @@ class Code(TextChoices):
     )
     LOGIN_FAILED = (
         "LOGIN_FAILED",
-        "The server refuses the login. Check the username, the credentials and the server's "
-        "access rules.",
+        "The server refuses the login. Check the username and the credentials, and that the "
+        "server lets this user log in.",
+    )
+    ACCOUNT_LOCKED = (
+        "ACCOUNT_LOCKED",
+        "The server knows the user, but the account is locked or disabled, or its password has "
+        "expired. Unlock it or set a new password on the server, then enter that.",
+    )
+    ADDRESS_REFUSED = (
+        "ADDRESS_REFUSED",
+        "The access rules of the server do not let this connection in: by the address that it "
+        "comes from, the user, the database, or because it has no TLS. Let its administrator allow "
+        "it, for example in pg_hba.conf or in the firewall of the server.",
     )
     DATABASE_MISSING = (
         "DATABASE_MISSING",
         "The login works, but the database does not exist. Check database_name.",
+    )
+    DATABASE_FORBIDDEN = (
+        "DATABASE_FORBIDDEN",
+        "The login works, but the user may not use the database. Let its owner grant that, for "
+        "example GRANT CONNECT ON DATABASE in PostgreSQL, or check database_name.",
+    )
+    DATABASE_CLOSED = (
+        "DATABASE_CLOSED",
+        "The login works, but the database takes no connections, such as a template or one that is "
+        "offline. Check database_name, or let an administrator of the server open the database.",
     )
     FILE_MISSING = "FILE_MISSING", "The file does not exist in the storage. Check file_path."
     FILE_EMPTY = (
@@ -135,14 +162,29 @@ class Code(TextChoices):
     )
     QUERY_FAILED = (
         "QUERY_FAILED",
-        "The source was reached, but a trivial query fails. Check that the source is healthy and "
+        "The source was reached, but answers with an error. Check that the source is healthy and "
         "of this type.",
+    )
+    PERMISSION_DENIED = (
+        "PERMISSION_DENIED",
+        "The login works, but the user may not read what is needed. Grant the user the right to "
+        "read the tables and columns, or the catalogue, of the source.",
+    )
+    QUERY_TIMEOUT = (
+        "QUERY_TIMEOUT",
+        "A statement took longer than query_timeout. Check that the server is not overloaded, "
+        "raise query_timeout, or name one schema in schema_name.",
+    )
+    CONNECTION_LOST = (
+        "CONNECTION_LOST",
+        "The connection was lost after the login. Check that the server runs and that nothing "
+        "ends its sessions, then try again.",
     )
     SCHEMA_MISSING = "SCHEMA_MISSING", "The schema does not exist. Check schema_name."
     SCHEMA_UNREADABLE = (
         "SCHEMA_UNREADABLE",
-        "The source was reached, but its tables and columns cannot be read. Check the user's "
-        "rights, and that query_timeout is long enough.",
+        "The source was reached, but its tables and columns cannot be read. Check that the source "
+        "is healthy, and the user's rights.",
     )
     SCHEMA_TOO_LARGE = (
         "SCHEMA_TOO_LARGE",

@@ -2,10 +2,21 @@
 
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from datasources.models.validators import validate_text
+from rivergen.names import normalized
+
+
+class TagsField(ArrayField):
+    """Tags, each stored as `normalized` returns it."""
+
+    def clean(self, value: Any, model_instance: Any) -> Any:
+        if isinstance(value, list | tuple):
+            value = [normalized(tag) if isinstance(tag, str) else tag for tag in value]
+        return super().clean(value, model_instance)
 
 
 class TrimmedCharField(models.CharField):

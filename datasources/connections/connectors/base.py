@@ -1,11 +1,12 @@
 """The base classes of connectors."""
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.endpoint import Endpoint, is_loopback
 from datasources.connections.failures import Code, ConnectionFailure
@@ -15,6 +16,10 @@ from datasources.connections.stages import Stages
 SSH_SECRETS = ("ssh_password", "ssh_private_key", "ssh_private_key_passphrase")
 SECRET_FIELDS = ("password", *SSH_SECRETS, "token", "service_account_json")
 CREDENTIAL_FIELDS = ("username", *SECRET_FIELDS)
+NETWORK_CODES_OF_STATEMENTS = {
+    Code.DEADLINE: Code.QUERY_TIMEOUT,
+    Code.PROTOCOL_FAILED: Code.CONNECTION_LOST,
+}
 TUNNEL_FIELDS = ("ssh_host", "ssh_username")
 LINE_MAX_LENGTH = 100
 
@@ -54,6 +59,8 @@ class Connector:
     """The Python module of the driver."""
     dialect: ClassVar[str | None] = None
     """The dialect of SQLAlchemy, such as `postgresql+psycopg`; None if there is none."""
+    statement_codes: ClassVar[Mapping[Any, Code]] = {}
+    """What the numbers of the server or driver mean after the login: see `numbers_of`."""
     required_fields: ClassVar[tuple[str, ...]] = ()
     optional_fields: ClassVar[tuple[str, ...]] = ()
     credential_fields: ClassVar[tuple[str, ...]] = ()
@@ -228,7 +235,7 @@ class Connector:
             raise
         except Exception as error:
             code = self.explain(error)
-            if code == Code.LOGIN_FAILED and self.needs_secret():
+            if code == Code.LOGIN_FAILED and self.lacks_secret(error):
                 names = filter(None, ("username", self.password_field()))
                 fields = missing_among(names, self.configuration)
                 raise ConnectionFailure(Code.CREDENTIALS_UNSET, fields=fields) from None
@@ -239,8 +246,23 @@ class Connector:
         try:
             with self.stages("query"):
                 return self.read_version(connection)
-        except Exception:
-            raise ConnectionFailure(Code.QUERY_FAILED) from None
+        except ConnectionFailure:
+            raise
+        except Exception as error:
+            raise ConnectionFailure(self.explain_statement(error) or Code.QUERY_FAILED) from None
+
+    def explain_statement(self, error: Exception) -> Code | None:
+        """Return the code for an error after the login; None if nothing more is known of it."""
+        for cause in causes(error):
+            for number in self.numbers_of(cause):
+                if code := self.statement_codes.get(number):
+                    return code
+        code = network_cause(error)
+        return code and NETWORK_CODES_OF_STATEMENTS.get(code, code)
+
+    def numbers_of(self, error: BaseException) -> Iterable[object]:
+        """Return what `statement_codes` may know of an error, the most specific first."""
+        return ()
 
     @contextmanager
     def session(self) -> Iterator[Any]:
@@ -277,8 +299,8 @@ class Connector:
         with contextlib.suppress(Exception):
             connection.close()
 
-    def needs_secret(self) -> bool:
-        """Return whether no secret to log in with is stored, which may be why a login failed."""
+    def lacks_secret(self, error: Exception) -> bool:
+        """Return whether a login was refused because no secret is stored."""
         return not any(
             self.configuration.secrets.get(field)
             for field in self.credential_fields

@@ -53,8 +53,9 @@ def read(configuration: Configuration, policy: EgressPolicy, send: Send) -> Cont
             raise
         except MemoryError:
             raise ConnectionFailure(Code.SCHEMA_TOO_LARGE) from None
-        except Exception:
-            raise ConnectionFailure(Code.SCHEMA_UNREADABLE) from None
+        except Exception as error:
+            code = connector.explain_statement(error) or Code.SCHEMA_UNREADABLE
+            raise ConnectionFailure(code) from None
         finally:
             connector.close(connection)
 
