@@ -108,14 +108,12 @@ WHERE table_schema = 'information_schema'
     def primary_keys(self) -> Iterator[Sequence[Any]]:
         for (schema, table, index), parts in self._keys.items():
             if index == "PRIMARY":
-                options = self._options(parts)
+                clauses = self._options(parts)
                 if any(map(part_option, parts)):
                     listed = (f"{part[4]} {part_option(part)}".rstrip() for part in parts)
-                    options = " ".join([f"({', '.join(listed)})", *options])
-                else:
-                    options = " ".join(options)
+                    clauses.insert(0, f"({', '.join(listed)})")
                 for part in parts:
-                    yield schema, table, None, part[4], options
+                    yield schema, table, None, part[4], " ".join(clauses)
 
     def indexes(self) -> Iterator[Sequence[Any]]:
         for (schema, table, index), parts in self._keys.items():
