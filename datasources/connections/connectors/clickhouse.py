@@ -36,6 +36,14 @@ STATUSES = {
     "503": Code.SERVER_BUSY,
 }
 HTTPS_PORT = 8443
+SETTINGS: dict[str, Any] = {
+    "limit": 0,
+    "offset": 0,
+    "read_overflow_mode": "throw",
+    "result_overflow_mode": "throw",
+    "timeout_overflow_mode": "throw",
+}
+"""The settings with which a user's profile would cut off results without an error."""
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -100,9 +108,11 @@ class ClickHouse(ServerConnector):
         client.timeout = Timeout(
             connect=configuration.connection_timeout, read=configuration.query_timeout
         )
-        # Users with readonly=1 cannot change settings; the read timeout above still applies.
-        with suppress(ProgrammingError):
-            client.set_client_setting("max_execution_time", configuration.query_timeout)
+        settings = SETTINGS | {"max_execution_time": configuration.query_timeout}
+        for name, value in settings.items():
+            # Users with readonly=1 cannot change settings; the read timeout above still applies.
+            with suppress(ProgrammingError):
+                client.set_client_setting(name, value)
         return connection
 
     def read_version(self, connection: Any) -> str:

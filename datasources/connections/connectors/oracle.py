@@ -13,6 +13,9 @@ from datasources.connections.protection import TLS
 # Names are sent in a connect descriptor: allow no character that has a meaning there.
 SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
 
+# A trigger at the login may have chosen another order, in which some names are equal.
+SESSION = "ALTER SESSION SET NLS_COMP = BINARY NLS_SORT = BINARY"
+
 SIMILAR = re.compile(r"\(Similar to (ORA-\d+)\)")
 
 CODES = {
@@ -110,6 +113,8 @@ class Oracle(ServerConnector):
             password=self.secret,
         )
         connection.call_timeout = configuration.query_timeout * 1000
+        with connection.cursor() as cursor:
+            cursor.execute(SESSION)
         return connection
 
     def read_version(self, connection: Any) -> str:

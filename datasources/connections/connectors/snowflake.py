@@ -77,6 +77,7 @@ class Snowflake(ServerConnector):
             session_parameters={
                 "STATEMENT_TIMEOUT_IN_SECONDS": configuration.query_timeout,
                 "CLIENT_TELEMETRY_ENABLED": False,
+                "ROWS_PER_RESULTSET": 0,  # a user's own would cut off results without an error
             },
         )
         return connection
