@@ -97,6 +97,7 @@ class DataSourceTypeInfoSerializer(serializers.Serializer):
 
     def to_representation(self, instance: ConnectorClass) -> dict[str, Any]:
         entry = {name: getattr(instance, name) for name in CATALOGUE_ENTRY}
+        entry |= {name: [*entry[name]] for name in ("url_schemes", "url_options")}
         entry |= {"is_driver_installed": instance.is_driver_installed()}
         return super().to_representation(entry | {"fields": describe_fields(instance)})
 

@@ -1,7 +1,7 @@
 """The settings of one source, independent of the database that stores them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,14 @@ class Configuration:
     """The settings of one source, as connectors take them; `repr` leaves the secrets out.
 
     Times are whole seconds. `host`, `port`, `database_name` and `username` have the values of the
-    connection string where it has them; its options are in `options`.
+    connection string where it has them; its options are in `options`, and the hosts after the
+    first in `other_hosts`, each with its port.
     """
 
     type: str
     host: str | None = None
     port: int | None = None
+    other_hosts: Sequence[Sequence[Any]] = ()
     database_name: str | None = None
     schema_name: str | None = None
     file_path: str | None = None

@@ -237,7 +237,7 @@ class ChangingDataSource(DataSourceColumns):
         """The digest of all that decides where secrets would travel; each is sealed to one."""
         parts: list[Any] = [getattr(self, field) for field in DESTINATION_FIELDS]
         if self.connection_string is not None:
-            parts.append(url_destination(self.connection_string))
+            parts.append(url_destination(self.connection_string, self.connector))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def may_be_confirmed_by(self, user: User | None) -> bool:
@@ -267,7 +267,7 @@ class ChangingDataSource(DataSourceColumns):
                     errors[field] = "An SSH tunnel needs this field."
         if value("connection_string") is not None and self.type in CONNECTORS:
             try:
-                validate_fit(value("connection_string"), self.connector)
+                validate_fit(value("connection_string"), self.connector, value("use_ssh_tunnel"))
             except ValidationError as error:
                 errors["connection_string"] = str(error.message)
         return errors

@@ -64,7 +64,7 @@ class BoundedWorkTests(SimpleTestCase):
         for text in (f"postgresql://a/b?{'a=b&' * 200_000}", f"postgresql://{'ä' * 200_000}/b"):
             with (
                 self.subTest(text[:20]),
-                mock.patch("datasources.models.connection_strings.urlsplit") as split,
+                mock.patch("datasources.models.connection_strings.parse") as split,
                 self.assertRaisesMessage(ValidationError, "at most 4,096 characters"),
             ):
                 validate_connection_string(text)

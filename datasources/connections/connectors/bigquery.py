@@ -2,13 +2,22 @@
 
 import json
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import Connector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    Options,
+    flag,
+    hint,
+    number,
+    options_of,
+    text,
+)
 
 API = "https://bigquery.googleapis.com"
 TOKEN_URI = "https://oauth2.googleapis.com/token"
@@ -33,8 +42,18 @@ class BigQuery(Connector):
     required_fields = ("database_name",)
     optional_fields = ("schema_name", "connection_string")
     credential_fields = ("service_account_json",)
-    url_schemes = ("bigquery",)
-    url_options = ("location",)
+    url_schemes: ClassVar[Mapping[str, str]] = {"bigquery": "bigquery"}
+    url_options = Options(
+        {"location": text("[A-Za-z0-9-]{1,40}", "a location, such as EU")}
+        | options_of(hint(number()), "arraysize list_tables_page_size")
+        | options_of(hint(flag()), "use_query_cache")
+    )
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields: a URL is `bigquery://project/dataset`, and names no host."""
+        database, schema = url["host"], url["database_name"]
+        return url | {"host": None, "database_name": database, "schema_name": schema}
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Databricks; its driver is in requirements-cloud.txt."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from datasources.connections.causes import network_cause
 from datasources.connections.connectors.base import (
@@ -11,6 +12,14 @@ from datasources.connections.connectors.base import (
 )
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    NAME,
+    WORDS,
+    Options,
+    hint,
+    text,
+)
 
 
 class Databricks(ServerConnector):
@@ -22,8 +31,17 @@ class Databricks(ServerConnector):
     dialect = "databricks"
     credential_fields = ("token", *SSH_SECRETS)
     default_port = 443
-    url_schemes = ("databricks",)
-    url_options = ("catalog", "http_path", "schema")
+    url_schemes: ClassVar[Mapping[str, str]] = {"databricks": "databricks"}
+    url_drivers = ("connector", "databricks_sql")
+    url_options = Options(
+        CLIENT_HINTS
+        | {
+            "http_path": text(r"[\w./-]{1,255}", "a path, such as /sql/1.0/warehouses/1"),
+            "catalog": NAME,
+            "schema": NAME,
+            "user_agent_entry": hint(WORDS),
+        }
+    )
     required_options = ("http_path",)
 
     def log_in(self) -> Any:

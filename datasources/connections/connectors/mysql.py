@@ -3,6 +3,7 @@
 import codecs
 import re
 import ssl
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from datasources.connections.configuration import Configuration
@@ -10,6 +11,7 @@ from datasources.connections.connectors.base import ServerConnector, fetch_value
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
 from datasources.connections.stages import Stages
+from datasources.connections.url_options.mysql import MYSQL
 
 TLS_MODES = {
     "DISABLED": TLS.OFF,
@@ -69,8 +71,14 @@ class MySQL(ServerConnector):
     driver = "pymysql"
     dialect = "mysql+pymysql"
     default_port = 3306
-    url_schemes: ClassVar[tuple[str, ...]] = ("mysql",)
-    url_options = ("charset", "collation", "connect_timeout", "ssl_mode")
+    url_schemes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("mysql", "mysql2", "mysqlgis"), "mysql"
+    )
+    url_drivers = (
+        *("pymysql", "mysqldb", "mysqlclient", "mysqlconnector", "aiomysql", "asyncmy"),
+        *("cymysql", "mariadbconnector", "oursql", "pyodbc"),
+    )
+    url_options = MYSQL
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -199,7 +207,7 @@ class MariaDB(MySQL):
     name = "mariadb"
     label = "MariaDB"
     dialect = "mariadb+pymysql"
-    url_schemes = ("mariadb", "mysql")
+    url_schemes = dict.fromkeys(("mariadb", *MySQL.url_schemes), "mariadb")
     is_verified = True
 
 

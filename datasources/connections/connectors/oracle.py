@@ -1,13 +1,25 @@
 """Oracle Database."""
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    IDENTITY,
+    Options,
+    flag,
+    hint,
+    number,
+    one_of,
+    options_of,
+    text,
+)
 
 # Names are sent in a connect descriptor: allow no character that has a meaning there.
 SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
@@ -47,8 +59,19 @@ class Oracle(ServerConnector):
     driver = "oracledb"
     dialect = "oracle+oracledb"
     default_port = 1521
-    url_schemes = ("oracle",)
-    url_options = ("service_name", "sid")
+    url_schemes: ClassVar[Mapping[str, str]] = {"oracle": "oracle"}
+    url_drivers = ("oracledb", "oracledb_async", "cx_oracle")
+    url_options = Options(
+        CLIENT_HINTS
+        | IDENTITY
+        | options_of(
+            text(SERVICE_NAME.pattern, "letters, digits and . _ $ # -"), "service_name sid"
+        )
+        # Of cx_Oracle, the driver before this one.
+        | options_of(hint(one_of("UTF-8", "utf8")), "encoding nencoding")
+        | options_of(hint(flag()), "threaded events")
+        | {"arraysize": hint(number())}
+    )
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
