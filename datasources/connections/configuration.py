@@ -24,7 +24,7 @@ class Configuration:
     type: str
     host: str | None = None
     port: int | None = None
-    other_hosts: Sequence[Sequence[Any]] = ()
+    other_hosts: Sequence[Any] = field(default_factory=list)
     database_name: str | None = None
     schema_name: str | None = None
     file_path: str | None = None

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError
+
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import Connector, fetch_value, one_line
@@ -51,8 +53,13 @@ class BigQuery(Connector):
 
     @classmethod
     def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
-        """Return the fields: a URL is `bigquery://project/dataset`, and names no host."""
-        database, schema = url["host"], url["database_name"]
+        """Return the fields: a URL is `bigquery://project/dataset`, and names no host.
+
+        Raises ValidationError (400) if it names a table, too.
+        """
+        database, schema = url["host"], (url["database_name"] or "").removesuffix("/") or None
+        if "/" in (schema or ""):
+            raise ValidationError("Must be bigquery://project/dataset, without a table.")
         return url | {"host": None, "database_name": database, "schema_name": schema}
 
     @classmethod

@@ -5,6 +5,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
@@ -24,6 +25,7 @@ from datasources.connections.url_options.option import (
     choice,
     flag,
     hint,
+    listed,
     one_of,
     only,
     setting,
@@ -59,10 +61,13 @@ OPTIONS = Options(
         "secure": flag(),
         "protocol": setting("secure", choice({"http": ("false",), "https": ("true",)})),
         "interface": setting("secure", choice({"http": ("false",), "https": ("true",)})),
-        "compress": choice(
-            dict.fromkeys(TRUE, ("true",))
-            | dict.fromkeys(FALSE, ("false",))
-            | {name: (name,) for name in COMPRESSIONS}
+        "compress": replace(
+            choice(
+                dict.fromkeys(TRUE, ("true",))
+                | dict.fromkeys(FALSE, ("false",))
+                | {name: (name,) for name in COMPRESSIONS}
+            ),
+            takes=listed(("true", "false", *COMPRESSIONS)),
         ),
         "compression": setting("compress", one_of(*COMPRESSIONS)),
         # HTTPS always verifies the server.

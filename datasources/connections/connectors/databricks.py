@@ -36,13 +36,19 @@ class Databricks(ServerConnector):
     url_options = Options(
         CLIENT_HINTS
         | {
-            "http_path": text(r"[\w./-]{1,255}", "a path, such as /sql/1.0/warehouses/1"),
+            "http_path": text(r"[\w./-]{0,255}", "a path, such as /sql/1.0/warehouses/1"),
             "catalog": NAME,
             "schema": NAME,
             "user_agent_entry": hint(WORDS),
         }
     )
     required_options = ("http_path",)
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields; an option for the catalog takes precedence over the path."""
+        database = url["options"].get("catalog") or url["database_name"]
+        return url | {"database_name": database, "schema_name": url["options"].get("schema")}
 
     def log_in(self) -> Any:
         """Return a DB-API connection with an open session."""

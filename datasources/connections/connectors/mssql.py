@@ -51,8 +51,10 @@ SERVER_CODES = {
 TLS_MODES = {"off": TLS.OFF, "request": TLS.IF_OFFERED}
 
 # ODBC's `no` still encrypts the login; `strict` would need TDS 8.
-ENCRYPT = dict.fromkeys((*TRUE, "mandatory"), ("require",)) | dict.fromkeys(
-    (*FALSE, "optional"), ("request", "require")
+ENCRYPT = (
+    dict.fromkeys((*TRUE, "mandatory"), ("require",))
+    | dict.fromkeys((*FALSE, "optional"), ("request", "require"))
+    | {"disable": ("off",)}
 )
 OPTIONS = Options(
     CLIENT_HINTS
@@ -63,7 +65,9 @@ OPTIONS = Options(
         "application_name": setting("appname", WORDS),
         "charset": text("[A-Za-z0-9_-]{1,40}", "the name of a character set, such as UTF-8"),
         "encryption": one_of("off", "request", "require"),
-        "encrypt": setting("encryption", replace(choice(ENCRYPT), takes="yes, no or optional")),
+        "encrypt": setting(
+            "encryption", replace(choice(ENCRYPT), takes="yes, no, optional or disable")
+        ),
         # FreeTDS does not verify certificates: no other value could be kept.
         "TrustServerCertificate": hint(
             replace(

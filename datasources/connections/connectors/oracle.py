@@ -74,6 +74,13 @@ class Oracle(ServerConnector):
     )
 
     @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields; a service, in the path or in an option, is the database."""
+        options = url["options"]
+        service = options.get("service_name") or options.get("sid")
+        return url | {"database_name": url["database_name"] or service}
+
+    @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
         """Return that there is no TLS."""
         return TLS.OFF

@@ -1,5 +1,7 @@
 """The options of MongoDB's connection strings, as its specification and its drivers have them."""
 
+from dataclasses import replace
+
 from datasources.connections.url_options.option import (
     CLIENT_HINTS,
     FALSE,
@@ -17,12 +19,13 @@ from datasources.connections.url_options.option import (
 
 # Other mechanisms read files, call a cloud's metadata service or run programs.
 MECHANISMS = ("DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN")
+LABEL = replace(text(r"[^\x00-\x1f\x7f]{0,64}", "at most 64 characters"), is_label=True)
 MILLISECONDS = number()
 
 MONGODB = Options(
     CLIENT_HINTS
     | {
-        "appName": text(r"[^\x00-\x1f\x7f]{0,64}", "at most 64 characters"),
+        "appName": LABEL,
         "authMechanism": one_of(*MECHANISMS),
         "authSource": text(r'[^/\\. "\x00-\x1f\x7f]{1,63}', "the name of a database"),
         "directConnection": flag(),

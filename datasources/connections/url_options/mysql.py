@@ -96,7 +96,8 @@ MYSQL = Options(
         "parseTime useUnicode allowMultiQueries multiStatements allowNativePasswords "
         "interpolateParams rewriteBatchedStatements cachePrepStmts useServerPrepStmts "
         "tinyInt1isBit nullCatalogMeansCurrent useLegacyDatetimeCode useCursorFetch "
-        "useLocalSessionState useInformationSchema failOverReadOnly supportBigNumbers "
-        "bigNumberStrings dateStrings debug",
+        "forceConnectionTimeZoneToSession useLocalSessionState useInformationSchema "
+        "failOverReadOnly supportBigNumbers "
+        "waitForConnections multipleStatements bigNumberStrings dateStrings debug",
     )
 )

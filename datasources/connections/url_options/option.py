@@ -26,6 +26,8 @@ class Option:
     None: the option of the same name. `NO_EFFECT`: none, as it only tells another client how to
     behave.
     """
+    is_label: bool = False
+    """Whether the value is only shown to people, so that it does not matter what `+` means."""
 
 
 class Options(dict[str, Option]):
@@ -45,8 +47,8 @@ class Options(dict[str, Option]):
 
 
 def fold(name: str) -> str:
-    """Return the name of an option in lower case, without `-`, `_` and spaces."""
-    return re.sub("[-_ ]", "", name.lower())
+    """Return the name of an option in lower case, without `-`, `_`, `+` and spaces."""
+    return re.sub("[-_ +]", "", name.lower())
 
 
 def options_of(option: Option, names: str) -> dict[str, Option]:
@@ -113,7 +115,7 @@ def listed(values: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-WORDS = text(r"[^\x00-\x1f\x7f]{0,255}", "at most 255 characters")
+WORDS = replace(text(r"[^\x00-\x1f\x7f]{0,255}", "at most 255 characters"), is_label=True)
 NAME = text(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 characters")
 # Other clients write a duration as seconds or milliseconds, some with a unit.
 DURATION = text(r"-?[0-9]{1,10}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h|min)?", "a duration, such as 30")

@@ -4,6 +4,7 @@ import re
 
 from datasources.connections.url_options.option import (
     CLIENT_HINTS,
+    DURATION,
     FALSE,
     IDENTITY,
     NAME,
@@ -25,8 +26,13 @@ from datasources.connections.url_options.option import (
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 UTF8 = hint(one_of("UTF8", "utf-8", "utf8mb4", "unicode", "auto"))
 # As in libpq, `disable` is no minimum: together with another mode it contradicts.
-AT_LEAST = {"disable": ("disable",)} | {mode: at_least(MODES, mode) for mode in MODES[1:]}
-UNVERIFIED = {"no-verify": ("require",)}  # node-postgres
+AT_LEAST: dict[str, tuple[str, ...]] = {
+    "disable": ("disable",),
+    **{mode: at_least(MODES, mode) for mode in MODES[1:]},
+}
+    mode: at_least(MODES, mode) for mode in MODES[1:]
+}
+UNVERIFIED: dict[str, tuple[str, ...]] = {"no-verify": ("require",)}  # node-postgres
 TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
 # Settings of a session that change nothing but what names mean, and for how long to wait. And what
 # poolers and clusters choose the database by: Neon, Supabase and CockroachDB.
@@ -100,6 +106,9 @@ POSTGRESQL = Options(
         "stringtype": hint(one_of("unspecified", "varchar")),
     }
     | options_of(number(), "keepalives_idle keepalives_interval keepalives_count tcp_user_timeout")
+    | options_of(
+        hint(DURATION), "statement_timeout lock_timeout idle_in_transaction_session_timeout"
+    )
     | options_of(UTF8, "client_encoding encoding charset")
     | options_of(
         hint(flag()),

@@ -66,11 +66,15 @@ def read_options(
     """
     meant: dict[str, tuple[str, ...]] = {}
     writers: dict[str, str] = {}
+    read: set[str] = set()
     for name, value in written:
         known = options.find(name)
         if known is None:
             raise ValidationError(refusal(name, options, may_be_named=may_be_named))
         option = options[known]
+        if known in read:
+            raise ValidationError(f"The option {known} is given twice. Write it once.")
+        read.add(known)
         values = option.read(value)
         if not values:
             raise ValidationError(f"The option {known} takes {option.takes}.{hint_of(known)}")

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from datasources.connections.connectors import CONNECTORS
 from datasources.models import DataSource
 from datasources.models.connection_strings import (
+    read_connection_string,
     split_secrets,
     url_destination,
     validate_connection_string,
@@ -276,15 +277,20 @@ class ConnectionStringGrammarTests(SimpleTestCase):
             validate_fit(text, CONNECTORS["postgresql"])
         except ValidationError:
             return
-        kept, secrets = split_secrets(text, CONNECTORS["postgresql"])
+        connector = CONNECTORS["postgresql"]
+        kept, secrets = split_secrets(text, connector)
         validate_connection_string(kept)
-        self.assertEqual(split_secrets(kept, CONNECTORS["postgresql"]), (kept, {}))
-        self.assertEqual(url_destination(kept), url_destination(without_secrets(text)))
-        read = conninfo_to_dict(kept)
+        self.assertEqual(split_secrets(kept, connector), (kept, {}))
+        self.assertEqual(
+            url_destination(kept, connector), url_destination(without_secrets(text), connector)
+        )
+        read, ours = conninfo_to_dict(kept), read_connection_string(kept, connector)
         self.assertNotIn("password", read)
-        _, host, port, _ = url_destination(kept)
-        self.assertEqual(str(read["host"]).lower(), host)
-        self.assertEqual(read.get("port"), None if port is None else str(port))
+        self.assertEqual(str(read["host"]).lower(), ours["host"])
+        self.assertEqual(read.get("dbname"), ours["database_name"])
+        self.assertEqual(read.get("user"), ours["username"])
+        self.assertEqual(read.get("port"), None if ours["port"] is None else str(ours["port"]))
+        self.assertEqual(conninfo_to_dict(text).get("password"), secrets.get("password"))
 
     def test_valid_connection_string_passes_with_and_without_password(self):
         for sent, kept, _ in POSTGRESQL:

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import Connector
-from datasources.connections.url_options.option import NO_EFFECT
+from datasources.connections.url_options.option import NO_EFFECT, listed
 from datasources.connections.url_options.reading import read_options
 from datasources.models.connection_strings.grammar import URL, check_placeholders, parse
 from datasources.models.validators import (
@@ -166,8 +166,8 @@ def read_scheme(written: str, connector: type[Connector]) -> str:
             )
         raise ValidationError(f"Leave out the + and what follows it: begin with {scheme}://.")
     names = ", ".join(f"{name}://" for name in known if "+" not in name or name == "mongodb+srv")
-    others = [name for name, other in CONNECTORS.items() if scheme in other.url_schemes]
-    known_elsewhere = f" {scheme}:// is of type {' or '.join(others)}." if others else ""
+    others = sorted(name for name, other in CONNECTORS.items() if scheme in other.url_schemes)
+    known_elsewhere = f" {scheme}:// is of type {listed(others)}." if others else ""
     raise ValidationError(
         f"Must start with {names} for a source of type {connector.name}.{known_elsewhere}"
     )
@@ -183,7 +183,7 @@ def read_url_options(url: URL, connector: type[Connector]) -> dict[str, str]:
         value = option.value
         if option.has_plus:
             name = known.find(option.name)
-            if name is not None and known[name].sets != NO_EFFECT:
+            if name and known[name].sets != NO_EFFECT and not known[name].is_label:
                 raise ValidationError(
                     f"In the option {name} write a space as %20, a plus sign as %2B."
                 )

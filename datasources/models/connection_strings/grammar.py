@@ -144,6 +144,8 @@ def check_escapes(user: str, after: str) -> None:
         raise ValidationError(
             f"Must be a URL: {EXAMPLE}?option=value. Options follow after ?, joined by &."
         )
+    if re.search("[<>{}]", address):
+        raise ValidationError("Has a placeholder for the host. Write the host itself.")
     if " " in address:
         raise ValidationError("Has a space in the host. Remove it.")
     if found := AFTER_HOST.findall(after[len(address) :]):
@@ -161,37 +163,36 @@ def escapes(letters: list[str]) -> str:
 
 def read_hosts(address: str) -> tuple[tuple[str, int | None], ...]:
     """Return the hosts and ports. Raises ValidationError (400)."""
-    if PLACEHOLDER.search(address):
-        raise ValidationError("Has a placeholder for the host. Write the host itself.")
-    hosts = []
+    hosts: list[tuple[str, int | None]] = []
     for part in address.split(","):
         found = ADDRESS.fullmatch(part)
         # Without a host, libpq would connect to a socket on this machine.
         if not part:
-            raise ValidationError(f"Must name a host: {EXAMPLE}.")
+            raise ValidationError(f"Must name a host: {EXAMPLE}. Sockets and files are not used.")
         name, colon, port = part.rpartition(":")
         if found is None and colon and "]" not in port and not port.isdecimal():
             raise ValidationError(PORT)
         host = found[1].strip("[]").lower() if found else ""
         if found is None or not is_host(host) or ("[" in part) != (":" in host):
-            raise ValidationError("Must name one host: a host name or an IP address.")
-        port = int(found[2]) if found[2] else None
-        if port is not None and not 1 <= port <= 65_535:
+            raise ValidationError("The host must be a host name or an IP address.")
+        number = int(found[2]) if found[2] else None
+        if number is not None and not 1 <= number <= 65_535:
             raise ValidationError(PORT)
-        hosts.append((host, port))
+        hosts.append((host, number))
     return tuple(hosts)
 
 
 def read_query(query: str) -> tuple[Option, ...]:
     """Return the options after `?`. Raises ValidationError (400)."""
     options = []
-    for written in query.split("&"):
+    for written in filter(None, query.split("&")):  # many write ?&a=b, or end with &
         name, equals, value = written.partition("=")
         if not (name and equals):
             raise ValidationError("The options after ? must be name=value, joined by &.")
         options.append(Option(written, unquote(name), unquote(value)))
-    if len({fold(option.name) for option in options}) < len(options):
-        raise ValidationError("Must not have the same option twice.")
+    secrets = [fold(option.name) for option in options if option.secret]
+    if len({*secrets}) < len(secrets):
+        raise ValidationError("Must not have the same secret twice.")
     return tuple(options)
 
 
