@@ -61,7 +61,6 @@ OPTIONS = Options(
     | IDENTITY
     | {
         "appname": WORDS,
-        "app name": setting("appname", WORDS),
         "application_name": setting("appname", WORDS),
         "charset": text("[A-Za-z0-9_-]{1,40}", "the name of a character set, such as UTF-8"),
         "encryption": one_of("off", "request", "require"),
@@ -81,9 +80,9 @@ OPTIONS = Options(
         "MultiSubnetFailover": hint(flag()),
         "fast_executemany": hint(flag()),
         "autocommit": hint(flag()),
-        "Persist Security Info": hint(flag()),
+        "PersistSecurityInfo": hint(flag()),
         "tds_version": hint(text(r"[0-9.]{1,5}|auto", "a version, such as 7.4")),
-        "dial timeout": hint(DURATION),
+        "dialTimeout": hint(DURATION),
         "keepAlive": hint(DURATION),
         "Authentication": hint(one_of("SqlPassword")),
     }

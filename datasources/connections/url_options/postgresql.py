@@ -30,8 +30,6 @@ AT_LEAST: dict[str, tuple[str, ...]] = {
     "disable": ("disable",),
     **{mode: at_least(MODES, mode) for mode in MODES[1:]},
 }
-    mode: at_least(MODES, mode) for mode in MODES[1:]
-}
 UNVERIFIED: dict[str, tuple[str, ...]] = {"no-verify": ("require",)}  # node-postgres
 TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
 # Settings of a session that change nothing but what names mean, and for how long to wait. And what
