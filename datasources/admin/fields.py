@@ -47,7 +47,13 @@ class TagsField(SimpleArrayField):
 
 
 class ConnectionStringField(VerbatimTextField):
-    """A URL whose password is accepted and never shown again, not even beside a form error."""
+    """A URL whose password is accepted and never shown again, not even beside a form error.
+
+    Spaces and line breaks around it, which come with what is pasted, are removed.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"strip": True})
 
     def bound_data(self, data: Any, initial: Any) -> Any:
         try:

@@ -74,11 +74,13 @@ class DataSourceTypeInfoSerializer(serializers.Serializer):
     )
     url_schemes = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Schemes that its connection strings may begin with, before `://`.",
+        help_text="Schemes that its connection strings may begin with, before `://`. The names of "
+        "drivers after `+`, as SQLAlchemy has them, are dropped.",
     )
     url_options = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Parameters that its connection strings may have after `?`.",
+        help_text="Parameters that its connection strings may have after `?`, whatever their case. "
+        "Those that only other clients go by are ignored.",
     )
     fields = FieldDescriptionSerializer(  # type: ignore[assignment]
         many=True, help_text="The fields that it uses, the required ones first."

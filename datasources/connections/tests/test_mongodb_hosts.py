@@ -11,6 +11,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.mongodb import MongoDB
 from datasources.connections.failures import Code
+from datasources.connections.outcome import Outcome
 from datasources.connections.stages import Stages
 from datasources.connections.testing.connectors import LOOPBACK_POLICY
 from datasources.connections.testing.fake_mongodb import HELLO, serve_mongo
@@ -34,7 +35,7 @@ class SeveralHostsTests(SimpleTestCase):
         fields = read_connection_string(url, CONNECTORS["mongodb"])
         return Configuration("mongodb", **fields, connection_timeout=3, max_retries=0)
 
-    def attempt(self, url: str) -> dict[str, Any]:
+    def attempt(self, url: str) -> Outcome:
         with mock.patch(LOOK_UP, side_effect=lambda host: self.addresses[host]) as self.looked_up:
             return attempt(self.configuration(url), LOOPBACK_POLICY, Stages())
 

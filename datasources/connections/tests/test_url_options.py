@@ -1,8 +1,10 @@
 """The options of connection strings: what drivers get, and what they make of it."""
 
+import re
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.test import SimpleTestCase
 from psycopg.pq import Conninfo
@@ -191,6 +193,14 @@ class OptionTests(SimpleTestCase):
                         fields = meaning(type_, f"{name}={value}")
                         self.assertEqual(fields.options, meaning(type_, "").options)
 
+    def test_documentation_names_every_option_that_takes_effect(self):
+        text = (settings.BASE_DIR / "docs" / "connection-tests.md").read_text()
+        section = text.partition("## Connection strings")[2].partition("\n## ")[0]
+        words = {*re.findall(r"`(\w+)[`=]", section)}
+        for type_, connector in CONNECTORS.items():
+            with self.subTest(type_):
+                self.assertEqual({*connector.url_options.with_effect()} - words, set())
+
     def test_libpq_knows_every_option_that_it_gets(self):
         known = {option.keyword.decode() for option in Conninfo.get_defaults()}
         for type_ in ("postgresql", "redshift", "cockroachdb"):
@@ -212,6 +222,8 @@ class OptionTests(SimpleTestCase):
 
 
 class LivePostgreSQLTests(SimpleTestCase):
+    server: PostgreSQLServer
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
