@@ -39,6 +39,7 @@ from rivergen.http.serializers import (
     StrictModelSerializer,
     unknown_name,
 )
+from rivergen.names import normalized
 
 
 @extend_schema_field(
@@ -57,7 +58,9 @@ class TagsField(serializers.ListField):
     def to_internal_value(self, data: Any) -> list[str]:
         if not isinstance(data, list):
             raise serializers.ValidationError("Must be an array of strings.")
-        tags = [tag.strip() if isinstance(tag, str) else tag for tag in data]
+        if data == getattr(getattr(self.parent, "instance", None), "tags", None):
+            return data  # stored tags may be older than the rules for them
+        tags = [stored_form(tag) if isinstance(tag, str) else tag for tag in data]
         run_model_validator(validate_tags, tags)
         return tags
 
@@ -69,6 +72,11 @@ class MetadataField(serializers.DictField):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         run_model_validator(validate_metadata, data)
         return data
+
+
+def stored_form(tag: str) -> str:
+    """Return a tag as it is stored. One in ASCII needs no more than trimming."""
+    return tag.strip() if tag.isascii() else normalized(tag)
 
 
 def run_model_validator(validate: Any, value: Any) -> None:
@@ -171,7 +179,6 @@ class DataSourceWriteSerializer(StrictModelSerializer):
     class Meta:
         model = DataSource
         fields: tuple[str, ...] = UPDATABLE_FIELDS
-        extra_kwargs = {"name": {"trim_whitespace": True}}
         # DRF would query for unique constraints in each request; the database checks them anyway.
         validators: tuple[Any, ...] = ()
 

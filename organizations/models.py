@@ -12,6 +12,7 @@ from django.utils import timezone
 from organizations.exceptions import LastOwner, LastWorkspace, QuotaExceeded, WorkspaceInUse
 from organizations.idempotency.models import IdempotencyRecord, KeptAnswers
 from rivergen.errors import Gone
+from rivergen.names import NameField, validate_visible
 from rivergen.postgresql.constraints import unique_violation_as_validation_error
 
 DEFAULT_WORKSPACE_NAME = "Default"
@@ -128,7 +129,9 @@ class Organization(models.Model):
 
     role: str  # set by `for_user`
 
-    name = models.CharField(max_length=255, help_text="The name that people see.")
+    name = NameField(
+        max_length=255, validators=[validate_visible], help_text="The name that people see."
+    )
     slug = models.SlugField(
         max_length=63,
         unique=True,
@@ -200,10 +203,12 @@ class Organization(models.Model):
             self.delete()
 
     def change(self, values: dict[str, Any]) -> None:
-        """Store the given fields, and only those. Raises Gone (404)."""
+        """Store the given fields, and only those. Raises ValidationError (400) and Gone (404)."""
         for field, value in values.items():
             setattr(self, field, value)
-        if not Organization.objects.filter(pk=self.pk).update(**values):
+        self.clean_fields(exclude={field.name for field in self._meta.fields} - {*values})
+        stored = {field: getattr(self, field) for field in values}
+        if not Organization.objects.filter(pk=self.pk).update(**stored):
             raise Gone
 
 
@@ -224,7 +229,9 @@ class Workspace(models.Model):
         related_name="workspaces",
         db_index=False,  # the index of the constraint below serves
     )
-    name = models.CharField(max_length=255, help_text="Unique in the organization.")
+    name = NameField(
+        max_length=255, validators=[validate_visible], help_text="Unique in the organization."
+    )
     created_at = models.DateTimeField(
         default=timezone.now, editable=False, help_text="When the workspace was created."
     )
@@ -243,9 +250,10 @@ class Workspace(models.Model):
     def save_unique(self) -> None:
         """Save a new workspace, or the changed name of a stored one.
 
-        Raises ValidationError (400) if the name is taken, also when two calls race. Raises Gone
-        (404) if the workspace was removed, and QuotaExceeded (409).
+        Raises ValidationError (400) if the name is invalid, or taken, also when two calls race.
+        Raises Gone (404) if the workspace was removed, and QuotaExceeded (409).
         """
+        self.clean_fields(exclude={"organization"})
         message = "The organization already has a workspace with this name."
         unique = unique_violation_as_validation_error("workspace_name_unique", "name", message)
         with unique, transaction.atomic():

@@ -22,6 +22,7 @@ from datasources.models.revision import Changes
 from datasources.serializers import DataSourceCreateSerializer, DataSourceUpdateSerializer
 from organizations.models import Organization, Role, Workspace
 from rivergen.errors import StateConflict
+from rivergen.names import normalized
 from rivergen.postgresql.lookups import AnyOf, lower_case
 
 # The error about an unknown workspace names at most so many.
@@ -134,7 +135,8 @@ class Applier:
 
     def _find(self) -> list[tuple[Declaration, DataSource]]:
         """Return each declaration with its data source, locked; a new instance if there is none."""
-        workspaces = {workspace.name: workspace for workspace in self.organization.workspaces.all()}
+        all_workspaces = self.organization.workspaces.all()
+        workspaces = {normalized(workspace.name): workspace for workspace in all_workspaces}
         default = next(iter(workspaces.values()))
         placed: dict[Key, tuple[Declaration, Workspace]] = {}
         names = lower_case([entry.name for entry in self.declarations.all])

@@ -1,6 +1,5 @@
 """Changes of a stored data source: the methods that write its row and record a revision."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -16,16 +15,14 @@ from django.utils import timezone
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import SECRET_FIELDS, Connector
 from datasources.connections.ssh.host_keys import fingerprint as host_key_fingerprint
-from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE, DataSourceColumns
+from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE, DataSourceColumns, destination_parts
 from datasources.models.connection_strings import (
     missing_beside,
     split_secrets,
-    url_destination,
     validate_fit,
 )
 from datasources.models.exceptions import NoHostKey
 from datasources.models.field_names import (
-    DESTINATION_FIELDS,
     SCHEMA_FIELDS,
     SSH_SERVER_FIELDS,
     UPDATABLE_FIELDS,
@@ -105,7 +102,8 @@ class ChangingDataSource(DataSourceColumns):
         if not is_validated:
             self._check(changes)
         secrets = self.pop_secrets() if "connection_string" in changes else {}
-        if any(before[field] != changes[field] for field in SSH_SERVER_FIELDS if field in changes):
+        server = [field for field in SSH_SERVER_FIELDS if field in changes]
+        if server and destination_parts(before, server) != destination_parts(changes, server):
             self.ssh_host_key = None  # the key belongs to the old server
         differences: Changes = {
             field: difference(before[field], getattr(self, field))
@@ -231,14 +229,6 @@ class ChangingDataSource(DataSourceColumns):
     def has_secrets(self) -> bool:
         """Return whether secrets are stored."""
         return self.credentials_status != self.CredentialsStatus.UNSET
-
-    @property
-    def destination(self) -> str:
-        """The digest of all that decides where secrets would travel; each is sealed to one."""
-        parts: list[Any] = [getattr(self, field) for field in DESTINATION_FIELDS]
-        if self.connection_string is not None:
-            parts.append(url_destination(self.connection_string, self.connector))
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def may_be_confirmed_by(self, user: User | None) -> bool:
         """Return whether `user` is an admin or owner here, and so may confirm secrets."""

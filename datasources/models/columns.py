@@ -1,10 +1,11 @@
 """The columns, constraints and indexes of data sources, and properties of a single row."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
-from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models.functions import Lower, Upper
@@ -13,21 +14,24 @@ from django.utils import timezone
 from datasources.connections.connectors import CONNECTORS, DataSourceType, type_choices
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
-from datasources.models.connection_strings import validate_connection_string
-from datasources.models.field_names import SEARCHED_FIELDS
-from datasources.models.fields import TrimmedCharField, forget_author, number_field, text_field
+from datasources.models.connection_strings import url_destination, validate_connection_string
+from datasources.models.field_names import DESTINATION_FIELDS, HOST_FIELDS, SEARCHED_FIELDS
+from datasources.models.fields import TagsField, forget_author, number_field, text_field
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
-    HOST_MAX_LENGTH,
     TAG_MAX_LENGTH,
     validate_file_path,
     validate_host,
     validate_metadata,
     validate_name,
+    validate_ssh_host,
     validate_tags,
     validate_text,
 )
 from organizations.models import Organization, Workspace
+from rivergen.hosts import MAX_LENGTH as HOST_MAX_LENGTH
+from rivergen.hosts import comparable_host
+from rivergen.names import NameField
 
 NAME_TAKEN = "The workspace already has a data source with this name."
 NAME_UNIQUE = "data_source_name_unique"
@@ -42,6 +46,14 @@ def list_indexes(field: str, suffix: str) -> list[models.Index]:
     return [
         models.Index(fields=["organization", field, "id"], name=f"data_source_by_{suffix}"),
         models.Index(fields=[field, "id", "organization"], name=f"data_source_all_by_{suffix}"),
+    ]
+
+
+def destination_parts(values: Mapping[str, Any], fields: Iterable[str]) -> list[Any]:
+    """Return the values of these fields as destinations are compared: hosts in one spelling."""
+    return [
+        comparable_host(values[field]) if field in HOST_FIELDS else values[field]
+        for field in fields
     ]
 
 
@@ -86,10 +98,11 @@ class DataSourceColumns(models.Model):
     workspace = models.ForeignKey(
         Workspace, on_delete=models.RESTRICT, related_name="data_sources", db_index=False
     )
-    name = TrimmedCharField(
+    name = NameField(
         max_length=255,
         validators=[validate_name],
-        help_text="Unique in the workspace, whatever the case. Spaces around it are removed.",
+        help_text="Unique in the workspace, whatever the case. Spaces around it are removed, "
+        "and it is stored in Unicode's form NFC. Invisible characters are refused.",
     )
     type = models.CharField(
         max_length=32,
@@ -133,7 +146,7 @@ class DataSourceColumns(models.Model):
         help_text="Connect through an SSH server. Requires ssh_host and ssh_username.",
     )
     ssh_host = text_field(
-        HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address of the SSH server."
+        HOST_MAX_LENGTH, validate_ssh_host, help_text="Host name or IP address of the SSH server."
     )
     ssh_port = number_field(
         1, 65_535, 22, null=True, help_text="TCP port of the SSH server. Default: 22."
@@ -203,12 +216,13 @@ class DataSourceColumns(models.Model):
         help_text="A JSON object of your own, up to 65,536 bytes and 20 levels deep. Its keys must "
         "not name secrets.",
     )
-    tags = ArrayField(
+    tags = TagsField(
         models.CharField(max_length=TAG_MAX_LENGTH),
         default=list,
         blank=True,
         validators=[validate_tags],
-        help_text="Labels to find data sources by, in this order, without duplicates.",
+        help_text="Labels to find data sources by, in this order, without duplicates. Spaces, NFC "
+        "and invisible characters: as in the name.",
     )
 
     status = models.CharField(
@@ -321,6 +335,15 @@ class DataSourceColumns(models.Model):
     def connector(self) -> ConnectorClass:
         """The connector class of this type."""
         return CONNECTORS[self.type]
+
+    @property
+    def destination(self) -> str:
+        """The digest of all that decides where secrets would travel; each is sealed to one."""
+        values = {field: getattr(self, field) for field in DESTINATION_FIELDS}
+        parts = destination_parts(values, DESTINATION_FIELDS)
+        if self.connection_string is not None:
+            parts.append(url_destination(self.connection_string, self.connector))
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @property
     def presented_host_key(self) -> str | None:

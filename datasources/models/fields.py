@@ -2,18 +2,21 @@
 
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from datasources.models.validators import validate_text
+from rivergen.names import normalized
 
 
-class TrimmedCharField(models.CharField):
-    """Text that is stored without surrounding white space."""
+class TagsField(ArrayField):
+    """Tags, each stored as `normalized` returns it."""
 
     def clean(self, value: Any, model_instance: Any) -> Any:
-        # Strip here, not in to_python: Django also calls to_python each time it writes a value.
-        return super().clean(value.strip() if isinstance(value, str) else value, model_instance)
+        if isinstance(value, list | tuple):
+            value = [normalized(tag) if isinstance(tag, str) else tag for tag in value]
+        return super().clean(value, model_instance)
 
 
 def text_field(max_length: int, *validators: Any, **options: Any) -> models.CharField:

@@ -79,7 +79,9 @@ class FilterTests(DataSourceTestCase):
                 "host=b%C3%BCcher.example": ["ORDERS"],
                 "host=xn--bcher-kva.example": ["ORDERS"],
                 "host=XN--BCHER-KVA.EXAMPLE": ["ORDERS"],
-                "host=stra%C3%9Fe.example": [],  # IDNA reads it as strasse.example
+                "host=stra%C3%9Fe.example": ["Straße"],
+                "host=STRA%E1%BA%9EE.example.": ["Straße"],
+                "host=strasse.example": [],  # what IDNA 2003 makes of straße.example
                 "host=xn--strae-oqa.example": ["Straße"],
             }
         )
@@ -124,11 +126,13 @@ class FilterTests(DataSourceTestCase):
             f"name={'n' * 256}", "Ensure this value has at most 255 characters (it has 256)."
         )
         self.assert_refused("host=", "Must not be empty.")
-        wrong_host = (
-            "Must be a host name or an IP address, without scheme, port, path or credentials."
-        )
-        for host in ("db.example.com:5432", "https://db.example.com", "a" * 254):
-            self.assert_refused(f"host={host}", wrong_host)
+        for host, sentence in {
+            "db.example.com:5432": "Write the host alone, db.example.com, and put the port 5432 "
+            "into port.",
+            "https://db.example.com": "Write the host alone: db.example.com",
+            "a" * 254: "Must be a host name or an IP address. A host has at most 253 characters.",
+        }.items():
+            self.assert_refused(f"host={host}", sentence)
         self.assert_refused("type=csv&type=", "Must not be empty.")
         types = ", ".join(name for name, _ in type_choices())
         self.assert_refused("type=csv&type=CSV", f"Must be one of: {types}.")

@@ -8,6 +8,8 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
+import rivergen.names
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -26,7 +28,14 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("name", models.CharField(max_length=255, help_text="The name that people see.")),
+                (
+                    "name",
+                    rivergen.names.NameField(
+                        max_length=255,
+                        validators=[rivergen.names.validate_visible],
+                        help_text="The name that people see.",
+                    ),
+                ),
                 (
                     "slug",
                     models.SlugField(
@@ -419,7 +428,14 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("name", models.CharField(max_length=255, help_text="Unique in the organization.")),
+                (
+                    "name",
+                    rivergen.names.NameField(
+                        max_length=255,
+                        validators=[rivergen.names.validate_visible],
+                        help_text="Unique in the organization.",
+                    ),
+                ),
                 (
                     "created_at",
                     models.DateTimeField(

@@ -44,6 +44,7 @@ class BigQuery(Connector):
     required_fields = ("database_name",)
     optional_fields = ("schema_name", "connection_string")
     credential_fields = ("service_account_json",)
+    required_credentials = ("service_account_json",)
     url_schemes: ClassVar[Mapping[str, str]] = {"bigquery": "bigquery"}
     url_options = Options(
         {"location": text("[A-Za-z0-9-]{1,40}", "a location, such as EU")}
@@ -128,10 +129,7 @@ class BigQuery(Connector):
 
     def _key(self) -> dict[str, str]:
         """Return the key of a service account. Other types of keys read files or run programs."""
-        text = self.configuration.secrets.get("service_account_json")
-        if not text:
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
-        given = json.loads(text)
+        given = json.loads(self.configuration.secrets["service_account_json"])
         if not isinstance(given, dict) or given.get("type") != "service_account":
             raise ConnectionFailure(Code.LOGIN_FAILED)
         if given.get("token_uri", TOKEN_URI) != TOKEN_URI:

@@ -10,7 +10,7 @@ from datasources.connections.connectors.base import (
     fetch_value,
     one_line,
 )
-from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
 from datasources.connections.url_options.option import (
     CLIENT_HINTS,
@@ -43,6 +43,7 @@ class Databricks(ServerConnector):
         }
     )
     required_options = ("http_path",)
+    required_credentials = ("token",)  # without it, the driver would open a browser
 
     @classmethod
     def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
@@ -57,16 +58,11 @@ class Databricks(ServerConnector):
 
         configuration, endpoint = self.configuration, self.endpoint
         options = configuration.options
-        if not options.get("http_path"):
-            raise ConnectionFailure(Code.FIELDS_MISSING)
-        token = configuration.secrets.get("token")
-        if not token:  # the driver would open a browser
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         return sql.connect(
             server_hostname=endpoint.host,
             _port=endpoint.port,
             http_path=options["http_path"],
-            access_token=token,
+            access_token=configuration.secrets["token"],
             catalog=options.get("catalog") or configuration.database_name,
             schema=options.get("schema") or configuration.schema_name,
             session_configuration={"STATEMENT_TIMEOUT": str(configuration.query_timeout)},

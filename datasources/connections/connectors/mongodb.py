@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
-from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.connectors.base import ServerConnector, missing_among, one_line
 from datasources.connections.endpoint import host_and_port
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
@@ -86,6 +86,13 @@ class MongoDB(ServerConnector):
         """Return None unless connected directly: a server names the other members of its set."""
         is_direct = configuration.options.get("directConnection") == "true"
         return () if configuration.use_ssh_tunnel or is_direct else None
+
+    @classmethod
+    def missing_credentials(cls, configuration: Configuration) -> list[str]:
+        """Return what a login lacks; without username and mechanism there is none."""
+        if not configuration.username and "authMechanism" not in configuration.options:
+            return []
+        return missing_among(("username", "password"), configuration)
 
     def log_in(self) -> Any:
         """Return a MongoClient that has authenticated."""
@@ -184,10 +191,8 @@ class MongoDB(ServerConnector):
     def _credentials(self) -> dict[str, Any]:
         """Return username and password, if there is anything to log in with."""
         configuration = self.configuration
-        if not configuration.username and "authMechanism" not in configuration.options:
+        if not configuration.username:
             return {}
-        if not (configuration.username and self.secret):
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         return {"username": configuration.username, "password": self.secret}
 
 

@@ -107,6 +107,8 @@ class MSSQL(ServerConnector):
     url_drivers = ("pymssql", "pyodbc", "aioodbc", "pytds")
     url_options = OPTIONS
     sends_password = True
+    # Without it, FreeTDS would try Kerberos, which connects to hosts that nobody has checked.
+    required_credentials = ("username",)
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -118,9 +120,6 @@ class MSSQL(ServerConnector):
         import pymssql
 
         configuration, endpoint = self.configuration, self.endpoint
-        if not configuration.username:
-            # FreeTDS would try Kerberos, which connects to hosts that the policy has not checked.
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         remove_driver_variables()
         log_in = partial(
             pymssql.connect,

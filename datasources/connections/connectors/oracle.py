@@ -59,6 +59,7 @@ class Oracle(ServerConnector):
     driver = "oracledb"
     dialect = "oracle+oracledb"
     default_port = 1521
+    required_credentials = ("username", "password")
     url_schemes: ClassVar[Mapping[str, str]] = {"oracle": "oracle"}
     url_drivers = ("oracledb", "oracledb_async", "cx_oracle")
     url_options = Options(

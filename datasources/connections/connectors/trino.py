@@ -149,4 +149,4 @@ def _session(scheme: str, host: str, port: int) -> Any:
 
 
 def _url_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host.encode("idna").decode()
+    return f"[{host}]" if ":" in host else host

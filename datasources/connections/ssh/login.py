@@ -87,9 +87,10 @@ class Login(asyncssh.SSHClient):
         # After too many attempts, OpenSSH disconnects with "protocol error".
         was_disconnected = isinstance(error, asyncssh.DisconnectError)
         if self._has_begun and was_disconnected and not isinstance(error, asyncssh.ConnectionLost):
-            return ConnectionFailure(
-                Code.SSH_AUTH_FAILED if self._has_secrets else Code.CREDENTIALS_UNSET
-            )
+            if self._has_secrets:
+                return ConnectionFailure(Code.SSH_AUTH_FAILED)
+            secrets = ["ssh_password", "ssh_private_key"]  # either will do
+            return ConnectionFailure(Code.CREDENTIALS_UNSET, fields=secrets)
         return ConnectionFailure(Code.SSH_FAILED)
 
 

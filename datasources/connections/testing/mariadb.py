@@ -18,6 +18,8 @@ from rivergen.testing.services import free_port
 
 HOST = "db.example.test"
 """The name in the certificate of the server; it does not resolve."""
+A_LABELS = "xn--fa-hia.example.test"
+"""Another name in the certificate: that of faß.example.test."""
 ADDRESS = "127.0.0.1"
 DATABASE = "shop"
 USERNAME = "reader"
@@ -47,7 +49,7 @@ class MariaDBServer:
     def __enter__(self) -> "MariaDBServer":
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="mariadb-")))
-            self.certificates = make_certificates(folder, HOST)
+            self.certificates = make_certificates(folder, HOST, A_LABELS)
             self._make_data(folder)
             self.port = free_port()
             self._start(folder, stack)

@@ -9,10 +9,18 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.test import SimpleTestCase
 
+from datasources.connections.attempt import attempt
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
-from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
+from datasources.connections.stages import Stages
+from datasources.connections.testing.connectors import (
+    LOOPBACK_POLICY,
+    PASSWORD,
+    configuration_to,
+    connector_to,
+    failure_of,
+)
 from datasources.connections.testing.fake_http import serve_http
 from datasources.connections.testing.listeners import Listener, keep_silent, say_garbage
 from rivergen.testing.services import free_port
@@ -82,8 +90,9 @@ class DatabricksTests(SimpleTestCase):
                 ({"secrets": {}, "options": {"http_path": "/sql/1"}}, Code.CREDENTIALS_UNSET),
                 ({}, Code.FIELDS_MISSING),
             ):
-                failure = failure_of(connector_to("databricks", server.port, **fields))
-                self.assertEqual(failure.code, code)
+                configuration = configuration_to("databricks", server.port, **fields)
+                outcome = attempt(configuration, LOOPBACK_POLICY, Stages())
+                self.assertEqual(outcome["code"], code)
             self.assertEqual(server.received, [])
 
 

@@ -26,6 +26,7 @@ from datasources.models.connection_strings import (
     without_secrets,
 )
 from datasources.models.connection_strings.grammar import parse
+from rivergen.hosts import comparable_host
 
 # As they stand in the documentation and the examples of other projects, with hosts, names and
 # passwords of our own. Each is `taken`, or `refused` with a sentence.
@@ -166,7 +167,7 @@ def by_libpq(text: str) -> tuple[Any, ...] | None:
         read = conninfo_to_dict(text)
     except ProgrammingError:
         return None
-    host, port = str(read["host"]).lower(), read.get("port")
+    host, port = comparable_host(str(read["host"])), read.get("port")
     names = ("dbname", "user", "password")
     return [(host, port and int(port))], *(read.get(name) for name in names)
 
@@ -178,7 +179,7 @@ def by_sqlalchemy(text: str) -> tuple[Any, ...] | None:
         read = make_url(text)
     except (ArgumentError, ValueError):
         return None
-    host = (read.host or "").lower()
+    host = comparable_host(unquote(read.host or ""))
     return [(host, read.port)], *(
         part or None for part in (read.database, read.username, read.password)
     )

@@ -13,12 +13,14 @@ from urllib.parse import unquote
 from django.core.exceptions import ValidationError
 
 from datasources.connections.url_options.option import fold
-from datasources.models.validators import is_host, is_mask
+from datasources.models.validators import is_mask
+from rivergen.hosts import InvalidHost, canonical_host
 
 PLACEHOLDER_FOR_PASSWORD = (
     "Has a placeholder for a password. Write the password itself, or leave it out."
 )
 PORT = "The port must be a whole number from 1 to 65535, or left out with its colon."
+NO_HOST = "The host must be a host name or an IP address."
 EXAMPLE = "scheme://user@host:port/database"
 START = re.compile(r"([A-Za-z][A-Za-z0-9+._-]{0,60})://")
 ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
@@ -172,14 +174,29 @@ def read_hosts(address: str) -> tuple[tuple[str, int | None], ...]:
         name, colon, port = part.rpartition(":")
         if found is None and colon and "]" not in port and not port.isdecimal():
             raise ValidationError(PORT)
-        host = found[1].strip("[]").lower() if found else ""
-        if found is None or not is_host(host) or ("[" in part) != (":" in host):
-            raise ValidationError("The host must be a host name or an IP address.")
+        if found is None:
+            raise ValidationError(NO_HOST)
+        host = read_host(found[1])
         number = int(found[2]) if found[2] else None
         if number is not None and not 1 <= number <= 65_535:
             raise ValidationError(PORT)
         hosts.append((host, number))
     return tuple(hosts)
+
+
+def read_host(written: str) -> str:
+    """Return the one spelling of a host; letters beyond ASCII may be escaped (RFC 3986, 3.2.2).
+
+    Raises ValidationError (400).
+    """
+    host = unquote(written)
+    try:
+        canonical = canonical_host(host.removeprefix("[").removesuffix("]"))
+    except InvalidHost as error:
+        raise ValidationError(NO_HOST if host.isascii() else f"{NO_HOST} {error}") from None
+    if (":" in host) != (written[0] == "["):  # an address that was escaped, or with brackets
+        raise ValidationError(NO_HOST)
+    return canonical
 
 
 def read_query(query: str) -> tuple[Option, ...]:

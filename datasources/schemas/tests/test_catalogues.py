@@ -161,6 +161,7 @@ class CatalogueTests(SimpleTestCase):
                 continue
             connection = mock.MagicMock()
             connection.cursor.return_value.fetchmany.return_value = []
+            connection.info.server_version = 180000  # of psycopg
             reader = reader_class(connection, Configuration(type_name, schema_name=name))
             for statement in STATEMENTS:
                 [*reader.rows(getattr(reader, statement))]

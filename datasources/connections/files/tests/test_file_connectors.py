@@ -9,7 +9,7 @@ from unittest import mock
 import duckdb
 from django.conf import settings
 
-from datasources.connections.connectors import CONNECTORS, files
+from datasources.connections.connectors import CONNECTORS, table_files
 from datasources.connections.failures import Code
 from datasources.connections.testing.files import ROWS, FilesTestCase, table_of, write_files
 
@@ -98,7 +98,7 @@ class FileConnectorTests(FilesTestCase):
         ):
             self.assertEqual(self.try_out("csv")[0], Code.OK)
         self.assertTrue(counts)
-        self.assertLessEqual(max(counts), files.CSV_BUFFER_BYTES)
+        self.assertLessEqual(max(counts), table_files.CSV_BUFFER_BYTES)
 
     def test_closing_the_connection_closes_the_file(self):
         for name in ("csv", "parquet", "json", "duckdb", "sqlite"):
