@@ -20,6 +20,9 @@ PLACEHOLDER_FOR_PASSWORD = (
     "Has a placeholder for a password. Write the password itself, or leave it out."
 )
 PORT = "The port must be a whole number from 1 to 65535, or left out with its colon."
+HOSTS_MAX = 50
+"""As many members as a replica set of MongoDB may have."""
+OPTIONS_MAX = 50
 NO_HOST = "The host must be a host name or an IP address."
 EXAMPLE = "scheme://user@host:port/database"
 START = re.compile(r"([A-Za-z][A-Za-z0-9+._-]{0,60})://")
@@ -166,7 +169,10 @@ def escapes(letters: list[str]) -> str:
 def read_hosts(address: str) -> tuple[tuple[str, int | None], ...]:
     """Return the hosts and ports. Raises ValidationError (400)."""
     hosts: list[tuple[str, int | None]] = []
-    for part in address.split(","):
+    parts = address.split(",")
+    if len(parts) > HOSTS_MAX:
+        raise ValidationError(f"Must have at most {HOSTS_MAX} hosts.")
+    for part in parts:
         found = ADDRESS.fullmatch(part)
         # Without a host, libpq would connect to a socket on this machine.
         if not part:
@@ -202,7 +208,10 @@ def read_host(written: str) -> str:
 def read_query(query: str) -> tuple[Option, ...]:
     """Return the options after `?`. Raises ValidationError (400)."""
     options = []
-    for written in filter(None, query.split("&")):  # many write ?&a=b, or end with &
+    parts = [part for part in query.split("&") if part]  # many write ?&a=b, or end with &
+    if len(parts) > OPTIONS_MAX:
+        raise ValidationError(f"Must have at most {OPTIONS_MAX} options.")
+    for written in parts:
         name, equals, value = written.partition("=")
         if not (name and equals):
             raise ValidationError("The options after ? must be name=value, joined by &.")
