@@ -117,7 +117,12 @@ CONTRADICTIONS = {
 }
 # Options that ask for more than the driver does, or for less than it insists on.
 CANNOT_BE_KEPT = {
-    "postgresql": ("gssencmode=require", "sslcompression=1", "sslcertmode=require", "sslsni=0"),
+    "postgresql": (
+        *("gssencmode=require", "sslcompression=1", "sslcertmode=require", "sslsni=0"),
+        # Another schema before pg_catalog would replace the functions that readers call.
+        *("search_path=evil,pg_catalog", "options=-csearch_path%3Devil,PG_catalog"),
+        *("options=-crole%3Dadmin", "options=-csearch_path%3Da%20-crole%3Dadmin"),
+    ),
     "mysql": ("allowPublicKeyRetrieval=true", "local_infile=1", "allowCleartextPasswords=true"),
     "mongodb": ("tlsInsecure=true", "tlsAllowInvalidHostnames=true", "authMechanism=GSSAPI"),
     "mssql": ("TrustServerCertificate=no", "Encrypt=strict", "Authentication=ActiveDirectory"),

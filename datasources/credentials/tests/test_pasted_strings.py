@@ -134,6 +134,17 @@ class PastedStringTests(SimpleTestCase):
         if sentence_for(text, "mongodb") is None:
             self.assertIn(by_pymongo(text), (None, parts_of(text)))
 
+    def test_rest_of_an_unescaped_password_is_not_named_as_an_option(self):
+        for text in (
+            f"postgresql://db/x?password=a&{SECRET}=b",
+            f"postgresql://db/x?sslmode=require&{SECRET}=b&pwd=a",
+            f"postgresql://me:a@db?{SECRET}=b@db/x",
+            f"postgresql://me:a@db/x?{SECRET}=b@db/x",
+        ):
+            with self.subTest(text):
+                self.assertNotIn(SECRET, sentence_for(text, "postgresql") or SECRET)
+        self.assertIn("slmode", sentence_for("postgresql://db/x?slmode=a", "postgresql") or "")
+
     @settings(max_examples=3_000, deadline=None, derandomize=True)
     @given(AROUND, AROUND, st.sampled_from(["postgresql", "mysql", "mongodb", "mssql"]))
     def test_refusals_never_repeat_the_password(self, before: str, after: str, type_: str):
