@@ -79,10 +79,10 @@ def stored_form(tag: str) -> str:
     return tag.strip() if tag.isascii() else normalized(tag)
 
 
-def run_model_validator(validate: Any, value: Any) -> None:
-    """Run a validator of the model. Raises its error as DRF's ValidationError, with its code."""
+def run_model_validator(validate: Any, value: Any) -> Any:
+    """Return what a validator of the model returns. Raises its error as DRF's, with its code."""
     try:
-        validate(value)
+        return validate(value)
     except ModelValidationError as error:
         raise serializers.ValidationError(get_error_detail(error)) from None
 

@@ -42,6 +42,12 @@ class Code(TextChoices):
         "The SSH server has another host key than the confirmed one; nothing was sent to it. Find "
         "out why before an admin confirms the new key.",
     )
+    SSH_KEY_UNREADABLE = (
+        "SSH_KEY_UNREADABLE",
+        "The stored ssh_private_key cannot be read, so nothing was sent to the SSH server: it is "
+        "damaged, not supported, or its passphrase is missing or wrong. Enter the private key "
+        "again, with ssh_private_key_passphrase if it is encrypted.",
+    )
     SSH_AUTH_FAILED = (
         "SSH_AUTH_FAILED",
         "The SSH server refuses the login. Check ssh_username and the SSH credentials.",
@@ -53,8 +59,8 @@ class Code(TextChoices):
     )
     SSH_LOCAL_PORT_TAKEN = (
         "SSH_LOCAL_PORT_TAKEN",
-        "ssh_local_port is in use on the machine that connects. Choose another port, or clear "
-        "the field to use any free port.",
+        "The port in ssh_local_port is in use on the machine that connects. Choose another port, "
+        "or clear the field to use any free port.",
     )
     TLS_FAILED = (
         "TLS_FAILED",
@@ -99,7 +105,8 @@ class Code(TextChoices):
     )
     DATABASE_MISSING = (
         "DATABASE_MISSING",
-        "The login works, but the database does not exist. Check database_name.",
+        "The login works, but the database does not exist, or is hidden from the user. Check "
+        "database_name.",
     )
     DATABASE_FORBIDDEN = (
         "DATABASE_FORBIDDEN",

@@ -308,13 +308,13 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "username",
-                    models.CharField(
+                    datasources.models.fields.TrimmedCharField(
                         blank=True,
                         default=None,
                         editable=False,
                         max_length=255,
                         null=True,
-                        validators=[datasources.models.validators.validate_text],
+                        validators=[datasources.models.validators.validate_line],
                     ),
                 ),
                 (

@@ -135,8 +135,7 @@ class ChangingDataSource(DataSourceColumns):
         with self._changing(is_locked):
             if not credentials:
                 return {}
-            self.credentials.validate(credentials)
-            author, secrets = as_author(user), {**credentials}
+            author, secrets = as_author(user), self.credentials.read(credentials)
             differences: Changes = {}
             if "username" in secrets:
                 before, self.username = self.username, secrets.pop("username")

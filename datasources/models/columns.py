@@ -16,12 +16,19 @@ from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
 from datasources.models.connection_strings import url_destination, validate_connection_string
 from datasources.models.field_names import DESTINATION_FIELDS, HOST_FIELDS, SEARCHED_FIELDS
-from datasources.models.fields import TagsField, forget_author, number_field, text_field
+from datasources.models.fields import (
+    TagsField,
+    TrimmedCharField,
+    forget_author,
+    number_field,
+    text_field,
+)
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
     TAG_MAX_LENGTH,
     validate_file_path,
     validate_host,
+    validate_line,
     validate_metadata,
     validate_name,
     validate_ssh_host,
@@ -208,7 +215,14 @@ class DataSourceColumns(models.Model):
     )
 
     # Set and shown with the secrets, but not encrypted.
-    username = text_field(255, editable=False)
+    username = TrimmedCharField(
+        max_length=255,
+        null=True,
+        blank=True,
+        default=None,
+        editable=False,
+        validators=[validate_line],
+    )
     metadata = models.JSONField(
         default=dict,
         blank=True,

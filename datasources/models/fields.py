@@ -19,6 +19,14 @@ class TagsField(ArrayField):
         return super().clean(value, model_instance)
 
 
+class TrimmedCharField(models.CharField):
+    """Text that is stored without surrounding white space."""
+
+    def clean(self, value: Any, model_instance: Any) -> Any:
+        # Strip here, not in to_python: Django also calls to_python each time it writes a value.
+        return super().clean(value.strip() if isinstance(value, str) else value, model_instance)
+
+
 def text_field(max_length: int, *validators: Any, **options: Any) -> models.CharField:
     """Return a field for optional text: null if there is none, never an empty string."""
     return models.CharField(

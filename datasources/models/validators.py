@@ -21,6 +21,7 @@ CONTAINERS = (dict, list)
 TOO_DEEP = f"Must not be nested more than {METADATA_MAX_DEPTH} deep."
 TAGS_MAX_COUNT = 50
 TAG_MAX_LENGTH = 64
+LINE_BREAKERS = ("Cc", "Zl", "Zp")
 SECRETS_ELSEWHERE = "Store secrets in the credentials of the data source instead."
 NAMES_SECRET = "names_secret"
 """The code of errors about a name that names a secret: the API adds its credentials endpoint."""
@@ -69,6 +70,13 @@ def validate_text(value: str) -> None:
         value.encode()
     except UnicodeEncodeError:
         raise ValidationError("Lone surrogates are not allowed.") from None
+
+
+def validate_line(value: str) -> None:
+    """Refuse text of several lines, with control characters, or that PostgreSQL cannot store."""
+    validate_text(value)
+    if any(unicodedata.category(character) in LINE_BREAKERS for character in value):
+        raise ValidationError("Must be one line, without control characters.")
 
 
 @documented(format="name")

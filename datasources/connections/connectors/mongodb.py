@@ -1,7 +1,7 @@
 """MongoDB."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
@@ -16,15 +16,28 @@ from datasources.connections.url_options.mongodb import MECHANISMS, MONGODB
 
 NO_DATABASE_NAME = re.compile(r'[/\\. "$]')
 
+UNAUTHORIZED = 13
 CODES = {
     11: Code.LOGIN_FAILED,  # unknown user
-    13: Code.LOGIN_FAILED,  # unauthorized
+    UNAUTHORIZED: Code.DATABASE_FORBIDDEN,
     18: Code.LOGIN_FAILED,
     50: Code.DEADLINE,
+    73: Code.DATABASE_MISSING,  # invalid name
     91: Code.SERVER_BUSY,  # shutting down
+    189: Code.SERVER_BUSY,  # no longer the primary
+    262: Code.DEADLINE,
     334: Code.LOGIN_FAILED,  # mechanism not enabled
     8000: Code.LOGIN_FAILED,  # Atlas
+    10107: Code.SERVER_BUSY,  # not the primary
     11600: Code.SERVER_BUSY,  # shutting down
+    13436: Code.SERVER_BUSY,  # neither primary nor secondary: starting
+}
+TIMED_OUT, LOST = "timed out", "lost"  # in place of numbers: errors that pymongo finds
+STATEMENT_CODES: dict[object, Code] = {
+    UNAUTHORIZED: Code.PERMISSION_DENIED,
+    **dict.fromkeys((24, 50, 262, TIMED_OUT), Code.QUERY_TIMEOUT),
+    **dict.fromkeys((6, 7, 89, 91, 189, 9001, 10107), Code.CONNECTION_LOST),
+    **dict.fromkeys((11600, 11601, 11602, 13436, LOST), Code.CONNECTION_LOST),
 }
 
 
@@ -40,6 +53,7 @@ class MongoDB(ServerConnector):
     label = "MongoDB"
     driver = "pymongo"
     default_port = 27017
+    statement_codes = STATEMENT_CODES
     url_schemes: ClassVar[Mapping[str, str]] = {
         "mongodb": "mongodb",
         "mongodb+srv": "mongodb+srv",
@@ -132,9 +146,11 @@ class MongoDB(ServerConnector):
         from pymongo.errors import ConfigurationError, InvalidName
 
         message = str(error)
-        answer = getattr(error, "details", None)
-        if isinstance(answer, dict) and "code" in answer:
-            return CODES.get(answer["code"], Code.QUERY_FAILED)
+        number = number_of(error)
+        if number == UNAUTHORIZED and not self.configuration.username:
+            return Code.LOGIN_FAILED  # the server asks for a login
+        if number is not None:
+            return CODES.get(number, Code.QUERY_FAILED)
         if found := network_cause(error):
             return found
         is_dns_error = any(isinstance(cause, DNSException) for cause in causes(error))
@@ -153,6 +169,17 @@ class MongoDB(ServerConnector):
         if is_option_error and "wire version" not in message:  # the server is too old
             return Code.OPTION_INVALID
         return Code.PROTOCOL_FAILED
+
+    def numbers_of(self, error: BaseException) -> Iterator[object]:
+        """Yield the number of the server, or what pymongo has found in place of an answer."""
+        from pymongo.errors import AutoReconnect
+
+        if (number := number_of(error)) is not None:
+            yield number
+        elif getattr(error, "timeout", False):
+            yield TIMED_OUT
+        elif isinstance(error, AutoReconnect):
+            yield LOST
 
     def _seeds(self) -> str | list[str]:
         """Return the addresses of servers. Refuses lists, paths of sockets and URLs as host."""
@@ -194,6 +221,12 @@ class MongoDB(ServerConnector):
         if not configuration.username:
             return {}
         return {"username": configuration.username, "password": self.secret}
+
+
+def number_of(error: BaseException) -> int | None:
+    """Return the number of an error of the server; None if it is of pymongo."""
+    answer = getattr(error, "details", None)
+    return answer.get("code") if isinstance(answer, dict) else None
 
 
 def _uses_tls(configuration: Configuration) -> bool:
