@@ -195,12 +195,13 @@ def read_host(written: str) -> str:
 
     Raises ValidationError (400).
     """
-    host = unquote(written)
+    has_brackets = written.startswith("[")
+    host = written[1:-1] if has_brackets else unquote(written)
     try:
-        canonical = canonical_host(host.removeprefix("[").removesuffix("]"))
+        canonical = canonical_host(host)
     except InvalidHost as error:
         raise ValidationError(NO_HOST if host.isascii() else f"{NO_HOST} {error}") from None
-    if (":" in host) != (written[0] == "["):  # an address that was escaped, or with brackets
+    if (":" in host) != has_brackets:  # an escaped address, or a name in brackets
         raise ValidationError(NO_HOST)
     return canonical
 
