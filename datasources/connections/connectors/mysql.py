@@ -11,6 +11,7 @@ from datasources.connections.connectors.base import ServerConnector, fetch_value
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
 from datasources.connections.stages import Stages
+from datasources.connections.url_options.mysql import MYSQL
 
 TLS_MODES = {
     "DISABLED": TLS.OFF,
@@ -111,9 +112,15 @@ class MySQL(ServerConnector):
     driver = "pymysql"
     dialect = "mysql+pymysql"
     default_port = 3306
-    url_schemes: ClassVar[tuple[str, ...]] = ("mysql",)
-    url_options = ("charset", "collation", "connect_timeout", "ssl_mode")
     statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("mysql", "mysql2", "mysqlgis"), "mysql"
+    )
+    url_drivers = (
+        *("pymysql", "mysqldb", "mysqlclient", "mysqlconnector", "aiomysql", "asyncmy"),
+        *("cymysql", "mariadbconnector", "oursql", "pyodbc"),
+    )
+    url_options = MYSQL
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -259,7 +266,7 @@ class MariaDB(MySQL):
     name = "mariadb"
     label = "MariaDB"
     dialect = "mariadb+pymysql"
-    url_schemes = ("mariadb", "mysql")
+    url_schemes = dict.fromkeys(("mariadb", *MySQL.url_schemes), "mariadb")
     is_verified = True
 
 
