@@ -49,6 +49,9 @@ def validate_visible(name: str) -> None:
             raise ValidationError(f"Has the {kind} character {code_point(letter)}. Remove it.")
 
 
+validate_visible.json_schema = {"format": "name"}  # type: ignore[attr-defined]  # for openapi.json
+
+
 def changes_what_is_seen(name: str, position: int) -> bool:
     """Return whether an invisible character changes how its neighbours are shown.
 

@@ -62,11 +62,11 @@ class FilterTests(DataSourceTestCase):
 
     def test_name_finds_every_stored_name_that_the_unique_constraint_would_refuse(self):
         for name in ("İstanbul", "ΣΊΣΥΦΟΣ", "ǅ", "a\u00a0b"):
-            DataSource.objects.create(workspace=self.workspace, name=name, type="csv")
+            stored = DataSource.objects.create(workspace=self.workspace, name=name, type="csv").name
             for spelling in (name, name.lower(), name.upper()):
                 other = DataSource(workspace=self.workspace)
                 with self.subTest(name=name, spelling=spelling):
-                    is_found = name in self.names(f"name={spelling}")
+                    is_found = stored in self.names(f"name={spelling}")
                     self.assertEqual(is_found, other.is_name_taken(spelling))
 
     def test_host_finds_the_whole_host_in_any_case_and_both_spellings_of_a_name(self):

@@ -253,15 +253,18 @@ class Connector:
 
     def explain_statement(self, error: Exception) -> Code | None:
         """Return the code for an error after the login; None if nothing more is known of it."""
-        for cause in causes(error):
-            for number in self.numbers_of(cause):
-                if code := self.statement_codes.get(number):
-                    return code
+        if code := self.code_by_number(error, self.statement_codes):
+            return code
         code = network_cause(error)
         return code and NETWORK_CODES_OF_STATEMENTS.get(code, code)
 
+    def code_by_number(self, error: BaseException, codes: Mapping[Any, Code]) -> Code | None:
+        """Return the code for the first number of an error or its causes that is in `codes`."""
+        numbers = (number for cause in causes(error) for number in self.numbers_of(cause))
+        return next((codes[number] for number in numbers if number in codes), None)
+
     def numbers_of(self, error: BaseException) -> Iterable[object]:
-        """Return what `statement_codes` may know of an error, the most specific first."""
+        """Return the numbers or names that server or driver give an error, the best one first."""
         return ()
 
     @contextmanager

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasources.connections.configuration import Configuration
-from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
+from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.libpq import (
     LoginError,
@@ -47,6 +47,9 @@ SERVER_WITHOUT_TLS = "server does not support SSL"
 # How a server may authenticate the user: nothing that looks for Kerberos tickets on this machine.
 AUTHENTICATION = "scram-sha-256,md5,none"
 AUTHENTICATION_OVER_TLS = f"password,{AUTHENTICATION}"
+# In one message, and not with the isolation level of the role: a role may end transactions that
+# wait for a client, and one that is DEFERRABLE may wait for others.
+VERSION = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT version(); COMMIT"
 
 
 class PostgreSQL(ServerConnector):
@@ -185,12 +188,12 @@ class PostgreSQL(ServerConnector):
         }
 
     def read_version(self, connection: Any) -> str:
-        from psycopg import IsolationLevel
-
-        # A role's default may be to wait for other transactions: SERIALIZABLE, DEFERRABLE.
-        connection.isolation_level = IsolationLevel.READ_COMMITTED
-        version = fetch_value(connection, "SELECT version()")
-        connection.rollback()
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(VERSION)
+            cursor.nextset()
+            version = cursor.fetchone()[0]
+        connection.autocommit = False
         return one_line(version).partition(" on ")[0]
 
     def explain(self, error: Exception) -> Code:

@@ -123,7 +123,6 @@ class DefinitionTests:
 
     server_class: type[PostgreSQLServer]
     version: int
-    maxDiff = None
 
     @classmethod
     def setUpClass(cls):

@@ -1,5 +1,7 @@
 """Tests of what a session of PostgreSQL inherits: from its role, its database and its server."""
 
+from unittest import mock
+
 import psycopg
 from django.test import SimpleTestCase
 from psycopg.conninfo import make_conninfo
@@ -134,8 +136,10 @@ class SessionTests:
         for name, value in HOSTILE.items():
             with self.subTest(name):
                 self.inherit({name: value})
-                self.assertEqual(tables_in(self.read()), tables_in(clean))
-                self.server.execute(f"ALTER ROLE {USERNAME} RESET ALL")
+                try:
+                    self.assertEqual(tables_in(self.read()), tables_in(clean))
+                finally:
+                    self.server.execute(f"ALTER ROLE {USERNAME} RESET ALL")
 
     def test_all_settings_of_a_database_together_leave_the_snapshot_as_it_is(self):
         clean = self.read()
@@ -233,6 +237,19 @@ class PostgreSQLSessionTests(SessionTests, SimpleTestCase):
     server_class = PostgreSQLServer
     version = 18
 
+    def test_trigger_on_login_that_changes_settings_leaves_the_snapshot_as_it_is(self):
+        clean = self.read()
+        self.server.execute(
+            "CREATE FUNCTION spoil() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " PERFORM set_config('search_path', 'evil', false);"
+            " PERFORM set_config('DateStyle', 'German', false); END $$;"
+            "CREATE EVENT TRIGGER spoiling ON login EXECUTE FUNCTION spoil();"
+            "ALTER EVENT TRIGGER spoiling ENABLE ALWAYS",
+            DATABASE,
+        )
+        self.addCleanup(self.server.execute, "DROP FUNCTION spoil CASCADE", DATABASE)
+        self.assertEqual(self.read().digest, clean.digest)
+
 
 class OlderPostgreSQLSessionTests(SessionTests, SimpleTestCase):
     """PostgreSQL 15."""
@@ -249,3 +266,14 @@ class OlderPostgreSQLSessionTests(SessionTests, SimpleTestCase):
                 before = client.execute(settings, hidden).fetchall()
                 self.assertIn("größen", tables_in(read_postgresql(port)))
                 self.assertEqual(client.execute(settings, hidden).fetchall(), before)
+
+
+class LesserServerTests(SimpleTestCase):
+    def test_server_without_these_settings_is_read_with_what_it_has(self):
+        connection = mock.Mock()  # a fake: there is no CockroachDB here
+        connection.info.parameter_status.return_value = None
+        connection.execute.side_effect = [psycopg.errors.FeatureNotSupported, None]
+        begin(connection)
+        connection.rollback.assert_called_once_with()
+        self.assertIn("READ ONLY", connection.execute.call_args.args[0])
+        self.assertNotIn("SET", connection.execute.call_args.args[0])

@@ -118,7 +118,6 @@ class TypeTests:
     """Tests of the types of a server."""
 
     server_class: type[PostgreSQLServer]
-    maxDiff = None
 
     @classmethod
     def setUpClass(cls):

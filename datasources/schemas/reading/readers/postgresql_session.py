@@ -6,7 +6,7 @@ expressions and constants, or end the session early.
 
 from typing import Any
 
-from psycopg import Connection, IsolationLevel, errors
+from psycopg import Connection, errors
 from psycopg.adapt import Buffer, Loader
 
 # Locally: a pooler may give the server's session to another client after the transaction.
@@ -19,7 +19,6 @@ SETTINGS = {
     "lc_monetary": "C",
     "quote_all_identifiers": "off",
     "standard_conforming_strings": "on",
-    "xmlbinary": "base64",
     # Slower than what it saves, as the estimates for catalogues are too high.
     "jit": "off",
     "lock_timeout": "0",
@@ -28,9 +27,10 @@ SETTINGS = {
 }
 # Encodings of databases that the server converts to UTF-8: it is that, or Python has no codec.
 CONVERTED = ("UTF8", "EUC_TW", "MULE_INTERNAL", None)
+BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # The search path comes first: the next statement could otherwise find functions and operators of
-# others. Then all settings that the server has, in one statement.
-BEGINNING = f"""
+# others. Then all settings that the server has. One message: a role may end idle transactions.
+SETTING = f"""
 SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config(s.name, v.value, true) FROM pg_settings s
 JOIN (VALUES {", ".join(map(str, SETTINGS.items()))}) AS v (name, value)
@@ -40,12 +40,13 @@ ON lower(s.name) = lower(v.name)
 
 def begin(connection: "Connection[Any]") -> None:
     """Begin a read-only transaction with one snapshot, in which names and constants are plain."""
-    connection.isolation_level = IsolationLevel.REPEATABLE_READ
-    connection.read_only = True
+    connection.autocommit = True  # the transaction is not begun by psycopg
     try:
-        connection.execute(BEGINNING)
+        connection.execute(f"{BEGIN}; {SETTING}")
     except (errors.ProgrammingError, errors.NotSupportedError):
-        connection.rollback()  # a server with less than PostgreSQL reads with what it inherits
+        # A server with less than PostgreSQL reads with what it inherits.
+        connection.rollback()
+        connection.execute(BEGIN)
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in CONVERTED:
         # As UTF-8, the server would refuse a statement for one character that it cannot convert.
