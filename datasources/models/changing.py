@@ -256,7 +256,7 @@ class ChangingDataSource(DataSourceColumns):
                     errors[field] = "An SSH tunnel needs this field."
         if value("connection_string") is not None and self.type in CONNECTORS:
             try:
-                validate_fit(value("connection_string"), self.connector)
+                validate_fit(value("connection_string"), self.connector, value("use_ssh_tunnel"))
             except ValidationError as error:
                 errors["connection_string"] = str(error.message)
         return errors
