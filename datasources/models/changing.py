@@ -1,6 +1,5 @@
 """Changes of a stored data source: the methods that write its row and record a revision."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -20,16 +19,10 @@ from datasources.models.columns import NAME_TAKEN, NAME_UNIQUE, DataSourceColumn
 from datasources.models.connection_strings import (
     missing_beside,
     split_secrets,
-    url_destination,
     validate_fit,
 )
 from datasources.models.exceptions import NoHostKey
-from datasources.models.field_names import (
-    DESTINATION_FIELDS,
-    SCHEMA_FIELDS,
-    SSH_SERVER_FIELDS,
-    UPDATABLE_FIELDS,
-)
+from datasources.models.field_names import SCHEMA_FIELDS, SSH_SERVER_FIELDS, UPDATABLE_FIELDS
 from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Membership, Role, User
 from rivergen.postgresql.constraints import raise_if_unique_violation
@@ -51,7 +44,6 @@ class ChangingDataSource(DataSourceColumns):
 
     credentials: Any
     """The related manager of `datasources.credentials.models.Credential`."""
-    revisions: Any
 
     class Meta(DataSourceColumns.Meta):
         abstract = True
@@ -231,14 +223,6 @@ class ChangingDataSource(DataSourceColumns):
     def has_secrets(self) -> bool:
         """Return whether secrets are stored."""
         return self.credentials_status != self.CredentialsStatus.UNSET
-
-    @property
-    def destination(self) -> str:
-        """The digest of all that decides where secrets would travel; each is sealed to one."""
-        parts: list[Any] = [getattr(self, field) for field in DESTINATION_FIELDS]
-        if self.connection_string is not None:
-            parts.append(url_destination(self.connection_string))
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def may_be_confirmed_by(self, user: User | None) -> bool:
         """Return whether `user` is an admin or owner here, and so may confirm secrets."""

@@ -1,6 +1,8 @@
 """The columns, constraints and indexes of data sources, and properties of a single row."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -13,8 +15,8 @@ from django.utils import timezone
 from datasources.connections.connectors import CONNECTORS, DataSourceType, type_choices
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
-from datasources.models.connection_strings import validate_connection_string
-from datasources.models.field_names import SEARCHED_FIELDS
+from datasources.models.connection_strings import url_destination, validate_connection_string
+from datasources.models.field_names import DESTINATION_FIELDS, DESTINATION_GROUP, SEARCHED_FIELDS
 from datasources.models.fields import TrimmedCharField, forget_author, number_field, text_field
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
@@ -71,6 +73,8 @@ class DataSourceColumns(models.Model):
         REFRESHING = "refreshing"
         READY = "ready"
         FAILED = "failed"
+
+    revisions: Any
 
     role: str  # set by `for_user`
     requires_if_match: bool  # set by `with_policy`
@@ -331,9 +335,28 @@ class DataSourceColumns(models.Model):
 
     @property
     def has_unconfirmed_host_key(self) -> bool:
-        """Return whether the SSH server presented an unconfirmed key in a test of this version."""
-        is_new = self.presented_host_key != self.ssh_host_key
-        return is_new and (self.last_test or {}).get("version") == self.version
+        """Return whether the SSH server presented an unconfirmed key in a test of this destination.
+
+        A change of other fields since the test does not matter.
+        """
+        if self.presented_host_key == self.ssh_host_key:
+            return False
+        return not self.has_changed_since((self.last_test or {})["version"], DESTINATION_GROUP)
+
+    @property
+    def destination(self) -> str:
+        """The digest of all that decides where secrets would travel; each is sealed to one."""
+        parts: list[Any] = [getattr(self, field) for field in DESTINATION_FIELDS]
+        if self.connection_string is not None:
+            parts.append(url_destination(self.connection_string))
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def has_changed_since(self, version: int, fields: Iterable[str]) -> bool:
+        """Return whether any of these fields was changed after a version."""
+        if version == self.version:
+            return False
+        changed: bool = self.revisions.since(version).changing(fields).exists()
+        return changed
 
     def has_later_test(self, result: Mapping[str, Any]) -> bool:
         """Return whether the last test was requested after the test with this result."""

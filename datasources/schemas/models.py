@@ -13,6 +13,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from datasources.connections.failures import Code
 from datasources.models import DataSource
+from datasources.models.field_names import SCHEMA_FIELDS
 from datasources.schemas.schedule import next_refresh_at
 from datasources.schemas.snapshots.content import Content
 from datasources.schemas.snapshots.models import store_snapshot
@@ -127,8 +128,8 @@ class SchemaRefresh(models.Model):
         """Store the outcome, and the schema that was read, in one transaction.
 
         `of` is the data source as it was when reading began. If it has been moved since, the
-        schema is discarded. Without `of` nothing was read; then any change since the refresh was
-        requested makes the next one due at once. Does nothing if this refresh has finished, or a
+        schema is discarded. A change of `SCHEMA_FIELDS` since then, or without `of` since the
+        refresh was requested, makes the next one due at once. Does nothing if this refresh has finished, or a
         newer one has replaced it.
         """
         with transaction.atomic():
@@ -148,7 +149,8 @@ class SchemaRefresh(models.Model):
             refresh.failures = 0 if code == Code.OK else refresh.failures + 1
             refresh.save()
             status = DataSource.SchemaStatus
-            has_changed = (refresh if of is None else of).version != data_source.version
+            begun_at = (refresh if of is None else of).version
+            has_changed = data_source.has_changed_since(begun_at, SCHEMA_FIELDS)
             DataSource.objects.filter(pk=data_source.pk).record_schema(
                 schema_status=status.READY if code == Code.OK else status.FAILED,
                 schema_refreshed_at=now if code == Code.OK else data_source.schema_refreshed_at,
