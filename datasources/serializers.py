@@ -25,10 +25,10 @@ from datasources.models.validators import (
     NAMES_SECRET,
     TAG_MAX_LENGTH,
     TAGS_MAX_COUNT,
+    clean_tags,
     is_too_deep,
     names_secret,
     validate_metadata,
-    validate_tags,
 )
 from datasources.preconditions import judge_update
 from organizations.models import ROLES_WITH, Role, Workspace
@@ -55,10 +55,7 @@ class TagsField(serializers.ListField):
     child = serializers.CharField(max_length=TAG_MAX_LENGTH)
 
     def to_internal_value(self, data: Any) -> list[str]:
-        if not isinstance(data, list):
-            raise serializers.ValidationError("Must be an array of strings.")
-        tags = [tag.strip() if isinstance(tag, str) else tag for tag in data]
-        run_model_validator(validate_tags, tags)
+        tags: list[str] = run_model_validator(clean_tags, data)
         return tags
 
 
@@ -71,10 +68,10 @@ class MetadataField(serializers.DictField):
         return data
 
 
-def run_model_validator(validate: Any, value: Any) -> None:
-    """Run a validator of the model. Raises its error as DRF's ValidationError, with its code."""
+def run_model_validator(validate: Any, value: Any) -> Any:
+    """Return what a validator of the model returns. Raises its error as DRF's, with its code."""
     try:
-        validate(value)
+        return validate(value)
     except ModelValidationError as error:
         raise serializers.ValidationError(get_error_detail(error)) from None
 

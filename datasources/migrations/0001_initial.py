@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "name",
-                    datasources.models.fields.TrimmedCharField(
+                    models.CharField(
                         max_length=255,
                         validators=[datasources.models.validators.validate_name],
                         help_text="Unique in the workspace, whatever the case. Spaces around it are removed.",
@@ -321,7 +321,6 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        validators=[datasources.models.validators.validate_metadata],
                         help_text="A JSON object of your own, up to 65,536 bytes and 20 levels deep. Its keys must not name secrets.",
                     ),
                 ),
@@ -332,7 +331,6 @@ class Migration(migrations.Migration):
                         blank=True,
                         default=list,
                         size=None,
-                        validators=[datasources.models.validators.validate_tags],
                         help_text="Labels to find data sources by, in this order, without duplicates.",
                     ),
                 ),

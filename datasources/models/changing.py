@@ -91,13 +91,14 @@ class ChangingDataSource(DataSourceColumns):
         """Set the fields and what follows from them in this instance; return what differs."""
         fields = [*changes, "ssh_host_key"]
         before = {field: getattr(self, field) for field in fields}
+        server = [field for field in SSH_SERVER_FIELDS if field in changes]
         old_destination = self.destination if self.has_secrets else None
         for field, value in changes.items():
             setattr(self, field, value)
         if not is_validated:
             self._check(changes)
         secrets = self.pop_secrets() if "connection_string" in changes else {}
-        if any(before[field] != changes[field] for field in SSH_SERVER_FIELDS if field in changes):
+        if any(before[field] != getattr(self, field) for field in server):
             self.ssh_host_key = None  # the key belongs to the old server
         differences: Changes = {
             field: difference(before[field], getattr(self, field))
@@ -249,9 +250,10 @@ class ChangingDataSource(DataSourceColumns):
             for field in ("ssh_host", "ssh_username"):
                 if value(field) is None:
                     errors[field] = "An SSH tunnel needs this field."
-        if value("connection_string") is not None and self.type in CONNECTORS:
+        url = value("connection_string")
+        if isinstance(url, str) and self.type in CONNECTORS:  # `clean_fields` refuses other types
             try:
-                validate_fit(value("connection_string"), self.connector)
+                validate_fit(url, self.connector)
             except ValidationError as error:
                 errors["connection_string"] = str(error.message)
         return errors
@@ -264,7 +266,8 @@ class ChangingDataSource(DataSourceColumns):
             self.clean_fields(exclude=others)
         except ValidationError as error:
             errors = error.update_error_dict(errors)
-        for field, message in self.contradictions({}).items():
+        # An invalid field contradicts no other one.
+        for field, message in self.contradictions(dict.fromkeys(errors)).items():
             errors.setdefault(field, [message])
         if errors:
             raise ValidationError(errors)

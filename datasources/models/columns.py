@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
-from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models.functions import Lower, Upper
@@ -17,19 +16,24 @@ from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
 from datasources.models.connection_strings import url_destination, validate_connection_string
 from datasources.models.field_names import DESTINATION_FIELDS, DESTINATION_GROUP, SEARCHED_FIELDS
-from datasources.models.fields import TrimmedCharField, forget_author, number_field, text_field
+from datasources.models.fields import (
+    MetadataField,
+    TagsField,
+    forget_author,
+    number_field,
+    text_field,
+)
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
     HOST_MAX_LENGTH,
     TAG_MAX_LENGTH,
     validate_file_path,
     validate_host,
-    validate_metadata,
     validate_name,
-    validate_tags,
     validate_text,
 )
 from organizations.models import Organization, Workspace
+from rivergen.strict_fields import StrictBooleanField, StrictCharField, TrimmedCharField
 
 NAME_TAKEN = "The workspace already has a data source with this name."
 NAME_UNIQUE = "data_source_name_unique"
@@ -95,12 +99,12 @@ class DataSourceColumns(models.Model):
         validators=[validate_name],
         help_text="Unique in the workspace, whatever the case. Spaces around it are removed.",
     )
-    type = models.CharField(
+    type = StrictCharField(
         max_length=32,
         choices=type_choices,
         help_text="The kind of database, warehouse or file. Fixed once the data source exists.",
     )
-    description = models.CharField(
+    description = StrictCharField(
         max_length=10_000,
         blank=True,
         default="",
@@ -132,7 +136,7 @@ class DataSourceColumns(models.Model):
         help_text="Path of the file in the organization's storage, relative, with forward slashes.",
     )
 
-    use_ssh_tunnel = models.BooleanField(
+    use_ssh_tunnel = StrictBooleanField(
         default=False,
         help_text="Connect through an SSH server. Requires ssh_host and ssh_username.",
     )
@@ -174,7 +178,7 @@ class DataSourceColumns(models.Model):
         "Default: 3.",
     )
 
-    schema_auto_refresh = models.BooleanField(
+    schema_auto_refresh = StrictBooleanField(
         default=False, help_text="Read the tables and columns again and again, by schedule."
     )
     schema_refresh_interval = number_field(
@@ -200,18 +204,16 @@ class DataSourceColumns(models.Model):
 
     # Set and shown with the secrets, but not encrypted.
     username = text_field(255, editable=False)
-    metadata = models.JSONField(
+    metadata = MetadataField(
         default=dict,
         blank=True,
-        validators=[validate_metadata],
         help_text="A JSON object of your own, up to 65,536 bytes and 20 levels deep. Its keys must "
         "not name secrets.",
     )
-    tags = ArrayField(
+    tags = TagsField(
         models.CharField(max_length=TAG_MAX_LENGTH),
         default=list,
         blank=True,
-        validators=[validate_tags],
         help_text="Labels to find data sources by, in this order, without duplicates.",
     )
 

@@ -87,8 +87,8 @@ class DataSource(RestorableDataSource):
                 raise ValidationError({"workspace_id": WORKSPACE_GONE})
             self.workspace = workspace
         self.organization_id = self.workspace.organization_id
-        self._schedule_refresh({"schema_auto_refresh"})
         self._check(("name", "type", "username", *UPDATABLE_FIELDS))
+        self._schedule_refresh({"schema_auto_refresh"})
 
     def given_twice(self, credentials: Iterable[str]) -> dict[str, str]:
         """Return a sentence for each of these credentials that the connection string has, too."""

@@ -2,23 +2,36 @@
 
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from datasources.models.validators import validate_text
+from datasources.models.validators import clean_tags, validate_metadata, validate_text
+from rivergen.strict_fields import StrictCharField, StrictField, StrictIntegerField
 
 
-class TrimmedCharField(models.CharField):
-    """Text that is stored without surrounding white space."""
+class TagsField(StrictField, ArrayField):
+    """An array of different strings, each stored without surrounding white space."""
+
+    django_path = "django.contrib.postgres.fields.ArrayField"
+
+    def clean(self, value: Any, model_instance: Any) -> list[str]:
+        return clean_tags(value)
+
+
+class MetadataField(StrictField, models.JSONField):
+    """A JSON object."""
+
+    django_path = "django.db.models.JSONField"
 
     def clean(self, value: Any, model_instance: Any) -> Any:
-        # Strip here, not in to_python: Django also calls to_python each time it writes a value.
-        return super().clean(value.strip() if isinstance(value, str) else value, model_instance)
+        validate_metadata(value)
+        return value
 
 
-def text_field(max_length: int, *validators: Any, **options: Any) -> models.CharField:
+def text_field(max_length: int, *validators: Any, **options: Any) -> StrictCharField:
     """Return a field for optional text: null if there is none, never an empty string."""
-    return models.CharField(
+    return StrictCharField(
         max_length=max_length,
         null=True,
         blank=True,
@@ -30,9 +43,9 @@ def text_field(max_length: int, *validators: Any, **options: Any) -> models.Char
 
 def number_field(
     low: int, high: int, default: int | None = None, *, null: bool = False, help_text: str = ""
-) -> models.IntegerField:
+) -> StrictIntegerField:
     """Return a field for a whole number from `low` to `high`."""
-    return models.IntegerField(
+    return StrictIntegerField(
         null=null,
         blank=null,
         default=default,

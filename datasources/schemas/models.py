@@ -128,9 +128,9 @@ class SchemaRefresh(models.Model):
         """Store the outcome, and the schema that was read, in one transaction.
 
         `of` is the data source as it was when reading began. If it has been moved since, the
-        schema is discarded. A change of `SCHEMA_FIELDS` since then, or without `of` since the
-        refresh was requested, makes the next one due at once. Does nothing if this refresh has finished, or a
-        newer one has replaced it.
+        schema is discarded. A change of `SCHEMA_FIELDS` since then (without `of`, since the refresh
+        was requested) makes the next one due at once. Does nothing if this refresh has finished, or
+        a newer one has replaced it.
         """
         with transaction.atomic():
             # Lock the data source first, as a deletion does: another order could deadlock.
