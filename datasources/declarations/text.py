@@ -71,6 +71,10 @@ class Loader(Composer, CParser, Resolver):
 class Dumper(yaml.SafeDumper):
     """Writes YAML that `Loader` and readers of YAML 1.1 read as the same values."""
 
+    def ignore_aliases(self, data: Any) -> bool:
+        # An object that is in two places is written twice: `Loader` takes no anchors.
+        return True
+
 
 for tag, pattern in PATTERNS:
     for dialect in (Loader, Dumper):
