@@ -63,6 +63,7 @@ ORDER_ID = {
     "common_type": "integer",
     "nullable": True,
     "has_default": False,
+    "default": None,
     "comment": None,
 }
 SHIPPED = ORDER_ID | {"name": "shipped", "type": "BOOLEAN", "common_type": "boolean"}
@@ -78,6 +79,7 @@ CONTENT = AFTER | {
             "primary_key": None,
             "foreign_keys": [],
             "indexes": [],
+            "problem": None,
             "row_estimate": None,
         }
     ],

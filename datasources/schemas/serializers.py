@@ -4,7 +4,7 @@ from rest_framework import serializers
 
 from datasources.connections.failures import Code
 from datasources.schemas.models import SchemaRefresh
-from datasources.schemas.reading.catalogue import Kind
+from datasources.schemas.reading.catalogue import Action, Kind
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.snapshots.changes import ChangedObject, ChangeKind
 from datasources.schemas.snapshots.models import SchemaSnapshot
@@ -85,6 +85,11 @@ class ColumnSerializer(serializers.Serializer):
     )
     nullable = serializers.BooleanField(help_text="Whether values may be null.")
     has_default = serializers.BooleanField(help_text="Whether the source fills in a value.")
+    default = serializers.CharField(
+        allow_null=True,
+        help_text="The value that the source fills in, as it spells it; also `GENERATED …`. Null: "
+        "there is none, or the source does not say.",
+    )
     comment = serializers.CharField(allow_null=True, help_text="The comment in the source, if any.")
 
 
@@ -94,6 +99,11 @@ class PrimaryKeySerializer(serializers.Serializer):
     name = serializers.CharField(allow_null=True, help_text="Null if the source names none.")
     columns = serializers.ListField(
         child=serializers.CharField(), help_text="Column names, in the order of the key."
+    )
+    options = serializers.CharField(
+        allow_null=True,
+        help_text="Other clauses of its definition, as the source spells them, such as "
+        "`DEFERRABLE`. Null: there are none.",
     )
 
 
@@ -112,6 +122,21 @@ class ForeignKeySerializer(serializers.Serializer):
         child=serializers.CharField(),
         help_text="Column names of the other table, in the order of `columns`.",
     )
+    on_update = serializers.ChoiceField(
+        choices=Action.choices,
+        allow_null=True,
+        help_text="What happens when the referred row changes. Null: the source does not say.",
+    )
+    on_delete = serializers.ChoiceField(
+        choices=Action.choices,
+        allow_null=True,
+        help_text="What happens when the referred row is deleted. Null: the source does not say.",
+    )
+    options = serializers.CharField(
+        allow_null=True,
+        help_text="Other clauses of its definition, as the source spells them, such as "
+        "`MATCH FULL`. Null: there are none.",
+    )
 
 
 class TableIndexSerializer(serializers.Serializer):
@@ -122,7 +147,33 @@ class TableIndexSerializer(serializers.Serializer):
         child=serializers.CharField(),
         help_text="Column names, or expressions as the source spells them.",
     )
-    is_unique = serializers.BooleanField(help_text="Whether no two rows may have the same values.")
+    column_options = serializers.ListField(
+        child=serializers.CharField(allow_blank=True),
+        help_text="What the definition adds to each of `columns`, as the source spells it, such as "
+        "`DESC` or the length of a prefix. Empty: nothing.",
+    )
+    is_unique = serializers.BooleanField(
+        help_text="Whether no two rows of the index may have the same values."
+    )
+    method = serializers.CharField(
+        allow_null=True,
+        help_text="The kind of the index in the source's words, such as `btree`. Null: the source "
+        "has one kind only.",
+    )
+    included_columns = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Columns that are stored in the index, but are no part of its key.",
+    )
+    predicate = serializers.CharField(
+        allow_null=True,
+        help_text="The condition that a row meets to be in the index, as the source spells it. "
+        "Null: all rows are.",
+    )
+    options = serializers.CharField(
+        allow_null=True,
+        help_text="Other clauses of its definition, as the source spells them, such as "
+        "`NULLS NOT DISTINCT`. Null: there are none.",
+    )
 
 
 class TableSerializer(serializers.Serializer):
@@ -136,6 +187,10 @@ class TableSerializer(serializers.Serializer):
     primary_key = PrimaryKeySerializer(allow_null=True, help_text="Null if there is none.")
     foreign_keys = ForeignKeySerializer(many=True, help_text="References to other tables.")
     indexes = TableIndexSerializer(many=True, help_text="All indexes but that of the primary key.")
+    problem = serializers.CharField(
+        allow_null=True,
+        help_text="Why the columns could not be read, in a sentence. Null: they were read.",
+    )
     row_estimate = serializers.IntegerField(
         allow_null=True,
         help_text="The number of rows by the source's own statistics, at the last refresh.",

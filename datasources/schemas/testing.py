@@ -20,6 +20,7 @@ def column(name: str, **facts: Any) -> Column:
         "common_type": "integer",
         "nullable": True,
         "has_default": False,
+        "default": None,
         "comment": None,
     }
     return defaults | facts
@@ -36,6 +37,7 @@ def table(name: str, *columns: Column, **facts: Any) -> Table:
         "primary_key": None,
         "foreign_keys": [],
         "indexes": [],
+        "problem": None,
     }
     return defaults | facts
 

@@ -1,14 +1,21 @@
 """Building tables from the rows that a reader gets from a catalogue."""
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, starmap
 from operator import itemgetter
 from typing import Any
 
 from datasources.schemas.reading.catalogue import Column, ForeignKey, Index, Key, PrimaryKey, Table
-from datasources.schemas.reading.readers.base import Reader
+from datasources.schemas.reading.readers.base import (
+    ColumnRow,
+    IndexRow,
+    KeyRow,
+    Reader,
+    ReferenceRow,
+)
 
 COMMENT_MAX_LENGTH = 1_000
 # Size of the cache of types; most sources have few.
@@ -51,61 +58,87 @@ class Assembly:
             "primary_key": self._primary_keys.pop(key, None),
             "foreign_keys": self._foreign_keys.pop(key, []),
             "indexes": self._indexes.pop(key, []),
+            "problem": self._reader.problems.get(key),
         }
         return table, row_estimate
 
-    def _column(self, row: Any) -> Column:
-        _, _, name, source_type, nullable, has_default, comment = row
+    def _column(self, values: Sequence[Any]) -> Column:
+        row = ColumnRow(*values)
         return {
-            "name": name,
-            "type": source_type,
-            "common_type": self._common_type(source_type),
-            "nullable": bool(nullable),
-            "has_default": bool(has_default),
-            "comment": shortened(comment),
+            "name": row.name,
+            "type": row.type,
+            "common_type": self._common_type(row.type),
+            "nullable": bool(row.nullable),
+            "has_default": bool(row.has_default),
+            "default": row.default,
+            "comment": shortened(row.comment),
         }
 
 
 def primary_keys(reader: Reader) -> dict[Key, PrimaryKey]:
     """Return the primary key of each table that has one."""
     found: dict[Key, PrimaryKey] = {}
-    for schema, table, name, column in reader.primary_keys():
-        key = found.setdefault((schema, table), {"name": name, "columns": []})
-        key["columns"].append(column)
+    for row in starmap(KeyRow, reader.primary_keys()):
+        key = found.setdefault(
+            (row.schema, row.table),
+            {"name": row.key, "columns": [], "options": row.options or None},
+        )
+        key["columns"].append(row.column)
     return found
 
 
 def foreign_keys(reader: Reader) -> dict[Key, list[ForeignKey]]:
     """Return the foreign keys of each table; a reader numbers those without a name."""
     found: dict[Key, dict[Any, ForeignKey]] = defaultdict(dict)
-    for schema, table, name, column, *referred, referred_column in reader.foreign_keys():
-        referred_schema, referred_table = referred
-        key = found[schema, table].setdefault(
-            name,
+    for row in starmap(ReferenceRow, reader.foreign_keys()):
+        key = found[row.schema, row.table].setdefault(
+            row.key,
             {
-                "name": name if isinstance(name, str) else None,
+                "name": row.key if isinstance(row.key, str) else None,
                 "columns": [],
-                "referred_schema": referred_schema,
-                "referred_table": referred_table,
+                "referred_schema": row.referred_schema,
+                "referred_table": row.referred_table,
                 "referred_columns": [],
+                "on_update": action(row.on_update),
+                "on_delete": action(row.on_delete),
+                "options": row.options or None,
             },
         )
-        key["columns"].append(column)
-        key["referred_columns"].append(referred_column)
+        key["columns"].append(row.column)
+        key["referred_columns"].append(row.referred_column)
     return {
         table: sorted(keys.values(), key=lambda key: (key["name"] or "", key["columns"]))
         for table, keys in found.items()
     }
 
 
+def action(words: str | None) -> str | None:
+    """Return the value of Action for the words of a source, such as `SET NULL`."""
+    return re.sub(r"\W", "_", words).lower() if words else None
+
+
 def indexes(reader: Reader) -> dict[Key, list[Index]]:
     """Return the indexes of each table, sorted by name."""
     found: dict[Key, dict[str, Index]] = defaultdict(dict)
-    for schema, table, name, is_unique, column in reader.indexes():
-        index = found[schema, table].setdefault(
-            name, {"name": name, "columns": [], "is_unique": bool(is_unique)}
+    for row in starmap(IndexRow, reader.indexes()):
+        index = found[row.schema, row.table].setdefault(
+            row.index_name,
+            {
+                "name": row.index_name,
+                "columns": [],
+                "column_options": [],
+                "is_unique": bool(row.is_unique),
+                "method": row.method,
+                "included_columns": [],
+                "predicate": row.predicate or None,
+                "options": row.options or None,
+            },
         )
-        index["columns"].append(column)
+        if row.is_included:
+            index["included_columns"].append(row.column)
+        else:
+            index["columns"].append(row.column)
+            index["column_options"].append(row.column_option or "")
     return {
         table: sorted(by_name.values(), key=itemgetter("name")) for table, by_name in found.items()
     }

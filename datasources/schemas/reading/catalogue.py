@@ -19,6 +19,16 @@ class Kind(TextChoices):
     FILE = "file"
 
 
+class Action(TextChoices):
+    """What a foreign key does to its rows when the referred row is changed or deleted."""
+
+    NO_ACTION = "no_action"
+    RESTRICT = "restrict"
+    CASCADE = "cascade"
+    SET_NULL = "set_null"
+    SET_DEFAULT = "set_default"
+
+
 class Column(TypedDict):
     """A column; in a collection, a field of its documents."""
 
@@ -29,6 +39,8 @@ class Column(TypedDict):
     """A value of CommonType."""
     nullable: bool
     has_default: bool
+    default: str | None
+    """What the source fills in, as it spells it; also `GENERATED …`. None if it does not say."""
     comment: str | None
 
 
@@ -37,6 +49,8 @@ class PrimaryKey(TypedDict):
 
     name: str | None
     columns: list[str]
+    options: str | None
+    """Other clauses of the definition, as the source spells them, such as `DEFERRABLE`."""
 
 
 class ForeignKey(TypedDict):
@@ -47,6 +61,11 @@ class ForeignKey(TypedDict):
     referred_schema: str | None
     referred_table: str
     referred_columns: list[str]
+    on_update: str | None
+    """A value of Action; None if the source does not say."""
+    on_delete: str | None
+    options: str | None
+    """Other clauses of the definition, as the source spells them, such as `MATCH FULL`."""
 
 
 class Index(TypedDict):
@@ -54,7 +73,16 @@ class Index(TypedDict):
 
     name: str
     columns: list[str]
+    column_options: list[str]
+    """What the definition adds to each of `columns`, as the source spells it: `DESC`, `(10)`."""
     is_unique: bool
+    method: str | None
+    """The kind of index in the source's words, such as `btree`; None if it has only one."""
+    included_columns: list[str]
+    predicate: str | None
+    """The condition that a row must meet to be in the index; None for all rows."""
+    options: str | None
+    """Other clauses of the definition, as the source spells them: `NULLS NOT DISTINCT`."""
 
 
 class Table(TypedDict):
@@ -72,3 +100,5 @@ class Table(TypedDict):
     primary_key: PrimaryKey | None
     foreign_keys: list[ForeignKey]
     indexes: list[Index]
+    problem: str | None
+    """Why its columns could not be read, in a sentence; None if they were."""

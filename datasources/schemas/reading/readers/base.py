@@ -5,6 +5,7 @@ from contextlib import closing
 from typing import Any, ClassVar, NamedTuple
 
 from datasources.connections.configuration import Configuration
+from datasources.schemas.reading.catalogue import Key
 from datasources.schemas.reading.common_types import CommonType, common_type
 
 ROWS_AT_ONCE = 5_000
@@ -30,6 +31,7 @@ class ColumnRow(NamedTuple):
     nullable: bool
     has_default: bool
     comment: str | None = None
+    default: str | None = None
 
 
 class KeyRow(NamedTuple):
@@ -39,6 +41,7 @@ class KeyRow(NamedTuple):
     table: str
     key: str | None
     column: str
+    options: str | None = None
 
 
 class ReferenceRow(NamedTuple):
@@ -51,16 +54,28 @@ class ReferenceRow(NamedTuple):
     referred_schema: str | None
     referred_table: str
     referred_column: str
+    on_update: str | None = None
+    """`NO ACTION`, `CASCADE` and so on, in any case and with any separator."""
+    on_delete: str | None = None
+    options: str | None = None
 
 
 class IndexRow(NamedTuple):
-    """A column or expression of an index; rows of one index come in the index's order."""
+    """A column or expression of an index; rows of one index come in the index's order.
+
+    The last four members are the same in all rows of an index.
+    """
 
     schema: str
     table: str
     index_name: str
     is_unique: bool
     column: str
+    column_option: str | None = None
+    is_included: bool = False
+    method: str | None = None
+    predicate: str | None = None
+    options: str | None = None
 
 
 class Reader:
@@ -79,6 +94,8 @@ class Reader:
     def __init__(self, connection: Any, configuration: Configuration) -> None:
         self.connection = connection
         self.configuration = configuration
+        self.problems: dict[Key, str] = {}
+        """Why the columns of a table cannot be read, in a sentence; filled by `columns`."""
 
     def relations(self) -> Iterable[Sequence[Any]]:
         """Return Relations, without system tables; only those in `schema_name`, if set."""
