@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
 
 
@@ -66,7 +67,7 @@ class StrictField(models.Field):
 
 
 class StrictCharField(StrictField, models.CharField):
-    """Text; "" is refused where null stands for no text, and unless it is `blank`."""
+    """Text that PostgreSQL can store; "" is refused where null stands for no text."""
 
     json_type = TEXT
     django_path = "django.db.models.CharField"
@@ -76,6 +77,11 @@ class StrictCharField(StrictField, models.CharField):
             value = str.__str__(value)  # an enumeration or SafeString is stored as text
             if not value and (self.null or not self.blank):
                 raise ValidationError(BLANK, code="blank")
+            ProhibitNullCharactersValidator()(value)
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValidationError("Lone surrogates are not allowed.") from None
         return super().clean(value, model_instance)
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.test import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase as HypothesisTestCase
@@ -61,7 +62,7 @@ TUNNEL = {"ssh_host": "b.example.com", "ssh_username": "b"}
 NEW = {"name": "New", "type": "postgresql", **TUNNEL}
 # A profile such as `deep` says how many; otherwise few, as each is sent by all ways.
 IS_DEFAULT = settings.get_current_profile_name() == "default"
-EXAMPLES = 40 if IS_DEFAULT else settings.default.max_examples
+EXAMPLES = 40 if IS_DEFAULT else settings().max_examples
 NUMBERS = {field.name for field in DataSource._meta.fields if "Integer" in type(field).__name__}
 SWITCHES = {"use_ssh_tunnel", "schema_auto_refresh"}
 
@@ -69,14 +70,19 @@ SWITCHES = {"use_ssh_tunnel", "schema_auto_refresh"}
 class WaysInMixin(DataSourceTestMixin):
     """The ways by which values reach the fields of a data source."""
 
+    browser: ClassVar[Client]
+    page: ClassVar[str]
+    shown_form: ClassVar[dict[str, Any]]
+    blank_form: ClassVar[dict[str, Any]]
+
     @classmethod
     def make_world(cls) -> None:
         super().make_world()
         cls.data_source.apply_changes(TUNNEL, user=cls.editor)
         cls.browser = admin_client(cls.admin)
         cls.page = f"{ADMIN_PAGES}{cls.data_source.pk}/change/"
-        cls.shown = filled_in(cls.browser, cls.page)
-        cls.blank = filled_in(cls.browser, f"{ADMIN_PAGES}add/")
+        cls.shown_form = filled_in(cls.browser, cls.page)
+        cls.blank_form = filled_in(cls.browser, f"{ADMIN_PAGES}add/")
 
     def assert_alike(self, ways: dict[str, Way], values: Values) -> None:
         """Assert that all ways refuse the same of these values, and store the others alike."""
@@ -86,7 +92,7 @@ class WaysInMixin(DataSourceTestMixin):
             of_field = {name: of[field] for name, of in outcomes.items() if field in of}
             if len({*of_field.values()}) > 1:
                 differing[field] = (value, of_field)
-        self.assertEqual(differing, {}, str(differing))
+        assert not differing, str(differing)
 
     def outcomes(self, way: Way, values: Values) -> dict[str, str]:
         """Return by field what is stored, as JSON, or REFUSED; without what is not possible."""
@@ -140,7 +146,7 @@ class WaysInMixin(DataSourceTestMixin):
         return self.saved(data_source, lambda: data_source.apply_changes(values, user=self.admin))
 
     def edit(self, values: Values) -> Any:
-        return self.submitted(self.page, self.shown, values)
+        return self.submitted(self.page, self.shown_form, values)
 
     def declare(self, values: Values) -> Any:
         body = {"data_sources": [{"name": self.data_source.name, **values}]}
@@ -176,7 +182,7 @@ class WaysInMixin(DataSourceTestMixin):
         return self.saved(data_source, clean_and_save)
 
     def add(self, values: Values) -> Any:
-        shown = {**self.blank, **NEW, "workspace": self.workspace.pk}
+        shown = {**self.blank_form, **NEW, "workspace": self.workspace.pk}
         return self.submitted(f"{ADMIN_PAGES}add/", shown, values)
 
     def declare_new(self, values: Values) -> Any:

@@ -8,6 +8,8 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
+import organizations.models
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -294,7 +296,7 @@ class Migration(migrations.Migration):
                     "user",
                     models.ForeignKey(
                         db_index=False,
-                        on_delete=django.db.models.deletion.CASCADE,
+                        on_delete=organizations.models.keep_owners,
                         related_name="memberships",
                         to=settings.AUTH_USER_MODEL,
                     ),
