@@ -76,6 +76,12 @@ class DataSource(RestorableDataSource):
                 raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
             raise
 
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """Delete the data source, and all that refers to it."""
+        with transaction.atomic():
+            DataSource.objects.filter(pk=self.pk).lock_for_removal()
+            return super().delete(*args, **options)
+
     def complete(self) -> None:
         """Set the fields that follow from others before the first save, and check all fields.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 
 from datasources.models.validators import clean_tags, validate_metadata, validate_text
 from rivergen.strict_fields import StrictCharField, StrictField, StrictIntegerField
@@ -59,6 +59,9 @@ def forget_author(collector: Any, field: Any, sub_objs: Any, using: str) -> None
 
     `on_delete` of a foreign key to a user. The version of these data sources stays the same.
     """
+    # In the order in which others lock many data sources.
+    with transaction.atomic(using):
+        list(sub_objs.order_by("pk").select_for_update(no_key=True).values_list("pk"))
     # Mark first: afterwards the rows no longer refer to the user, and the query finds none.
     collector.add_field_update(
         field.model._meta.get_field("has_changed_within_version"), True, sub_objs

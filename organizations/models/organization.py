@@ -141,10 +141,19 @@ class Organization(models.Model):
         """Delete the organization and everything in it. Raises Gone (404)."""
         with transaction.atomic():
             Organization.objects.lock(self.pk)
-            # Lock the data sources: an update would add a revision that the deletion misses. Others
-            # that lock several do so in the order of their ids, too.
-            list(self.data_sources.select_for_update().order_by("pk").values_list("pk"))
             self.delete()
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """Delete the organization and everything in it."""
+        with transaction.atomic():
+            same = Organization.objects.filter(pk=self.pk)
+            list(same.select_for_update(no_key=True).values_list("pk"))
+            # An update holds the lock of its data source, and refers to the organization when it
+            # commits. So lock the data sources first, then the organization against references.
+            data_sources: Any = self.data_sources
+            data_sources.lock_for_removal()
+            list(same.select_for_update().values_list("pk"))
+            return super().delete(*args, **options)
 
     def change(self, values: dict[str, Any]) -> None:
         """Store the given fields, and only those. Raises ValidationError (400) or Gone (404)."""

@@ -5,7 +5,9 @@ from typing import Any
 
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractUser
-from django.db import connection, models, transaction
+from django.db import IntegrityError, connection, models, transaction
+
+DELETION_ATTEMPTS = 5
 
 
 class User(AbstractUser):
@@ -35,9 +37,23 @@ class User(AbstractUser):
             super().save(*args, update_fields=update_fields, **options)
 
     def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
-        """Delete the user. Raises LastOwner (409) for the last owner of an organization."""
-        with transaction.atomic():  # `keep_owners` locks
-            return super().delete(*args, **options)
+        """Delete the user. Raises LastOwner (409) for the last owner of an organization.
+
+        Deletes again if another transaction has stored a row that refers to the user meanwhile.
+        Locking the user first could deadlock: an update locks its data source before its author.
+        """
+        pk = self.pk
+        for attempts_left in reversed(range(DELETION_ATTEMPTS)):
+            try:
+                with transaction.atomic():
+                    deleted = super().delete(*args, **options)
+                    connection.check_constraints()
+                    return deleted
+            except IntegrityError:
+                self.pk = pk
+                if not attempts_left:
+                    raise
+        raise AssertionError
 
     def set_password(self, raw_password: str | None) -> None:
         """Set the password of this instance, and end the refresh tokens issued before."""
@@ -71,5 +87,5 @@ class User(AbstractUser):
 
     def _require_other_owners(self) -> None:
         if self.pk is not None:
-            memberships: Any = self.memberships  # type: ignore[attr-defined]
+            memberships: Any = self.memberships
             memberships.filter(user__is_active=True).require_other_owners()
