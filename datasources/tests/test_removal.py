@@ -6,6 +6,7 @@ Nothing but the removal may make such a request fail, and such a request may not
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -99,7 +100,7 @@ class RemovalTests(DataSourceTestMixin, TransactionTestCase):
             changing = [self.adding(source, number)[3] for source in sources]
             testing = [self.adding(source, number)[0] for source in sources]
             *added, deleted = self.race(
-                *changing, *testing, lambda form=form: client.post(ADMIN_PAGES, form)
+                *changing, *testing, partial(client.post, ADMIN_PAGES, form)
             )
             self.assertEqual(deleted.status_code, 302)
             self.assert_added_or_missing(added)
@@ -169,9 +170,9 @@ class RemovalTests(DataSourceTestMixin, TransactionTestCase):
                 *changing,
                 self.sender("patch", "/data-sources", many, user),
                 self.sender("post", f"/data-sources/{sources[0].pk}/test", None, user),
-                lambda sign_in=sign_in: self.call("post", "/auth/token", sign_in),
-                lambda user=user: client.post(
-                    f"/admin/organizations/user/{user.pk}/delete/", {"post": "yes"}
+                partial(self.call, "post", "/auth/token", sign_in),
+                partial(
+                    client.post, f"/admin/organizations/user/{user.pk}/delete/", {"post": "yes"}
                 ),
             )
             self.assertEqual(deleted.status_code, 302)

@@ -1,13 +1,32 @@
 """The user: a person or a program that signs in."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import UserManager as StockUserManager
 from django.db import IntegrityError, connection, models, transaction
 
 DELETION_ATTEMPTS = 5
+
+
+class UserQuerySet(models.QuerySet["User"]):
+    """Users."""
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the users. Raises LastOwner (409), as `User.delete` does."""
+        with transaction.atomic():  # else the locks of `require_other_owners` end too early
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]  # the manager has none
+
+
+class UserManager(StockUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
+    """Creates and finds users."""
+
+    use_in_migrations = False
 
 
 class User(AbstractUser):
@@ -23,6 +42,8 @@ class User(AbstractUser):
         editable=False,
         help_text="Refresh tokens of earlier generations are refused.",
     )
+
+    objects: ClassVar[UserManager] = UserManager()
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **options: Any) -> None:
         """Save the user. A password is never saved without the generation of its tokens.
