@@ -11,9 +11,10 @@ from typing import Any
 from unittest import mock
 
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.db import connection, connections
+from django.db import IntegrityError, connection, connections, transaction
 from django.test import TransactionTestCase
 
+from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.throttling import ConnectionTestThrottle
 from datasources.models import DataSource
 from datasources.testing import ADMIN_PAGES, DataSourceTestMixin, admin_client
@@ -87,6 +88,29 @@ class RemovalTests(DataSourceTestMixin, TransactionTestCase):
             self.assertEqual(deleted.status_code, 204, deleted.content)
             self.assert_added_or_missing(added)
             self.assertFalse(DataSource.objects.filter(pk=source.pk).exists())
+
+    def test_nothing_can_refer_to_a_data_source_that_is_being_deleted(self) -> None:
+        errors: list[IntegrityError] = []
+
+        def store_test() -> None:
+            try:
+                ConnectionTest.objects.request(
+                    self.data_source.configuration({}), of=self.data_source, is_stored=True
+                )
+            except IntegrityError as error:
+                errors.append(error)
+            finally:
+                connections.close_all()
+
+        thread = threading.Thread(target=store_test)
+        with transaction.atomic():
+            DataSource.objects.filter(pk=self.data_source.pk).lock_for_removal()
+            thread.start()
+            self.wait_for_lock(thread)
+            self.assertTrue(thread.is_alive(), "It did not wait for the lock.")
+            self.data_source.delete()
+        thread.join()
+        self.assertEqual(len(errors), 1)
 
     def test_sources_are_deleted_in_the_admin_while_they_are_changed(self) -> None:
         client = admin_client(self.admin)
