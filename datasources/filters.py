@@ -2,7 +2,6 @@
 
 import re
 from collections import OrderedDict
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,12 +12,9 @@ from django.http import QueryDict
 
 from datasources.models import DataSource
 from datasources.models.querysets import DataSourceQuerySet
-from datasources.models.validators import (
-    HOST_MAX_LENGTH,
-    TAG_MAX_LENGTH,
-    TAGS_MAX_COUNT,
-    validate_host,
-)
+from datasources.models.validators import TAG_MAX_LENGTH, TAGS_MAX_COUNT, validate_host
+from rivergen.hosts import MAX_LENGTH as HOST_MAX_LENGTH
+from rivergen.hosts import spellings
 from rivergen.http.filters import NameFilter, NotEmptyMixin, by_name, described
 from rivergen.postgresql.lookups import AnyOf
 
@@ -115,19 +111,7 @@ class HostFilter(django_filters.Filter):
     field_class = HostField
 
     def filter(self, qs: Any, value: str | None) -> DataSourceQuerySet:
-        return qs.with_host(*host_spellings(value)) if value else qs
-
-
-def host_spellings(host: str) -> set[str]:
-    """Return a valid host as given, and in both forms of an internationalized name.
-
-    `bücher.example` and `xn--bcher-kva.example` are the same host; it is stored as it was sent.
-    """
-    spellings = {host}
-    with suppress(UnicodeError):
-        ascii_form = host.encode("idna").lower()
-        spellings |= {ascii_form.decode(), ascii_form.decode("idna")}
-    return spellings
+        return qs.with_host(*spellings(value)) if value else qs
 
 
 class RepeatedMixin:

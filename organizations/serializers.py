@@ -11,8 +11,10 @@ from rivergen.http.serializers import (
     StrictCharField,
     StrictChoiceField,
     StrictModelSerializer,
+    StrictNameField,
     StrictSerializer,
 )
+from rivergen.names import validate_visible
 
 ROLE = "What the member may do: `viewer` reads, `editor` also changes data sources, `admin` also "
 ROLE += "manages members and workspaces, `owner` may do everything."
@@ -75,10 +77,11 @@ class OrganizationSerializer(OutputSerializer):
 class OrganizationUpdateSerializer(StrictModelSerializer):
     """The properties of an organization to change. Those that are left out keep their values."""
 
-    name = StrictCharField(
+    name = StrictNameField(
         max_length=255,
-        trim_whitespace=True,
-        help_text="The name that people see. Spaces around it are removed.",
+        validators=[validate_visible],
+        help_text="The name that people see. Spaces around it are removed, and it is stored in "
+        "Unicode's form NFC. Invisible characters are refused.",
     )
     requires_if_match = StrictBooleanField(
         help_text="If true, changes of data sources without `If-Match` are refused with 428."
@@ -115,7 +118,9 @@ class MemberCreateSerializer(StrictSerializer):
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
         username = values.pop("username", None)
         if username is not None:
-            values["user"] = User.objects.filter(username=username, is_active=True).first()
+            values["user"] = User.objects.filter(
+                username=User.normalize_username(username), is_active=True
+            ).first()
             if values["user"] is None:
                 errors["username"] = ["There is no active user with this name."]
 
@@ -145,8 +150,9 @@ class WorkspaceSerializer(OutputSerializer):
 class WorkspaceWriteSerializer(StrictSerializer):
     """The name of a workspace."""
 
-    name = StrictCharField(
+    name = StrictNameField(
         max_length=255,
-        trim_whitespace=True,
-        help_text="Unique in the organization. Spaces around it are removed.",
+        validators=[validate_visible],
+        help_text="Unique in the organization. Spaces around it are removed, and it is stored in "
+        "Unicode's form NFC. Invisible characters are refused.",
     )

@@ -6,6 +6,7 @@ the limit is tested beside the code of each.
 
 import re
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
@@ -33,7 +34,7 @@ from rivergen.postgresql import replica
 from rivergen.server.headers import CONTENT_TYPE_MAX_LENGTH
 
 MIB, GIB = 1024**2, 1024**3
-TOKENS = settings.SIMPLE_JWT
+TOKENS: Any = settings.SIMPLE_JWT
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 

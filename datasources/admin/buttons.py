@@ -71,7 +71,7 @@ def test_connection(request: HttpRequest, pk: int) -> Notice:
     version = result["server_version"]
     text = f"Connected. Server: {version}." if version else "Connected."
     if codes := ", ".join(warning["code"] for warning in result["warnings"]):
-        return Notice(messages.WARNING, f"{text} Not protected: {codes}.")
+        return Notice(messages.WARNING, f"{text} Warnings: {codes}.")
     return Notice(messages.SUCCESS, text)
 
 
@@ -84,7 +84,10 @@ def refresh_schema(request: HttpRequest, pk: int) -> Notice:
     if not refresh.ok:
         text = f"The schema could not be read: {refresh.message} ({refresh.code})"
         return Notice(messages.ERROR, text)
-    return Notice(messages.SUCCESS, f"{refresh.message} Tables: {refresh.tables_total}.")
+    text = f"{refresh.message} Tables: {refresh.tables_total}."
+    if refresh.warnings:
+        return Notice(messages.WARNING, f"{text} Warnings: {', '.join(refresh.warnings)}.")
+    return Notice(messages.SUCCESS, text)
 
 
 @transaction.atomic

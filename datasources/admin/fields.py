@@ -37,6 +37,20 @@ class VerbatimTextField(forms.CharField):
         return LINE_BREAK.sub("\n" if has_lines else "", text or "")
 
 
+class TrimmedTextField(VerbatimTextField):
+    """Text on one line, without the white space that was pasted with it.
+
+    A stored value that has some is shown with it, and stays until somebody changes it.
+    """
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(value.strip() if isinstance(value, str) else value)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        trimmed = data.strip() if isinstance(data, str) else data
+        return super().has_changed(initial, data) and super().has_changed(initial, trimmed)
+
+
 class TagsField(SimpleArrayField):
     """Tags, one per line, because a tag may contain commas."""
 
@@ -55,12 +69,13 @@ class TagsField(SimpleArrayField):
         return [line.strip() for line in LINE_BREAK.split(text or "") if line.strip()]
 
 
-class ConnectionStringField(VerbatimTextField):
+class ConnectionStringField(TrimmedTextField):
     """A URL whose password is accepted and never shown again, not even beside a form error."""
 
     def bound_data(self, data: Any, initial: Any) -> Any:
+        data = (data or "").strip()
         try:
-            validate_connection_string(data or "")
+            validate_connection_string(data)
         except ValidationError:
             return ""  # an unparsable URL: the password cannot be located
         return without_secrets(data)

@@ -1,5 +1,6 @@
 """The schema page: the tables of a snapshot, and the changes since the previous snapshot."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.http import QueryDict
@@ -7,6 +8,7 @@ from django.http import QueryDict
 from datasources.admin.history import differences
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
+from datasources.schemas.reading.catalogue import Action
 from datasources.schemas.snapshots.changes import Change
 from datasources.schemas.snapshots.models import SchemaSnapshot
 from datasources.schemas.snapshots.summary import Summary
@@ -40,11 +42,44 @@ def schema_page(data_source: DataSource, parameters: QueryDict) -> dict[str, Any
     page, has_more = take_page(tables, PAGE_SIZE)
     return context | {
         "search": search,
-        "tables": page,
+        "tables": [{**table, "definitions": [*definitions(table)]} for table in page],
         "next_from": start + len(page) if has_more else None,
         "start": start,
         **changes_context(snapshot),
     }
+
+
+def definitions(table: Any) -> Iterator[str]:
+    """Yield the keys and indexes of a table, each in a line of text."""
+    if key := table["primary_key"]:
+        yield joined(f"Primary key: {', '.join(key['columns'])}", key["options"])
+    for key in table["foreign_keys"]:
+        schema = f"{key['referred_schema']}." if key["referred_schema"] else ""
+        actions = [
+            f"on {event} {action.replace('_', ' ')}"
+            for event, action in (("update", key["on_update"]), ("delete", key["on_delete"]))
+            if action not in (None, Action.NO_ACTION)
+        ]
+        text = (
+            f"Foreign key: {', '.join(key['columns'])} → {schema}{key['referred_table']}"
+            f" ({', '.join(key['referred_columns'])})"
+        )
+        yield joined(text, *actions, key["options"])
+    for index in table["indexes"]:
+        columns = map(" ".join, zip(index["columns"], index["column_options"], strict=True))
+        yield joined(
+            f"{'Unique index' if index['is_unique'] else 'Index'} {index['name']}: "
+            + ", ".join(map(str.rstrip, columns)),
+            f"where {index['predicate']}" if index["predicate"] else None,
+            f"includes {', '.join(index['included_columns'])}" * bool(index["included_columns"]),
+            index["method"] if index["method"] != "btree" else None,
+            index["options"],
+        )
+
+
+def joined(*parts: str | None) -> str:
+    """Return the parts that are not empty, in one line."""
+    return "; ".join(part for part in parts if part)
 
 
 def changes_context(snapshot: SchemaSnapshot) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from rivergen.http.exceptions import ServiceUnavailable
 class ConnectionFailed(APIException):
     """The new settings do not connect; nothing was saved (422).
 
-    `details` has the `code` and the `test_id` of the test, and a sentence for each stage.
+    `details` has the `code` and the `test_id` of the test, a sentence for each stage, and what the
+    code is about.
     """
 
     status_code = HTTPStatus.UNPROCESSABLE_ENTITY
@@ -29,6 +30,8 @@ class ConnectionFailed(APIException):
             ],
             "test_id": [result["test_id"]],
         }
+        for name, value in result["details"].items():
+            self.details[name] = [*map(str, value if isinstance(value, list) else [value])]
 
 
 class WorkerUnavailable(ServiceUnavailable):

@@ -11,9 +11,9 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from datasources.connections.configuration import Configuration
-from datasources.connections.failures import Code
+from datasources.connections.failures import Code, message_of
 from datasources.connections.outcome import Outcome
-from datasources.connections.protection import WarningCode
+from datasources.connections.protection import explain_warnings
 from datasources.connections.ssh.host_keys import fingerprint
 from datasources.credentials.cipher import KEY_ID_LENGTH, Sealed, key_ring
 from datasources.models import DataSource
@@ -177,6 +177,7 @@ class ConnectionTest(models.Model):
         """Return the result as the API shows it; values that are not known yet are None."""
         outcome = self.outcome or {}
         code, key = outcome.get("code"), outcome.get("ssh_host_key")
+        details = outcome.get("details", {})
         return {
             "test_id": str(self.pk),
             "data_source_id": self.data_source_id,
@@ -185,14 +186,12 @@ class ConnectionTest(models.Model):
             "finished_at": _time(self.finished_at),
             "ok": None if code is None else code == Code.OK,
             "code": code,
-            "message": None if code is None else Code(code).label,
+            "message": None if code is None else message_of(code, details),
+            "details": details,
             "stages": outcome.get("stages", []),
             "server_version": outcome.get("server_version"),
             "ssh_host_key": key and {"key": key, "fingerprint": fingerprint(key)},
-            "warnings": [
-                {"code": warning, "message": WarningCode(warning).label}
-                for warning in outcome.get("warnings", [])
-            ],
+            "warnings": explain_warnings(outcome.get("warnings", [])),
         }
 
     def _context(self) -> bytes:

@@ -13,7 +13,7 @@ from datasources.connection_tests.serializers import (
 )
 from datasources.connection_tests.waiting import WAIT_MAX_SECONDS
 from datasources.connections.connectors import CONNECTORS
-from datasources.connections.failures import Code
+from datasources.connections.failures import Code, message_of
 from datasources.connections.ssh.host_keys import fingerprint
 from datasources.examples import STALE, TEST_ID, UNCONFIRMED, data_source
 from datasources.models.exceptions import NoHostKey
@@ -31,6 +31,7 @@ FINISHED: dict[str, Any] = {
     "ok": True,
     "code": Code.OK,
     "message": Code.OK.label,
+    "details": {},
     "stages": [
         {"stage": "policy", "ok": True, "milliseconds": 0.3},
         {"stage": "dns", "ok": True, "milliseconds": 2.1},
@@ -49,6 +50,12 @@ REFUSED = FINISHED | {
     "message": Code.TCP_REFUSED.label,
     "stages": [*FINISHED["stages"][:2], {"stage": "tcp", "ok": False, "milliseconds": 701.9}],
     "server_version": None,
+}
+UNSET: dict[str, Any] = REFUSED | {
+    "code": Code.FIELDS_MISSING,
+    "message": message_of(Code.FIELDS_MISSING, {"fields": ["host", "database_name"]}),
+    "details": {"fields": ["host", "database_name"]},
+    "stages": [],
 }
 UNKNOWN_YET = dict.fromkeys(("finished_at", "ok", "code", "message", "server_version"))
 STARTED = FINISHED | UNKNOWN_YET | {"stages": []}
@@ -81,6 +88,7 @@ TEST: dict[str, Any] = {
     "examples": (
         answer(FINISHED, HAS_FINISHED, name="It works"),
         answer(REFUSED, HAS_FINISHED, name="It does not work"),
+        answer(UNSET, HAS_FINISHED, name="Fields are not set"),
         answer(STARTED, IN_PROGRESS, status=202),
         UNCONFIRMED,
     ),

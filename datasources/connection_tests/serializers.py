@@ -10,6 +10,7 @@ from rest_framework import serializers
 from datasources.connections.connectors import DataSourceType
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.failures import Code
+from datasources.connections.files.formats import Format
 from datasources.connections.protection import WarningCode
 from datasources.connections.stages import STAGE_NAMES
 from datasources.credentials.serializers import CredentialsUpdateSerializer, NewDataSourceSerializer
@@ -152,12 +153,26 @@ class SSHHostKeySerializer(serializers.Serializer):
 
 
 class ConnectionTestWarningSerializer(serializers.Serializer):
-    """Something that the connection did not protect."""
+    """Something that the connection did not protect, or that is a guess about a file."""
 
     code = serializers.ChoiceField(
-        choices=WarningCode.choices, help_text="What is missing, for programs."
+        choices=WarningCode.choices, help_text="What is missing or doubtful, for programs."
     )
     message = serializers.CharField(help_text="What it means, and what to do.")
+
+
+class FailureDetailsSerializer(serializers.Serializer):
+    """What a code is about: only the members that it has. The list may grow."""
+
+    fields = serializers.ListField(  # type: ignore[assignment]
+        child=serializers.CharField(),
+        required=False,
+        help_text="The fields and credentials that are not set.",
+    )
+    line = serializers.IntegerField(required=False, help_text="The line of the file, from 1.")
+    found = serializers.ChoiceField(
+        choices=Format.choices, required=False, help_text="What the file seems to be."
+    )
 
 
 class ConnectionTestSerializer(serializers.Serializer):
@@ -186,6 +201,7 @@ class ConnectionTestSerializer(serializers.Serializer):
     message = serializers.CharField(
         allow_null=True, help_text="What the code means, and what to do."
     )
+    details = FailureDetailsSerializer(help_text="What the code is about, for programs.")
     stages = ConnectionTestStageSerializer(
         many=True, help_text="The stages in their order; the last one is where a fault was found."
     )
@@ -197,8 +213,8 @@ class ConnectionTestSerializer(serializers.Serializer):
     )
     warnings = ConnectionTestWarningSerializer(
         many=True,
-        help_text="What the connection did not protect, also if it works. If it fails, only "
-        "whether the password was sent in clear.",
+        help_text="What the connection did not protect, and what is a guess about a file, also if "
+        "it works. If it fails, only whether the password was sent in clear.",
     )
 
 

@@ -7,7 +7,12 @@ from typing import Any
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import Connector
-from datasources.connections.failures import Code, ConnectionFailure, SSHHostKeyRefused
+from datasources.connections.failures import (
+    Code,
+    ConnectionFailure,
+    Details,
+    SSHHostKeyRefused,
+)
 from datasources.connections.outcome import Outcome
 from datasources.connections.protection import WarningCode
 from datasources.connections.route import open_route
@@ -32,6 +37,7 @@ def connector_for(
 def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) -> Outcome:
     """Reach a source, log in and run a trivial query. Return the outcome."""
     code = Code.OK
+    details: Details = {}
     server_version: str | None = None
     ssh_host_key: str | None = None
     warnings: list[WarningCode] = []
@@ -44,7 +50,7 @@ def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) 
                 if warning == WarningCode.PASSWORD_IN_CLEAR
             ]
             connection: Any = connector.connect()
-            warnings = connector.warnings_of(configuration, connector.is_encrypted)
+            warnings = connector.warnings_found()
             try:
                 server_version = connector.query_version(connection)
             finally:
@@ -52,9 +58,10 @@ def attempt(configuration: Configuration, policy: EgressPolicy, stages: Stages) 
     except SSHHostKeyRefused as failure:
         code, ssh_host_key = failure.code, failure.presented
     except ConnectionFailure as failure:
-        code = failure.code
+        code, details = failure.code, failure.details
     return {
         "code": code.value,
+        "details": details,
         "stages": stages.to_list(),
         "server_version": server_version,
         "ssh_host_key": ssh_host_key,

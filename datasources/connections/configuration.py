@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rivergen.hosts import comparable_host
+
 # Fields that say how to connect. All others decide which source is reached.
 TUNING = (
     *("ssh_local_port", "connection_pool_size", "connection_timeout", "query_timeout"),
@@ -17,7 +19,9 @@ class Configuration:
     """The settings of one source, as connectors take them; `repr` leaves the secrets out.
 
     Times are whole seconds. `host`, `port`, `database_name` and `username` have the values of the
-    connection string where it has them; its options are in `options`.
+    connection string where it has them; its options are in `options`. `host` and `ssh_host` have
+    their one spelling (`canonical_host`), which the egress policy, the resolver, the driver and the
+    check of the certificate are given; text that is no host is unchanged, and no resolver finds it.
     """
 
     type: str
@@ -40,6 +44,10 @@ class Configuration:
     query_timeout: int = 300
     max_retries: int = 3
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("host", "ssh_host"):
+            object.__setattr__(self, name, comparable_host(getattr(self, name)))
 
     @classmethod
     def field_names(cls) -> list[str]:

@@ -34,9 +34,9 @@ def open_route(
     if not connector.has_endpoint:
         with guarded(policy):
             yield None
-    elif host is None or port is None:
-        raise ConnectionFailure(Code.FIELDS_MISSING)
-    elif connector.is_resolved_by_driver(configuration):
+        return
+    assert host is not None and port is not None  # see `Connector.check`
+    if connector.is_resolved_by_driver(configuration):
         with stages("policy"), egress_errors_as_failures():
             policy.check_name(host)
         with guarded(policy):  # the guard checks the servers that the driver finds

@@ -18,7 +18,8 @@ from datasources.credentials.cipher import (
     key_ring,
 )
 from datasources.credentials.exceptions import CredentialsUnconfirmed, CredentialsUnreadable
-from datasources.credentials.validators import validate_field, validate_secret
+from datasources.credentials.private_keys import OpenedKey, open_entered_key
+from datasources.credentials.validators import read_secret, validate_field
 from datasources.models import DataSource
 from datasources.models.revision import Changes
 from organizations.models import User
@@ -103,22 +104,25 @@ class CredentialManager(models.Manager.from_queryset(CredentialQuerySet)):  # ty
 
     instance: DataSource  # only a related manager has it
 
-    def validate(self, credentials: Mapping[str, Any]) -> None:
-        """Raise ValidationError (400), by field, for credentials that are invalid or do not fit.
+    def read(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
+        """Return credentials in the form that is stored.
 
-        A username must only fit the type. None, which clears a credential, is always valid.
+        Raises ValidationError (400), by field, for those that are invalid or do not fit. A username
+        must only fit the type. None, which clears a credential, is always valid.
         """
+        mended = {**credentials}
         errors: dict[str, ValidationError] = {}
         for field, text in credentials.items():
             try:
                 if text is not None:
                     validate_field(field, self.instance)
-                    if field in SECRET_FIELDS:
-                        validate_secret(field, text)
+                    if field in SECRET_FIELDS and not isinstance(text, OpenedKey):
+                        mended[field] = read_secret(field, text)
             except ValidationError as error:
                 errors[field] = error
         if errors:
             raise ValidationError(errors)
+        return mended | open_entered_key(self.instance, mended)
 
     def seal_all(self, secrets: Mapping[str, str | None], user: User | None) -> Changes:
         """Seal valid secrets to the current destination; None clears one. Return what differs."""

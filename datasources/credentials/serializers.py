@@ -3,13 +3,19 @@
 import functools
 from typing import Any
 
+from django.core.exceptions import ValidationError as ModelValidationError
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from datasources.connections.connectors.base import SECRET_FIELDS
-from datasources.credentials.validators import SECRET_MAX_BYTES, validate_field, validate_secret
+from datasources.connections.connectors.base import (
+    CREDENTIAL_FIELDS,
+    SECRET_FIELDS,
+    SSH_SECRETS,
+)
+from datasources.credentials.private_keys import open_entered_key
+from datasources.credentials.validators import SECRET_MAX_BYTES, read_secret, validate_field
 from datasources.models import DataSource
-from datasources.models.validators import validate_text
+from datasources.models.validators import validate_line
 from datasources.serializers import DataSourceCreateSerializer, run_model_validator
 from rivergen.http.serializers import StrictCharField, StrictSerializer
 
@@ -18,10 +24,12 @@ HELP_TEXTS = {
     "password": "The password of this user.",
     "ssh_password": "The password of `ssh_username` on the SSH server.",
     "ssh_private_key": "The private key of `ssh_username`, in OpenSSH or PEM format, with its "
-    "header.",
+    "header. It is opened before it is stored; line breaks, quotes and indentation that got lost "
+    "or added on the way are mended.",
     "ssh_private_key_passphrase": "What the private key is encrypted with, if it is.",
     "token": "The access token, for types that use one in place of a password.",
-    "service_account_json": "The content of the JSON key file of a service account.",
+    "service_account_json": "The content of the JSON key file of a service account, with `type`, "
+    "`client_email` and `private_key`.",
 }
 
 
@@ -29,14 +37,15 @@ HELP_TEXTS = {
     {"type": "string", "format": "password", "minLength": 1, "maxLength": SECRET_MAX_BYTES}
 )
 class SecretField(serializers.Field):
-    """A secret, stored without trimming or any other change."""
+    """A secret, stored as `read_secret` returns it."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(required=False, allow_null=True, write_only=True, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        run_model_validator(functools.partial(validate_secret, str(self.field_name)), data)
-        return data
+        read = functools.partial(read_secret, str(self.field_name))
+        text: str = run_model_validator(read, data)
+        return text
 
 
 @extend_schema_field(
@@ -54,8 +63,9 @@ class CredentialsUpdateSerializer(StrictSerializer):
     username = StrictCharField(
         required=False,
         allow_null=True,
+        trim_whitespace=True,
         max_length=255,
-        validators=[validate_text],
+        validators=[validate_line],
         help_text=HELP_TEXTS["username"],
     )
     password = SecretField(help_text=HELP_TEXTS["password"])
@@ -67,11 +77,18 @@ class CredentialsUpdateSerializer(StrictSerializer):
 
     def add_errors(self, values: dict[str, Any], errors: dict[str, list[Any]]) -> None:
         validate = functools.partial(validate_field, data_source=self.instance)
-        for field in values:
+        # First say that the type does not use a credential: no other value of it would fit.
+        for field in [*values, *(errors.keys() & set(CREDENTIAL_FIELDS))]:
             try:
                 run_model_validator(validate, field)
             except serializers.ValidationError as error:
                 errors[field] = error.detail  # type: ignore[assignment]
+        if errors.keys().isdisjoint(SSH_SECRETS):
+            cleared = self.context.get("cleared", {})
+            try:
+                values |= open_entered_key(self.instance, {**cleared, **values})
+            except ModelValidationError as error:
+                errors |= error.message_dict
 
 
 def check_credentials(

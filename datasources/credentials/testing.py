@@ -58,6 +58,13 @@ class CredentialsEndpointTestCase(RevisionTestCase):
     def setUp(self) -> None:
         self.path = f"/data-sources/{self.data_source.pk}/credentials"
 
+    def use_type(self, type_name: str) -> None:
+        """Create a data source of this type, and use it for the rest of the test."""
+        self.data_source = DataSource.objects.create(
+            workspace=self.workspace, name=type_name, type=type_name
+        )
+        self.path = f"/data-sources/{self.data_source.pk}/credentials"
+
     def send(self, method: str, body: Any = None, user: User | None = None, **extra: Any) -> Any:
         """Call the endpoint, as the editor unless `user` is given."""
         return self.call(method, self.path, body, user or self.editor, **extra)

@@ -1,6 +1,6 @@
 """The endpoints of credentials: secrets are stored, cleared and confirmed, but never shown."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +18,8 @@ from rivergen.http.input import check_parameters, entity_tag, read_body, read_no
 from rivergen.http.openapi.describing import describe
 from rivergen.http.responses import SuccessResponse
 
-ALL_CLEARED: dict[str, str | None] = dict.fromkeys(CREDENTIAL_FIELDS)
+ALL_CLEARED: dict[str, None] = dict.fromkeys(CREDENTIAL_FIELDS)
+NONE_CLEARED: dict[str, None] = {}
 
 
 class CredentialsViewSet(DataSourceScopedViewSet):
@@ -79,17 +80,19 @@ class CredentialsViewSet(DataSourceScopedViewSet):
 
 
 def read_credentials(
-    request: Request, data_source: DataSource, named: Iterable[str] = ()
+    request: Request, data_source: DataSource, cleared: Mapping[str, None] = NONE_CLEARED
 ) -> dict[str, str | None]:
     """Return the valid credentials in the body. Raises 400, 412, 413, 415 or 428.
 
-    `named` are credentials that the request changes in addition to those in the body.
+    `cleared` are credentials that the request clears, unless they are in the body.
     """
     body = read_body(request, knows_versions=True)
-    serializer = CredentialsUpdateSerializer(data_source, data=body, partial=True)
+    serializer = CredentialsUpdateSerializer(
+        data_source, data=body, partial=True, context={"cleared": cleared}
+    )
     serializer.is_valid(raise_exception=True)
     credentials: dict[str, str | None] = serializer.validated_data
-    check_if_match(request, data_source, [*{**credentials, **dict.fromkeys(named)}])
+    check_if_match(request, data_source, [*{**credentials, **cleared}])
     return credentials
 
 

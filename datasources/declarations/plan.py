@@ -11,6 +11,9 @@ from django.db import models, transaction
 from rest_framework.serializers import Serializer
 
 from datasources.connections.connectors.base import SECRET_FIELDS
+from datasources.connections.ssh.pasted_keys import mend_private_key
+from datasources.connections.ssh.private_keys import KeyRefused
+from datasources.credentials.private_keys import KEY
 from datasources.credentials.serializers import CredentialsUpdateSerializer
 from datasources.declarations.problems import Path, name_of
 from datasources.declarations.reading import Declaration, Declarations
@@ -22,6 +25,7 @@ from datasources.models.revision import Changes
 from datasources.serializers import DataSourceCreateSerializer, DataSourceUpdateSerializer
 from organizations.models import Organization, Role, Workspace
 from rivergen.errors import StateConflict
+from rivergen.names import normalized
 from rivergen.postgresql.lookups import AnyOf, lower_case
 
 # The error about an unknown workspace names at most so many.
@@ -134,7 +138,8 @@ class Applier:
 
     def _find(self) -> list[tuple[Declaration, DataSource]]:
         """Return each declaration with its data source, locked; a new instance if there is none."""
-        workspaces = {workspace.name: workspace for workspace in self.organization.workspaces.all()}
+        all_workspaces = self.organization.workspaces.all()
+        workspaces = {normalized(workspace.name): workspace for workspace in all_workspaces}
         default = next(iter(workspaces.values()))
         placed: dict[Key, tuple[Declaration, Workspace]] = {}
         names = lower_case([entry.name for entry in self.declarations.all])
@@ -216,7 +221,11 @@ class Applier:
             if has_secret(changes):  # the destination moved: secrets may be unconfirmed now
                 secrets = secrets_of(data_source)
             stored = {**secrets, "username": data_source.username}
-            entered = {name: text for name, text in credentials.items() if text != stored.get(name)}
+            entered = {
+                name: text
+                for name, text in credentials.items()
+                if not is_same_credential(name, text, stored.get(name))
+            }
             if any(entered.get(field) is not None for field in SECRET_FIELDS):
                 self._check_destination(declaration, data_source)
             changes |= data_source.set_credentials(entered, user=self.author, is_locked=True)
@@ -266,6 +275,16 @@ def unusual_destination(data_source: DataSource) -> Iterator[str]:
         is_used = data_source.use_ssh_tunnel or not field.startswith("ssh_")
         if is_used and getattr(data_source, field) not in (None, "", getattr(unset, field)):
             yield field
+
+
+def is_same_credential(name: str, text: str | None, stored: Any) -> bool:
+    """Return whether a credential is stored; a private key also as it was before it was mended."""
+    if text == stored or name != KEY or not isinstance(stored, str):
+        return bool(text == stored)
+    try:
+        return text == mend_private_key(stored)
+    except KeyRefused:
+        return False
 
 
 def has_secret(fields: Collection[str]) -> bool:

@@ -15,6 +15,7 @@ from datasources.models import UPDATABLE_FIELDS
 from datasources.models.connection_strings import validate_connection_string, without_secrets
 from datasources.models.validators import validate_name
 from rivergen.http.serializers import unknown_names
+from rivergen.names import normalized
 
 FILE_KEYS = ("organization", "data_sources")
 # The service stops at so many problems: each costs a search for the name that was meant.
@@ -109,16 +110,19 @@ class Declarations:
         try:
             if not isinstance(name, str):
                 raise ValidationError("Must be a string.")
+            name = normalized(name)
             validate_name(name)  # before it is looked up in the database
         except ValidationError as error:
             self.add_problem((*path, "name"), str(error.message))
             return
         if workspace is not None and not isinstance(workspace, str):
             self.add_problem((*path, "workspace"), "Must be the name of a workspace.")
+        elif workspace is not None:
+            workspace = normalized(workspace)
         self._check_connection_string(entry.get("connection_string"), path)
         fields = {key: value for key, value in entry.items() if key in ("type", *UPDATABLE_FIELDS)}
         credentials = self._read_credentials(entry.get("credentials"), path)
-        self.all.append(Declaration(path, name.strip(), workspace, fields, credentials))
+        self.all.append(Declaration(path, name, workspace, fields, credentials))
 
     def _check_keys(self, value: dict[str, Any], path: Path, known: tuple[str, ...]) -> None:
         unknown = [key for key in value if key not in known]

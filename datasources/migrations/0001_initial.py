@@ -16,6 +16,7 @@ import datasources.connections.connectors
 import datasources.models.connection_strings
 import datasources.models.fields
 import datasources.models.validators
+import rivergen.names
 
 
 class Migration(migrations.Migration):
@@ -39,10 +40,10 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "name",
-                    models.CharField(
+                    rivergen.names.NameField(
                         max_length=255,
                         validators=[datasources.models.validators.validate_name],
-                        help_text="Unique in the workspace, whatever the case. Spaces around it are removed.",
+                        help_text="Unique in the workspace, whatever the case. Spaces around it are removed, and it is stored in Unicode's form NFC. Invisible characters are refused.",
                     ),
                 ),
                 (
@@ -157,7 +158,7 @@ class Migration(migrations.Migration):
                         null=True,
                         validators=[
                             datasources.models.validators.validate_text,
-                            datasources.models.validators.validate_host,
+                            datasources.models.validators.validate_ssh_host,
                         ],
                     ),
                 ),
@@ -313,7 +314,7 @@ class Migration(migrations.Migration):
                         editable=False,
                         max_length=255,
                         null=True,
-                        validators=[datasources.models.validators.validate_text],
+                        validators=[datasources.models.validators.validate_line],
                     ),
                 ),
                 (
@@ -326,12 +327,12 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "tags",
-                    django.contrib.postgres.fields.ArrayField(
+                    datasources.models.fields.TagsField(
                         base_field=models.CharField(max_length=64),
                         blank=True,
                         default=list,
                         size=None,
-                        help_text="Labels to find data sources by, in this order, without duplicates.",
+                        help_text="Labels to find data sources by, in this order, without duplicates. Spaces, NFC and invisible characters: as in the name.",
                     ),
                 ),
                 (
@@ -776,6 +777,17 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("code", models.CharField(default=None, max_length=32, null=True)),
+                (
+                    "details",
+                    models.JSONField(default=dict, help_text="What the code is about."),
+                ),
+                (
+                    "warnings",
+                    models.JSONField(
+                        default=list,
+                        help_text="The codes of what the connection did not protect, or guessed.",
+                    ),
+                ),
                 (
                     "tables_read",
                     models.IntegerField(

@@ -15,7 +15,12 @@ from datasources.connections.connectors import CONNECTORS, DataSourceType, type_
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
 from datasources.models.connection_strings import url_destination, validate_connection_string
-from datasources.models.field_names import DESTINATION_FIELDS, DESTINATION_GROUP, SEARCHED_FIELDS
+from datasources.models.field_names import (
+    DESTINATION_FIELDS,
+    DESTINATION_GROUP,
+    HOST_FIELDS,
+    SEARCHED_FIELDS,
+)
 from datasources.models.fields import (
     MetadataField,
     TagsField,
@@ -25,14 +30,18 @@ from datasources.models.fields import (
 )
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
-    HOST_MAX_LENGTH,
     TAG_MAX_LENGTH,
     validate_file_path,
     validate_host,
+    validate_line,
     validate_name,
+    validate_ssh_host,
     validate_text,
 )
 from organizations.models import Organization, Workspace
+from rivergen.hosts import MAX_LENGTH as HOST_MAX_LENGTH
+from rivergen.hosts import comparable_host
+from rivergen.names import NameField
 from rivergen.strict_fields import StrictBooleanField, StrictCharField, TrimmedCharField
 
 NAME_TAKEN = "The workspace already has a data source with this name."
@@ -48,6 +57,14 @@ def list_indexes(field: str, suffix: str) -> list[models.Index]:
     return [
         models.Index(fields=["organization", field, "id"], name=f"data_source_by_{suffix}"),
         models.Index(fields=[field, "id", "organization"], name=f"data_source_all_by_{suffix}"),
+    ]
+
+
+def destination_parts(values: Mapping[str, Any], fields: Iterable[str]) -> list[Any]:
+    """Return the values of these fields as destinations are compared: hosts in one spelling."""
+    return [
+        comparable_host(values[field]) if field in HOST_FIELDS else values[field]
+        for field in fields
     ]
 
 
@@ -94,10 +111,11 @@ class DataSourceColumns(models.Model):
     workspace = models.ForeignKey(
         Workspace, on_delete=models.RESTRICT, related_name="data_sources", db_index=False
     )
-    name = TrimmedCharField(
+    name = NameField(
         max_length=255,
         validators=[validate_name],
-        help_text="Unique in the workspace, whatever the case. Spaces around it are removed.",
+        help_text="Unique in the workspace, whatever the case. Spaces around it are removed, "
+        "and it is stored in Unicode's form NFC. Invisible characters are refused.",
     )
     type = StrictCharField(
         max_length=32,
@@ -141,7 +159,7 @@ class DataSourceColumns(models.Model):
         help_text="Connect through an SSH server. Requires ssh_host and ssh_username.",
     )
     ssh_host = text_field(
-        HOST_MAX_LENGTH, validate_host, help_text="Host name or IP address of the SSH server."
+        HOST_MAX_LENGTH, validate_ssh_host, help_text="Host name or IP address of the SSH server."
     )
     ssh_port = number_field(
         1, 65_535, 22, null=True, help_text="TCP port of the SSH server. Default: 22."
@@ -203,7 +221,14 @@ class DataSourceColumns(models.Model):
     )
 
     # Set and shown with the secrets, but not encrypted.
-    username = text_field(255, editable=False)
+    username = TrimmedCharField(
+        max_length=255,
+        null=True,
+        blank=True,
+        default=None,
+        editable=False,
+        validators=[validate_line],
+    )
     metadata = MetadataField(
         default=dict,
         blank=True,
@@ -214,7 +239,8 @@ class DataSourceColumns(models.Model):
         models.CharField(max_length=TAG_MAX_LENGTH),
         default=list,
         blank=True,
-        help_text="Labels to find data sources by, in this order, without duplicates.",
+        help_text="Labels to find data sources by, in this order, without duplicates. Spaces, NFC "
+        "and invisible characters: as in the name.",
     )
 
     status = models.CharField(
@@ -329,6 +355,15 @@ class DataSourceColumns(models.Model):
         return CONNECTORS[self.type]
 
     @property
+    def destination(self) -> str:
+        """The digest of all that decides where secrets would travel; each is sealed to one."""
+        values = {field: getattr(self, field) for field in DESTINATION_FIELDS}
+        parts = destination_parts(values, DESTINATION_FIELDS)
+        if self.connection_string is not None:
+            parts.append(url_destination(self.connection_string))
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
     def presented_host_key(self) -> str | None:
         """The host key that the SSH server presented in the last test, else the confirmed one."""
         presented = (self.last_test or {}).get("ssh_host_key") or {}
@@ -344,14 +379,6 @@ class DataSourceColumns(models.Model):
         if self.presented_host_key == self.ssh_host_key:
             return False
         return not self.has_changed_since((self.last_test or {})["version"], DESTINATION_GROUP)
-
-    @property
-    def destination(self) -> str:
-        """The digest of all that decides where secrets would travel; each is sealed to one."""
-        parts: list[Any] = [getattr(self, field) for field in DESTINATION_FIELDS]
-        if self.connection_string is not None:
-            parts.append(url_destination(self.connection_string))
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def has_changed_since(self, version: int, fields: Iterable[str]) -> bool:
         """Return whether any of these fields was changed after a version."""

@@ -19,10 +19,10 @@ from datasources.models.validators import (
     NAMES_SECRET,
     SECRETS_ELSEWHERE,
     documented,
-    is_host,
     is_mask,
     names_secret,
 )
+from rivergen.hosts import comparable_host, is_host
 
 # Characters that RFC 3986 requires to be escaped (except letters beyond ASCII, for host names),
 # incomplete escapes, fragments, and the semicolon, which separates options for some drivers.
@@ -61,7 +61,7 @@ def validate_connection_string(text: str) -> None:
             "%5D."
         )
     # Without a host, libpq would connect to a socket on this machine.
-    if not ADDRESS.fullmatch(address) or not is_host(url.hostname or ""):
+    if not ADDRESS.fullmatch(address) or not is_host(_host(url) or ""):
         raise ValidationError("Must be a URL with one host: a host name or an IP address.")
     if url.port == 0:
         raise ValidationError("Must be a URL with a port from 1 to 65535, or none.")
@@ -139,7 +139,7 @@ def read_connection_string(text: str) -> dict[str, Any]:
     url = _parse(text)
     return {
         "url_scheme": url.scheme,
-        "host": url.hostname,
+        "host": _host(url),
         "port": url.port,
         "database_name": unquote(url.path.removeprefix("/")) or None,
         "username": unquote(url.username) if url.username else None,
@@ -175,7 +175,7 @@ def url_destination(text: str) -> tuple[object, ...]:
     except ValidationError:
         return (text,)
     url = _parse(text)
-    return url.scheme, url.hostname, url.port, sorted(_options(url.query))
+    return url.scheme, comparable_host(_host(url)), url.port, sorted(_options(url.query))
 
 
 def _parse(text: str) -> SplitResult:
@@ -187,6 +187,11 @@ def _parse(text: str) -> SplitResult:
     except ValueError:
         raise ValidationError("Must be a valid URL.") from None
     return url
+
+
+def _host(url: SplitResult) -> str | None:
+    """Return the host of a URL; letters beyond ASCII may be escaped (RFC 3986, section 3.2.2)."""
+    return None if url.hostname is None else unquote(url.hostname)
 
 
 def _secrets(url: SplitResult) -> list[tuple[str, str]]:

@@ -63,8 +63,7 @@ class DataSource(RestorableDataSource):
                 organization = Organization.objects.lock(self.organization_id)
                 self.history_bytes = size_of(self.first_changes(secrets))
                 super().save(*args, **kwargs)
-                self.credentials.validate(secrets)
-                self.credentials.seal_all(secrets, self.created_by)
+                self.credentials.seal_all(self.credentials.read(secrets), self.created_by)
                 self.first_revision(secrets, author or Author(self.created_by)).save()
                 # Check now, not at the commit: the workspace may have been removed.
                 connection.check_constraints()

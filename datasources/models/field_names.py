@@ -57,6 +57,9 @@ OBSERVED_FIELDS = frozenset(
 )
 """The read-only fields that change without a new version (contract, section 4)."""
 
+HOST_FIELDS = ("host", "ssh_host")
+"""The fields with a host: of a name there are many spellings (`rivergen.hosts`)."""
+
 SSH_SERVER_FIELDS = ("ssh_host", "ssh_port")
 """The fields that identify the SSH server. Another server has another host key."""
 

@@ -17,6 +17,7 @@ from datasources.models.changing import ChangingDataSource, size_of
 from datasources.models.field_names import SEARCHED_FIELDS
 from datasources.models.revision import Author, DataSourceRevision
 from organizations.models import Organization, User
+from rivergen.names import normalized
 from rivergen.postgresql.lookups import AnyOf, AnyOfPairs
 from rivergen.postgresql.prepared import PreparedGet
 
@@ -92,7 +93,8 @@ class DataSourceQuerySet(models.QuerySet[Row]):
 
     def with_name(self, name: str) -> Self:
         """Restrict to rows with this name, ignoring case as the unique constraint does."""
-        return self.alias(name_key=Lower("name")).filter(name_key=Lower(models.Value(name)))
+        key = Lower(models.Value(normalized(name)))
+        return self.alias(name_key=Lower("name")).filter(name_key=key)
 
     def with_host(self, *spellings: str) -> Self:
         """Restrict to rows whose host is one of these spellings, ignoring case."""
@@ -126,13 +128,13 @@ class DataSourceQuerySet(models.QuerySet[Row]):
 
     def tagged(self, tags: Iterable[str]) -> Self:
         """Restrict to the data sources that have all these tags."""
-        return self.filter(tags__contains=list(tags))
+        return self.filter(tags__contains=[*map(normalized, tags)])
 
     def search(self, text: str) -> Self:
         """Restrict to rows that have each word of `text` in one of `SEARCHED_FIELDS`."""
         conditions = [
             reduce(or_, (models.Q((f"{field}__icontains", word)) for field in SEARCHED_FIELDS))
-            for word in dict.fromkeys(text.split())
+            for word in dict.fromkeys(normalized(text).split())
         ]
         return self.filter(*conditions)
 

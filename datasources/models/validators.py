@@ -4,14 +4,16 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
 
+from datasources.models.host_errors import host_error
+from rivergen.hosts import PLAIN_NAME, InvalidHost, canonical_host
+from rivergen.names import normalized, validate_visible
+
 Validator = TypeVar("Validator", bound=Callable[[Any], None])
 
-HOST_MAX_LENGTH = 253
 CONNECTION_STRING_MAX_LENGTH = 4_096
 METADATA_MAX_BYTES = 65_536
 METADATA_MAX_DEPTH = 20
@@ -22,14 +24,10 @@ NOT_JSON = "Must hold JSON values only."
 TOO_DEEP = f"Must not be nested more than {METADATA_MAX_DEPTH} deep."
 TAGS_MAX_COUNT = 50
 TAG_MAX_LENGTH = 64
+LINE_BREAKERS = ("Cc", "Zl", "Zp")
 SECRETS_ELSEWHERE = "Store secrets in the credentials of the data source instead."
 NAMES_SECRET = "names_secret"
 """The code of errors about a name that names a secret: the API adds its credentials endpoint."""
-
-# One part of a host name between dots (RFC 1123), also with underscores, as in container names.
-HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-# Resolvers take a name whose last part is a number for an address: 2130706433 is 127.0.0.1.
-NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 SECRET_NAMES = {
     "accesskey",
@@ -77,55 +75,47 @@ def validate_text(value: str) -> None:
         raise ValidationError("Lone surrogates are not allowed.") from None
 
 
+def validate_line(value: str) -> None:
+    """Refuse text of several lines, with control characters, or that PostgreSQL cannot store."""
+    validate_text(value)
+    if any(unicodedata.category(character) in LINE_BREAKERS for character in value):
+        raise ValidationError("Must be one line, without control characters.")
+
+
 @documented(format="name")
 def validate_name(value: str) -> None:
-    """Refuse a name of white space alone, and what `validate_text` refuses."""
+    """Refuse a name of white space alone, and what `validate_characters` refuses."""
     if not value.strip():
         raise ValidationError("This field may not be blank.")
-    validate_text(value)
+    validate_characters(value)
+
+
+def validate_characters(name: str) -> None:
+    """Refuse characters that nobody sees, and what `validate_text` refuses."""
+    validate_text(name)
+    if not (name.isascii() and name.isprintable()):
+        validate_visible(name)
 
 
 @documented(format="host")
 def validate_host(value: str) -> None:
-    """Check that a value is a host name or an IP address (see `is_host`)."""
-    if not is_host(value):
-        raise ValidationError(
-            "Must be a host name or an IP address, without scheme, port, path or credentials."
-        )
+    """Check that a value is a host name or an IP address (see `canonical_host`)."""
+    _validate_host(value, "port")
 
 
-def is_host(value: str) -> bool:
-    """Return whether `value` is a host name or an IP address; IPv6 without brackets or zone.
+@documented(format="host")
+def validate_ssh_host(value: str) -> None:
+    """Check the host of an SSH server as `validate_host` does; errors name `ssh_port`."""
+    _validate_host(value, "ssh_port")
 
-    Names may be internationalized. Addresses must be in ASCII digits, and invisible characters are
-    refused: they would disguise an address such as 127.0.0.1.
-    """
-    if len(value) > HOST_MAX_LENGTH:  # the work of the codec grows faster than the text
-        return False
+
+def _validate_host(value: str, port_field: str) -> None:
+    if PLAIN_NAME.fullmatch(value):  # most are, and need no conversion
+        return
     try:
-        IPv6Address(value)
-        return "%" not in value
-    except AddressValueError:
-        pass
-    try:
-        name = value.encode("idna").decode().lower().removesuffix(".")
-    except UnicodeError:
-        return False
-    labels = name.split(".")
-    if len(name) > HOST_MAX_LENGTH or not all(map(HOST_LABEL.fullmatch, labels)):
-        return False
-    if NUMBER_LABEL.fullmatch(labels[-1]):
-        return is_ipv4(value)
-    return not any(unicodedata.category(character) == "Cf" for character in value)
-
-
-def is_ipv4(value: str) -> bool:
-    """Return whether `value` is four decimal numbers; short, octal and hex forms are refused."""
-    try:
-        IPv4Address(value)
-    except AddressValueError:
-        return False
-    return True
+        canonical_host(value)
+    except InvalidHost as error:
+        raise ValidationError(host_error(value, str(error), port_field)) from None
 
 
 @documented(format="object-path")
@@ -146,7 +136,7 @@ def clean_tags(tags: Any) -> list[str]:
     """
     if not isinstance(tags, list):
         raise ValidationError("Must be an array of strings.")
-    tags = [tag.strip() if isinstance(tag, str) else tag for tag in tags]
+    tags = [stored_form(tag) if isinstance(tag, str) else tag for tag in tags]
     if len(tags) > TAGS_MAX_COUNT:
         raise ValidationError(f"At most {TAGS_MAX_COUNT} tags are allowed.")
     for tag in tags:
@@ -157,13 +147,18 @@ def clean_tags(tags: Any) -> list[str]:
     return tags
 
 
+def stored_form(tag: str) -> str:
+    """Return a tag as it is stored. One in ASCII needs no more than trimming."""
+    return tag.strip() if tag.isascii() else normalized(tag)
+
+
 def validate_tag(tag: Any) -> None:
     """Check that a tag, without surrounding white space, has 1 to 64 characters."""
     if not isinstance(tag, str):
         raise ValidationError("Each tag must be a string.")
     if not 1 <= len(tag) <= TAG_MAX_LENGTH:
         raise ValidationError(f"Each tag must have 1 to {TAG_MAX_LENGTH} characters.")
-    validate_text(tag)
+    validate_characters(tag)
 
 
 def validate_metadata(metadata: Any) -> None:

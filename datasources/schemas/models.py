@@ -1,7 +1,7 @@
 """The model of schema refreshes: the last one of each data source, running or finished."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from django.conf import settings
@@ -11,7 +11,8 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from datasources.connections.failures import Code
+from datasources.connections.failures import Code, Details, message_of
+from datasources.connections.protection import explain_warnings
 from datasources.models import DataSource
 from datasources.models.field_names import SCHEMA_FIELDS
 from datasources.schemas.schedule import next_refresh_at
@@ -77,7 +78,7 @@ class SchemaRefresh(models.Model):
     # The fields that a new refresh overwrites; `failures` is counted over all refreshes.
     FIELDS_OF_A_RUN = (
         *("refresh_id", "version", "requested_at", "requested_by"),
-        *("finished_at", "code", "tables_read", "tables_total"),
+        *("finished_at", "code", "details", "warnings", "tables_read", "tables_total"),
     )
 
     data_source = models.OneToOneField(
@@ -99,6 +100,10 @@ class SchemaRefresh(models.Model):
         null=True, default=None, help_text="When the refresh ended. Null while it is running."
     )
     code = models.CharField(max_length=32, null=True, default=None)
+    details = models.JSONField(default=dict, help_text="What the code is about.")
+    warnings = models.JSONField(
+        default=list, help_text="The codes of what the connection did not protect, or guessed."
+    )
     tables_read = models.IntegerField(
         null=True, default=None, help_text="Tables read so far. Null until the source is reached."
     )
@@ -123,7 +128,12 @@ class SchemaRefresh(models.Model):
         return str(self.refresh_id)
 
     def finish(
-        self, code: Code, of: DataSource | None = None, content: Content | None = None
+        self,
+        code: Code,
+        of: DataSource | None = None,
+        content: Content | None = None,
+        details: Details | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
         """Store the outcome, and the schema that was read, in one transaction.
 
@@ -145,7 +155,8 @@ class SchemaRefresh(models.Model):
                 refresh.tables_read = refresh.tables_total = content.table_count
                 if not stored_within_quota(data_source, content):
                     code = Code.SCHEMA_QUOTA_EXCEEDED
-            refresh.code, refresh.finished_at = code, now
+            refresh.code, refresh.details, refresh.finished_at = code, details or {}, now
+            refresh.warnings = [*warnings]
             refresh.failures = 0 if code == Code.OK else refresh.failures + 1
             refresh.save()
             status = DataSource.SchemaStatus
@@ -175,7 +186,12 @@ class SchemaRefresh(models.Model):
         """The outcome as a sentence; None while the refresh is unfinished."""
         if self.code == Code.OK:
             return "The schema was read."
-        return None if self.code is None else str(Code(self.code).label)
+        return None if self.code is None else message_of(self.code, self.details)
+
+    @property
+    def explained_warnings(self) -> list[dict[str, str]]:
+        """The warnings, each with its code and its message."""
+        return explain_warnings(self.warnings)
 
 
 def stored_within_quota(data_source: DataSource, content: Content) -> bool:

@@ -94,12 +94,14 @@ ADDED = {
     "to": SHIPPED,
     "breaks_readers": False,
 }
-RUNNING = {
+RUNNING: dict[str, Any] = {
     "refresh_id": "0b9ad8a4-2f0e-4c38-8f0a-0d3c1c9b5f6e",
     "data_source_id": 1,
     "requested_at": "2024-12-01T11:00:00.303209Z",
     "requested_by_user_id": 1,
     **dict.fromkeys(("finished_at", "ok", "code", "message", "tables_read", "tables_total")),
+    "details": {},
+    "warnings": [],
 }
 REFRESH: dict[str, Any] = {
     "summary": "Refresh the schema",

@@ -2,6 +2,10 @@
 
 from rest_framework import serializers
 
+from datasources.connection_tests.serializers import (
+    ConnectionTestWarningSerializer,
+    FailureDetailsSerializer,
+)
 from datasources.connections.failures import Code
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.reading.catalogue import Action, Kind
@@ -35,6 +39,15 @@ class SchemaRefreshSerializer(OutputSerializer):
     message = serializers.CharField(
         read_only=True, allow_null=True, help_text="What the code means, and what to do."
     )
+    details = FailureDetailsSerializer(
+        read_only=True, help_text="What the code is about, for programs."
+    )
+    warnings = ConnectionTestWarningSerializer(
+        source="explained_warnings",
+        many=True,
+        read_only=True,
+        help_text="What the connection did not protect, and what is a guess about a file.",
+    )
 
     class Meta:
         model = SchemaRefresh
@@ -47,6 +60,8 @@ class SchemaRefreshSerializer(OutputSerializer):
             "ok",
             "code",
             "message",
+            "details",
+            "warnings",
             "tables_read",
             "tables_total",
         )

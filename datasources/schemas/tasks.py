@@ -1,6 +1,7 @@
 """Jobs of schemas: refresh on request and on schedule, clean up lost refreshes, prune."""
 
 from collections import Counter
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
@@ -35,7 +36,8 @@ async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
     refresh = await find_running(data_source_id, refresh_id)
     if refresh is None:
         return
-    data_source, content = refresh.data_source, None
+    data_source = refresh.data_source
+    found: dict[str, Any] = {}
     try:
         configuration = await sync_to_async(data_source.configuration)()
     except CredentialsUnconfirmed:
@@ -44,8 +46,10 @@ async def refresh_schema(data_source_id: int, refresh_id: str) -> None:
         code = Code.CREDENTIALS_UNREADABLE
     else:
         reading = await read_in_child(configuration, refresh)
-        code, content = reading.code or Code.DRIVER_CRASHED, reading.content
-    await sync_to_async(refresh.finish)(code, data_source, content)
+        code = reading.code or Code.DRIVER_CRASHED
+        found = {"content": reading.content, "details": reading.details}
+        found["warnings"] = reading.warnings
+    await sync_to_async(refresh.finish)(code, data_source, **found)
 
 
 async def find_running(data_source_id: int, refresh_id: str) -> SchemaRefresh | None:

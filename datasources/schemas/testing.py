@@ -3,13 +3,19 @@
 import json
 from typing import Any
 
+from datasources.connections.attempt import connector_for
+from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code
+from datasources.connections.stages import Stages
+from datasources.connections.testing.connectors import LOOPBACK_POLICY
+from datasources.connections.testing.postgresql import DATABASE, PASSWORD, USERNAME
 from datasources.models import DataSource
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.reading.assembly import Assembly
 from datasources.schemas.reading.catalogue import Column, Table
+from datasources.schemas.reading.child import read_catalogue
 from datasources.schemas.reading.readers import READERS
-from datasources.schemas.snapshots.content import dump, pack
+from datasources.schemas.snapshots.content import Content, dump, lines_of, pack
 
 
 def column(name: str, **facts: Any) -> Column:
@@ -68,3 +74,36 @@ def columns_of(table: Any) -> dict[str, tuple[Any, ...]]:
     facts = ("type", "common_type", "nullable", "has_default")
     columns = json.loads(dump(table["columns"]))
     return {column["name"]: tuple(column[fact] for fact in facts) for column in columns}
+
+
+def read_postgresql(port: int, database: str = DATABASE, **facts: Any) -> Content:
+    """Return the schema of a database of a `PostgreSQLServer`, read as in the sandbox.
+
+    `facts` are fields of the configuration. Exceptions of the driver pass through.
+    """
+    defaults: dict[str, Any] = {"username": USERNAME, "secrets": {"password": PASSWORD}}
+    configuration = Configuration(
+        "postgresql",
+        host="127.0.0.1",
+        port=port,
+        database_name=database,
+        connection_timeout=20,
+        query_timeout=20,
+        **(defaults | facts),
+    )
+    with connector_for(configuration, LOOPBACK_POLICY, Stages()) as connector:
+        connection = connector.connect()
+        try:
+            return read_catalogue(connection, configuration, lambda **message: None)
+        finally:
+            connector.close(connection)
+
+
+def tables_in(content: Content) -> dict[str, Any]:
+    """Return the tables of a content by name, or by `schema.name` outside the schema `public`."""
+    found = {}
+    for line in (line for block in content.blocks for line in lines_of(block)):
+        table = json.loads(line)
+        schema = "" if table["schema"] == "public" else f"{table['schema']}."
+        found[schema + table["name"]] = table
+    return found

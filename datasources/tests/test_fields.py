@@ -51,8 +51,8 @@ NOT_STRINGS = (*NOT_TEXT, "")
 
 FIELDS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "name": (
-        ("n", "n" * 255, "Ünïcode 🚀", "'; DROP TABLE x; --", "tab\tinside"),
-        (*NOT_STRINGS, None, " ", "\n\t", "n" * 256),
+        ("n", "n" * 255, "Ünïcode 🚀", "'; DROP TABLE x; --", "two  spaces"),
+        (*NOT_STRINGS, None, " ", "\n\t", "tab\tinside", "n" * 256),
     ),
     "description": (("", "d" * 10_000, " kept \n as is "), (*NOT_TEXT, None, "d" * 10_001)),
     "host": ((*HOSTS, None), (*NOT_HOSTS, *NOT_TEXT, "h" * 254)),

@@ -110,7 +110,7 @@ class WithWorkerTests(ManyDataSourcesTestCase):
         test.finish(no_outcome("OK") | {"warnings": ["NOT_ENCRYPTED", "SERVER_NOT_VERIFIED"]})
         [result] = test_data_sources.Command().results([test.pk]).values()
         self.assertEqual(result.code, "OK")
-        self.assertRegex(result.message, "Not protected: NOT_ENCRYPTED, SERVER_NOT_VERIFIED.$")
+        self.assertRegex(result.message, "Warnings: NOT_ENCRYPTED, SERVER_NOT_VERIFIED.$")
 
     def test_refresh_schemas_waits_for_a_running_refresh(self):
         self.call("post", f"/data-sources/{self.file.pk}/schema/refresh", user=self.editor)

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import organizations.models
+import rivergen.names
 
 
 class Migration(migrations.Migration):
@@ -27,7 +28,14 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("name", models.CharField(max_length=255, help_text="The name that people see.")),
+                (
+                    "name",
+                    rivergen.names.NameField(
+                        max_length=255,
+                        validators=[rivergen.names.validate_visible],
+                        help_text="The name that people see.",
+                    ),
+                ),
                 (
                     "slug",
                     models.SlugField(
@@ -417,7 +425,14 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("name", models.CharField(max_length=255, help_text="Unique in the organization.")),
+                (
+                    "name",
+                    rivergen.names.NameField(
+                        max_length=255,
+                        validators=[rivergen.names.validate_visible],
+                        help_text="Unique in the organization.",
+                    ),
+                ),
                 (
                     "created_at",
                     models.DateTimeField(

@@ -10,11 +10,11 @@ from django.utils import timezone
 from organizations.exceptions import LastWorkspace, QuotaExceeded, WorkspaceInUse
 from organizations.models.user import User
 from rivergen.errors import Gone
+from rivergen.names import NameField, validate_visible
 from rivergen.postgresql.constraints import unique_violation_as_validation_error
 from rivergen.strict_fields import (
     StrictBooleanField,
     StrictPositiveBigIntegerField,
-    TrimmedCharField,
 )
 
 DEFAULT_WORKSPACE_NAME = "Default"
@@ -71,7 +71,9 @@ class Organization(models.Model):
 
     role: str  # set by `for_user`
 
-    name = TrimmedCharField(max_length=255, help_text="The name that people see.")
+    name = NameField(
+        max_length=255, validators=[validate_visible], help_text="The name that people see."
+    )
     slug = models.SlugField(
         max_length=63,
         unique=True,
@@ -156,10 +158,10 @@ class Organization(models.Model):
             return super().delete(*args, **options)
 
     def change(self, values: dict[str, Any]) -> None:
-        """Store the given fields, and only those. Raises ValidationError (400) or Gone (404)."""
+        """Store the given fields, and only those. Raises ValidationError (400) and Gone (404)."""
         for field, value in values.items():
             setattr(self, field, value)
-        self.clean_fields()
+        self.clean_fields(exclude={field.name for field in self._meta.fields} - {*values})
         stored = {field: getattr(self, field) for field in values}
         if not Organization.objects.filter(pk=self.pk).update(**stored):
             raise Gone
@@ -182,7 +184,9 @@ class Workspace(models.Model):
         related_name="workspaces",
         db_index=False,  # the index of the constraint below serves
     )
-    name = TrimmedCharField(max_length=255, help_text="Unique in the organization.")
+    name = NameField(
+        max_length=255, validators=[validate_visible], help_text="Unique in the organization."
+    )
     created_at = models.DateTimeField(
         default=timezone.now, editable=False, help_text="When the workspace was created."
     )

@@ -11,7 +11,8 @@ from django.conf import settings
 from psycopg.pq import Conninfo
 
 from rivergen.egress.exceptions import EgressDenied, HostNotFound
-from rivergen.egress.rules import HOST_NAME, WILDCARD, Network, Rule, ascii_name
+from rivergen.egress.rules import WILDCARD, Network, Rule
+from rivergen.hosts import HOST_NAME, to_ascii
 
 Address = IPv4Address | IPv6Address
 
@@ -230,7 +231,9 @@ def addresses_of(database: dict[str, Any]) -> Iterator[tuple[str, int]]:
 def look_up(host: str) -> list[str]:
     """Return the addresses of a host, allowed or not. Raises HostNotFound."""
     try:
-        answers = lookup(host, None, type=socket.SOCK_STREAM)
+        # Python would convert a name beyond ASCII by itself, to that of another domain.
+        name = host if host.isascii() else to_ascii(host)
+        answers = lookup(name, None, type=socket.SOCK_STREAM)
     except (OSError, ValueError):  # ValueError: not a valid host name
         raise HostNotFound from None
     addresses = list(dict.fromkeys(with_zone(answer[4]) for answer in answers))
@@ -260,7 +263,7 @@ def parse_name(host: str) -> str | None:
     Addresses are no names, in any spelling (`127.1`, `0x7f000001`).
     """
     try:
-        name = ascii_name(host)
+        name = to_ascii(host)
     except ValueError:
         return None
     return name if HOST_NAME.fullmatch(name) else None

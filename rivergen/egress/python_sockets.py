@@ -14,7 +14,7 @@ from typing import Any
 
 from rivergen.egress.exceptions import EgressDenied, EgressError, HostNotFound
 from rivergen.egress.policy import EgressPolicy, lookup, parse_address
-from rivergen.egress.rules import ascii_name
+from rivergen.hosts import InvalidHost, to_ascii
 
 Target = tuple[IPv4Address | IPv6Address | None, int]
 
@@ -82,11 +82,13 @@ class Guard:
         flags: int = 0,
     ) -> list[Any]:
         """Return what socket.getaddrinfo returns, for pinned and allowed hosts only."""
+        if isinstance(host, bytes):
+            host = host.decode()
+        if host is not None and not host.isascii():
+            host = self._to_ascii(host)
         # Lookups to listen, or to parse an address, are allowed: the connection is checked later.
         if host is None or flags & (socket.AI_PASSIVE | socket.AI_NUMERICHOST):
             return lookup(host, port, family, type, proto, flags)
-        if isinstance(host, bytes):
-            host = host.decode()
         pinned = self._pins.get(_key(host))
         answers: list[Any] = []
         for address in [pinned] if pinned else self._resolve(host, port):
@@ -121,6 +123,13 @@ class Guard:
             return self._policy.allows(address, port)
         return self._policy.is_foreign(address, port)
 
+    def _to_ascii(self, host: str) -> str:
+        """Return a name in ASCII: Python would convert it by itself, to that of another domain."""
+        try:
+            return to_ascii(host)
+        except InvalidHost:
+            raise socket.gaierror(socket.EAI_NONAME, HostNotFound.message) from None
+
     def _resolve(self, host: str, port: str | bytes | int | None) -> list[str]:
         # A port given by name is checked when the socket connects.
         number = port if isinstance(port, int) else ANY_PORT
@@ -151,8 +160,8 @@ def is_numeric(sockaddr: Any) -> bool:
 def _key(host: str) -> str:
     """Return a host as the keys of `pins` spell it; text that is no host name is unchanged."""
     try:
-        return ascii_name(host)
-    except ValueError:
+        return to_ascii(host)
+    except InvalidHost:
         return host
 
 

@@ -1,25 +1,15 @@
 """Parse the rules of EGRESS_ALLOW and EGRESS_DENY: networks, addresses and host names."""
 
-import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from rivergen.hosts import HOST_NAME, canonical_host
 
 Network = IPv4Network | IPv6Network
 Rule = Network | str
 """A network, with one address or more, or a host name; `*.example.com` covers all names below."""
 
-LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-# A resolver takes a name whose last label is a number for an address: 127.1 is 127.0.0.1.
-HOST_NAME = re.compile(rf"(?:{LABEL}\.)*(?!(?:[0-9]+|0x[0-9a-f]*)$){LABEL}")
 WILDCARD = "*."
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
-
-
-def ascii_name(host: str) -> str:
-    """Return a host name in the form that is compared: ASCII, lower case, without a final dot.
-
-    Raises ValueError if the text cannot be a host name.
-    """
-    return host.encode("idna").decode().lower().removesuffix(".")
 
 
 def parse_rules(text: str) -> list[Rule]:
@@ -54,7 +44,7 @@ def parse_network(item: str) -> Network:
 def parse_name(item: str) -> str:
     """Return a host name, or a wildcard for all names below it. Raises ValueError."""
     wildcard = WILDCARD if item.startswith(WILDCARD) else ""
-    name = ascii_name(item.removeprefix(wildcard))
+    name = canonical_host(item.removeprefix(wildcard))
     if not HOST_NAME.fullmatch(name):
         raise ValueError
     return wildcard + name

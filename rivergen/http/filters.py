@@ -6,6 +6,8 @@ import django_filters
 from django import forms
 from drf_spectacular.utils import extend_schema_field
 
+from rivergen.names import normalized
+
 
 class NotEmptyMixin:
     """Refuse an empty parameter, such as `?type=`."""
@@ -17,10 +19,10 @@ class NotEmptyMixin:
 
 
 class NameField(NotEmptyMixin, forms.CharField):
-    """A name, trimmed as stored names are."""
+    """A name, in the form in which names are stored."""
 
     def clean(self, value: Any) -> Any:
-        return super().clean(value and value.strip())
+        return super().clean(value and normalized(value))
 
 
 class NameFilter(django_filters.Filter):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from rest_framework import serializers
 
+from rivergen.names import NameField, normalized
 from rivergen.strict_fields import BOOLEAN, FRACTION, TEXT, WHOLE_NUMBER
 
 LONGEST_NAME_WORTH_A_SUGGESTION = 64
@@ -93,6 +94,25 @@ class StrictCharField(serializers.CharField):
         if self.max_length is not None and len(text) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
         return text
+
+
+class StrictNameField(StrictCharField):
+    """A name, in the form in which names are stored (`rivergen.names`).
+
+    A name that is stored already is not judged: it may be older than the rules for names.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"trim_whitespace": True, **kwargs})
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        stored = getattr(getattr(self.parent, "instance", None), self.source or "", None)
+        return data if data == stored and isinstance(data, str) else super().run_validation(data)
+
+    def to_internal_value(self, data: Any) -> str:
+        # Names in ASCII need no more than trimming.
+        is_other = isinstance(data, str) and not data.isascii()
+        return super().to_internal_value(normalized(data) if is_other else data)
 
 
 class StrictIntegerField(serializers.IntegerField):
@@ -203,6 +223,7 @@ class StrictModelSerializer(StrictFieldsMixin, serializers.ModelSerializer):
             for strict_field in (StrictCharField, StrictIntegerField, StrictBooleanField)
             if field is strict_field.__base__
         },
+        NameField: StrictNameField,
     }
     serializer_choice_field = StrictChoiceField
 

@@ -30,7 +30,12 @@ class Canary(str):
 
     def __new__(cls, start: str = "p/ä ", end: str = '+&=%"x') -> "Canary":
         core = secrets.token_hex(16)
-        canary = super().__new__(cls, f"{start}{core}{end}")
+        return cls.within(f"{start}{core}{end}", core)
+
+    @classmethod
+    def within(cls, text: str, core: str) -> "Canary":
+        """Return a canary with this text and this core."""
+        canary = super().__new__(cls, text)
         canary.core = core
         return canary
 

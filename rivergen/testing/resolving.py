@@ -25,6 +25,10 @@ NAMES = {
     "half.example.com": [[PUBLIC, "127.0.0.1"]],
     "half6.example.com": [["2001:db8::7", PUBLIC, "::1"]],
     "xn--bcher-kva.example.com": [["127.0.0.1"]],
+    "db.example.test": [["127.0.0.1"]],
+    "xn--fa-hia.example.test": [["127.0.0.1"]],
+    # What IDNA 2003 makes of faß.example.test: the server of somebody else.
+    "fass.example.test": [["127.0.0.9"]],
     "metadata.example.com": [["169.254.169.254"]],
     "public.example.com": [[PUBLIC]],
     "private.example.com": [["10.0.0.5", "fd12::5"]],
@@ -153,7 +157,8 @@ class Resolver:
         self.asked: list[str] = []
 
     def __call__(self, host, port, family=0, type=0, proto=0, flags=0):
-        key = host.encode("idna").decode().lower().removesuffix(".")
+        assert host.isascii(), f"Python would convert {host} by IDNA 2003"
+        key = host.lower().removesuffix(".")
         answers = NAMES.get(key)
         if answers is None:
             return libc_getaddrinfo(host, port, family, type, proto, socket.AI_NUMERICHOST)

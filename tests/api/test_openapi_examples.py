@@ -188,6 +188,7 @@ class OpenAPIExamplesTests(SimpleTestCase):
         result = {
             "code": Code.TCP_REFUSED,
             "message": Code.TCP_REFUSED.label,
+            "details": {},
             "stages": [
                 dict(zip(("stage", "ok", "milliseconds"), one, strict=True)) for one in stages
             ],

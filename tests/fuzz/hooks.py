@@ -22,6 +22,10 @@ django.setup()  # the validators' package imports models
 from datasources.connection_tests.serializers import IDS_MAX  # noqa: E402
 from datasources.connections.connectors import CONNECTORS  # noqa: E402
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS  # noqa: E402
+from datasources.connections.testing.private_keys import (  # noqa: E402
+    private_key,
+    service_account,
+)
 from datasources.models.validators import names_secret  # noqa: E402
 from tests.fuzz import NEWCOMER  # noqa: E402
 from tests.fuzz.changes import changes  # noqa: E402
@@ -39,6 +43,7 @@ SLUG_MAX_LENGTH = 63
 HOST_MAX_LENGTH = 253
 CONNECTION_STRING_MAX_LENGTH = 4096
 SECRET_MAX_LENGTH = 65_536
+WHOLE_FILES = {"service_account_json": service_account(), "ssh_private_key": private_key()}
 
 WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
 HOST = st.one_of(
@@ -59,7 +64,7 @@ schemathesis.openapi.format("cursor", st.just(CURSOR))
 schemathesis.openapi.format("entity-tag", st.just(ANY_VERSION))
 schemathesis.openapi.format("host", HOST)
 schemathesis.openapi.format("idempotency-key", st.just(KEY))
-schemathesis.openapi.format("json-object", st.just("{}"))
+schemathesis.openapi.format("json-object", st.just(service_account()))
 schemathesis.openapi.format("name", WORD)
 schemathesis.openapi.format("password", st.builds("secret-{}".format, WORD))
 schemathesis.openapi.format("object-path", st.lists(WORD, min_size=1, max_size=5).map("/".join))
@@ -269,8 +274,9 @@ def remove_unfit_credentials(credentials: dict[str, Any], type_name: str | None)
     fitting = CONNECTORS[type_name].credential_fields if type_name in CONNECTORS else ()
     for field in CREDENTIAL_FIELDS:
         value = credentials.get(field)
-        if is_filler(value, SECRET_MAX_LENGTH) and field == "service_account_json":
-            credentials[field] = "{}"
+        is_generated = field == "ssh_private_key" and is_text(value, SECRET_MAX_LENGTH)
+        if field in WHOLE_FILES and (is_generated or is_filler(value, SECRET_MAX_LENGTH)):
+            credentials[field] = WHOLE_FILES[field]
         is_valid = value is None or is_text(value, SECRET_MAX_LENGTH)
         if field not in fitting and field in credentials and is_valid:
             del credentials[field]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
+from datasources.connections.testing.private_keys import service_account
 from rivergen.testing.naughty_strings import STRINGS
 
 WORDS = ("orders", "db", "a", "x1", "Bücher", "日本", "report-2024", "k", "zz top", "É")
@@ -21,7 +22,7 @@ BY_FORMAT = {
     "host": HOSTS,
     "connection-string": URLS,
     "object-path": PATHS,
-    "json-object": ("{}", '{"type": "service_account"}'),
+    "json-object": ("{}", '{"type": "service_account"}', service_account()),
     "entity-tag": ("*", '"1"', '"2", "3"', 'W/"1"', '"x"'),
     "date-time": ("2024-12-01T11:00:00Z", "2026-01-01T00:00:00.5+02:00"),
     "cursor": ("WyJuYW1lIixmYWxzZSwiYSIsMV0", "MS4x", "MS4wLjE", "WyJpZCIsZmFsc2UsMSwxXQ"),

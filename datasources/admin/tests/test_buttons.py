@@ -92,7 +92,7 @@ class TestAndRefreshTests(ButtonTestCase):
                 self.notice("test-connection"), ("success", "Connected. Server: PostgreSQL 16.")
             )
         with self.finishing(warnings=["NOT_ENCRYPTED", "SERVER_NOT_VERIFIED"]):
-            expected = "Connected. Not protected: NOT_ENCRYPTED, SERVER_NOT_VERIFIED."
+            expected = "Connected. Warnings: NOT_ENCRYPTED, SERVER_NOT_VERIFIED."
             self.assertEqual(self.notice("test-connection"), ("warning", expected))
         with self.finishing(code="LOGIN_FAILED"):
             level, text = self.notice("test-connection")

@@ -112,8 +112,19 @@ class SchemaPageTests(PageTestCase):
 
     def test_schema_page_shows_tables_and_changes(self):
         facts: Any = {
-            "primary_key": {"name": "pk", "columns": ["id"]},
-            "indexes": [{"name": "by_day", "columns": ["day"], "is_unique": True}],
+            "primary_key": {"name": "pk", "columns": ["id"], "options": "DEFERRABLE"},
+            "indexes": [
+                {
+                    "name": "by_day",
+                    "columns": ["day", "id"],
+                    "column_options": ["DESC", ""],
+                    "is_unique": True,
+                    "method": "gist",
+                    "included_columns": ["note"],
+                    "predicate": "day IS NOT NULL",
+                    "options": "INVALID",
+                }
+            ],
             "foreign_keys": [
                 {
                     "name": "fk",
@@ -121,19 +132,28 @@ class SchemaPageTests(PageTestCase):
                     "referred_schema": "public",
                     "referred_table": "customers",
                     "referred_columns": ["id"],
+                    "on_update": "no_action",
+                    "on_delete": "set_null",
+                    "options": "NOT VALID",
                 }
             ],
+            "problem": "A rule of the server hides it.",
         }
         refresh(self.data_source, table("orders", column("id")), table("old"))
-        orders = table("orders", column("id", type="bigint", nullable=False), **facts)
+        orders = table(
+            "orders", column("id", type="bigint", nullable=False, default="now()"), **facts
+        )
         refresh(self.data_source, orders, table("new"), row_estimate=12)
         response = self.get(f"{self.pages}schema/")
         for text in (
             "public.<strong>orders</strong>",
             "about 12 rows",
-            "Primary key: id",
-            "Unique index by_day: day",
-            "Foreign key: customer_id → public.customers (id)",
+            "Primary key: id; DEFERRABLE",
+            "Unique index by_day: day DESC, id; where day IS NOT NULL",
+            "; includes note; gist; INVALID",
+            "Foreign key: customer_id → public.customers (id); on delete set null; NOT VALID",
+            "A rule of the server hides it.",
+            "<td>now()</td>",
             "type: <del>integer</del> → <ins>bigint</ins>",
             '<th scope="row">public.old</th>',
         ):

@@ -96,6 +96,12 @@ class LiveTests(WorkerTestCase):
                 self.assertEqual(result["code"], code)
         self.assertEqual(self.run_test()["code"], "OK")
 
+    def test_draft_names_all_fields_that_are_not_set(self):
+        result = self.run_test("/data-sources", {"type": "postgresql"})
+        self.assertEqual(result["code"], "FIELDS_MISSING")
+        self.assertEqual(result["details"], {"fields": ["host", "database_name"]})
+        self.assertTrue(result["message"].endswith(" Not set: host, database_name."), result)
+
     def test_draft_sends_stored_secrets_to_another_destination_for_admins_only(self):
         before = self.stored()
         moved = {"based_on": self.data_source.pk, "connection_timeout": 29, "ssh_local_port": 9000}
@@ -122,6 +128,13 @@ class LiveTests(WorkerTestCase):
         self.assertEqual(shown["last_test"]["version"], shown["version"])
         self.assertEqual(shown["last_test"]["data_source_id"], self.data_source.pk)
         self.assertEqual(shown, self.shown())
+
+    def test_verified_update_names_the_fields_that_it_would_unset(self):
+        response = self.verify({"database_name": None})
+        names = ("code", "fields", "stages", "test_id")
+        error = self.assert_error(response, 422, "CONNECTION_FAILED", *names)
+        self.assertEqual(error["details"]["fields"], ["database_name"])
+        self.assertTrue(error["message"].endswith(" Not set: database_name."), error)
 
     def test_verified_update_that_does_not_connect_is_not_stored(self):
         before = self.stored()

@@ -1,11 +1,12 @@
 """The base classes of connectors."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.endpoint import Endpoint, is_loopback
 from datasources.connections.failures import Code, ConnectionFailure
@@ -15,6 +16,11 @@ from datasources.connections.stages import Stages
 SSH_SECRETS = ("ssh_password", "ssh_private_key", "ssh_private_key_passphrase")
 SECRET_FIELDS = ("password", *SSH_SECRETS, "token", "service_account_json")
 CREDENTIAL_FIELDS = ("username", *SECRET_FIELDS)
+NETWORK_CODES_OF_STATEMENTS = {
+    Code.DEADLINE: Code.QUERY_TIMEOUT,
+    Code.PROTOCOL_FAILED: Code.CONNECTION_LOST,
+}
+TUNNEL_FIELDS = ("ssh_host", "ssh_username")
 LINE_MAX_LENGTH = 100
 
 
@@ -32,6 +38,12 @@ def fetch_value(connection: Any, statement: str) -> Any:
         return cursor.fetchone()[0]
 
 
+def missing_among(credentials: Iterable[str], configuration: Configuration) -> list[str]:
+    """Return those of the credentials that are not set."""
+    given = {"username": configuration.username, **configuration.secrets}
+    return [name for name in credentials if not given.get(name)]
+
+
 class Connector:
     """One type of source: its entry in the catalogue, and how to log in and run a query.
 
@@ -47,10 +59,14 @@ class Connector:
     """The Python module of the driver."""
     dialect: ClassVar[str | None] = None
     """The dialect of SQLAlchemy, such as `postgresql+psycopg`; None if there is none."""
+    statement_codes: ClassVar[Mapping[Any, Code]] = {}
+    """What the numbers of the server or driver mean after the login: see `numbers_of`."""
     required_fields: ClassVar[tuple[str, ...]] = ()
     optional_fields: ClassVar[tuple[str, ...]] = ()
     credential_fields: ClassVar[tuple[str, ...]] = ()
     """The names in `CREDENTIAL_FIELDS` that this type can log in with."""
+    required_credentials: ClassVar[tuple[str, ...]] = ()
+    """Those of `credential_fields` without which the driver does not even try."""
     default_port: ClassVar[int | None] = None
     url_schemes: ClassVar[tuple[str, ...]] = ()
     url_options: ClassVar[tuple[str, ...]] = ()
@@ -73,6 +89,8 @@ class Connector:
         self.stages = stages
         self.is_encrypted: bool | None = None
         """Whether the login used TLS, where the driver tells."""
+        self.doubts: list[WarningCode] = []
+        """What a connection found in the source that can be read in several ways."""
 
     @classmethod
     def password_field(cls) -> str | None:
@@ -126,6 +144,10 @@ class Connector:
             found.append(WarningCode.SERVER_NOT_VERIFIED)
         return found
 
+    def warnings_found(self) -> list[WarningCode]:
+        """Return what the connection that was made does not protect, and what is doubtful."""
+        return self.warnings_of(self.configuration, self.is_encrypted) + self.doubts
+
     @classmethod
     def further_ports(cls, configuration: Configuration) -> Collection[int] | None:
         """Return the TCP ports that the driver needs beside that of the endpoint.
@@ -161,10 +183,36 @@ class Connector:
 
     @classmethod
     def check(cls, configuration: Configuration) -> None:
-        """Raise ConnectionFailure if the driver or a required field is missing."""
+        """Raise ConnectionFailure if the driver, a required field or a credential is missing."""
         cls.check_driver()
-        if any(getattr(configuration, field) is None for field in cls.required_fields):
-            raise ConnectionFailure(Code.FIELDS_MISSING)
+        if fields := cls.missing_fields(configuration):
+            fields += cls.missing_credentials(configuration)
+            raise ConnectionFailure(Code.FIELDS_MISSING, fields=fields)
+        cls.check_credentials(configuration)
+
+    @classmethod
+    def missing_fields(cls, configuration: Configuration) -> list[str]:
+        """Return the fields that are not set and without which there is no connection."""
+        required = [*cls.required_fields]
+        if cls.has_endpoint:
+            required.append("port")
+            if configuration.use_ssh_tunnel:
+                required += TUNNEL_FIELDS
+        missing = [name for name in required if not getattr(configuration, name)]
+        if not all(map(configuration.options.get, cls.required_options)):
+            missing.append("connection_string")
+        return missing
+
+    @classmethod
+    def missing_credentials(cls, configuration: Configuration) -> list[str]:
+        """Return the credentials that are not set and without which the driver does not try."""
+        return missing_among(cls.required_credentials, configuration)
+
+    @classmethod
+    def check_credentials(cls, configuration: Configuration) -> None:
+        """Raise ConnectionFailure if a credential is missing."""
+        if credentials := cls.missing_credentials(configuration):
+            raise ConnectionFailure(Code.CREDENTIALS_UNSET, fields=credentials)
 
     @classmethod
     def check_driver(cls) -> None:
@@ -179,6 +227,7 @@ class Connector:
         does not quote the driver.
         """
         self.check_driver()
+        self.check_credentials(self.configuration)
         try:
             with self.stages("login"):
                 return self.log_in()
@@ -186,8 +235,10 @@ class Connector:
             raise
         except Exception as error:
             code = self.explain(error)
-            if code == Code.LOGIN_FAILED and self.needs_secret():
-                code = Code.CREDENTIALS_UNSET
+            if code == Code.LOGIN_FAILED and self.lacks_secret(error):
+                names = filter(None, ("username", self.password_field()))
+                fields = missing_among(names, self.configuration)
+                raise ConnectionFailure(Code.CREDENTIALS_UNSET, fields=fields) from None
             raise ConnectionFailure(code) from None
 
     def query_version(self, connection: Any) -> str:
@@ -195,8 +246,26 @@ class Connector:
         try:
             with self.stages("query"):
                 return self.read_version(connection)
-        except Exception:
-            raise ConnectionFailure(Code.QUERY_FAILED) from None
+        except ConnectionFailure:
+            raise
+        except Exception as error:
+            raise ConnectionFailure(self.explain_statement(error) or Code.QUERY_FAILED) from None
+
+    def explain_statement(self, error: Exception) -> Code | None:
+        """Return the code for an error after the login; None if nothing more is known of it."""
+        if code := self.code_by_number(error, self.statement_codes):
+            return code
+        code = network_cause(error)
+        return code and NETWORK_CODES_OF_STATEMENTS.get(code, code)
+
+    def code_by_number(self, error: BaseException, codes: Mapping[Any, Code]) -> Code | None:
+        """Return the code for the first number of an error or its causes that is in `codes`."""
+        numbers = (number for cause in causes(error) for number in self.numbers_of(cause))
+        return next((codes[number] for number in numbers if number in codes), None)
+
+    def numbers_of(self, error: BaseException) -> Iterable[object]:
+        """Return the numbers or names that server or driver give an error, the best one first."""
+        return ()
 
     @contextmanager
     def session(self) -> Iterator[Any]:
@@ -233,8 +302,8 @@ class Connector:
         with contextlib.suppress(Exception):
             connection.close()
 
-    def needs_secret(self) -> bool:
-        """Return whether no secret to log in with is stored, which may be why a login failed."""
+    def lacks_secret(self, error: Exception) -> bool:
+        """Return whether a login was refused because no secret is stored."""
         return not any(
             self.configuration.secrets.get(field)
             for field in self.credential_fields

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from datasources.connections.causes import network_cause
@@ -16,6 +17,19 @@ SCOPES = ("https://www.googleapis.com/auth/bigquery",)
 
 # Only these fields of a key are used: `token_uri` and `universe_domain` could name other hosts.
 KEY_FIELDS = ("client_email", "private_key", "private_key_id", "project_id")
+
+CODES: dict[object, Code] = {
+    "accessDenied": Code.DATABASE_FORBIDDEN,
+    **dict.fromkeys(("quotaExceeded", "rateLimitExceeded", "backendError"), Code.SERVER_BUSY),
+    401: Code.LOGIN_FAILED,
+    403: Code.DATABASE_FORBIDDEN,
+    404: Code.DATABASE_MISSING,
+    **dict.fromkeys((429, 500, 503), Code.SERVER_BUSY),
+}
+STATEMENT_CODES = CODES | {
+    "timeout": Code.QUERY_TIMEOUT,
+    **dict.fromkeys(("accessDenied", 403), Code.PERMISSION_DENIED),
+}
 
 PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z0-9-]+")
 
@@ -33,8 +47,10 @@ class BigQuery(Connector):
     required_fields = ("database_name",)
     optional_fields = ("schema_name", "connection_string")
     credential_fields = ("service_account_json",)
+    required_credentials = ("service_account_json",)
     url_schemes = ("bigquery",)
     url_options = ("location",)
+    statement_codes = STATEMENT_CODES
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> tuple[int, ...]:
@@ -75,12 +91,15 @@ class BigQuery(Connector):
 
     def explain(self, error: Exception) -> Code:
         """Return the code for the HTTP status, otherwise for the network error."""
-        status = getattr(error, "code", None)
-        if status == 404:
-            return Code.DATABASE_MISSING
-        if status in (429, 503):
-            return Code.SERVER_BUSY
-        return network_cause(error) or Code.LOGIN_FAILED
+        code = self.code_by_number(error, CODES) or network_cause(error)
+        return code or Code.LOGIN_FAILED  # for example, Google gives no token for the key
+
+    def numbers_of(self, error: BaseException) -> Iterator[object]:
+        """Yield the reasons that Google's API gives, and the HTTP status."""
+        for one in getattr(error, "errors", ()):
+            if isinstance(one, dict):
+                yield one.get("reason")
+        yield getattr(error, "code", None)
 
     def _session(self) -> Any:
         """Return a session of `requests` that gets tokens from Google and follows no redirect."""
@@ -102,10 +121,7 @@ class BigQuery(Connector):
 
     def _key(self) -> dict[str, str]:
         """Return the key of a service account. Other types of keys read files or run programs."""
-        text = self.configuration.secrets.get("service_account_json")
-        if not text:
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
-        given = json.loads(text)
+        given = json.loads(self.configuration.secrets["service_account_json"])
         if not isinstance(given, dict) or given.get("type") != "service_account":
             raise ConnectionFailure(Code.LOGIN_FAILED)
         if given.get("token_uri", TOKEN_URI) != TOKEN_URI:

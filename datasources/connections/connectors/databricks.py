@@ -1,5 +1,7 @@
 """Databricks; its driver is in requirements-cloud.txt."""
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from datasources.connections.causes import network_cause
@@ -9,8 +11,21 @@ from datasources.connections.connectors.base import (
     fetch_value,
     one_line,
 )
-from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
+
+ERROR_CLASS = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
+CODES: dict[object, Code] = {
+    "NO_SUCH_CATALOG_EXCEPTION": Code.DATABASE_MISSING,
+    "SCHEMA_NOT_FOUND": Code.SCHEMA_MISSING,
+    **dict.fromkeys(("INSUFFICIENT_PERMISSIONS", "PERMISSION_DENIED"), Code.DATABASE_FORBIDDEN),
+    **dict.fromkeys((401, 403), Code.LOGIN_FAILED),
+    404: Code.OPTION_INVALID,  # http_path
+    **dict.fromkeys((429, 503), Code.SERVER_BUSY),
+}
+STATEMENT_CODES = CODES | dict.fromkeys(
+    ("INSUFFICIENT_PERMISSIONS", "PERMISSION_DENIED"), Code.PERMISSION_DENIED
+)
 
 
 class Databricks(ServerConnector):
@@ -25,6 +40,8 @@ class Databricks(ServerConnector):
     url_schemes = ("databricks",)
     url_options = ("catalog", "http_path", "schema")
     required_options = ("http_path",)
+    statement_codes = STATEMENT_CODES
+    required_credentials = ("token",)  # without it, the driver would open a browser
 
     def log_in(self) -> Any:
         """Return a DB-API connection with an open session."""
@@ -33,16 +50,11 @@ class Databricks(ServerConnector):
 
         configuration, endpoint = self.configuration, self.endpoint
         options = configuration.options
-        if not options.get("http_path"):
-            raise ConnectionFailure(Code.FIELDS_MISSING)
-        token = configuration.secrets.get("token")
-        if not token:  # the driver would open a browser
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         return sql.connect(
             server_hostname=endpoint.host,
             _port=endpoint.port,
             http_path=options["http_path"],
-            access_token=token,
+            access_token=configuration.secrets["token"],
             catalog=options.get("catalog") or configuration.database_name,
             schema=options.get("schema") or configuration.schema_name,
             session_configuration={"STATEMENT_TIMEOUT": str(configuration.query_timeout)},
@@ -62,6 +74,12 @@ class Databricks(ServerConnector):
 
     def explain(self, error: Exception) -> Code:
         """Return the code for the error class of Databricks, otherwise for the network error."""
-        if "NO_SUCH_CATALOG" in str(error) or "SCHEMA_NOT_FOUND" in str(error):
-            return Code.DATABASE_MISSING
-        return network_cause(error) or Code.LOGIN_FAILED
+        code = self.code_by_number(error, CODES) or network_cause(error)
+        return code or Code.QUERY_FAILED
+
+    def numbers_of(self, error: BaseException) -> Iterator[object]:
+        """Yield the names of error classes, which Databricks has in its texts, and the status."""
+        yield from ERROR_CLASS.findall(str(error))
+        context = getattr(error, "context", None)
+        if isinstance(context, dict):
+            yield context.get("http-code")

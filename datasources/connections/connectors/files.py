@@ -7,7 +7,7 @@ store such files checkpointed.
 import os
 import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
@@ -17,6 +17,12 @@ from django.conf import settings
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import Connector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.files.formats import (
+    COMPRESSIONS,
+    SIGNATURE_BYTES,
+    Format,
+    guess_format,
+)
 from datasources.connections.files.storage import (
     FILE_URL,
     LocalFile,
@@ -27,7 +33,6 @@ from datasources.connections.files.storage import (
 
 DUCKDB_THREADS = 2
 DUCKDB_MEMORY = "512MB"
-CSV_BUFFER_BYTES = 4 * 1024 * 1024  # DuckDB's default reads 32 MB for a first look
 # SQLite cannot read objects of a store by ranges, so they are loaded into memory, up to this size.
 SQLITE_OBJECT_MAX_BYTES = 256 * 1024 * 1024
 SQLITE_STEPS_BETWEEN_CHECKS = 10_000
@@ -57,6 +62,12 @@ class FileConnector(Connector):
     required_fields = ("file_path",)
     reads_storage = True
     is_verified = True
+    statement_codes: ClassVar[dict[Any, Code]] = {
+        sqlite3.SQLITE_INTERRUPT: Code.QUERY_TIMEOUT,
+        "InterruptException": Code.QUERY_TIMEOUT,
+    }
+    format: ClassVar[Format | None] = None
+    """The format of the first bytes of a file of this type; None for CSV, which has none."""
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> Collection[int]:
@@ -66,19 +77,56 @@ class FileConnector(Connector):
     def log_in(self) -> Any:
         """Open the file."""
         if not self.configuration.file_path:
-            raise ConnectionFailure(Code.FIELDS_MISSING)
+            raise ConnectionFailure(Code.FIELDS_MISSING, fields=["file_path"])
         file = open_file(self.configuration.file_path, self.configuration.connection_timeout)
         # An empty file is a failed upload; drivers would take it for an empty table or database.
         if not file.size:
-            raise ConnectionFailure(Code.QUERY_FAILED)
-        return self.open(file)
+            raise ConnectionFailure(Code.FILE_EMPTY)
+        self._file = file
+        try:
+            return self.open(file)
+        except Exception as error:
+            raise self.failure_of(error) from None
 
     def open(self, file: StoredFile) -> Any:
         """Return a connection that can read this file and nothing else."""
         raise NotImplementedError
 
+    def numbers_of(self, error: BaseException) -> list[object]:
+        """Return the number of SQLite, or the name of DuckDB's error, which has no number."""
+        return [getattr(error, "sqlite_errorcode", type(error).__name__)]
+
+    def query_version(self, connection: Any) -> str:
+        """Run a trivial query. Return the version. Raises ConnectionFailure."""
+        try:
+            with self.stages("query"):
+                return self.read_version(connection)
+        except Exception as error:
+            raise self.failure_of(error) from None
+
+    def failure_of(self, error: Exception) -> ConnectionFailure:
+        """Return the reason why the file, which exists, cannot be read as this type."""
+        if isinstance(error, ConnectionFailure):
+            return error
+        if code := self.explain_statement(error):
+            return ConnectionFailure(code)
+        try:
+            self.check_format(self._file)
+        except ConnectionFailure as failure:
+            return failure
+        except Exception:  # the store, again
+            pass
+        return ConnectionFailure(Code.QUERY_FAILED)
+
+    def check_format(self, file: StoredFile) -> None:
+        """Raise ConnectionFailure if the file shows why it cannot be read as this type."""
+        found = guess_format(file.read_at(0, SIGNATURE_BYTES))
+        if found != self.format:
+            code = Code.FILE_COMPRESSION if found in COMPRESSIONS else Code.FILE_OTHER_TYPE
+            raise ConnectionFailure(code, found=found.value)
+
     def explain(self, error: Exception) -> Code:
-        """Return QUERY_FAILED: the file exists but is not readable as this type."""
+        """Return QUERY_FAILED; `failure_of` knows better."""
         return Code.QUERY_FAILED
 
 
@@ -88,6 +136,7 @@ class SQLite(FileConnector):
     name = "sqlite"
     label = "SQLite file"
     driver = "sqlite3"
+    format = Format.SQLITE
     dialect = "sqlite"
 
     def open(self, file: StoredFile) -> "LimitedConnection":
@@ -190,9 +239,9 @@ def _times_open(identity: tuple[int, int]) -> int:
 
 
 def _fetch_sqlite(file: StoredFile) -> LimitedConnection:
-    """Load a file into memory, not onto a disk. Raises ValueError if it is too large."""
+    """Load a file into memory, not onto a disk. Raises ConnectionFailure if it is too large."""
     if file.size > SQLITE_OBJECT_MAX_BYTES:
-        raise ValueError("The file is too large to load into memory.")
+        raise ConnectionFailure(Code.FILE_TOO_LARGE)
     data = bytearray(file.read_at(0, file.size))
     # Switch from WAL to rollback journal: SQLite does not open a WAL database in memory.
     if data[18:20] == b"\x02\x02":
@@ -220,22 +269,26 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
 class DuckDBConnector(FileConnector):
     """A type of files that DuckDB reads."""
 
-    opening: ClassVar[tuple[str, ...]]
-    """The statements that open the file; `{url}` stands for its URL."""
-
     def open(self, file: StoredFile) -> Any:
-        """Start a DuckDB that can read this file only, and lock its configuration."""
+        """Start a DuckDB that can read this file only."""
+        return self.start(file, None)
+
+    def prepare(self, connection: Any) -> None:
+        """Open the file `FILE_URL` in a DuckDB that was started for it."""
+        raise NotImplementedError
+
+    def start(self, file: StoredFile, open_file: Callable[[], Any] | None) -> Any:
+        """Start a DuckDB, open the file, and lock the configuration; see `OneFile`."""
         import duckdb
 
         from datasources.connections.files.file_system import OneFile
 
         connection = duckdb.connect(":memory:")
         try:
-            connection.register_filesystem(OneFile(file))
+            connection.register_filesystem(OneFile(file, open_file))
             for setting, value in self._settings(FILE_URL).items():
                 connection.execute(f"SET GLOBAL {setting} = {value}")  # not only for this cursor
-            for statement in self.opening:
-                connection.execute(statement.format(url=FILE_URL))
+            self.prepare(connection)
             connection.execute("SET GLOBAL lock_configuration = true")
         except BaseException:
             connection.close()
@@ -271,50 +324,15 @@ class DuckDB(DuckDBConnector):
 
     name = "duckdb"
     label = "DuckDB file"
-    opening = ("ATTACH '{url}' AS data (READ_ONLY)", "USE data")
+    format = Format.DUCKDB
+
+    def prepare(self, connection: Any) -> None:
+        """Attach the file."""
+        connection.execute(f"ATTACH '{FILE_URL}' AS data (READ_ONLY)")
+        connection.execute("USE data")
 
     def read_version(self, connection: Any) -> str:
         """Check that tables can be listed. Return the version of the DuckDB library."""
         connection.execute("SELECT table_name FROM duckdb_tables() LIMIT 1").fetchall()
         version = connection.execute("SELECT version()").fetchone()[0]
         return one_line(f"DuckDB {version.removeprefix('v')}")
-
-
-class TableConnector(DuckDBConnector):
-    """A type whose file is one table, readable as the view `data`."""
-
-    title: ClassVar[str]
-
-    def read_version(self, connection: Any) -> str:
-        """Check that a row can be read. Return the number of columns in place of a version."""
-        result = connection.execute("SELECT * FROM data LIMIT 1")
-        count = len(result.description)
-        result.fetchall()
-        return one_line(f"{self.title}, {count} {'column' if count == 1 else 'columns'}")
-
-
-class CSV(TableConnector):
-    """A CSV file; DuckDB detects header and delimiter."""
-
-    name = "csv"
-    label = "CSV file"
-    title = "CSV"
-    opening = (f"CREATE VIEW data AS FROM read_csv('{{url}}', buffer_size = {CSV_BUFFER_BYTES})",)
-
-
-class Parquet(TableConnector):
-    """A Parquet file."""
-
-    name = "parquet"
-    label = "Parquet file"
-    title = "Parquet"
-    opening = ("CREATE VIEW data AS FROM read_parquet('{url}')",)
-
-
-class JSON(TableConnector):
-    """A JSON file: an array of objects, or one object per line."""
-
-    name = "json"
-    label = "JSON file"
-    title = "JSON"
-    opening = ("CREATE VIEW data AS FROM read_json('{url}')",)

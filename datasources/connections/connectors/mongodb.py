@@ -1,10 +1,11 @@
 """MongoDB."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
-from datasources.connections.connectors.base import ServerConnector, one_line
+from datasources.connections.connectors.base import ServerConnector, missing_among, one_line
 from datasources.connections.endpoint import host_and_port
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
@@ -12,15 +13,28 @@ from datasources.connections.protection import TLS
 # Other mechanisms read files, call a cloud's metadata service or run programs.
 MECHANISMS = ("DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN")
 
+UNAUTHORIZED = 13
 CODES = {
     11: Code.LOGIN_FAILED,  # unknown user
-    13: Code.LOGIN_FAILED,  # unauthorized
+    UNAUTHORIZED: Code.DATABASE_FORBIDDEN,
     18: Code.LOGIN_FAILED,
     50: Code.DEADLINE,
+    73: Code.DATABASE_MISSING,  # invalid name
     91: Code.SERVER_BUSY,  # shutting down
+    189: Code.SERVER_BUSY,  # no longer the primary
+    262: Code.DEADLINE,
     334: Code.LOGIN_FAILED,  # mechanism not enabled
     8000: Code.LOGIN_FAILED,  # Atlas
+    10107: Code.SERVER_BUSY,  # not the primary
     11600: Code.SERVER_BUSY,  # shutting down
+    13436: Code.SERVER_BUSY,  # neither primary nor secondary: starting
+}
+TIMED_OUT, LOST = "timed out", "lost"  # in place of numbers: errors that pymongo finds
+STATEMENT_CODES: dict[object, Code] = {
+    UNAUTHORIZED: Code.PERMISSION_DENIED,
+    **dict.fromkeys((24, 50, 262, TIMED_OUT), Code.QUERY_TIMEOUT),
+    **dict.fromkeys((6, 7, 89, 91, 189, 9001, 10107), Code.CONNECTION_LOST),
+    **dict.fromkeys((11600, 11601, 11602, 13436, LOST), Code.CONNECTION_LOST),
 }
 
 
@@ -36,6 +50,7 @@ class MongoDB(ServerConnector):
     label = "MongoDB"
     driver = "pymongo"
     default_port = 27017
+    statement_codes = STATEMENT_CODES
     url_schemes = ("mongodb", "mongodb+srv")
     url_options = (
         "appName",
@@ -64,6 +79,13 @@ class MongoDB(ServerConnector):
         """Return None unless connected directly: a server names the other members of its set."""
         is_direct = configuration.options.get("directConnection") == "true"
         return () if configuration.use_ssh_tunnel or is_direct else None
+
+    @classmethod
+    def missing_credentials(cls, configuration: Configuration) -> list[str]:
+        """Return what a login lacks; without username and mechanism there is none."""
+        if not configuration.username and "authMechanism" not in configuration.options:
+            return []
+        return missing_among(("username", "password"), configuration)
 
     def log_in(self) -> Any:
         """Return a MongoClient that has authenticated."""
@@ -103,9 +125,11 @@ class MongoDB(ServerConnector):
         from pymongo.errors import ConfigurationError, InvalidName
 
         message = str(error)
-        answer = getattr(error, "details", None)
-        if isinstance(answer, dict) and "code" in answer:
-            return CODES.get(answer["code"], Code.QUERY_FAILED)
+        number = number_of(error)
+        if number == UNAUTHORIZED and not self.configuration.username:
+            return Code.LOGIN_FAILED  # the server asks for a login
+        if number is not None:
+            return CODES.get(number, Code.QUERY_FAILED)
         if found := network_cause(error):
             return found
         is_dns_error = any(isinstance(cause, DNSException) for cause in causes(error))
@@ -124,6 +148,17 @@ class MongoDB(ServerConnector):
         if is_option_error and "wire version" not in message:  # the server is too old
             return Code.OPTION_INVALID
         return Code.PROTOCOL_FAILED
+
+    def numbers_of(self, error: BaseException) -> Iterator[object]:
+        """Yield the number of the server, or what pymongo has found in place of an answer."""
+        from pymongo.errors import AutoReconnect
+
+        if (number := number_of(error)) is not None:
+            yield number
+        elif getattr(error, "timeout", False):
+            yield TIMED_OUT
+        elif isinstance(error, AutoReconnect):
+            yield LOST
 
     def _seed(self) -> str:
         """Return the address of one server. Refuses lists, paths of sockets and URLs as host."""
@@ -161,14 +196,18 @@ class MongoDB(ServerConnector):
         As for MongoDB, that is the database of a `mongodb://` URL, otherwise `admin`.
         """
         configuration = self.configuration
-        if not configuration.username and "authMechanism" not in configuration.options:
+        if not configuration.username:
             return {}
-        if not (configuration.username and self.secret):
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         credentials: dict[str, Any] = {"username": configuration.username, "password": self.secret}
         if "authSource" not in configuration.options and configuration.url_scheme == "mongodb":
             credentials["authSource"] = configuration.database_name
         return credentials
+
+
+def number_of(error: BaseException) -> int | None:
+    """Return the number of an error of the server; None if it is of pymongo."""
+    answer = getattr(error, "details", None)
+    return answer.get("code") if isinstance(answer, dict) else None
 
 
 def _uses_tls(configuration: Configuration) -> bool:

@@ -1,7 +1,9 @@
 """Microsoft SQL Server."""
 
 import codecs
+import errno
 import re
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,23 +19,44 @@ from datasources.connections.sandbox.environment import remove_driver_variables
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
 FREETDS_NUMBERS = re.compile(r"DB-Lib error message (\d+)")
 
+CONNECTION_REFUSED = f"({errno.ECONNREFUSED})"  # in the words of the system before it
+
 UNKNOWN_ERROR = ", b'Unknown error')"
 
+ACCOUNT_NUMBERS = (18470, 18486, 18487, 18488)  # disabled, locked, password expired
+ADDRESS_NUMBERS = (40532, 40615, 40914, 47073)  # firewall of Azure
+BUSY_NUMBERS = (
+    *(6005, 17142),  # the server is shutting down or paused
+    *(10928, 10929, 17809, 18458, 18459, 18460),  # too many sessions or licences
+    *(18451, 18461),  # administrators only
+    *(40197, 40501, 40613, 49918, 49919, 49920),  # Azure: temporarily unavailable
+)
+CLOSED_NUMBERS = (
+    *(904, 921, 922, 923, 924, 926, 927, 942),  # offline, being restored, for one user only
+    *(976, 978, 983, 988, 42119),  # replica that takes no sessions; paused
+)
+COMMON_CODES = {
+    **dict.fromkeys(ACCOUNT_NUMBERS, Code.ACCOUNT_LOCKED),
+    **dict.fromkeys(BUSY_NUMBERS, Code.SERVER_BUSY),
+    **dict.fromkeys(CLOSED_NUMBERS, Code.DATABASE_CLOSED),
+}
 SERVER_CODES = {
-    "911": Code.DATABASE_MISSING,
-    "4060": Code.DATABASE_MISSING,
-    "6005": Code.SERVER_BUSY,  # the server is shutting down
-    "10928": Code.SERVER_BUSY,  # the server has too many sessions
-    "10929": Code.SERVER_BUSY,
-    "17142": Code.SERVER_BUSY,  # the server is paused
-    "17809": Code.SERVER_BUSY,  # the server has too many connections
-    "40501": Code.SERVER_BUSY,
-    "40613": Code.SERVER_BUSY,  # the database is temporarily unavailable
+    **COMMON_CODES,
+    **dict.fromkeys(ADDRESS_NUMBERS, Code.ADDRESS_REFUSED),
+    **dict.fromkeys((911, 4060, 4064), Code.DATABASE_MISSING),
+    916: Code.DATABASE_FORBIDDEN,
+    **dict.fromkeys((18450, 18452, 18456, 40531), Code.LOGIN_FAILED),
+}
+TIMED_OUT, CONNECTION_LOST = 20003, 20017
+STATEMENT_CODES = {
+    **COMMON_CODES,
+    **dict.fromkeys((229, 230, 262, 297, 300, 371, 916), Code.PERMISSION_DENIED),
+    **dict.fromkeys((1222, TIMED_OUT), Code.QUERY_TIMEOUT),
+    **dict.fromkeys((596, 20004, 20006, CONNECTION_LOST, 20047), Code.CONNECTION_LOST),
+    911: Code.DATABASE_MISSING,
 }
 
 TLS_MODES = {"off": TLS.OFF, "request": TLS.IF_OFFERED}
-
-TIMED_OUT, CONNECTION_LOST = "20003", "20017"
 
 
 class MSSQL(ServerConnector):
@@ -51,6 +74,9 @@ class MSSQL(ServerConnector):
     url_schemes = ("mssql", "sqlserver")
     url_options = ("appname", "charset", "encryption")
     sends_password = True
+    statement_codes = STATEMENT_CODES
+    # Without it, FreeTDS would try Kerberos, which connects to hosts that nobody has checked.
+    required_credentials = ("username",)
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -62,9 +88,6 @@ class MSSQL(ServerConnector):
         import pymssql
 
         configuration, endpoint = self.configuration, self.endpoint
-        if not configuration.username:
-            # FreeTDS would try Kerberos, which connects to hosts that the policy has not checked.
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET)
         remove_driver_variables()
         log_in = partial(
             pymssql.connect,
@@ -93,10 +116,10 @@ class MSSQL(ServerConnector):
         if isinstance(error, ValueError) or text.endswith(UNKNOWN_ERROR):
             return Code.OPTION_INVALID
         if number := SERVER_NUMBER.match(text):
-            return SERVER_CODES.get(number[1], Code.LOGIN_FAILED)
-        if "Connection refused" in text:
+            return SERVER_CODES.get(int(number[1]), Code.QUERY_FAILED)
+        if CONNECTION_REFUSED in text:
             return Code.TCP_REFUSED
-        numbers = FREETDS_NUMBERS.findall(text)
+        numbers = [*self.numbers_of(error)]
         if TIMED_OUT in numbers:
             return Code.DEADLINE
         # FreeTDS does not say that the server has no TLS. Without the option, a server of another
@@ -104,6 +127,12 @@ class MSSQL(ServerConnector):
         is_tls_required = self.configuration.options.get("encryption") == "require"
         is_tls_missing = is_tls_required and CONNECTION_LOST not in numbers
         return Code.TLS_FAILED if is_tls_missing else Code.PROTOCOL_FAILED
+
+    def numbers_of(self, error: BaseException) -> Iterator[int]:
+        """Yield the number of the server, if it is one, then those of FreeTDS."""
+        text = str(error)
+        for number in (*SERVER_NUMBER.findall(text), *FREETDS_NUMBERS.findall(text)):
+            yield int(number)
 
 
 def _encryption(configuration: Configuration) -> str:

@@ -1,6 +1,7 @@
 """Oracle Database."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from datasources.connections.causes import causes, network_cause
@@ -15,10 +16,26 @@ SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
 SIMILAR = re.compile(r"\(Similar to (ORA-\d+)\)")
 
 CODES = {
+    "DPY-3015": Code.LOGIN_FAILED,  # the server has only an old hash of the password
     "DPY-6001": Code.DATABASE_MISSING,  # service unknown to the listener
     "DPY-6003": Code.DATABASE_MISSING,  # SID unknown to the listener
     "ORA-12505": Code.DATABASE_MISSING,
     "ORA-12514": Code.DATABASE_MISSING,
+    "ORA-12521": Code.DATABASE_MISSING,
+    "ORA-01045": Code.DATABASE_FORBIDDEN,  # lacks CREATE SESSION
+    "ORA-01005": Code.LOGIN_FAILED,  # no password
+    "ORA-01017": Code.LOGIN_FAILED,
+    "ORA-28040": Code.LOGIN_FAILED,  # no authentication in common
+    "ORA-28000": Code.ACCOUNT_LOCKED,
+    "ORA-28001": Code.ACCOUNT_LOCKED,  # password expired
+    "ORA-65162": Code.ACCOUNT_LOCKED,  # password expired
+    "ORA-12506": Code.ADDRESS_REFUSED,
+    "ORA-01035": Code.DATABASE_CLOSED,  # restricted sessions only
+    "ORA-01109": Code.DATABASE_CLOSED,  # not open
+    "ORA-12526": Code.DATABASE_CLOSED,  # restricted sessions only
+    "ORA-12527": Code.DATABASE_CLOSED,
+    "ORA-12529": Code.DATABASE_CLOSED,
+    "ORA-02391": Code.SERVER_BUSY,  # too many sessions of the user
     "DPY-4024": Code.DEADLINE,
     "ORA-00018": Code.SERVER_BUSY,  # too many sessions
     "ORA-00020": Code.SERVER_BUSY,  # too many processes
@@ -31,7 +48,14 @@ CODES = {
     "ORA-12519": Code.SERVER_BUSY,
     "ORA-12520": Code.SERVER_BUSY,
     "ORA-12528": Code.SERVER_BUSY,
-    "DPY-4001": Code.LOGIN_FAILED,  # username or password missing
+}
+
+STATEMENT_CODES = {
+    **dict.fromkeys(("ORA-00942", "ORA-01031", "ORA-01039"), Code.PERMISSION_DENIED),
+    **dict.fromkeys(("DPY-4024", "ORA-01013", "ORA-03136"), Code.QUERY_TIMEOUT),
+    **dict.fromkeys(("DPY-1001", "DPY-4011", "ORA-00028", "ORA-01012"), Code.CONNECTION_LOST),
+    **dict.fromkeys(("ORA-01089", "ORA-01092", "ORA-02396", "ORA-02399"), Code.CONNECTION_LOST),
+    **dict.fromkeys(("ORA-03113", "ORA-03114", "ORA-03135"), Code.CONNECTION_LOST),
 }
 
 
@@ -49,6 +73,8 @@ class Oracle(ServerConnector):
     default_port = 1521
     url_schemes = ("oracle",)
     url_options = ("service_name", "sid")
+    required_credentials = ("username", "password")
+    statement_codes = STATEMENT_CODES
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -93,13 +119,17 @@ class Oracle(ServerConnector):
 
     def explain(self, error: Exception) -> Code:
         """Return the failure code for the Oracle error number in an exception or its causes."""
-        found = [*causes(error)]
-        numbers = [getattr(cause.args[0], "full_code", "") for cause in found if cause.args]
-        numbers += [number for cause in found for number in SIMILAR.findall(str(cause))]
-        code = next((CODES[number] for number in numbers if number in CODES), None)
-        if code is None and any(number.startswith("ORA-") for number in numbers):
-            return Code.LOGIN_FAILED
-        return code or network_cause(error) or Code.PROTOCOL_FAILED
+        if code := self.code_by_number(error, CODES) or network_cause(error):
+            return code
+        numbers = (number for cause in causes(error) for number in self.numbers_of(cause))
+        is_of_server = any(number.startswith("ORA-") for number in numbers)
+        return Code.QUERY_FAILED if is_of_server else Code.PROTOCOL_FAILED
+
+    def numbers_of(self, error: BaseException) -> Iterator[str]:
+        """Yield the number of an error, and the one of the server that it stands for."""
+        if error.args and (number := getattr(error.args[0], "full_code", "")):
+            yield number
+            yield from SIMILAR.findall(str(error))
 
     def _service(self) -> dict[str, str]:
         options = self.configuration.options

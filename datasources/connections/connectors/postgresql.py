@@ -1,38 +1,28 @@
 """PostgreSQL, and databases that speak its protocol."""
 
 import os
-import re
 import select
 import ssl
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasources.connections.configuration import Configuration
-from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
+from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
+from datasources.connections.libpq import (
+    LoginError,
+    explain_login,
+    explain_sqlstate,
+    show_sqlstates,
+)
 from datasources.connections.protection import TLS
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.pq.abc import PGconn
 
-
-# During a login libpq gives no SQLSTATE, only a message: its own, or the server's after the
-# severity (in the server's language) and two spaces. The first pattern that is found counts.
-MEANINGS = {
-    r'(\A|:  )(database ".*" does not exist|no such database)': Code.DATABASE_MISSING,
-    r"too many (clients|connections)|remaining connection slots|no more connections allowed"
-    r"|connection limit |the database system is |administrator command": Code.SERVER_BUSY,
-    r"server requested a cleartext password": Code.CLEAR_PASSWORD_REFUSED,
-    r" failed: [^:\n]+:  |no password supplied|authentication method": Code.LOGIN_FAILED,
-    r"Connection refused": Code.TCP_REFUSED,
-    # The excluded errors come from servers that do not know TLS.
-    r"SSL error: (?!unexpected eof|wrong version)|certificate|SSL was required"
-    r"|channel binding required": Code.TLS_FAILED,
-    r"\Ainvalid \w+ value|: invalid integer value"
-    r"|: session is |: server is (not )?in hot standby": Code.OPTION_INVALID,
-}
 
 TLS_MODES = {
     "disable": TLS.OFF,
@@ -43,10 +33,23 @@ TLS_MODES = {
     "verify-ca": TLS.REQUIRED,
     "verify-full": TLS.VERIFIED,
 }
+LOST = "lost"  # in place of a SQLSTATE: the connection broke, so there is none
+STATEMENT_CODES = {
+    "08": Code.CONNECTION_LOST,
+    LOST: Code.CONNECTION_LOST,
+    "3F000": Code.SCHEMA_MISSING,
+    "42501": Code.PERMISSION_DENIED,
+    "53": Code.SERVER_BUSY,
+    "57": Code.CONNECTION_LOST,  # shutting down, crashed, ended by an administrator
+    "57014": Code.QUERY_TIMEOUT,
+}
 SERVER_WITHOUT_TLS = "server does not support SSL"
 # How a server may authenticate the user: nothing that looks for Kerberos tickets on this machine.
 AUTHENTICATION = "scram-sha-256,md5,none"
 AUTHENTICATION_OVER_TLS = f"password,{AUTHENTICATION}"
+# In one message, and not with the isolation level of the role: a role may end transactions that
+# wait for a client, and one that is DEFERRABLE may wait for others.
+VERSION = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT version(); COMMIT"
 
 
 class PostgreSQL(ServerConnector):
@@ -67,6 +70,7 @@ class PostgreSQL(ServerConnector):
         "target_session_attrs",
     )
     is_verified = True
+    statement_codes = STATEMENT_CODES
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -99,7 +103,7 @@ class PostgreSQL(ServerConnector):
         deadline = time.monotonic() + self.seconds_to_log_in
         try:
             return self._open(parameters, deadline)
-        except OSError as error:
+        except LoginError as error:
             is_refused = self.explain(error) == Code.CLEAR_PASSWORD_REFUSED
             if not is_refused or self.tls(self.configuration) == TLS.OFF:
                 raise
@@ -107,18 +111,19 @@ class PostgreSQL(ServerConnector):
         over_tls = {"sslmode": "require", "require_auth": AUTHENTICATION_OVER_TLS}
         try:
             return self._open(parameters | over_tls, deadline)
-        except OSError as error:
+        except LoginError as error:
             if SERVER_WITHOUT_TLS in str(error):
                 self.stages.drop("tls")
                 raise ConnectionFailure(Code.CLEAR_PASSWORD_REFUSED) from None
             raise
 
     def _open(self, parameters: dict[str, Any], deadline: float) -> "PGconn":
-        """Return libpq's connection after one login. Raises OSError or TimeoutError."""
+        """Return libpq's connection after one login. Raises LoginError or TimeoutError."""
         from psycopg.conninfo import make_conninfo
         from psycopg.pq import PGconn
 
         pgconn = PGconn.connect_start(make_conninfo(**parameters).encode())
+        show_sqlstates(pgconn)
         try:
             self._poll(pgconn, deadline)
         except BaseException:
@@ -129,7 +134,7 @@ class PostgreSQL(ServerConnector):
         return pgconn
 
     def _poll(self, pgconn: "PGconn", deadline: float) -> None:
-        """Drive the login until it is complete. Raises OSError or TimeoutError."""
+        """Drive the login until it is complete. Raises LoginError or TimeoutError."""
         from psycopg.pq import ConnStatus, PollingStatus
 
         with ExitStack() as tls:
@@ -143,7 +148,8 @@ class PostgreSQL(ServerConnector):
                     tls.pop_all().close()
                     self._drop_tls_unless_used(pgconn)
                 if polling == PollingStatus.FAILED:
-                    raise OSError(pgconn.error_message.decode(errors="replace"))
+                    text = pgconn.error_message.decode(errors="replace")
+                    raise LoginError(text, pgconn.needs_password)
                 wait_for(pgconn.socket, polling == PollingStatus.READING, deadline)
         self._drop_tls_unless_used(pgconn)  # libpq may have retried without TLS
 
@@ -164,6 +170,7 @@ class PostgreSQL(ServerConnector):
         return {
             "application_name": "rivergen",
             **options,
+            "client_encoding": "UTF8",  # a role or a database may have another default
             "gssencmode": "disable",  # Kerberos connects to unchecked hosts
             "sslcertmode": "disable",
             "require_auth": (
@@ -181,21 +188,34 @@ class PostgreSQL(ServerConnector):
         }
 
     def read_version(self, connection: Any) -> str:
-        version = fetch_value(connection, "SELECT version()")
-        connection.rollback()
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(VERSION)
+            cursor.nextset()
+            version = cursor.fetchone()[0]
+        connection.autocommit = False
         return one_line(version).partition(" on ")[0]
 
     def explain(self, error: Exception) -> Code:
         if isinstance(error, TimeoutError):
             return Code.DEADLINE
-        for pattern, code in MEANINGS.items():
-            if re.search(pattern, str(error)):
-                return code
         # A pooler accepts the login, and may refuse the first statement for the server behind it.
-        sqlstate = getattr(error, "sqlstate", None) or ""
-        if sqlstate.startswith("28"):
-            return Code.LOGIN_FAILED
-        return Code.QUERY_FAILED if sqlstate else Code.PROTOCOL_FAILED
+        if sqlstate := getattr(error, "sqlstate", None):
+            return explain_sqlstate(sqlstate, str(error))
+        return explain_login(str(error))
+
+    def lacks_secret(self, error: Exception) -> bool:
+        """Return whether the server asked for a password, and none is stored."""
+        return isinstance(error, LoginError) and error.lacks_password
+
+    def numbers_of(self, error: BaseException) -> Iterator[object]:
+        """Yield the SQLSTATE of an error and its class, or the type of errors without one."""
+        from psycopg import Error, OperationalError
+
+        if isinstance(error, Error) and error.sqlstate:
+            yield from (error.sqlstate, error.sqlstate[:2])
+        elif isinstance(error, OperationalError):
+            yield LOST
 
 
 class Redshift(PostgreSQL):

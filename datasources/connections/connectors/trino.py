@@ -12,8 +12,22 @@ from datasources.connections.protection import TLS
 from datasources.connections.sandbox.environment import remove_driver_variables
 
 TLS_PORTS = (443, 8443)
-MISSING = ("CATALOG_NOT_FOUND", "MISSING_CATALOG_NAME")
-REFUSED = re.compile(r"error 40[13]\b")  # an HTTP status, in the words of the driver
+STATUS = re.compile(r"error (\d{3})\b")  # an HTTP status, as the driver writes it
+UNAUTHORIZED = 401
+CODES: dict[object, Code] = {
+    **dict.fromkeys(("CATALOG_NOT_FOUND", "MISSING_CATALOG_NAME"), Code.DATABASE_MISSING),
+    **dict.fromkeys(("SCHEMA_NOT_FOUND", "MISSING_SCHEMA_NAME"), Code.SCHEMA_MISSING),
+    **dict.fromkeys(("SERVER_STARTING_UP", "SERVER_SHUTTING_DOWN"), Code.SERVER_BUSY),
+    **dict.fromkeys(("QUERY_QUEUE_FULL", "CLUSTER_OUT_OF_MEMORY"), Code.SERVER_BUSY),
+    **dict.fromkeys(("NO_NODES_AVAILABLE", 429, 502, 503, 504), Code.SERVER_BUSY),
+    "EXCEEDED_TIME_LIMIT": Code.DEADLINE,
+    "PERMISSION_DENIED": Code.DATABASE_FORBIDDEN,
+    **dict.fromkeys((UNAUTHORIZED, 403), Code.LOGIN_FAILED),
+}
+STATEMENT_CODES = CODES | {
+    "EXCEEDED_TIME_LIMIT": Code.QUERY_TIMEOUT,
+    "PERMISSION_DENIED": Code.PERMISSION_DENIED,
+}
 
 
 class Trino(ServerConnector):
@@ -27,6 +41,7 @@ class Trino(ServerConnector):
     default_port = 8080
     url_schemes = ("trino",)
     url_options = ("source",)
+    statement_codes = STATEMENT_CODES
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -73,14 +88,22 @@ class Trino(ServerConnector):
 
     def explain(self, error: Exception) -> Code:
         """Return the code for the error name of Trino, otherwise for the network error."""
-        name = getattr(error, "error_name", None)
-        if name in MISSING:
-            return Code.DATABASE_MISSING
-        if name == "PERMISSION_DENIED" or REFUSED.match(str(error)):
-            return Code.LOGIN_FAILED
-        if name is not None:
+        if code := self.code_by_number(error, CODES):
+            return code
+        if getattr(error, "error_name", None) is not None:
             return Code.QUERY_FAILED
         return network_cause(error) or Code.PROTOCOL_FAILED
+
+    def lacks_secret(self, error: Exception) -> bool:
+        """Return whether the server asked for a secret, and none is stored."""
+        return UNAUTHORIZED in self.numbers_of(error) and super().lacks_secret(error)
+
+    def numbers_of(self, error: BaseException) -> list[object]:
+        """Return the name that Trino gives an error, or the HTTP status."""
+        if name := getattr(error, "error_name", None):
+            return [name]
+        status = STATUS.match(str(error))
+        return [int(status[1])] if status else []
 
     def _authentication(self) -> Any:
         from trino.auth import BasicAuthentication, JWTAuthentication
@@ -112,4 +135,4 @@ def _session(scheme: str, host: str, port: int) -> Any:
 
 
 def _url_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host.encode("idna").decode()
+    return f"[{host}]" if ":" in host else host

@@ -4,7 +4,9 @@ DuckDB's setting `allowed_paths` alone would let SQL write to the file, too.
 """
 
 import threading
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from fsspec import AbstractFileSystem
@@ -52,9 +54,11 @@ class OneFile(AbstractFileSystem):
     protocol = PROTOCOL
     cachable = False  # fsspec would reuse the instance, and its file, for another connection
 
-    def __init__(self, file: StoredFile) -> None:
+    def __init__(self, file: StoredFile, open_file: Callable[[], Any] | None = None) -> None:
+        """Serve a file; `open_file` returns a file object, if `Reader` is not the right one."""
         super().__init__()
         self._file = file
+        self._open_file = open_file or partial(Reader, file)
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         """Return name, size and type. Raises FileNotFoundError for any other file."""
@@ -70,8 +74,8 @@ class OneFile(AbstractFileSystem):
         """Return the file for its full name; patterns match nothing."""
         return [path] if path == FILE_URL else []
 
-    def open(self, path: str, mode: str = "rb", **options: Any) -> Reader:
+    def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         """Open the file for reading. Raises PermissionError for other files and modes."""
         if path != FILE_URL or mode != "rb":
             raise PermissionError(mode)
-        return Reader(self._file)
+        return self._open_file()

@@ -11,6 +11,7 @@ import asyncssh
 from datasources.connections.configuration import Configuration
 from datasources.connections.failures import Code, ConnectionFailure, SSHHostKeyRefused
 from datasources.connections.ssh.host_keys import is_host_key
+from datasources.connections.ssh.pasted_keys import mend_private_key
 
 # At level INFO, asyncssh logs hosts and users.
 asyncssh.set_log_level(logging.WARNING)
@@ -87,21 +88,28 @@ class Login(asyncssh.SSHClient):
         # After too many attempts, OpenSSH disconnects with "protocol error".
         was_disconnected = isinstance(error, asyncssh.DisconnectError)
         if self._has_begun and was_disconnected and not isinstance(error, asyncssh.ConnectionLost):
-            return ConnectionFailure(
-                Code.SSH_AUTH_FAILED if self._has_secrets else Code.CREDENTIALS_UNSET
-            )
+            if self._has_secrets:
+                return ConnectionFailure(Code.SSH_AUTH_FAILED)
+            secrets = ["ssh_password", "ssh_private_key"]  # either will do
+            return ConnectionFailure(Code.CREDENTIALS_UNSET, fields=secrets)
         return ConnectionFailure(Code.SSH_FAILED)
 
 
 def read_private_key(secrets: Mapping[str, str]) -> asyncssh.SSHKey | None:
-    """Return the private key, if one is stored. Raises ConnectionFailure if it is unreadable."""
+    """Return the private key, if one is stored. Raises ConnectionFailure if it is unreadable.
+
+    Keys that were stored before they were checked on the way in are mended here.
+    """
     text = secrets.get("ssh_private_key")
     if not text:
         return None
     try:
-        return asyncssh.import_private_key(text, secrets.get("ssh_private_key_passphrase") or None)
-    except ValueError:
-        raise ConnectionFailure(Code.SSH_AUTH_FAILED) from None
+        mended = mend_private_key(text)
+        return asyncssh.import_private_key(
+            mended, secrets.get("ssh_private_key_passphrase") or None
+        )
+    except Exception:  # asyncssh lets errors of other libraries through, which may quote the key
+        raise ConnectionFailure(Code.SSH_KEY_UNREADABLE) from None
 
 
 def preferred_algorithms(confirmed_key: str | None) -> list[str]:

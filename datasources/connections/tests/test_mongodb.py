@@ -5,6 +5,7 @@ from unittest import mock
 
 from django.test import SimpleTestCase
 from dns.resolver import NXDOMAIN, LifetimeTimeout, NoAnswer
+from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure
 
 from datasources.connections.failures import Code
 from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
@@ -25,6 +26,22 @@ class MongoDBTests(SimpleTestCase):
         with Listener(serve_mongo({"listCollections": refusal})) as server:
             connector = connector_to("mongodb", server.port, username=None, secrets={})
             self.assertEqual(failure_of(connector).code, Code.CREDENTIALS_UNSET)
+
+    def test_mongodb_user_without_rights_to_the_database_is_database_forbidden(self):
+        error = OperationFailure("words", 13, {"code": 13})
+        self.assertEqual(connector_to("mongodb", 1).explain(error), Code.DATABASE_FORBIDDEN)
+
+    def test_mongodb_errors_of_statements_map_to_failure_codes(self):
+        for error, code in (
+            (OperationFailure("words", 13, {"code": 13}), Code.PERMISSION_DENIED),
+            (OperationFailure("words", 50, {"code": 50}), Code.QUERY_TIMEOUT),
+            (OperationFailure("words", 11600, {"code": 11600}), Code.CONNECTION_LOST),
+            (NetworkTimeout("words"), Code.QUERY_TIMEOUT),
+            (AutoReconnect("words"), Code.CONNECTION_LOST),
+            (OperationFailure("words", 59, {"code": 59}), None),
+        ):
+            with self.subTest(error):
+                self.assertEqual(connector_to("mongodb", 1).explain_statement(error), code)
 
     def test_mongodb_wrong_password_is_login_failed_and_is_not_sent(self):
         refusal = {"ok": 0, "code": 18, "errmsg": "words", "codeName": "AuthenticationFailed"}
@@ -82,7 +99,10 @@ class MongoDBTests(SimpleTestCase):
         for number, code in (
             (91, Code.SERVER_BUSY),
             (50, Code.DEADLINE),
-            (13, Code.LOGIN_FAILED),
+            (13, Code.LOGIN_FAILED),  # nobody has logged in
+            (11, Code.LOGIN_FAILED),
+            (73, Code.DATABASE_MISSING),
+            (11600, Code.SERVER_BUSY),
             (59, Code.QUERY_FAILED),
         ):
             refusal = {"ok": 0, "code": number, "errmsg": "words"}

@@ -21,7 +21,6 @@ from datasources.connections.testing.fake_postgresql import (
     MD5,
     FakePostgreSQL,
     md5_answer,
-    refuse,
 )
 from datasources.connections.testing.listeners import (
     Listener,
@@ -102,22 +101,6 @@ class PostgreSQLTests(SimpleTestCase):
             with self.subTest(options):
                 self.assertEqual(self.attempt(options=options)["code"], "OPTION_INVALID")
         self.assertEqual(self.attempt(options={"channel_binding": "require"})["code"], "TLS_FAILED")
-
-    def test_postgresql_server_refusals_map_to_failure_codes(self):
-        for severity, words, code in (
-            ("FATAL", 'database "d" does not exist', "DATABASE_MISSING"),
-            ("FATAL", 'role "database_reader" does not exist', "LOGIN_FAILED"),
-            ("FATAL", 'role "database "x"" does not exist', "LOGIN_FAILED"),
-            ("FATAL", "sorry, too many clients already", "SERVER_BUSY"),
-            ("FATAL", "the database system is starting up", "SERVER_BUSY"),
-            ("FATAL", "the database system is shutting down", "SERVER_BUSY"),
-            ("FATAL", 'no pg_hba.conf entry for host "1.2.3.4"', "LOGIN_FAILED"),
-            ("FATAL", "certificate authentication failed", "LOGIN_FAILED"),
-            ("SCHWERWIEGEND", "Passwort-Authentifizierung fehlgeschlagen", "LOGIN_FAILED"),
-            ("ERROR", "no such database: d", "DATABASE_MISSING"),
-        ):
-            with self.subTest(words), Listener(refuse(severity, words)) as server:
-                self.assertEqual(self.attempt(port=server.port)["code"], code)
 
     def test_server_that_answers_tls_request_wrongly_is_protocol_failed(self):
         for mode in ("prefer", "require"):

@@ -6,11 +6,11 @@ from django.db import connection
 from django.utils import timezone
 
 from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
+from datasources.connections.testing.private_keys import private_key, service_account
 from datasources.credentials.testing import CredentialsEndpointTestCase
-from datasources.models import DataSource
 
 UNSET = {"is_set": False, "confirmed": False, "set_at": None, "set_by_user_id": None}
-SERVICE_ACCOUNT = json.dumps({"type": "service_account", "private_key": "hunter2"})
+VALID = {"service_account_json": service_account(), "ssh_private_key": private_key()}
 PUBLIC_KEYS = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP me@here",
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY me@here",
@@ -179,7 +179,7 @@ class CredentialsTests(CredentialsEndpointTestCase):
     def test_secret_is_stored_unchanged(self):
         for value in (
             " ",
-            " pass word\n",
+            " pass\tword ",
             "pässwörd🔑",
             "null",
             "0",
@@ -232,9 +232,9 @@ class CredentialsTests(CredentialsEndpointTestCase):
                     "put", {"service_account_json": value}, "service_account_json"
                 )
                 self.assertNotIn("hunter2", json.dumps(error))
-        response = self.send("put", {"service_account_json": SERVICE_ACCOUNT})
+        response = self.send("put", {"service_account_json": service_account()})
         self.assertEqual(response.status_code, 200)
-        self.assertEqual(self.secrets(), {"service_account_json": SERVICE_ACCOUNT})
+        self.assertEqual(self.secrets(), {"service_account_json": service_account()})
 
     def test_public_key_as_private_key_is_refused(self):
         for value in PUBLIC_KEYS:
@@ -254,7 +254,7 @@ class CredentialsTests(CredentialsEndpointTestCase):
         ):
             self.use_type(type_name)
             for field in CREDENTIAL_FIELDS:
-                value = SERVICE_ACCOUNT if field == "service_account_json" else "hunter2"
+                value = VALID.get(field, "hunter2")
                 for sent in (value, None):
                     with self.subTest(type=type_name, field=field, sent=sent):
                         if field in fitting:
@@ -263,10 +263,3 @@ class CredentialsTests(CredentialsEndpointTestCase):
                         else:
                             error = self.assert_refused("patch", {field: sent}, field)
                             self.assertIn(type_name, error["details"][field][0])
-
-    def use_type(self, type_name: str) -> None:
-        """Create a data source of this type, and use it for the rest of the test."""
-        self.data_source = DataSource.objects.create(
-            workspace=self.workspace, name=type_name, type=type_name
-        )
-        self.path = f"/data-sources/{self.data_source.pk}/credentials"

@@ -39,5 +39,8 @@ class Command(ManyDataSourcesCommand):
 
 
 def message_of(refresh: SchemaRefresh) -> str:
-    """Return the number of tables, or why the refresh failed."""
-    return f"Tables: {refresh.tables_total}." if refresh.ok else str(refresh.message)
+    """Return the number of tables with the codes of warnings, or why the refresh failed."""
+    if not refresh.ok:
+        return str(refresh.message)
+    warnings = f" Warnings: {', '.join(refresh.warnings)}." if refresh.warnings else ""
+    return f"Tables: {refresh.tables_total}.{warnings}"

@@ -43,7 +43,7 @@ class Command(ManyDataSourcesCommand):
 
 
 def describe(result: dict[str, Any]) -> tuple[str, str]:
-    """Return the code of a result, and its message with what was not protected."""
+    """Return the code of a result, and its message with the codes of its warnings."""
     codes = ", ".join(warning["code"] for warning in result["warnings"])
-    warnings = f" Not protected: {codes}." if codes else ""
+    warnings = f" Warnings: {codes}." if codes else ""
     return result["code"], result["message"] + warnings

@@ -26,7 +26,7 @@ def read_and_send(configuration: Configuration, policy: EgressPolicy, send: Send
     try:
         content = read(configuration, policy, send)
     except ConnectionFailure as failure:
-        send(code=failure.code)
+        send(code=failure.code, details=failure.details)
         return
     send(
         digest=content.digest,
@@ -39,21 +39,23 @@ def read_and_send(configuration: Configuration, policy: EgressPolicy, send: Send
     for block in content.blocks:
         for number, piece in enumerate(pieces(block)):
             send(part="block" if number else "new block", data=piece)
-    send(code=Code.OK)
+    send(code=Code.OK, details={})
 
 
 def read(configuration: Configuration, policy: EgressPolicy, send: Send) -> Content:
     """Return the schema of a source. Raises ConnectionFailure, without the driver's message."""
     with connector_for(configuration, policy, Stages()) as connector:
         connection = connector.connect()
+        send(warnings=connector.warnings_found())
         try:
             return read_catalogue(connection, configuration, send)
         except ConnectionFailure:
             raise
         except MemoryError:
             raise ConnectionFailure(Code.SCHEMA_TOO_LARGE) from None
-        except Exception:
-            raise ConnectionFailure(Code.SCHEMA_UNREADABLE) from None
+        except Exception as error:
+            code = connector.explain_statement(error) or Code.SCHEMA_UNREADABLE
+            raise ConnectionFailure(code) from None
         finally:
             connector.close(connection)
 

@@ -9,7 +9,8 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from datasources.connections.configuration import Configuration
-from datasources.connections.failures import Code
+from datasources.connections.failures import Code, Details
+from datasources.connections.outcome import read_details, read_warnings
 from datasources.connections.sandbox.process import run_in_child
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.reading.child import read_and_send
@@ -39,6 +40,8 @@ class Reading:
         self.seconds: float = configuration.connection_timeout
         self.seconds_max: float = self.seconds + READING_SECONDS_MAX
         self.code: Code | None = None
+        self.details: Details = {}
+        self.warnings: list[str] = []
         self.tables_read: int | None = None
         self.tables_total: int | None = None
         self.has_moved = asyncio.Event()
@@ -70,8 +73,11 @@ class Reading:
     def take(self, message: dict[str, Any]) -> None:
         """Store a message. Raises LookupError, TypeError or ValueError if it is malformed."""
         if "code" in message:
-            self.code = Code(message["code"])
+            details = read_details(message["details"])
+            self.code, self.details = Code(message["code"]), details
             self.is_over = True
+        elif "warnings" in message:
+            self.warnings = read_warnings(message["warnings"])
         elif "tables_total" in message:
             self.seconds = self.seconds_max
             self.tables_read = read_count(message["tables_read"])

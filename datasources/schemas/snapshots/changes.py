@@ -2,7 +2,8 @@
 
 A change breaks readers if a query that ran before may now fail, or meet values of a kind that it
 has never met: a table or column is removed, a column gets another common type or becomes nullable,
-or the order of the columns changes, on which some readers rely.
+or the order of the columns changes, on which some readers rely. Keys, indexes and defaults concern
+writers.
 """
 
 import json

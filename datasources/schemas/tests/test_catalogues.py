@@ -82,6 +82,16 @@ COMMON_TYPES = {
         "timestamp without time zone": "timestamp",
         "timestamp with time zone": "timestamp_tz",
         "super": "json",
+        "varbyte": "binary",
+        "binary varying": "binary",
+        "interval day to second": "interval",
+        "interval year to month": "interval",
+        "character(3)": "string",
+        "time with time zone": "time",
+        "oid": "integer",
+        "geometry": "other",
+        "geography": "other",
+        "hllsketch": "other",
     },
     "snowflake": {
         "NUMBER(38,0)": "integer",
@@ -161,6 +171,7 @@ class CatalogueTests(SimpleTestCase):
                 continue
             connection = mock.MagicMock()
             connection.cursor.return_value.fetchmany.return_value = []
+            connection.info.server_version = 180000  # of psycopg
             reader = reader_class(connection, Configuration(type_name, schema_name=name))
             for statement in STATEMENTS:
                 [*reader.rows(getattr(reader, statement))]

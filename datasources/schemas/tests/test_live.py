@@ -1,5 +1,6 @@
 """End-to-end tests of refreshes: API, jobs, sandbox and source, all live."""
 
+import gzip
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -155,6 +156,29 @@ class LiveChangesTests(LiveTestCase):
                 ("removed", "data", "gone"): True,
             },
         )
+
+    def test_refresh_of_a_file_shows_what_is_a_guess_and_what_is_wrong(self):
+        folder = Path(self.enterContext(TemporaryDirectory())).resolve()
+        (folder / str(self.acme.pk)).mkdir()
+        path = folder / str(self.acme.pk) / "orders.csv"
+        self.make_source("csv", file_path="orders.csv")
+        with override_settings(STORAGE_ROOT=folder):
+            path.write_bytes(gzip.compress("id,größe\n1,é\n".encode("latin-1")))
+            self.assert_refreshed(1)
+            [warning] = self.last_refresh()["warnings"]
+            self.assertEqual(warning["code"], "ENCODING_GUESSED")
+            self.assertIn("store it in UTF-8", warning["message"])
+            content = self.call("get", f"{self.path}/schema", user=self.viewer).json()["data"]
+            names = [column["name"] for column in content["tables"][0]["columns"]]
+            self.assertEqual(names, ["id", "größe"])
+            path.write_bytes(b"id,name\n1,a\n2\n")
+            result = self.refresh()
+            self.assertEqual((result["code"], result["warnings"]), ("FILE_MALFORMED", []))
+            self.assertEqual(result["details"], {"line": 3})
+            self.assertTrue(result["message"].endswith("Line: 3."), result["message"])
+            path.write_bytes(b"id,name\n1,a\n")
+            self.assert_refreshed(1)
+            self.assertEqual(self.last_refresh()["warnings"], [])
 
     def test_missing_schema_fails_with_schema_missing(self):
         self.make_postgresql_source(self.postgresql, schema_name="nowhere")

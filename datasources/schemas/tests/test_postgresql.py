@@ -119,7 +119,7 @@ class PostgreSQLReaderTests(SimpleTestCase):
                 "raw": ("bytea", "binary", True, False),
                 "bits": ("bit(3)", "binary", True, False),
                 "cost": ("money", "decimal", True, False),
-                "ip": ("inet", "other", True, False),
+                "ip": ("inet", "string", True, False),
                 "r": ("real", "float", True, False),
                 "yes": ("boolean", "boolean", True, False),
                 "twice": ("integer", "integer", True, True),
@@ -132,7 +132,8 @@ class PostgreSQLReaderTests(SimpleTestCase):
     def test_columns_of_postgresql_keys_and_indexes_keep_their_order(self):
         tables = self.read()
         self.assertEqual(
-            tables["people"]["primary_key"], {"name": "people_pkey", "columns": ["country", "id"]}
+            tables["people"]["primary_key"],
+            {"name": "people_pkey", "columns": ["country", "id"], "options": None},
         )
         self.assertEqual(
             tables["people"]["indexes"],
@@ -140,7 +141,12 @@ class PostgreSQLReaderTests(SimpleTestCase):
                 {
                     "name": "by_name",
                     "columns": ["name", "lower(country::text)", "id"],
+                    "column_options": ["", "", ""],
                     "is_unique": True,
+                    "method": "btree",
+                    "included_columns": ["day"],
+                    "predicate": None,
+                    "options": None,
                 }
             ],
         )
@@ -153,6 +159,9 @@ class PostgreSQLReaderTests(SimpleTestCase):
                 "referred_schema": "public",
                 "referred_table": "people",
                 "referred_columns": ["country", "id"],
+                "on_update": "no_action",
+                "on_delete": "no_action",
+                "options": None,
             },
         )
         self.assertEqual((up["referred_schema"], up["referred_table"]), (OLD, "People.%d"))

@@ -49,6 +49,7 @@ class RequestRefreshTests(DataSourceTestCase):
                 "ok": None,
                 "code": None,
                 "message": None,
+                "details": {},
                 "tables_read": None,
                 "tables_total": None,
             },

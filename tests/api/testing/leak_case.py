@@ -13,6 +13,7 @@ from django.test import TransactionTestCase
 from datasources.connection_tests.models import ConnectionTest
 from datasources.connection_tests.testing import run_jobs
 from datasources.connections.connectors.base import SECRET_FIELDS
+from datasources.connections.testing.private_keys import private_key_with, service_account
 from datasources.credentials.cipher import KeyRing
 from datasources.credentials.serializers import CredentialsSerializer, CredentialsUpdateSerializer
 from datasources.models import DataSource
@@ -24,11 +25,6 @@ from organizations.testing import PASSWORD
 from rivergen.http.input import entity_tag
 from rivergen.testing.leaks import Canary, everything_logged, pg_dump
 
-PRIVATE_KEY = (
-    "-----BEGIN OPENSSH PRIVATE KEY-----\n",
-    "\n-----END OPENSSH PRIVATE KEY-----\n",
-)
-SERVICE_ACCOUNT = ('{"type": "service_account", "private_key": "', '"}')
 # The types whose secrets are entered, and the credential fields of each.
 FIELDS_OF_TYPES = {
     "snowflake": (
@@ -58,8 +54,12 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
 
     def secret(self, field: str, where: str) -> Canary:
         """Return a new canary that is valid as a credential field."""
-        frame = {"ssh_private_key": PRIVATE_KEY, "service_account_json": SERVICE_ACCOUNT}
-        return self.canary(f"{field} {where}", *frame.get(field, ()))
+        canary = self.canary(f"{field} {where}")
+        if field == "ssh_private_key":
+            return Canary.within(private_key_with(canary.core), canary.core)
+        if field == "service_account_json":
+            return Canary.within(service_account(private_key_id=canary.core), canary.core)
+        return canary
 
     def send(
         self,
@@ -304,11 +304,11 @@ class LeakTestCase(DataSourceTestMixin, TransactionTestCase):
         with is_broken, self.settings(DEBUG=True):
             self.assertIn("RuntimeError", save(connection_string=url).content.decode())
         for field in self.data_source.connector.credential_fields[1:]:
-            save(**{field: self.canary(f"{field} in the admin")})
+            save(**{field: self.secret(field, "in the admin")})
             save(**{field: self.canary(f"{field} beside an error"), "port": "0"})
             is_broken = mock.patch.object(KeyRing, "seal", side_effect=RuntimeError)
             with is_broken, self.settings(DEBUG=True):
-                response = save(**{field: self.canary(f"{field} and a bug in the admin")})
+                response = save(**{field: self.secret(field, "and a bug in the admin")})
             self.assertIn("RuntimeError", response.content.decode())
         pages = page.removesuffix("change/")
         for button in ("test-connection", "refresh-schema", "confirm-credentials", "restore"):

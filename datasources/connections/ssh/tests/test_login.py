@@ -64,16 +64,29 @@ class LoginTests(TunnelTestCase):
             self.assert_fails(self.by_key(server, secrets=secrets), Code.SSH_AUTH_FAILED)
             server.wait_for_log("Too many authentication failures")
 
-    def test_unreadable_private_key_is_ssh_auth_failed(self):
+    def test_unreadable_private_key_is_ssh_key_unreadable(self):
         encrypted_key = self.server.read("encrypted_key")
         for secrets in (
             {"ssh_private_key": encrypted_key},
             {"ssh_private_key": encrypted_key, "ssh_private_key_passphrase": "other words"},
             {"ssh_private_key": encrypted_key[:200]},
             {"ssh_private_key": "no key, but in ünicode"},
+            {"ssh_private_key": f"-----BEGIN PRIVATE KEY-----\n{'MIIA' * 9_000}"},
         ):
             with self.subTest(secrets=secrets):
-                self.assert_fails(self.by_key(secrets=secrets), Code.SSH_AUTH_FAILED)
+                self.assert_fails(self.by_key(secrets=secrets), Code.SSH_KEY_UNREADABLE)
+
+    def test_unreadable_private_key_opens_no_ssh_session(self):
+        with OpenSSH("LogLevel DEBUG1") as server:
+            secrets = {"ssh_private_key": "no key", "ssh_password": self.password}
+            self.assert_fails(self.by_key(server, secrets=secrets), Code.SSH_KEY_UNREADABLE)
+            self.assertNotIn("userauth", server.log)
+
+    def test_private_key_stored_before_keys_were_mended_still_works(self):
+        key = self.server.read("key")
+        for text in (key.replace("\n", "\r"), key.replace("\n", "\\n"), f"\ufeff'{key}'"):
+            with self.subTest(text=text[:9]):
+                self.assert_echoes(self.by_key(secrets={"ssh_private_key": text}))
 
     def test_ssh_login_without_ssh_secrets_is_credentials_unset(self):
         for secrets in ({}, {"ssh_private_key": "", "ssh_password": ""}, {"password": "other"}):

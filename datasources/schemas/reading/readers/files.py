@@ -1,9 +1,11 @@
 """The catalogues of files, which SQLite or DuckDB opens in the sandbox itself."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from sqlite3 import OperationalError
 from typing import Any, ClassVar
 
+from datasources.connections.connectors.table_files import columns_of_parquet
 from datasources.connections.files.storage import FILE_URL
 from datasources.schemas.reading.catalogue import Kind
 from datasources.schemas.reading.common_types import CommonType, common_type
@@ -151,17 +153,17 @@ class TableFileReader(Reader):
         return [("main", "data", Kind.FILE, None, self.row_count())]
 
     def columns(self) -> Iterator[Sequence[Any]]:
-        required = self.required_columns()
-        for name, source_type, *_ in self.connection.execute("DESCRIBE data").fetchall():
-            yield "main", "data", name, source_type, name not in required, False, None
+        rows = self.connection.execute("DESCRIBE data").fetchall()
+        for (name, source_type, *_), is_required in zip_longest(rows, self.required()):
+            yield "main", "data", name, source_type, not is_required, False, None
 
     def row_count(self) -> int | None:
         """Return the number of rows, if the file states it."""
         return None
 
-    def required_columns(self) -> set[str]:
-        """Return the columns that cannot be null, as far as the file states it."""
-        return set()
+    def required(self) -> list[bool]:
+        """Return for each column whether it cannot be null, if the file states it."""
+        return []
 
 
 class ParquetReader(TableFileReader):
@@ -170,24 +172,8 @@ class ParquetReader(TableFileReader):
     types = ("parquet",)
 
     def row_count(self) -> int | None:
-        rows = self._ask(f"SELECT sum(num_rows) FROM parquet_file_metadata('{FILE_URL}')")
-        return int(rows[0][0])
+        statement = f"SELECT sum(num_rows) FROM parquet_file_metadata('{FILE_URL}')"
+        return int(self.connection.execute(statement).fetchall()[0][0])
 
-    def required_columns(self) -> set[str]:
-        """Return the REQUIRED columns; the schema is a tree, each node before its children."""
-        statement = f"SELECT name, repetition_type, num_children FROM parquet_schema('{FILE_URL}')"
-        required = set()
-        open_children: list[int] = []
-        for name, repetition, children in self._ask(statement):
-            if len(open_children) == 1 and repetition == "REQUIRED":
-                required.add(name)
-            if open_children:
-                open_children[-1] -= 1
-            open_children.append(children or 0)
-            while open_children and not open_children[-1]:
-                open_children.pop()
-        return required
-
-    def _ask(self, statement: str) -> list[Any]:
-        rows: list[Any] = self.connection.execute(statement).fetchall()
-        return rows
+    def required(self) -> list[bool]:
+        return [is_required for _, is_required in columns_of_parquet(self.connection)]

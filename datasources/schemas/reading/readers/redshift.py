@@ -30,14 +30,21 @@ class RedshiftReader(SQLReader):
     """Redshift: the `SVV_` views, which include external tables. There are no indexes."""
 
     types = ("redshift",)
-    common_types = {"super": CommonType.JSON}
+    common_types = {
+        "super": CommonType.JSON,
+        "varbyte": CommonType.BINARY,
+        "binary varying": CommonType.BINARY,
+        "interval day to second": CommonType.INTERVAL,
+        "interval year to month": CommonType.INTERVAL,
+        "oid": CommonType.INTEGER,
+    }
     relations_sql = f"""
 SELECT table_schema, table_name, CASE table_type WHEN 'VIEW' THEN 'view'
     WHEN 'EXTERNAL TABLE' THEN 'foreign_table' ELSE 'table' END, remarks, NULL
 FROM svv_tables WHERE {WANTED}"""
     columns_sql = f"""
 SELECT table_schema, table_name, column_name, {TYPE}, is_nullable <> 'NO',
-    coalesce(column_default, '') <> '', remarks
+    coalesce(column_default, '') <> '', remarks, nullif(column_default, '')
 FROM svv_columns WHERE {WANTED}
 ORDER BY table_schema, table_name, ordinal_position"""
     primary_keys_sql = f"""
