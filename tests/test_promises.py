@@ -85,7 +85,6 @@ def promises() -> dict[str, list[str]]:
         "docs/schemas.md": [
             f"neither among the last {pruning.KEPT_COUNT} of their data source",
             f"in the last {pruning.KEPT_DAYS} days",
-            f"Reading took longer than {READING_SECONDS_MAX // 60} minutes",
             f"| A whole refresh | {READING_SECONDS_MAX // 60} minutes |",
             f"| Tables | {content.TABLES_MAX:,} |",
             f"| Size of a schema | {content.BYTES_MAX // MIB} MiB |",

@@ -253,6 +253,8 @@ def as_browser_sends(field: str, value: Any) -> Any:
         return "" if DataSource._meta.get_field(field).null else NOT_POSSIBLE
     if value == "" and DataSource._meta.get_field(field).null:
         return NOT_POSSIBLE  # an empty box is null
+    if isinstance(value, str) and value != value.strip() and field not in ("name", "description"):
+        return NOT_POSSIBLE  # the form removes white space around what was pasted
     is_line = isinstance(value, str) and value.splitlines() in ([], [value])
     return value if is_line else NOT_POSSIBLE
 

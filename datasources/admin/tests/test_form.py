@@ -91,7 +91,7 @@ class FormTests(DataSourceTestCase):
                 "schema_name": text,
                 "database_name": text,
                 "ssh_username": text,
-                "tags": [f"x{text}y", "a,b", "c\u2028d"],
+                "tags": ["a,b", "c d"],
                 "metadata": {"z": 1, "a": {text: text, "é": 10**30, "f": [1.0, 1, 1e-9, 1e300]}},
             }
             self.data_source.apply_changes(stored, user=self.editor)
