@@ -75,11 +75,13 @@ class DataSourceTypeInfoSerializer(serializers.Serializer):
     )
     url_schemes = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Schemes that its connection strings may begin with, before `://`.",
+        help_text="Schemes that its connection strings may begin with, before `://`. The names of "
+        "drivers after `+`, as SQLAlchemy has them, are dropped.",
     )
     url_options = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Parameters that its connection strings may have after `?`.",
+        help_text="Parameters that its connection strings may have after `?`, whatever their case. "
+        "Those that only other clients go by are ignored.",
     )
     fields = FieldDescriptionSerializer(  # type: ignore[assignment]
         many=True, help_text="The fields that it uses, the required ones first."
@@ -98,6 +100,7 @@ class DataSourceTypeInfoSerializer(serializers.Serializer):
 
     def to_representation(self, instance: ConnectorClass) -> dict[str, Any]:
         entry = {name: getattr(instance, name) for name in CATALOGUE_ENTRY}
+        entry |= {name: [*entry[name]] for name in ("url_schemes", "url_options")}
         entry |= {"is_driver_installed": instance.is_driver_installed()}
         return super().to_representation(entry | {"fields": describe_fields(instance)})
 

@@ -253,7 +253,7 @@ class ChangingDataSource(DataSourceColumns):
         url = value("connection_string")
         if isinstance(url, str) and self.type in CONNECTORS:  # `clean_fields` refuses other types
             try:
-                validate_fit(url, self.connector)
+                validate_fit(url, self.connector, value("use_ssh_tunnel"))
             except ValidationError as error:
                 errors["connection_string"] = str(error.message)
         return errors

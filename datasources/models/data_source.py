@@ -129,7 +129,7 @@ class DataSource(RestorableDataSource):
         names = [name for name in Configuration.field_names() if hasattr(self, name)]
         values = {name: getattr(self, name) for name in names}
         if self.connection_string is not None:
-            url = read_connection_string(self.connection_string)
+            url = read_connection_string(self.connection_string, self.connector)
             values |= {name: value for name, value in url.items() if value is not None}
         if self.file_path is not None:
             values["file_path"] = path_in_storage(self.workspace.organization_id, self.file_path)

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from unittest import mock
 
 from datasources.connections.attempt import connector_for
 from datasources.connections.configuration import Configuration
@@ -15,6 +16,7 @@ from datasources.schemas.reading.assembly import Assembly
 from datasources.schemas.reading.catalogue import Column, Table
 from datasources.schemas.reading.child import read_catalogue
 from datasources.schemas.reading.readers import READERS
+from datasources.schemas.snapshots.changes import changes_of_table
 from datasources.schemas.snapshots.content import Content, dump, lines_of, pack
 
 
@@ -66,6 +68,47 @@ def tables_of(connection: Any, configuration: Any) -> dict[str, Any]:
         is_default = table["schema"] in ("main", "public", configuration.database_name)
         key = table["name"] if is_default else f"{table['schema']}.{table['name']}"
         found[key] = table | {"row_estimate": row_estimate}
+    return found
+
+
+def fake_catalogue(type_name: str, **rows: Any) -> Any:
+    """Return a fake connection that answers a reader's statements, by their names without `_sql`.
+
+    Other statements have no rows.
+    """
+    reader = READERS[type_name]
+    answers = {
+        getattr(reader, f"{name}_sql").replace("{schema}", reader.placeholder): found  # type: ignore[attr-defined]
+        for name, found in rows.items()
+    }
+
+    def make_cursor() -> mock.Mock:
+        cursor = mock.Mock()
+
+        def execute(statement: str, _: Any) -> None:
+            cursor.fetchmany.side_effect = [answers.get(statement, []), []]
+
+        cursor.execute = execute
+        return cursor
+
+    return mock.Mock(cursor=make_cursor)
+
+
+def digest_of(tables: dict[str, Any]) -> str:
+    """Return the digest that a snapshot of these tables would have."""
+    found = [{name: table[name] for name in Table.__annotations__} for table in tables.values()]
+    return pack((table, None) for table in found).digest  # type: ignore[misc]
+
+
+def changed_members(before: Any, after: Any) -> set[tuple[str, str | None, str]]:
+    """Return (object, name, member) for each member that differs between two states of a table.
+
+    For something that was added or removed, the member is the change itself.
+    """
+    found = set()
+    for change in changes_of_table(before, after):
+        members = change["from"] if change["change"] == "changed" else [change["change"]]
+        found |= {(str(change["object"]), change["name"], str(member)) for member in members or ()}
     return found
 
 

@@ -257,6 +257,13 @@ class FormTests(DataSourceTestCase):
         self.assertEqual(data_source.connection_string, "postgresql://reader@db/x")
         self.assertEqual(data_source.credentials.open(), {"password": "hunter2"})
 
+    def test_spaces_around_a_pasted_connection_string_are_removed(self):
+        for pasted in (f"  {URL}", f"{URL}\n", f"\t{URL} \r\n"):
+            with self.subTest(pasted):
+                values = self.form(self.page, connection_string=pasted)
+                self.assertEqual(self.client.post(self.page, values).status_code, 302)
+                self.assertEqual(self.stored()["connection_string"], "postgresql://reader@db/x")
+
     def test_form_records_the_same_revision_as_the_API_and_the_shell(self):
         changes = {"port": 5433, "name": "Moved", "tags": ["a"], "connection_string": URL}
         revisions = []

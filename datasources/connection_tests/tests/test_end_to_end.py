@@ -355,8 +355,8 @@ class FileTests(DataSourceTestMixin, TransactionTestCase):
         for type_name, file_path, code in (
             ("csv", "in/none", "FILE_MISSING"),
             ("csv", "in", "FILE_MISSING"),
-            ("parquet", "in/csv", "QUERY_FAILED"),
-            ("sqlite", "in/csv", "QUERY_FAILED"),
+            ("parquet", "in/csv", "FILE_OTHER_TYPE"),
+            ("sqlite", "in/csv", "FILE_OTHER_TYPE"),
         ):
             with self.subTest(type=type_name, file_path=file_path):
                 self.assertEqual(self.run_file_test(type_name, file_path)["code"], code)

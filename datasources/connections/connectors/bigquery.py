@@ -2,14 +2,24 @@
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from django.core.exceptions import ValidationError
 
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import Connector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    Options,
+    flag,
+    hint,
+    number,
+    options_of,
+    text,
+)
 
 API = "https://bigquery.googleapis.com"
 TOKEN_URI = "https://oauth2.googleapis.com/token"
@@ -48,9 +58,24 @@ class BigQuery(Connector):
     optional_fields = ("schema_name", "connection_string")
     credential_fields = ("service_account_json",)
     required_credentials = ("service_account_json",)
-    url_schemes = ("bigquery",)
-    url_options = ("location",)
     statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = {"bigquery": "bigquery"}
+    url_options = Options(
+        {"location": text("[A-Za-z0-9-]{1,40}", "a location, such as EU")}
+        | options_of(hint(number()), "arraysize list_tables_page_size")
+        | options_of(hint(flag()), "use_query_cache")
+    )
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields: a URL is `bigquery://project/dataset`, and names no host.
+
+        Raises ValidationError (400) if it names a table, too.
+        """
+        database, schema = url["host"], (url["database_name"] or "").removesuffix("/") or None
+        if "/" in (schema or ""):
+            raise ValidationError("Must be bigquery://project/dataset, without a table.")
+        return url | {"host": None, "database_name": database, "schema_name": schema}
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> tuple[int, ...]:

@@ -3,15 +3,33 @@
 import logging
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from django.core.exceptions import ValidationError
 
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    DURATION,
+    FALSE,
+    IDENTITY,
+    TRUE,
+    Options,
+    choice,
+    flag,
+    hint,
+    listed,
+    one_of,
+    only,
+    setting,
+)
 
 CODES = {
     **dict.fromkeys((81, 291), Code.DATABASE_MISSING),
@@ -36,7 +54,39 @@ STATUSES = {
     "503": Code.SERVER_BUSY,
 }
 HTTPS_PORT = 8443
+SETTINGS: dict[str, Any] = {
+    "limit": 0,
+    "offset": 0,
+    "read_overflow_mode": "throw",
+    "result_overflow_mode": "throw",
+    "timeout_overflow_mode": "throw",
+}
+"""The settings with which a user's profile would cut off results without an error."""
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
+COMPRESSIONS = ("lz4", "zstd", "br", "gzip", "deflate")
+OPTIONS = Options(
+    CLIENT_HINTS
+    | IDENTITY
+    | {
+        "secure": flag(),
+        "protocol": setting("secure", choice({"http": ("false",), "https": ("true",)})),
+        "interface": setting("secure", choice({"http": ("false",), "https": ("true",)})),
+        "compress": replace(
+            choice(
+                dict.fromkeys(TRUE, ("true",))
+                | dict.fromkeys(FALSE, ("false",))
+                | {name: (name,) for name in COMPRESSIONS}
+            ),
+            takes=listed(("true", "false", *COMPRESSIONS)),
+        ),
+        "compression": setting("compress", one_of(*COMPRESSIONS)),
+        # HTTPS always verifies the server.
+        "verify": hint(only(*TRUE)),
+        "send_receive_timeout": hint(DURATION),
+        "dial_timeout": hint(DURATION),
+        "max_execution_time": hint(DURATION),
+    }
+)
 
 
 class ClickHouse(ServerConnector):
@@ -50,10 +100,21 @@ class ClickHouse(ServerConnector):
     driver = "clickhouse_connect"
     dialect = "clickhousedb+connect"
     default_port = 8123
-    url_schemes = ("clickhouse", "clickhouses")
-    url_options = ("compress", "secure")
+    url_schemes: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("clickhouse", "clickhousedb", "http", "clickhouse+http"), "clickhouse"),
+        **dict.fromkeys(("clickhouses", "https", "clickhouse+https"), "clickhouses"),
+    }
+    url_drivers = ("connect",)
+    url_options = OPTIONS
     sends_password = True
     statement_codes = STATEMENT_CODES
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields; raises ValidationError (400) if an option denies what HTTPS says."""
+        if url["url_scheme"] == "clickhouses" and url["options"].get("secure") == "false":
+            raise ValidationError("The scheme asks for TLS, an option denies it.")
+        return url
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -100,9 +161,11 @@ class ClickHouse(ServerConnector):
         client.timeout = Timeout(
             connect=configuration.connection_timeout, read=configuration.query_timeout
         )
-        # Users with readonly=1 cannot change settings; the read timeout above still applies.
-        with suppress(ProgrammingError):
-            client.set_client_setting("max_execution_time", configuration.query_timeout)
+        settings = SETTINGS | {"max_execution_time": configuration.query_timeout}
+        for name, value in settings.items():
+            # Users with readonly=1 cannot change settings; the read timeout above still applies.
+            with suppress(ProgrammingError):
+                client.set_client_setting(name, value)
         return connection
 
     def read_version(self, connection: Any) -> str:

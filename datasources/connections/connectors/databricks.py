@@ -1,8 +1,8 @@
 """Databricks; its driver is in requirements-cloud.txt."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 from datasources.connections.causes import network_cause
 from datasources.connections.connectors.base import (
@@ -13,6 +13,14 @@ from datasources.connections.connectors.base import (
 )
 from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    NAME,
+    WORDS,
+    Options,
+    hint,
+    text,
+)
 
 ERROR_CLASS = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 CODES: dict[object, Code] = {
@@ -37,11 +45,26 @@ class Databricks(ServerConnector):
     dialect = "databricks"
     credential_fields = ("token", *SSH_SECRETS)
     default_port = 443
-    url_schemes = ("databricks",)
-    url_options = ("catalog", "http_path", "schema")
+    url_schemes: ClassVar[Mapping[str, str]] = {"databricks": "databricks"}
+    url_drivers = ("connector", "databricks_sql")
+    url_options = Options(
+        CLIENT_HINTS
+        | {
+            "http_path": text(r"[\w./-]{0,255}", "a path, such as /sql/1.0/warehouses/1"),
+            "catalog": NAME,
+            "schema": NAME,
+            "user_agent_entry": hint(WORDS),
+        }
+    )
     required_options = ("http_path",)
     statement_codes = STATEMENT_CODES
     required_credentials = ("token",)  # without it, the driver would open a browser
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields; an option for the catalog takes precedence over the path."""
+        database = url["options"].get("catalog") or url["database_name"]
+        return url | {"database_name": database, "schema_name": url["options"].get("schema")}
 
     def log_in(self) -> Any:
         """Return a DB-API connection with an open session."""

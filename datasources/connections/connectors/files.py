@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
@@ -42,15 +43,18 @@ SQLITE_ACTIONS = {
     sqlite3.SQLITE_RECURSIVE,
     sqlite3.SQLITE_TRANSACTION,
     sqlite3.SQLITE_SAVEPOINT,
-    # Virtual tables, such as for full-text search, declare their columns with these.
+    # Virtual tables, such as those of R-trees and full-text search, declare their columns with
+    # CREATE TABLE, and prepare the statements that would change them. `query_only` and the mode of
+    # the file prevent changes.
     sqlite3.SQLITE_CREATE_TABLE,
+    sqlite3.SQLITE_DELETE,
     sqlite3.SQLITE_INSERT,
     sqlite3.SQLITE_UPDATE,
 }
 SQLITE_PRAGMAS = {
     *("data_version", "database_list", "encoding", "foreign_key_list", "index_info"),
-    *("index_list", "index_xinfo", "read_uncommitted", "schema_version", "table_info"),
-    *("table_list", "table_xinfo", "user_version"),
+    *("index_list", "index_xinfo", "module_list", "page_size", "read_uncommitted"),
+    *("schema_version", "table_info", "table_list", "table_xinfo", "user_version"),
 }
 SQLITE_FORBIDDEN_FUNCTIONS = {"fts3_tokenizer", "load_extension"}
 
@@ -142,18 +146,21 @@ class SQLite(FileConnector):
     def open(self, file: StoredFile) -> "LimitedConnection":
         """Return a read-only connection: no lock, no journal, no other file."""
         connection = _open_sqlite(file) if isinstance(file, LocalFile) else _fetch_sqlite(file)
+        # A name that is not UTF-8 must not make the others unreadable.
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         connection.execute("PRAGMA query_only = ON")
         # Sort in memory: the sandbox may write no temporary file.
         connection.execute("PRAGMA temp_store = MEMORY")
         # The schema in the file must not call functions with side effects.
         connection.execute("PRAGMA trusted_schema = OFF")
+        _skip_malformed_definitions(connection)
         connection.limit_statements(self.configuration.query_timeout)
         connection.set_authorizer(_authorize)
         return connection
 
     def read_version(self, connection: sqlite3.Connection) -> str:
         """Check that the schema can be read. Return the version of the SQLite library."""
-        connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
         return one_line(f"SQLite {sqlite3.sqlite_version}")
 
 
@@ -212,6 +219,22 @@ class LimitedCursor(sqlite3.Cursor):
         """Run a script; the timeout applies to it as a whole."""
         self.connection.start_clock()
         return super().executescript(*args)
+
+
+def _skip_malformed_definitions(connection: sqlite3.Connection) -> None:
+    """Make SQLite read the other definitions of a schema that has malformed ones.
+
+    Raises DatabaseError if the file is no database.
+    """
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+    except sqlite3.DatabaseError:
+        # Nothing becomes writable: the file is read-only or a copy, and `query_only` is on.
+        connection.execute("PRAGMA writable_schema = ON")
+        # The statement that loads the schema fails even so; later ones use what was loaded.
+        with suppress(sqlite3.DatabaseError):
+            connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
 
 
 def _open_sqlite(file: LocalFile) -> LimitedConnection:

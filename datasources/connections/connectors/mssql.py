@@ -3,9 +3,10 @@
 import codecs
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
@@ -14,6 +15,21 @@ from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
 from datasources.connections.sandbox.confinement import confined
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    DURATION,
+    FALSE,
+    IDENTITY,
+    TRUE,
+    WORDS,
+    Options,
+    choice,
+    flag,
+    hint,
+    one_of,
+    setting,
+    text,
+)
 
 # Matches errors of the server only: for others, pymssql repeats the number of an earlier login.
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
@@ -58,6 +74,44 @@ STATEMENT_CODES = {
 
 TLS_MODES = {"off": TLS.OFF, "request": TLS.IF_OFFERED}
 
+# ODBC's `no` still encrypts the login; `strict` would need TDS 8.
+ENCRYPT = (
+    dict.fromkeys((*TRUE, "mandatory"), ("require",))
+    | dict.fromkeys((*FALSE, "optional"), ("request", "require"))
+    | {"disable": ("off",)}
+)
+OPTIONS = Options(
+    CLIENT_HINTS
+    | IDENTITY
+    | {
+        "appname": WORDS,
+        "application_name": setting("appname", WORDS),
+        "charset": text("[A-Za-z0-9_-]{1,40}", "the name of a character set, such as UTF-8"),
+        "encryption": one_of("off", "request", "require"),
+        "encrypt": setting(
+            "encryption", replace(choice(ENCRYPT), takes="yes, no, optional or disable")
+        ),
+        # FreeTDS does not verify certificates: no other value could be kept.
+        "TrustServerCertificate": hint(
+            replace(
+                choice(dict.fromkeys(TRUE, ("true",))),
+                takes="yes alone, because this type cannot verify certificates",
+            )
+        ),
+        "driver": hint(WORDS),
+        "MARS_Connection": hint(flag()),
+        "MultipleActiveResultSets": hint(flag()),
+        "MultiSubnetFailover": hint(flag()),
+        "fast_executemany": hint(flag()),
+        "autocommit": hint(flag()),
+        "PersistSecurityInfo": hint(flag()),
+        "tds_version": hint(text(r"[0-9.]{1,5}|auto", "a version, such as 7.4")),
+        "dialTimeout": hint(DURATION),
+        "keepAlive": hint(DURATION),
+        "Authentication": hint(one_of("SqlPassword")),
+    }
+)
+
 
 class MSSQL(ServerConnector):
     """SQL Server, by pymssql, which includes FreeTDS.
@@ -71,8 +125,9 @@ class MSSQL(ServerConnector):
     driver = "pymssql"
     dialect = "mssql+pymssql"
     default_port = 1433
-    url_schemes = ("mssql", "sqlserver")
-    url_options = ("appname", "charset", "encryption")
+    url_schemes: ClassVar[Mapping[str, str]] = dict.fromkeys(("mssql", "sqlserver"), "mssql")
+    url_drivers = ("pymssql", "pyodbc", "aioodbc", "pytds")
+    url_options = OPTIONS
     sends_password = True
     statement_codes = STATEMENT_CODES
     # Without it, FreeTDS would try Kerberos, which connects to hosts that nobody has checked.

@@ -3,7 +3,7 @@
 import codecs
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from datasources.connections.configuration import Configuration
@@ -11,6 +11,7 @@ from datasources.connections.connectors.base import ServerConnector, fetch_value
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
 from datasources.connections.stages import Stages
+from datasources.connections.url_options.mysql import MYSQL
 
 TLS_MODES = {
     "DISABLED": TLS.OFF,
@@ -71,6 +72,18 @@ STATEMENT_CODES = {
     **dict.fromkeys((1820, 1862), Code.ACCOUNT_LOCKED),
     1049: Code.DATABASE_MISSING,
 }
+SESSION = {
+    # Without these, a setting of the server or of its `init_connect` would cut off results, sort
+    # long names by their start, or refuse to read.
+    "sql_select_limit": str(2**64 - 1),
+    "max_sort_length": "1024",
+    "sql_big_selects": "1",
+    # Defaults and expressions are spelled by these.
+    "sql_mode": "''",
+    "sql_quote_show_create": "1",
+    "time_zone": "'+00:00'",
+}
+"""The variables that decide what a statement returns, whatever the server sets them to."""
 ANSWER_MARGIN_SECONDS = 5
 """Added to `query_timeout` for the client's timeout, so that the server's limit comes first."""
 
@@ -99,9 +112,15 @@ class MySQL(ServerConnector):
     driver = "pymysql"
     dialect = "mysql+pymysql"
     default_port = 3306
-    url_schemes: ClassVar[tuple[str, ...]] = ("mysql",)
-    url_options = ("charset", "collation", "connect_timeout", "ssl_mode")
     statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("mysql", "mysql2", "mysqlgis"), "mysql"
+    )
+    url_drivers = (
+        *("pymysql", "mysqldb", "mysqlclient", "mysqlconnector", "aiomysql", "asyncmy"),
+        *("cymysql", "mariadbconnector", "oursql", "pyodbc"),
+    )
+    url_options = MYSQL
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -113,6 +132,7 @@ class MySQL(ServerConnector):
         try:
             connection.connect(sock=self.endpoint.dial())
             self.is_encrypted = bool(connection._secure)
+            self._set_variables(connection, SESSION)
             self._limit_statements(connection)
         except BaseException:
             connection.close()
@@ -208,26 +228,34 @@ class MySQL(ServerConnector):
             raise ConnectionFailure(Code.OPTION_INVALID)
         return collation
 
+    def _set_variables(self, connection: Any, variables: Mapping[str, str]) -> None:
+        """Set variables of the session; one by one if the server does not know all of them."""
+        from pymysql import MySQLError
+
+        assignments = ", ".join(f"{name} = {value}" for name, value in variables.items())
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET SESSION {assignments}")
+        except MySQLError as error:
+            if error.args[0] != UNKNOWN_VARIABLE:
+                raise
+            if len(variables) > 1:
+                for name, value in variables.items():
+                    self._set_variables(connection, {name: value})
+
     def _limit_statements(self, connection: Any) -> None:
         """Limit statements to `query_timeout` on the server, and a little later on the client.
 
         The client needs a limit, too: MySQL limits only SELECT, and other servers may not know the
         variable, or hang.
         """
-        from pymysql import MySQLError
-
         seconds = self.configuration.query_timeout
         # Ask the server, not the type: many choose the type MySQL for a MariaDB.
         if is_mariadb(connection.get_server_info()):
-            limit = f"max_statement_time = {seconds}"
+            limit = {"max_statement_time": str(seconds)}
         else:
-            limit = f"max_execution_time = {seconds * 1000}"
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET SESSION {limit}")
-        except MySQLError as error:
-            if error.args[0] != UNKNOWN_VARIABLE:
-                raise
+            limit = {"max_execution_time": str(seconds * 1000)}
+        self._set_variables(connection, limit)
         # PyMySQL reads these timeouts for each packet, but has no method to change them later.
         connection._read_timeout = connection._write_timeout = seconds + ANSWER_MARGIN_SECONDS
 
@@ -238,7 +266,7 @@ class MariaDB(MySQL):
     name = "mariadb"
     label = "MariaDB"
     dialect = "mariadb+pymysql"
-    url_schemes = ("mariadb", "mysql")
+    url_schemes = dict.fromkeys(("mariadb", *MySQL.url_schemes), "mariadb")
     is_verified = True
 
 

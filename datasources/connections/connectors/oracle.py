@@ -1,17 +1,31 @@
 """Oracle Database."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    IDENTITY,
+    Options,
+    flag,
+    hint,
+    number,
+    one_of,
+    options_of,
+    text,
+)
 
 # Names are sent in a connect descriptor: allow no character that has a meaning there.
 SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
+
+# A trigger at the login may have chosen another order, in which some names are equal.
+SESSION = "ALTER SESSION SET NLS_COMP = BINARY NLS_SORT = BINARY"
 
 SIMILAR = re.compile(r"\(Similar to (ORA-\d+)\)")
 
@@ -71,10 +85,28 @@ class Oracle(ServerConnector):
     driver = "oracledb"
     dialect = "oracle+oracledb"
     default_port = 1521
-    url_schemes = ("oracle",)
-    url_options = ("service_name", "sid")
     required_credentials = ("username", "password")
     statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = {"oracle": "oracle"}
+    url_drivers = ("oracledb", "oracledb_async", "cx_oracle")
+    url_options = Options(
+        CLIENT_HINTS
+        | IDENTITY
+        | options_of(
+            text(SERVICE_NAME.pattern, "letters, digits and . _ $ # -"), "service_name sid"
+        )
+        # Of cx_Oracle, the driver before this one.
+        | options_of(hint(one_of("UTF-8", "utf8")), "encoding nencoding")
+        | options_of(hint(flag()), "threaded events")
+        | {"arraysize": hint(number())}
+    )
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields; a service, in the path or in an option, is the database."""
+        options = url["options"]
+        service = options.get("service_name") or options.get("sid")
+        return url | {"database_name": url["database_name"] or service}
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -110,6 +142,8 @@ class Oracle(ServerConnector):
             password=self.secret,
         )
         connection.call_timeout = configuration.query_timeout * 1000
+        with connection.cursor() as cursor:
+            cursor.execute(SESSION)
         return connection
 
     def read_version(self, connection: Any) -> str:

@@ -1,13 +1,31 @@
 """Snowflake; its driver is in requirements-cloud.txt."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
-from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
+from datasources.connections.connectors.base import (
+    ServerConnector,
+    fetch_value,
+    one_line,
+    with_schema_of_path,
+)
 from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    IDENTITY,
+    NAME,
+    WORDS,
+    Options,
+    flag,
+    hint,
+    one_of,
+    setting,
+)
 
+DOMAIN = ".snowflakecomputing."
 LOGIN_NUMBERS = range(390_000, 391_000)
 CODES: dict[object, Code] = {
     2043: Code.DATABASE_MISSING,
@@ -38,9 +56,29 @@ class Snowflake(ServerConnector):
     driver = "snowflake.connector"
     credential_fields = (*ServerConnector.credential_fields, "token")
     default_port = 443
-    url_schemes = ("snowflake",)
-    url_options = ("role", "warehouse")
     statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = {"snowflake": "snowflake"}
+    url_options = Options(
+        CLIENT_HINTS
+        | IDENTITY
+        | {
+            "role": NAME,
+            "warehouse": NAME,
+            "schema": setting("schema_name", NAME),
+            "db": setting("database_name", NAME),
+            "authenticator": hint(one_of("snowflake")),
+            "application": hint(WORDS),
+            "client_session_keep_alive": hint(flag()),
+            "cache_column_metadata": hint(flag()),
+        }
+    )
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields: the path is `database/schema`, and the host may be an account."""
+        if DOMAIN not in f".{url['host']}.".lower():
+            url["host"] = f"{url['host']}{DOMAIN}com"
+        return with_schema_of_path(url)
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> tuple[int, ...]:
@@ -77,6 +115,7 @@ class Snowflake(ServerConnector):
             session_parameters={
                 "STATEMENT_TIMEOUT_IN_SECONDS": configuration.query_timeout,
                 "CLIENT_TELEMETRY_ENABLED": False,
+                "ROWS_PER_RESULTSET": 0,  # a user's own would cut off results without an error
             },
         )
         return connection

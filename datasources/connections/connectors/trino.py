@@ -1,15 +1,32 @@
 """Trino; its driver is in requirements-cloud.txt."""
 
 import re
+from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, ClassVar
 
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
-from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
+from datasources.connections.connectors.base import (
+    ServerConnector,
+    fetch_value,
+    one_line,
+    with_schema_of_path,
+)
 from datasources.connections.failures import Code
 from datasources.connections.protection import TLS
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    NAME,
+    TRUE,
+    WORDS,
+    Options,
+    choice,
+    hint,
+    only,
+    setting,
+)
 
 TLS_PORTS = (443, 8443)
 STATUS = re.compile(r"error (\d{3})\b")  # an HTTP status, as the driver writes it
@@ -39,16 +56,36 @@ class Trino(ServerConnector):
     dialect = "trino"
     credential_fields = (*ServerConnector.credential_fields, "token")
     default_port = 8080
-    url_schemes = ("trino",)
-    url_options = ("source",)
     statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = {"trino": "trino"}
+    url_drivers = ("rest",)
+    url_options = Options(
+        CLIENT_HINTS
+        | {
+            "user": setting("username", NAME),
+            "source": WORDS,
+            # A secret is sent over HTTPS only.
+            "protocol": setting("tls", choice({"https": ("true",)})),
+            "http_scheme": setting("tls", choice({"https": ("true",)})),
+            "SSL": setting("tls", choice(dict.fromkeys(TRUE, ("true",)))),
+            "verify": hint(only(*TRUE)),
+        }
+    )
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields: the path is `catalog/schema`."""
+        return with_schema_of_path(url)
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
-        """Return whether HTTPS is used: with a secret, or on a usual port of HTTPS."""
+        """Return whether HTTPS is used: with a secret, on a usual port of it, or if asked for."""
         secrets = configuration.secrets
         is_secure = (
-            secrets.get("token") or secrets.get("password") or configuration.port in TLS_PORTS
+            secrets.get("token")
+            or secrets.get("password")
+            or configuration.port in TLS_PORTS
+            or configuration.options.get("tls") == "true"
         )
         return TLS.VERIFIED if is_secure else TLS.OFF
 

@@ -44,6 +44,9 @@ class ClickHouseTests(SimpleTestCase):
         self.assertEqual(parameters["max_execution_time"], ["7"])
         self.assertEqual(parameters["database"], ["sales"])
         self.assertNotIn("session_id", parameters)
+        # A profile of the user could cut off results with these.
+        self.assertEqual((parameters["limit"], parameters["offset"]), (["0"], ["0"]))
+        self.assertEqual(parameters["result_overflow_mode"], ["throw"])
 
     def test_clickhouse_follows_no_redirect(self):
         for status in (301, 302, 303, 307, 308):

@@ -7,10 +7,12 @@ from django.test import SimpleTestCase
 from dns.resolver import NXDOMAIN, LifetimeTimeout, NoAnswer
 from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure
 
+from datasources.connections.connectors import CONNECTORS
 from datasources.connections.failures import Code
 from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
 from datasources.connections.testing.fake_mongodb import HELLO, serve_mongo
 from datasources.connections.testing.listeners import Listener, say_garbage
+from datasources.models.connection_strings import read_connection_string
 
 
 class MongoDBTests(SimpleTestCase):
@@ -57,15 +59,16 @@ class MongoDBTests(SimpleTestCase):
             self.assertNotIn(PASSWORD.encode(), sent)
 
     def test_mongodb_user_is_looked_up_in_admin_or_in_the_database_of_a_url(self):
-        for fields, source in (
-            ({}, None),
-            ({"url_scheme": "mongodb"}, "sales"),
-            ({"url_scheme": "mongodb", "options": {"authSource": "users"}}, None),
-            ({"url_scheme": "mongodb+srv"}, None),
+        for url, source in (
+            ("mongodb://db.example.com", None),
+            ("mongodb://db.example.com/sales", "sales"),
+            ("mongodb://db.example.com/sales?authSource=users", "users"),
+            ("mongodb+srv://db.example.com/sales", None),
         ):
-            with self.subTest(fields):
-                credentials = connector_to("mongodb", 1, **fields)._credentials()
-                self.assertEqual(credentials.get("authSource"), source)
+            with self.subTest(url):
+                fields = read_connection_string(url, CONNECTORS["mongodb"])
+                connector = connector_to("mongodb", 1, options=fields["options"])
+                self.assertEqual(connector._options().get("authSource"), source)
 
     def test_mongodb_mechanisms_that_use_files_or_clouds_are_refused(self):
         for mechanism in ("GSSAPI", "MONGODB-AWS", "MONGODB-OIDC", "MONGODB-X509", "nonsense"):

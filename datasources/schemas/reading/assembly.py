@@ -58,7 +58,8 @@ class Assembly:
             "primary_key": self._primary_keys.pop(key, None),
             "foreign_keys": self._foreign_keys.pop(key, []),
             "indexes": self._indexes.pop(key, []),
-            "problem": self._reader.problems.get(key),
+            "problem": self._reader.problems.get(key)
+            or (None if columns else self._reader.problem_without_columns),
         }
         return table, row_estimate
 

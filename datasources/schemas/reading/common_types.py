@@ -66,7 +66,7 @@ _NAMES: dict[CommonType, tuple[str, ...]] = {
         *("timestamp_ltz", "timestamp_tz", "timestamptz"),
     ),
     CommonType.INTERVAL: ("interval",),
-    CommonType.UUID: ("uniqueidentifier", "uuid"),
+    CommonType.UUID: ("guid", "uniqueidentifier", "uuid"),
     CommonType.JSON: ("json", "jsonb", "variant", "super"),
     CommonType.ARRAY: ("array", "list"),
     CommonType.OBJECT: ("map", "object", "record", "row", "struct", "tuple"),

@@ -109,11 +109,12 @@ def changes_of_table(old: Table, new: Table) -> Iterator[Change]:
 
 
 def table_properties(table: Table, other: Table) -> Properties:
-    """Return kind and comment of a table, and the order of the columns that `other` has, too."""
+    """Return what a table has itself, and the order of the columns that `other` has, too."""
     names = {column["name"] for column in other["columns"]}
     return {
         "kind": table["kind"],
         "comment": table["comment"],
+        "problem": table["problem"],
         "column_order": [name for name in parts_of(table, ChangedObject.COLUMN) if name in names],
     }
 

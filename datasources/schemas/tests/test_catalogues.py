@@ -16,6 +16,7 @@ from datasources.connections.testing.postgresql import (
 from datasources.schemas.reading.assembly import Assembly
 from datasources.schemas.reading.readers import READERS
 from datasources.schemas.reading.readers.base import Relation, SQLReader
+from datasources.schemas.testing import fake_catalogue, tables_of
 
 # Types as the server spells them, with their common types.
 COMMON_TYPES = {
@@ -45,6 +46,8 @@ COMMON_TYPES = {
         "FLOAT(126)": "float",
         "BINARY_DOUBLE": "float",
         "VARCHAR2(50)": "string",
+        "VARCHAR2(50 CHAR)": "string",
+        "VECTOR": "array",
         "CLOB": "string",
         "RAW(16)": "binary",
         "BLOB": "binary",
@@ -74,6 +77,22 @@ COMMON_TYPES = {
         "IPv6": "string",
         "UUID": "uuid",
         "AggregateFunction(avg, UInt8)": "other",
+        "SimpleAggregateFunction(groupUniqArrayArray(3), Array(UInt8))": "array",
+        "LowCardinality(FixedString(2))": "string",
+        "Nullable(Decimal(9, 2))": "decimal",
+        "BFloat16": "float",
+        "Int256": "integer",
+        "UInt8": "integer",
+        "Int8": "integer",
+        "IntervalDay": "interval",
+        "Time": "time",
+        "Time64(3)": "time",
+        "JSON(max_dynamic_paths=8)": "json",
+        "Object('json')": "json",
+        "QBit(Float32, 16)": "array",
+        "Variant(Int8, String)": "other",
+        "Dynamic": "other",
+        "Point": "other",
     },
     "redshift": {
         "character varying(256)": "string",
@@ -150,7 +169,6 @@ COMMON_TYPES = {
         "binary": "binary",
     },
 }
-STATEMENTS = ("relations_sql", "columns_sql", "primary_keys_sql", "foreign_keys_sql", "indexes_sql")
 
 
 class CatalogueTests(SimpleTestCase):
@@ -173,8 +191,9 @@ class CatalogueTests(SimpleTestCase):
             connection.cursor.return_value.fetchmany.return_value = []
             connection.info.server_version = 180000  # of psycopg
             reader = reader_class(connection, Configuration(type_name, schema_name=name))
-            for statement in STATEMENTS:
-                [*reader.rows(getattr(reader, statement))]
+            for statement in dir(reader):
+                if statement.endswith("_sql"):
+                    [*reader.rows(getattr(reader, statement))]
             for call in connection.cursor.return_value.execute.call_args_list:
                 with self.subTest(type_name):
                     self.assertNotIn("DROP", call.args[0])
@@ -193,6 +212,82 @@ class CatalogueTests(SimpleTestCase):
         connection.cursor.return_value.__enter__.return_value = cursor
         reader = READERS["snowflake"](connection, Configuration("snowflake"))
         self.assertEqual([*reader.primary_keys()], [("S", "T", "PK", "A"), ("S", "T", "PK", "B")])
+
+
+class FakeCatalogueTests(SimpleTestCase):
+    """Tests of what readers make of the rows of servers that cannot be run here."""
+
+    def read(self, type_name, **rows):
+        return tables_of(fake_catalogue(type_name, **rows), Configuration(type_name))
+
+    def test_keys_and_indexes_of_sql_server_have_all_clauses(self):
+        order = ("dbo", "orders", "pk", "at", True, "NONCLUSTERED", " IGNORE_DUP_KEY")
+        number = ("dbo", "orders", "pk", "nr", False, "NONCLUSTERED", " IGNORE_DUP_KEY")
+        index = ("dbo", "orders", "i", True)
+        rest = ("NONCLUSTERED", "([deleted] IS NULL)", "DISABLED")
+        table = self.read(
+            "mssql",
+            relations=[("dbo", "orders", "table", None, 5)],
+            columns=[("dbo", "orders", "nr", "int", 0, 1, None, "IDENTITY(1,1)")],
+            keys=[order, number],
+            indexes=[(*index, "nr", "DESC", 0, *rest), (*index, "note", None, 1, *rest)],
+            foreign_keys=[
+                ("dbo", "orders", "fk", "nr", "dbo", "top", "id", "NO_ACTION", "SET_NULL", "")
+            ],
+        )["dbo.orders"]
+        self.assertEqual(table["columns"][0]["default"], "IDENTITY(1,1)")
+        self.assertEqual(table["primary_key"]["columns"], ["at", "nr"])
+        self.assertEqual(
+            table["primary_key"]["options"], "(at DESC, nr) NONCLUSTERED IGNORE_DUP_KEY"
+        )
+        [index] = table["indexes"]
+        self.assertEqual((index["columns"], index["included_columns"]), (["nr"], ["note"]))
+        self.assertEqual(index["predicate"], "([deleted] IS NULL)")
+        [key] = table["foreign_keys"]
+        self.assertEqual((key["on_update"], key["on_delete"]), ("no_action", "set_null"))
+
+    def test_expressions_and_defaults_of_oracle_are_read_by_statements_of_their_own(self):
+        index = ("S", "T", "I", 0)
+        rest = ("FUNCTION-BASED NORMAL", "INVISIBLE")
+        table = self.read(
+            "oracle",
+            relations=[("S", "T", "table", None, 5)],
+            columns=[
+                ("S", "T", "A", "NUMBER(10,0)", 0, 1, None),
+                ("S", "T", "B", "NUMBER(10,0)", 0, 1, None),
+                ("S", "T", "C", "NUMBER(10,0)", 0, 0, None),
+            ],
+            defaults=[
+                ("S", "T", "A", "NO", "NO", "1 + 2 \n"),
+                ("S", "T", "B", "YES", "NO", '"A"*2'),
+            ],
+            keys=[
+                (*index, "A", None, "S", 1, *rest),
+                (*index, "SYS_NC00004$", None, "S", 2, *rest),
+                (*index, "SYS_NC00005$", "DESC", "S", 3, *rest),
+            ],
+            expressions=[("S", "I", 2, 'UPPER("B")'), ("S", "I", 3, '"C"')],
+        )["S.T"]
+        self.assertEqual(
+            [column["default"] for column in table["columns"]],
+            ["1 + 2", 'GENERATED ALWAYS AS ("A"*2) VIRTUAL', None],
+        )
+        [index] = table["indexes"]
+        self.assertEqual(index["columns"], ["A", 'UPPER("B")', "C"])
+        self.assertEqual(index["column_options"], ["", "", "DESC"])
+        self.assertEqual(
+            (index["method"], index["options"]), ("FUNCTION-BASED NORMAL", "INVISIBLE")
+        )
+
+    def test_relation_without_columns_says_that_it_may_be_broken(self):
+        for type_name in ("mssql", "oracle", "clickhouse", "trino", "snowflake", "databricks"):
+            with self.subTest(type_name):
+                rows = {"relations": [("s", "v", "view", None, None)]}
+                connection = fake_catalogue(type_name, **rows)
+                reader = READERS[type_name](connection, Configuration(type_name))
+                reader.primary_keys = reader.foreign_keys = reader.indexes = list
+                [(view, _)] = Assembly(reader).tables()
+                self.assertIn("no columns", view["problem"])
 
 
 class AssemblyTests(SimpleTestCase):
@@ -239,7 +334,8 @@ class StandardCatalogueTests(SimpleTestCase):
         cls.connection.execute(
             "CREATE TABLE people (country char(2), id int, PRIMARY KEY (id, country));"
             "CREATE TABLE pets (id int, country char(2), owner int,"
-            " CONSTRAINT of_owner FOREIGN KEY (owner, country) REFERENCES people)"
+            " CONSTRAINT of_owner FOREIGN KEY (owner, country) REFERENCES people"
+            " ON DELETE CASCADE)"
         )
 
     def rows(self, type_name, statement):
@@ -280,10 +376,11 @@ class StandardCatalogueTests(SimpleTestCase):
                 ("public", "people", "people_pkey", "country"),
             ],
         )
+        actions = ("NO ACTION", "CASCADE")
         self.assertEqual(
             self.rows("databricks", "foreign_keys_sql"),
             [
-                ("public", "pets", "of_owner", "owner", "public", "people", "id"),
-                ("public", "pets", "of_owner", "country", "public", "people", "country"),
+                ("public", "pets", "of_owner", "owner", "public", "people", "id", *actions),
+                ("public", "pets", "of_owner", "country", "public", "people", "country", *actions),
             ],
         )

@@ -107,9 +107,10 @@ class FileTests(SimpleTestCase):
             ],
             [(["other"], "people", ["id"]), (["owner"], "people", ["id"])],
         )
+        [index] = tables["people"]["indexes"]
         self.assertEqual(
-            tables["people"]["indexes"],
-            [{"name": "by_name", "columns": ["name", "(expression)"], "is_unique": True}],
+            (index["name"], index["columns"], index["is_unique"]),
+            ("by_name", ["name", "lower(name)"], True),
         )
         self.assertEqual([*columns_of(tables["names"])], ["name"])
         self.assertEqual(columns_of(tables["notes"])["line"][1], "other")

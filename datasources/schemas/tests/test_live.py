@@ -1,6 +1,7 @@
 """End-to-end tests of refreshes: API, jobs, sandbox and source, all live."""
 
 import gzip
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -156,6 +157,33 @@ class LiveChangesTests(LiveTestCase):
                 ("removed", "data", "gone"): True,
             },
         )
+
+    def test_changes_in_a_sqlite_file_with_broken_tables_are_found(self):
+        folder = Path(self.enterContext(TemporaryDirectory())).resolve()
+        (folder / str(self.acme.pk)).mkdir()
+        self.make_source("sqlite", file_path="rivers.gpkg")
+        with (
+            override_settings(STORAGE_ROOT=folder),
+            closing(sqlite3.connect(folder / str(self.acme.pk) / "rivers.gpkg")) as source,
+        ):
+            source.execute("CREATE VIRTUAL TABLE boxes USING rtree(id, low, high)")
+            source.execute("CREATE TABLE rivers (name TEXT)")
+            source.execute("CREATE UNIQUE INDEX one ON rivers (name)")
+            source.execute("PRAGMA writable_schema = ON")
+            text = "CREATE VIRTUAL TABLE vectors USING vec0(a)"
+            row = ("table", "vectors", "vectors", 0, text)
+            source.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", row)
+            source.commit()
+            self.assert_refreshed(3)
+            source.execute("DROP INDEX one")
+            source.execute("CREATE UNIQUE INDEX one ON rivers (name) WHERE name <> ''")
+            source.commit()
+            self.assert_refreshed(3)
+        self.assertEqual(self.changes(), {("changed", "rivers", "one"): False})
+        response = self.call("get", f"{self.path}/schema", user=self.viewer)
+        problems = {table["name"]: table["problem"] for table in response.json()["data"]["tables"]}
+        self.assertEqual((problems["boxes"], problems["rivers"]), (None, None))
+        self.assertIn("module vec0", problems["vectors"])
 
     def test_refresh_of_a_file_shows_what_is_a_guess_and_what_is_wrong(self):
         folder = Path(self.enterContext(TemporaryDirectory())).resolve()

@@ -12,7 +12,7 @@ from datasources.connections.testing.connectors import connector_to
 from datasources.connections.testing.fake_mongodb import serve_mongo
 from datasources.connections.testing.listeners import Listener
 from datasources.schemas.reading.readers.mongodb import FIELDS_MAX, SAMPLE_SIZE, Fields
-from datasources.schemas.testing import columns_of, tables_of
+from datasources.schemas.testing import changed_members, columns_of, tables_of
 
 OLD = {"_id": ObjectId(), "name": "a", "n": 1, "home": {"city": "x", "at": {"x": {"y": 1}}}}
 NEW = {"_id": ObjectId(), "name": None, "n": Int64(2), "tags": ["a"], "at": datetime.now(UTC)}
@@ -25,6 +25,30 @@ INDEXES = [
     {"v": 2, "key": {"_id": 1}, "name": "_id_"},
     {"v": 2, "key": {"name": 1, "home.city": -1}, "name": "by_name", "unique": True},
 ]
+# What indexes differ in, before and after, and the members that show it.
+INDEX_PAIRS = {
+    "condition": ({}, {"partialFilterExpression": {"a": {"$gt": 5}}}, "predicate"),
+    "other condition": (
+        {"partialFilterExpression": {"a": {"$gt": datetime(2026, 1, 1, tzinfo=UTC)}}},
+        {"partialFilterExpression": {"a": {"$gt": datetime(2026, 1, 2, tzinfo=UTC)}}},
+        "predicate",
+    ),
+    "sparse": ({}, {"sparse": True}, "options"),
+    "expiry": ({"expireAfterSeconds": 60}, {"expireAfterSeconds": Int64(61)}, "options"),
+    "collation": (
+        {"collation": {"locale": "de", "strength": 1}},
+        {"collation": {"locale": "de", "strength": 2}},
+        "options",
+    ),
+    "hidden": ({}, {"hidden": True}, "options"),
+    "projection": ({}, {"wildcardProjection": {"a": 1}}, "options"),
+    "direction": ({}, {"key": {"a": -1}}, "column_options"),
+    "order": ({"key": {"a": 1, "b": 1}}, {"key": {"b": 1, "a": 1}}, "columns"),
+    "hashed": ({}, {"key": {"a": "hashed"}}, "column_options method"),
+    "sphere": ({"key": {"a": "2d"}}, {"key": {"a": "2dsphere"}}, "column_options method"),
+    "wildcard": ({}, {"key": {"a.$**": 1}}, "columns method"),
+    "uniqueness": ({}, {"unique": True}, "is_unique"),
+}
 
 
 def refusal(number):
@@ -78,11 +102,50 @@ class MongoDBReaderTests(SimpleTestCase):
                 "at": ("date", "timestamp_tz", True, False),
             },
         )
-        self.assertEqual(orders["primary_key"], {"name": None, "columns": ["_id"]})
+        self.assertEqual(orders["primary_key"], {"name": None, "columns": ["_id"], "options": None})
+        [index] = orders["indexes"]
         self.assertEqual(
-            orders["indexes"],
-            [{"name": "by_name", "columns": ["name", "home.city"], "is_unique": True}],
+            (index["name"], index["columns"], index["column_options"], index["is_unique"]),
+            ("by_name", ["name", "home.city"], ["", "-1"], True),
         )
+
+    def test_each_difference_of_two_indexes_is_noticed(self):
+        for name, (before, after, members) in INDEX_PAIRS.items():
+            with self.subTest(name):
+                states = []
+                for index in (before, after):
+                    index = {"v": 2, "key": {"a": 1}, "name": "i"} | index
+                    tables = self.read(lambda command: [OLD], listIndexes=batch([index]))
+                    states.append(tables["orders"])
+                found = changed_members(*states)
+                self.assertEqual({member for _, _, member in found}, {*members.split()})
+
+    def test_fields_of_a_text_index_are_those_of_its_weights(self):
+        index = {
+            "v": 2,
+            "key": {"a": 1, "_fts": "text", "_ftsx": 1, "b": -1.0},
+            "name": "i",
+            "weights": {"title": 10, "body": Int64(1)},
+        }
+        tables = self.read(lambda command: [OLD], listIndexes=batch([index]))
+        [read] = tables["orders"]["indexes"]
+        self.assertEqual(read["columns"], ["a", "body", "title", "b"])
+        self.assertEqual(read["column_options"], ["", "text", "text", "-1"])
+        self.assertEqual(
+            (read["method"], read["options"]), ("text", '{"weights": {"title": 10, "body": 1}}')
+        )
+
+    def test_index_of_a_clustered_collection_is_its_primary_key(self):
+        index = {"v": 2, "key": {"_id": 1}, "name": "mine", "unique": True, "clustered": True}
+        orders = self.read(lambda command: [OLD], listIndexes=batch([index]))["orders"]
+        self.assertEqual(orders["primary_key"]["options"], '{"clustered": true}')
+        self.assertEqual(orders["indexes"], [])
+
+    def test_indexes_of_a_time_series_are_read(self):
+        series = batch([{"name": "weather", "type": "timeseries"}])
+        weather = self.read(lambda command: [OLD], listCollections=series)["weather"]
+        self.assertIsNone(weather["primary_key"])
+        self.assertEqual([index["name"] for index in weather["indexes"]], ["by_name"])
 
     def test_sample_is_the_oldest_and_newest_documents(self):
         self.read(lambda command: [OLD])
@@ -111,6 +174,9 @@ class MongoDBReaderTests(SimpleTestCase):
                     )
                 )
                 self.assertEqual(tables["recent"]["columns"], [])
+                problem = "The user may not read it." if number == 13 else f"(error {number})."
+                self.assertIn(problem, tables["recent"]["problem"])
+                self.assertIsNone(tables["orders"]["problem"])
                 self.assertIn("home.city", columns_of(tables["orders"]))
 
     def test_collection_whose_sample_fails_midway_has_no_columns(self):

@@ -9,6 +9,10 @@ from datasources.schemas.reading.catalogue import Key
 from datasources.schemas.reading.common_types import CommonType, common_type
 
 ROWS_AT_ONCE = 5_000
+NO_COLUMNS = (
+    "The source shows no columns: this is damaged, refers to something that does not exist, or the "
+    "user may not see them."
+)
 
 
 class Relation(NamedTuple):
@@ -90,6 +94,9 @@ class Reader:
     """The types of data sources that the reader supports."""
     common_types: Mapping[str, CommonType] = {}
     """Common types of type names, in lower case, that mean something else in other sources."""
+
+    problem_without_columns: ClassVar[str | None] = None
+    """The problem of what has no columns, unless `problems` has one; None if it may have none."""
 
     def __init__(self, connection: Any, configuration: Configuration) -> None:
         self.connection = connection

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datasources.schemas.reading.common_types import CommonType
-from datasources.schemas.reading.readers.base import SQLReader
+from datasources.schemas.reading.readers.base import NO_COLUMNS, SQLReader
 
 # The name is put into statements in backticks, so nothing else is allowed in it.
 DATASET = re.compile(r"[A-Za-z0-9_-]+")
@@ -19,6 +19,7 @@ class BigQueryReader(SQLReader):
     """
 
     types = ("bigquery",)
+    problem_without_columns = NO_COLUMNS
     common_types = {
         "timestamp": CommonType.TIMESTAMP_TZ,
         "geography": CommonType.OTHER,
@@ -35,7 +36,7 @@ LEFT JOIN {dataset}.INFORMATION_SCHEMA.TABLE_OPTIONS o
 LEFT JOIN {dataset}.__TABLES__ r ON r.table_id = t.table_name AND r.type = 1"""
     columns_sql = """
 SELECT c.table_schema, c.table_name, c.column_name, c.data_type, c.is_nullable = 'YES',
-    coalesce(c.column_default, 'NULL') <> 'NULL', f.description
+    coalesce(c.column_default, 'NULL') <> 'NULL', f.description, nullif(c.column_default, 'NULL')
 FROM {dataset}.INFORMATION_SCHEMA.COLUMNS c
 LEFT JOIN {dataset}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS f
     ON f.table_name = c.table_name AND f.field_path = c.column_name

@@ -1,7 +1,8 @@
 """The collections of MongoDB, with the fields found in a sample of their documents."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from datasources.connections.configuration import Configuration
@@ -44,6 +45,9 @@ NUMBERS = {
 }
 # Error codes of temporary failures: unreachable hosts, time-outs, locks, killed cursors.
 TEMPORARY_ERRORS = frozenset((6, 7, 24, 43, 50, 89, 133, 134, 202, 237, 262, 9001, 11601))
+UNAUTHORIZED = 13
+# Options of an index that have a member of their own, or say nothing about it.
+SHOWN_OPTIONS = ("background", "key", "name", "ns", "partialFilterExpression", "unique", "v")
 
 
 class MongoDBReader(Reader):
@@ -51,7 +55,7 @@ class MongoDBReader(Reader):
 
     Only the documents of a collection say what it contains, so each collection takes a few
     statements. A type such as `int|string` means that values of both types were found. What the
-    server refuses, such as reading a view of a dropped collection, is left out.
+    server refuses, such as a view whose expression fails, has a problem and no fields.
     """
 
     types = ("mongodb",)
@@ -74,6 +78,7 @@ class MongoDBReader(Reader):
         )
         self._database = connection.get_database(configuration.database_name, codec_options)
         self._types: dict[str, str] = {}
+        self._indexes: dict[str, Sequence[Mapping[str, Any]]] = {}
 
     def relations(self) -> Iterator[Sequence[Any]]:
         collections = self._database.list_collections(nameOnly=True, authorizedCollections=True)
@@ -88,36 +93,53 @@ class MongoDBReader(Reader):
                 yield self._schema, name, Kind.VIEW if is_view else Kind.COLLECTION, None, count
 
     def primary_keys(self) -> Iterator[Sequence[Any]]:
-        return ((self._schema, name, None, "_id") for name in self._plain_collections())
+        for name, kind in self._types.items():
+            if kind == "collection":
+                # The user may not be allowed to list indexes, but each collection has this one.
+                found = next(filter(is_primary, self._indexes_of(name)), None)
+                yield self._schema, name, None, "_id", options_of(found)
 
     def indexes(self) -> Iterator[Sequence[Any]]:
-        for name in self._plain_collections():
-            indexes: list[Mapping[str, Any]] = []
-            with refusal_suppressed():
-                indexes = [*self._database[name].list_indexes()]
-            for index in indexes:
-                if index["name"] != "_id_":
+        for name, kind in self._types.items():
+            if kind == "view":
+                continue
+            for index in self._indexes_of(name):
+                if is_primary(index):
+                    continue
+                predicate = index.get("partialFilterExpression")
+                rest = (
+                    *(False, method_of(index["key"])),
+                    *(None if predicate is None else as_json(predicate), options_of(index)),
+                )
+                for field, option in fields_of(index):
                     is_unique = bool(index.get("unique"))
-                    for field in index["key"]:
-                        yield self._schema, name, index["name"], is_unique, field
+                    yield self._schema, name, index["name"], is_unique, field, option, *rest
 
     def columns(self) -> Iterator[Sequence[Any]]:
         for name in self._types:
             fields = Fields(())
-            with refusal_suppressed():
+            with refusal_suppressed(self._tell(name)):
                 fields = Fields(self._sample(name))
             for field in fields.names():
                 nullable, source_type = fields.is_nullable(field), fields.type_of(field)
                 yield self._schema, name, field, source_type, nullable, False, None
 
+    def _tell(self, name: str) -> Callable[[str], None]:
+        """Return a function that stores why the fields of a collection cannot be read."""
+        return partial(self.problems.__setitem__, (self._schema, name))
+
+    def _indexes_of(self, name: str) -> Sequence[Mapping[str, Any]]:
+        """Return the indexes of a collection; none if the server refuses to list them."""
+        if name not in self._indexes:
+            self._indexes[name] = []
+            with refusal_suppressed():
+                self._indexes[name] = [*self._database[name].list_indexes()]
+        return self._indexes[name]
+
     @property
     def _schema(self) -> str:
         name: str = self._database.name
         return name
-
-    def _plain_collections(self) -> list[str]:
-        """Return the names of the collections that are neither views nor time series."""
-        return [name for name, kind in self._types.items() if kind == "collection"]
 
     def _sample(self, name: str) -> Iterator[Mapping[str, Any]]:
         """Yield the oldest and the newest documents by `_id`; of a view or time series, any.
@@ -137,19 +159,65 @@ class MongoDBReader(Reader):
         return NUMBERS.get(kinds) or super().common_type(source_type)
 
 
+def fields_of(index: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Yield the fields of an index with their kind or direction, where that is not ascending.
+
+    MongoDB replaces the fields of a text index by two of its own; their names are in the weights.
+    """
+    for field, direction in index["key"].items():
+        if direction == "text":
+            yield from ((name, "text") for name in sorted(index.get("weights", {field: 1})))
+        elif field != "_ftsx":
+            yield field, None if direction == 1 else str(direction).removesuffix(".0")
+
+
+def method_of(key: Mapping[str, Any]) -> str | None:
+    """Return the kind of an index that is not an ordinary one, such as `2dsphere`."""
+    kinds = [direction for direction in key.values() if isinstance(direction, str)]
+    is_wildcard = any(field == "$**" or field.endswith(".$**") for field in key)
+    return next(iter(kinds), "wildcard" if is_wildcard else None)
+
+
+def is_primary(index: Mapping[str, Any]) -> bool:
+    """Return whether an index is the one on `_id` that each collection has."""
+    return index["name"] == "_id_" or bool(index.get("clustered"))
+
+
+def options_of(index: Mapping[str, Any] | None) -> str | None:
+    """Return the other options of an index as JSON, sorted by name; None if there are none."""
+    index = index or {}
+    options = {name: index[name] for name in sorted(index) if name not in SHOWN_OPTIONS}
+    return as_json(options) if options else None
+
+
+def as_json(value: Any) -> str:
+    """Return a value of BSON as JSON; what JSON does not have is spelled as MongoDB does."""
+    from bson.json_util import RELAXED_JSON_OPTIONS, dumps
+
+    return dumps(value, json_options=RELAXED_JSON_OPTIONS, ensure_ascii=False)
+
+
 @contextmanager
-def refusal_suppressed() -> Iterator[None]:
+def refusal_suppressed(tell: Callable[[str], None] = lambda problem: None) -> Iterator[None]:
     """Suppress permanent refusals by the server, so that other collections are read.
 
-    Temporary errors pass through: otherwise fields would be missing until the next refresh.
+    Calls `tell` with the problem as a sentence. Temporary errors pass through: otherwise fields
+    would be missing until the next refresh.
     """
+    from bson.errors import BSONError
     from pymongo.errors import OperationFailure
 
     try:
         yield
+    except BSONError:
+        tell("It has a document that is not valid BSON.")
     except OperationFailure as error:
         if error.code in TEMPORARY_ERRORS:
             raise
+        if error.code == UNAUTHORIZED:
+            tell("The user may not read it.")
+        else:
+            tell(f"MongoDB cannot read it (error {error.code}).")
 
 
 class Fields:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from datasources.schemas.reading.common_types import CommonType
-from datasources.schemas.reading.readers.base import SQLReader
+from datasources.schemas.reading.readers.base import NO_COLUMNS, SQLReader
 
 WANTED = """
 CASE WHEN {schema} IS NULL THEN table_schema <> 'INFORMATION_SCHEMA'
@@ -15,6 +15,8 @@ data_type || CASE
     WHEN data_type = 'NUMBER' THEN '(' || numeric_precision || ',' || numeric_scale || ')'
     WHEN data_type IN ('BINARY', 'TEXT') AND character_maximum_length IS NOT NULL
         THEN '(' || character_maximum_length || ')'
+    WHEN (data_type = 'TIME' OR data_type LIKE 'TIMESTAMP%%') AND datetime_precision IS NOT NULL
+        THEN '(' || datetime_precision || ')'
     ELSE '' END
 """
 
@@ -23,7 +25,14 @@ class SnowflakeReader(SQLReader):
     """Snowflake: the `INFORMATION_SCHEMA` of the session's database. There are no indexes."""
 
     types = ("snowflake",)
-    common_types = {"geography": CommonType.OTHER, "text": CommonType.STRING}
+    problem_without_columns = NO_COLUMNS
+    common_types = {
+        "decfloat": CommonType.DECIMAL,
+        "geography": CommonType.OTHER,
+        "geometry": CommonType.OTHER,
+        "text": CommonType.STRING,
+        "vector": CommonType.ARRAY,
+    }
     relations_sql = f"""
 SELECT table_schema, table_name, CASE table_type WHEN 'VIEW' THEN 'view'
     WHEN 'MATERIALIZED VIEW' THEN 'materialized_view'
@@ -31,7 +40,9 @@ SELECT table_schema, table_name, CASE table_type WHEN 'VIEW' THEN 'view'
 FROM information_schema.tables WHERE {WANTED}"""
     columns_sql = f"""
 SELECT table_schema, table_name, column_name, {TYPE}, is_nullable = 'YES',
-    column_default IS NOT NULL OR is_identity = 'YES', comment
+    column_default IS NOT NULL OR is_identity = 'YES', comment,
+    CASE is_identity WHEN 'YES' THEN 'IDENTITY(' || identity_start || ',' || identity_increment
+        || ')' ELSE column_default END
 FROM information_schema.columns WHERE {WANTED}
 ORDER BY table_schema, table_name, ordinal_position"""
     schema_sql = "SELECT 1 FROM information_schema.schemata WHERE schema_name = {schema}"
@@ -47,7 +58,12 @@ ORDER BY table_schema, table_name, ordinal_position"""
             *("pk_schema_name", "pk_table_name", "pk_column_name"),
         )
         for row in self.shown("SHOW IMPORTED KEYS IN DATABASE"):
-            yield tuple(row[name] for name in names)
+            deferrability = row.get("deferrability")
+            options = None if deferrability == "NOT DEFERRABLE" else deferrability
+            yield (
+                *(row[name] for name in names),
+                *(row.get("update_rule"), row.get("delete_rule"), options),
+            )
 
     def shown(self, statement: str) -> list[Mapping[str, Any]]:
         """Return the rows of a SHOW statement as dicts, sorted by `key_sequence`."""
