@@ -10,6 +10,7 @@ from datasources.admin.fields import (
     MetadataField,
     SecretField,
     TagsField,
+    TrimmedTextField,
     VerbatimTextField,
 )
 from datasources.admin.history import describe_conflict
@@ -17,9 +18,8 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FI
 from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource
 from datasources.models.validators import validate_line
 
-TEXT_FIELDS = (
-    "name",
-    "description",
+VERBATIM_FIELDS = ("name", "description")
+TRIMMED_FIELDS = (
     "host",
     "database_name",
     "schema_name",
@@ -35,9 +35,7 @@ class DataSourceForm(forms.ModelForm):
 
     shown_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
-    username = VerbatimTextField(
-        max_length=255, required=False, strip=True, validators=[validate_line]
-    )
+    username = TrimmedTextField(max_length=255, required=False, validators=[validate_line])
     password = SecretField()
     ssh_password = SecretField()
     ssh_private_key = SecretField(has_lines=True)
@@ -54,7 +52,8 @@ class DataSourceForm(forms.ModelForm):
         model = DataSource
         fields = ("workspace", "type", *UPDATABLE_FIELDS)
         field_classes = {
-            **dict.fromkeys(TEXT_FIELDS, VerbatimTextField),
+            **dict.fromkeys(VERBATIM_FIELDS, VerbatimTextField),
+            **dict.fromkeys(TRIMMED_FIELDS, TrimmedTextField),
             "connection_string": ConnectionStringField,
             "metadata": MetadataField,
             "tags": TagsField,
@@ -104,11 +103,10 @@ class DataSourceForm(forms.ModelForm):
 
         They are not written, and may be older than the rules of today.
         """
-        exclusions: set[str] = super()._get_validation_exclusions()
-        is_stored = self.instance.pk is not None
-        return exclusions | {
-            name for name in self._meta.fields if is_stored and name not in self.changed_data
-        }
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        if self.instance.pk is None:
+            return exclusions
+        return exclusions | self.fields.keys() - self.changed_data
 
     @property
     def changes(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from datasources.admin.charts import Bar, columns, stacked_bars
 from datasources.connection_tests.models import ConnectionTest
-from datasources.connections.failures import Code
+from datasources.connections.failures import Code, message_of
 from datasources.models import DataSource
 
 HOURS = 24
@@ -68,7 +68,7 @@ def tests_by_hour(since: datetime) -> list[Bar]:
 def failures_by_code(since: datetime) -> list[tuple[str, str, int]]:
     """Return the codes of failed tests, each with its meaning and count, most frequent first."""
     rows = failed_tests(since).values_list("code").annotate(count=Count("pk")).order_by("-count")
-    return [(code, str(Code(code).label), count) for code, count in rows]
+    return [(code, message_of(code, {}), count) for code, count in rows]
 
 
 def failed_tests(since: datetime) -> Any:

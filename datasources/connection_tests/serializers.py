@@ -18,10 +18,8 @@ from datasources.models import DataSource
 from rivergen.http.openapi.errors import ErrorInfoSerializer
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
-JSON_TYPES: dict[type[models.Field], str] = {
-    models.BooleanField: "boolean",
-    models.IntegerField: "integer",
-}
+JSON_TYPES = {"BooleanField": "boolean", "IntegerField": "integer"}
+"""The types that are no string, by the kind of column."""
 # Fields that every type has.
 LIMITS = ("connection_pool_size", "connection_timeout", "query_timeout", "max_retries")
 # As many as the updates of one request.
@@ -75,11 +73,13 @@ class DataSourceTypeInfoSerializer(serializers.Serializer):
     )
     url_schemes = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Schemes that its connection strings may begin with, before `://`.",
+        help_text="Schemes that its connection strings may begin with, before `://`. The names of "
+        "drivers after `+`, as SQLAlchemy has them, are dropped.",
     )
     url_options = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Parameters that its connection strings may have after `?`.",
+        help_text="Parameters that its connection strings may have after `?`, whatever their case. "
+        "Those that only other clients go by are ignored.",
     )
     fields = FieldDescriptionSerializer(  # type: ignore[assignment]
         many=True, help_text="The fields that it uses, the required ones first."
@@ -98,6 +98,7 @@ class DataSourceTypeInfoSerializer(serializers.Serializer):
 
     def to_representation(self, instance: ConnectorClass) -> dict[str, Any]:
         entry = {name: getattr(instance, name) for name in CATALOGUE_ENTRY}
+        entry |= {name: [*entry[name]] for name in ("url_schemes", "url_options")}
         entry |= {"is_driver_installed": instance.is_driver_installed()}
         return super().to_representation(entry | {"fields": describe_fields(instance)})
 
@@ -124,7 +125,7 @@ def describe_field(name: str, is_required: bool) -> dict[str, Any]:
     return {
         "name": name,
         "required": is_required,
-        "type": JSON_TYPES.get(type(field), "string"),
+        "type": JSON_TYPES.get(field.get_internal_type(), "string"),
         "max_length": field.max_length,
         "minimum": bounds.get(MinValueValidator),
         "maximum": bounds.get(MaxValueValidator),

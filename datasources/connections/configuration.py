@@ -1,7 +1,7 @@
 """The settings of one source, independent of the database that stores them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,16 @@ class Configuration:
     """The settings of one source, as connectors take them; `repr` leaves the secrets out.
 
     Times are whole seconds. `host`, `port`, `database_name` and `username` have the values of the
-    connection string where it has them; its options are in `options`. `host` and `ssh_host` have
-    their one spelling (`canonical_host`), which the egress policy, the resolver, the driver and the
-    check of the certificate are given; text that is no host is unchanged, and no resolver finds it.
+    connection string where it has them; its options are in `options`, and the hosts after the
+    first in `other_hosts`, each with its port. `host` and `ssh_host` have their one spelling
+    (`canonical_host`), which the egress policy, the resolver, the driver and the check of the
+    certificate are given; text that is no host is unchanged, and no resolver finds it.
     """
 
     type: str
     host: str | None = None
     port: int | None = None
+    other_hosts: Sequence[Any] = field(default_factory=list)
     database_name: str | None = None
     schema_name: str | None = None
     file_path: str | None = None

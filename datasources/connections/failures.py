@@ -59,8 +59,8 @@ class Code(TextChoices):
     )
     SSH_LOCAL_PORT_TAKEN = (
         "SSH_LOCAL_PORT_TAKEN",
-        "ssh_local_port is in use on the machine that connects. Choose another port, or clear "
-        "the field to use any free port.",
+        "The port in ssh_local_port is in use on the machine that connects. Choose another port, "
+        "or clear the field to use any free port.",
     )
     TLS_FAILED = (
         "TLS_FAILED",
@@ -105,7 +105,8 @@ class Code(TextChoices):
     )
     DATABASE_MISSING = (
         "DATABASE_MISSING",
-        "The login works, but the database does not exist. Check database_name.",
+        "The login works, but the database does not exist, or is hidden from the user. Check "
+        "database_name.",
     )
     DATABASE_FORBIDDEN = (
         "DATABASE_FORBIDDEN",

@@ -58,8 +58,8 @@ class WarningCode(TextChoices):
     )
     TYPES_SAMPLED = (
         "TYPES_SAMPLED",
-        "The file is large, so the types of its columns are those of its first rows. If later "
-        "rows have other values, reading them fails. Parquet states the types.",
+        "The file is large, so its columns and their types are those of its first rows. If later "
+        "rows have other values, reading them fails. A Parquet file states its types.",
     )
 
 

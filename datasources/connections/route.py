@@ -1,7 +1,7 @@
 """The route to a source: a direct connection to a checked address, or an SSH tunnel."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from datasources.connections.configuration import Configuration
@@ -96,11 +96,15 @@ def open_direct_route(
     host: str, port: int, configuration: Configuration, policy: EgressPolicy, stages: Stages
 ) -> Iterator[Endpoint]:
     """Yield the checked address of a source. Raises ConnectionFailure."""
-    endpoint = open_endpoint(host, port, configuration, policy, stages)
+    members = [(host, port), *((name, number) for name, number in configuration.other_hosts)]
+    found = check_hosts(members, policy, stages)
+    endpoint = reach(found, configuration, stages)
     try:
+        pins = {name: likely_address(addresses, endpoint) for name, _, addresses in found}
+        pins[endpoint.host] = endpoint.address
         # Allowed explicitly: the policy may allow the address under this name only.
-        allowed = {(endpoint.address, port)}
-        with guarded(policy, pins={host: endpoint.address}, allowed=allowed):
+        allowed = {(pins[name], number) for name, number, _ in found}
+        with guarded(policy, pins=pins, allowed=allowed):
             yield endpoint
     finally:
         endpoint.close_unused()
@@ -111,22 +115,46 @@ def open_endpoint(
 ) -> Endpoint:
     """Resolve a host once, check all its addresses, and connect to the first that answers.
 
+    Raises ConnectionFailure.
+    """
+    return reach(check_hosts([(host, port)], policy, stages), configuration, stages)
+
+
+def check_hosts(
+    hosts: Sequence[tuple[str, int]], policy: EgressPolicy, stages: Stages
+) -> list[tuple[str, int, list[str]]]:
+    """Return each host with its port and addresses, all of which the policy allows.
+
+    Raises ConnectionFailure if it denies one, or if a name has no address.
+    """
+    found = []
+    for host, port in hosts:
+        with stages("policy"), egress_errors_as_failures():
+            policy.check_name(host)
+        with stages("dns"), egress_errors_as_failures():
+            addresses = look_up(host)
+        with stages("policy"), egress_errors_as_failures():
+            policy.check_addresses(host, addresses, port)
+        found.append((host, port, addresses))
+    return found
+
+
+def reach(
+    hosts: Sequence[tuple[str, int, Sequence[str]]], configuration: Configuration, stages: Stages
+) -> Endpoint:
+    """Connect to the first of all addresses that answers; `hosts` are those of `check_hosts`.
+
     Retries a refused connection `max_retries` times, within `connection_timeout` seconds.
     Raises ConnectionFailure.
     """
-    with stages("policy"), egress_errors_as_failures():
-        policy.check_name(host)
-    with stages("dns"), egress_errors_as_failures():
-        addresses = look_up(host)
-    with stages("policy"), egress_errors_as_failures():
-        policy.check_addresses(host, addresses, port)
+    targets = [(host, port, address) for host, port, addresses in hosts for address in addresses]
     deadline = time.monotonic() + configuration.connection_timeout
     with stages("tcp"):
         for pause in pauses(configuration.max_retries):
             code = Code.TCP_TIMEOUT
-            for number, address in enumerate(addresses):
+            for number, (host, port, address) in enumerate(targets):
                 # Split the time, so that a silent address leaves some to the next.
-                seconds = (deadline - time.monotonic()) / (len(addresses) - number)
+                seconds = (deadline - time.monotonic()) / (len(targets) - number)
                 endpoint = Endpoint(host, address, port, max(seconds, 0))
                 try:
                     endpoint.opened = endpoint.dial()
@@ -140,6 +168,12 @@ def open_endpoint(
                 break
             time.sleep(pause)
         raise ConnectionFailure(code)
+
+
+def likely_address(addresses: Sequence[str], endpoint: Endpoint) -> str:
+    """Return the address to use of a host: one of the family that answered, if there is any."""
+    is_v6 = ":" in endpoint.address
+    return next((address for address in addresses if (":" in address) == is_v6), addresses[0])
 
 
 def pauses(max_retries: int) -> Iterator[float | None]:

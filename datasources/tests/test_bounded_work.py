@@ -12,7 +12,7 @@ from django.test import SimpleTestCase
 
 from datasources import serializers
 from datasources.models import DataSource
-from datasources.models.connection_strings import validate_connection_string
+from datasources.models.connection_strings import grammar, validate_connection_string
 from datasources.models.validators import (
     is_too_deep,
     names_secret,
@@ -64,11 +64,25 @@ class BoundedWorkTests(SimpleTestCase):
         for text in (f"postgresql://a/b?{'a=b&' * 200_000}", f"postgresql://{'ä' * 200_000}/b"):
             with (
                 self.subTest(text[:20]),
-                mock.patch("datasources.models.connection_strings.urlsplit") as split,
+                mock.patch("datasources.models.connection_strings.parse") as split,
                 self.assertRaisesMessage(ValidationError, "at most 4,096 characters"),
             ):
                 validate_connection_string(text)
             split.assert_not_called()
+
+    def test_many_options_and_many_hosts_are_refused_unread(self):
+        hosts, options = ",".join(["db"] * 51), "&".join(f"a{number}=b" for number in range(51))
+        for text, read in (
+            (f"mongodb://{hosts}/x", "read_host"),
+            (f"postgresql://db/x?{options}", "Option"),
+        ):
+            with (
+                self.subTest(text[:20]),
+                mock.patch.object(grammar, read) as unread,
+                self.assertRaisesMessage(ValidationError, "at most 50"),
+            ):
+                validate_connection_string(text)
+            unread.assert_not_called()
 
     def test_types_of_a_server_are_read_in_one_pass(self):
         # A pattern that backtracks takes hours for these.

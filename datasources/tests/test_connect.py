@@ -299,7 +299,7 @@ class FileTests(ConnectTestCase):
         for code, settings in {
             Code.FIELDS_MISSING: {"file_path": None},
             Code.FILE_MISSING: {"file_path": "nowhere"},
-            Code.QUERY_FAILED: {"file_path": "csv"},
+            Code.FILE_OTHER_TYPE: {"file_path": "csv"},
         }.items():
             with self.subTest(code=code):
                 self.assert_fails(self.make_source("parquet", name=code, **settings), code)

@@ -51,8 +51,8 @@ NOT_STRINGS = (*NOT_TEXT, "")
 
 FIELDS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "name": (
-        ("n", "n" * 255, "Ünïcode 🚀", "'; DROP TABLE x; --", "tab\tinside"),
-        (*NOT_STRINGS, None, " ", "\n\t", "n" * 256),
+        ("n", "n" * 255, "Ünïcode 🚀", "'; DROP TABLE x; --", "two  spaces"),
+        (*NOT_STRINGS, None, " ", "\n\t", "tab\tinside", "n" * 256),
     ),
     "description": (("", "d" * 10_000, " kept \n as is "), (*NOT_TEXT, None, "d" * 10_001)),
     "host": ((*HOSTS, None), (*NOT_HOSTS, *NOT_TEXT, "h" * 254)),
@@ -189,6 +189,8 @@ class FieldTests(DataSourceTestCase):
             "postgresql://reader@[2001:db8::1]:5432/orders",
             "POSTGRESQL://db/orders",
             "postgresql://read%40er@db/orders%20x",
+            "postgresql+psycopg://db/orders",
+            "postgresql://me;b=c@db/orders",
             None,
         ):
             with self.subTest(value=value):
@@ -210,14 +212,14 @@ class FieldTests(DataSourceTestCase):
             ),
             *("postgresql://db/x?options=-c%20a", "postgresql://db/x?sslkey=/a"),
             *("postgresql://db/x?sslmode=a&sslmode=b", "postgresql://db/%00", "postgresql://[::1"),
-            *("postgresql+psycopg://db/x", "postgresql+hunter2://db/x", "postgresql+://db/x"),
+            *("postgresql+ssh://db/x", "postgresql+hunter2://db/x", "postgresql+://db/x"),
             *("postgresql://evil.com[::1]/x", "postgresql://[::1]evil.com/x", "postgresql://h:/x"),
             *(
                 "postgresql://me@evil[::1]/x",
                 "postgresql://[::1].com:80/x",
                 "postgresql://[v1.f]/x",
             ),
-            *("postgresql://db/%zz", "postgresql://db/x?sslmode=a;b=c", "postgresql://me;b=c@db/x"),
+            *("postgresql://db/%zz", "postgresql://db/x?sslmode=a;b=c", "postgresql://db;b=c/x"),
             *("postgresql://１２７.0.0.1/x", "postgresql://%31/x"),
             *("postgresql://db/x?sslmode=%0a", "postgresql://2130706433/x", "postgresql://db\\x/y"),
             "postgresql://" + "d" * 4_084,

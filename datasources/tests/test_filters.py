@@ -1,10 +1,12 @@
 """Tests of the filters of GET /data-sources by which programs find what they look for."""
 
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from datasources.connections.connectors import type_choices
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
+from rivergen.http.serializers import utc_text
 
 
 class FilterTests(DataSourceTestCase):
@@ -62,11 +64,11 @@ class FilterTests(DataSourceTestCase):
 
     def test_name_finds_every_stored_name_that_the_unique_constraint_would_refuse(self):
         for name in ("İstanbul", "ΣΊΣΥΦΟΣ", "ǅ", "a\u00a0b"):
-            DataSource.objects.create(workspace=self.workspace, name=name, type="csv")
+            stored = DataSource.objects.create(workspace=self.workspace, name=name, type="csv").name
             for spelling in (name, name.lower(), name.upper()):
                 other = DataSource(workspace=self.workspace)
                 with self.subTest(name=name, spelling=spelling):
-                    is_found = name in self.names(f"name={spelling}")
+                    is_found = stored in self.names(f"name={spelling}")
                     self.assertEqual(is_found, other.is_name_taken(spelling))
 
     def test_host_finds_the_whole_host_in_any_case_and_both_spellings_of_a_name(self):
@@ -117,6 +119,20 @@ class FilterTests(DataSourceTestCase):
             found += [row["name"] for row in page["data"]]
             query = (page["pagination"]["next"] or "").partition("?")[2]
         self.assertEqual(sorted(found), ["ORDERS", "Orders", "Straße"])
+
+    def test_updated_after_and_before_leave_out_the_moment_itself(self):
+        moment = datetime(2024, 12, 1, 11, 0, 0, 500, tzinfo=UTC)
+        step = timedelta(microseconds=1)
+        times = {"before": moment - step, "at": moment, "after": moment + step}
+        DataSource.objects.all().delete()
+        DataSource.objects.bulk_create(
+            DataSource(workspace=self.workspace, name=name, type="csv", updated_at=time)
+            for name, time in times.items()
+        )
+        text = utc_text(moment)
+        for parameter, names in (("updated_after", ["after"]), ("updated_before", ["before"])):
+            response = self.call("get", f"/data-sources?{parameter}={text}", user=self.viewer)
+            self.assertEqual([one["name"] for one in response.json()["data"]], names)
 
     def test_bad_values_are_refused_by_the_name_of_their_parameter(self):
         self.assert_refused("name=", "Must not be empty.")

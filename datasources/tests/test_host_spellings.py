@@ -103,6 +103,15 @@ class HostErrorTests(DataSourceTestCase):
                     self.assertEqual(self.shown()["host"], host)
                     self.assertEqual(self.fetch().configuration({}).host, spellings[0])
 
+    def test_connection_string_takes_an_escaped_name_and_gives_its_a_labels(self) -> None:
+        for host in ("faß.example", "fa%C3%9F.example", "FA%e1%ba%9e.example."):
+            with self.subTest(host):
+                url = f"postgresql://{host}:5433/orders"
+                self.assertEqual(self.send({"connection_string": url}).status_code, 200)
+                self.assertEqual(self.shown()["connection_string"], url)
+                configuration = self.fetch().configuration({})
+                self.assertEqual(configuration.host, "xn--fa-hia.example")
+
     def test_filter_finds_a_host_by_each_of_its_spellings(self) -> None:
         for spellings in SAME[:4]:
             for stored in (spellings[0], spellings[0] + ".", spellings[1]):
@@ -181,7 +190,7 @@ class HostDestinationTests(CredentialTestCase):
         self.fetch().apply_changes({"host": "faß.example"}, user=self.owner)
         source = self.fetch()
         parts = [getattr(source, field) for field in DESTINATION_FIELDS]
-        parts.append(url_destination(source.connection_string or ""))
+        parts.append(url_destination(source.connection_string or "", source.connector))
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         for credential in Credential.objects.filter(data_source=source):
             credential.reseal(credential.destination, digest)

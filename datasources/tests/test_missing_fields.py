@@ -47,7 +47,7 @@ class MissingFieldsTests(DataSourceTestCase):
             ("postgresql", "postgresql://db.example.com/orders", []),
             ("postgresql", "postgresql://reader@db.example.com", ["database_name"]),
             ("postgresql", "postgresql://db.example.com/", ["database_name"]),
-            ("bigquery", "bigquery://project", ["database_name"]),
+            ("bigquery", "bigquery://project", []),
             ("databricks", f"{DATABRICKS}/main?http_path=/sql/1", []),
             ("databricks", f"{DATABRICKS}/main?http_path=", ["connection_string"]),
             ("databricks", DATABRICKS, ["database_name", "connection_string"]),

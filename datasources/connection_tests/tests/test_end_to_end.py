@@ -204,7 +204,7 @@ class EndToEndTests(EndToEndTestCase):
         source = self.make_source(ssh_server=self.ssh_server)
         self.assert_error(self.confirm(source), 409, "CONFLICT")
         self.run_test(self.path_of(source))
-        self.patch(source, {"description": "Other"})
+        self.patch(source, {"ssh_port": 2222})
         self.assert_error(self.confirm(source), 409, "CONFLICT")
         self.assertIsNone(self.show(source)["ssh_host_key"])
 
@@ -355,8 +355,8 @@ class FileTests(DataSourceTestMixin, TransactionTestCase):
         for type_name, file_path, code in (
             ("csv", "in/none", "FILE_MISSING"),
             ("csv", "in", "FILE_MISSING"),
-            ("parquet", "in/csv", "QUERY_FAILED"),
-            ("sqlite", "in/csv", "QUERY_FAILED"),
+            ("parquet", "in/csv", "FILE_OTHER_TYPE"),
+            ("sqlite", "in/csv", "FILE_OTHER_TYPE"),
         ):
             with self.subTest(type=type_name, file_path=file_path):
                 self.assertEqual(self.run_file_test(type_name, file_path)["code"], code)

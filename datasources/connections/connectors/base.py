@@ -6,12 +6,15 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError
+
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.endpoint import Endpoint, is_loopback
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS, WarningCode
 from datasources.connections.stages import Stages
+from datasources.connections.url_options.option import Options
 
 SSH_SECRETS = ("ssh_password", "ssh_private_key", "ssh_private_key_passphrase")
 SECRET_FIELDS = ("password", *SSH_SECRETS, "token", "service_account_json")
@@ -49,8 +52,9 @@ class Connector:
 
     Each family of types has a module in this package, which is found automatically. Import drivers
     inside functions: the web process reads the catalogue only. `url_schemes` and `url_options` say
-    which connection strings are valid. Never list options that move the destination or read files
-    of this machine (`hostaddr`, `service`, `sslkey`, …).
+    which connection strings are valid. Never take options that move the destination or read files
+    of this machine (`hostaddr`, `service`, `sslkey`, …), or that ask for more protection than the
+    driver gives.
     """
 
     name: ClassVar[str]
@@ -68,12 +72,17 @@ class Connector:
     required_credentials: ClassVar[tuple[str, ...]] = ()
     """Those of `credential_fields` without which the driver does not even try."""
     default_port: ClassVar[int | None] = None
-    url_schemes: ClassVar[tuple[str, ...]] = ()
-    url_options: ClassVar[tuple[str, ...]] = ()
+    url_schemes: ClassVar[Mapping[str, str]] = {}
+    """The schemes that may be written, the usual one first, and what each means here."""
+    url_drivers: ClassVar[tuple[str, ...]] = ()
+    """The drivers of SQLAlchemy that may follow a scheme, after `+`; they change nothing."""
+    url_options: ClassVar[Options] = Options()
     required_options: ClassVar[tuple[str, ...]] = ()
     """Those of `url_options` without which there is no connection."""
     has_endpoint: ClassVar[bool] = False
     """Whether sources of this type are reached by host and port."""
+    takes_several_hosts: ClassVar[bool] = False
+    """Whether a connection string may name several hosts of one source."""
     sends_password: ClassVar[bool] = False
     """Whether a login without TLS sends the password in clear."""
     reads_storage: ClassVar[bool] = False
@@ -105,6 +114,14 @@ class Connector:
             return find_spec(cls.driver) is not None
         except ModuleNotFoundError:
             return False
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of a `Configuration` for the parts of a connection string.
+
+        Raises ValidationError (400) if the type cannot use these parts.
+        """
+        return url
 
     @classmethod
     def usual_port(cls, configuration: Configuration) -> int | None:
@@ -253,15 +270,18 @@ class Connector:
 
     def explain_statement(self, error: Exception) -> Code | None:
         """Return the code for an error after the login; None if nothing more is known of it."""
-        for cause in causes(error):
-            for number in self.numbers_of(cause):
-                if code := self.statement_codes.get(number):
-                    return code
+        if code := self.code_by_number(error, self.statement_codes):
+            return code
         code = network_cause(error)
         return code and NETWORK_CODES_OF_STATEMENTS.get(code, code)
 
+    def code_by_number(self, error: BaseException, codes: Mapping[Any, Code]) -> Code | None:
+        """Return the code for the first number of an error or its causes that is in `codes`."""
+        numbers = (number for cause in causes(error) for number in self.numbers_of(cause))
+        return next((codes[number] for number in numbers if number in codes), None)
+
     def numbers_of(self, error: BaseException) -> Iterable[object]:
-        """Return what `statement_codes` may know of an error, the most specific first."""
+        """Return the numbers or names that server or driver give an error, the best one first."""
         return ()
 
     @contextmanager
@@ -337,3 +357,18 @@ class ServerConnector(Connector):
     required_fields: ClassVar[tuple[str, ...]] = ("host", "database_name")
     optional_fields: ClassVar[tuple[str, ...]] = ("port", "schema_name", "connection_string")
     credential_fields: ClassVar[tuple[str, ...]] = ("username", "password", *SSH_SECRETS)
+
+
+def with_schema_of_path(url: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of a connection string whose path is `database/schema`.
+
+    Raises ValidationError (400) if an option names another schema.
+    """
+    database, slash, schema = (url["database_name"] or "").partition("/")
+    if not slash or not schema:
+        return url | {"database_name": database or None}
+    if "/" in schema:
+        raise ValidationError("The path must be a database and a schema at most.")
+    if url.get("schema_name") not in (None, schema):
+        raise ValidationError("The path and the option schema contradict each other.")
+    return url | {"database_name": database, "schema_name": schema}

@@ -2,13 +2,24 @@
 
 import json
 import re
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from django.core.exceptions import ValidationError
 
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import Connector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    Options,
+    flag,
+    hint,
+    number,
+    options_of,
+    text,
+)
 
 API = "https://bigquery.googleapis.com"
 TOKEN_URI = "https://oauth2.googleapis.com/token"
@@ -16,6 +27,19 @@ SCOPES = ("https://www.googleapis.com/auth/bigquery",)
 
 # Only these fields of a key are used: `token_uri` and `universe_domain` could name other hosts.
 KEY_FIELDS = ("client_email", "private_key", "private_key_id", "project_id")
+
+CODES: dict[object, Code] = {
+    "accessDenied": Code.DATABASE_FORBIDDEN,
+    **dict.fromkeys(("quotaExceeded", "rateLimitExceeded", "backendError"), Code.SERVER_BUSY),
+    401: Code.LOGIN_FAILED,
+    403: Code.DATABASE_FORBIDDEN,
+    404: Code.DATABASE_MISSING,
+    **dict.fromkeys((429, 500, 503), Code.SERVER_BUSY),
+}
+STATEMENT_CODES = CODES | {
+    "timeout": Code.QUERY_TIMEOUT,
+    **dict.fromkeys(("accessDenied", 403), Code.PERMISSION_DENIED),
+}
 
 PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z0-9-]+")
 
@@ -34,8 +58,24 @@ class BigQuery(Connector):
     optional_fields = ("schema_name", "connection_string")
     credential_fields = ("service_account_json",)
     required_credentials = ("service_account_json",)
-    url_schemes = ("bigquery",)
-    url_options = ("location",)
+    statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = {"bigquery": "bigquery"}
+    url_options = Options(
+        {"location": text("[A-Za-z0-9-]{1,40}", "a location, such as EU")}
+        | options_of(hint(number()), "arraysize list_tables_page_size")
+        | options_of(hint(flag()), "use_query_cache")
+    )
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields: a URL is `bigquery://project/dataset`, and names no host.
+
+        Raises ValidationError (400) if it names a table, too.
+        """
+        database, schema = url["host"], (url["database_name"] or "").removesuffix("/") or None
+        if "/" in (schema or ""):
+            raise ValidationError("Must be bigquery://project/dataset, without a table.")
+        return url | {"host": None, "database_name": database, "schema_name": schema}
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> tuple[int, ...]:
@@ -76,12 +116,15 @@ class BigQuery(Connector):
 
     def explain(self, error: Exception) -> Code:
         """Return the code for the HTTP status, otherwise for the network error."""
-        status = getattr(error, "code", None)
-        if status == 404:
-            return Code.DATABASE_MISSING
-        if status in (429, 503):
-            return Code.SERVER_BUSY
-        return network_cause(error) or Code.LOGIN_FAILED
+        code = self.code_by_number(error, CODES) or network_cause(error)
+        return code or Code.LOGIN_FAILED  # for example, Google gives no token for the key
+
+    def numbers_of(self, error: BaseException) -> Iterator[object]:
+        """Yield the reasons that Google's API gives, and the HTTP status."""
+        for one in getattr(error, "errors", ()):
+            if isinstance(one, dict):
+                yield one.get("reason")
+        yield getattr(error, "code", None)
 
     def _session(self) -> Any:
         """Return a session of `requests` that gets tokens from Google and follows no redirect."""

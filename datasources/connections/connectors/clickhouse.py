@@ -3,27 +3,48 @@
 import logging
 import re
 import ssl
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from datasources.connections.causes import network_cause
+from django.core.exceptions import ValidationError
+
+from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    DURATION,
+    FALSE,
+    IDENTITY,
+    TRUE,
+    Options,
+    choice,
+    flag,
+    hint,
+    listed,
+    one_of,
+    only,
+    setting,
+)
 
-NUMBER = re.compile(r"\b[Cc]ode: (\d+)")
 CODES = {
-    "81": Code.DATABASE_MISSING,
-    "159": Code.DEADLINE,
-    "192": Code.LOGIN_FAILED,  # unknown user
-    "193": Code.LOGIN_FAILED,  # wrong password
-    "194": Code.LOGIN_FAILED,  # password required
-    "195": Code.LOGIN_FAILED,  # address not allowed
-    "202": Code.SERVER_BUSY,
-    "209": Code.DEADLINE,
-    "497": Code.LOGIN_FAILED,  # missing privilege
-    "516": Code.LOGIN_FAILED,  # any of the above; newer servers do not say which
+    **dict.fromkeys((81, 291), Code.DATABASE_MISSING),
+    **dict.fromkeys((159, 209), Code.DEADLINE),
+    # 516 stands for the others; newer servers do not say which.
+    **dict.fromkeys((192, 193, 194, 516), Code.LOGIN_FAILED),
+    195: Code.ADDRESS_REFUSED,
+    **dict.fromkeys((201, 202, 241, 439, 745), Code.SERVER_BUSY),  # quotas, memory, threads
+    497: Code.DATABASE_FORBIDDEN,
+    **dict.fromkeys((115, 164), Code.OPTION_INVALID),  # a setting that is unknown or forbidden
+}
+STATEMENT_CODES = CODES | {
+    **dict.fromkeys((159, 209, 394), Code.QUERY_TIMEOUT),
+    **dict.fromkeys((210, 236, 279), Code.CONNECTION_LOST),
+    497: Code.PERMISSION_DENIED,
 }
 STATUS = re.compile(r"\bHTTP status (\d+)")
 STATUSES = {
@@ -42,6 +63,30 @@ SETTINGS: dict[str, Any] = {
 }
 """The settings with which a user's profile would cut off results without an error."""
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
+COMPRESSIONS = ("lz4", "zstd", "br", "gzip", "deflate")
+OPTIONS = Options(
+    CLIENT_HINTS
+    | IDENTITY
+    | {
+        "secure": flag(),
+        "protocol": setting("secure", choice({"http": ("false",), "https": ("true",)})),
+        "interface": setting("secure", choice({"http": ("false",), "https": ("true",)})),
+        "compress": replace(
+            choice(
+                dict.fromkeys(TRUE, ("true",))
+                | dict.fromkeys(FALSE, ("false",))
+                | {name: (name,) for name in COMPRESSIONS}
+            ),
+            takes=listed(("true", "false", *COMPRESSIONS)),
+        ),
+        "compression": setting("compress", one_of(*COMPRESSIONS)),
+        # HTTPS always verifies the server.
+        "verify": hint(only(*TRUE)),
+        "send_receive_timeout": hint(DURATION),
+        "dial_timeout": hint(DURATION),
+        "max_execution_time": hint(DURATION),
+    }
+)
 
 
 class ClickHouse(ServerConnector):
@@ -55,9 +100,21 @@ class ClickHouse(ServerConnector):
     driver = "clickhouse_connect"
     dialect = "clickhousedb+connect"
     default_port = 8123
-    url_schemes = ("clickhouse", "clickhouses")
-    url_options = ("compress", "secure")
+    url_schemes: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("clickhouse", "clickhousedb", "http", "clickhouse+http"), "clickhouse"),
+        **dict.fromkeys(("clickhouses", "https", "clickhouse+https"), "clickhouses"),
+    }
+    url_drivers = ("connect",)
+    url_options = OPTIONS
     sends_password = True
+    statement_codes = STATEMENT_CODES
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields; raises ValidationError (400) if an option denies what HTTPS says."""
+        if url["url_scheme"] == "clickhouses" and url["options"].get("secure") == "false":
+            raise ValidationError("The scheme asks for TLS, an option denies it.")
+        return url
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -119,13 +176,22 @@ class ClickHouse(ServerConnector):
         """Return the code for ClickHouse's error number, the HTTP status or the network error."""
         from clickhouse_connect.driver.exceptions import ProgrammingError
 
-        if number := NUMBER.search(str(error)):
-            return CODES.get(number[1], Code.QUERY_FAILED)
+        if code := self.code_by_number(error, CODES):
+            return code
+        if any(number for cause in causes(error) for number in self.numbers_of(cause)):
+            return Code.QUERY_FAILED
         if status := STATUS.search(str(error)):
             return STATUSES.get(status[1], Code.PROTOCOL_FAILED)
         if isinstance(error, ProgrammingError):  # unknown `compress`
             return Code.OPTION_INVALID
         return network_cause(error) or Code.PROTOCOL_FAILED
+
+    def numbers_of(self, error: BaseException) -> Iterator[int]:
+        """Yield the number of the server, as in the header `X-ClickHouse-Exception-Code`."""
+        from clickhouse_connect.driver.exceptions import Error
+
+        if isinstance(error, Error) and error.code is not None:
+            yield error.code
 
     def _compression(self) -> bool | str:
         compression = self.configuration.options.get("compress", "true").lower()

@@ -66,6 +66,10 @@ class FileConnector(Connector):
     required_fields = ("file_path",)
     reads_storage = True
     is_verified = True
+    statement_codes: ClassVar[dict[Any, Code]] = {
+        sqlite3.SQLITE_INTERRUPT: Code.QUERY_TIMEOUT,
+        "InterruptException": Code.QUERY_TIMEOUT,
+    }
     format: ClassVar[Format | None] = None
     """The format of the first bytes of a file of this type; None for CSV, which has none."""
 
@@ -92,6 +96,10 @@ class FileConnector(Connector):
         """Return a connection that can read this file and nothing else."""
         raise NotImplementedError
 
+    def numbers_of(self, error: BaseException) -> list[object]:
+        """Return the number of SQLite, or the name of DuckDB's error, which has no number."""
+        return [getattr(error, "sqlite_errorcode", type(error).__name__)]
+
     def query_version(self, connection: Any) -> str:
         """Run a trivial query. Return the version. Raises ConnectionFailure."""
         try:
@@ -104,6 +112,8 @@ class FileConnector(Connector):
         """Return the reason why the file, which exists, cannot be read as this type."""
         if isinstance(error, ConnectionFailure):
             return error
+        if code := self.explain_statement(error):
+            return ConnectionFailure(code)
         try:
             self.check_format(self._file)
         except ConnectionFailure as failure:

@@ -1,6 +1,10 @@
 """MongoDB."""
 
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from django.core.exceptions import ValidationError
 
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
@@ -8,19 +12,32 @@ from datasources.connections.connectors.base import ServerConnector, missing_amo
 from datasources.connections.endpoint import host_and_port
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
+from datasources.connections.url_options.mongodb import MECHANISMS, MONGODB
 
-# Other mechanisms read files, call a cloud's metadata service or run programs.
-MECHANISMS = ("DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN")
+NO_DATABASE_NAME = re.compile(r'[/\\. "$]')
 
+UNAUTHORIZED = 13
 CODES = {
     11: Code.LOGIN_FAILED,  # unknown user
-    13: Code.LOGIN_FAILED,  # unauthorized
+    UNAUTHORIZED: Code.DATABASE_FORBIDDEN,
     18: Code.LOGIN_FAILED,
     50: Code.DEADLINE,
+    73: Code.DATABASE_MISSING,  # invalid name
     91: Code.SERVER_BUSY,  # shutting down
+    189: Code.SERVER_BUSY,  # no longer the primary
+    262: Code.DEADLINE,
     334: Code.LOGIN_FAILED,  # mechanism not enabled
     8000: Code.LOGIN_FAILED,  # Atlas
+    10107: Code.SERVER_BUSY,  # not the primary
     11600: Code.SERVER_BUSY,  # shutting down
+    13436: Code.SERVER_BUSY,  # neither primary nor secondary: starting
+}
+TIMED_OUT, LOST = "timed out", "lost"  # in place of numbers: errors that pymongo finds
+STATEMENT_CODES: dict[object, Code] = {
+    UNAUTHORIZED: Code.PERMISSION_DENIED,
+    **dict.fromkeys((24, 50, 262, TIMED_OUT), Code.QUERY_TIMEOUT),
+    **dict.fromkeys((6, 7, 89, 91, 189, 9001, 10107), Code.CONNECTION_LOST),
+    **dict.fromkeys((11600, 11601, 11602, 13436, LOST), Code.CONNECTION_LOST),
 }
 
 
@@ -36,18 +53,37 @@ class MongoDB(ServerConnector):
     label = "MongoDB"
     driver = "pymongo"
     default_port = 27017
-    url_schemes = ("mongodb", "mongodb+srv")
-    url_options = (
-        "appName",
-        "authMechanism",
-        "authSource",
-        "directConnection",
-        "readPreference",
-        "replicaSet",
-        "retryWrites",
-        "tls",
-        "w",
-    )
+    statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = {
+        "mongodb": "mongodb",
+        "mongodb+srv": "mongodb+srv",
+    }
+    url_options = MONGODB
+    takes_several_hosts = True
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields; the database of a `mongodb://` URL also has the user by default.
+
+        Raises ValidationError (400) for what pymongo refuses.
+        """
+        options, database = url["options"], url["database_name"]
+        if database and NO_DATABASE_NAME.search(database):
+            raise ValidationError('A database name has no / \\ . " $ and no spaces in MongoDB.')
+        if url["url_scheme"] == "mongodb+srv" and (url["port"] or url["other_hosts"]):
+            raise ValidationError("After mongodb+srv:// comes one host, without port.")
+        if url["other_hosts"]:
+            if "true" in (options.get("directConnection"), options.get("loadBalanced")):
+                raise ValidationError(
+                    "With directConnection or loadBalanced, write one host, not several."
+                )
+            url["port"] = url["port"] or cls.default_port
+            url["other_hosts"] = [
+                [host, port or cls.default_port] for host, port in url["other_hosts"]
+            ]
+        if database and url["url_scheme"] == "mongodb":
+            options.setdefault("authSource", database)
+        return url
 
     @classmethod
     def is_resolved_by_driver(cls, configuration: Configuration) -> bool:
@@ -80,7 +116,7 @@ class MongoDB(ServerConnector):
         configuration = self.configuration
         milliseconds = configuration.connection_timeout * 1000
         client: Any = pymongo.MongoClient(
-            self._seed(),
+            self._seeds(),
             **self._options(),
             **self._credentials(),
             serverSelectionTimeoutMS=milliseconds,
@@ -110,9 +146,11 @@ class MongoDB(ServerConnector):
         from pymongo.errors import ConfigurationError, InvalidName
 
         message = str(error)
-        answer = getattr(error, "details", None)
-        if isinstance(answer, dict) and "code" in answer:
-            return CODES.get(answer["code"], Code.QUERY_FAILED)
+        number = number_of(error)
+        if number == UNAUTHORIZED and not self.configuration.username:
+            return Code.LOGIN_FAILED  # the server asks for a login
+        if number is not None:
+            return CODES.get(number, Code.QUERY_FAILED)
         if found := network_cause(error):
             return found
         is_dns_error = any(isinstance(cause, DNSException) for cause in causes(error))
@@ -132,20 +170,35 @@ class MongoDB(ServerConnector):
             return Code.OPTION_INVALID
         return Code.PROTOCOL_FAILED
 
-    def _seed(self) -> str:
-        """Return the address of one server. Refuses lists, paths of sockets and URLs as host."""
-        host, port = self.endpoint.host, self.endpoint.port
-        if any(letter in host for letter in "/,@?%[]"):
+    def numbers_of(self, error: BaseException) -> Iterator[object]:
+        """Yield the number of the server, or what pymongo has found in place of an answer."""
+        from pymongo.errors import AutoReconnect
+
+        if (number := number_of(error)) is not None:
+            yield number
+        elif getattr(error, "timeout", False):
+            yield TIMED_OUT
+        elif isinstance(error, AutoReconnect):
+            yield LOST
+
+    def _seeds(self) -> str | list[str]:
+        """Return the addresses of servers. Refuses lists, paths of sockets and URLs as host."""
+        endpoint, configuration = self.endpoint, self.configuration
+        seeds = {(endpoint.host, endpoint.port): None}
+        if configuration.other_hosts:  # never with a tunnel
+            seeds[configuration.host or "", configuration.port or self.default_port] = None
+            seeds |= dict.fromkeys((host, port) for host, port in configuration.other_hosts)
+        if any(letter in host for host, _ in seeds for letter in "/,@?%[]"):
             raise ConnectionFailure(Code.DNS_FAILED)
-        if self.is_resolved_by_driver(self.configuration):
-            return f"mongodb+srv://{host}/"
-        return host_and_port(host, port)
+        if self.is_resolved_by_driver(configuration):
+            return f"mongodb+srv://{endpoint.host}/"
+        return [host_and_port(host, port) for host, port in seeds]
 
     def _options(self) -> dict[str, Any]:
         configuration = self.configuration
         options: dict[str, Any] = {
             name: configuration.options[name]
-            for name in self.url_options
+            for name in self.url_options.with_effect()
             if name in configuration.options
         }
         options.setdefault("appName", "rivergen")
@@ -163,17 +216,17 @@ class MongoDB(ServerConnector):
         return options
 
     def _credentials(self) -> dict[str, Any]:
-        """Return username, password and the database that has the user.
-
-        As for MongoDB, that is the database of a `mongodb://` URL, otherwise `admin`.
-        """
+        """Return username and password, if there is anything to log in with."""
         configuration = self.configuration
         if not configuration.username:
             return {}
-        credentials: dict[str, Any] = {"username": configuration.username, "password": self.secret}
-        if "authSource" not in configuration.options and configuration.url_scheme == "mongodb":
-            credentials["authSource"] = configuration.database_name
-        return credentials
+        return {"username": configuration.username, "password": self.secret}
+
+
+def number_of(error: BaseException) -> int | None:
+    """Return the number of an error of the server; None if it is of pymongo."""
+    answer = getattr(error, "details", None)
+    return answer.get("code") if isinstance(answer, dict) else None
 
 
 def _uses_tls(configuration: Configuration) -> bool:

@@ -1,9 +1,12 @@
 """Microsoft SQL Server."""
 
 import codecs
+import errno
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
@@ -12,28 +15,102 @@ from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
 from datasources.connections.sandbox.confinement import confined
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    DURATION,
+    FALSE,
+    IDENTITY,
+    TRUE,
+    WORDS,
+    Options,
+    choice,
+    flag,
+    hint,
+    one_of,
+    setting,
+    text,
+)
 
 # Matches errors of the server only: for others, pymssql repeats the number of an earlier login.
 SERVER_NUMBER = re.compile(r"""\A\((\d+), b['"](?!DB-Lib)""")
 FREETDS_NUMBERS = re.compile(r"DB-Lib error message (\d+)")
 
+CONNECTION_REFUSED = f"({errno.ECONNREFUSED})"  # in the words of the system before it
+
 UNKNOWN_ERROR = ", b'Unknown error')"
 
+ACCOUNT_NUMBERS = (18470, 18486, 18487, 18488)  # disabled, locked, password expired
+ADDRESS_NUMBERS = (40532, 40615, 40914, 47073)  # firewall of Azure
+BUSY_NUMBERS = (
+    *(6005, 17142),  # the server is shutting down or paused
+    *(10928, 10929, 17809, 18458, 18459, 18460),  # too many sessions or licences
+    *(18451, 18461),  # administrators only
+    *(40197, 40501, 40613, 49918, 49919, 49920),  # Azure: temporarily unavailable
+)
+CLOSED_NUMBERS = (
+    *(904, 921, 922, 923, 924, 926, 927, 942),  # offline, being restored, for one user only
+    *(976, 978, 983, 988, 42119),  # replica that takes no sessions; paused
+)
+COMMON_CODES = {
+    **dict.fromkeys(ACCOUNT_NUMBERS, Code.ACCOUNT_LOCKED),
+    **dict.fromkeys(BUSY_NUMBERS, Code.SERVER_BUSY),
+    **dict.fromkeys(CLOSED_NUMBERS, Code.DATABASE_CLOSED),
+}
 SERVER_CODES = {
-    "911": Code.DATABASE_MISSING,
-    "4060": Code.DATABASE_MISSING,
-    "6005": Code.SERVER_BUSY,  # the server is shutting down
-    "10928": Code.SERVER_BUSY,  # the server has too many sessions
-    "10929": Code.SERVER_BUSY,
-    "17142": Code.SERVER_BUSY,  # the server is paused
-    "17809": Code.SERVER_BUSY,  # the server has too many connections
-    "40501": Code.SERVER_BUSY,
-    "40613": Code.SERVER_BUSY,  # the database is temporarily unavailable
+    **COMMON_CODES,
+    **dict.fromkeys(ADDRESS_NUMBERS, Code.ADDRESS_REFUSED),
+    **dict.fromkeys((911, 4060, 4064), Code.DATABASE_MISSING),
+    916: Code.DATABASE_FORBIDDEN,
+    **dict.fromkeys((18450, 18452, 18456, 40531), Code.LOGIN_FAILED),
+}
+TIMED_OUT, CONNECTION_LOST = 20003, 20017
+STATEMENT_CODES = {
+    **COMMON_CODES,
+    **dict.fromkeys((229, 230, 262, 297, 300, 371, 916), Code.PERMISSION_DENIED),
+    **dict.fromkeys((1222, TIMED_OUT), Code.QUERY_TIMEOUT),
+    **dict.fromkeys((596, 20004, 20006, CONNECTION_LOST, 20047), Code.CONNECTION_LOST),
+    911: Code.DATABASE_MISSING,
 }
 
 TLS_MODES = {"off": TLS.OFF, "request": TLS.IF_OFFERED}
 
-TIMED_OUT, CONNECTION_LOST = "20003", "20017"
+# ODBC's `no` still encrypts the login; `strict` would need TDS 8.
+ENCRYPT = (
+    dict.fromkeys((*TRUE, "mandatory"), ("require",))
+    | dict.fromkeys((*FALSE, "optional"), ("request", "require"))
+    | {"disable": ("off",)}
+)
+OPTIONS = Options(
+    CLIENT_HINTS
+    | IDENTITY
+    | {
+        "appname": WORDS,
+        "application_name": setting("appname", WORDS),
+        "charset": text("[A-Za-z0-9_-]{1,40}", "the name of a character set, such as UTF-8"),
+        "encryption": one_of("off", "request", "require"),
+        "encrypt": setting(
+            "encryption", replace(choice(ENCRYPT), takes="yes, no, optional or disable")
+        ),
+        # FreeTDS does not verify certificates: no other value could be kept.
+        "TrustServerCertificate": hint(
+            replace(
+                choice(dict.fromkeys(TRUE, ("true",))),
+                takes="yes alone, because this type cannot verify certificates",
+            )
+        ),
+        "driver": hint(WORDS),
+        "MARS_Connection": hint(flag()),
+        "MultipleActiveResultSets": hint(flag()),
+        "MultiSubnetFailover": hint(flag()),
+        "fast_executemany": hint(flag()),
+        "autocommit": hint(flag()),
+        "PersistSecurityInfo": hint(flag()),
+        "tds_version": hint(text(r"[0-9.]{1,5}|auto", "a version, such as 7.4")),
+        "dialTimeout": hint(DURATION),
+        "keepAlive": hint(DURATION),
+        "Authentication": hint(one_of("SqlPassword")),
+    }
+)
 
 
 class MSSQL(ServerConnector):
@@ -48,9 +125,11 @@ class MSSQL(ServerConnector):
     driver = "pymssql"
     dialect = "mssql+pymssql"
     default_port = 1433
-    url_schemes = ("mssql", "sqlserver")
-    url_options = ("appname", "charset", "encryption")
+    url_schemes: ClassVar[Mapping[str, str]] = dict.fromkeys(("mssql", "sqlserver"), "mssql")
+    url_drivers = ("pymssql", "pyodbc", "aioodbc", "pytds")
+    url_options = OPTIONS
     sends_password = True
+    statement_codes = STATEMENT_CODES
     # Without it, FreeTDS would try Kerberos, which connects to hosts that nobody has checked.
     required_credentials = ("username",)
 
@@ -92,10 +171,10 @@ class MSSQL(ServerConnector):
         if isinstance(error, ValueError) or text.endswith(UNKNOWN_ERROR):
             return Code.OPTION_INVALID
         if number := SERVER_NUMBER.match(text):
-            return SERVER_CODES.get(number[1], Code.LOGIN_FAILED)
-        if "Connection refused" in text:
+            return SERVER_CODES.get(int(number[1]), Code.QUERY_FAILED)
+        if CONNECTION_REFUSED in text:
             return Code.TCP_REFUSED
-        numbers = FREETDS_NUMBERS.findall(text)
+        numbers = [*self.numbers_of(error)]
         if TIMED_OUT in numbers:
             return Code.DEADLINE
         # FreeTDS does not say that the server has no TLS. Without the option, a server of another
@@ -103,6 +182,12 @@ class MSSQL(ServerConnector):
         is_tls_required = self.configuration.options.get("encryption") == "require"
         is_tls_missing = is_tls_required and CONNECTION_LOST not in numbers
         return Code.TLS_FAILED if is_tls_missing else Code.PROTOCOL_FAILED
+
+    def numbers_of(self, error: BaseException) -> Iterator[int]:
+        """Yield the number of the server, if it is one, then those of FreeTDS."""
+        text = str(error)
+        for number in (*SERVER_NUMBER.findall(text), *FREETDS_NUMBERS.findall(text)):
+            yield int(number)
 
 
 def _encryption(configuration: Configuration) -> str:

@@ -3,7 +3,7 @@
 import codecs
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from datasources.connections.configuration import Configuration
@@ -11,6 +11,7 @@ from datasources.connections.connectors.base import ServerConnector, fetch_value
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
 from datasources.connections.stages import Stages
+from datasources.connections.url_options.mysql import MYSQL
 
 TLS_MODES = {
     "DISABLED": TLS.OFF,
@@ -28,19 +29,48 @@ encrypts the password with a public key that the server presents and nobody veri
 """
 UNKNOWN_VARIABLE = 1193
 CODES: dict[object, Code] = {
+    1037: Code.SERVER_BUSY,  # out of memory
     1040: Code.SERVER_BUSY,
+    1041: Code.SERVER_BUSY,  # out of memory
+    1042: Code.ADDRESS_REFUSED,  # the address has no name
+    1043: Code.PROTOCOL_FAILED,  # bad handshake
+    1044: Code.DATABASE_FORBIDDEN,
+    1045: Code.LOGIN_FAILED,
     1049: Code.DATABASE_MISSING,
     1053: Code.SERVER_BUSY,  # shutting down
     1115: Code.OPTION_INVALID,  # unknown charset
+    1129: Code.ADDRESS_REFUSED,  # blocked after many errors
+    1130: Code.ADDRESS_REFUSED,
     1203: Code.SERVER_BUSY,  # too many connections of the user
     1226: Code.SERVER_BUSY,  # too many connections of the user per hour
     1231: Code.OPTION_INVALID,  # not allowed as charset of a client
+    1251: Code.LOGIN_FAILED,  # authentication unknown to PyMySQL
     1253: Code.OPTION_INVALID,  # collation of another charset
     1273: Code.OPTION_INVALID,  # unknown collation
+    1275: Code.LOGIN_FAILED,  # the server accepts no password of the old format
+    1524: Code.LOGIN_FAILED,  # authentication plugin not loaded
+    1698: Code.LOGIN_FAILED,
+    1820: Code.ACCOUNT_LOCKED,  # password expired
+    1862: Code.ACCOUNT_LOCKED,  # password expired
     2026: Code.TLS_FAILED,  # the server offers no TLS
     2059: Code.LOGIN_FAILED,  # authentication plugin unknown to PyMySQL
     3032: Code.SERVER_BUSY,  # offline mode
+    3118: Code.ACCOUNT_LOCKED,
     3159: Code.TLS_FAILED,  # the server requires TLS
+    3955: Code.ACCOUNT_LOCKED,  # too many wrong passwords
+    4150: Code.ACCOUNT_LOCKED,  # too many wrong passwords, MariaDB
+    4151: Code.ACCOUNT_LOCKED,  # MariaDB
+    9000: Code.ADDRESS_REFUSED,  # firewall of Azure
+    9001: Code.SERVER_BUSY,  # ProxySQL reaches no server
+}
+STATEMENT_CODES = {
+    **dict.fromkeys((1044, 1045, 1142, 1143, 1227, 1370), Code.PERMISSION_DENIED),
+    **dict.fromkeys((1205, 1317, 1969, 3024), Code.QUERY_TIMEOUT),
+    **dict.fromkeys((1053, 1152, 1158, 1159, 1160, 1161, 1927), Code.CONNECTION_LOST),
+    **dict.fromkeys((2006, 2013, 2055), Code.CONNECTION_LOST),
+    **dict.fromkeys((1037, 1040, 1041, 1203, 1226, 3032, 9001), Code.SERVER_BUSY),
+    **dict.fromkeys((1820, 1862), Code.ACCOUNT_LOCKED),
+    1049: Code.DATABASE_MISSING,
 }
 SESSION = {
     # Without these, a setting of the server or of its `init_connect` would cut off results, sort
@@ -82,8 +112,15 @@ class MySQL(ServerConnector):
     driver = "pymysql"
     dialect = "mysql+pymysql"
     default_port = 3306
-    url_schemes: ClassVar[tuple[str, ...]] = ("mysql",)
-    url_options = ("charset", "collation", "connect_timeout", "ssl_mode")
+    statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("mysql", "mysql2", "mysqlgis"), "mysql"
+    )
+    url_drivers = (
+        *("pymysql", "mysqldb", "mysqlclient", "mysqlconnector", "aiomysql", "asyncmy"),
+        *("cymysql", "mariadbconnector", "oursql", "pyodbc"),
+    )
+    url_options = MYSQL
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -114,8 +151,16 @@ class MySQL(ServerConnector):
             return Code.DEADLINE
         number = error.args[0] if error.args else None
         is_server_error = isinstance(number, int) and not 2000 <= number < 3000
-        other = Code.LOGIN_FAILED if is_server_error else Code.PROTOCOL_FAILED
+        other = Code.QUERY_FAILED if is_server_error else Code.PROTOCOL_FAILED
         return CODES.get(number, other)
+
+    def numbers_of(self, error: BaseException) -> Iterator[object]:
+        """Yield the number of an error, unless it says only that the client timed out."""
+        from pymysql import MySQLError
+
+        is_timeout = isinstance(error.__context__, TimeoutError)
+        if isinstance(error, MySQLError) and error.args and not is_timeout:
+            yield error.args[0]
 
     def _prepare(self) -> Any:
         """Return a connection that has its settings but is not open yet."""
@@ -221,7 +266,7 @@ class MariaDB(MySQL):
     name = "mariadb"
     label = "MariaDB"
     dialect = "mariadb+pymysql"
-    url_schemes = ("mariadb", "mysql")
+    url_schemes = dict.fromkeys(("mariadb", *MySQL.url_schemes), "mariadb")
     is_verified = True
 
 

@@ -1,13 +1,25 @@
 """Oracle Database."""
 
 import re
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
 from datasources.connections.failures import Code, ConnectionFailure
 from datasources.connections.protection import TLS
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    IDENTITY,
+    Options,
+    flag,
+    hint,
+    number,
+    one_of,
+    options_of,
+    text,
+)
 
 # Names are sent in a connect descriptor: allow no character that has a meaning there.
 SERVICE_NAME = re.compile(r"[\w.$#-]{1,255}")
@@ -18,10 +30,26 @@ SESSION = "ALTER SESSION SET NLS_COMP = BINARY NLS_SORT = BINARY"
 SIMILAR = re.compile(r"\(Similar to (ORA-\d+)\)")
 
 CODES = {
+    "DPY-3015": Code.LOGIN_FAILED,  # the server has only an old hash of the password
     "DPY-6001": Code.DATABASE_MISSING,  # service unknown to the listener
     "DPY-6003": Code.DATABASE_MISSING,  # SID unknown to the listener
     "ORA-12505": Code.DATABASE_MISSING,
     "ORA-12514": Code.DATABASE_MISSING,
+    "ORA-12521": Code.DATABASE_MISSING,
+    "ORA-01045": Code.DATABASE_FORBIDDEN,  # lacks CREATE SESSION
+    "ORA-01005": Code.LOGIN_FAILED,  # no password
+    "ORA-01017": Code.LOGIN_FAILED,
+    "ORA-28040": Code.LOGIN_FAILED,  # no authentication in common
+    "ORA-28000": Code.ACCOUNT_LOCKED,
+    "ORA-28001": Code.ACCOUNT_LOCKED,  # password expired
+    "ORA-65162": Code.ACCOUNT_LOCKED,  # password expired
+    "ORA-12506": Code.ADDRESS_REFUSED,
+    "ORA-01035": Code.DATABASE_CLOSED,  # restricted sessions only
+    "ORA-01109": Code.DATABASE_CLOSED,  # not open
+    "ORA-12526": Code.DATABASE_CLOSED,  # restricted sessions only
+    "ORA-12527": Code.DATABASE_CLOSED,
+    "ORA-12529": Code.DATABASE_CLOSED,
+    "ORA-02391": Code.SERVER_BUSY,  # too many sessions of the user
     "DPY-4024": Code.DEADLINE,
     "ORA-00018": Code.SERVER_BUSY,  # too many sessions
     "ORA-00020": Code.SERVER_BUSY,  # too many processes
@@ -34,7 +62,14 @@ CODES = {
     "ORA-12519": Code.SERVER_BUSY,
     "ORA-12520": Code.SERVER_BUSY,
     "ORA-12528": Code.SERVER_BUSY,
-    "DPY-4001": Code.LOGIN_FAILED,  # username or password missing
+}
+
+STATEMENT_CODES = {
+    **dict.fromkeys(("ORA-00942", "ORA-01031", "ORA-01039"), Code.PERMISSION_DENIED),
+    **dict.fromkeys(("DPY-4024", "ORA-01013", "ORA-03136"), Code.QUERY_TIMEOUT),
+    **dict.fromkeys(("DPY-1001", "DPY-4011", "ORA-00028", "ORA-01012"), Code.CONNECTION_LOST),
+    **dict.fromkeys(("ORA-01089", "ORA-01092", "ORA-02396", "ORA-02399"), Code.CONNECTION_LOST),
+    **dict.fromkeys(("ORA-03113", "ORA-03114", "ORA-03135"), Code.CONNECTION_LOST),
 }
 
 
@@ -50,9 +85,28 @@ class Oracle(ServerConnector):
     driver = "oracledb"
     dialect = "oracle+oracledb"
     default_port = 1521
-    url_schemes = ("oracle",)
-    url_options = ("service_name", "sid")
     required_credentials = ("username", "password")
+    statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = {"oracle": "oracle"}
+    url_drivers = ("oracledb", "oracledb_async", "cx_oracle")
+    url_options = Options(
+        CLIENT_HINTS
+        | IDENTITY
+        | options_of(
+            text(SERVICE_NAME.pattern, "letters, digits and . _ $ # -"), "service_name sid"
+        )
+        # Of cx_Oracle, the driver before this one.
+        | options_of(hint(one_of("UTF-8", "utf8")), "encoding nencoding")
+        | options_of(hint(flag()), "threaded events")
+        | {"arraysize": hint(number())}
+    )
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields; a service, in the path or in an option, is the database."""
+        options = url["options"]
+        service = options.get("service_name") or options.get("sid")
+        return url | {"database_name": url["database_name"] or service}
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
@@ -99,13 +153,17 @@ class Oracle(ServerConnector):
 
     def explain(self, error: Exception) -> Code:
         """Return the failure code for the Oracle error number in an exception or its causes."""
-        found = [*causes(error)]
-        numbers = [getattr(cause.args[0], "full_code", "") for cause in found if cause.args]
-        numbers += [number for cause in found for number in SIMILAR.findall(str(cause))]
-        code = next((CODES[number] for number in numbers if number in CODES), None)
-        if code is None and any(number.startswith("ORA-") for number in numbers):
-            return Code.LOGIN_FAILED
-        return code or network_cause(error) or Code.PROTOCOL_FAILED
+        if code := self.code_by_number(error, CODES) or network_cause(error):
+            return code
+        numbers = (number for cause in causes(error) for number in self.numbers_of(cause))
+        is_of_server = any(number.startswith("ORA-") for number in numbers)
+        return Code.QUERY_FAILED if is_of_server else Code.PROTOCOL_FAILED
+
+    def numbers_of(self, error: BaseException) -> Iterator[str]:
+        """Yield the number of an error, and the one of the server that it stands for."""
+        if error.args and (number := getattr(error.args[0], "full_code", "")):
+            yield number
+            yield from SIMILAR.findall(str(error))
 
     def _service(self) -> dict[str, str]:
         options = self.configuration.options

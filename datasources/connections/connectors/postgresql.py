@@ -4,7 +4,7 @@ import os
 import select
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,7 @@ from datasources.connections.libpq import (
     show_sqlstates,
 )
 from datasources.connections.protection import TLS
+from datasources.connections.url_options.postgresql import POSTGRESQL
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -60,15 +61,14 @@ class PostgreSQL(ServerConnector):
     driver = "psycopg"
     dialect = "postgresql+psycopg"
     default_port = 5432
-    url_schemes: ClassVar[tuple[str, ...]] = ("postgresql", "postgres")
-    url_options = (
-        "application_name",
-        "channel_binding",
-        "connect_timeout",
-        "keepalives",
-        "sslmode",
-        "target_session_attrs",
+    url_schemes: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("postgresql", "postgres", "pgsql", "postgis", "timescaledb", "timescale"), "postgresql"
     )
+    url_drivers = (
+        *("psycopg", "psycopg2", "psycopg2cffi", "psycopg_async", "asyncpg", "pg8000", "aiopg"),
+        *("pygresql", "pypostgresql", "redshift_connector"),
+    )
+    url_options = POSTGRESQL
     is_verified = True
     statement_codes = STATEMENT_CODES
 
@@ -163,8 +163,10 @@ class PostgreSQL(ServerConnector):
         options: dict[str, str | None] = {
             name: value
             for name, value in configuration.options.items()
-            if name in self.url_options and name != "connect_timeout"
+            if name in self.url_options and name not in ("connect_timeout", "search_path")
         }
+        if schemas := configuration.options.get("search_path"):
+            options["options"] = f"{options.get('options', '')} -csearch_path={schemas}".lstrip()
         if configuration.options.get("sslmode", "").startswith("verify-"):
             options["sslrootcert"] = ssl.get_default_verify_paths().cafile
         return {
@@ -224,7 +226,7 @@ class Redshift(PostgreSQL):
     name = "redshift"
     label = "Amazon Redshift"
     default_port = 5439
-    url_schemes = ("redshift", *PostgreSQL.url_schemes)
+    url_schemes = dict.fromkeys(("redshift", *PostgreSQL.url_schemes), "redshift")
     is_verified = False
 
 
@@ -234,7 +236,9 @@ class CockroachDB(PostgreSQL):
     name = "cockroachdb"
     label = "CockroachDB"
     default_port = 26257
-    url_schemes = ("cockroachdb", *PostgreSQL.url_schemes)
+    url_schemes = dict.fromkeys(
+        ("cockroachdb", "cockroach", *PostgreSQL.url_schemes), "cockroachdb"
+    )
     is_verified = False
 
 

@@ -1,14 +1,46 @@
 """Snowflake; its driver is in requirements-cloud.txt."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
-from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
+from datasources.connections.connectors.base import (
+    ServerConnector,
+    fetch_value,
+    one_line,
+    with_schema_of_path,
+)
 from datasources.connections.failures import Code
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    IDENTITY,
+    NAME,
+    WORDS,
+    Options,
+    flag,
+    hint,
+    one_of,
+    setting,
+)
 
-CONNECTION_TIMEOUT, NO_SUCH_DATABASE = 251011, 2043
+DOMAIN = ".snowflakecomputing."
+LOGIN_NUMBERS = range(390_000, 391_000)
+CODES: dict[object, Code] = {
+    2043: Code.DATABASE_MISSING,
+    250001: Code.LOGIN_FAILED,  # no reason given
+    251011: Code.DEADLINE,
+    390189: Code.OPTION_INVALID,  # the user does not have the role
+    390201: Code.DATABASE_MISSING,
+    **dict.fromkeys((390420, 390422), Code.ADDRESS_REFUSED),
+}
+STATEMENT_CODES = {
+    606: Code.OPTION_INVALID,  # no warehouse
+    **dict.fromkeys((604, 630), Code.QUERY_TIMEOUT),
+    **dict.fromkeys((2003, 2043, 3001), Code.PERMISSION_DENIED),  # or it does not exist
+    **dict.fromkeys((250002, 390111, 390112), Code.CONNECTION_LOST),
+}
 
 
 class Snowflake(ServerConnector):
@@ -24,8 +56,29 @@ class Snowflake(ServerConnector):
     driver = "snowflake.connector"
     credential_fields = (*ServerConnector.credential_fields, "token")
     default_port = 443
-    url_schemes = ("snowflake",)
-    url_options = ("role", "warehouse")
+    statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = {"snowflake": "snowflake"}
+    url_options = Options(
+        CLIENT_HINTS
+        | IDENTITY
+        | {
+            "role": NAME,
+            "warehouse": NAME,
+            "schema": setting("schema_name", NAME),
+            "db": setting("database_name", NAME),
+            "authenticator": hint(one_of("snowflake")),
+            "application": hint(WORDS),
+            "client_session_keep_alive": hint(flag()),
+            "cache_column_metadata": hint(flag()),
+        }
+    )
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields: the path is `database/schema`, and the host may be an account."""
+        if DOMAIN not in f".{url['host']}.".lower():
+            url["host"] = f"{url['host']}{DOMAIN}com"
+        return with_schema_of_path(url)
 
     @classmethod
     def further_ports(cls, configuration: Configuration) -> tuple[int, ...]:
@@ -73,12 +126,14 @@ class Snowflake(ServerConnector):
 
     def explain(self, error: Exception) -> Code:
         """Return the code for the error number of the connector or for the network error."""
-        number = getattr(error, "errno", None)
-        if number == NO_SUCH_DATABASE:
-            return Code.DATABASE_MISSING
-        if found := network_cause(error):
-            return found
-        return Code.DEADLINE if number == CONNECTION_TIMEOUT else Code.LOGIN_FAILED
+        network, number = network_cause(error), getattr(error, "errno", None)
+        if network or number in CODES:
+            return network or CODES[number]
+        return Code.LOGIN_FAILED if number in LOGIN_NUMBERS else Code.QUERY_FAILED
+
+    def numbers_of(self, error: BaseException) -> list[object]:
+        """Return the number of Snowflake or of the connector."""
+        return [getattr(error, "errno", None)]
 
     def _credentials(self) -> dict[str, str | None]:
         """Return a token (OAuth) or a password; other methods open browsers or read files."""

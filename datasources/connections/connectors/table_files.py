@@ -17,7 +17,9 @@ from datasources.connections.protection import WarningCode
 CSV_BUFFER_BYTES = 4 * 1024 * 1024  # DuckDB's default reads 32 MB for a first look
 LINE_OF_CSV = re.compile(r"CSV Error on Line: (\d+)\n.*Expected Number of Columns", re.DOTALL)
 LINE_OF_JSON = re.compile(r"in line (\d+)")
+BRACKETS = {"[": ("]",), "{": ("}", "]")}  # of values, by the bracket of the first one
 PARQUET_BYTES_MIN = 12  # "PAR1" twice, and the length of the footer
+WORD = re.compile(r"\s*(?!(?:true|false|null|NaN|Infinity|inf)\b)[^\W\d]", re.IGNORECASE)
 RENAMED = re.compile(r"(.*)_\d+$", re.DOTALL)
 
 
@@ -104,12 +106,16 @@ class TextConnector(TableConnector):
 
         if isinstance(error, ConnectionFailure):
             return error
-        if self.text.failure is not None:
+        is_read = "text" in vars(self)
+        if is_read and self.text.failure is not None:
             return self.text.failure
-        unrelated = (duckdb.InterruptException, duckdb.IOException, duckdb.OutOfMemoryException)
-        if isinstance(error, (*unrelated, MemoryError, OSError)):
+        if code := self.explain_statement(error):
+            return ConnectionFailure(code)
+        if not is_read or isinstance(error, (duckdb.IOException, duckdb.OutOfMemoryException)):
             return ConnectionFailure(Code.QUERY_FAILED)
-        return self.malformed(str(error))
+        if "invalid unicode" in (message := str(error)).lower() or "invalid UTF-8" in message:
+            return ConnectionFailure(Code.FILE_ENCODING)  # behind the start, which was decoded
+        return self.malformed(message)
 
     def malformed(self, message: str) -> ConnectionFailure:
         """Return FILE_MALFORMED with the line that DuckDB or a look at the text finds."""
@@ -188,12 +194,14 @@ class JSON(TextConnector):
     format = Format.JSON
 
     def examine(self) -> None:
-        """Check that the end of a large file is there: DuckDB would read its start only."""
-        start = self.text.head.lstrip()[:1]
-        if not self.text.is_whole and not self.text.is_stream and start in ("{", "["):
-            end = self.text.read_at(max(0, self.text.size - 4096), 4096).rstrip()
-            if end and not end.endswith((b"}", b"]")):
-                raise ConnectionFailure(Code.FILE_TRUNCATED)
+        """Check the first word, and the end, which DuckDB may not look at."""
+        if WORD.match(self.text.head):
+            raise ConnectionFailure(Code.FILE_OTHER_TYPE, found=Format.TEXT.value)
+        bracket = BRACKETS.get(self.text.head.lstrip()[:1])
+        end = self.text.end()
+        if bracket and end and not end.endswith(bracket):
+            found = json_failure(self.text.head, self.text.is_whole)
+            raise found or ConnectionFailure(Code.FILE_TRUNCATED)
 
     def prepare(self, connection: Any) -> None:
         """Create the view."""

@@ -1,19 +1,50 @@
 """Trino; its driver is in requirements-cloud.txt."""
 
 import re
+from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, ClassVar
 
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
-from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
+from datasources.connections.connectors.base import (
+    ServerConnector,
+    fetch_value,
+    one_line,
+    with_schema_of_path,
+)
 from datasources.connections.failures import Code
 from datasources.connections.protection import TLS
 from datasources.connections.sandbox.environment import remove_driver_variables
+from datasources.connections.url_options.option import (
+    CLIENT_HINTS,
+    NAME,
+    TRUE,
+    WORDS,
+    Options,
+    choice,
+    hint,
+    only,
+    setting,
+)
 
 TLS_PORTS = (443, 8443)
-MISSING = ("CATALOG_NOT_FOUND", "MISSING_CATALOG_NAME")
-REFUSED = re.compile(r"error 40[13]\b")  # an HTTP status, in the words of the driver
+STATUS = re.compile(r"error (\d{3})\b")  # an HTTP status, as the driver writes it
+UNAUTHORIZED = 401
+CODES: dict[object, Code] = {
+    **dict.fromkeys(("CATALOG_NOT_FOUND", "MISSING_CATALOG_NAME"), Code.DATABASE_MISSING),
+    **dict.fromkeys(("SCHEMA_NOT_FOUND", "MISSING_SCHEMA_NAME"), Code.SCHEMA_MISSING),
+    **dict.fromkeys(("SERVER_STARTING_UP", "SERVER_SHUTTING_DOWN"), Code.SERVER_BUSY),
+    **dict.fromkeys(("QUERY_QUEUE_FULL", "CLUSTER_OUT_OF_MEMORY"), Code.SERVER_BUSY),
+    **dict.fromkeys(("NO_NODES_AVAILABLE", 429, 502, 503, 504), Code.SERVER_BUSY),
+    "EXCEEDED_TIME_LIMIT": Code.DEADLINE,
+    "PERMISSION_DENIED": Code.DATABASE_FORBIDDEN,
+    **dict.fromkeys((UNAUTHORIZED, 403), Code.LOGIN_FAILED),
+}
+STATEMENT_CODES = CODES | {
+    "EXCEEDED_TIME_LIMIT": Code.QUERY_TIMEOUT,
+    "PERMISSION_DENIED": Code.PERMISSION_DENIED,
+}
 
 
 class Trino(ServerConnector):
@@ -25,15 +56,36 @@ class Trino(ServerConnector):
     dialect = "trino"
     credential_fields = (*ServerConnector.credential_fields, "token")
     default_port = 8080
-    url_schemes = ("trino",)
-    url_options = ("source",)
+    statement_codes = STATEMENT_CODES
+    url_schemes: ClassVar[Mapping[str, str]] = {"trino": "trino"}
+    url_drivers = ("rest",)
+    url_options = Options(
+        CLIENT_HINTS
+        | {
+            "user": setting("username", NAME),
+            "source": WORDS,
+            # A secret is sent over HTTPS only.
+            "protocol": setting("tls", choice({"https": ("true",)})),
+            "http_scheme": setting("tls", choice({"https": ("true",)})),
+            "SSL": setting("tls", choice(dict.fromkeys(TRUE, ("true",)))),
+            "verify": hint(only(*TRUE)),
+        }
+    )
+
+    @classmethod
+    def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields: the path is `catalog/schema`."""
+        return with_schema_of_path(url)
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:
-        """Return whether HTTPS is used: with a secret, or on a usual port of HTTPS."""
+        """Return whether HTTPS is used: with a secret, on a usual port of it, or if asked for."""
         secrets = configuration.secrets
         is_secure = (
-            secrets.get("token") or secrets.get("password") or configuration.port in TLS_PORTS
+            secrets.get("token")
+            or secrets.get("password")
+            or configuration.port in TLS_PORTS
+            or configuration.options.get("tls") == "true"
         )
         return TLS.VERIFIED if is_secure else TLS.OFF
 
@@ -73,14 +125,22 @@ class Trino(ServerConnector):
 
     def explain(self, error: Exception) -> Code:
         """Return the code for the error name of Trino, otherwise for the network error."""
-        name = getattr(error, "error_name", None)
-        if name in MISSING:
-            return Code.DATABASE_MISSING
-        if name == "PERMISSION_DENIED" or REFUSED.match(str(error)):
-            return Code.LOGIN_FAILED
-        if name is not None:
+        if code := self.code_by_number(error, CODES):
+            return code
+        if getattr(error, "error_name", None) is not None:
             return Code.QUERY_FAILED
         return network_cause(error) or Code.PROTOCOL_FAILED
+
+    def lacks_secret(self, error: Exception) -> bool:
+        """Return whether the server asked for a secret, and none is stored."""
+        return UNAUTHORIZED in self.numbers_of(error) and super().lacks_secret(error)
+
+    def numbers_of(self, error: BaseException) -> list[object]:
+        """Return the name that Trino gives an error, or the HTTP status."""
+        if name := getattr(error, "error_name", None):
+            return [name]
+        status = STATUS.match(str(error))
+        return [int(status[1])] if status else []
 
     def _authentication(self) -> Any:
         from trino.auth import BasicAuthentication, JWTAuthentication

@@ -61,26 +61,29 @@ class Layout(NamedTuple):
 class Scan:
     """The rows of a text by one delimiter and quoting, without blank lines and first comments."""
 
-    def __init__(self, text: str, delimiter: str, quoting: Quoting, first_line: int = 1) -> None:
+    def __init__(self, text: str, delimiter: str, quoting: Quoting, skipped_lines: int = 0) -> None:
         self.delimiter = delimiter
         self.quoting = quoting
         self.rows: list[Row] = []
         self.error_line: int | None = None
+        lines = io.StringIO(text, newline="")
+        for _ in range(skipped_lines):
+            lines.readline()
         csv.field_size_limit(FIELD_CHARACTERS_MAX)
         reader = csv.reader(
-            io.StringIO(text, newline=""),
+            lines,
             delimiter=delimiter,
             quotechar=quoting.quote,
             doublequote=quoting.quote == quoting.escape,
             escapechar=None if quoting.quote == quoting.escape else quoting.escape,
             strict=True,
         )
-        line = first_line
+        line = skipped_lines + 1
         try:
             for values in reader:
                 if values and (self.rows or not COMMENT.match(values[0])):
                     self.rows.append(Row(line, values))
-                line = first_line + reader.line_num
+                line = skipped_lines + reader.line_num + 1
         except csv.Error:
             self.error_line = line
         self.start = self._find_start()
@@ -128,6 +131,18 @@ class Scan:
         is_guess |= self.start > 0 or delimiter not in USUAL_DELIMITERS
         return Layout(delimiter, self.quoting, header.line - 1, header.values, is_guess)
 
+    def single_column(self) -> Layout:
+        """Return the layout of a file without delimiters."""
+        header = self.rows[0] if self.rows else Row(1, [])
+        is_guess = has_aligned_words(self.rows)
+        return Layout(self.delimiter, self.quoting, header.line - 1, header.values, is_guess)
+
+
+def has_aligned_words(rows: list[Row]) -> bool:
+    """Return whether all rows have equally many words, as in a table with spaces between them."""
+    counts = {len(row.values[0].split()) for row in rows}
+    return len(rows) > 1 and len(counts) == 1 and counts != {0} and counts != {1}
+
 
 def layout_of(text: str, is_whole: bool) -> Layout:
     """Return the layout of a CSV file that begins with `text`, or that it is as a whole.
@@ -135,18 +150,18 @@ def layout_of(text: str, is_whole: bool) -> Layout:
     Raises ConnectionFailure (FILE_MALFORMED) with the first line that has more or fewer values
     than the header, whatever the delimiter.
     """
-    delimiters, first_line = USUAL_DELIMITERS + RARE_DELIMITERS, 1
+    delimiters, skipped_lines = USUAL_DELIMITERS + RARE_DELIMITERS, 0
     if separator := SEPARATOR_LINE.match(text):
-        delimiters, first_line, text = separator[1], 2, text[separator.end() :]
+        delimiters, skipped_lines = separator[1], 1
     text, is_cut = _complete_lines(text, is_whole)
     if not text:
-        raise ConnectionFailure(Code.FILE_MALFORMED, line=first_line)
+        raise ConnectionFailure(Code.FILE_MALFORMED, line=1)
     delimiters = "".join(filter(text.__contains__, delimiters)) or delimiters[0]
     first: list[Scan] = []
     for quoting in QUOTINGS:
         if quoting.mark not in text and first:
             continue
-        scans = [Scan(text, delimiter, quoting, first_line) for delimiter in delimiters]
+        scans = [Scan(text, delimiter, quoting, skipped_lines) for delimiter in delimiters]
         for scan in scans:
             if is_cut:
                 scan.error_line = None  # a quoted value that goes on
@@ -154,15 +169,14 @@ def layout_of(text: str, is_whole: bool) -> Layout:
         if found := _best(scans):
             return found
     if all(scan.fitting_rows == 0 and scan.faulty_line() is None for scan in first):
-        return first[0].layout(is_guess=False)._replace(is_guess=False)
+        return first[0].single_column()
     best = max(first, key=lambda scan: scan.fitting_rows)
-    raise ConnectionFailure(Code.FILE_MALFORMED, line=best.faulty_line() or first_line)
+    raise ConnectionFailure(Code.FILE_MALFORMED, line=best.faulty_line() or skipped_lines + 1)
 
 
 def faulty_line(text: str, layout: Layout) -> int | None:
     """Return the first line of a text that does not fit its layout, or None."""
-    lines = text.splitlines(keepends=True)[layout.skipped_lines :]
-    scan = Scan("".join(lines), layout.delimiter[0], layout.quoting, layout.skipped_lines + 1)
+    scan = Scan(text, layout.delimiter[0], layout.quoting, layout.skipped_lines)
     return scan.faulty_line()
 
 

@@ -22,10 +22,14 @@ STRUCTURE = '\r\n\t,;|"{}[]:'
 # Of the bytes that are such characters in ASCII, so many are these characters in UTF-16, too.
 STRUCTURE_SHARE = 0.5
 # Of the other characters in texts of Western languages, so many are letters ...
-LETTERS = re.compile(r"[À-ÖØ-öø-ÿŠšŽžŒœŸªº’‘“”–—…€£§°«»¿¡©®·•]")
+LETTERS = re.compile(r"[À-ÖØ-öø-ÿŠšŽžŒœŸªº’‘“”–—…€£§°«»¿¡©®™·•±²³µ½¼¾×]")
 LETTER_SHARE = 0.9
-# ... and so few have another one beside them; in Cyrillic or Chinese texts nearly all have.
-RUN_SHARE = 0.5
+# ... and so many stand alone, or are two small letters or marks beside one, as in "größe". In
+# Cyrillic, Greek or Chinese texts they come in longer runs, or other pairs.
+WESTERN_SHARE = 0.5
+WESTERN_RUN = re.compile(rb"[\x80-\xff]|[\xdf-\xff\x80\x85\x91-\x93][\x80-\xbf\xdf-\xff]")
+CONTROLS = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1e]")
+CONTROL_SHARE_OF_TEXT = 0.02
 HIGH = re.compile(rb"[\x80-\xff]+")
 
 
@@ -56,7 +60,7 @@ def encoding_of(head: bytes, is_whole: bool) -> Encoding:
         return Encoding(wide)
     if error is None:
         return Encoding(UTF_8)
-    if 0 in head:
+    if len(CONTROLS.findall(head)) > CONTROL_SHARE_OF_TEXT * len(head):
         raise ConnectionFailure(Code.FILE_OTHER_TYPE, found=Format.BINARY.value)
     if _is_damaged_utf_8(head) or not _is_western(head):
         raise ConnectionFailure(Code.FILE_ENCODING, line=head.count(b"\n", 0, error.start) + 1)
@@ -106,6 +110,6 @@ def _is_western(head: bytes) -> bool:
         return False
     runs = HIGH.findall(head)
     total = sum(map(len, runs))
-    in_runs = sum(len(run) for run in runs if len(run) > 1)
-    is_isolated = in_runs <= RUN_SHARE * total
-    return is_isolated and len(LETTERS.findall(text)) >= LETTER_SHARE * total
+    western = sum(len(run) for run in runs if WESTERN_RUN.fullmatch(run))
+    is_western = western >= WESTERN_SHARE * total
+    return is_western and len(LETTERS.findall(text)) >= LETTER_SHARE * total

@@ -26,7 +26,7 @@ class Format(TextChoices):
     DUCKDB = "duckdb", "a DuckDB file"
     EXCEL = "excel", "an Excel workbook"
     OPEN_DOCUMENT = "opendocument", "an OpenDocument file"
-    OFFICE = "office", "a workbook or document of an old Microsoft Office, such as .xls"
+    OFFICE = "office", "a document of Microsoft Office, such as an .xls workbook"
     PDF = "pdf", "a PDF file"
     AVRO = "avro", "an Avro file"
     ORC = "orc", "an ORC file"

@@ -21,6 +21,7 @@ from datasources.connections.files.storage import StoredFile
 # The start of the text, which decides on its encoding and layout. A shorter text is read whole,
 # so that nothing about it is a guess from a sample.
 HEAD_BYTES = CHUNK_BYTES
+END_BYTES = 4 * 1024
 BLANK = "\0 \t\r\n\f\v\x1a\xa0\ufeff"
 
 
@@ -71,6 +72,14 @@ class TextFile:
             return self._cached[start : start + count]
         return self._file.read_at(start, count)
 
+    def end(self) -> str:
+        """Return the last characters, as far as they are known without reading all of a stream."""
+        if self.is_whole:
+            return self.head[-END_BYTES:].rstrip()
+        if self.is_stream:
+            return ""
+        return self.read_at(self.size - END_BYTES, END_BYTES).decode(UTF_8, "replace").rstrip()
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the text in UTF-8, in gzip without compression, from the start."""
         gzip = zlib.compressobj(0, wbits=zlib.MAX_WBITS | 16)  # 16: gzip
@@ -89,10 +98,10 @@ class TextFile:
         """Yield the text, decoded and encoded again."""
         decoder = codecs.getincrementaldecoder(self._encoding.name)("strict")
         lines = io.IncrementalNewlineDecoder(decoder, translate=self._translates_line_ends)
-        start = self._start
+        mark = self._start
         for piece in self._expanded():
-            yield lines.decode(piece[start:]).encode()
-            start = 0
+            yield lines.decode(piece[mark:]).encode()
+            mark = max(0, mark - len(piece))
         yield lines.decode(b"", final=True).encode()
 
     def _expanded(self) -> Iterator[bytes]:

@@ -80,6 +80,25 @@ class FilesTestCase(SimpleTestCase):
         except ConnectionFailure as failure:
             return failure.code, ""
 
+    def read(self, name, content):
+        """Read a file with this content: its columns with their types, its rows, its warnings."""
+        path = self.root / "file"
+        path.unlink(missing_ok=True)  # a file that is still open stays as it is
+        path.write_bytes(content)
+        connector = self.connector(name, "file")
+        connection = connector.connect()
+        self.addCleanup(connection.close)
+        connector.query_version(connection)
+        result = connection.execute("FROM data")
+        columns = [(column[0], str(column[1])) for column in result.description]
+        return columns, result.fetchall(), [warning.value for warning in connector.warnings_found()]
+
+    def failure(self, name, content):
+        """Return the code of the failure to read a file with this content, and its details."""
+        with self.assertRaises(ConnectionFailure) as caught:
+            self.read(name, content)
+        return caught.exception.code.value, caught.exception.details
+
     def assert_missing(self, path):
         with self.assertRaises(ConnectionFailure) as caught:
             open_file(path, 5)

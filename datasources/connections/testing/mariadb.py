@@ -111,16 +111,23 @@ class MariaDBServer:
         for step in (log.close, reader.join, process.wait, process.kill):
             stack.callback(step)
         self._is_ready_or_over.wait(START_SECONDS)
-        if not any("ready for connections" in line for line in self._log):
+        if not self._is_ready():
             raise RuntimeError("MariaDB does not start:\n" + "".join(self._log))
 
     def _read_log(self, log: IO[str]) -> None:
         """Read the log of the server to the end, so that a full pipe never blocks the server."""
         for line in log:
             self._log.append(line)
-            if "ready for connections" in line:
+            if self._is_ready():
                 self._is_ready_or_over.set()
         self._is_ready_or_over.set()
+
+    def _is_ready(self) -> bool:
+        """Return whether the last line is the one that the server ends its start with.
+
+        The line before, "ready for connections", is in the language of the server.
+        """
+        return any(line.startswith("Version: '") for line in self._log[-1:])
 
 
 def common_options(folder: Path) -> list[str]:

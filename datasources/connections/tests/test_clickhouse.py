@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from unittest import mock
 from urllib.parse import parse_qs
 
+from clickhouse_connect.driver.exceptions import DatabaseError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -91,7 +92,8 @@ class ClickHouseTests(SimpleTestCase):
             (81, Code.DATABASE_MISSING),
             (159, Code.DEADLINE),
             (202, Code.SERVER_BUSY),
-            (497, Code.LOGIN_FAILED),
+            (195, Code.ADDRESS_REFUSED),
+            (497, Code.DATABASE_FORBIDDEN),
             (516, Code.LOGIN_FAILED),
             (999, Code.QUERY_FAILED),
         ):
@@ -102,6 +104,29 @@ class ClickHouseTests(SimpleTestCase):
                 Listener(serve_http(lambda body, h=header, t=text: (500, h, t))) as server,
             ):
                 self.assertEqual(failure_of(connector_to("clickhouse", server.port)).code, code)
+
+    def test_clickhouse_user_without_password_is_asked_for_one_only_by_some_numbers(self):
+        for number, code in ((194, Code.CREDENTIALS_UNSET), (497, Code.DATABASE_FORBIDDEN)):
+            answer = (500, f"X-ClickHouse-Exception-Code: {number}", "Worte")
+            with (
+                self.subTest(number),
+                Listener(serve_http(lambda body, a=answer: a)) as server,
+            ):
+                connector = connector_to("clickhouse", server.port, secrets={})
+                self.assertEqual(failure_of(connector).code, code)
+
+    def test_clickhouse_errors_of_statements_map_to_failure_codes(self):
+        for number, code in (
+            (159, Code.QUERY_TIMEOUT),
+            (497, Code.PERMISSION_DENIED),
+            (202, Code.SERVER_BUSY),
+            (236, Code.CONNECTION_LOST),
+            (62, None),
+        ):
+            with self.subTest(number):
+                error = DatabaseError("Code: 81. words", code=number)
+                connector = connector_to("clickhouse", 1)
+                self.assertEqual(connector.explain_statement(error), code)
 
     def test_http_statuses_without_clickhouse_error_map_to_failure_codes(self):
         for status, code in (

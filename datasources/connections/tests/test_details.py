@@ -44,6 +44,7 @@ class DetailsTests(SimpleTestCase):
             {},
             {"fields": ["host", "connection_string", "token", "ssh_private_key"]},
             {"line": 1},
+            {"found": "excel"},
         ):
             with self.subTest(details):
                 given = no_outcome("OK") | {"details": details}
@@ -53,6 +54,7 @@ class DetailsTests(SimpleTestCase):
             {"words of the server": 1},
             *({"line": line} for line in (0, -1, 2**53, 1.5, True, "1", None, [1])),
             *({"fields": fields} for fields in ([], "host", {"host": 1}, ["words"], [["host"]])),
+            *({"found": found} for found in ("words", "", None, 1, ["excel"])),
             {"fields": MANY_FIELDS},
             {"fields": ["host"] * 99},
         ):

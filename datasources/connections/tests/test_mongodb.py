@@ -5,11 +5,14 @@ from unittest import mock
 
 from django.test import SimpleTestCase
 from dns.resolver import NXDOMAIN, LifetimeTimeout, NoAnswer
+from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure
 
+from datasources.connections.connectors import CONNECTORS
 from datasources.connections.failures import Code
 from datasources.connections.testing.connectors import PASSWORD, connector_to, failure_of
 from datasources.connections.testing.fake_mongodb import HELLO, serve_mongo
 from datasources.connections.testing.listeners import Listener, say_garbage
+from datasources.models.connection_strings import read_connection_string
 
 
 class MongoDBTests(SimpleTestCase):
@@ -26,6 +29,22 @@ class MongoDBTests(SimpleTestCase):
             connector = connector_to("mongodb", server.port, username=None, secrets={})
             self.assertEqual(failure_of(connector).code, Code.CREDENTIALS_UNSET)
 
+    def test_mongodb_user_without_rights_to_the_database_is_database_forbidden(self):
+        error = OperationFailure("words", 13, {"code": 13})
+        self.assertEqual(connector_to("mongodb", 1).explain(error), Code.DATABASE_FORBIDDEN)
+
+    def test_mongodb_errors_of_statements_map_to_failure_codes(self):
+        for error, code in (
+            (OperationFailure("words", 13, {"code": 13}), Code.PERMISSION_DENIED),
+            (OperationFailure("words", 50, {"code": 50}), Code.QUERY_TIMEOUT),
+            (OperationFailure("words", 11600, {"code": 11600}), Code.CONNECTION_LOST),
+            (NetworkTimeout("words"), Code.QUERY_TIMEOUT),
+            (AutoReconnect("words"), Code.CONNECTION_LOST),
+            (OperationFailure("words", 59, {"code": 59}), None),
+        ):
+            with self.subTest(error):
+                self.assertEqual(connector_to("mongodb", 1).explain_statement(error), code)
+
     def test_mongodb_wrong_password_is_login_failed_and_is_not_sent(self):
         refusal = {"ok": 0, "code": 18, "errmsg": "words", "codeName": "AuthenticationFailed"}
         answers = {
@@ -40,15 +59,16 @@ class MongoDBTests(SimpleTestCase):
             self.assertNotIn(PASSWORD.encode(), sent)
 
     def test_mongodb_user_is_looked_up_in_admin_or_in_the_database_of_a_url(self):
-        for fields, source in (
-            ({}, None),
-            ({"url_scheme": "mongodb"}, "sales"),
-            ({"url_scheme": "mongodb", "options": {"authSource": "users"}}, None),
-            ({"url_scheme": "mongodb+srv"}, None),
+        for url, source in (
+            ("mongodb://db.example.com", None),
+            ("mongodb://db.example.com/sales", "sales"),
+            ("mongodb://db.example.com/sales?authSource=users", "users"),
+            ("mongodb+srv://db.example.com/sales", None),
         ):
-            with self.subTest(fields):
-                credentials = connector_to("mongodb", 1, **fields)._credentials()
-                self.assertEqual(credentials.get("authSource"), source)
+            with self.subTest(url):
+                fields = read_connection_string(url, CONNECTORS["mongodb"])
+                connector = connector_to("mongodb", 1, options=fields["options"])
+                self.assertEqual(connector._options().get("authSource"), source)
 
     def test_mongodb_mechanisms_that_use_files_or_clouds_are_refused(self):
         for mechanism in ("GSSAPI", "MONGODB-AWS", "MONGODB-OIDC", "MONGODB-X509", "nonsense"):
@@ -82,7 +102,10 @@ class MongoDBTests(SimpleTestCase):
         for number, code in (
             (91, Code.SERVER_BUSY),
             (50, Code.DEADLINE),
-            (13, Code.LOGIN_FAILED),
+            (13, Code.LOGIN_FAILED),  # nobody has logged in
+            (11, Code.LOGIN_FAILED),
+            (73, Code.DATABASE_MISSING),
+            (11600, Code.SERVER_BUSY),
             (59, Code.QUERY_FAILED),
         ):
             refusal = {"ok": 0, "code": number, "errmsg": "words"}

@@ -99,11 +99,30 @@ class MSSQLTests(SimpleTestCase):
             (4060, freetds % 20003 + freetds % 20002, Code.DEADLINE),
             (20009, freetds % 20009 + b"Connection refused (111)", Code.TCP_REFUSED),
             (17809, words + freetds % 20018 + freetds % 20002, Code.SERVER_BUSY),
+            (916, words + freetds % 20018 + freetds % 20002, Code.DATABASE_FORBIDDEN),
+            (942, words + freetds % 20018 + freetds % 20002, Code.DATABASE_CLOSED),
+            (18486, words + freetds % 20018 + freetds % 20002, Code.ACCOUNT_LOCKED),
+            (18488, words + freetds % 20018 + freetds % 20002, Code.ACCOUNT_LOCKED),
+            (40615, words + freetds % 20018 + freetds % 20002, Code.ADDRESS_REFUSED),
+            (50000, words + freetds % 20018 + freetds % 20002, Code.QUERY_FAILED),
             (20009, freetds % 20002, Code.PROTOCOL_FAILED),
         ):
             with self.subTest(text):
                 error = OperationalError((number, text))
                 self.assertEqual(connector_to("mssql", 1).explain(error), code)
+
+    def test_sql_server_errors_of_statements_map_to_failure_codes(self):
+        freetds = b"DB-Lib error message %d, severity 9:\n"
+        for number, text, code in (
+            (229, b"words" + freetds % 20018, Code.PERMISSION_DENIED),
+            (1222, b"words", Code.QUERY_TIMEOUT),
+            (18456, freetds % 20003, Code.QUERY_TIMEOUT),
+            (20047, freetds % 20047, Code.CONNECTION_LOST),
+            (208, b"words" + freetds % 20018, None),
+        ):
+            with self.subTest(number):
+                error = OperationalError((number, text))
+                self.assertEqual(connector_to("mssql", 1).explain_statement(error), code)
 
 
 def obscured(password: str) -> bytes:

@@ -69,12 +69,11 @@ class MariaDBTests(ConnectorTestCase):
         connector = self.connector(database_name=None)
         self.assertIsNone(self.read(connector, "SELECT DATABASE()"))
 
-    def test_wrong_user_or_password_or_forbidden_database_is_login_failed(self):
+    def test_wrong_user_or_password_is_login_failed(self):
         refused: list[dict[str, Any]] = [
             {"password": "wrong"},
             {"username": "nobody"},
             {"username": None},
-            {"database_name": "mysql"},
         ]
         for settings in refused:
             with self.subTest(**settings):
@@ -311,15 +310,29 @@ class FakeServerTests(ConnectorTestCase):
     def test_mysql_error_numbers_map_to_failure_codes(self):
         for number, code in (
             (1040, Code.SERVER_BUSY),
-            (1044, Code.LOGIN_FAILED),
+            (1044, Code.DATABASE_FORBIDDEN),
+            (1045, Code.LOGIN_FAILED),
             (1049, Code.DATABASE_MISSING),
-            (1129, Code.LOGIN_FAILED),
+            (1053, Code.SERVER_BUSY),
+            (1129, Code.ADDRESS_REFUSED),
+            (1130, Code.ADDRESS_REFUSED),
             (1203, Code.SERVER_BUSY),
+            (1251, Code.LOGIN_FAILED),
+            (1820, Code.ACCOUNT_LOCKED),
+            (3118, Code.ACCOUNT_LOCKED),
             (3159, Code.TLS_FAILED),
-            (4151, Code.LOGIN_FAILED),
+            (4151, Code.ACCOUNT_LOCKED),
+            (9000, Code.ADDRESS_REFUSED),
+            (1105, Code.QUERY_FAILED),  # unknown error
         ):
-            with self.subTest(number=number), fake_mysql.FakeRefusal(number) as server:
-                self.assert_fails(code, self.connector(server))
+            for password in (mariadb.PASSWORD, None):
+                if not password and code == Code.LOGIN_FAILED:
+                    code = Code.CREDENTIALS_UNSET  # only this one is about the password
+                with (
+                    self.subTest(number=number, password=password),
+                    fake_mysql.FakeRefusal(number) as server,
+                ):
+                    self.assert_fails(code, self.connector(server, password=password))
 
     def test_web_server_on_the_mysql_port_is_protocol_failed(self):
         with fake_mysql.FakeWebServer() as server:

@@ -57,7 +57,10 @@ class OracleTests(SimpleTestCase):
             (12505, Code.DATABASE_MISSING),
             (12528, Code.SERVER_BUSY),
             (12516, Code.SERVER_BUSY),
-            (1017, Code.LOGIN_FAILED),
+            (12521, Code.DATABASE_MISSING),
+            (12506, Code.ADDRESS_REFUSED),
+            (12526, Code.DATABASE_CLOSED),
+            (600, Code.QUERY_FAILED),
         ):
             with self.subTest(number), Listener(refuse(number)) as server:
                 self.assertEqual(failure_of(connector_to("oracle", server.port)).code, code)
@@ -65,12 +68,30 @@ class OracleTests(SimpleTestCase):
     def test_oracle_database_errors_map_to_failure_codes(self):
         for code, meaning in (
             ("ORA-01017", Code.LOGIN_FAILED),
-            ("ORA-28000", Code.LOGIN_FAILED),
+            ("ORA-28000", Code.ACCOUNT_LOCKED),
+            ("ORA-28001", Code.ACCOUNT_LOCKED),
+            ("ORA-01045", Code.DATABASE_FORBIDDEN),
+            ("ORA-01035", Code.DATABASE_CLOSED),
             ("ORA-01033", Code.SERVER_BUSY),
+            ("ORA-02391", Code.SERVER_BUSY),
+            ("ORA-00600", Code.QUERY_FAILED),
         ):
             with self.subTest(code):
                 error = DatabaseError(SimpleNamespace(full_code=code))
                 self.assertEqual(connector_to("oracle", 1).explain(error), meaning)
+
+    def test_oracle_errors_of_statements_map_to_failure_codes(self):
+        for code, meaning in (
+            ("ORA-00942", Code.PERMISSION_DENIED),
+            ("ORA-01031", Code.PERMISSION_DENIED),
+            ("DPY-4024", Code.QUERY_TIMEOUT),
+            ("ORA-03113", Code.CONNECTION_LOST),
+            ("DPY-4011", Code.CONNECTION_LOST),
+            ("ORA-00600", None),
+        ):
+            with self.subTest(code):
+                error = DatabaseError(SimpleNamespace(full_code=code))
+                self.assertEqual(connector_to("oracle", 1).explain_statement(error), meaning)
 
     def test_oracle_without_password_sends_nothing(self):
         with Listener(keep_silent) as server:

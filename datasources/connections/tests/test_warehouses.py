@@ -73,7 +73,8 @@ class TrinoTests(SimpleTestCase):
     def test_trino_without_secrets_is_credentials_unset_only_if_refused(self):
         for status, code in (
             (401, Code.CREDENTIALS_UNSET),
-            (403, Code.CREDENTIALS_UNSET),
+            (403, Code.LOGIN_FAILED),  # nobody was asked
+            (503, Code.SERVER_BUSY),
             (404, Code.PROTOCOL_FAILED),
         ):
             answer = (status, "Content-Type: text/plain", "words")
@@ -110,6 +111,58 @@ class SnowflakeTests(SimpleTestCase):
             failure = failure_of(connector_to("snowflake", server.port))
             self.assertEqual(failure.code, Code.TLS_FAILED)
             self.assertTrue(server.received)
+
+
+class FakeError(Exception):
+    """An error with the attributes that drivers of warehouses give theirs."""
+
+    def __init__(self, text: str = "Worte", **attributes: object) -> None:
+        super().__init__(text)
+        vars(self).update(attributes)
+
+
+class ErrorNumberTests(SimpleTestCase):
+    def test_errors_of_warehouses_map_to_failure_codes_before_and_after_the_login(self):
+        denied = "[INSUFFICIENT_PERMISSIONS] Worte"
+        for name, error, login, statement in (
+            ("trino", FakeError(error_name="CATALOG_NOT_FOUND"), "DATABASE_MISSING", None),
+            ("trino", FakeError(error_name="SCHEMA_NOT_FOUND"), "SCHEMA_MISSING", None),
+            (
+                *("trino", FakeError(error_name="PERMISSION_DENIED")),
+                *("DATABASE_FORBIDDEN", "PERMISSION_DENIED"),
+            ),
+            (
+                *("trino", FakeError(error_name="EXCEEDED_TIME_LIMIT")),
+                *("DEADLINE", "QUERY_TIMEOUT"),
+            ),
+            ("trino", FakeError("error 503: error 401"), "SERVER_BUSY", None),
+            ("snowflake", FakeError(errno=390100), "LOGIN_FAILED", "SCHEMA_UNREADABLE"),
+            ("snowflake", FakeError(errno=390422), "ADDRESS_REFUSED", "SCHEMA_UNREADABLE"),
+            ("snowflake", FakeError(errno=390201), "DATABASE_MISSING", "SCHEMA_UNREADABLE"),
+            ("snowflake", FakeError(errno=251011), "DEADLINE", "SCHEMA_UNREADABLE"),
+            ("snowflake", FakeError(errno=3001), "QUERY_FAILED", "PERMISSION_DENIED"),
+            ("snowflake", FakeError(errno=630), "QUERY_FAILED", "QUERY_TIMEOUT"),
+            (
+                *("bigquery", FakeError(code=403, errors=[{"reason": "accessDenied"}])),
+                *("DATABASE_FORBIDDEN", "PERMISSION_DENIED"),
+            ),
+            (
+                *("bigquery", FakeError(code=403, errors=[{"reason": "rateLimitExceeded"}])),
+                *("SERVER_BUSY", None),
+            ),
+            ("bigquery", FakeError(code=401), "LOGIN_FAILED", None),
+            ("bigquery", FakeError(code=404), "DATABASE_MISSING", None),
+            ("databricks", FakeError(context={"http-code": 403}), "LOGIN_FAILED", None),
+            ("databricks", FakeError(context={"http-code": 404}), "OPTION_INVALID", None),
+            ("databricks", FakeError(denied), "DATABASE_FORBIDDEN", "PERMISSION_DENIED"),
+            ("databricks", FakeError("[NO_SUCH_CATALOG_EXCEPTION] w"), "DATABASE_MISSING", None),
+            ("databricks", FakeError(), "QUERY_FAILED", "SCHEMA_UNREADABLE"),
+        ):
+            with self.subTest(name, error=vars(error) or str(error)):
+                connector = connector_to(name, 1)
+                self.assertEqual(connector.explain(error), login)
+                code = connector.explain_statement(error) or "SCHEMA_UNREADABLE"
+                self.assertEqual(code, statement or login)
 
 
 class BigQueryKeyTests(SimpleTestCase):

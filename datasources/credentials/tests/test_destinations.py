@@ -22,7 +22,6 @@ MOVES: dict[str, dict[str, Any]] = {
     "ssh_username": {"ssh_username": "other"},
     "ssh_local_port": {"ssh_local_port": None},
     "no connection string": {"connection_string": None},
-    "its scheme": {"connection_string": "postgres://reader@db.example.com:5432/x?sslmode=require"},
     "its host": {"connection_string": "postgresql://reader@other:5432/x?sslmode=require"},
     "its port": {"connection_string": "postgresql://reader@db.example.com/x?sslmode=require"},
     "its option": {"connection_string": "postgresql://reader@db.example.com:5432/x?sslmode=allow"},
@@ -35,6 +34,9 @@ OTHER_CHANGES: tuple[dict[str, Any], ...] = (
     {"schema_auto_refresh": True, "schema_refresh_interval": 90},
     {"connection_string": "postgresql://writer@db.example.com:5432/y?sslmode=require"},
     {"connection_string": "postgresql://reader@DB.EXAMPLE.COM:5432/x?sslmode=require"},
+    # The same for the driver, in the words of another client.
+    {"connection_string": "postgres://reader@db.example.com:5432/x?ssl=true&pgbouncer=true"},
+    {"connection_string": "postgresql+asyncpg://reader@db.example.com:5432/x?ssl=require"},
     {"host": "db.example.com", "port": 5432},
 )
 

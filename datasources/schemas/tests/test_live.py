@@ -1,5 +1,7 @@
 """End-to-end tests of refreshes: API, jobs, sandbox and source, all live."""
 
+import gzip
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -156,6 +158,56 @@ class LiveChangesTests(LiveTestCase):
             },
         )
 
+    def test_changes_in_a_sqlite_file_with_broken_tables_are_found(self):
+        folder = Path(self.enterContext(TemporaryDirectory())).resolve()
+        (folder / str(self.acme.pk)).mkdir()
+        self.make_source("sqlite", file_path="rivers.gpkg")
+        with (
+            override_settings(STORAGE_ROOT=folder),
+            closing(sqlite3.connect(folder / str(self.acme.pk) / "rivers.gpkg")) as source,
+        ):
+            source.execute("CREATE VIRTUAL TABLE boxes USING rtree(id, low, high)")
+            source.execute("CREATE TABLE rivers (name TEXT)")
+            source.execute("CREATE UNIQUE INDEX one ON rivers (name)")
+            source.execute("PRAGMA writable_schema = ON")
+            text = "CREATE VIRTUAL TABLE vectors USING vec0(a)"
+            row = ("table", "vectors", "vectors", 0, text)
+            source.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", row)
+            source.commit()
+            self.assert_refreshed(3)
+            source.execute("DROP INDEX one")
+            source.execute("CREATE UNIQUE INDEX one ON rivers (name) WHERE name <> ''")
+            source.commit()
+            self.assert_refreshed(3)
+        self.assertEqual(self.changes(), {("changed", "rivers", "one"): False})
+        response = self.call("get", f"{self.path}/schema", user=self.viewer)
+        problems = {table["name"]: table["problem"] for table in response.json()["data"]["tables"]}
+        self.assertEqual((problems["boxes"], problems["rivers"]), (None, None))
+        self.assertIn("module vec0", problems["vectors"])
+
+    def test_refresh_of_a_file_shows_what_is_a_guess_and_what_is_wrong(self):
+        folder = Path(self.enterContext(TemporaryDirectory())).resolve()
+        (folder / str(self.acme.pk)).mkdir()
+        path = folder / str(self.acme.pk) / "orders.csv"
+        self.make_source("csv", file_path="orders.csv")
+        with override_settings(STORAGE_ROOT=folder):
+            path.write_bytes(gzip.compress("id,größe\n1,é\n".encode("latin-1")))
+            self.assert_refreshed(1)
+            [warning] = self.last_refresh()["warnings"]
+            self.assertEqual(warning["code"], "ENCODING_GUESSED")
+            self.assertIn("store it in UTF-8", warning["message"])
+            content = self.call("get", f"{self.path}/schema", user=self.viewer).json()["data"]
+            names = [column["name"] for column in content["tables"][0]["columns"]]
+            self.assertEqual(names, ["id", "größe"])
+            path.write_bytes(b"id,name\n1,a\n2\n")
+            result = self.refresh()
+            self.assertEqual((result["code"], result["warnings"]), ("FILE_MALFORMED", []))
+            self.assertEqual(result["details"], {"line": 3})
+            self.assertTrue(result["message"].endswith("Line: 3."), result["message"])
+            path.write_bytes(b"id,name\n1,a\n")
+            self.assert_refreshed(1)
+            self.assertEqual(self.last_refresh()["warnings"], [])
+
     def test_missing_schema_fails_with_schema_missing(self):
         self.make_postgresql_source(self.postgresql, schema_name="nowhere")
         result = self.refresh()
@@ -166,7 +218,7 @@ class LiveChangesTests(LiveTestCase):
         self.make_postgresql_source(self.postgresql, query_timeout=1)
         with psycopg.connect(self.postgresql.uri, dbname=postgresql.DATABASE) as other:
             other.execute("LOCK pg_namespace IN ACCESS EXCLUSIVE MODE")
-            self.assertEqual(self.refresh()["code"], "SCHEMA_UNREADABLE")
+            self.assertEqual(self.refresh()["code"], "QUERY_TIMEOUT")
 
 
 @override_settings(EGRESS_ALLOW=parse_rules("127.0.0.0/8"))

@@ -191,6 +191,11 @@ class DefinitionTests:
         names = [index["name"] for index in items["indexes"]]
         self.assertEqual(names, sorted(set(names)))
         self.assertEqual(len(names), 37 + 2 * (self.version >= 18))
+        by_name = {index["name"]: index for index in items["indexes"]}
+        self.assertEqual(by_name["i05"]["column_options"], ["", "", ""])
+        deferrable = {name for name in names if "DEFERRABLE" in (by_name[name]["options"] or "")}
+        statement = "SELECT conname FROM pg_constraint WHERE condeferrable AND conname LIKE 'i%'"
+        self.assertEqual(deferrable, {name for [name] in self.connection.execute(statement)})
         for index in items["indexes"]:
             with self.subTest(index["name"]):
                 copies = self.rebuild(index, columns)

@@ -136,8 +136,10 @@ class SessionTests:
         for name, value in HOSTILE.items():
             with self.subTest(name):
                 self.inherit({name: value})
-                self.assertEqual(tables_in(self.read()), tables_in(clean))
-                self.server.execute(f"ALTER ROLE {USERNAME} RESET ALL")
+                try:
+                    self.assertEqual(tables_in(self.read()), tables_in(clean))
+                finally:
+                    self.server.execute(f"ALTER ROLE {USERNAME} RESET ALL")
 
     def test_all_settings_of_a_database_together_leave_the_snapshot_as_it_is(self):
         clean = self.read()
@@ -234,6 +236,19 @@ class PostgreSQLSessionTests(SessionTests, SimpleTestCase):
 
     server_class = PostgreSQLServer
     version = 18
+
+    def test_trigger_on_login_that_changes_settings_leaves_the_snapshot_as_it_is(self):
+        clean = self.read()
+        self.server.execute(
+            "CREATE FUNCTION spoil() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " PERFORM set_config('search_path', 'evil', false);"
+            " PERFORM set_config('DateStyle', 'German', false); END $$;"
+            "CREATE EVENT TRIGGER spoiling ON login EXECUTE FUNCTION spoil();"
+            "ALTER EVENT TRIGGER spoiling ENABLE ALWAYS",
+            DATABASE,
+        )
+        self.addCleanup(self.server.execute, "DROP FUNCTION spoil CASCADE", DATABASE)
+        self.assertEqual(self.read().digest, clean.digest)
 
 
 class OlderPostgreSQLSessionTests(SessionTests, SimpleTestCase):

@@ -50,6 +50,7 @@ class RequestRefreshTests(DataSourceTestCase):
                 "code": None,
                 "message": None,
                 "details": {},
+                "warnings": [],
                 "tables_read": None,
                 "tables_total": None,
             },

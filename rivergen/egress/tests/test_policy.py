@@ -297,6 +297,20 @@ class EgressPolicyTests(SimpleTestCase):
                     self.assert_denied(policy(deny=rule, allow="127.0.0.1"), host)
                     self.assert_resolves(policy(allow=rule), host, ["127.0.0.1"])
 
+    def test_rules_for_sharp_s_are_not_rules_for_ss(self):
+        for rule in ("faß.example.test", "FAẞ.example.test.", "xn--fa-hia.example.test"):
+            with self.subTest(rule):
+                denying = policy(deny=rule, allow="127.0.0.0/8")
+                self.assert_denied(denying, "faß.example.test")
+                self.assert_denied(denying, "XN--FA-HIA.example.test.")
+                self.assert_resolves(denying, "fass.example.test", ["127.0.0.9"])
+
+    def test_fake_a_labels_are_no_rule_and_evade_no_wildcard(self):
+        for rule in ("xn--n3h.example.com", "*.xn--fass-x.example", "fa\u00adss.example"):
+            with self.subTest(rule), self.assertRaisesMessage(ValueError, "is not a network"):
+                parse_rules(rule)
+        self.assert_denied(policy(deny="*.example.com"), "xn--n3h.example.com")
+
     def test_address_followed_by_an_allowed_name_is_denied(self):
         # Some versions of libc parse an address up to a space, and an IPv6 zone may be any text.
         for host in ("127.0.0.1 .example.com", "127.0.0.1\n.example.com", "::1%1.example.com"):

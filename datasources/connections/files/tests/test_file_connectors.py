@@ -52,16 +52,6 @@ class FileConnectorTests(FilesTestCase):
                 self.assertEqual(self.try_out(name, ""), (Code.FIELDS_MISSING, ""))
                 self.assertEqual(self.try_out(name, "absent"), (Code.FILE_MISSING, ""))
 
-    def test_file_of_another_type_is_query_failed(self):
-        (self.root / "empty").touch()
-        (self.root / "noise").write_bytes(bytes(range(256)) * 40)
-        half = (self.root / "parquet").read_bytes()[:-20]
-        (self.root / "half").write_bytes(half)
-        for name in ("csv", "parquet", "json", "duckdb", "sqlite"):
-            for path in ("empty", "noise", "half"):
-                with self.subTest(name, path=path):
-                    self.assertEqual(self.try_out(name, path), (Code.QUERY_FAILED, ""))
-
     def test_csv_delimiter_header_and_line_ends_are_detected(self):
         for content, columns, rows in (
             ("a;b\n1;x\n", ["a", "b"], [(1, "x")]),

@@ -1,5 +1,6 @@
 """Files in an S3 store, played by a fake."""
 
+import gzip
 import socket
 import sqlite3
 from unittest import mock
@@ -7,8 +8,9 @@ from unittest import mock
 import duckdb
 from django.test import override_settings
 
-from datasources.connections.connectors import files
+from datasources.connections.connectors import files, table_files
 from datasources.connections.failures import Code
+from datasources.connections.files import expansion
 from datasources.connections.files.storage import FILE_URL, open_file
 from datasources.connections.testing.fake_s3 import FakeS3
 from datasources.connections.testing.files import ROWS, SECRET, FilesTestCase, table_of, write_files
@@ -43,13 +45,28 @@ class ObjectStoreTests(FilesTestCase):
             path = self.root / "large"
             connection.execute(f"COPY (FROM range(3_000_000)) TO '{path}' (FORMAT parquet)")
         store.objects["/files/of/all/parquet"] = path.read_bytes()
-        for name, most in (("csv", files.CSV_BUFFER_BYTES), ("parquet", path.stat().st_size // 2)):
+        for name, most in (
+            ("csv", table_files.CSV_BUFFER_BYTES),
+            ("parquet", path.stat().st_size // 2),
+        ):
             store.ranges.clear()
             with self.subTest(name):
                 self.assertEqual(self.try_out(name)[0], Code.OK)
                 self.assertTrue(store.ranges)
                 self.assertNotIn(None, store.ranges)
                 self.assertLessEqual(max(end + 1 - start for start, end in store.ranges), most)
+
+    def test_compressed_and_transcoded_objects_are_read(self):
+        store = self.start()
+        text = "id,name\n1,Zoë\n" + "2,x\n" * 2_000_000
+        for content in (gzip.compress(text.encode()), text.encode("utf-16")):
+            store.objects["/files/of/all/csv"] = content
+            store.ranges.clear()
+            self.assertEqual(self.try_out("csv"), (Code.OK, "CSV, 2 columns"))
+            sizes = [end + 1 - start for start, end in store.ranges]
+            self.assertLessEqual(max(sizes), expansion.CHUNK_BYTES)
+            rows = self.connect("csv").execute("SELECT count(*), min(name) FROM data").fetchall()
+            self.assertEqual(rows, [(2_000_001, "Zoë")])
 
     def test_sql_cannot_read_or_write_other_objects(self):
         store = self.start()
@@ -89,12 +106,14 @@ class ObjectStoreTests(FilesTestCase):
         file = open_file("csv", 5)
         with self.assertRaises(OSError):
             file.read_at(2, 3)
-        self.assertEqual(self.try_out("parquet"), (Code.QUERY_FAILED, ""))
+        for name in ("csv", "json", "parquet"):
+            with self.subTest(name):
+                self.assertEqual(self.try_out(name), (Code.QUERY_FAILED, ""))
 
     def test_large_sqlite_object_is_refused_before_loading(self):
         store = self.start()
         with mock.patch.object(files, "SQLITE_OBJECT_MAX_BYTES", 1000):
-            self.assertEqual(self.try_out("sqlite"), (Code.QUERY_FAILED, ""))
+            self.assertEqual(self.try_out("sqlite"), (Code.FILE_TOO_LARGE, ""))
         self.assertEqual(store.ranges, [])
 
     def test_sqlite_object_in_memory_is_read_only(self):

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gzip
 import json
 import sqlite3
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from django.test import SimpleTestCase, override_settings
 from datasources.connections.attempt import attempt
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import CONNECTORS, DataSourceType
+from datasources.connections.files.tests.test_compression import COMPRESSIONS, zipped
 from datasources.connections.sandbox.attempt import attempt_in_child
 from datasources.connections.sandbox.process import run_in_child, start_forkserver
 from datasources.connections.stages import Stages
@@ -124,6 +126,23 @@ class HonestChildTests(SimpleTestCase):
             with self.subTest(type_name):
                 self.assert_same(Configuration(type_name, file_path=f"1/{type_name}"), "OK")
                 self.assert_same(Configuration(type_name, file_path="1/none"), "FILE_MISSING")
+
+    def test_compressed_and_other_files_have_the_same_outcome_in_a_child(self):
+        text = "id,name\n1,Zoë\n"
+        bomb = gzip.compress(b"id,name\n" + b"1,x\n" * 20_000_000)
+        for content, code in (
+            *((compress(text.encode()), "OK") for compress in COMPRESSIONS.values()),
+            *((text.encode(encoding), "OK") for encoding in ("utf-16", "utf-32-be", "latin-1")),
+            (zipped(text.encode()), "OK"),
+            (bomb, "OK"),
+            (gzip.compress(text.encode())[:-3], "FILE_TRUNCATED"),
+            (text.encode() + b"2\n", "FILE_MALFORMED"),
+            ("имя,город\n".encode("cp1251"), "FILE_ENCODING"),
+            (b"%PDF-1.4", "FILE_OTHER_TYPE"),
+        ):
+            (self.root / "1/other").write_bytes(content)
+            with self.subTest(content[:20], code=code):
+                self.assert_same(Configuration("csv", file_path="1/other"), code)
 
     def test_each_type_of_object_has_the_same_outcome_in_a_child(self):
         store = FakeS3(self)

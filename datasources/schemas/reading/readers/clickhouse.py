@@ -68,8 +68,7 @@ FROM system.tables WHERE database = {schema} AND primary_key <> ''"""
 SELECT database, table, name, expr, type_full, granularity FROM system.data_skipping_indices
 WHERE database = {schema} ORDER BY table, name"""
     has_projections_sql = """
-SELECT 1 FROM system.tables
-WHERE database = 'system' AND name = 'projections' AND {schema} <> ''"""
+SELECT 1 FROM system.tables WHERE database = 'system' AND name = 'projections'"""
     projections_sql = """
 SELECT database, table, name, sorting_key, query FROM system.projections
 WHERE database = {schema} ORDER BY table, name"""

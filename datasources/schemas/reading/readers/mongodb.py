@@ -185,7 +185,8 @@ def is_primary(index: Mapping[str, Any]) -> bool:
 
 def options_of(index: Mapping[str, Any] | None) -> str | None:
     """Return the other options of an index as JSON, sorted by name; None if there are none."""
-    options = {name: index[name] for name in sorted(index or ()) if name not in SHOWN_OPTIONS}
+    index = index or {}
+    options = {name: index[name] for name in sorted(index) if name not in SHOWN_OPTIONS}
     return as_json(options) if options else None
 
 

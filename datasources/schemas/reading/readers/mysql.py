@@ -8,7 +8,6 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from datasources.connections.connectors.mysql import is_mariadb
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.reading.readers.base import NO_COLUMNS, SQLReader
 
@@ -64,7 +63,7 @@ FROM information_schema.referential_constraints WHERE constraint_schema = {schem
 SELECT table_name, check_clause FROM information_schema.check_constraints
 WHERE constraint_schema = {schema} AND level = 'Table'"""
     optional_columns_sql = """
-SELECT lower(table_name), lower(column_name), {schema} FROM information_schema.columns
+SELECT lower(table_name), lower(column_name) FROM information_schema.columns
 WHERE table_schema = 'information_schema'
     AND table_name IN ('CHECK_CONSTRAINTS', 'COLUMNS', 'STATISTICS')"""
     schema_sql = "SELECT 1 FROM information_schema.schemata WHERE schema_name = {schema}"
@@ -87,7 +86,7 @@ WHERE table_schema = 'information_schema'
     @cached_property
     def optional_columns(self) -> set[tuple[str, str]]:
         """The columns that some tables of this server's catalogue have."""
-        return {(table, column) for table, column, _ in super().rows(self.optional_columns_sql)}
+        return {(table, column) for table, column in super().rows(self.optional_columns_sql)}
 
     def relations(self) -> Iterable[Sequence[Any]]:
         # The option `charset` may be one that cannot spell all names.
@@ -108,14 +107,12 @@ WHERE table_schema = 'information_schema'
     def primary_keys(self) -> Iterator[Sequence[Any]]:
         for (schema, table, index), parts in self._keys.items():
             if index == "PRIMARY":
-                options = self._options(parts)
+                clauses = self._options(parts)
                 if any(map(part_option, parts)):
                     listed = (f"{part[4]} {part_option(part)}".rstrip() for part in parts)
-                    options = " ".join([f"({', '.join(listed)})", *options])
-                else:
-                    options = " ".join(options)
+                    clauses.insert(0, f"({', '.join(listed)})")
                 for part in parts:
-                    yield schema, table, None, part[4], options
+                    yield schema, table, None, part[4], " ".join(clauses)
 
     def indexes(self) -> Iterator[Sequence[Any]]:
         for (schema, table, index), parts in self._keys.items():
@@ -135,7 +132,8 @@ WHERE table_schema = 'information_schema'
 
     @cached_property
     def _is_mariadb(self) -> bool:
-        return is_mariadb(self.connection.get_server_info())
+        # Not by the version: a proxy may state another one.
+        return ("columns", "is_generated") in self.optional_columns
 
     @cached_property
     def _keys(self) -> dict[tuple[str, str, str], list[Sequence[Any]]]:
@@ -164,7 +162,7 @@ WHERE table_schema = 'information_schema'
         MariaDB lists periods only since 11.4, but each is also a check that one column is less than
         another. Its definition is asked for only if a unique index ends with these two.
         """
-        if not self._is_mariadb or ("check_constraints", "level") not in self.optional_columns:
+        if ("check_constraints", "level") not in self.optional_columns:
             return set()
         endings = defaultdict(list)
         for (_, table, index), parts in self._keys.items():

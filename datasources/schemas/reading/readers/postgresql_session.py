@@ -19,7 +19,6 @@ SETTINGS = {
     "lc_monetary": "C",
     "quote_all_identifiers": "off",
     "standard_conforming_strings": "on",
-    "xmlbinary": "base64",
     # Slower than what it saves, as the estimates for catalogues are too high.
     "jit": "off",
     "lock_timeout": "0",

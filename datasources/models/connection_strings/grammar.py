@@ -1,0 +1,259 @@
+"""The grammar of connection strings: the parts of a URL, or why it is none.
+
+The grammar is stricter than that of any driver. Drivers disagree about where a host ends (libpq
+takes `a,b`, a directory, `?host=` and `?hostaddr=`), so only what all of them read the same way is
+accepted: scheme://user:password@host:port/database?option=value. No error repeats the string,
+which may have a password in it.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from django.core.exceptions import ValidationError
+
+from datasources.connections.url_options.option import fold
+from datasources.models.validators import is_mask
+from rivergen.hosts import InvalidHost, canonical_host
+
+PLACEHOLDER_FOR_PASSWORD = (
+    "Has a placeholder for a password. Write the password itself, or leave it out."
+)
+PORT = "The port must be a whole number from 1 to 65535, or left out with its colon."
+HOSTS_MAX = 50
+"""As many members as a replica set of MongoDB may have."""
+OPTIONS_MAX = 50
+NO_HOST = "The host must be a host name or an IP address."
+EXAMPLE = "scheme://user@host:port/database"
+START = re.compile(r"([A-Za-z][A-Za-z0-9+._-]{0,60})://")
+ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+# What has a meaning in a URL, or none that all drivers agree on, so that it must be escaped.
+IN_USER = re.compile(r"%(?![0-9A-Fa-f]{2})|[/?#@\[\] \\]")
+AFTER_HOST = re.compile(r"%(?![0-9A-Fa-f]{2})|[#\[\] \\;]")
+ESCAPES = {letter: f"%{ord(letter):02X}" for letter in "%/?#@[]\\;"} | {" ": "%20"}
+# What documentation has in place of a name or password: <password>, [YOUR-PASSWORD], ${DB_PASS}.
+PLACEHOLDER = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\$?\{[^{}]*\}|\{\{[^{}]*\}\}|\$\([^()]*\)")
+# The options that contain a secret, in the spellings of all drivers, and the credential of each.
+SECRET_OPTIONS = {
+    "password": "password",
+    "passwd": "password",
+    "pwd": "password",
+    "token": "token",
+    "access_token": "token",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option as it was written, and decoded."""
+
+    written: str
+    name: str
+    value: str
+
+    @property
+    def secret(self) -> str | None:
+        """The kind of secret that it contains, one of the values of `SECRET_OPTIONS`, or None."""
+        return SECRET_OPTIONS.get(self.name.lower())
+
+    @property
+    def has_plus(self) -> bool:
+        """Whether its value has a `+`, which some clients read as a space."""
+        return "+" in self.written.partition("=")[2]
+
+
+@dataclass(frozen=True)
+class URL:
+    """The parts of a connection string: user, password and path as written, the rest decoded."""
+
+    scheme: str
+    user: str
+    password: str
+    address: str
+    hosts: tuple[tuple[str, int | None], ...]
+    path: str
+    options: tuple[Option, ...]
+
+    @property
+    def secrets(self) -> list[tuple[str, str]]:
+        """The secrets as pairs of a value of `SECRET_OPTIONS` and a secret."""
+        secrets = [("password", unquote(self.password))]
+        secrets += [(option.secret, option.value) for option in self.options if option.secret]
+        return [(kind, secret) for kind, secret in secrets if secret]
+
+
+def parse(text: str) -> URL:
+    """Return the parts of a connection string. Raises ValidationError (400)."""
+    start = START.match(text)
+    if start is None:
+        raise ValidationError(explain_start(text))
+    rest = text[start.end() :]
+    if CONTROL_CHARACTERS.search(text):
+        raise ValidationError("Must not contain control characters.")
+    if text[-1] == " ":
+        raise ValidationError("Has a space at its end. Remove it.")
+    end = end_of_user(rest)
+    check_escapes(rest[:end], rest[end:])
+    try:
+        decoded = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValidationError(
+            "An escape in it, such as %FF, is not UTF-8. In a password write % as %25."
+        ) from None
+    if CONTROL_CHARACTERS.search(decoded):
+        raise ValidationError("Must not contain control characters.")
+    user, _, password = rest[: max(end - 1, 0)].partition(":")
+    before, mark, query = rest[end:].partition("?")
+    address, _, path = before.partition("/")
+    return URL(
+        scheme=start[1].lower(),
+        user=user,
+        password=password,
+        address=address,
+        hosts=read_hosts(address),
+        path=path,
+        options=read_query(query) if mark and query else (),
+    )
+
+
+def end_of_user(rest: str) -> int:
+    """Return where the host begins: after the last `@` that can belong to the user.
+
+    An `@` in the options is no such, if the user has ended before: drivers agree on that.
+    """
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority and "@" not in rest.partition("?")[0][len(authority) :]:
+        return authority.rfind("@") + 1
+    return rest.rfind("@") + 1
+
+
+def check_escapes(user: str, after: str) -> None:
+    """Raise ValidationError (400) if a character with a meaning in URLs is not escaped.
+
+    `user` includes the `@` at its end.
+    """
+    name, colon, password = user[:-1].partition(":")
+    if PLACEHOLDER.fullmatch(password):
+        raise ValidationError(PLACEHOLDER_FOR_PASSWORD)
+    if found := IN_USER.findall(user[:-1]):
+        where = "a password" if colon and not IN_USER.search(name) else "a user name"
+        raise ValidationError(f"In {where} write {escapes(found)}.")
+    address = re.split("[/?#]", after, maxsplit=1)[0]
+    if "\\" in address:
+        raise ValidationError(
+            "Must name the host without an instance. Write the port of the instance instead: "
+            "host:port."
+        )
+    if ";" in address:
+        raise ValidationError(
+            f"Must be a URL: {EXAMPLE}?option=value. Options follow after ?, joined by &."
+        )
+    if re.search("[<>{}]", address):
+        raise ValidationError("Has a placeholder for the host. Write the host itself.")
+    if " " in address:
+        raise ValidationError("Has a space in the host. Remove it.")
+    if found := AFTER_HOST.findall(after[len(address) :]):
+        raise ValidationError(f"In the database and the options write {escapes(found)}.")
+
+
+def escapes(letters: list[str]) -> str:
+    """Return how to write these characters, as a list in words."""
+    return ", ".join(
+        f"{'a space' if letter == ' ' else letter} as {escape}"
+        for letter, escape in ESCAPES.items()
+        if letter in letters
+    )
+
+
+def read_hosts(address: str) -> tuple[tuple[str, int | None], ...]:
+    """Return the hosts and ports. Raises ValidationError (400)."""
+    hosts: list[tuple[str, int | None]] = []
+    parts = address.split(",")
+    if len(parts) > HOSTS_MAX:
+        raise ValidationError(f"Must have at most {HOSTS_MAX} hosts.")
+    for part in parts:
+        found = ADDRESS.fullmatch(part)
+        # Without a host, libpq would connect to a socket on this machine.
+        if not part:
+            raise ValidationError(f"Must name a host: {EXAMPLE}. Sockets and files are not used.")
+        name, colon, port = part.rpartition(":")
+        if found is None and colon and "]" not in port and not port.isdecimal():
+            raise ValidationError(PORT)
+        if found is None:
+            raise ValidationError(NO_HOST)
+        host = read_host(found[1])
+        number = int(found[2]) if found[2] else None
+        if number is not None and not 1 <= number <= 65_535:
+            raise ValidationError(PORT)
+        hosts.append((host, number))
+    return tuple(hosts)
+
+
+def read_host(written: str) -> str:
+    """Return the one spelling of a host; letters beyond ASCII may be escaped (RFC 3986, 3.2.2).
+
+    Raises ValidationError (400).
+    """
+    has_brackets = written.startswith("[")
+    host = written[1:-1] if has_brackets else unquote(written)
+    try:
+        canonical = canonical_host(host)
+    except InvalidHost as error:
+        raise ValidationError(NO_HOST if host.isascii() else f"{NO_HOST} {error}") from None
+    if (":" in host) != has_brackets:  # an escaped address, or a name in brackets
+        raise ValidationError(NO_HOST)
+    return canonical
+
+
+def read_query(query: str) -> tuple[Option, ...]:
+    """Return the options after `?`. Raises ValidationError (400)."""
+    options = []
+    parts = [part for part in query.split("&") if part]  # many write ?&a=b, or end with &
+    if len(parts) > OPTIONS_MAX:
+        raise ValidationError(f"Must have at most {OPTIONS_MAX} options.")
+    for written in parts:
+        name, equals, value = written.partition("=")
+        if not (name and equals):
+            raise ValidationError("The options after ? must be name=value, joined by &.")
+        options.append(Option(written, unquote(name), unquote(value)))
+    secrets = [fold(option.name) for option in options if option.secret]
+    if len({*secrets}) < len(secrets):
+        raise ValidationError("Must not have the same secret twice.")
+    return tuple(options)
+
+
+def check_placeholders(url: URL) -> None:
+    """Raise ValidationError (400) if a mask or placeholder stands for a secret or a name."""
+    if any(is_mask(secret) for _, secret in url.secrets):
+        raise ValidationError(
+            "Has a mask for a password. Leave the password out to keep the stored one."
+        )
+    written = [option.written.partition("=")[2] for option in url.options if option.secret]
+    # Escaped, such text is meant as it is.
+    for part in (url.password, *written):
+        if PLACEHOLDER.fullmatch(part):
+            raise ValidationError(PLACEHOLDER_FOR_PASSWORD)
+    for what, part in (("user name", url.user), ("database", url.path)):
+        if PLACEHOLDER.fullmatch(part):
+            raise ValidationError(f"Has a placeholder for the {what}. Write the {what} itself.")
+
+
+def explain_start(text: str) -> str:
+    """Return why a text is no URL, and what to write instead."""
+    if text[:1].isspace():
+        return "Has a space before it. Remove it."
+    if text[:1] in ('"', "'", "`"):
+        return "Has quotes around it. Remove them."
+    if re.match(r"(?:export +)?[A-Za-z_][A-Za-z0-9_]* ?= ?[\"']?[A-Za-z][A-Za-z0-9+._-]*://", text):
+        return "Must begin with the scheme, such as postgresql://. Remove the name and = before it."
+    if text[:5].lower() == "jdbc:":
+        return f"Must be a URL. Leave out jdbc: and write {EXAMPLE}."
+    if re.match(r"[A-Za-z][A-Za-z0-9_ ]{0,40}=", text):
+        return (
+            f"Must be a URL, not a list of name=value. Write {EXAMPLE}, or use host, port, "
+            "database_name and the credentials instead."
+        )
+    if re.search(r"@(tcp|unix)\(", text):
+        return f"Must be a URL: {EXAMPLE}, with host:port in place of tcp(host:port)."
+    return f"Must be a URL: {EXAMPLE}."
