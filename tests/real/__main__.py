@@ -12,7 +12,9 @@ from tempfile import TemporaryDirectory
 
 import django
 
-DATABASES = ("postgresql-15", "postgresql-18", "mariadb", "sqlite", "files")
+from tests.real.comparing import Tally
+
+DATABASES = ("postgresql-15", "postgresql-18", "mariadb", "sqlite", "files", "servers")
 
 
 def main() -> int:
@@ -24,7 +26,6 @@ def main() -> int:
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rivergen.settings")
     django.setup()
-    from tests.real.comparing import Tally
     from tests.real.downloads import get_all
     from tests.real.sources import debian_packages
 
@@ -38,13 +39,13 @@ def main() -> int:
     return 1 if tally.differences else 0
 
 
-def compare(database: str, tally: "object", only: list[str]) -> None:
+def compare(database: str, tally: Tally, only: list[str]) -> None:
     """Compare all sources of a database."""
     from django.test import override_settings
 
     from datasources.connections.testing.mariadb import MariaDBServer
     from datasources.connections.testing.postgresql import OlderPostgreSQLServer, PostgreSQLServer
-    from tests.real import databases, files
+    from tests.real import databases, files, servers
 
     if database.startswith("postgresql"):
         server = OlderPostgreSQLServer() if database.endswith("15") else PostgreSQLServer()
@@ -54,6 +55,13 @@ def compare(database: str, tally: "object", only: list[str]) -> None:
     if database == "mariadb":
         with MariaDBServer() as maria:
             databases.compare_mariadb(maria, "MariaDB", tally, only)
+        return
+    if database == "servers":
+        for trial in servers.TRIALS:
+            type_name, label, problem = trial()
+            print(f"{type_name}, {label}: {problem or 'logged in, and its schema was read'}", flush=True)
+            if problem:
+                tally.differences.append(f"{type_name}, {label}: {problem}")
         return
     with TemporaryDirectory() as name:
         folder = Path(name).resolve()

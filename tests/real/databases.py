@@ -4,6 +4,7 @@ import gzip
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.real.reading import UnreadableError, read_tables
 from tests.real.second import mariadb as second_mariadb
 from tests.real.second import postgresql as second_postgresql
 from tests.real.second import sqlite as second_sqlite
-from tests.real.sources import APPLICATIONS, SCRIPTS, scripts_of
+from tests.real.sources import APPLICATIONS, INSTALLED, SCRIPTS, SITE_PACKAGES, scripts_of
 
 APPS = Path(__file__).parent / "apps"
 LOAD_SECONDS = 600
@@ -50,10 +51,11 @@ def load_application(
     environment: str, modules: tuple[str, ...], url: str, django: tuple[str, ...]
 ) -> None:
     """Create the tables of an application, given as a URL or the arguments of Django's script."""
-    program = "django" if environment == "django" else "sqlalchemy"
+    program = "sqlalchemy" if environment in ("openstack", "sqlalchemy") else "django"
+    python = CACHE / "apps" / environment / "bin/python"
     result = subprocess.run(
         [
-            *(CACHE / "apps" / environment / "bin/python", APPS / f"{program}_tables.py"),
+            *(sys.executable if environment == INSTALLED else python, APPS / f"{program}_tables.py"),
             *(django if program == "django" else [url]),
             *modules,
         ],
@@ -217,9 +219,14 @@ def statements(script: str) -> Iterator[str]:
             statement = ""
 
 
+def name_of(path: Path) -> str:
+    """Return the name of a file in the cache, or among the packages of rivergen."""
+    return str(path.relative_to(CACHE if path.is_relative_to(CACHE) else SITE_PACKAGES))
+
+
 def stored(path: Path, folder: Path) -> str:
     """Copy a file to the storage, and return its path there."""
-    name = "/".join(path.relative_to(CACHE).parts)
+    name = name_of(path)
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(path, target)

@@ -21,7 +21,7 @@ from rivergen.local.run import BASE_DIR
 
 CACHE = BASE_DIR / ".real"
 PACKAGES = Path(__file__).parent / "packages"
-APPS = ("django", "openstack", "sqlalchemy")
+APPS = ("django", "openstack", "servers", "sqlalchemy")
 DOWNLOAD_SECONDS = 600
 
 

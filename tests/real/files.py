@@ -5,8 +5,7 @@ from typing import Any
 
 from datasources.schemas.reading.catalogue import Column
 from tests.real.comparing import Tally
-from tests.real.databases import compare_sqlite, stored, wanted
-from tests.real.downloads import CACHE
+from tests.real.databases import compare_sqlite, name_of, stored, wanted
 from tests.real.reading import UnreadableError, read_tables
 from tests.real.second import files as second
 from tests.real.sources import files_of
@@ -21,7 +20,7 @@ KINDS = {
 def compare_files(folder: Path, tally: Tally, only: list[str]) -> None:
     """Compare both readings of all files that are in the packages."""
     for path in files_of("sqlite"):
-        name = str(path.relative_to(CACHE))
+        name = name_of(path)
         if wanted(only, name):
             compare_sqlite(folder / stored(path, folder), folder, "SQLite files", name, tally)
     for type_name in ("csv", "json", "parquet"):
@@ -39,7 +38,7 @@ def compare_file(
     tally: Tally,
 ) -> None:
     """Compare both readings of a file; one that is not a table is left out."""
-    name = str(path.relative_to(CACHE))
+    name = name_of(path)
     try:
         found: dict[Any, Any]
         if type_name == "csv":

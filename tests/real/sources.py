@@ -1,9 +1,14 @@
 """The schemas and files that are read: none of them was written for rivergen."""
 
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
+
+import procrastinate
 
 from tests.real.downloads import CACHE
 
+SITE_PACKAGES = Path(procrastinate.__file__).parent.parent
 DJANGO = tuple(
     f"django.contrib.{name}"
     for name in ("contenttypes", "auth", "sessions", "sites", "admin", "redirects", "flatpages")
@@ -27,7 +32,9 @@ KEYSTONE = tuple(
 )
 DAGSTER = "dagster._core.storage"
 # By environment and name: the modules of `sqlalchemy_tables.py` or the apps of `django_tables.py`.
+# What is in `installed` comes with rivergen itself, so that `make test` reads it, too.
 APPLICATIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "installed": {"Django, installed": DJANGO},
     "django": {
         "Django": DJANGO,
         "reusable apps": (
@@ -71,11 +78,13 @@ APPLICATIONS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
 }
+INSTALLED = "installed"
 FREERADIUS = "debian/freeradius-config/etc/freeradius/3.0/mods-config/sql"
 DBCONFIG = "usr/share/dbconfig-common/data"
 # By database and name: patterns of the scripts, in the cache, that create a schema.
 SCRIPTS: dict[str, dict[str, tuple[str, ...]]] = {
     "postgresql": {
+        "Procrastinate, installed": (f"{INSTALLED}/procrastinate/sql/schema.sql",),
         "Bacula": (f"debian/bacula-director-pgsql/{DBCONFIG}/*/install/pgsql",),
         "ejabberd": ("debian/ejabberd/usr/share/ejabberd/sql/pg.sql",),
         "ejabberd, new": ("debian/ejabberd/usr/share/ejabberd/sql/pg.new.sql",),
@@ -170,6 +179,7 @@ DEBIAN_FILES = (
     *("gdal-data", "proj-data", "qgis-common", "r-bioc-annotationdbi", "r-cran-data.table"),
     *("r-cran-dslabs", "r-cran-readr", "r-cran-rsqlite", "r-cran-sf"),
 )
+FILES_OF_A_PACKAGE = 60
 # Packages whose JSON files are no data.
 WITHOUT_JSON = ("mediawiki", "zoneminder", "icingaweb2-module-director", "phpmyadmin")
 # By type of source: the ends of the names of files, anywhere in the cache but in `apps/`.
@@ -191,12 +201,19 @@ def debian_packages() -> set[str]:
 
 def scripts_of(patterns: tuple[str, ...]) -> list[Path]:
     """Return the scripts that patterns mean, in their order."""
-    return [path for pattern in patterns for path in sorted(CACHE.glob(pattern))]
+    return [path for pattern in patterns for path in sorted(matching(pattern))]
+
+
+def matching(pattern: str) -> Iterable[Path]:
+    """Return what a pattern means, in the cache or among the packages of rivergen."""
+    if pattern.startswith(f"{INSTALLED}/"):
+        return SITE_PACKAGES.glob(pattern.removeprefix(f"{INSTALLED}/"))
+    return CACHE.glob(pattern)
 
 
 def files_of(type_name: str) -> list[Path]:
-    """Return the files of a type."""
-    return sorted(
+    """Return the files of a type, the first `FILES_OF_A_PACKAGE` of each package."""
+    found = sorted(
         path
         for registry in ("debian", "npm", "pypi")
         for path in (CACHE / registry).rglob("*")
@@ -206,6 +223,8 @@ def files_of(type_name: str) -> list[Path]:
         and not (type_name == "json" and is_of_program(path))
         and not (type_name == "sqlite" and not is_sqlite(path))
     )
+    packages = groupby(found, lambda path: path.relative_to(CACHE).parts[:2])
+    return [path for _, paths in packages for path in [*paths][:FILES_OF_A_PACKAGE]]
 
 
 def is_of_program(path: Path) -> bool:

@@ -42,9 +42,11 @@ def second_reading(connection: "psycopg.Connection[Any]") -> tuple[Facts, set[st
     """Return what the server says of a database, and the words that it puts in quotes."""
     facts = no_facts()
     execute = connection.execute
+    # As for the reader, names in expressions are whole: nextval('public.orders_id_seq'::regclass).
+    execute("SET search_path = pg_catalog")
+    said = {tuple(row[:3]): row[3:] for row in execute(COLUMNS)}
     execute("SET search_path = public")
     words = {word for (word,) in execute("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U'")}
-    said = {tuple(row[:3]): row[3:] for row in execute(COLUMNS)}
     for schema, table, kind in execute(TABLES).fetchall():
         facts["tables"][schema, table] = KINDS[kind]
         for name, type_name in result_columns(connection, schema, table):
