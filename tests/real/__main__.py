@@ -14,7 +14,7 @@ import django
 
 from tests.real.comparing import Tally
 
-DATABASES = ("postgresql-15", "postgresql-18", "mariadb", "sqlite", "files", "servers")
+DATABASES = ("postgresql-15", "postgresql-18", "mariadb", "sqlite", "duckdb", "files", "servers")
 
 
 def main() -> int:
@@ -34,8 +34,8 @@ def main() -> int:
     tally = Tally()
     for database in options.database or DATABASES:
         compare(database, tally, options.only)
+        print(tally.table(), flush=True)
     print(tally.shown_differences(options.differences))
-    print(tally.table())
     return 1 if tally.differences else 0
 
 
@@ -59,7 +59,10 @@ def compare(database: str, tally: Tally, only: list[str]) -> None:
     if database == "servers":
         for trial in servers.TRIALS:
             type_name, label, problem = trial()
-            print(f"{type_name}, {label}: {problem or 'logged in, and its schema was read'}", flush=True)
+            print(
+                f"{type_name}, {label}: {problem or 'logged in, and its schema was read'}",
+                flush=True,
+            )
             if problem:
                 tally.differences.append(f"{type_name}, {label}: {problem}")
         return
@@ -68,6 +71,8 @@ def compare(database: str, tally: Tally, only: list[str]) -> None:
         with override_settings(STORAGE_ROOT=folder, STORAGE_URL=None):
             if database == "sqlite":
                 databases.compare_sqlite_schemas(folder, tally, only)
+            elif database == "duckdb":
+                databases.compare_duckdb(folder, tally, only)
             else:
                 files.compare_files(folder, tally, only)
 

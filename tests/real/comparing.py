@@ -73,6 +73,4 @@ class Tally:
     def shown_differences(self, maximum: int = DIFFERENCES_SHOWN) -> str:
         """Return the first differences, at most `maximum` of them."""
         rest = len(self.differences) - maximum
-        return "\n".join(
-            [*self.differences[:maximum], *([f"and {rest} more"] if rest > 0 else [])]
-        )
+        return "\n".join([*self.differences[:maximum], *([f"and {rest} more"] if rest > 0 else [])])

@@ -1,15 +1,18 @@
 """Real servers and files with the schemas, and both readings of each."""
 
 import gzip
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import duckdb
 import psycopg
 
 from datasources.connections.testing import mariadb, postgresql
@@ -18,6 +21,7 @@ from datasources.connections.testing.postgresql import PostgreSQLServer
 from tests.real.comparing import Tally
 from tests.real.downloads import CACHE
 from tests.real.reading import UnreadableError, read_tables
+from tests.real.second import duckdb as second_duckdb
 from tests.real.second import mariadb as second_mariadb
 from tests.real.second import postgresql as second_postgresql
 from tests.real.second import sqlite as second_sqlite
@@ -55,7 +59,10 @@ def load_application(
     python = CACHE / "apps" / environment / "bin/python"
     result = subprocess.run(
         [
-            *(sys.executable if environment == INSTALLED else python, APPS / f"{program}_tables.py"),
+            *(
+                sys.executable if environment == INSTALLED else python,
+                APPS / f"{program}_tables.py",
+            ),
             *(django if program == "django" else [url]),
             *modules,
         ],
@@ -93,13 +100,7 @@ def compare_postgresql(server: PostgreSQLServer, label: str, tally: Tally, only:
     ):
         if not wanted(only, name):
             continue
-        server.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-        server.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0 OWNER {postgresql.USERNAME}")
-        for extension in ("hstore", "pg_trgm", "citext", "pgcrypto", "unaccent"):
-            try:
-                server.execute(f"CREATE EXTENSION {extension}", database=DATABASE)
-            except psycopg.Error:
-                continue  # the server lacks it
+        create_empty(server)
         try:
             load()
             with psycopg.connect(uri, autocommit=True) as connection:
@@ -117,12 +118,20 @@ def compare_postgresql(server: PostgreSQLServer, label: str, tally: Tally, only:
             tally.fail(label, name, repr(error))
 
 
+def create_empty(server: PostgreSQLServer) -> None:
+    """Create the database anew, with the extensions that some schemas need."""
+    server.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+    server.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0 OWNER {postgresql.USERNAME}")
+    for extension in ("hstore", "pg_trgm", "citext", "pgcrypto", "unaccent"):
+        with suppress(psycopg.Error):  # the server may lack it
+            server.execute(f"CREATE EXTENSION {extension}", database=DATABASE)
+
+
 def compare_mariadb(server: MariaDBServer, label: str, tally: Tally, only: list[str]) -> None:
     """Create each schema in a database of its own, and compare."""
-    root = {"username": "root", "password": None, "database_name": "mysql"}
-    client = ["mariadb", "--force", "--no-defaults", "--protocol=tcp", "--user=root"]
+    root: dict[str, Any] = {"username": "root", "password": None, "database_name": "mysql"}
+    client = ["mariadb", "--no-defaults", "--force", "--protocol=tcp", "--user=root"]
     client += ["--host=127.0.0.1", f"--port={server.port}", "--skip-ssl", DATABASE]
-    client.insert(1, client.pop(client.index("--no-defaults")))
     url = f"mysql+pymysql://root@127.0.0.1:{server.port}/{DATABASE}?charset=utf8mb4"
     django = ("mysql", DATABASE, "127.0.0.1", str(server.port), "root", "")
     for name, load in loads("mariadb", client, url, django, "SET foreign_key_checks = 0;\n"):
@@ -172,6 +181,28 @@ def compare_sqlite(path: Path, folder: Path, label: str, name: str, tally: Tally
         tally.add(label, name, second_sqlite.our_reading(tables, second), second)
     except UnreadableError as error:
         tally.fail(label, name, repr(error))
+
+
+def compare_duckdb(folder: Path, tally: Tally, only: list[str]) -> None:
+    """Create what DuckDB understands of the schemas for other databases, and compare."""
+    path = folder / "schema.duckdb"
+    for database in ("postgresql", "sqlite"):
+        for name, patterns in SCRIPTS[database].items():
+            if not wanted(only, name):
+                continue
+            path.unlink(missing_ok=True)
+            with duckdb.connect(path) as connection:
+                for statement in statements("\n".join(map(text_of, scripts_of(patterns)))):
+                    # Only definitions: a script must not install or attach anything.
+                    if re.match(r"(\s|--.*\n)*CREATE\s", statement, re.IGNORECASE):
+                        with suppress(duckdb.Error):
+                            connection.execute(statement)
+                second = second_duckdb.second_reading(connection)
+            try:
+                tables = read_tables("duckdb", file_path=path.name)
+                tally.add("DuckDB", name, second_duckdb.our_reading(tables, second), second)
+            except UnreadableError as error:
+                tally.fail("DuckDB", name, repr(error))
 
 
 def loads(

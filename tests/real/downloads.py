@@ -1,7 +1,7 @@
 """Getting the packages of the registries into a folder that git ignores.
 
-PyPI's and npm's are pinned with hashes (`packages/`), Debian's are the newest of the release, signed
-by Debian. Nothing of them is run but what creates the tables of an application.
+PyPI's and npm's are pinned with hashes (`packages/`), Debian's are the newest of the release and
+signed by Debian. Nothing of them is run but servers and what creates the tables of an application.
 """
 
 import base64

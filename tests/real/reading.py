@@ -15,7 +15,6 @@ from datasources.schemas.reading.child import read_and_send
 from datasources.schemas.reading.sandbox import Reading
 from datasources.schemas.snapshots.content import lines_of
 
-
 LIMITS = {"connection_timeout": 60, "query_timeout": 120}
 
 
@@ -27,15 +26,13 @@ def read_tables(type_name: str, **fields: Any) -> list[Table]:
     """Return the tables of a source. Raises UnreadableError."""
     configuration = Configuration(type_name, **(LIMITS | fields))
     reading = Reading(configuration)
-    reading.end(
-        asyncio.run(run_in_child(read_and_send, configuration, LOOPBACK_POLICY, reading))
-    )
+    reading.end(asyncio.run(run_in_child(read_and_send, configuration, LOOPBACK_POLICY, reading)))
     if reading.code != Code.OK or reading.content is None:
         raise UnreadableError(f"{reading.code} {reading.details}")
     return [json.loads(line) for block in reading.content.blocks for line in lines_of(block)]
 
 
-def tested(type_name: str, **fields: Any) -> Outcome:
+def try_connection(type_name: str, **fields: Any) -> Outcome:
     """Return the outcome of a connection test of a source."""
     configuration = Configuration(type_name, **(LIMITS | fields))
     return asyncio.run(attempt_in_child(configuration, LOOPBACK_POLICY))

@@ -19,10 +19,12 @@ from django.test import override_settings
 from datasources.connections.testing.connectors import PASSWORD
 from rivergen.testing.services import free_port
 from tests.real.downloads import CACHE
-from tests.real.reading import read_tables, tested
+from tests.real.reading import read_tables, try_connection
 
 BIN = CACHE / "apps" / "servers" / "bin"
-PGLITE = CACHE / "npm" / "@electric-sql+pglite-socket" / "package" / "dist" / "scripts" / "server.js"
+PGLITE = (
+    CACHE / "npm" / "@electric-sql+pglite-socket" / "package" / "dist" / "scripts" / "server.js"
+)
 PATIENCE_SECONDS = 60
 POLL_SECONDS = 0.1
 EVENTS = """
@@ -97,7 +99,9 @@ def postgresql() -> Trial:
     if not (modules / "pglite").exists():
         (modules / "pglite").symlink_to(CACHE / "npm" / "@electric-sql+pglite" / "package")
     with running(port, "node", PGLITE, *options):
-        with psycopg.connect(f"host=127.0.0.1 port={port} user=postgres sslmode=disable") as connection:
+        with psycopg.connect(
+            f"host=127.0.0.1 port={port} user=postgres sslmode=disable"
+        ) as connection:
             connection.execute("CREATE TABLE people (id serial PRIMARY KEY, name text UNIQUE)")
         return tried(
             "postgresql",
@@ -120,7 +124,10 @@ def objects() -> Trial:
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
     }
-    with running(port, BIN / "moto_server", "-p", str(port)), mock.patch.dict("os.environ", variables):
+    with (
+        running(port, BIN / "moto_server", "-p", str(port)),
+        mock.patch.dict("os.environ", variables),
+    ):
         store = boto3.client("s3")
         store.create_bucket(Bucket="files")
         store.put_object(Bucket="files", Key="1/people.csv", Body=b"id,name\n1,Ada\n2,Grace\n")
@@ -139,7 +146,7 @@ def tried(
     """Return what came of a connection test, and of reading one table with these names in it."""
     if "port" in fields:
         fields["host"] = "127.0.0.1"
-    outcome = tested(type_name, **fields)
+    outcome = try_connection(type_name, **fields)
     label = f"{server}: {outcome['server_version']}"
     if outcome["code"] != "OK":
         return Trial(type_name, label, str(outcome))

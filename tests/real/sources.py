@@ -110,12 +110,12 @@ SCRIPTS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "PowerDNS": ("debian/pdns-backend-pgsql/usr/share/*/schema/schema.pgsql.sql",),
         "Prelude": (f"debian/prelude-manager/{DBCONFIG}/*/install/pgsql",),
-        "Request Tracker": (
-            "debian/request-tracker5/usr/share/request-tracker5/etc/schema.Pg",
-        ),
+        "Request Tracker": ("debian/request-tracker5/usr/share/request-tracker5/etc/schema.Pg",),
         "Roundcube": (f"debian/roundcube-core/{DBCONFIG}/*/install/pgsql",),
         "rsyslog": (f"debian/rsyslog-pgsql/{DBCONFIG}/*/install/pgsql",),
-        "Synapse": ("pypi/matrix-synapse/synapse/storage/schema/*/full_schemas/*/full.sql.postgres",),
+        "Synapse": (
+            "pypi/matrix-synapse/synapse/storage/schema/*/full_schemas/*/full.sql.postgres",
+        ),
         "Tiny Tiny RSS": (f"debian/tt-rss/{DBCONFIG}/*/install/pgsql",),
         "Zabbix": ("debian/zabbix-server-pgsql/usr/share/zabbix-server-pgsql/schema.sql.gz",),
     },
@@ -144,9 +144,7 @@ SCRIPTS: dict[str, dict[str, tuple[str, ...]]] = {
         "Pnopaste": (f"debian/pnopaste/{DBCONFIG}/*/install/mysql",),
         "PowerDNS": ("debian/pdns-backend-mysql/usr/share/*/schema/schema.mysql.sql",),
         "Prelude": (f"debian/prelude-manager/{DBCONFIG}/*/install/mysql",),
-        "Request Tracker": (
-            "debian/request-tracker5/usr/share/request-tracker5/etc/schema.mysql",
-        ),
+        "Request Tracker": ("debian/request-tracker5/usr/share/request-tracker5/etc/schema.mysql",),
         "Roundcube": (f"debian/roundcube-core/{DBCONFIG}/*/install/mysql",),
         "rsyslog": (f"debian/rsyslog-mysql/{DBCONFIG}/*/install/mysql",),
         "Tiny Tiny RSS": (f"debian/tt-rss/{DBCONFIG}/*/install/mysql",),

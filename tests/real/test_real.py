@@ -1,23 +1,43 @@
 """Schemas and files of the packages that rivergen installs; `make real` reads many more."""
 
+import re
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from django.test import SimpleTestCase, override_settings
 
+from datasources.connections.connectors import CONNECTORS
+from datasources.connections.testing import mariadb, postgresql
+from datasources.connections.testing.files import write_files
 from datasources.connections.testing.mariadb import MariaDBServer
 from datasources.connections.testing.postgresql import OlderPostgreSQLServer, PostgreSQLServer
+from rivergen.local.run import BASE_DIR
 from tests.real.comparing import KINDS, Tally, no_facts
 from tests.real.databases import compare_mariadb, compare_postgresql, compare_sqlite_schemas
 from tests.real.files import compare_file
-from tests.real.second import postgresql
+from tests.real.reading import read_tables, try_connection
+from tests.real.second.postgresql import Quoting
 from tests.real.sources import SITE_PACKAGES, debian_packages
 
 TABLES_OF_DJANGO = 13
-FILES = 12
+FILES = 8
+FILE_TYPES = ("csv", "duckdb", "json", "parquet", "sqlite")
+DOCUMENT = BASE_DIR / "docs" / "connection-tests.md"
+HEADING = "### Which servers are tried"
+ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| .+ \|$", re.MULTILINE)
 
 
-class InstalledSourcesTests(SimpleTestCase):
+class RealSourcesTests(SimpleTestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.postgresql = {
+            "PostgreSQL 15": cls.enterClassContext(OlderPostgreSQLServer()),
+            "PostgreSQL 18": cls.enterClassContext(PostgreSQLServer()),
+        }
+        cls.mariadb = cls.enterClassContext(MariaDBServer())
+
     def setUp(self):
         self.tally = Tally()
         self.folder = Path(self.enterContext(TemporaryDirectory())).resolve()
@@ -30,28 +50,24 @@ class InstalledSourcesTests(SimpleTestCase):
             self.assertGreaterEqual(compared, number, kind)
 
     def test_schemas_are_read_as_postgresql_describes_them(self):
-        for server_class, label in (
-            (OlderPostgreSQLServer, "PostgreSQL 15"),
-            (PostgreSQLServer, "PostgreSQL 18"),
-        ):
-            with self.subTest(label), server_class() as server:
+        for label, server in self.postgresql.items():
+            with self.subTest(label):
                 compare_postgresql(server, label, self.tally, ["installed"])
                 self.assert_same(
                     label,
                     tables=TABLES_OF_DJANGO + 4,
-                    columns=90,
+                    columns=80,
                     primary_keys=TABLES_OF_DJANGO + 4,
                     foreign_keys=12,
                     indexes=40,
                 )
 
     def test_schemas_are_read_as_mariadb_describes_them(self):
-        with MariaDBServer() as server:
-            compare_mariadb(server, "MariaDB", self.tally, ["installed"])
+        compare_mariadb(self.mariadb, "MariaDB", self.tally, ["installed"])
         self.assert_same(
             "MariaDB",
             tables=TABLES_OF_DJANGO,
-            columns=60,
+            columns=57,
             primary_keys=TABLES_OF_DJANGO,
             foreign_keys=10,
             indexes=15,
@@ -62,7 +78,7 @@ class InstalledSourcesTests(SimpleTestCase):
         self.assert_same(
             "SQLite",
             tables=TABLES_OF_DJANGO,
-            columns=60,
+            columns=57,
             primary_keys=TABLES_OF_DJANGO,
             foreign_keys=10,
             indexes=15,
@@ -73,6 +89,51 @@ class InstalledSourcesTests(SimpleTestCase):
         for path in paths[:: len(paths) // FILES]:
             compare_file("json", path, [], self.folder, self.tally)
         self.assert_same("JSON files", tables=FILES, columns=3 * FILES)
+
+    def assert_works(self, type_name, **fields):
+        self.assertEqual(try_connection(type_name, **fields)["code"], "OK")
+        tables = {table["name"] for table in read_tables(type_name, **fields)}
+        self.assertTrue(tables & {"people", "data"}, tables)
+
+    def assert_server_works(self, type_name, server, module):
+        self.assert_works(
+            type_name,
+            host="127.0.0.1",
+            port=server.port,
+            database_name=module.DATABASE,
+            username=module.USERNAME,
+            secrets={"password": module.PASSWORD},
+        )
+
+    def test_servers_of_verified_types_are_logged_in_to_and_read(self):
+        statement = "CREATE TABLE IF NOT EXISTS people (id int PRIMARY KEY)"
+        for label, server in self.postgresql.items():
+            with self.subTest(label):
+                server.execute(statement, database=postgresql.DATABASE)
+                self.assert_server_works("postgresql", server, postgresql)
+        with closing(mariadb.make_connector(self.mariadb).connect()) as connection:
+            connection.cursor().execute(statement)
+        self.assert_server_works("mariadb", self.mariadb, mariadb)
+
+    def test_files_of_verified_types_are_opened_and_read(self):
+        write_files(self.folder)
+        for type_name in FILE_TYPES:
+            with self.subTest(type_name):
+                self.assert_works(type_name, file_path=type_name)
+
+
+class VerifiedTypesTests(SimpleTestCase):
+    def test_verified_types_are_those_that_the_tests_above_try(self):
+        verified = {name for name, connector in CONNECTORS.items() if connector.is_verified}
+        self.assertEqual(verified, {"postgresql", "mariadb", *FILE_TYPES})
+
+    def test_document_says_what_each_type_is_tried_with(self):
+        section = DOCUMENT.read_text().split(HEADING)[1].split("\n#")[0]
+        rows = dict(ROW.findall(section))
+        self.assertEqual({*rows}, {*CONNECTORS})
+        for name, real in rows.items():
+            with self.subTest(name):
+                self.assertEqual(real != "–", CONNECTORS[name].is_verified)
 
 
 class TallyTests(SimpleTestCase):
@@ -104,12 +165,11 @@ class TallyTests(SimpleTestCase):
             "options": "NULLS NOT DISTINCT",
         }
         table = {"schema": "public", "name": "t", "columns": [{"name": "a"}, {"name": "b"}]}
-        write = postgresql.Quoting(set()).index
+        write = Quoting(set()).index
         whole = write(table, index)
         self.assertEqual(
             whole,
-            "CREATE UNIQUE INDEX i ON t USING btree (a) INCLUDE (b) NULLS NOT DISTINCT"
-            " WHERE a > 0",
+            "CREATE UNIQUE INDEX i ON t USING btree (a) INCLUDE (b) NULLS NOT DISTINCT WHERE a > 0",
         )
         for member, other in {
             "name": "j",

@@ -24,7 +24,9 @@ class Door(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Run the query in the body."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        parameters = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        parameters = {
+            name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()
+        }
         if self.headers.get("Authorization", "") != self.expected:
             self.answer(403, b"Code: 516. DB::Exception: Authentication failed", "")
             return

@@ -24,9 +24,16 @@ CONTEXT = [
 ]
 
 
-def main(backend: str, name: str, host: str, port: str, user: str, password: str, *apps: str) -> None:
+def main(
+    backend: str, name: str, host: str, port: str, user: str, password: str, *apps: str
+) -> None:
     """Create all tables."""
-    database = {"ENGINE": f"django.db.backends.{backend}", "NAME": name, "HOST": host, "PORT": port}
+    database: dict[str, object] = {
+        "ENGINE": f"django.db.backends.{backend}",
+        "NAME": name,
+        "HOST": host,
+        "PORT": port,
+    }
     if backend == "mysql":
         import pymysql
 
@@ -58,7 +65,9 @@ def main(backend: str, name: str, host: str, port: str, user: str, password: str
         CMS_CONFIRM_VERSION4=True,
         CMS_TEMPLATES=[("page.html", "Page")],
         MEDIA_ROOT="/nonexistent",
-        HAYSTACK_CONNECTIONS={"default": {"ENGINE": "haystack.backends.simple_backend.SimpleEngine"}},
+        HAYSTACK_CONNECTIONS={
+            "default": {"ENGINE": "haystack.backends.simple_backend.SimpleEngine"}
+        },
         Q_CLUSTER={"orm": "default"},
         DJSTRIPE_FOREIGN_KEY_TO_FIELD="id",
     )

@@ -1,6 +1,6 @@
-"""Print the columns of Parquet files as JSON, read by PyArrow; runs in an application's environment.
+"""Print the columns of Parquet files as JSON; runs where PyArrow is installed.
 
-The arguments are the files. Printed is for each file a list of name, type and whether it may be null.
+The arguments are the files. For each is printed: name, type, and whether it may be null.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Create the tables of an application that uses SQLAlchemy; runs in the application's environment.
 
-The arguments are the URL of an empty database, and modules to import. After a colon stands where the
-tables are: a `MetaData`, or a base class of models; or a function to call first, with `()`.
+The arguments are the URL of an empty database, and modules to import. After a colon stands where
+the tables are: a `MetaData`, or a base class of models; or a function to call first, with `()`.
 """
 
 import importlib

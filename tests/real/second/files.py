@@ -46,7 +46,9 @@ def csv_columns(path: Path) -> dict[tuple[int, str], str]:
     if len(rows) < 2 or len({len(row) for row in rows}) > 1:
         raise UnsuitableError("Rows of different lengths, or none.")
     names, *values = rows
-    if len({name.lower() for name in names}) < len(names) or any(kind_of_text([n]) != "text" for n in names):
+    if len({name.lower() for name in names}) < len(names) or any(
+        kind_of_text([n]) != "text" for n in names
+    ):
         raise UnsuitableError("The first line has no names.")
     return {
         (place, name.strip()): kind_of_text(row[place] for row in values)
@@ -89,7 +91,7 @@ def kind_of_value(value: Any) -> str:
     """Return the kind of a value of JSON."""
     if value is None:
         return "null"
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, bool | str):
         return "text"
     if isinstance(value, int):
         return "integer" if abs(value) < 2**64 else "number"

@@ -50,7 +50,9 @@ def second_reading(connection: Any, database: str) -> Facts:
 def add_definition(facts: Facts, database: str, table: str, definition: str) -> None:
     """Add what a definition says of a table. Raises ValueError for a line of another form."""
     body = definition[definition.index("(\n") + 2 : definition.rindex("\n)")]
-    for line in re.split(r",\n(?=  (?:`|PRIMARY|UNIQUE|FULLTEXT|SPATIAL|KEY|CONSTRAINT|CHECK|PERIOD))", body):
+    for line in re.split(
+        r",\n(?=  (?:`|PRIMARY|UNIQUE|FULLTEXT|SPATIAL|KEY|CONSTRAINT|CHECK|PERIOD))", body
+    ):
         line = line.strip()
         if line.startswith("`"):
             name, fact = column_of(line)
@@ -73,10 +75,11 @@ def add_definition(facts: Facts, database: str, table: str, definition: str) -> 
         elif found := INDEX.fullmatch(line):
             kind, name, parts_text, options = found.groups()
             using = re.search(r"USING (\w+)", options)
+            assumed = "HASH" if "\n) ENGINE=MEMORY" in definition else "BTREE"
             facts["indexes"][database, table, plain(name)] = (
                 kind == "UNIQUE",
                 [plain(column) + option for column, option in PART.findall(parts_text)],
-                METHODS.get(kind, using[1] if using else "BTREE"),
+                METHODS.get(kind, using[1] if using else assumed),
             )
         elif not line.startswith(("CONSTRAINT", "CHECK", "PERIOD")):
             raise ValueError(f"{table}: {line}")

@@ -68,10 +68,14 @@ def second_reading(connection: "psycopg.Connection[Any]") -> tuple[Facts, set[st
         deferral = DEFERRAL.search(constraint)
         # Storage parameters stand in quotes here, and without quotes in the catalogue.
         whole = re.sub(r" WITH \(.*?\)", lambda found: found[0].replace("'", ""), definition)
-        facts["indexes"][schema, table, name] = (
-            constraint if kind == "x" else whole + (deferral[0] if deferral else "")
-        )
+        text = constraint if kind == "x" else whole + (deferral[0] if deferral else "")
+        facts["indexes"][schema, table, name] = without_public(text)
     return facts, words
+
+
+def without_public(definition: str) -> str:
+    """Return a definition without the schema `public`; the search path decides where it stands."""
+    return definition.replace("public.", "")
 
 
 def result_columns(
@@ -122,7 +126,7 @@ def our_reading(tables: list[Table], words: set[str]) -> Facts:
         for key in table["foreign_keys"]:
             facts["foreign keys"][*place, key["name"]] = quoted.foreign_key(key)
         for index in table["indexes"]:
-            facts["indexes"][*place, index["name"]] = quoted.index(table, index)
+            facts["indexes"][*place, index["name"]] = without_public(quoted.index(table, index))
     return facts
 
 
@@ -147,7 +151,9 @@ class Quoting:
 
     def primary_key(self, key: PrimaryKey) -> tuple[str | None, str]:
         """Return the name and the definition of a primary key."""
-        return key["name"], f"PRIMARY KEY ({self.names(key['columns'])}) {key['options'] or ''}".strip()
+        return key[
+            "name"
+        ], f"PRIMARY KEY ({self.names(key['columns'])}) {key['options'] or ''}".strip()
 
     def foreign_key(self, key: ForeignKey) -> str:
         """Return the definition of a foreign key."""
@@ -176,7 +182,8 @@ class Quoting:
             for name, option in zip(index["columns"], index["column_options"], strict=True)
         )
         nulls, storage, deferral = re.fullmatch(  # type: ignore[union-attr]
-            r"(NULLS NOT DISTINCT)? ?(WITH \(.*?\))? ?(DEFERRABLE.*|INVALID)?", index["options"] or ""
+            r"(NULLS NOT DISTINCT)? ?(WITH \(.*?\))? ?(DEFERRABLE.*|INVALID)?",
+            index["options"] or "",
         ).groups(default="")
         where = index["predicate"]
         is_exclusion = " WITH " in parts

@@ -59,7 +59,10 @@ def second_reading(connection: sqlite3.Connection) -> Facts:
 
 def order_of(is_descending: bool, collation: str) -> str:
     """Return the collation and the order of a part of an index."""
-    words = [*([f"COLLATE {collation}"] if collation != "BINARY" else []), *["DESC"] * is_descending]
+    words = [
+        *([f"COLLATE {collation}"] if collation != "BINARY" else []),
+        *["DESC"] * is_descending,
+    ]
     return " ".join(words)
 
 
@@ -74,7 +77,7 @@ def add_keys(facts: Facts, table: str, keys: list[Any], rows: Any) -> None:
         found.setdefault(number, [referred, on_update, on_delete, []])[3].append(
             (column, referred_column)
         )
-    for number, (referred, on_update, on_delete, columns) in found.items():
+    for referred, on_update, on_delete, columns in found.values():
         pairs = tuple(columns)
         actions = tuple(text.replace(" ", "_").lower() for text in (on_update, on_delete))
         place = ("main", table, referred, pairs, actions)
@@ -115,10 +118,10 @@ def our_reading(tables: list[Table], second: Facts) -> Facts:
             name = (*place, key["referred_table"], pairs, actions)
             facts["foreign keys"][name] = facts["foreign keys"].get(name, 0) + 1
         for index in table["indexes"]:
-            name = (*place, index["name"])
-            has_text = bool(second["indexes"].get(name, [None])[0])
+            index_name = (*place, index["name"])
+            has_text = bool(second["indexes"].get(index_name, [None])[0])
             columns = {column["name"] for column in table["columns"]}
-            facts["indexes"][name] = (
+            facts["indexes"][index_name] = (
                 squeezed(definition_of(table, index)) if has_text else None,
                 index["is_unique"],
                 [column for column in index["columns"] if column in columns],
