@@ -177,7 +177,8 @@ DEBIAN_FILES = (
     *("gdal-data", "proj-data", "qgis-common", "r-bioc-annotationdbi", "r-cran-data.table"),
     *("r-cran-dslabs", "r-cran-readr", "r-cran-rsqlite", "r-cran-sf"),
 )
-FILES_OF_A_PACKAGE = 60
+FILES_OF_A_PACKAGE = 40
+FILE_BYTES_MAX = 8 * 1024 * 1024
 # Packages whose JSON files are no data.
 WITHOUT_JSON = ("mediawiki", "zoneminder", "icingaweb2-module-director", "phpmyadmin")
 # By type of source: the ends of the names of files, anywhere in the cache but in `apps/`.
@@ -217,6 +218,7 @@ def files_of(type_name: str) -> list[Path]:
         for path in (CACHE / registry).rglob("*")
         if path.name.endswith(FILES[type_name])
         and path.is_file()
+        and (type_name == "sqlite" or path.stat().st_size <= FILE_BYTES_MAX)
         and not path.is_symlink()
         and not (type_name == "json" and is_of_program(path))
         and not (type_name == "sqlite" and not is_sqlite(path))

@@ -13,8 +13,10 @@ from typing import Any
 from tests.real.comparing import Facts
 from tests.real.downloads import CACHE
 
-INTEGER = re.compile(r"[+-]?\d+")
+# A number with leading zeros is a code, such as that of a country.
+INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
+CODE = re.compile(r"0\d")
 INTEGERS_MAX = 2**127
 APPS = Path(__file__).parent.parent / "apps"
 csv.field_size_limit(sys.maxsize)
@@ -61,7 +63,8 @@ def kind_of_text(values: Iterable[str]) -> str:
     found = {value.strip() for value in values} - {""}
     if found and all(map(INTEGER.fullmatch, found)):
         return "integer" if max(abs(int(value)) for value in found) < INTEGERS_MAX else "number"
-    return "number" if found and all(map(NUMBER.fullmatch, found)) else "text"
+    is_number = found and all(map(NUMBER.fullmatch, found)) and not any(map(CODE.match, found))
+    return "number" if is_number else "text"
 
 
 def json_columns(path: Path) -> dict[str, str]:

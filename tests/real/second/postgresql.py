@@ -17,7 +17,7 @@ KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized_view", "f":
 COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name, c.is_nullable,
     coalesce(c.column_default, d.domain_default), c.identity_generation, c.is_generated,
-    c.generation_expression
+    c.generation_expression, nullif(c.domain_schema, 'public'), c.domain_name
 FROM information_schema.columns c LEFT JOIN information_schema.domains d
     USING (domain_schema, domain_name)
 """
@@ -51,7 +51,11 @@ def second_reading(connection: "psycopg.Connection[Any]") -> tuple[Facts, set[st
         facts["tables"][schema, table] = KINDS[kind]
         for name, type_name in result_columns(connection, schema, table):
             # The standard's views do not know materialized views.
-            nullable, *default = said.get((schema, table, name), ("YES", None, None, "NEVER", None))
+            nullable, *default, place, domain = said.get(
+                (schema, table, name), ("YES", None, None, "NEVER", None, None, None)
+            )
+            # The result of a query has the type that a domain is of.
+            type_name = ".".join(filter(None, (place, domain))) or type_name
             facts["columns"][schema, table, name] = (
                 type_name.replace("public.", "", type_name.startswith("public.")),
                 nullable == "YES",
