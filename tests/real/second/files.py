@@ -17,6 +17,8 @@ from tests.real.downloads import CACHE
 INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 CODE = re.compile(r"0\d")
+# An object with more names is a dictionary: the names are its data.
+NAMES_MAX = 1_000
 INTEGERS_MAX = 2**127
 APPS = Path(__file__).parent.parent / "apps"
 csv.field_size_limit(sys.maxsize)
@@ -48,8 +50,10 @@ def csv_columns(path: Path) -> dict[tuple[int, str], str]:
     if len(rows) < 2 or len({len(row) for row in rows}) > 1:
         raise UnsuitableError("Rows of different lengths, or none.")
     names, *values = rows
-    if len({name.lower() for name in names}) < len(names) or any(
-        kind_of_text([n]) != "text" for n in names
+    if (
+        "" in names
+        or len({name.lower() for name in names}) < len(names)
+        or any(kind_of_text([n]) != "text" for n in names)
     ):
         raise UnsuitableError("The first line has no names.")
     return {
@@ -81,6 +85,8 @@ def json_columns(path: Path) -> dict[str, str]:
         except ValueError:
             raise UnsuitableError("Not JSON.") from None
     rows = document if isinstance(document, list) else [document]
+    if len(rows) == 1 and isinstance(rows[0], dict) and len(rows[0]) > NAMES_MAX:
+        raise UnsuitableError("A dictionary.")
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise UnsuitableError("Not only objects.")
     kinds: dict[str, set[str]] = {}
