@@ -13,9 +13,9 @@ from typing import Any
 from tests.real.comparing import Facts
 from tests.real.downloads import CACHE
 
-# A number with leading zeros is a code, such as that of a country.
-INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
+# A number with leading zeros or a plus sign is a code, such as that of a country.
+INTEGER = re.compile(r"-?(0|[1-9]\d*)")
+NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 CODE = re.compile(r"0\d")
 # An object with more names is a dictionary: the names are its data.
 NAMES_MAX = 1_000
@@ -45,7 +45,10 @@ def csv_columns(path: Path) -> dict[tuple[int, str], str]:
     Raises UnsuitableError if the rows have different lengths.
     """
     text = text_of(path)
-    delimiter = max(",;\t|", key=text.split("\n", 1)[0].count)
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t|", key=header.count)
+    if delimiter not in header and " " in header.strip():
+        raise UnsuitableError("Columns between spaces.")
     rows = [row for row in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if row]
     if len(rows) < 2 or len({len(row) for row in rows}) > 1:
         raise UnsuitableError("Rows of different lengths, or none.")
