@@ -76,7 +76,8 @@ def load_application(
     )
     # Some models need what a database does not have; the tables before them are there.
     if result.returncode:
-        print(f"{modules[-1]}: {result.stderr.strip().splitlines()[-1][:300]}", flush=True)
+        lines = [line for line in result.stderr.splitlines() if not line.startswith("(Background")]
+        print(f"{modules[-1]}: {lines[-1][:300]}", flush=True)
 
 
 Load = Callable[[], None]

