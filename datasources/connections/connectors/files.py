@@ -244,13 +244,15 @@ def _skip_malformed_definitions(connection: sqlite3.Connection) -> None:
 
     Raises DatabaseError if the file is no database.
     """
+    # Python cannot decode a message with a name that is not UTF-8.
+    errors = (sqlite3.DatabaseError, UnicodeDecodeError)
     try:
         connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
-    except sqlite3.DatabaseError:
+    except errors:
         # Nothing becomes writable: the file is read-only or a copy, and `query_only` is on.
         connection.execute("PRAGMA writable_schema = ON")
         # The statement that loads the schema fails even so; later ones use what was loaded.
-        with suppress(sqlite3.DatabaseError):
+        with suppress(*errors):
             connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
         connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
 

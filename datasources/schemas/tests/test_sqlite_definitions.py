@@ -294,6 +294,15 @@ class BrokenObjectTests(SQLiteTestCase):
         self.assertEqual({*tables}, {"plain", "later", "cut", "no_sql"})
         self.assertEqual(self.try_out("sqlite")[0], Code.OK)
 
+    def test_malformed_definition_whose_name_is_not_utf_8_does_not_cost_the_others(self):
+        self.write("CREATE TABLE plain (a INT)", "CREATE TABLE cafe (b INT)")
+        path = self.root / "sqlite"
+        content = path.read_bytes().replace(b"cafe", b"caf\xe9")
+        path.write_bytes(content.replace(b"b INT)", b"b INT("))
+        self.assertEqual(self.try_out("sqlite")[0], Code.OK)
+        tables = self.read()
+        self.assertEqual([*columns_of(tables["plain"])], ["a"])
+
     def test_file_with_malformed_definitions_stays_unchanged(self):
         self.write("CREATE TABLE plain (a INT)")
         self.write_definitions([("table", "cut", "cut", "CREATE TABLE cut (a")])
