@@ -75,6 +75,7 @@ class FileConnector(Connector):
     statement_codes: ClassVar[dict[Any, Code]] = {
         sqlite3.SQLITE_INTERRUPT: Code.QUERY_TIMEOUT,
         "InterruptException": Code.QUERY_TIMEOUT,
+        "OutOfMemoryException": Code.FILE_TOO_LARGE,
     }
     format: ClassVar[Format | None] = None
     """The format of the first bytes of a file of this type; None for CSV, which has none."""
