@@ -99,8 +99,6 @@ class PostgreSQL(ServerConnector):
         `~/.pgpass`, no service file, no client key.
         """
         self.endpoint.close_unused()  # libpq opens its own connection
-        if not self.configuration.username:  # libpq would name the user of this process
-            raise ConnectionFailure(Code.CREDENTIALS_UNSET, fields=["username"])
         parameters = self.parameters()
         deadline = time.monotonic() + self.seconds_to_log_in
         try:

@@ -32,8 +32,6 @@ CASES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"username": "guest", **WITHOUT_PASSWORD}, "OK"),
     ({"secrets": {"password": "wrong"}}, "LOGIN_FAILED"),
     (WITHOUT_PASSWORD, "CREDENTIALS_UNSET"),
-    # Not as the user of this process, which is libpq's default.
-    ({"username": None}, "CREDENTIALS_UNSET"),
     ({"username": "nobody"}, "LOGIN_FAILED"),
     ({"username": "nobody", **WITHOUT_PASSWORD}, "CREDENTIALS_UNSET"),
     # Nobody asks these for a password.
