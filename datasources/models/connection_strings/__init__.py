@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 from django.core.exceptions import ValidationError
 
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import Connector
 from datasources.connections.url_options.option import NO_EFFECT, listed
@@ -106,10 +107,13 @@ def missing_beside(text: str | None, connector: type[Connector], missing: list[s
     return still if has_options else [*still, "connection_string"]
 
 
-def url_destination(text: str, connector: type[Connector]) -> tuple[object, ...]:
+def url_destination(
+    text: str, connector: type[Connector], port: int | None = None
+) -> tuple[object, ...]:
     """Return what of a connection string decides where, and how, secrets would travel.
 
-    That is all but user, password, database and what only other clients go by. If the string is
+    That is all but user, password, database, what only other clients go by, and the order of hosts.
+    `port` is used if the string has none, as by `DataSource.configuration`. If the string is
     invalid, because it was stored by other means, it is returned whole: drivers may find another
     host in it.
     """
@@ -118,7 +122,14 @@ def url_destination(text: str, connector: type[Connector]) -> tuple[object, ...]
         url = interpret(parse(text), connector)
     except ValidationError:
         return (text,)
+    names = ("url_scheme", "options")
+    usual = connector.usual_port(
+        Configuration(connector.name, **{name: url[name] for name in names})
+    )
+    if not url["other_hosts"]:
+        usual = port or usual
     hosts = [(url["host"], url["port"]), *url["other_hosts"]]
+    hosts = sorted((host, number or usual) for host, number in hosts)
     return url["url_scheme"], hosts, sorted(url["options"].items())
 
 
