@@ -7,6 +7,7 @@ which may have a password in it.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -14,8 +15,9 @@ from django.core.exceptions import ValidationError
 
 from datasources.connections.url_options.option import fold
 from datasources.connections.url_options.reading import ADVICE
+from datasources.models.host_errors import surrounding_white_space
 from datasources.models.validators import is_mask
-from rivergen.hosts import ENDS_IN_NUMBER, InvalidHost, canonical_host, is_host
+from rivergen.hosts import ENDS_IN_NUMBER, InvalidHost, canonical_host, code_point, is_host
 
 PLACEHOLDER_FOR_PASSWORD = (
     "Has a placeholder for a password. Write the password itself, or leave it out."
@@ -100,10 +102,10 @@ def parse(text: str) -> URL:
     rest = text[start.end() :]
     if re.match(r"sqlite|duckdb|file\b", start[1], re.IGNORECASE):
         raise ValidationError("Files are named by file_path, not by a connection string.")
+    if text[-1].isspace():
+        raise ValidationError(surrounding_white_space(text))
     if CONTROL_CHARACTERS.search(text):
         raise ValidationError("Must not contain control characters.")
-    if text[-1] == " ":
-        raise ValidationError("Has a space at its end. Remove it.")
     end = end_of_user(rest)
     check_escapes(rest[:end], rest[end:])
     try:
@@ -166,6 +168,13 @@ def check_escapes(user: str, after: str) -> None:
         raise ValidationError("Has a placeholder for the host or the port. Write it out.")
     if " " in address:
         raise ValidationError("Has a space in the host. Remove it.")
+    if hidden := [
+        letter for letter in after[len(address) :] if unicodedata.category(letter) == "Cf"
+    ]:
+        raise ValidationError(
+            f"Has the invisible character {code_point(hidden[0])} in the database or the options. "
+            "Remove it."
+        )
     if found := AFTER_HOST.findall(after[len(address) :]):
         raise ValidationError(f"In the database and the options write {escapes(found)}.")
 
@@ -269,7 +278,9 @@ def check_placeholders(url: URL) -> None:
 def explain_start(text: str) -> str:
     """Return why a text is no URL, and what to write instead."""
     if text[:1].isspace():
-        return "Has a space before it. Remove it."
+        return surrounding_white_space(text)
+    if unicodedata.category(text[:1] or "x") == "Cf":
+        return f"Has the invisible character {code_point(text[0])} before it. Remove it."
     if text[:1] in ('"', "'", "`"):
         return "Has quotes around it. Remove them."
     if re.match(r"[^=]{1,60}=[ \"']{0,2}[A-Za-z][A-Za-z0-9+._-]{0,60}://", text):
