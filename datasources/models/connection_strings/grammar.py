@@ -29,6 +29,7 @@ OPTIONS_MAX = 50
 NO_HOST = "The host must be a host name or an IP address."
 EXAMPLE = "scheme://user@host:port/database"
 OPTIONS_ELSEWHERE = f"Must be a URL: {EXAMPLE}?option=value. Options follow after ?, joined by &."
+OPTION = ";[A-Za-z_ ]+="  # as JDBC, ADO and ODBC write it
 NO_FUNCTION = f"Must be a URL: {EXAMPLE}, with host:port in place of tcp(host:port)."
 START = re.compile(r"([A-Za-z][A-Za-z0-9+._-]{0,60})://")
 ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
@@ -149,6 +150,9 @@ def check_escapes(user: str, after: str) -> None:
     name, colon, password = user[:-1].partition(":")
     if PLACEHOLDER.fullmatch(password):
         raise ValidationError(PLACEHOLDER_FOR_PASSWORD)
+    # Of JDBC: with an @ in the password, its end would be looked up as a host.
+    if re.search(OPTION, name) or re.match(f"[0-9]{{1,5}}{OPTION}", password):
+        raise ValidationError(OPTIONS_ELSEWHERE)
     if found := IN_USER.findall(user[:-1]):
         where = "a password" if colon and not IN_USER.search(name) else "a user name"
         raise ValidationError(f"In {where} write {escapes(found)}.")
@@ -162,7 +166,7 @@ def check_escapes(user: str, after: str) -> None:
             "Must name the host without an instance. Write the port of the instance instead: "
             "host:port."
         )
-    if ";" in address or re.search(";[A-Za-z_ ]+=", after):
+    if ";" in address or re.search(OPTION, after):
         raise ValidationError(OPTIONS_ELSEWHERE)
     if PLACEHOLDER_IN_ADDRESS.search(address):
         raise ValidationError("Has a placeholder for the host or the port. Write it out.")
