@@ -36,7 +36,6 @@ from datasources.models.validators import (
     validate_line,
     validate_name,
     validate_ssh_host,
-    validate_text,
 )
 from organizations.models import Organization, Workspace
 from rivergen.hosts import MAX_LENGTH as HOST_MAX_LENGTH
@@ -126,7 +125,6 @@ class DataSourceColumns(models.Model):
         max_length=10_000,
         blank=True,
         default="",
-        validators=[validate_text],
         help_text="Text for people: what the source holds, and whom to ask about it.",
     )
 
