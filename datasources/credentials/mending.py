@@ -3,8 +3,6 @@
 No message repeats any part of a secret.
 """
 
-import base64
-import binascii
 import json
 import re
 import unicodedata
@@ -14,7 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from django.core.exceptions import ValidationError
 
 from datasources.connections.connectors.bigquery import TOKEN_URI
-from datasources.connections.ssh.pasted_keys import check_private_key, mend_private_key
+from datasources.connections.ssh.pasted_keys import (
+    check_private_key,
+    from_base64,
+    mend_private_key,
+)
 from datasources.connections.ssh.private_keys import OPENSSH, KeyRefused
 from datasources.models.connection_strings.grammar import PLACEHOLDER
 from rivergen.http.parsers import refuse_constant
@@ -49,7 +51,7 @@ HOW_SERVICE_ACCOUNT = (
 def mend_secret(field: str, text: str) -> str:
     """Return a secret as it is stored. Raises ValidationError if it can never be used.
 
-    A passphrase is not tried here: see `open_private_key`.
+    Passphrases are not tried here, but in `open_entered_key`.
     """
     if field == "ssh_private_key":
         try:
@@ -75,7 +77,10 @@ def mend_line(text: str) -> str:
 
 
 def mend_token(text: str) -> str:
-    """Return a token without what a header or a file has around it."""
+    """Return a token without `Bearer`, quotes and white space around it.
+
+    Raises ValidationError.
+    """
     visible = (letter for letter in text if unicodedata.category(letter) != "Cf")
     token = "".join(visible).strip()
     if len(token) > 1 and (token[0] == token[-1] and token[0] in QUOTES or token[0] in "“‘"):
@@ -131,7 +136,8 @@ def read_object(text: str) -> tuple[str, dict[str, Any]]:
         text = value.strip()
         value = read_json(text)
     elif value is None and not text.startswith("{"):
-        text = from_base64(text).removeprefix(BYTE_ORDER_MARK).strip()
+        body = from_base64(text) or b""
+        text = body.decode("utf-8-sig", errors="replace").strip()
         value = read_json(text)
     if value is None and (value := read_json(text, strict=False)) is not None:
         text = json.dumps(value, ensure_ascii=False, indent=2)
@@ -149,11 +155,3 @@ def read_json(text: str, *, strict: bool = True) -> Any:
         return json.loads(text, parse_constant=refuse_constant, strict=strict)
     except (RecursionError, ValueError):
         return None
-
-
-def from_base64(text: str) -> str:
-    """Return the text that another one is Base64 of; an empty text if it is not Base64."""
-    try:
-        return base64.b64decode("".join(text.split()), validate=True).decode()
-    except (binascii.Error, ValueError):
-        return ""

@@ -45,7 +45,6 @@ class Format(TextChoices):
 # The compressions that are read: of CSV and JSON files, which are read from start to end.
 EXPANDABLE = (Format.GZIP, Format.ZSTD, Format.BZIP2, Format.XZ, Format.ZIP)
 COMPRESSIONS = (*EXPANDABLE, Format.LZ4, Format.COMPRESS, Format.LZIP, Format.SNAPPY)
-ARCHIVES = (Format.SEVEN_ZIP, Format.RAR)
 # Frames of Zstandard with something else than data, in any place: pzstd begins with one.
 SKIPPABLE = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
 SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (

@@ -68,7 +68,7 @@ def one_of(*values: str) -> Option:
 
 
 def only(*names: str) -> Option:
-    """Return an option that takes one value, which has several names, the usual one first."""
+    """Return an option that takes a single value, whatever the spelling; the usual one is first."""
     return replace(one_of(*names), takes=names[0])
 
 
@@ -89,23 +89,23 @@ def number(lowest: int = 0, highest: int = 2_147_483_647) -> Option:
 
 
 def text(pattern: str, takes: str) -> Option:
-    """Return an option that takes what matches a pattern, as it is."""
+    """Return an option that takes any text that matches a pattern, and passes it on as it is."""
     compiled = re.compile(pattern)
     return Option(takes, lambda text: (text,) if compiled.fullmatch(text) else ())
 
 
 def setting(name: str, option: Option) -> Option:
-    """Return the option so that it sets another option of the driver, or a field."""
+    """Return a copy of an option that sets another option of the driver, or a field."""
     return replace(option, sets=name)
 
 
 def hint(option: Option) -> Option:
-    """Return the option so that it has no effect."""
+    """Return a copy of an option that has no effect on the driver."""
     return setting(NO_EFFECT, option)
 
 
 def at_least(modes: tuple[str, ...], mode: str) -> tuple[str, ...]:
-    """Return this mode and the stronger ones; `modes` are in order, the strongest last."""
+    """Return a mode and the stronger ones of `modes`, which are in order, the strongest last."""
     return modes[modes.index(mode) :]
 
 
