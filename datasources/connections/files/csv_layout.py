@@ -35,7 +35,7 @@ class Quoting(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """Return what a text contains if it is quoted so."""
+        """Return the characters by which to recognize this quoting in a text."""
         return self.quote if self.quote == self.escape else self.escape + self.quote
 
 
@@ -111,7 +111,7 @@ class Scan:
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
-        """Return how plausible this is, beside others without a faulty line."""
+        """Return a sort key: of scans without a faulty line, the most plausible has the highest."""
         return not self.start, self.delimiter in USUAL_DELIMITERS, self.width
 
     @property
@@ -122,7 +122,7 @@ class Scan:
         return sum(len(row.values) == self.width for row in self.rows)
 
     def layout(self, is_guess: bool) -> Layout:
-        """Return the layout by this delimiter and quoting."""
+        """Return the layout that this delimiter and quoting result in."""
         delimiter, rows = self.delimiter, self.rows[self.start :]
         header = rows[0] if rows else Row(1, [])
         is_odd = delimiter in REPEATED_DELIMITERS and self.width > 1 and self.width % 2

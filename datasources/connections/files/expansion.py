@@ -1,4 +1,4 @@
-"""Compressed files as streams of what they expand to, each piece small, the total bounded."""
+"""Compressed files, expanded in small pieces, up to a total size."""
 
 import bz2
 import io
@@ -41,7 +41,7 @@ class Member(Protocol):
     needs_input: bool
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Take data, and return at most `max_length` bytes of what it expands to."""
+        """Return at most `max_length` bytes of what all data so far expands to."""
         ...
 
 
@@ -116,7 +116,7 @@ def chunks_of(file: StoredFile) -> Iterator[bytes]:
 
 
 def _members(file: StoredFile, found: Format) -> Iterator[bytes]:
-    """Yield what all members expand to. Raises EOFError if the last one is cut off.
+    """Yield what all members of a file expand to. Raises EOFError if the last is cut off.
 
     What follows the last member and is none is ignored, as gzip(1) does.
     """

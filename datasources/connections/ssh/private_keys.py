@@ -215,7 +215,7 @@ def label_of(body: bytes) -> str | None:
 
 
 def examine(label: str, body: bytes, cipher: str | None) -> Envelope:
-    """Return what a private key says of itself. Raises KeyRefused if it can never be used.
+    """Return the envelope of a private key. Raises KeyRefused if it can never be used.
 
     `cipher` is the name in the PEM header of an encrypted key.
     """
@@ -242,7 +242,7 @@ def examine(label: str, body: bytes, cipher: str | None) -> Envelope:
 
 
 def examine_openssh(body: bytes) -> Envelope:
-    """Return what the header of a key in OpenSSH's format says."""
+    """Return the envelope of a key in OpenSSH's format. Raises KeyRefused."""
     cipher, rest = ssh_string(body[len(MAGIC) :])
     kdf, rest = ssh_string(rest)
     options, rest = ssh_string(rest)
@@ -267,7 +267,7 @@ def examine_openssh(body: bytes) -> Envelope:
 
 
 def examine_encrypted(body: bytes) -> Envelope:
-    """Return what the header of an encrypted key in PKCS #8 says (RFC 8018, appendix A)."""
+    """Return the envelope of an encrypted key in PKCS #8 (RFC 8018, appendix A)."""
     try:
         [(_, whole)] = der_values(body)
         (_, algorithm), _ = der_values(whole)

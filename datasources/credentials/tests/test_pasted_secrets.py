@@ -256,7 +256,7 @@ class OtherSecretsTests(CredentialsEndpointTestCase):
             error = self.assert_refused("put", {field: private_key()}, field)
             self.assertIn("Enter it as ssh_private_key", error["details"][field][0])
 
-    def test_what_a_header_has_around_a_token_is_left_out(self):
+    def test_token_is_stored_without_bearer_and_quotes(self):
         self.use_type("databricks")
         for text in (
             *("dapi12", " dapi12\n", "Bearer dapi12", "bearer  dapi12\n", '"dapi12"', "'dapi12'\n"),

@@ -244,7 +244,7 @@ class RefusalTests(unittest.TestCase):
             if part not in ("openssh", "PuTTY-User-Key-File"):
                 self.assertNotIn(part, reason)
 
-    def test_what_is_no_private_key_is_named(self):
+    def test_refusal_names_what_was_pasted_in_place_of_a_key(self):
         key = asyncssh.generate_private_key("ssh-ed25519")
         public = key.export_public_key().decode()
         for words, text in (
