@@ -159,8 +159,8 @@ class SQLite(FileConnector):
         connection.execute("PRAGMA query_only = ON")
         # Sort in memory: the sandbox may write no temporary file.
         connection.execute("PRAGMA temp_store = MEMORY")
-        # Else SQLite 3.40 refuses definitions that call functions of JSON. Those with side effects
-        # are denied by `_authorize`.
+        # By default, SQLite 3.40 refuses definitions that call functions of JSON. `_authorize`
+        # denies those with side effects.
         connection.execute("PRAGMA trusted_schema = ON")
         _skip_malformed_definitions(connection)
         connection.limit_statements(self.configuration.query_timeout)

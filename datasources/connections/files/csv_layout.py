@@ -20,7 +20,7 @@ SCANNED_CHARACTERS = 128 * 1024
 TITLE_LINES_MAX = 20
 TITLE_CHARACTERS = 1_000
 FIELD_CHARACTERS_MAX = 16 * 1024 * 1024  # the default of the module `csv` is 128 KiB
-# The first line of a file that Excel is told the delimiter of.
+# The first line of a file may name the delimiter for Excel: sep=;
 SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?[ \t]*(?:\r\n|\n|\r)", re.IGNORECASE)
 COMMENT = re.compile(r"#[\s#!-]|#$")
 TITLE = re.compile(r"#|.*\S\s+\S", re.DOTALL)

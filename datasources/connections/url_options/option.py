@@ -119,7 +119,7 @@ WORDS = replace(text(r"[^\x00-\x1f\x7f]{0,255}", "at most 255 characters"), is_l
 NAME = text(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 characters")
 # Other clients write a duration as seconds or milliseconds, some with a unit.
 DURATION = text(r"-?[0-9]{1,10}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h|min)?", "a duration, such as 30")
-# What only the pools and clients of other programs go by.
+# Options that have a meaning only for the pools and clients of other programs.
 CLIENT_HINTS = (
     options_of(
         hint(DURATION),

@@ -75,9 +75,8 @@ def read_options(
             continue
         both = tuple(value for value in meant.get(target, values) if value in values)
         if not both:
-            raise ValidationError(
-                f"The options {writers[target]} and {known} contradict each other."
-            )
+            pair = f"{writers[target]} and {known}"
+            raise ValidationError(f"The options {pair} contradict each other. Leave one out.")
         meant[target], writers[target] = both, known
     return {target: values[0] for target, values in meant.items()}
 

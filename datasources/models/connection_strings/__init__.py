@@ -20,7 +20,7 @@ from datasources.models.validators import (
     names_secret,
 )
 
-# The fields that an option may set, too, and what two of them are called.
+# Fields that options may set as well, each with its noun for errors, in the plural.
 NOUNS = {"username": "users", "database_name": "databases", "schema_name": "schemas"}
 
 
@@ -61,7 +61,7 @@ def validate_fit(text: str, connector: type[Connector], use_ssh_tunnel: bool = F
         if field not in connector.credential_fields:
             raise ValidationError(f"A source of type {connector.name} takes no {field}.")
     if len({*secrets}) < len(secrets):
-        raise ValidationError("Must not have the same secret twice.")
+        raise ValidationError("Has the same secret twice. Write it once.")
 
 
 def split_secrets(text: str, connector: type[Connector]) -> tuple[str, dict[str, str]]:
@@ -112,9 +112,9 @@ def url_destination(
 ) -> tuple[object, ...]:
     """Return what of a connection string decides where, and how, secrets would travel.
 
-    That is all but user, password, database, what only other clients go by, and the order of hosts.
-    `port` is used if the string has none, as by `DataSource.configuration`. If the string is
-    invalid, because it was stored by other means, it is returned whole: drivers may find another
+    That is all but user, password, database, options that only other clients use, and the order of
+    hosts. `port` is used if the string has none, as by `DataSource.configuration`. A string that
+    is invalid, because it was stored by other means, is returned whole: drivers may find another
     host in it.
     """
     try:

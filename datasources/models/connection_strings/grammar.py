@@ -259,7 +259,7 @@ def read_query(query: str) -> tuple[Option, ...]:
         options.append(option)
     secrets = [fold(option.name) for option in options if option.secret]
     if len({*secrets}) < len(secrets):
-        raise ValidationError("Must not have the same secret twice.")
+        raise ValidationError("Has the same secret twice. Write it once.")
     return tuple(options)
 
 
