@@ -83,8 +83,8 @@ def validate_name(value: str) -> None:
 
 def validate_characters(name: str) -> None:
     """Raise ValidationError for characters that nobody sees or PostgreSQL cannot store."""
-    validate_text(name)
-    if not (name.isascii() and name.isprintable()):
+    if not (name.isascii() and name.isprintable()):  # most names are, and need no more
+        validate_text(name)
         validate_visible(name)
 
 
