@@ -58,9 +58,9 @@ SENTENCES = {
     "xn--fass-x.example": "Must be a host name or an IP address. The part xn--fass-x is not a "
     "valid internationalized name. Write it in its own letters.",
     "☃.example": 'Must be a host name or an IP address. Has the character "☃" (U+2603 SNOWMAN) '
-    "where no host name has it.",
+    "where no name may have it.",
     "a\u200db.example": "Must be a host name or an IP address. Has the character U+200D ZERO WIDTH "
-    "JOINER where no host name has it.",
+    "JOINER where no name may have it.",
     f"{'a' * 64}.example": "Must be a host name or an IP address. Has a part of 64 characters. "
     "Each part between dots has at most 63.",
     "ü" * 60: "Must be a host name or an IP address. Is not a valid internationalized name: Label "

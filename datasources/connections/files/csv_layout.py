@@ -198,7 +198,7 @@ def _best(scans: list[Scan]) -> Layout | None:
 def _complete_lines(text: str, is_whole: bool) -> tuple[str, bool]:
     """Return the first lines of a text, and whether lines were left out.
 
-    They are empty if not even one line fits: DuckDB would read no rows.
+    The text is empty if not even one line fits: DuckDB would read no rows.
     """
     if is_whole and len(text) <= SCANNED_CHARACTERS:
         return text, False
