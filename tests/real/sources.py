@@ -36,6 +36,7 @@ DAGSTER = "dagster._core.storage"
 APPLICATIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "installed": {"Django, installed": DJANGO},
     "django": {
+        "Chinook, for Django": ("chinook",),
         "Django": DJANGO,
         "reusable apps": (
             *(*DJANGO, "allauth", "allauth.account", "allauth.socialaccount", "allauth.mfa"),
@@ -80,11 +81,13 @@ APPLICATIONS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 INSTALLED = "installed"
 FREERADIUS = "debian/freeradius-config/etc/freeradius/3.0/mods-config/sql"
+PGMODELER = "debian/pgmodeler-common/usr/share/pgmodeler/samples"
 DBCONFIG = "usr/share/dbconfig-common/data"
 # By database and name: patterns of the scripts, in the cache, that create a schema.
 SCRIPTS: dict[str, dict[str, tuple[str, ...]]] = {
     "postgresql": {
         "Procrastinate, installed": (f"{INSTALLED}/procrastinate/sql/schema.sql",),
+        "3D City Database": (f"{PGMODELER}/3dcitydb.dbm",),
         "Bacula": (f"debian/bacula-director-pgsql/{DBCONFIG}/*/install/pgsql",),
         "ejabberd": ("debian/ejabberd/usr/share/ejabberd/sql/pg.sql",),
         "ejabberd, new": ("debian/ejabberd/usr/share/ejabberd/sql/pg.new.sql",),
@@ -108,6 +111,7 @@ SCRIPTS: dict[str, dict[str, tuple[str, ...]]] = {
             "debian/mediawiki/usr/share/mediawiki/maintenance/postgres/tables.sql",
             "debian/mediawiki/usr/share/mediawiki/maintenance/postgres/tables-generated.sql",
         ),
+        "Pagila (Sakila)": (f"{PGMODELER}/pagila.dbm",),
         "PowerDNS": ("debian/pdns-backend-pgsql/usr/share/*/schema/schema.pgsql.sql",),
         "Prelude": (f"debian/prelude-manager/{DBCONFIG}/*/install/pgsql",),
         "Request Tracker": ("debian/request-tracker5/usr/share/request-tracker5/etc/schema.Pg",),
@@ -117,6 +121,7 @@ SCRIPTS: dict[str, dict[str, tuple[str, ...]]] = {
             "pypi/matrix-synapse/synapse/storage/schema/*/full_schemas/*/full.sql.postgres",
         ),
         "Tiny Tiny RSS": (f"debian/tt-rss/{DBCONFIG}/*/install/pgsql",),
+        "USDA": (f"{PGMODELER}/usda.dbm",),
         "Zabbix": ("debian/zabbix-server-pgsql/usr/share/zabbix-server-pgsql/schema.sql.gz",),
     },
     "mariadb": {

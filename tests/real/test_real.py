@@ -186,8 +186,15 @@ class TallyTests(SimpleTestCase):
 
     def test_every_kind_of_object_has_a_column_in_the_table(self):
         tally = Tally()
-        tally.add("SQLite", "shop", no_facts(), no_facts())
+        facts = no_facts() | {"tables": {("t",): "table"}}
+        tally.add("SQLite", "shop", facts, facts)
+        self.assertEqual(tally.differences, [])
         self.assertTrue(all(kind in tally.table() for kind in KINDS))
+
+    def test_source_without_tables_is_counted_as_a_difference(self):
+        tally = Tally()
+        tally.add("SQLite", "shop", no_facts(), no_facts())
+        self.assertEqual((tally.compared.total(), tally.differing.total()), (1, 1))
 
     def test_packages_of_debian_are_named_by_the_scripts(self):
         self.assertIn("zabbix-server-pgsql", debian_packages())

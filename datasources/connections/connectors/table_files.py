@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from datasources.connections.connectors.base import one_line
@@ -20,6 +21,9 @@ LINE_OF_JSON = re.compile(r"in line (\d+)")
 BRACKETS = {"[": ("]",), "{": ("}", "]")}  # of values, by the bracket of the first one
 PARQUET_BYTES_MIN = 12  # "PAR1" twice, and the length of the footer
 WORD = re.compile(r"\s*(?!(?:true|false|null|NaN|Infinity|inf)\b)[^\W\d]", re.IGNORECASE)
+# DuckDB compares each name of JSON with all others: a minute for 20,000.
+NAMES_MAX = 10_000
+SAMPLE_ROWS = 20_480  # DuckDB's own
 RENAMED = re.compile(r"(.*)_\d+$", re.DOTALL)
 
 
@@ -206,6 +210,7 @@ class JSON(TextConnector):
     def prepare(self, connection: Any) -> None:
         """Create the view."""
         options = self.options()
+        self._check_names(connection)
         columns = self._columns(connection, options)
         if len(columns) == 1 and columns[0][0] == "json" and not self._has_objects(connection):
             # DuckDB takes objects with more than 200 names for one map.
@@ -219,6 +224,17 @@ class JSON(TextConnector):
         else:
             options["columns"] = types_of(columns)  # so that they are detected once
         connection.execute(f"CREATE VIEW data AS FROM read_json({arguments(options)})")
+
+    def _check_names(self, connection: Any) -> None:
+        """Raise ConnectionFailure (SCHEMA_TOO_LARGE) for a dictionary, whose names are its data."""
+        import duckdb
+
+        options = self.options() | {"records": "'false'", "columns": types_of([("json", "JSON")])}
+        rows = f"SELECT json FROM read_json({arguments(options)}) LIMIT {SAMPLE_ROWS}"
+        names = f"SELECT DISTINCT unnest(json_keys(json)) FROM ({rows}) LIMIT {NAMES_MAX + 1}"
+        with suppress(duckdb.Error):  # what reads the columns explains it
+            if len(connection.execute(names).fetchall()) > NAMES_MAX:
+                raise ConnectionFailure(Code.SCHEMA_TOO_LARGE)
 
     def _columns(self, connection: Any, options: dict[str, str]) -> list[tuple[str, str]]:
         statement = f"DESCRIBE FROM read_json({arguments(options)})"

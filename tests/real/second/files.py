@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from datasources.connections.connectors.table_files import NAMES_MAX
 from tests.real.comparing import Facts
 from tests.real.downloads import CACHE
 
@@ -17,8 +18,6 @@ from tests.real.downloads import CACHE
 INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 CODE = re.compile(r"0\d")
-# An object with more names is a dictionary: the names are its data.
-NAMES_MAX = 1_000
 INTEGERS_MAX = 2**127
 APPS = Path(__file__).parent.parent / "apps"
 csv.field_size_limit(sys.maxsize)
@@ -96,6 +95,8 @@ def json_columns(path: Path) -> dict[str, str]:
     for row in rows:
         for name, value in row.items():
             kinds.setdefault(name, set()).update({kind_of_value(value)} - {"null"})
+    if "" in kinds:
+        raise UnsuitableError("A name is empty.")
     return {name: merged(found) for name, found in kinds.items()}
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+from datasources.connections.connectors.table_files import NAMES_MAX
 from datasources.connections.testing.files import FilesTestCase
 
 
@@ -75,6 +76,20 @@ class JSONTests(FilesTestCase):
                     ([("a", "BIGINT"), ("A_1", "VARCHAR")], rows, ["COLUMNS_RENAMED"]),
                 )
         self.assertEqual(self.read("json", b'[{"a": 1, "a_1": 2}]')[2], [])
+
+    def test_names_beyond_the_limit_are_refused_before_duckdb_compares_them_all(self):
+        names = [f"n{number}" for number in range(NAMES_MAX + 1)]
+        lines = "\n".join(
+            json.dumps(dict.fromkeys(part))
+            for part in [names[i : i + 100] for i in range(0, len(names), 100)]
+        )
+        for content in (
+            json.dumps(dict.fromkeys(names)),
+            json.dumps([dict.fromkeys(names)]),
+            lines,
+        ):
+            with self.subTest(content[:20]):
+                self.assertEqual(self.failure("json", content.encode()), ("SCHEMA_TOO_LARGE", {}))
 
     def test_nothing_is_empty(self):
         for content in (b"", b"\xef\xbb\xbf", b" \n\t\r\n ", b"[]", b" [ ] ", bytes(100)):
