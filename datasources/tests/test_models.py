@@ -4,12 +4,20 @@ import threading
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.db import connection, transaction
-from django.test import TransactionTestCase
+from django.test import SimpleTestCase, TransactionTestCase
 
 from datasources.models import DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
 from organizations.testing import sql
+
+
+class MigrationTests(SimpleTestCase):
+    databases = {"default"}
+
+    def test_migrations_create_what_the_models_say(self) -> None:
+        call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
 class DataSourceModelTests(DataSourceTestCase):
