@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from whitenoise.middleware import WhiteNoiseMiddleware
+
+# More examples than a run before each commit has time for: pytest --hypothesis-profile=deep
+settings.register_profile("deep", max_examples=2_000)
 
 
 @pytest.fixture(scope="session", autouse=True)

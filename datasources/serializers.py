@@ -25,10 +25,10 @@ from datasources.models.validators import (
     NAMES_SECRET,
     TAG_MAX_LENGTH,
     TAGS_MAX_COUNT,
+    clean_tags,
     is_too_deep,
     names_secret,
     validate_metadata,
-    validate_tags,
 )
 from datasources.preconditions import judge_update
 from organizations.models import ROLES_WITH, Role, Workspace
@@ -39,7 +39,6 @@ from rivergen.http.serializers import (
     StrictModelSerializer,
     unknown_name,
 )
-from rivergen.names import normalized
 
 
 @extend_schema_field(
@@ -56,12 +55,11 @@ class TagsField(serializers.ListField):
     child = serializers.CharField(max_length=TAG_MAX_LENGTH)
 
     def to_internal_value(self, data: Any) -> list[str]:
-        if not isinstance(data, list):
-            raise serializers.ValidationError("Must be an array of strings.")
-        if data == getattr(getattr(self.parent, "instance", None), "tags", None):
+        if isinstance(data, list) and data == getattr(
+            getattr(self.parent, "instance", None), "tags", None
+        ):
             return data  # stored tags may be older than the rules for them
-        tags = [stored_form(tag) if isinstance(tag, str) else tag for tag in data]
-        run_model_validator(validate_tags, tags)
+        tags: list[str] = run_model_validator(clean_tags, data)
         return tags
 
 
@@ -72,11 +70,6 @@ class MetadataField(serializers.DictField):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         run_model_validator(validate_metadata, data)
         return data
-
-
-def stored_form(tag: str) -> str:
-    """Return a tag as it is stored. One in ASCII needs no more than trimming."""
-    return tag.strip() if tag.isascii() else normalized(tag)
 
 
 def run_model_validator(validate: Any, value: Any) -> Any:

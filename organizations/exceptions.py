@@ -19,7 +19,14 @@ QUOTAS = {
 class LastOwner(StateConflict):
     """The last owner who can sign in can be neither removed nor demoted."""
 
-    message = "An organization needs at least one owner who can sign in."
+    message = "An organization needs at least one owner who can sign in. Name another owner first."
+
+    def __init__(self, *organizations: str) -> None:
+        self.sentences = [
+            f"{name} would have no owner who can sign in. Name another owner first."
+            for name in organizations
+        ]
+        super().__init__(" ".join(self.sentences))
 
 
 class LastWorkspace(StateConflict):

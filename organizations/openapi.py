@@ -157,7 +157,7 @@ UPDATE_MEMBER: dict[str, Any] = {
     "examples": (
         body("The viewer becomes an editor", {"role": "editor"}),
         answer(member(4, "demo-viewer", "editor"), "Member updated successfully"),
-        failure("The last owner", LastOwner()),
+        failure("The last owner", LastOwner("Acme")),
     ),
 }
 REMOVE_MEMBER: dict[str, Any] = {
@@ -167,7 +167,7 @@ REMOVE_MEMBER: dict[str, Any] = {
     "role admin; to remove an owner, the role owner. The last owner cannot be removed.",
     "status": 204,
     "errors": (401, 403, 404, 409, 413, 415),
-    "examples": (failure("The last owner", LastOwner()),),
+    "examples": (failure("The last owner", LastOwner("Acme")),),
 }
 LIST_WORKSPACES: dict[str, Any] = {
     "summary": "List workspaces",

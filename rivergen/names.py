@@ -10,10 +10,10 @@ import unicodedata
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
 from idna import valid_contextj
 
 from rivergen.hosts import code_point
+from rivergen.strict_fields import StrictCharField
 
 # Longer text is no name, however it is normalized. The work grows faster than the text.
 LONGEST = 4 * 255
@@ -77,8 +77,10 @@ def is_symbol(letter: str) -> bool:
     return not letter.isascii() and unicodedata.category(letter).startswith("S")
 
 
-class NameField(models.CharField):
+class NameField(StrictCharField):
     """A name, stored as `normalized` returns it."""
+
+    django_path = "rivergen.names.NameField"
 
     def clean(self, value: Any, model_instance: Any) -> Any:
         # Not in to_python: Django also calls that each time it writes a value.

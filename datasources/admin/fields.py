@@ -1,5 +1,7 @@
 """Form fields that keep text exactly, and that never show a secret again."""
 
+import re
+from json import JSONDecodeError
 from typing import Any
 
 from django import forms
@@ -7,13 +9,17 @@ from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import ValidationError
 
 from datasources.models.connection_strings import validate_connection_string, without_secrets
-from datasources.models.validators import TOO_DEEP, validate_metadata
+from datasources.models.validators import validate_metadata
+from rivergen.http.parsers import RefusedJSONError, read_json
+
+LINE_BREAK = re.compile(r"\r\n|\n|\r")
 
 
 class VerbatimTextField(forms.CharField):
     """Text kept exactly, outer whitespace included; sending back what was shown is no change.
 
-    Browsers send line breaks as CRLF from a textarea, and drop them from a single-line input.
+    Browsers send each line break (LF, CR or both) as CRLF from a textarea, and drop it from a
+    single-line input.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -28,7 +34,7 @@ class VerbatimTextField(forms.CharField):
 
     def _as_browser_sends(self, text: str | None) -> str:
         has_lines = isinstance(self.widget, forms.Textarea)
-        return ("\n" if has_lines else "").join((text or "").replace("\r\n", "\n").split("\n"))
+        return LINE_BREAK.sub("\n" if has_lines else "", text or "")
 
 
 class TrimmedTextField(VerbatimTextField):
@@ -52,12 +58,15 @@ class TagsField(SimpleArrayField):
         super().__init__(base_field, delimiter="\n", widget=forms.Textarea, **options)
 
     def to_python(self, value: Any) -> Any:
-        lines = [line.strip() for line in (value or "").splitlines()]
-        return super().to_python("\n".join(filter(None, lines)))
+        return super().to_python("\n".join(self._lines(value)))
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        shown = str(self.prepare_value(initial) or "")
-        return shown.splitlines() != (data or "").splitlines()
+        return self._lines(self.prepare_value(initial)) != self._lines(data)
+
+    def _lines(self, text: str | None) -> list[str]:
+        """Return the lines that are not blank, without surrounding white space."""
+        # Not splitlines(), which also breaks at characters that a browser takes for text.
+        return [line.strip() for line in LINE_BREAK.split(text or "") if line.strip()]
 
 
 class ConnectionStringField(TrimmedTextField):
@@ -73,13 +82,20 @@ class ConnectionStringField(TrimmedTextField):
 
 
 class MetadataField(forms.JSONField):
-    """A JSON object. Rejected input is not shown again: it may contain a secret."""
+    """A JSON object, read as the API reads it.
+
+    Rejected input is not shown again: it may contain a secret.
+    """
 
     def to_python(self, value: Any) -> Any:
+        if not isinstance(value, str) or not value.strip():
+            return None
         try:
-            return super().to_python(value)
-        except RecursionError:
-            raise ValidationError(TOO_DEEP) from None
+            return read_json(value)
+        except JSONDecodeError:
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+        except RefusedJSONError as error:
+            raise ValidationError(str(error)) from None
 
     def bound_data(self, data: Any, initial: Any) -> Any:
         try:

@@ -38,13 +38,14 @@ class ManyTests:
     """Starts a test of each data source whose own request would start one."""
 
     def __init__(self, user: User, ids: list[int]) -> None:
-        """Fetch the data sources that the user sees, with their secrets."""
+        """Fetch and lock the data sources that the user sees, with their secrets."""
         self._user = user
         self._ids = ids
         stored = [pk for pk in ids if pk <= BigIntegerField.MAX_BIGINT]
         visible = DataSource.objects.for_user(user).filter(AnyOf(F("pk"), stored))
         found = visible.select_related("workspace").prefetch_related("credentials")
-        self._found = {source.pk: source for source in found.defer(*UNUSED_COLUMNS)}
+        locked = found.defer(*UNUSED_COLUMNS).order_by("pk").for_update()
+        self._found = {source.pk: source for source in locked}
         self.finds_all = len(self._found) == len(ids)
         self.organization_ids = [self._found[pk].organization_id for pk in ids if pk in self._found]
 

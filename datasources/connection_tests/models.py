@@ -17,6 +17,7 @@ from datasources.connections.protection import explain_warnings
 from datasources.connections.ssh.host_keys import fingerprint
 from datasources.credentials.cipher import KEY_ID_LENGTH, Sealed, key_ring
 from datasources.models import DataSource
+from datasources.models.field_names import CONNECTION_FIELDS
 from organizations.models import Organization, User
 
 # Results are deleted after this; `DataSource.last_test` keeps the last one of a data source.
@@ -138,7 +139,7 @@ class ConnectionTest(models.Model):
     def finish(self, outcome: Outcome) -> None:
         """Store the outcome, unless the test already has one, and record it on the data source.
 
-        The data source keeps its last result if its version has changed since, or if that result
+        The data source keeps its last result if it would connect otherwise now, or if that result
         is of a test that was requested later.
         """
         with transaction.atomic():
@@ -162,8 +163,10 @@ class ConnectionTest(models.Model):
                 return
             self.finished_at, self.outcome = finished_at, outcome
             result = self.result()
-            if data_source is not None and not data_source.has_later_test(result):
-                data_sources.record_test(result, version=self.version)
+            if data_source is None or data_source.has_later_test(result):
+                return
+            if not data_source.has_changed_since(self.version or 0, CONNECTION_FIELDS):
+                data_sources.record_test(result, version=data_source.version)
 
     def may_be_waited_for(self, seconds: float) -> bool:
         """Return whether the test is unfinished and was requested in the last `seconds`."""

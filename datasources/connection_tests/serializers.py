@@ -18,10 +18,8 @@ from datasources.models import DataSource
 from rivergen.http.openapi.errors import ErrorInfoSerializer
 from rivergen.http.serializers import StrictCharField, StrictIntegerField, StrictSerializer
 
-JSON_TYPES: dict[type[models.Field], str] = {
-    models.BooleanField: "boolean",
-    models.IntegerField: "integer",
-}
+JSON_TYPES = {"BooleanField": "boolean", "IntegerField": "integer"}
+"""The types that are no string, by the kind of column."""
 # Fields that every type has.
 LIMITS = ("connection_pool_size", "connection_timeout", "query_timeout", "max_retries")
 # As many as the updates of one request.
@@ -127,7 +125,7 @@ def describe_field(name: str, is_required: bool) -> dict[str, Any]:
     return {
         "name": name,
         "required": is_required,
-        "type": JSON_TYPES.get(type(field), "string"),
+        "type": JSON_TYPES.get(field.get_internal_type(), "string"),
         "max_length": field.max_length,
         "minimum": bounds.get(MinValueValidator),
         "maximum": bounds.get(MaxValueValidator),

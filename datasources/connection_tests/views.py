@@ -56,7 +56,8 @@ class ConnectionTestViewSet(DataSourceScopedViewSet):
     @write()
     def start(self, request: Request) -> Response:
         """Start the test of a stored data source."""
-        data_source = self.get_data_source(Role.EDITOR)
+        # Locked: otherwise the source might be gone when the test that refers to it is stored.
+        data_source = self.get_data_source(Role.EDITOR, lock=True)
         read_no_body(request, parameters=["wait"])
         read_seconds(request, "wait", WAIT_MAX_SECONDS)
         configuration = data_source.configuration()

@@ -1,7 +1,7 @@
 """A strict subset of YAML: values that JSON has, with the line of each value.
 
 Scalars follow the core schema (YAML 1.2.2, section 10.3), so `no` and `2024-12-01` are strings.
-Tags, anchors and duplicate keys are refused.
+Tags, anchors, duplicate keys and numbers with leading zeros are refused.
 """
 
 import math
@@ -25,6 +25,12 @@ PATTERNS = (
     (INTEGER, r"^[-+]?[0-9]+$"),
     (FLOAT, r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
 )
+# The tag of a node that names one itself, whichever: `!!bool yes` would not be what it says.
+EXPLICIT = "!"
+TAG_REFUSED = "Tags are not supported. Remove it, and put text in quotes."
+# YAML 1.1 reads 010 as 8.
+LEADING_ZERO = re.compile(r"[-+]?0[0-9]")
+LEADING_ZERO_REFUSED = "A number must not begin with a zero. Remove it, or put text in quotes."
 RARE_LINE_BREAKS = re.compile(r"[\x85\u2028\u2029]")
 # libyaml compares each with all before it, and this subset has no tags that they could be for.
 TAG_DIRECTIVE = re.compile(r"(?:\A\ufeff?|[\n\r\x85\u2028\u2029])%TAG\b")
@@ -56,11 +62,18 @@ class Loader(Composer, CParser, Resolver):
             line = event.start_mark.line + 1
             problem = Problem(line, "", "Anchors and aliases are not supported. Repeat the value.")
             raise DeclarationError([problem])
-        return super().compose_node(parent, index)
+        node: Any = super().compose_node(parent, index)
+        if getattr(event, "tag", None) is not None:
+            node.tag = EXPLICIT
+        return node
 
 
 class Dumper(yaml.SafeDumper):
     """Writes YAML that `Loader` and readers of YAML 1.1 read as the same values."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        # An object that is in two places is written twice: `Loader` takes no anchors.
+        return True
 
 
 for tag, pattern in PATTERNS:
@@ -139,12 +152,14 @@ class Document:
             return [self._read(item, (*path, number)) for number, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
             return self._read_scalar(node, path)
-        raise self._refusal(node, path, "Tags are not supported.")
+        raise self._refusal(node, path, TAG_REFUSED)
 
     def _read_mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = key_node.value
+            if key_node.tag == EXPLICIT:
+                raise self._refusal(key_node, path, TAG_REFUSED)
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != TEXT:
                 raise self._refusal(key_node, path, "A key must be a string.")
             if key in values:
@@ -161,7 +176,9 @@ class Document:
         if node.tag == BOOLEAN:
             return text.lower() == "true"
         if node.tag not in (INTEGER, FLOAT):
-            raise self._refusal(node, path, "Tags are not supported.")
+            raise self._refusal(node, path, TAG_REFUSED)
+        if LEADING_ZERO.match(text):
+            raise self._refusal(node, path, LEADING_ZERO_REFUSED)
         try:
             return int(text) if node.tag == INTEGER else self._read_number(text)
         except TooManyDigitsError as error:

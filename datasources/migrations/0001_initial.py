@@ -308,7 +308,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "username",
-                    datasources.models.fields.TrimmedCharField(
+                    models.CharField(
                         blank=True,
                         default=None,
                         editable=False,
@@ -322,7 +322,6 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        validators=[datasources.models.validators.validate_metadata],
                         help_text="A JSON object of your own, up to 65,536 bytes and 20 levels deep. Its keys must not name secrets.",
                     ),
                 ),
@@ -333,7 +332,6 @@ class Migration(migrations.Migration):
                         blank=True,
                         default=list,
                         size=None,
-                        validators=[datasources.models.validators.validate_tags],
                         help_text="Labels to find data sources by, in this order, without duplicates. Spaces, NFC and invisible characters: as in the name.",
                     ),
                 ),

@@ -22,11 +22,7 @@ from datasources.models.connection_strings import (
     validate_fit,
 )
 from datasources.models.exceptions import NoHostKey
-from datasources.models.field_names import (
-    SCHEMA_FIELDS,
-    SSH_SERVER_FIELDS,
-    UPDATABLE_FIELDS,
-)
+from datasources.models.field_names import SCHEMA_FIELDS, SSH_SERVER_FIELDS, UPDATABLE_FIELDS
 from datasources.models.revision import Author, Changes, DataSourceRevision
 from organizations.models import Membership, Role, User
 from rivergen.postgresql.constraints import raise_if_unique_violation
@@ -48,7 +44,6 @@ class ChangingDataSource(DataSourceColumns):
 
     credentials: Any
     """The related manager of `datasources.credentials.models.Credential`."""
-    revisions: Any
 
     class Meta(DataSourceColumns.Meta):
         abstract = True
@@ -96,13 +91,14 @@ class ChangingDataSource(DataSourceColumns):
         """Set the fields and what follows from them in this instance; return what differs."""
         fields = [*changes, "ssh_host_key"]
         before = {field: getattr(self, field) for field in fields}
+        server = [field for field in SSH_SERVER_FIELDS if field in changes]
         old_destination = self.destination if self.has_secrets else None
         for field, value in changes.items():
             setattr(self, field, value)
         if not is_validated:
-            self._check(changes)
+            # What is stored may be older than the rules for it.
+            self._check([name for name in changes if not is_same_json(before[name], changes[name])])
         secrets = self.pop_secrets() if "connection_string" in changes else {}
-        server = [field for field in SSH_SERVER_FIELDS if field in changes]
         if server and destination_parts(before, server) != destination_parts(changes, server):
             self.ssh_host_key = None  # the key belongs to the old server
         differences: Changes = {
@@ -254,9 +250,10 @@ class ChangingDataSource(DataSourceColumns):
             for field in ("ssh_host", "ssh_username"):
                 if value(field) is None:
                     errors[field] = "An SSH tunnel needs this field."
-        if value("connection_string") is not None and self.type in CONNECTORS:
+        url = value("connection_string")
+        if isinstance(url, str) and self.type in CONNECTORS:  # `clean_fields` refuses other types
             try:
-                validate_fit(value("connection_string"), self.connector, value("use_ssh_tunnel"))
+                validate_fit(url, self.connector, value("use_ssh_tunnel"))
             except ValidationError as error:
                 errors["connection_string"] = str(error.message)
         return errors
@@ -269,7 +266,8 @@ class ChangingDataSource(DataSourceColumns):
             self.clean_fields(exclude=others)
         except ValidationError as error:
             errors = error.update_error_dict(errors)
-        for field, message in self.contradictions({}).items():
+        # An invalid field contradicts no other one.
+        for field, message in self.contradictions(dict.fromkeys(errors)).items():
             errors.setdefault(field, [message])
         if errors:
             raise ValidationError(errors)
@@ -367,7 +365,10 @@ def as_author(user: User | Author | None) -> Author:
 def is_same_json(one: Any, other: Any) -> bool:
     """Return whether two values are the same JSON. Unlike `==`, distinguishes true, 1 and 1.0."""
     if isinstance(one, dict | list):
-        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+        try:
+            return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+        except (TypeError, ValueError, RecursionError):  # reached from Python only
+            return False
     return type(one) is type(other) and one == other
 
 

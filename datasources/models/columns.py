@@ -15,10 +15,15 @@ from datasources.connections.connectors import CONNECTORS, DataSourceType, type_
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
 from datasources.models.connection_strings import url_destination, validate_connection_string
-from datasources.models.field_names import DESTINATION_FIELDS, HOST_FIELDS, SEARCHED_FIELDS
+from datasources.models.field_names import (
+    DESTINATION_FIELDS,
+    DESTINATION_GROUP,
+    HOST_FIELDS,
+    SEARCHED_FIELDS,
+)
 from datasources.models.fields import (
+    MetadataField,
     TagsField,
-    TrimmedCharField,
     forget_author,
     number_field,
     text_field,
@@ -29,16 +34,15 @@ from datasources.models.validators import (
     validate_file_path,
     validate_host,
     validate_line,
-    validate_metadata,
     validate_name,
     validate_ssh_host,
-    validate_tags,
     validate_text,
 )
 from organizations.models import Organization, Workspace
 from rivergen.hosts import MAX_LENGTH as HOST_MAX_LENGTH
 from rivergen.hosts import comparable_host
 from rivergen.names import NameField
+from rivergen.strict_fields import StrictBooleanField, StrictCharField, TrimmedCharField
 
 NAME_TAKEN = "The workspace already has a data source with this name."
 NAME_UNIQUE = "data_source_name_unique"
@@ -91,6 +95,8 @@ class DataSourceColumns(models.Model):
         READY = "ready"
         FAILED = "failed"
 
+    revisions: Any
+
     role: str  # set by `for_user`
     requires_if_match: bool  # set by `with_policy`
     name_key: str  # set by `named`
@@ -111,12 +117,12 @@ class DataSourceColumns(models.Model):
         help_text="Unique in the workspace, whatever the case. Spaces around it are removed, "
         "and it is stored in Unicode's form NFC. Invisible characters are refused.",
     )
-    type = models.CharField(
+    type = StrictCharField(
         max_length=32,
         choices=type_choices,
         help_text="The kind of database, warehouse or file. Fixed once the data source exists.",
     )
-    description = models.CharField(
+    description = StrictCharField(
         max_length=10_000,
         blank=True,
         default="",
@@ -148,7 +154,7 @@ class DataSourceColumns(models.Model):
         help_text="Path of the file in the organization's storage, relative, with forward slashes.",
     )
 
-    use_ssh_tunnel = models.BooleanField(
+    use_ssh_tunnel = StrictBooleanField(
         default=False,
         help_text="Connect through an SSH server. Requires ssh_host and ssh_username.",
     )
@@ -190,7 +196,7 @@ class DataSourceColumns(models.Model):
         "Default: 3.",
     )
 
-    schema_auto_refresh = models.BooleanField(
+    schema_auto_refresh = StrictBooleanField(
         default=False, help_text="Read the tables and columns again and again, by schedule."
     )
     schema_refresh_interval = number_field(
@@ -223,10 +229,9 @@ class DataSourceColumns(models.Model):
         editable=False,
         validators=[validate_line],
     )
-    metadata = models.JSONField(
+    metadata = MetadataField(
         default=dict,
         blank=True,
-        validators=[validate_metadata],
         help_text="A JSON object of your own, up to 65,536 bytes and 20 levels deep. Its keys must "
         "not name secrets.",
     )
@@ -234,7 +239,6 @@ class DataSourceColumns(models.Model):
         models.CharField(max_length=TAG_MAX_LENGTH),
         default=list,
         blank=True,
-        validators=[validate_tags],
         help_text="Labels to find data sources by, in this order, without duplicates. Spaces, NFC "
         "and invisible characters: as in the name.",
     )
@@ -368,9 +372,20 @@ class DataSourceColumns(models.Model):
 
     @property
     def has_unconfirmed_host_key(self) -> bool:
-        """Return whether the SSH server presented an unconfirmed key in a test of this version."""
-        is_new = self.presented_host_key != self.ssh_host_key
-        return is_new and (self.last_test or {}).get("version") == self.version
+        """Return whether the SSH server presented an unconfirmed key in a test of this destination.
+
+        A change of other fields since the test does not matter.
+        """
+        if self.presented_host_key == self.ssh_host_key:
+            return False
+        return not self.has_changed_since((self.last_test or {})["version"], DESTINATION_GROUP)
+
+    def has_changed_since(self, version: int, fields: Iterable[str]) -> bool:
+        """Return whether any of these fields was changed after a version."""
+        if version == self.version:
+            return False
+        changed: bool = self.revisions.since(version).changing(fields).exists()
+        return changed
 
     def has_later_test(self, result: Mapping[str, Any]) -> bool:
         """Return whether the last test was requested after the test with this result."""

@@ -75,6 +75,12 @@ class DataSource(RestorableDataSource):
                 raise ValidationError({"workspace_id": WORKSPACE_GONE}) from None
             raise
 
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """Delete the data source, and all that refers to it."""
+        with transaction.atomic():
+            DataSource.objects.filter(pk=self.pk).lock_for_removal()
+            return super().delete(*args, **options)
+
     def complete(self) -> None:
         """Set the fields that follow from others before the first save, and check all fields.
 
@@ -86,8 +92,8 @@ class DataSource(RestorableDataSource):
                 raise ValidationError({"workspace_id": WORKSPACE_GONE})
             self.workspace = workspace
         self.organization_id = self.workspace.organization_id
-        self._schedule_refresh({"schema_auto_refresh"})
         self._check(("name", "type", "username", *UPDATABLE_FIELDS))
+        self._schedule_refresh({"schema_auto_refresh"})
 
     def given_twice(self, credentials: Iterable[str]) -> dict[str, str]:
         """Return a sentence for each of these credentials that the connection string has, too."""

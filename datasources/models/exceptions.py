@@ -9,8 +9,8 @@ class NoHostKey(StateConflict):
     def __init__(self, fingerprint: str | None = None) -> None:
         key = f"the host key {fingerprint}" if fingerprint else "a host key"
         super().__init__(
-            f"The SSH server has not presented {key} since the last change. Test the connection "
-            "first."
+            f"The SSH server has not presented {key} since the destination was last changed. "
+            "Test the connection first."
         )
 
 

@@ -69,5 +69,8 @@ SCHEMA_FIELDS = frozenset(DESTINATION_FIELDS) | {
 }
 """The fields after whose change the schema is read again: it may be a different one."""
 
+CONNECTION_FIELDS = SCHEMA_FIELDS | {"connection_timeout", "query_timeout", "max_retries"}
+"""The fields that decide how a connection test ends. After a change of others its result holds."""
+
 SEARCHED_FIELDS = ("name", "description", "host", "database_name")
 """The fields that `?search=` searches."""

@@ -4,32 +4,34 @@ from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 
-from datasources.models.validators import validate_text
-from rivergen.names import normalized
+from datasources.models.validators import clean_tags, validate_metadata, validate_text
+from rivergen.strict_fields import StrictCharField, StrictField, StrictIntegerField
 
 
-class TagsField(ArrayField):
-    """Tags, each stored as `normalized` returns it."""
+class TagsField(StrictField, ArrayField):
+    """An array of different strings, each stored without surrounding white space."""
+
+    django_path = "django.contrib.postgres.fields.ArrayField"
+
+    def clean(self, value: Any, model_instance: Any) -> list[str]:
+        return clean_tags(value)
+
+
+class MetadataField(StrictField, models.JSONField):
+    """A JSON object."""
+
+    django_path = "django.db.models.JSONField"
 
     def clean(self, value: Any, model_instance: Any) -> Any:
-        if isinstance(value, list | tuple):
-            value = [normalized(tag) if isinstance(tag, str) else tag for tag in value]
-        return super().clean(value, model_instance)
+        validate_metadata(value)
+        return value
 
 
-class TrimmedCharField(models.CharField):
-    """Text that is stored without surrounding white space."""
-
-    def clean(self, value: Any, model_instance: Any) -> Any:
-        # Strip here, not in to_python: Django also calls to_python each time it writes a value.
-        return super().clean(value.strip() if isinstance(value, str) else value, model_instance)
-
-
-def text_field(max_length: int, *validators: Any, **options: Any) -> models.CharField:
+def text_field(max_length: int, *validators: Any, **options: Any) -> StrictCharField:
     """Return a field for optional text: null if there is none, never an empty string."""
-    return models.CharField(
+    return StrictCharField(
         max_length=max_length,
         null=True,
         blank=True,
@@ -41,9 +43,9 @@ def text_field(max_length: int, *validators: Any, **options: Any) -> models.Char
 
 def number_field(
     low: int, high: int, default: int | None = None, *, null: bool = False, help_text: str = ""
-) -> models.IntegerField:
+) -> StrictIntegerField:
     """Return a field for a whole number from `low` to `high`."""
-    return models.IntegerField(
+    return StrictIntegerField(
         null=null,
         blank=null,
         default=default,
@@ -57,6 +59,9 @@ def forget_author(collector: Any, field: Any, sub_objs: Any, using: str) -> None
 
     `on_delete` of a foreign key to a user. The version of these data sources stays the same.
     """
+    # In the order in which others lock many data sources.
+    with transaction.atomic(using):
+        list(sub_objs.order_by("pk").select_for_update(no_key=True).values_list("pk"))
     # Mark first: afterwards the rows no longer refer to the user, and the query finds none.
     collector.add_field_update(
         field.model._meta.get_field("has_changed_within_version"), True, sub_objs

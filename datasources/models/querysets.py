@@ -108,6 +108,24 @@ class DataSourceQuerySet(models.QuerySet[Row]):
         """
         return self.select_for_update(no_key=True, of=("self",))
 
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the rows, and all that refers to them."""
+        with transaction.atomic():
+            self.lock_for_removal()
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]  # no manager has it
+
+    def lock_for_removal(self) -> list[int]:
+        """Lock the rows in the order of their ids, until the transaction ends; return the ids.
+
+        Nobody can insert a row that refers to them any more (FOR UPDATE): the removal would miss
+        it, and fail.
+        """
+        rows = self.order_by("pk").select_for_update(of=("self",))
+        return [*rows.values_list("pk", flat=True)]
+
     def tagged(self, tags: Iterable[str]) -> Self:
         """Restrict to the data sources that have all these tags."""
         return self.filter(tags__contains=[*map(normalized, tags)])

@@ -1,5 +1,6 @@
 """The history of data sources: one revision for each change, with its author."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,6 +23,10 @@ class DataSourceRevisionQuerySet(models.QuerySet["DataSourceRevision"]):
     def since(self, version: int) -> Self:
         """Restrict to what came after a version, oldest first."""
         return self.filter(version__gt=version).order_by("version")
+
+    def changing(self, fields: Iterable[str]) -> Self:
+        """Restrict to changes of any of these fields."""
+        return self.filter(changes__has_any_keys=[*fields])
 
     def with_fields(self) -> Self:
         """Annotate `fields`, the names of what changed; `changes` itself may have 200 KB."""

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 
 from datasources.models.host_errors import host_error
 from rivergen.hosts import PLAIN_NAME, InvalidHost, canonical_host
-from rivergen.names import validate_visible
+from rivergen.names import normalized, validate_visible
 
 Validator = TypeVar("Validator", bound=Callable[[Any], None])
 
@@ -18,6 +18,9 @@ CONNECTION_STRING_MAX_LENGTH = 4_096
 METADATA_MAX_BYTES = 65_536
 METADATA_MAX_DEPTH = 20
 CONTAINERS = (dict, list)
+# A tuple, or a key that is no string, would be stored as something else.
+JSON_VALUES = (str, int, float, bool, type(None), *CONTAINERS)
+NOT_JSON = "Must hold JSON values only."
 TOO_DEEP = f"Must not be nested more than {METADATA_MAX_DEPTH} deep."
 TAGS_MAX_COUNT = 50
 TAG_MAX_LENGTH = 64
@@ -126,8 +129,14 @@ def validate_file_path(value: str) -> None:
         raise ValidationError("Must not contain backslashes or control characters.")
 
 
-def validate_tags(tags: list[str]) -> None:
-    """Check that there are at most 50 different tags, each of them valid."""
+def clean_tags(tags: Any) -> list[str]:
+    """Return tags without surrounding white space: at most 50 different ones, each of them valid.
+
+    Raises ValidationError.
+    """
+    if not isinstance(tags, list):
+        raise ValidationError("Must be an array of strings.")
+    tags = [stored_form(tag) if isinstance(tag, str) else tag for tag in tags]
     if len(tags) > TAGS_MAX_COUNT:
         raise ValidationError(f"At most {TAGS_MAX_COUNT} tags are allowed.")
     for tag in tags:
@@ -135,13 +144,19 @@ def validate_tags(tags: list[str]) -> None:
     if len(set(tags)) < len(tags):
         twice = next(tag for tag in tags if tags.count(tag) > 1)
         raise ValidationError("The tag %(tag)r is given twice.", params={"tag": twice})
+    return tags
+
+
+def stored_form(tag: str) -> str:
+    """Return a tag as it is stored. One in ASCII needs no more than trimming."""
+    return tag.strip() if tag.isascii() else normalized(tag)
 
 
 def validate_tag(tag: Any) -> None:
-    """Check that a tag has 1 to 64 characters and no surrounding white space."""
+    """Check that a tag, without surrounding white space, has 1 to 64 characters."""
     if not isinstance(tag, str):
         raise ValidationError("Each tag must be a string.")
-    if not 1 <= len(tag) <= TAG_MAX_LENGTH or tag != tag.strip():
+    if not 1 <= len(tag) <= TAG_MAX_LENGTH:
         raise ValidationError(f"Each tag must have 1 to {TAG_MAX_LENGTH} characters.")
     validate_characters(tag)
 
@@ -149,16 +164,18 @@ def validate_tag(tag: Any) -> None:
 def validate_metadata(metadata: Any) -> None:
     """Check the size and depth of a JSON object, and that no key in it names a secret."""
     if not isinstance(metadata, dict):
-        raise ValidationError("Must be a JSON object.")
+        raise ValidationError("Must be a JSON object, such as {}.")
     if is_too_deep(metadata):
         raise ValidationError(TOO_DEEP)
     try:
         text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError):  # reached from Python only; JSON bodies are parsed strictly
-        raise ValidationError("Must hold JSON values only.") from None
+        raise ValidationError(NOT_JSON) from None
     if len(text.encode(errors="replace")) > METADATA_MAX_BYTES:
         raise ValidationError(f"Must not be larger than {METADATA_MAX_BYTES:,} bytes as JSON.")
     for path, value in walk(metadata):
+        if not isinstance(value, JSON_VALUES):
+            raise ValidationError(NOT_JSON)
         if isinstance(value, str):
             validate_text(value)
         key = path[-1]
@@ -211,7 +228,12 @@ def walk(metadata: dict[str, Any]) -> Iterator[tuple[list[str | int], Any]]:
 
 
 def children_of(container: Any) -> Iterator[tuple[str | int, Any]]:
-    """Return an iterator over the keys and values of an object or array."""
+    """Return an iterator over the keys and values of an object or array.
+
+    Raises ValidationError for a key that is no string: JSON has no other keys.
+    """
+    if isinstance(container, dict) and not all(isinstance(key, str) for key in container):
+        raise ValidationError(NOT_JSON)
     return iter(container.items() if isinstance(container, dict) else enumerate(container))
 
 

@@ -14,6 +14,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from datasources.connections.failures import Code, Details, message_of
 from datasources.connections.protection import explain_warnings
 from datasources.models import DataSource
+from datasources.models.field_names import SCHEMA_FIELDS
 from datasources.schemas.schedule import next_refresh_at
 from datasources.schemas.snapshots.content import Content
 from datasources.schemas.snapshots.models import store_snapshot
@@ -137,9 +138,9 @@ class SchemaRefresh(models.Model):
         """Store the outcome, and the schema that was read, in one transaction.
 
         `of` is the data source as it was when reading began. If it has been moved since, the
-        schema is discarded. Without `of` nothing was read; then any change since the refresh was
-        requested makes the next one due at once. Does nothing if this refresh has finished, or a
-        newer one has replaced it.
+        schema is discarded. A change of `SCHEMA_FIELDS` since then (without `of`, since the refresh
+        was requested) makes the next one due at once. Does nothing if this refresh has finished, or
+        a newer one has replaced it.
         """
         with transaction.atomic():
             # Lock the data source first, as a deletion does: another order could deadlock.
@@ -159,7 +160,8 @@ class SchemaRefresh(models.Model):
             refresh.failures = 0 if code == Code.OK else refresh.failures + 1
             refresh.save()
             status = DataSource.SchemaStatus
-            has_changed = (refresh if of is None else of).version != data_source.version
+            begun_at = (refresh if of is None else of).version
+            has_changed = data_source.has_changed_since(begun_at, SCHEMA_FIELDS)
             DataSource.objects.filter(pk=data_source.pk).record_schema(
                 schema_status=status.READY if code == Code.OK else status.FAILED,
                 schema_refreshed_at=now if code == Code.OK else data_source.schema_refreshed_at,

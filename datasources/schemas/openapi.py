@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter
 
 from datasources.connections.failures import Code
+from datasources.connections.protection import WarningCode, explain_warnings
 from datasources.examples import UNCONFIRMED
 from datasources.filters import SEARCH_MAX_LENGTH
 from datasources.openapi import entity_tag_header
@@ -122,7 +123,8 @@ RETRIEVE_REFRESH: dict[str, Any] = {
         answer(
             RUNNING
             | {"finished_at": "2024-12-01T11:00:02.530406Z", "ok": True, "code": Code.OK}
-            | {"message": Code.OK.label, "tables_read": 1, "tables_total": 1},
+            | {"message": Code.OK.label, "tables_read": 1, "tables_total": 1}
+            | {"warnings": explain_warnings([WarningCode.ENCODING_GUESSED])},
             "The last refresh was retrieved successfully",
         ),
     ),

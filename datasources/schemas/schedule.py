@@ -18,8 +18,8 @@ DOUBLINGS_MAX = 11
 def next_refresh_at(data_source: DataSource, failures: int, has_changed: bool) -> datetime | None:
     """Return when a data source is due for its next refresh, or None without auto-refresh.
 
-    `failures` are the failures in a row. If the data source `has_changed` since it was read, it is
-    due at once: the snapshot or the failure may be out of date.
+    `failures` are the failures in a row. If what is read `has_changed` since, it is due at once:
+    the snapshot or the failure may be out of date.
     """
     if not data_source.schema_auto_refresh:
         return None

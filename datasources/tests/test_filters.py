@@ -1,10 +1,12 @@
 """Tests of the filters of GET /data-sources by which programs find what they look for."""
 
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from datasources.connections.connectors import type_choices
 from datasources.models import DataSource
 from datasources.testing import DataSourceTestCase
+from rivergen.http.serializers import utc_text
 
 
 class FilterTests(DataSourceTestCase):
@@ -117,6 +119,20 @@ class FilterTests(DataSourceTestCase):
             found += [row["name"] for row in page["data"]]
             query = (page["pagination"]["next"] or "").partition("?")[2]
         self.assertEqual(sorted(found), ["ORDERS", "Orders", "Straße"])
+
+    def test_updated_after_and_before_leave_out_the_moment_itself(self):
+        moment = datetime(2024, 12, 1, 11, 0, 0, 500, tzinfo=UTC)
+        step = timedelta(microseconds=1)
+        times = {"before": moment - step, "at": moment, "after": moment + step}
+        DataSource.objects.all().delete()
+        DataSource.objects.bulk_create(
+            DataSource(workspace=self.workspace, name=name, type="csv", updated_at=time)
+            for name, time in times.items()
+        )
+        text = utc_text(moment)
+        for parameter, names in (("updated_after", ["after"]), ("updated_before", ["before"])):
+            response = self.call("get", f"/data-sources?{parameter}={text}", user=self.viewer)
+            self.assertEqual([one["name"] for one in response.json()["data"]], names)
 
     def test_bad_values_are_refused_by_the_name_of_their_parameter(self):
         self.assert_refused("name=", "Must not be empty.")

@@ -1,14 +1,19 @@
 """Tests of the model DataSource: apply_changes, restore, search, locks and history."""
 
 import threading
+from datetime import datetime
+from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import SimpleTestCase, TransactionTestCase
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 
-from datasources.models import DataSource, DataSourceRevision
+from datasources.models import UPDATABLE_FIELDS, DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
 from organizations.testing import sql
 
@@ -76,6 +81,62 @@ class DataSourceModelTests(DataSourceTestCase):
                 self.assertEqual({*caught.exception.message_dict}, fields)
                 self.assertEqual(self.stored(), before)
         self.assertEqual(len(self.revisions()), 1)
+
+    def test_values_of_python_that_are_no_json_are_refused(self):
+        before = self.stored()
+        for changes in (
+            {"tags": ("a",)},
+            {"tags": {"a"}},
+            {"metadata": {"a": (1, 2)}},
+            {"metadata": {1: "a"}},
+            {"metadata": {"a": {None: 1}}},
+            {"metadata": {"a": float("nan")}},
+            {"metadata": {"a": b"b"}},
+            {"metadata": {"a": Decimal("1.5")}},
+            {"metadata": {"a": datetime(2024, 12, 1)}},
+            {"description": b"a"},
+            {"description": gettext_lazy("a")},
+            {"port": Decimal(5433)},
+            {"port": HTTPStatus.OK},
+        ):
+            with self.subTest(changes), self.assertRaises(ValidationError) as caught:
+                self.fetch().apply_changes(changes, user=self.admin)
+            self.assertEqual(caught.exception.message_dict.keys(), changes.keys())
+            self.assertEqual(self.stored(), before)
+
+    def test_strings_of_other_classes_are_stored_as_text(self):
+        data_source = self.fetch()
+        text = SafeString("a")
+        changes = {"description": text, "schema_name": DataSource.Type.CSV, "tags": [text]}
+        data_source.apply_changes(changes, user=self.admin)
+        self.assertIs(type(data_source.description), str)
+        self.assertEqual(data_source.schema_name, "csv")
+        self.assertEqual(data_source.apply_changes(changes, user=self.admin), {})
+        stored = self.stored()
+        self.assertEqual((stored["schema_name"], stored["tags"]), ("csv", ["a"]))
+
+    def test_full_clean_refuses_each_value_of_another_type(self):
+        empty = {"metadata": {}, "tags": [], "description": ""}
+        for field in UPDATABLE_FIELDS:
+            for value in ({}, [], "", 5.5, b"a", object()):
+                if value == empty.get(field, self):
+                    continue
+                data_source = DataSource(
+                    workspace=self.workspace, organization=self.acme, name="New", type="csv"
+                )
+                setattr(data_source, field, value)
+                with self.subTest(field, value=value), self.assertRaises(ValidationError) as caught:
+                    data_source.full_clean()
+                self.assertIn(field, caught.exception.message_dict)
+
+    def test_set_credentials_refuses_values_that_are_no_text(self):
+        before = self.stored()
+        for field in ("username", "password"):
+            for value in (5, True, [], {}, b"a", ""):
+                with self.subTest(field, value=value), self.assertRaises(ValidationError) as caught:
+                    self.fetch().set_credentials({field: value}, user=self.admin)
+                self.assertEqual([*caught.exception.message_dict], [field])
+                self.assertEqual(self.stored(), before)
 
     def test_apply_changes_refuses_a_taken_name_and_keeps_the_transaction(self):
         DataSource.objects.create(workspace=self.workspace, name="Taken", type="csv")

@@ -114,6 +114,25 @@ class ReplicaTests(DataSourceTestMixin, TransactionTestCase):
         self.assertEqual(self.list(self.editor), ([description], (1, 2)))
         self.assertEqual(self.list(self.editor), ([description], (1, 1)))
 
+    def test_list_shows_users_what_they_changed_by_any_method_before_the_replica_has_it(self):
+        path = "/data-sources"
+        with self.fallen_behind():
+            before = self.position(self.admin)
+            for method, target, body in (
+                ("post", path, {"name": "New", "type": "csv"}),
+                ("patch", self.path, {"description": "New"}),
+                ("put", f"{self.path}/credentials", {"password": "hunter2"}),
+                ("delete", self.path, None),
+            ):
+                response = self.call(method, target, body, self.admin)
+                self.assertIn(response.status_code, (200, 201, 204), response.content)
+                after = self.position(self.admin)
+                self.assertGreater(after, before, method)
+                before = after
+            response, _ = self.get(path, self.admin)
+            self.assertEqual([one["name"] for one in response.json()["data"]], ["New"])
+            self.assertEqual(self.position(self.admin), before)  # reading is no change
+
     def test_list_goes_by_the_memberships_in_the_primary(self):
         with self.fallen_behind():
             self.acme.memberships.get(user=self.editor).delete()

@@ -8,12 +8,13 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
+from organizations.exceptions import LastOwner
 from organizations.models import Membership, Organization, Role, Workspace
 from organizations.rights import Rights, rights_of_staff
 from rivergen.errors import Gone
 from rivergen.http.input import read_id
 
-OWNER_REQUIRED = "An organization needs at least one owner who can sign in."
+OWNER_REQUIRED = LastOwner.message
 ROLE_REFUSED = (
     "Your role in this organization is {own}, so you cannot give, change or remove the role {role}."
 )

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from organizations.exceptions import LastOwner
 from organizations.models import Organization, User
 from organizations.rights import Rights, rights_of_staff
 
@@ -21,10 +22,11 @@ SUPERUSER_REFUSED = "Only a superuser can make somebody a superuser."
 
 def ownerless_without(user: User) -> list[str]:
     """Return a sentence for each organization that has no other owner who can sign in."""
-    return [
-        f"{organization} would have no owner who can sign in. Name another owner first."
-        for organization in Organization.objects.owned_only_by(user)
-    ]
+    try:
+        user.memberships.require_other_owners()
+    except LastOwner as error:
+        return error.sentences
+    return []
 
 
 class UserForm(UserChangeForm):
@@ -40,7 +42,8 @@ class UserForm(UserChangeForm):
 
     def clean_is_active(self) -> bool:
         is_active: bool = self.cleaned_data["is_active"]
-        if not is_active and (sentences := ownerless_without(self.instance)):
+        is_deactivated = self.initial.get("is_active") and not is_active
+        if is_deactivated and (sentences := ownerless_without(self.instance)):
             raise ValidationError(sentences)
         return is_active
 
@@ -106,8 +109,9 @@ class UserAdmin(WithinOwnRights, StockUserAdmin):
         return super().user_change_password(request, id, form_url)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        *others, protected = super().get_deleted_objects(objs, request)
-        return *others, [*protected, *(one for user in objs for one in ownerless_without(user))]
+        if sentences := [sentence for user in objs for sentence in ownerless_without(user)]:
+            return [str(user) for user in objs], {}, set(), sentences
+        return super().get_deleted_objects(objs, request)
 
 
 admin.site.unregister(Group)

@@ -53,27 +53,11 @@ class StrictJSONParser(BaseParser):
         if text.count("[") + text.count("{") > CONTAINERS_MAX:
             raise ParseError(f"The body has more than {CONTAINERS_MAX:,} brackets [ and {{.")
         try:
-            data = json.loads(
-                text,
-                parse_float=NumberReader().read,
-                parse_constant=refuse_constant,
-                object_pairs_hook=object_of_unique_names,
-            )
-            if "\\u" in text:  # only an escape can hold a lone surrogate: UTF-8 cannot
-                json.dumps(data, ensure_ascii=False).encode()
-        except RecursionError:
-            raise ParseError("The JSON is nested too deeply.") from None
-        except UnicodeEncodeError as error:
-            escape = rf"\u{ord(error.object[error.start]):04x}"
-            sentence = f"The body has the lone surrogate {escape}, half of a character."
-            raise ParseError(f"{sentence} Send the whole character.") from None
+            data = read_json(text)
         except RefusedJSONError as error:
             raise ParseError(str(error)) from None
         except json.JSONDecodeError as error:
             raise ParseError(why_not_json(text, error)) from None
-        except ValueError:  # raised by int()
-            most = f"{sys.get_int_max_str_digits():,}"
-            raise ParseError(f"A number has more than {most} digits.") from None
         if not isinstance(data, dict):
             kind = NOT_AN_OBJECT.get(type(data), "a number")
             raise ParseError(f"The body must be a JSON object, not {kind}.")
@@ -84,6 +68,34 @@ class MergePatchParser(StrictJSONParser):
     """Parse `application/merge-patch+json` (RFC 7396)."""
 
     media_type = "application/merge-patch+json"
+
+
+def read_json(text: str) -> Any:
+    """Return the value of a JSON text, with its numbers as the database will return them.
+
+    Raises JSONDecodeError, and RefusedJSONError for JSON that cannot be stored as it is.
+    """
+    try:
+        value = json.loads(
+            text,
+            parse_float=NumberReader().read,
+            parse_constant=refuse_constant,
+            object_pairs_hook=object_of_unique_names,
+        )
+        if "\\u" in text:  # only an escape can hold a lone surrogate: UTF-8 cannot
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise RefusedJSONError("The JSON is nested too deeply.") from None
+    except UnicodeEncodeError as error:
+        escape = rf"\u{ord(error.object[error.start]):04x}"
+        sentence = f"The JSON has the lone surrogate {escape}, half of a character."
+        raise RefusedJSONError(f"{sentence} Send the whole character.") from None
+    except (RefusedJSONError, json.JSONDecodeError):
+        raise
+    except ValueError:  # raised by int()
+        most = f"{sys.get_int_max_str_digits():,}"
+        raise RefusedJSONError(f"A number has more than {most} digits.") from None
+    return value
 
 
 def read_text(stream: IO[bytes]) -> str:
@@ -155,7 +167,7 @@ def object_of_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
         # A shortened repr: the client's name may have any length and any characters.
-        raise DuplicateNameError(f"The body names {twice[:64]!r} twice in one object.")
+        raise DuplicateNameError(f"The JSON names {twice[:64]!r} twice in one object.")
     return members
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from rest_framework import serializers
 
 from rivergen.names import NameField, normalized
+from rivergen.strict_fields import BOOLEAN, FRACTION, TEXT, WHOLE_NUMBER
 
 LONGEST_NAME_WORTH_A_SUGGESTION = 64
 MOST_UNKNOWN_NAMES_REPORTED = 50
@@ -73,7 +74,7 @@ class OutputSerializer(serializers.ModelSerializer):
 class StrictCharField(serializers.CharField):
     """A JSON string, kept unchanged; DRF's field also accepts numbers, and trims."""
 
-    default_error_messages = {"invalid": "Must be a string."}
+    default_error_messages = {"invalid": TEXT.error}
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("trim_whitespace", False)
@@ -86,7 +87,7 @@ class StrictCharField(serializers.CharField):
         return super().run_validation(data)
 
     def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
+        if not isinstance(data, TEXT.of):
             self.fail("invalid")
         text = super().to_internal_value(data)
         # Check the length before the validators, whose work grows with it: DRF runs them all.
@@ -117,15 +118,12 @@ class StrictNameField(StrictCharField):
 class StrictIntegerField(serializers.IntegerField):
     """A JSON integer; DRF's field also accepts `"5433"`, `5433.0` and `true`."""
 
-    default_error_messages = {
-        "invalid": "Must be a whole number.",
-        "float": "Must be a whole number, written without a fraction or an exponent.",
-    }
+    default_error_messages = {"invalid": WHOLE_NUMBER.error, "float": FRACTION}
 
     def to_internal_value(self, data: Any) -> int:
         if type(data) is float:
             self.fail("float")
-        if type(data) is not int:
+        if type(data) is not WHOLE_NUMBER.of:
             self.fail("invalid")
         return data
 
@@ -133,10 +131,10 @@ class StrictIntegerField(serializers.IntegerField):
 class StrictBooleanField(serializers.BooleanField):
     """A JSON true or false; DRF's field also accepts `"yes"` and `1`."""
 
-    default_error_messages = {"invalid": "Must be true or false."}
+    default_error_messages = {"invalid": BOOLEAN.error}
 
     def to_internal_value(self, data: Any) -> bool:
-        if type(data) is not bool:
+        if type(data) is not BOOLEAN.of:
             self.fail("invalid")
         return data
 

@@ -1,5 +1,6 @@
 """The form of a data source in the Django admin."""
 
+import re
 from threading import Thread
 from typing import Any
 from unittest import mock
@@ -71,6 +72,68 @@ class FormTests(DataSourceTestCase):
                 if form.get("description"):
                     form["description"] += "\r\n"
                 self.client.post(self.page, form)
+                self.assertEqual(self.stored(), before)
+
+    def test_text_that_a_browser_sends_otherwise_than_it_is_stored_is_left_alone(self):
+        """Browsers send each line break of a textarea as CR LF, and drop those of an input."""
+        for text in (
+            "a\rb",
+            "\r",
+            "a\r\rb",
+            "\na",
+            "a\n\r",
+            "a\u2028b\u0085c",
+            " a \r\n ",
+            "a\x0cb",
+        ):
+            stored = {
+                "description": text,
+                "schema_name": text,
+                "database_name": text,
+                "ssh_username": text,
+                "tags": ["a,b", "c d"],
+                "metadata": {"z": 1, "a": {text: text, "é": 10**30, "f": [1.0, 1, 1e-9, 1e300]}},
+            }
+            self.data_source.apply_changes(stored, user=self.editor)
+            before = self.stored()
+            form = self.form(self.page)
+            for name, value in form.items():
+                if isinstance(value, str):
+                    is_textarea = name in ("description", "tags", "metadata")
+                    form[name] = re.sub("\r\n|\r|\n", "\r\n" if is_textarea else "", value)
+            with self.subTest(text):
+                self.assertRedirects(self.client.post(self.page, form), ADMIN_PAGES)
+                self.assertEqual(self.stored(), before)
+                form["port"] = before["port"] % 2 + 1
+                self.client.post(self.page, form)
+                [changes] = self.data_source.revisions.values_list("changes", flat=True)[:1]
+                self.assertEqual([*changes], ["port"])
+
+    def test_metadata_that_is_no_object_is_refused_in_the_form(self):
+        before = self.stored()
+        add = f"{ADMIN_PAGES}add/"
+        new = {"name": "New", "type": "csv", "workspace": self.workspace.pk}
+        for text in (
+            *("", " ", "null", "[]", '"a"', "5", "true", "{", "{} {}", "NaN", '{"a": NaN}'),
+            *('{"a": 1e999}', '{"a": 1, "a": 2}', '{"a": "\\ud800"}', f'{{"a": {"9" * 5_000}}}'),
+        ):
+            with self.subTest(text[:20]):
+                for page, values in ((self.page, {}), (add, new)):
+                    response = self.client.post(page, self.form(page, **values, metadata=text))
+                    self.assertEqual(response.status_code, 200)
+                    errors = response.context["adminform"].form.errors
+                    self.assertEqual([*errors], ["metadata"])
+                self.assertEqual(self.stored(), before)
+                self.assertEqual(DataSource.objects.count(), 1)
+        self.client.post(self.page, self.form(self.page, metadata="{}", port=1))
+        self.assertEqual((self.stored()["metadata"], self.stored()["port"]), ({}, 1))
+
+    def test_numbers_in_other_spellings_are_refused_in_the_form(self):
+        before = self.stored()
+        for text in ("5433.0", "5433.5", "٥٤٣٣", "5_433", "1e3", "0x10", "true"):
+            with self.subTest(text):
+                response = self.client.post(self.page, self.form(self.page, port=text))
+                self.assertContains(response, "Enter a whole number.")
                 self.assertEqual(self.stored(), before)
 
     def test_form_splits_tags_and_description_into_lines(self):

@@ -206,7 +206,22 @@ class ConnectionTestTests(DataSourceTestCase):
             configuration, of=data_source, is_stored=True, user=self.editor
         )
 
-    def test_result_for_an_older_version_is_not_shown_on_the_data_source(self):
+    def test_result_is_shown_if_nothing_that_the_connection_depends_on_has_changed(self):
+        test = self.create_test()
+        changes = {"description": "New", "metadata": {"a": 1}, "tags": ["new"], "name": "New"}
+        self.data_source.apply_changes(changes, user=self.editor)
+        test.finish(no_outcome("TCP_REFUSED"))
+        shown = self.shown()
+        self.assertEqual((shown["status"], shown["last_test"]["version"]), ("error", 1))
+        self.assertEqual(shown["version"], 2)
+
+    def test_result_is_not_shown_if_the_secrets_have_changed_since(self):
+        test = self.create_test()
+        self.data_source.set_credentials({"password": "hunter2"}, user=self.editor)
+        test.finish(no_outcome("LOGIN_FAILED"))
+        self.assertIsNone(self.shown()["last_test"])
+
+    def test_result_for_an_older_configuration_is_not_shown_on_the_data_source(self):
         test = self.create_test()
         self.data_source.apply_changes({"port": 1}, user=self.editor)
         test.finish(no_outcome("TCP_REFUSED"))
@@ -277,14 +292,44 @@ class ConnectionTestTests(DataSourceTestCase):
         response = self.call("post", path, {}, self.admin, headers={"If-Match": '"99"'})
         self.assert_error(response, 400, "BAD_REQUEST", "fingerprint")
 
-    def test_host_key_presented_to_an_older_version_cannot_be_confirmed(self):
+    def test_host_key_presented_to_another_destination_cannot_be_confirmed(self):
+        path = f"{self.path}/ssh-host-key/confirm"
+        key = f"ssh-ed25519 {base64.b64encode(b'one').decode()}"
+        body = {"fingerprint": fingerprint(key)}
+        changes = {"host": "b", "port": 1, "ssh_host": "b", "ssh_port": 2222, "ssh_username": "b"}
+        for field, value in changes.items():
+            self.create_test().finish({**no_outcome("SSH_HOST_KEY_CHANGED"), "ssh_host_key": key})
+            self.data_source.apply_changes({field: value}, user=self.editor)
+            self.data_source.apply_changes({"description": field}, user=self.editor)
+            with self.subTest(field):
+                self.assert_error(self.call("post", path, body, self.admin), 409, "CONFLICT")
+                self.assertIsNone(self.stored()["ssh_host_key"])
+
+    def test_host_key_can_be_confirmed_after_a_change_of_something_else(self):
         path = f"{self.path}/ssh-host-key/confirm"
         key = f"ssh-ed25519 {base64.b64encode(b'one').decode()}"
         self.create_test().finish({**no_outcome("SSH_HOST_KEY_CHANGED"), "ssh_host_key": key})
         self.data_source.apply_changes({"description": "New"}, user=self.editor)
-        body = {"fingerprint": fingerprint(key)}
-        self.assert_error(self.call("post", path, body, self.admin), 409, "CONFLICT")
-        self.assertIsNone(self.stored()["ssh_host_key"])
+        response = self.call("post", path, {"fingerprint": fingerprint(key)}, self.admin)
+        self.assertEqual(response.status_code, 200, response.content)
+        self.assertEqual(self.stored()["ssh_host_key"], key)
+
+    def test_changing_the_ssh_server_drops_the_confirmed_host_key(self):
+        key = f"ssh-ed25519 {base64.b64encode(b'one').decode()}"
+        kept = {"ssh_username": "b", "host": "b", "port": 1, "use_ssh_tunnel": True}
+        for field, value in {"ssh_host": "b", "ssh_port": 2222, **kept}.items():
+            source = DataSource.objects.create(
+                workspace=self.workspace,
+                name=field,
+                type="postgresql",
+                ssh_host="a",
+                ssh_username="a",
+                ssh_host_key=key,
+            )
+            with self.subTest(field):
+                source.apply_changes({field: value}, user=self.editor)
+                source.refresh_from_db()
+                self.assertEqual(source.ssh_host_key, key if field in kept else None)
 
     def test_second_outcome_of_a_test_is_ignored(self):
         test = self.create_test()

@@ -204,7 +204,7 @@ class EndToEndTests(EndToEndTestCase):
         source = self.make_source(ssh_server=self.ssh_server)
         self.assert_error(self.confirm(source), 409, "CONFLICT")
         self.run_test(self.path_of(source))
-        self.patch(source, {"description": "Other"})
+        self.patch(source, {"ssh_port": 2222})
         self.assert_error(self.confirm(source), 409, "CONFLICT")
         self.assertIsNone(self.show(source)["ssh_host_key"])
 

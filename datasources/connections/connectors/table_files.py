@@ -106,10 +106,12 @@ class TextConnector(TableConnector):
 
         if isinstance(error, ConnectionFailure):
             return error
-        if self.text.failure is not None:
+        is_read = "text" in vars(self)
+        if is_read and self.text.failure is not None:
             return self.text.failure
-        unrelated = (duckdb.InterruptException, duckdb.IOException, duckdb.OutOfMemoryException)
-        if isinstance(error, (*unrelated, MemoryError, OSError)):
+        if code := self.explain_statement(error):
+            return ConnectionFailure(code)
+        if not is_read or isinstance(error, (duckdb.IOException, duckdb.OutOfMemoryException)):
             return ConnectionFailure(Code.QUERY_FAILED)
         if "invalid unicode" in (message := str(error)).lower() or "invalid UTF-8" in message:
             return ConnectionFailure(Code.FILE_ENCODING)  # behind the start, which was decoded

@@ -47,7 +47,6 @@ class TextTests(SimpleTestCase):
             ("0x1F", "0x1F"),
             ("1_000", "1_000"),
             (".inf", ".inf"),
-            ("010", 10),
             ("1e3", 1000.0),
             ("-0.0", 0.0),
             ("1e300", 10**300),
@@ -58,6 +57,55 @@ class TextTests(SimpleTestCase):
         ):
             with self.subTest(text):
                 self.assertEqual(repr(Document(f"a: {text}").value), repr({"a": value}))
+
+    def test_spellings_of_yaml_1_1_are_text_or_refused(self) -> None:
+        """By other rules each would be another value: true, 1000, 8, 90, a date, infinity."""
+        texts = "yes Yes NO on off y n 1_000 0o10 0x1F 0b11 1:30 2024-12-01 2024-12-01T10:00:00Z"
+        for text in f"{texts} .inf -.INF .nan << = 1e .".split():
+            with self.subTest(text):
+                self.assertEqual(Document(f"a: {text}").value, {"a": text})
+                self.assertEqual(Document(f"[{text}]").value, [text])
+        for number in ("010", "-010", "+00", "00", "08", "0123.5", "00e1"):
+            with self.subTest(number), self.assertRaises(DeclarationError) as caught:
+                Document(f"b: 1\na: {number}")
+            problem = "line 2: a: A number must not begin with a zero."
+            self.assertTrue(str(caught.exception).startswith(problem), str(caught.exception))
+            self.assertEqual(Document(f"a: '{number}'").value, {"a": number})
+        for number, value in (
+            ("0", 0),
+            ("-0", 0),
+            ("0.5", 0.5),
+            ("0e1", 0.0),
+            ("+5", 5),
+            (".5", 0.5),
+        ):
+            with self.subTest(number):
+                self.assertEqual(repr(Document(f"a: {number}").value), repr({"a": value}))
+
+    def test_explicit_tags_are_refused_wherever_they_are(self) -> None:
+        names = "bool str int float null binary set map seq omap timestamp merge"
+        own = ("!", "!mine", "!<tag:yaml.org,2002:str>", "!<x>")
+        for tag in (*(f"!!{name}" for name in names.split()), *own):
+            for text, path in (
+                ("b: 1\na: {} yes", "a: "),
+                ("b: 1\na: {} 'yes'", "a: "),
+                ("b: 1\na: {} 5", "a: "),
+                ("b: 1\na: {}", "a: "),
+                ("b: 1\na: {} |\n  text", "a: "),
+                ("b: 1\na: {} {{c: 1}}", "a: "),
+                ("b: 1\na: {} [1]", "a: "),
+                ("b:\n- {} 1", "b[0]: "),
+                ("b: 1\n{} a: 1", ""),
+                ("b:\n  {} a: 1", "b: "),
+                ("b: 1\n? {} [a]\n: 1", ""),
+                ("\n{} {{a: 1}}", ""),
+                ("\n{} text", ""),
+                ("\n{} [1]", ""),
+            ):
+                with self.subTest(text.format(tag)), self.assertRaises(DeclarationError) as caught:
+                    Document(text.format(tag))
+                problem = f"line 2: {path}Tags are not supported."
+                self.assertTrue(str(caught.exception).startswith(problem), str(caught.exception))
 
     def test_document_knows_the_line_of_each_value(self) -> None:
         document = Document("a:\n- b: 1\n  c:\n    d: 2\n- {e: 3}\n")

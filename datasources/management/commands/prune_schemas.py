@@ -15,9 +15,9 @@ class Command(BaseCommand):
     """Delete old snapshots, as workers do every night."""
 
     help = (
-        "Delete schema snapshots that are too many or too old, and contents that no snapshot uses. "
-        "The latest snapshot of a data source is always kept. Workers do this every night with the "
-        "defaults."
+        "Delete schema snapshots that are neither among the last ones nor were current lately, and "
+        "contents that no snapshot uses. The latest snapshot of a data source is always kept. "
+        "Workers do this every night with the defaults."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,13 +25,13 @@ class Command(BaseCommand):
             "--count",
             type=int,
             default=KEPT_COUNT,
-            help=f"snapshots to keep per data source (default: {KEPT_COUNT})",
+            help=f"keep so many snapshots of each data source (default: {KEPT_COUNT})",
         )
         parser.add_argument(
             "--days",
             type=int,
             default=KEPT_DAYS,
-            help=f"keep snapshots that were the latest within so many days (default: {KEPT_DAYS})",
+            help=f"also keep those that were current within so many days (default: {KEPT_DAYS})",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="only count the snapshots to delete"

@@ -134,15 +134,13 @@ class SchemaSnapshotQuerySet(models.QuerySet["SchemaSnapshot"]):
         return self.select_related("content").defer("row_estimates", "content__names")
 
     def outdated(self, count: int, days: int) -> Self:
-        """Restrict to snapshots beyond the last `count`, or replaced more than `days` days ago.
+        """Restrict to snapshots beyond the last `count` that were replaced over `days` days ago.
 
-        The last snapshot of a data source is never outdated.
+        The last snapshot of a data source is never outdated: nothing has replaced it.
         """
         ranked = SchemaSnapshot.objects.annotate(
             rank=newest_first(RowNumber()), replaced_at=newest_first(Lag("read_at"))
-        ).filter(
-            models.Q(rank__gt=count) | models.Q(replaced_at__lt=timezone.now() - timedelta(days))
-        )
+        ).filter(rank__gt=count, replaced_at__lt=timezone.now() - timedelta(days))
         return self.filter(pk__in=ranked.values("pk"))
 
 

@@ -4,7 +4,7 @@ from django.db import transaction
 
 from datasources.schemas.snapshots.models import SchemaContent, SchemaSnapshot
 
-# A data source keeps its last 100 snapshots, unless they were replaced more than a year ago.
+# A data source keeps its last 100 snapshots, and all that were current within the last year.
 KEPT_COUNT = 100
 KEPT_DAYS = 365
 CONTENTS_AT_ONCE = 100

@@ -24,6 +24,8 @@ from datasources.testing import DataSourceTestMixin
 from organizations.testing import blocked_connections
 
 SOURCES = 300
+# The key of an advisory lock.
+GATE = 77
 CONTENT = pack([(table("orders", column("id")), None)])
 
 
@@ -112,6 +114,32 @@ class ConcurrencyTests(DataSourceTestMixin, TransactionTestCase):
         with transaction.atomic():
             running.finish(Code.OK, self.data_source, CONTENT)
             self.assertEqual(self.start(prune).result(PATIENCE_SECONDS), (0, 0))
+        self.assertEqual(SchemaSnapshot.objects.get().content_id, unused.pk)
+
+    def test_prune_looks_again_after_it_has_locked_an_unused_content(self) -> None:
+        """A snapshot is stored after prune has begun to look, and before it locks the content."""
+        unused = self.store_unused()
+        [running] = SchemaRefresh.objects.start([self.data_source])
+
+        def wait_before_locking(execute: Any, sql: str, *arguments: Any) -> Any:
+            # The statement sees the rows as they were when it began to wait.
+            if "SKIP LOCKED" in sql:
+                gate = f"WHERE (SELECT pg_advisory_xact_lock({GATE})) IS NOT NULL AND"
+                sql = sql.replace("WHERE", gate, 1)
+            return execute(sql, *arguments)
+
+        def prune_slowly() -> tuple[int, int]:
+            with connection.execute_wrapper(wait_before_locking):
+                return prune()
+
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [GATE])
+            future = self.start(prune_slowly)
+            self.wait_until_blocked(future)
+        running.finish(Code.OK, self.data_source, CONTENT)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [GATE])
+        self.assertEqual(future.result(PATIENCE_SECONDS), (0, 0))
         self.assertEqual(SchemaSnapshot.objects.get().content_id, unused.pk)
 
     def test_schema_content_deleted_by_a_concurrent_prune_is_stored_again(self) -> None:

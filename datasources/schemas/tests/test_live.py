@@ -218,7 +218,7 @@ class LiveChangesTests(LiveTestCase):
         self.make_postgresql_source(self.postgresql, query_timeout=1)
         with psycopg.connect(self.postgresql.uri, dbname=postgresql.DATABASE) as other:
             other.execute("LOCK pg_namespace IN ACCESS EXCLUSIVE MODE")
-            self.assertEqual(self.refresh()["code"], "SCHEMA_UNREADABLE")
+            self.assertEqual(self.refresh()["code"], "QUERY_TIMEOUT")
 
 
 @override_settings(EGRESS_ALLOW=parse_rules("127.0.0.0/8"))

@@ -15,7 +15,7 @@ from datasources.models import DataSource
 from datasources.schemas import tasks
 from datasources.schemas.snapshots import pruning
 from datasources.schemas.snapshots.models import SchemaBlock, SchemaContent
-from datasources.schemas.snapshots.pruning import KEPT_DAYS, prune
+from datasources.schemas.snapshots.pruning import KEPT_COUNT, KEPT_DAYS, prune
 from datasources.schemas.testing import column, refresh, table
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
 
@@ -41,13 +41,13 @@ class PruneTests(DataSourceTestCase):
     def test_prune_keeps_the_last_snapshots_of_each_data_source(self) -> None:
         self.make_snapshots("a", "b", "c")
         self.make_snapshots("d", "e", data_source=self.other)
-        self.assertEqual(prune(count=2), (1, 1))
+        self.assertEqual(prune(count=2, days=0), (1, 1))
         self.assertEqual((self.kept_numbers(), self.kept_numbers(self.other)), ([3, 2], [2, 1]))
 
     def test_prune_goes_by_the_time_at_which_a_snapshot_was_replaced(self) -> None:
         self.make_snapshots("a", "b", "c")  # three days, two days and a day old on the next day
         self.traveller.shift(timedelta(days=1, seconds=1))
-        self.assertEqual(prune(days=2), (1, 1))
+        self.assertEqual(prune(count=1, days=2), (1, 1))
         self.assertEqual(self.kept_numbers(), [3, 2])
 
     def test_prune_never_deletes_the_last_snapshot(self) -> None:
@@ -56,37 +56,52 @@ class PruneTests(DataSourceTestCase):
         self.assertEqual(prune(count=1, days=0), (0, 0))
         self.assertEqual(self.kept_numbers(), [1])
 
-    def test_prune_keeps_100_snapshots_by_default(self) -> None:
+    def test_prune_keeps_the_last_100_snapshots_however_old_they_are(self) -> None:
         self.make_snapshots(*(f"t{number}" for number in range(102)))
+        self.traveller.shift(timedelta(days=10 * KEPT_DAYS))
         self.assertEqual(prune(), (2, 2))
-        self.assertEqual(len(self.kept_numbers()), 100)
+        self.assertEqual(self.kept_numbers(), [*range(102, 2, -1)])
+
+    def test_prune_keeps_all_snapshots_that_were_current_in_the_last_365_days(self) -> None:
+        self.make_snapshots(*(f"t{number}" for number in range(130)))
+        self.assertEqual(prune(), (0, 0))
+        # The third was replaced by the fourth, 126 days before the last one.
+        self.traveller.shift(timedelta(days=KEPT_DAYS - 126))
+        self.assertEqual(prune(), (2, 2))
+        self.assertEqual(len(self.kept_numbers()), 128)
 
     def test_numbers_of_pruned_snapshots_are_not_reused(self) -> None:
         self.make_snapshots("a", "b")
-        prune(count=1)
+        self.traveller.shift(1)
+        prune(count=1, days=0)
         self.make_snapshots("c")
         self.assertEqual(self.kept_numbers(), [3, 2])
 
     def test_schema_content_is_deleted_with_its_last_snapshot(self) -> None:
         self.make_snapshots("a", "b")
         self.make_snapshots("a", data_source=self.other)
-        self.assertEqual(prune(count=1), (1, 0))
+        self.traveller.shift(1)
+        self.assertEqual(prune(count=1, days=0), (1, 0))
         self.other.delete()
-        self.assertEqual(prune(count=1), (0, 1))
+        self.assertEqual(prune(count=1, days=0), (0, 1))
         self.assertEqual((SchemaContent.objects.count(), SchemaBlock.objects.count()), (1, 1))
 
     def test_schema_contents_are_deleted_in_batches(self) -> None:
         self.make_snapshots(*"abcdefg")
         with mock.patch.object(pruning, "CONTENTS_AT_ONCE", 2):
-            self.assertEqual(prune(count=1), (6, 6))
+            self.traveller.shift(1)
+            self.assertEqual(prune(count=1, days=0), (6, 6))
 
     def test_prune_command_prints_the_number_of_deleted_rows(self) -> None:
         self.make_snapshots("a", "b", "c")
         for arguments, output in (
-            (["--count=2", "--dry-run"], "Snapshots to delete: 1.\n"),
-            (["--count=2"], "Snapshots deleted: 1; contents deleted: 1.\n"),
-            (["--days=0", "--dry-run"], "Snapshots to delete: 1.\n"),
-            ([f"--days={DAYS_MAX}"], "Snapshots deleted: 0; contents deleted: 0.\n"),
+            (["--count=2", "--days=0", "--dry-run"], "Snapshots to delete: 1.\n"),
+            (["--count=2", "--days=0"], "Snapshots deleted: 1; contents deleted: 1.\n"),
+            (["--count=1", "--days=0", "--dry-run"], "Snapshots to delete: 1.\n"),
+            (["--count=2", "--days=0"], "Snapshots deleted: 0; contents deleted: 0.\n"),
+            (["--count=1"], "Snapshots deleted: 0; contents deleted: 0.\n"),
+            (["--days=0"], "Snapshots deleted: 0; contents deleted: 0.\n"),
+            (["--count=1", f"--days={DAYS_MAX}"], "Snapshots deleted: 0; contents deleted: 0.\n"),
             ([f"--count={10**20}"], "Snapshots deleted: 0; contents deleted: 0.\n"),
             ([], "Snapshots deleted: 0; contents deleted: 0.\n"),
         ):
@@ -110,10 +125,10 @@ class PruneTests(DataSourceTestCase):
 class NightlyJobTests(DataSourceTestMixin, TransactionTestCase):
     def test_worker_prunes_snapshots(self) -> None:
         self.make_world()
-        for name in "abc":
-            refresh(self.data_source, table(name, column("id")))
+        for number in range(KEPT_COUNT + 2):
+            refresh(self.data_source, table(f"t{number}", column("id")))
         long_ago = timezone.now() - timedelta(days=KEPT_DAYS + 1)
         self.data_source.schema_snapshots.update(read_at=long_ago)
         defer_periodic(tasks.prune_schemas)
         run_jobs()
-        self.assertEqual(self.data_source.schema_snapshots.count(), 1)
+        self.assertEqual(self.data_source.schema_snapshots.count(), KEPT_COUNT)

@@ -10,7 +10,8 @@ from django.test import SimpleTestCase
 from django.utils import timezone
 
 from datasources.connections.failures import Code
-from datasources.models import DataSource
+from datasources.models import UPDATABLE_FIELDS, DataSource
+from datasources.models.field_names import SCHEMA_FIELDS
 from datasources.schemas.models import SchemaRefresh
 from datasources.schemas.schedule import (
     BACKOFF_BASE_MAX_SECONDS,
@@ -25,6 +26,30 @@ from rivergen.http.input import entity_tag
 
 ORDERS = table("orders", column("id"))
 ON = {"schema_auto_refresh": True}
+READ_CHANGES = {
+    "host": "b.example.com",
+    "port": 5433,
+    "database_name": "other",
+    "schema_name": "other",
+    "connection_string": "postgresql://c.example.com/other",
+    "file_path": "other.csv",
+    "use_ssh_tunnel": True,
+    "ssh_host": "b.example.com",
+    "ssh_port": 2222,
+    "ssh_username": "other",
+    "ssh_local_port": 4000,
+}
+UNREAD_CHANGES = {
+    "name": "Other",
+    "description": "Other",
+    "connection_pool_size": 6,
+    "connection_timeout": 31,
+    "query_timeout": 301,
+    "max_retries": 4,
+    "schema_refresh_interval": 600,
+    "metadata": {"team": "data"},
+    "tags": ["other"],
+}
 
 
 class BackoffTests(SimpleTestCase):
@@ -209,6 +234,33 @@ class ScheduleTests(DataSourceTestCase):
             with self.subTest(changes):
                 self.assertEqual(self.shown()["schema_status"], "failed")
                 self.assertEqual(self.next_refresh_at() == now, bool(changes))
+
+    def test_changing_what_is_not_read_during_a_refresh_does_not_make_the_next_due_at_once(self):
+        self.patch(**ON)
+        for name, value in UNREAD_CHANGES.items():
+            for code in (Code.OK, Code.TCP_REFUSED, Code.SOURCE_CHANGED, Code.DRIVER_CRASHED):
+                data_source = DataSource.objects.get(pk=self.data_source.pk)
+                [running] = SchemaRefresh.objects.start([data_source])
+                self.patch(**{name: value, "description": f"{name} {code}"})
+                now = self.pass_time(5)
+                running.finish(code, None if code == Code.DRIVER_CRASHED else data_source)
+                with self.subTest(name=name, code=code):
+                    self.assertGreater(self.next_refresh_at(), now + timedelta(seconds=60))
+
+    def test_each_change_of_what_is_read_during_a_refresh_makes_the_next_due_at_once(self):
+        self.patch(**ON)
+        updatable = [field for field in UPDATABLE_FIELDS if field in SCHEMA_FIELDS]
+        self.assertEqual({*updatable, *UNREAD_CHANGES, "schema_auto_refresh"}, {*UPDATABLE_FIELDS})
+        for field in updatable:
+            data_source = DataSource.objects.get(pk=self.data_source.pk)
+            [running] = SchemaRefresh.objects.start([data_source])
+            tunnel = {"ssh_host": "a.example.com", "ssh_username": "me"}
+            self.patch(**tunnel | {field: READ_CHANGES[field]})
+            self.patch(description=f"Other than {field}")
+            now = self.pass_time(5)
+            running.finish(Code.TCP_REFUSED, data_source)
+            with self.subTest(field):
+                self.assertEqual(self.next_refresh_at(), now)
 
     def test_due_refresh_is_enqueued_once(self):
         self.patch(**ON)

@@ -106,7 +106,9 @@ class ObjectStoreTests(FilesTestCase):
         file = open_file("csv", 5)
         with self.assertRaises(OSError):
             file.read_at(2, 3)
-        self.assertEqual(self.try_out("parquet"), (Code.QUERY_FAILED, ""))
+        for name in ("csv", "json", "parquet"):
+            with self.subTest(name):
+                self.assertEqual(self.try_out(name), (Code.QUERY_FAILED, ""))
 
     def test_large_sqlite_object_is_refused_before_loading(self):
         store = self.start()

@@ -1,78 +1,29 @@
-"""Users, organizations, workspaces and memberships."""
+"""Organizations and their workspaces."""
 
 from collections.abc import Iterable
 from typing import Any, Self
 
 from django.conf import settings
-from django.contrib.auth.hashers import check_password, make_password
-from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, connection, models, transaction
 from django.utils import timezone
 
-from organizations.exceptions import LastOwner, LastWorkspace, QuotaExceeded, WorkspaceInUse
-from organizations.idempotency.models import IdempotencyRecord, KeptAnswers
+from organizations.exceptions import LastWorkspace, QuotaExceeded, WorkspaceInUse
+from organizations.models.user import User
 from rivergen.errors import Gone
 from rivergen.names import NameField, validate_visible
 from rivergen.postgresql.constraints import unique_violation_as_validation_error
+from rivergen.strict_fields import (
+    StrictBooleanField,
+    StrictPositiveBigIntegerField,
+)
 
 DEFAULT_WORKSPACE_NAME = "Default"
 
 
-def quota_field(default: str) -> models.PositiveBigIntegerField:
+def quota_field(default: str) -> StrictPositiveBigIntegerField:
     """Return the column of an organization's own quota; `default` is a setting."""
     text = f"Empty: {default}."
-    return models.PositiveBigIntegerField(null=True, blank=True, help_text=text)
-
-
-class User(AbstractUser):
-    """A person or a program that signs in."""
-
-    last_write_position = models.BigIntegerField(
-        default=0,
-        editable=False,
-        help_text="Position in the primary's log after this user's last change over HTTP.",
-    )
-    token_generation = models.IntegerField(
-        default=0,
-        editable=False,
-        help_text="Refresh tokens of earlier generations are refused.",
-    )
-
-    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **options: Any) -> None:
-        """Save the user. A password is never saved without the generation of its tokens."""
-        if update_fields is not None and "password" in update_fields:
-            update_fields = {*update_fields, "token_generation"}
-        super().save(*args, update_fields=update_fields, **options)
-
-    def set_password(self, raw_password: str | None) -> None:
-        """Set the password of this instance, and end the refresh tokens issued before."""
-        super().set_password(raw_password)
-        self.token_generation += 1
-
-    def check_password(self, raw_password: str | None) -> bool:
-        """Return whether this is the password; hash it again if the stored hash is outdated.
-
-        A new hash of the same password leaves the refresh tokens valid.
-        """
-        stored = self.password
-
-        def upgrade(password: str) -> None:
-            # Unless the password was changed since the row was read.
-            self.password = make_password(password)
-            type(self).objects.filter(pk=self.pk, password=stored).update(password=self.password)
-
-        return check_password(raw_password, stored, upgrade)
-
-    @classmethod
-    def remember_write(cls, pk: int) -> None:
-        """Store the current end of the primary's log, which is after all changes of the user."""
-        statement = f"""
-            UPDATE {cls._meta.db_table} SET last_write_position = greatest(
-                last_write_position, pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint
-            ) WHERE id = %s
-        """
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [pk])
+    return StrictPositiveBigIntegerField(null=True, blank=True, help_text=text)
 
 
 class OrganizationQuerySet(models.QuerySet["Organization"]):
@@ -104,15 +55,6 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
         except Organization.DoesNotExist:
             raise Gone from None
 
-    def owned_only_by(self, user: User) -> Self:
-        """Restrict to organizations that only `user` owns, of those who can sign in."""
-        owners = Membership.objects.filter(
-            organization=models.OuterRef("pk"), role=Role.OWNER, user__is_active=True
-        )
-        return self.filter(
-            models.Exists(owners.filter(user=user)), ~models.Exists(owners.exclude(user=user))
-        )
-
     def bulk_create(self, objs: Iterable["Organization"], *args: Any, **options: Any) -> Any:
         """Create organizations, each with its default workspace."""
         with transaction.atomic():
@@ -137,7 +79,7 @@ class Organization(models.Model):
         unique=True,
         help_text="The short name, unique in this service. Commands and declarations use it.",
     )
-    requires_if_match = models.BooleanField(
+    requires_if_match = StrictBooleanField(
         "requires If-Match",
         default=False,
         db_default=False,
@@ -161,7 +103,11 @@ class Organization(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the organization; a new one gets its default workspace in the same transaction."""
+        """Save the organization; a new one gets its default workspace in the same transaction.
+
+        Raises ValidationError (400).
+        """
+        self.clean_fields()
         is_new = self._state.adding
         with transaction.atomic():
             super().save(*args, **kwargs)
@@ -179,7 +125,7 @@ class Organization(models.Model):
         if used > (limit := self.quota(name)):
             raise QuotaExceeded(name, limit)
 
-    def add_member(self, user: User, role: str) -> "Membership":
+    def add_member(self, user: User, role: str) -> Any:
         """Create the membership of a user.
 
         Raises ValidationError (400) if the user is already a member, also when two calls race.
@@ -197,10 +143,19 @@ class Organization(models.Model):
         """Delete the organization and everything in it. Raises Gone (404)."""
         with transaction.atomic():
             Organization.objects.lock(self.pk)
-            # Lock the data sources: an update would add a revision that the deletion misses. Others
-            # that lock several do so in the order of their ids, too.
-            list(self.data_sources.select_for_update().order_by("pk").values_list("pk"))
             self.delete()
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """Delete the organization and everything in it."""
+        with transaction.atomic():
+            same = Organization.objects.filter(pk=self.pk)
+            list(same.select_for_update(no_key=True).values_list("pk"))
+            # An update holds the lock of its data source, and refers to the organization when it
+            # commits. So lock the data sources first, then the organization against references.
+            data_sources: Any = self.data_sources
+            data_sources.lock_for_removal()
+            list(same.select_for_update().values_list("pk"))
+            return super().delete(*args, **options)
 
     def change(self, values: dict[str, Any]) -> None:
         """Store the given fields, and only those. Raises ValidationError (400) and Gone (404)."""
@@ -247,13 +202,18 @@ class Workspace(models.Model):
     def __str__(self) -> str:
         return f"{self.name} of {self.organization}"
 
+    def save(self, *args: Any, **options: Any) -> None:
+        """Save the workspace. Raises ValidationError (400) if the name is invalid."""
+        self.clean_fields(exclude=["organization"])
+        super().save(*args, **options)
+
     def save_unique(self) -> None:
         """Save a new workspace, or the changed name of a stored one.
 
         Raises ValidationError (400) if the name is invalid, or taken, also when two calls race.
         Raises Gone (404) if the workspace was removed, and QuotaExceeded (409).
         """
-        self.clean_fields(exclude={"organization"})
+        self.clean_fields(exclude=["organization"])
         message = "The organization already has a workspace with this name."
         unique = unique_violation_as_validation_error("workspace_name_unique", "name", message)
         with unique, transaction.atomic():
@@ -278,100 +238,3 @@ class Workspace(models.Model):
                     connection.check_constraints()
             except (models.RestrictedError, IntegrityError):
                 raise WorkspaceInUse from None
-
-
-class Role(models.TextChoices):
-    """The roles of members. Each role includes the ones before it (contract, section 2)."""
-
-    VIEWER = "viewer"
-    EDITOR = "editor"
-    ADMIN = "admin"
-    OWNER = "owner"
-
-
-ROLES_WITH: dict[str, frozenset[str]] = {
-    role: frozenset(Role.values[rank:]) for rank, role in enumerate(Role.values)
-}
-"""For each role, the roles that include it: itself and those after it."""
-
-
-class MembershipQuerySet(models.QuerySet["Membership"]):
-    """Memberships: those of a user, or those with a role."""
-
-    def for_user(self, user: User) -> Self:
-        """Restrict to the memberships of an active user."""
-        return self.filter(user_id=user.pk, user__is_active=True)
-
-    def including(self, role: Role) -> Self:
-        """Restrict to members whose role includes `role`."""
-        return self.filter(role__in=ROLES_WITH[role])
-
-
-class Membership(models.Model):
-    """The membership of a user in an organization, with a role."""
-
-    Role = Role
-
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
-        related_name="memberships",
-        db_index=False,  # the index of the constraint below serves
-    )
-    organization = models.ForeignKey(
-        Organization, on_delete=models.CASCADE, related_name="memberships"
-    )
-    role = models.CharField(
-        max_length=16,
-        choices=Role.choices,
-        default=Role.VIEWER,
-        help_text="What the member may do. Each role includes the ones before it: viewer, editor, "
-        "admin, owner.",
-    )
-    created_at = models.DateTimeField(
-        default=timezone.now, editable=False, help_text="When the user became a member."
-    )
-
-    objects = MembershipQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["id"]
-        constraints = [
-            # The index of this constraint finds the caller's organizations in every request.
-            models.UniqueConstraint(
-                fields=["user", "organization"],
-                name="membership_unique",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.user_id} is {self.role} of {self.organization_id}"
-
-    def change_role(self, role: str) -> None:
-        """Store a new role. Raises LastOwner (409) or Gone (404)."""
-        with transaction.atomic():
-            Organization.objects.lock(self.organization_id)
-            if role != Role.OWNER:
-                self._keep_an_owner()
-            self.role = role
-            if not Membership.objects.filter(pk=self.pk).update(role=role):
-                raise Gone
-
-    def remove(self) -> None:
-        """Delete the membership, effective from the next request on. Raises LastOwner (409)."""
-        with transaction.atomic():
-            Organization.objects.lock(self.organization_id)
-            self._keep_an_owner()
-            # A former member may not see the stored answers, and the keys must become free again.
-            for model in (IdempotencyRecord, KeptAnswers):
-                model.objects.filter(
-                    user_id=self.user_id, organization_id=self.organization_id
-                ).delete()
-            self.delete()
-
-    def _keep_an_owner(self) -> None:
-        owners = Membership.objects.filter(organization=self.organization_id, role=Role.OWNER)
-        if owners.filter(pk=self.pk).exists():
-            others = owners.filter(user__is_active=True).exclude(pk=self.pk)
-            if not others.exists():
-                raise LastOwner
