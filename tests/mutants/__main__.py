@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -42,12 +43,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=COUNT, help="how many mutants")
     parser.add_argument("--seed", default=SEED, help="of the sample")
     parser.add_argument("--workers", type=int, default=WORKERS, help="how many at a time")
-    parser.add_argument("--again", action="store_true", help="run the survivors again")
+    parser.add_argument(
+        "--again", action="store_true", help="run survivors again, with all tests of their files"
+    )
     parser.add_argument("only", nargs="*", help="words in the paths of the files; default: all")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
-    url = server_url()
-    chooser = Chooser(FOLDER, url)
+    chooser = Chooser(FOLDER, server_url())
     mutants, total = sample(options.count, options.seed)
     if options.only:
         mutants = [m for m in mutants if any(word in m.path for word in options.only)]
@@ -59,9 +61,9 @@ def main() -> int:
             pending.put(mutant)
     print(f"{total:,} mutants, a sample of {len(mutants)} by the seed {options.seed!r}", flush=True)
     if not pending.empty():
-        create_pristine(url)
+        create_pristine()
         threads = [
-            threading.Thread(target=work, args=(number, url, chooser, pending, results))
+            threading.Thread(target=work, args=(number, chooser, pending, results, options.again))
             for number in range(options.workers)
         ]
         for thread in threads:
@@ -78,20 +80,28 @@ def read_results() -> dict[str, str]:
     return dict(json.loads(line) for line in lines)
 
 
-def create_pristine(url: str) -> None:
+def create_pristine() -> None:
     """Create the migrated database that each mutant gets a copy of."""
     name = PRISTINE.removeprefix("test_")
-    command = [sys.executable, "-m", "pytest", "--quiet", "--reuse-db", "--create-db", "datasources/tests/test_models.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--quiet",
+        "--reuse-db",
+        "--create-db",
+        "datasources/tests/test_models.py",
+    ]
     environment = {**os.environ, "DATABASE_URL": url_of(name)}
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
 
 def work(
     number: int,
-    url: str,
     chooser: Chooser,
     pending: "queue.SimpleQueue[Mutant]",
     results: dict[str, str],
+    again: bool,
 ) -> None:
     """Run mutants, until none is left, in a copy of the code and with a database of its own."""
     copy = FOLDER / f"copy-{number}"
@@ -106,7 +116,11 @@ def work(
         except queue.Empty:
             return
         started = time.monotonic()
-        result = run(mutant, copy, url, f"mutants_{number}", chooser)
+        tests = chooser.tests_of(mutant, of_file=again)
+        seconds = EXTRA_SECONDS + PATIENCE * chooser.time_of(tests)
+        result = (
+            run(mutant, tests, seconds, copy, url_of(f"mutants_{number}")) if tests else SKIPPED
+        )
         results[mutant.key] = result
         with RESULTS.open("a") as file:
             file.write(json.dumps([mutant.key, result]) + "\n")
@@ -114,39 +128,34 @@ def work(
         print(f"{result:9} {seconds:4.0f} s  {mutant.path}:{mutant.line}", flush=True)
 
 
-def run(mutant: Mutant, copy: Path, url: str, database: str, chooser: Chooser) -> str:
-    """Return whether the tests of a mutant notice it."""
-    tests = chooser.tests_of(mutant)
-    if not tests:
-        return SKIPPED
-    with psycopg.connect(url, autocommit=True) as connection:
-        name = Identifier(f"test_{database}")
+def run(mutant: Mutant, tests: list[str], seconds: float, copy: Path, url: str) -> str:
+    """Return whether the tests notice a mutant; it is stopped after so many seconds."""
+    with psycopg.connect(server_url(), autocommit=True) as connection:
+        name = Identifier(f"test{urlsplit(url).path.replace('/', '_')}")
         connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
         template = Identifier(PRISTINE)
         connection.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(name, template))
+    environment = {
+        **os.environ,
+        "DATABASE_URL": url,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # The other plugins take half of the time to start.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "-x", "--reuse-db"]
+    command += ["-p", "no:cacheprovider", "-p", "pytest_django.plugin", *tests]
     file = copy / mutant.path
     original = file.read_text()
     file.write_text(mutant.code)
     try:
-        command = [sys.executable, "-m", "pytest", "--quiet", "-x", "--reuse-db", "--no-header"]
-        process = subprocess.run(
-            [*command, "-p", "no:cacheprovider", "-p", "no:cov", *tests],
-            cwd=copy,
-            env={
-                **os.environ,
-                "DATABASE_URL": url_of(database),
-                "PYTHONDONTWRITEBYTECODE": "1",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=EXTRA_SECONDS + PATIENCE * chooser.time_of(tests),
-        )
+        with (copy / "last.txt").open("w") as output:
+            process = subprocess.run(
+                command, cwd=copy, env=environment, stdout=output, stderr=output, timeout=seconds
+            )
     except subprocess.TimeoutExpired:
         return TIMED_OUT
     finally:
         file.write_text(original)
-    (FOLDER / f"last-{database}.txt").write_text(f"{mutant.key}\n{process.stdout}")
     return SURVIVED if process.returncode == 0 else KILLED
 
 

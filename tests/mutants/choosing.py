@@ -25,10 +25,10 @@ TESTS = [
 # They start servers, browsers or processes, or measure; other tests run the same lines.
 SPARED_TESTS = [
     *("*/test_in_browser.py", "*/test_live.py", "*/test_end_to_end.py", "*/test_killed_web.py"),
-    *("*/test_large_pages.py", "*/test_plans.py", "*/test_bounded_work.py", "*/test_connect.py"),
+    *("*/test_large_pages.py", "*/test_plans.py", "*/test_connect.py", "*/test_metrics.py"),
     *("*/test_mysql*.py", "*/test_postgresql*.py", "*/test_mongodb.py", "*/test_catalogues.py"),
     *("*/test_files.py", "*/test_backup.py", "*/test_worker.py", "*/test_doctor.py"),
-    *("*/test_disjoint_writers.py", "*/test_metrics.py", "*/test_prepared.py"),
+    *("*/test_disjoint_writers.py", "*/test_prepared.py"),
 ]
 # Of what is outside of functions: whether the migration creates it, and whether clients see it.
 MIGRATION = "datasources/tests/test_models.py::MigrationTests"
@@ -66,18 +66,21 @@ class Chooser:
                 parts = [file, *scope.split(".")[1:], case.attrib["name"]]
                 yield "::".join(parts), float(case.attrib["time"])
 
-    def tests_of(self, mutant: Mutant) -> list[str]:
+    def tests_of(self, mutant: Mutant, *, of_file: bool = False) -> list[str]:
         """Return the tests that run a mutated line, by their classes, the quickest class first.
 
-        What is outside of functions is run when it is imported; then it is all tests that run any
-        line of the file.
+        What is run only when the file is imported may matter to all tests that run any line of the
+        file. `of_file` returns these as well, such as for a function whose result is cached.
         """
         contexts = self.data.contexts_by_lineno(str(ROOT / mutant.path))
-        inside = statement_lines(mutant)
-        lines = inside or {*contexts}
-        names = {name.partition("|")[0] for line in lines for name in contexts.get(line, ())}
-        tests = names & self.seconds.keys()
+        tree = ast.parse((ROOT / mutant.path).read_text())
+        importers = {*contexts.get(tree.body[1].lineno, ())}  # the first line is a docstring
+        inside = statement_lines(tree, mutant.line)
+        names = {name for line in inside for name in contexts.get(line, ())} - importers
+        if of_file or not names:
+            names = {name for line in contexts.values() for name in line}
         classes: dict[str, list[str]] = {}
+        tests = {name.partition("|")[0] for name in names} & self.seconds.keys()
         for test in sorted(tests, key=self.seconds.__getitem__):
             classes.setdefault(test.rpartition("::")[0], []).append(test)
         ordered = sorted(classes.values(), key=self.time_of)
@@ -89,17 +92,15 @@ class Chooser:
         return sum(self.seconds.get(test, 0) for test in tests)
 
 
-def statement_lines(mutant: Mutant) -> set[int]:
-    """Return the lines of the statement that is mutated, or none if that is not in a function."""
+def statement_lines(tree: ast.Module, line: int) -> set[int]:
+    """Return the lines of the statement around a line, or none if that is not in a function."""
     found: set[int] = set()
-    tree = ast.parse((ROOT / mutant.path).read_text())
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    for function in functions:
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
         for statement in (node for part in function.body for node in ast.walk(part)):
             if isinstance(statement, ast.stmt):
                 last = statement.end_lineno or statement.lineno
                 if body := getattr(statement, "body", None):
                     last = max(statement.lineno, body[0].lineno - 1)
-                if statement.lineno <= mutant.line <= last:
+                if statement.lineno <= line <= last:
                     found = {*range(statement.lineno, last + 1)}  # the innermost comes last
     return found

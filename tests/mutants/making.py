@@ -12,7 +12,7 @@ from libcst.metadata import ByteSpanPositionProvider
 from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.pragma_handling import IgnoredCode
 
-from tests.mutants.operators import OPERATORS, SENTENCES
+from tests.mutants.operators import OPERATORS, SPARED_ARGUMENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 MUTATED = [
@@ -94,7 +94,7 @@ def is_spared(node: cst.CSTNode) -> bool:
         case cst.Call(func=cst.Name(value="cast" | "TypedDict" | "TypeVar")):
             return True
         case cst.Arg(keyword=cst.Name(value=name)):
-            return name in SENTENCES
+            return name in SPARED_ARGUMENTS
         case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))]):
             return name.endswith(SPARED_CONSTANTS)
         case cst.SimpleString() | cst.ConcatenatedString():

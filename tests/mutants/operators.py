@@ -10,8 +10,8 @@ from mutmut.mutation import mutators
 BOUNDS = {"gt": "gte", "gte": "gt", "lt": "lte", "lte": "lt"}
 # Without these decorators, nothing works.
 KEPT_DECORATORS = {"property", "cached_property", "classmethod", "staticmethod", "receiver"}
-# Arguments that are written for people to read.
-SENTENCES = {"help_text", "verbose_name", "verbose_name_plural"}
+# Arguments that people read, and one that only guards against faults of the code itself.
+SPARED_ARGUMENTS = {"help_text", "verbose_name", "verbose_name_plural", "strict"}
 PASS = cst.SimpleStatementLine([cst.Pass()])
 
 
@@ -56,7 +56,8 @@ def remove_decorator(node: cst.FunctionDef) -> Iterator[cst.FunctionDef]:
 def remove_keyword(node: cst.Call) -> Iterator[cst.Call]:
     """Remove each keyword argument of a call; without a positional one, most calls fail."""
     for index, argument in enumerate(node.args):
-        if argument.star or (argument.keyword and argument.keyword.value not in SENTENCES):
+        keyword = argument.keyword and argument.keyword.value
+        if argument.star or (keyword and keyword not in SPARED_ARGUMENTS):
             yield node.with_changes(args=[*node.args[:index], *node.args[index + 1 :]])
 
 
