@@ -121,7 +121,7 @@ def mutants_of(path: str) -> Iterator[Mutant]:
             text = module.code_for_node(new).strip()
             mutated = f"{source[:start].decode()}{text}{source[end:].decode()}"
         else:  # a hundred times slower
-            mutated = module.deep_replace(old, new).code
+            mutated = cst.ensure_type(module.deep_replace(old, new), cst.Module).code
         if mutated in seen:
             continue
         seen.add(mutated)
