@@ -8,7 +8,7 @@ WITH_NODE = PATH="$(CURDIR)/.venv-node/bin:$$PATH"
 # Run two tests at a time; tests of one class run in the same process.
 TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 
-.PHONY: run test test-next lint openapi openapi-lint clients fuzz faults mutants bench lock sbom
+.PHONY: run test test-next lint openapi openapi-lint clients fuzz faults mutants real bench lock real-lock sbom
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.local.run --end-with-parent
@@ -30,6 +30,12 @@ faults: .venv/installed-dev ## break the database, network, locks, disks and pro
 
 mutants: .venv/installed-mutants ## change the code in 300 small ways, and list the changes that no test notices
 	@$(BIN)/python -m tests.mutants
+
+real: .venv/installed-dev .venv-node/installed ## read schemas and files that others wrote, and compare with the sources' own words
+	@SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
+	ENCRYPTION_KEYS=$$($(BIN)/python manage.py generate_key) && \
+	export SECRET_KEY ENCRYPTION_KEYS && \
+	$(WITH_NODE) $(BIN)/python -m tests.real $(ONLY)
 
 bench: .venv/installed-dev ## measure the cost of a request, compared with plain DRF and FastAPI services
 	$(BIN)/python -m bench $(if $(BEFORE),--before $(BEFORE))
@@ -69,6 +75,16 @@ lock: .venv/bin/uv ## write the *.lock files again after requirements*.txt chang
 	$(COMPILE) --python-version 3.13 requirements-next.txt -o requirements-next.lock
 	$(COMPILE) --python-version 3.11 requirements-node.txt -o requirements-node.lock
 	$(COMPILE) --python-version 3.11 requirements-uv.txt -o requirements-uv.lock
+
+real-lock: .venv/bin/uv ## write tests/real/packages/*.lock again; keep all versions that still fit
+	for name in django openstack servers sqlalchemy; do $(REAL_COMPILE) $$name || exit; done
+	$(REAL_COMPILE) pypi --no-deps
+
+# These packages are for one platform, because they are only installed by `make real`.
+REAL_COMPILE = compile() { $(BIN)/uv pip compile --quiet --no-annotate --generate-hashes \
+    --only-binary :all: --emit-build-options --python-version 3.11 \
+    --python-platform x86_64-manylinux_2_28 --custom-compile-command 'make real-lock' \
+    tests/real/packages/$$1.txt -o tests/real/packages/$$1.lock $$2; }; compile
 
 # $(call install,BIN,LOCK): uv is five times as fast as pip, but does not read pip's settings
 # (a private index, a certificate). If uv fails, pip installs the packages. Both refuse a file whose

@@ -81,8 +81,7 @@ class TimeField(NotEmptyMixin, forms.CharField):
                 return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (OverflowError, ValueError):
             pass
-        # django-filter formats the sentence with %.
-        sentence = "Must be a time such as 2024-12-01T11:00:00Z; in a URL, + is written %%2B."
+        sentence = "Must be a time such as 2024-12-01T11:00:00Z; in a URL, + is written %2B."
         raise forms.ValidationError(sentence)
 
 

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ObjectDoesNotExist
 from django_filters import FilterSet
-from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import viewsets
 from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import BaseParser
@@ -16,6 +15,7 @@ from organizations.authentication import caller
 from organizations.models import Membership, Organization, User
 from organizations.permissions import IsAuthenticated, require_membership
 from rivergen.http.exceptions import NoSuchResource
+from rivergen.http.filters import FilterBackend
 from rivergen.http.input import check_parameters, read_id
 from rivergen.http.pagination import CursorPagination
 from rivergen.http.parsers import MergePatchParser, StrictJSONParser
@@ -41,7 +41,7 @@ class ScopedViewSet(viewsets.GenericViewSet):
     lookup_url_kwarg: str
     ordering = "id"
     ordering_fields: ClassVar[tuple[str, ...]] = ()
-    filter_backends = [DjangoFilterBackend]
+    filter_backends = [FilterBackend]
     filterset_class: ClassVar[type[FilterSet] | None] = None
     repeatable_parameters: ClassVar[tuple[str, ...]] = ()
 

@@ -15,7 +15,7 @@ import yaml
 from datasources.connections.testing.servers import skip_or_fail
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = sorted(ROOT.glob("requirements*.lock"))
+LOCKS = sorted([*ROOT.glob("requirements*.lock"), *ROOT.glob("tests/real/packages/*.lock")])
 # The lock that has the packages of a requirements file, if it is not the one of the same name.
 LOCK_NAMES = {"requirements-test": "requirements-dev"}
 PIN = re.compile(r"^([\w.-]+)(?:\[[\w,]+\])?==([\w.]+)", re.MULTILINE)

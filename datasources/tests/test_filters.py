@@ -88,6 +88,12 @@ class FilterTests(DataSourceTestCase):
             }
         )
 
+    def test_text_in_the_sentence_about_a_filter_is_not_formatted(self):
+        self.assert_refused(
+            "host=%25s%25",
+            'Must be a host name or an IP address. Has the character "%", which no host name has.',
+        )
+
     def test_type_status_and_id_may_be_repeated_for_any_of_them(self):
         ids = self.ids
         self.assert_names(

@@ -4,9 +4,26 @@ from typing import Any
 
 import django_filters
 from django import forms
+from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema_field
+from rest_framework.exceptions import ValidationError
 
 from rivergen.names import normalized
+
+
+class FilterBackend(DjangoFilterBackend):
+    """Filter by query parameters; each error is a sentence that may quote any text.
+
+    django-filter itself fails at a sentence with a `%` that is not meant for formatting.
+    """
+
+    raise_exception = False
+
+    def get_filterset(self, request: Any, queryset: Any, view: Any) -> Any:
+        filterset = super().get_filterset(request, queryset, view)
+        if filterset is not None and not filterset.is_valid():
+            raise ValidationError({name: [*errors] for name, errors in filterset.errors.items()})
+        return filterset
 
 
 class NotEmptyMixin:

@@ -31,8 +31,8 @@ ELSEWHERE = "db.example.com"
 numbers = count()
 
 
-def url(host, port, scheme="postgresql", query="?sslmode=disable"):
-    return f"{scheme}://{host}:{port}/shop{query}"
+def url(host, port, query="?sslmode=disable"):
+    return f"postgresql://{host}:{port}/shop{query}"
 
 
 def moves_to(port):
@@ -51,10 +51,6 @@ def moves_to(port):
         "no connection string": (
             here | {"connection_string": url(ELSEWHERE, 5432)},
             {"connection_string": None},
-        ),
-        "its scheme": (
-            far | {"connection_string": url(ADDRESS, port)},
-            {"connection_string": url(ADDRESS, port, scheme="postgres")},
         ),
         "its host": (
             far | {"connection_string": url(ELSEWHERE, port)},

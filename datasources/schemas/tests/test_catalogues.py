@@ -16,7 +16,7 @@ from datasources.connections.testing.postgresql import (
 from datasources.schemas.reading.assembly import Assembly
 from datasources.schemas.reading.readers import READERS
 from datasources.schemas.reading.readers.base import Relation, SQLReader
-from datasources.schemas.testing import fake_catalogue, tables_of
+from datasources.schemas.reading.testing import fake_catalogue, tables_of
 
 # Types as the server spells them, with their common types.
 COMMON_TYPES = {

@@ -4,7 +4,7 @@ from django.test import SimpleTestCase
 
 from datasources.connections.configuration import Configuration
 from datasources.schemas.reading.readers.clickhouse import parts_of
-from datasources.schemas.testing import fake_catalogue, tables_of
+from datasources.schemas.reading.testing import fake_catalogue, tables_of
 
 ROWS = {
     "has_projections": [(1,)],

@@ -3,7 +3,7 @@
 import duckdb
 
 from datasources.connections.testing.files import FilesTestCase
-from datasources.schemas.testing import changed_members, columns_of, digest_of, tables_of
+from datasources.schemas.reading.testing import changed_members, columns_of, digest_of, tables_of
 
 # Definitions of the table `t` before and after a change, and the member that shows the change.
 PAIRS = {

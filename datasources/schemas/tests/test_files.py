@@ -11,7 +11,7 @@ from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.stages import Stages
 from datasources.schemas.reading.readers import READERS
-from datasources.schemas.testing import columns_of, tables_of
+from datasources.schemas.reading.testing import columns_of, tables_of
 
 SQLITE = """
 CREATE TABLE people (

@@ -12,7 +12,7 @@ from datasources.connections.testing.connectors import connector_to
 from datasources.connections.testing.fake_mongodb import serve_mongo
 from datasources.connections.testing.listeners import Listener
 from datasources.schemas.reading.readers.mongodb import FIELDS_MAX, SAMPLE_SIZE, Fields
-from datasources.schemas.testing import changed_members, columns_of, tables_of
+from datasources.schemas.reading.testing import changed_members, columns_of, tables_of
 
 OLD = {"_id": ObjectId(), "name": "a", "n": 1, "home": {"city": "x", "at": {"x": {"y": 1}}}}
 NEW = {"_id": ObjectId(), "name": None, "n": Int64(2), "tags": ["a"], "at": datetime.now(UTC)}

@@ -7,7 +7,7 @@ from django.test import SimpleTestCase
 from datasources.connections.testing import mariadb
 from datasources.connections.testing.mariadb import make_connector
 from datasources.schemas.reading.readers.mysql import MySQLReader, mysql_default
-from datasources.schemas.testing import columns_of, tables_of
+from datasources.schemas.reading.testing import columns_of, tables_of
 
 STATEMENTS = (
     """CREATE TABLE people (

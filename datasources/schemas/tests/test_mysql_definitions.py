@@ -7,7 +7,7 @@ from django.test import SimpleTestCase
 
 from datasources.connections.testing import mariadb
 from datasources.connections.testing.mariadb import make_connector
-from datasources.schemas.testing import changed_members, columns_of, digest_of, tables_of
+from datasources.schemas.reading.testing import changed_members, columns_of, digest_of, tables_of
 
 # Definitions of a table before and after a change, and what the change is shown as.
 PAIRS = {

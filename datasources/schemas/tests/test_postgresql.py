@@ -14,7 +14,7 @@ from datasources.connections.testing.postgresql import (
 )
 from datasources.schemas.reading.assembly import Assembly
 from datasources.schemas.reading.readers.postgresql import PostgreSQLReader
-from datasources.schemas.testing import columns_of, tables_of
+from datasources.schemas.reading.testing import columns_of, tables_of
 
 SCRIPT = '''
 CREATE DOMAIN amount AS numeric(10,2);

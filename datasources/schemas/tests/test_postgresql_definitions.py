@@ -14,8 +14,8 @@ from datasources.connections.testing.postgresql import (
 )
 from datasources.schemas.reading.catalogue import Column, ForeignKey, Index, PrimaryKey
 from datasources.schemas.reading.readers.postgresql import SINCE, PostgreSQLReader, for_version
+from datasources.schemas.reading.testing import read_postgresql, tables_in
 from datasources.schemas.snapshots.changes import changes_of_table
-from datasources.schemas.testing import read_postgresql, tables_in
 
 EXTENSIONS = "".join(
     f"CREATE EXTENSION {name};"

@@ -18,7 +18,7 @@ from datasources.connections.testing.postgresql import (
     PostgreSQLServer,
 )
 from datasources.schemas.reading.readers.postgresql_session import begin
-from datasources.schemas.testing import read_postgresql, tables_in
+from datasources.schemas.reading.testing import read_postgresql, tables_in
 from rivergen.testing.pgbouncer import pgbouncer
 
 # Names and constants whose spelling depends on settings.

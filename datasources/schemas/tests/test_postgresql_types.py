@@ -9,7 +9,7 @@ from datasources.connections.testing.postgresql import (
     OlderPostgreSQLServer,
     PostgreSQLServer,
 )
-from datasources.schemas.testing import read_postgresql, tables_in
+from datasources.schemas.reading.testing import read_postgresql, tables_in
 
 # Built-in types that no common type describes: shapes, texts to search, and the server's own.
 OTHER = {

@@ -5,7 +5,7 @@ import sqlite3
 from datasources.connections.failures import Code
 from datasources.connections.testing.files import FilesTestCase
 from datasources.schemas.reading.readers import READERS
-from datasources.schemas.testing import changed_members, columns_of, digest_of, tables_of
+from datasources.schemas.reading.testing import changed_members, columns_of, digest_of, tables_of
 
 # Definitions of the table `t` before and after a change, and the members that show the change.
 INDEX_PAIRS = {
