@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,6 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -31,7 +31,7 @@ COUNT = 300
 SEED = "rivergen"
 WORKERS = 2
 PRISTINE = "test_rivergen_mutants"
-NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "docs")
+NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "node_modules")
 # Load slows tests down; a mutant that never ends is stopped then.
 PATIENCE, EXTRA_SECONDS = 3, 60
 KILLED, SURVIVED, TIMED_OUT, SKIPPED = "killed", "survived", "timed out", "skipped"
@@ -49,7 +49,8 @@ def main() -> int:
     parser.add_argument("only", nargs="*", help="words in the paths of the files; default: all")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
-    chooser = Chooser(FOLDER, server_url())
+    copies = [copy_code(number) for number in range(options.workers)]
+    chooser = Chooser(FOLDER, copies[0])
     mutants, total = sample(options.count, options.seed)
     if options.only:
         mutants = [m for m in mutants if any(word in m.path for word in options.only)]
@@ -63,8 +64,8 @@ def main() -> int:
     if not pending.empty():
         create_pristine()
         threads = [
-            threading.Thread(target=work, args=(number, chooser, pending, results, options.again))
-            for number in range(options.workers)
+            threading.Thread(target=work, args=(copy, chooser, pending, results, options.again))
+            for copy in copies
         ]
         for thread in threads:
             thread.daemon = True  # Ctrl-C ends all
@@ -83,33 +84,31 @@ def read_results() -> dict[str, str]:
 def create_pristine() -> None:
     """Create the migrated database that each mutant gets a copy of."""
     name = PRISTINE.removeprefix("test_")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--quiet",
-        "--reuse-db",
-        "--create-db",
-        "datasources/tests/test_models.py",
-    ]
+    command = [sys.executable, "-m", "pytest", "--quiet", "--reuse-db", "--create-db"]
+    command.append("datasources/tests/test_models.py")
     environment = {**os.environ, "DATABASE_URL": url_of(name)}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
-def work(
-    number: int,
-    chooser: Chooser,
-    pending: "queue.SimpleQueue[Mutant]",
-    results: dict[str, str],
-    again: bool,
-) -> None:
-    """Run mutants, until none is left, in a copy of the code and with a database of its own."""
+def copy_code(number: int) -> Path:
+    """Return a folder with a copy of the code, in which one mutant at a time is run."""
     copy = FOLDER / f"copy-{number}"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
     # Compiled files that are valid by a hash: two changes of a file may have the same time.
     command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash"]
     subprocess.run([*command, *("datasources", "organizations", "rivergen")], cwd=copy, check=True)
+    return copy
+
+
+def work(
+    copy: Path,
+    chooser: Chooser,
+    pending: "queue.SimpleQueue[Mutant]",
+    results: dict[str, str],
+    again: bool,
+) -> None:
+    """Run mutants, until none is left, in a copy of the code and with a database of its own."""
     while not pending.empty():
         try:
             mutant = pending.get_nowait()
@@ -118,26 +117,28 @@ def work(
         started = time.monotonic()
         tests = chooser.tests_of(mutant, of_file=again)
         seconds = EXTRA_SECONDS + PATIENCE * chooser.time_of(tests)
-        result = (
-            run(mutant, tests, seconds, copy, url_of(f"mutants_{number}")) if tests else SKIPPED
-        )
+        result = run(mutant, tests, seconds, copy) if tests else SKIPPED
         results[mutant.key] = result
         with RESULTS.open("a") as file:
             file.write(json.dumps([mutant.key, result]) + "\n")
         seconds = time.monotonic() - started
-        print(f"{result:9} {seconds:4.0f} s  {mutant.path}:{mutant.line}", flush=True)
+        print(f"{seconds:4.0f} s  {mutant.path}:{mutant.line}  {result}", flush=True)
 
 
-def run(mutant: Mutant, tests: list[str], seconds: float, copy: Path, url: str) -> str:
-    """Return whether the tests notice a mutant; it is stopped after so many seconds."""
+def run(mutant: Mutant, tests: list[str], seconds: float, copy: Path) -> str:
+    """Return whether the tests notice a mutant, in a copy of the code and of the database.
+
+    The tests are stopped after so many seconds.
+    """
+    database = f"mutants_{copy.name}"
     with psycopg.connect(server_url(), autocommit=True) as connection:
-        name = Identifier(f"test{urlsplit(url).path.replace('/', '_')}")
+        name = Identifier(f"test_{database}")
         connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
         template = Identifier(PRISTINE)
         connection.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(name, template))
     environment = {
         **os.environ,
-        "DATABASE_URL": url,
+        "DATABASE_URL": url_of(database),
         "PYTHONDONTWRITEBYTECODE": "1",
         # The other plugins take half of the time to start.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -156,7 +157,10 @@ def run(mutant: Mutant, tests: list[str], seconds: float, copy: Path, url: str) 
         return TIMED_OUT
     finally:
         file.write_text(original)
-    return SURVIVED if process.returncode == 0 else KILLED
+    if process.returncode == 0:
+        return SURVIVED
+    killer = re.search(r"^(?:SUBFAILED|FAILED|ERROR)\S* .*", (copy / "last.txt").read_text(), re.M)
+    return f"{KILLED} {killer[0] if killer else ''}"
 
 
 def report(mutants: list[Mutant], results: dict[str, str]) -> int:
@@ -169,7 +173,8 @@ def report(mutants: list[Mutant], results: dict[str, str]) -> int:
             print(f"\n{mutant.path}:{mutant.line} {results[mutant.key]}{why and f': {why}'}")
             print(*(f"- {line}" for line in mutant.before.splitlines()), sep="\n")
             print(*(f"+ {line}" for line in mutant.after.splitlines()), sep="\n")
-    figures = Counter(results.get(mutant.key, "not run") for mutant in mutants)
+    found = [results.get(mutant.key, "not run") for mutant in mutants]
+    figures = Counter(KILLED if result.startswith(KILLED) else result for result in found)
     parts = [f"{figures[result]} {result}" for result in sorted(figures)]
     print(f"\n{len(mutants)} mutants: {', '.join(parts)}; {unexplained} survivors without a reason")
     return int(unexplained > 0)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from coverage import CoverageData
 
+from rivergen.testing.services import server_url
 from tests.mutants.making import ROOT, Mutant
 
 TESTS = [
@@ -37,26 +38,46 @@ SLOWEST = 60.0  # seconds
 
 
 class Chooser:
-    """The tests of each line, and how long each takes: recorded once, in `folder`."""
+    """The tests of each line, and how long each takes: recorded once, in `folder`.
 
-    def __init__(self, folder: Path, url: str) -> None:
+    They are run in a `copy` of the code, as later with each mutant. Those that fail are not used.
+    """
+
+    def __init__(self, folder: Path, copy: Path) -> None:
         self.coverage = folder / "coverage"
         self.report = folder / "tests.xml"
+        self.copy = copy
         if not self.report.exists():
-            self._record(url)
-        self.seconds = {test: seconds for test, seconds in self._passed() if seconds < SLOWEST}
+            self._record()
+        exist = self._collected()
+        self.seconds = {
+            test: seconds for test, seconds in self._passed() if seconds < SLOWEST and test in exist
+        }
         self.data = CoverageData(str(self.coverage))
         self.data.read()
 
-    def _record(self, url: str) -> None:
+    def _record(self) -> None:
         print("Recording which tests run which lines.", flush=True)
         command = [sys.executable, "-m", "pytest", "--quiet", "--tb=no", "--no-header"]
         command += ["--numprocesses", "2", "--dist", "loadscope"]
         command += ["--cov=datasources", "--cov-context=test", "--cov-report="]
         command += [f"--junit-xml={self.report}", "--override-ini=junit_family=xunit1"]
         command += [f"--ignore-glob={pattern}" for pattern in SPARED_TESTS]
-        environment = {**os.environ, "DATABASE_URL": url, "COVERAGE_FILE": str(self.coverage)}
-        subprocess.run([*command, *TESTS], cwd=ROOT, env=environment, check=False)
+        environment = {
+            **os.environ,
+            "DATABASE_URL": server_url(),
+            "COVERAGE_FILE": str(self.coverage),
+        }
+        subprocess.run([*command, *TESTS], cwd=self.copy, env=environment, check=False)
+
+    def _collected(self) -> set[str]:
+        """Return the tests that are still there: pytest fails if a named one is not."""
+        command = [sys.executable, "-m", "pytest", "--quiet", "--collect-only", *TESTS]
+        environment = {**os.environ, "DATABASE_URL": server_url()}
+        process = subprocess.run(
+            command, cwd=self.copy, env=environment, capture_output=True, text=True
+        )
+        return {*process.stdout.splitlines()}
 
     def _passed(self) -> Iterator[tuple[str, float]]:
         for case in ElementTree.parse(self.report).iter("testcase"):
@@ -72,7 +93,7 @@ class Chooser:
         What is run only when the file is imported may matter to all tests that run any line of the
         file. `of_file` returns these as well, such as for a function whose result is cached.
         """
-        contexts = self.data.contexts_by_lineno(str(ROOT / mutant.path))
+        contexts = self.data.contexts_by_lineno(str(self.copy / mutant.path))
         tree = ast.parse((ROOT / mutant.path).read_text())
         importers = {*contexts.get(tree.body[1].lineno, ())}  # the first line is a docstring
         inside = statement_lines(tree, mutant.line)
