@@ -31,6 +31,7 @@ COUNT = 300
 SEED = "rivergen"
 WORKERS = 2
 PRISTINE = "test_rivergen_mutants"
+TEST_CLASS = re.compile(r"[\w/]+\.py::\w+")
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "node_modules")
 # Load slows tests down; a mutant that never ends is stopped then.
 PATIENCE, EXTRA_SECONDS = 3, 60
@@ -81,6 +82,12 @@ def read_results() -> dict[str, str]:
     return dict(json.loads(line) for line in lines)
 
 
+def killers(path: str, results: dict[str, str]) -> Counter[str]:
+    """Return how many mutants of a file each class of tests noticed."""
+    found = [result for key, result in [*results.items()] if key.startswith(f"{path}: ")]
+    return Counter(name for result in found for name in TEST_CLASS.findall(result))
+
+
 def create_pristine() -> None:
     """Create the migrated database that each mutant gets a copy of."""
     name = PRISTINE.removeprefix("test_")
@@ -115,7 +122,7 @@ def work(
         except queue.Empty:
             return
         started = time.monotonic()
-        tests = chooser.tests_of(mutant, of_file=again)
+        tests = chooser.tests_of(mutant, killers(mutant.path, results), of_file=again)
         seconds = EXTRA_SECONDS + PATIENCE * chooser.time_of(tests)
         result = run(mutant, tests, seconds, copy) if tests else SKIPPED
         results[mutant.key] = result

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -87,9 +88,12 @@ class Chooser:
                 parts = [file, *scope.split(".")[1:], case.attrib["name"]]
                 yield "::".join(parts), float(case.attrib["time"])
 
-    def tests_of(self, mutant: Mutant, *, of_file: bool = False) -> list[str]:
-        """Return the tests that run a mutated line, by their classes, the quickest class first.
+    def tests_of(
+        self, mutant: Mutant, killers: Counter[str], *, of_file: bool = False
+    ) -> list[str]:
+        """Return the tests that run a mutated line, by their classes.
 
+        First come the classes in `killers`, which noticed other mutants, then the quickest class.
         What is run only when the file is imported may matter to all tests that run any line of the
         file. `of_file` returns these as well, such as for a function whose result is cached.
         """
@@ -104,8 +108,8 @@ class Chooser:
         tests = {name.partition("|")[0] for name in names} & self.seconds.keys()
         for test in sorted(tests, key=self.seconds.__getitem__):
             classes.setdefault(test.rpartition("::")[0], []).append(test)
-        ordered = sorted(classes.values(), key=self.time_of)
-        chosen = [test for group in ordered for test in group]
+        ordered = sorted(classes, key=lambda name: (-killers[name], self.time_of(classes[name])))
+        chosen = [test for name in ordered for test in classes[name]]
         return chosen if inside else [MIGRATION, *chosen, COMMITTED]
 
     def time_of(self, tests: list[str]) -> float:
