@@ -76,15 +76,8 @@ lock: .venv/bin/uv ## write the *.lock files again after requirements*.txt chang
 	$(COMPILE) --python-version 3.11 requirements-node.txt -o requirements-node.lock
 	$(COMPILE) --python-version 3.11 requirements-uv.txt -o requirements-uv.lock
 
-real-lock: .venv/bin/uv ## write tests/real/packages/*.lock again; keep all versions that still fit
-	for name in django openstack servers sqlalchemy; do $(REAL_COMPILE) $$name || exit; done
-	$(REAL_COMPILE) pypi --no-deps
-
-# These packages are for one platform, because they are only installed by `make real`.
-REAL_COMPILE = compile() { $(BIN)/uv pip compile --quiet --no-annotate --generate-hashes \
-    --only-binary :all: --emit-build-options --python-version 3.11 \
-    --python-platform x86_64-manylinux_2_28 --custom-compile-command 'make real-lock' \
-    tests/real/packages/$$1.txt -o tests/real/packages/$$1.lock $$2; }; compile
+real-lock: .venv/installed-dev ## write tests/real/packages/*.lock again; keep all versions that still fit
+	$(BIN)/python -m tests.real.locking
 
 # $(call install,BIN,LOCK): uv is five times as fast as pip, but does not read pip's settings
 # (a private index, a certificate). If uv fails, pip installs the packages. Both refuse a file whose

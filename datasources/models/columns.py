@@ -360,7 +360,7 @@ class DataSourceColumns(models.Model):
         values = {field: getattr(self, field) for field in DESTINATION_FIELDS}
         parts = destination_parts(values, DESTINATION_FIELDS)
         if self.connection_string is not None:
-            parts.append(url_destination(self.connection_string, self.connector))
+            parts.append(url_destination(self.connection_string, self.connector, self.port))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @property

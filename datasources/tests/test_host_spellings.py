@@ -190,7 +190,8 @@ class HostDestinationTests(CredentialTestCase):
         self.fetch().apply_changes({"host": "faß.example"}, user=self.owner)
         source = self.fetch()
         parts = [getattr(source, field) for field in DESTINATION_FIELDS]
-        parts.append(url_destination(source.connection_string or "", source.connector))
+        url = url_destination(source.connection_string or "", source.connector, source.port)
+        parts.append(url)
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         for credential in Credential.objects.filter(data_source=source):
             credential.reseal(credential.destination, digest)

@@ -7,7 +7,6 @@ signed by Debian. Nothing of them is run but servers and what creates the tables
 import base64
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -134,6 +133,4 @@ def lines_of(path: Path) -> list[str]:
 
 def requirements(lock: Path) -> dict[str, str]:
     """Return the requirement of each package of a lock, with its hashes."""
-    found = re.findall(r"^([\w.-]+)==(?:.*\\\n)+.*$", lock.read_text(), re.MULTILINE)
-    blocks = re.findall(r"^[\w.-]+==(?:.*\\\n)+.*$", lock.read_text(), re.MULTILINE)
-    return dict(zip(found, blocks, strict=True))
+    return {line.partition("==")[0]: line for line in lines_of(lock) if "==" in line}

@@ -155,6 +155,7 @@ SCRIPTS: dict[str, dict[str, tuple[str, ...]]] = {
         "Bacula": (f"debian/bacula-director-sqlite3/{DBCONFIG}/*/install/sqlite3",),
         "ejabberd": ("debian/ejabberd/usr/share/ejabberd/sql/lite.sql",),
         "ejabberd, new": ("debian/ejabberd/usr/share/ejabberd/sql/lite.new.sql",),
+        "Employees": ("npm/@bytebase+dbhub/package/dist/demo/employee-sqlite/employee.sql",),
         "FreeRADIUS": (f"{FREERADIUS}/*/sqlite/schema.sql",),
         "Gammu": ("debian/gammu-smsd/usr/share/doc/gammu-smsd/examples/sqlite.sql",),
         "Glewlwyd": (f"debian/glewlwyd/{DBCONFIG}/*/install/sqlite3",),

@@ -15,6 +15,7 @@ from datasources.connections.failures import Code, ConnectionFailure
 USUAL_DELIMITERS = ",;\t|"
 RARE_DELIMITERS = "\x1f\x01^~:"
 REPEATED_DELIMITERS = "|^~:"
+SIGNS_OF_NAMES = "_-. "
 SCANNED_CHARACTERS = 128 * 1024
 TITLE_LINES_MAX = 20
 TITLE_CHARACTERS = 1_000
@@ -134,14 +135,18 @@ class Scan:
     def single_column(self) -> Layout:
         """Return the layout of a file without delimiters."""
         header = self.rows[0] if self.rows else Row(1, [])
-        is_guess = has_aligned_words(self.rows)
+        is_guess = len(self.rows) > 1 and seems_split(self.rows)
         return Layout(self.delimiter, self.quoting, header.line - 1, header.values, is_guess)
 
 
-def has_aligned_words(rows: list[Row]) -> bool:
-    """Return whether all rows have equally many words, as in a table with spaces between them."""
-    counts = {len(row.values[0].split()) for row in rows}
-    return len(rows) > 1 and len(counts) == 1 and counts != {0} and counts != {1}
+def seems_split(rows: list[Row]) -> bool:
+    """Return whether all rows have equally many words, or the same signs as the header."""
+    lines = [row.values[0] for row in rows]
+    words = {len(line.split()) for line in lines}
+    is_split = len(words) == 1 and words != {0} and words != {1}
+    signs = {sign for sign in lines[0] if not sign.isalnum() and sign not in SIGNS_OF_NAMES}
+    is_split |= any(len({line.count(sign) for line in lines}) == 1 for sign in signs)
+    return is_split
 
 
 def layout_of(text: str, is_whole: bool) -> Layout:
