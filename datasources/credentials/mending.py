@@ -123,7 +123,7 @@ def mend_service_account(text: str) -> str:
     # What Google wrote is kept to the letter.
     if mended.strip() == key["private_key"].strip():
         return text
-    return json.dumps(key | {"private_key": mended}, ensure_ascii=False, indent=2)
+    return json.dumps(key | {"private_key": mended})
 
 
 def read_object(text: str) -> tuple[str, dict[str, Any]]:
