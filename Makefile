@@ -8,7 +8,7 @@ WITH_NODE = PATH="$(CURDIR)/.venv-node/bin:$$PATH"
 # Run two tests at a time; tests of one class run in the same process.
 TWO_AT_A_TIME = --numprocesses 2 --dist loadscope
 
-.PHONY: run test test-next lint openapi openapi-lint clients fuzz faults real bench lock real-lock sbom
+.PHONY: run test test-next lint openapi openapi-lint clients fuzz faults mutants real bench lock real-lock sbom
 
 run: .venv/installed ## serve on 127.0.0.1:$PORT with a demo organization, until Ctrl-C
 	@$(BIN)/python -m rivergen.local.run --end-with-parent
@@ -27,6 +27,9 @@ fuzz: .venv/installed-dev ## send generated requests to a running server, valid 
 
 faults: .venv/installed-dev ## break the database, network, locks, disks and processes under load, and count lost changes
 	$(BIN)/python -m tests.faults
+
+mutants: .venv/installed-mutants ## change the code in 300 small ways, and list the changes that no test notices
+	@$(BIN)/python -m tests.mutants
 
 real: .venv/installed-dev .venv-node/installed ## read schemas and files that others wrote, and compare with the sources' own words
 	@SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') && \
@@ -68,6 +71,7 @@ lock: .venv/bin/uv ## write the *.lock files again after requirements*.txt chang
 	grep -v '^-r' requirements.txt | $(COMPILE) --python-version 3.11 - -o requirements.lock
 	$(COMPILE) --python-version 3.11 -c requirements.lock requirements-cloud.txt -o requirements-cloud.lock
 	$(COMPILE) --python-version 3.11 -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+	$(COMPILE) --python-version 3.11 -c requirements-dev.lock requirements-mutants.txt -o requirements-mutants.lock
 	$(COMPILE) --python-version 3.13 requirements-next.txt -o requirements-next.lock
 	$(COMPILE) --python-version 3.11 requirements-node.txt -o requirements-node.lock
 	$(COMPILE) --python-version 3.11 requirements-uv.txt -o requirements-uv.lock
@@ -97,6 +101,10 @@ endef
 
 .venv/installed-dev: .venv/installed requirements-dev.lock
 	$(call install,$(BIN),requirements-dev.lock)
+	@touch $@
+
+.venv/installed-mutants: .venv/installed-dev requirements-mutants.lock
+	$(call install,$(BIN),requirements-mutants.lock)
 	@touch $@
 
 .venv-next/installed-dev: requirements-dev.lock requirements-next.lock requirements-uv.lock

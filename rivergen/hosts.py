@@ -137,7 +137,7 @@ def to_ascii(host: str) -> str:
         if error.codepoint is None:
             raise InvalidHost(f"Is not a valid internationalized name: {error}.") from None
         letter = shown(chr(error.codepoint))
-        raise InvalidHost(f"Has the character {letter} where no host name has it.") from None
+        raise InvalidHost(f"Has the character {letter} where no name may have it.") from None
     return ".".join(labels).removesuffix(".")
 
 

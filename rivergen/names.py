@@ -2,7 +2,7 @@
 
 A name is stored in NFC (`Café` composed and decomposed are one name), and each white space in it is
 a plain space. Characters that nobody sees are refused, except where they change what is seen:
-joiners in emoji and in scripts that need them, and the selectors of emoji.
+joiners in emoji and in scripts that need them, the selectors of emoji, and the tags of flags.
 """
 
 import re
@@ -28,6 +28,8 @@ INVISIBLE = re.compile(
 JOINERS = "\u200c\u200d"
 EMOJI_SELECTORS = "\ufe0e\ufe0f"
 KEYCAP = "\u20e3"
+# A black flag and the code of a region: England, Scotland, Wales.
+FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 
 
 def normalized(name: str) -> str:
@@ -42,6 +44,7 @@ def normalized(name: str) -> str:
 
 def validate_visible(name: str) -> None:
     """Raise ValidationError (400) for the first character that nobody sees, and name it."""
+    name = FLAG.sub("\U0001f3f4", name)
     for found in INVISIBLE.finditer(name):
         if not changes_what_is_seen(name, found.start()):
             letter = found[0]

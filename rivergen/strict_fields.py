@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.validators import ProhibitNullCharactersValidator
 from django.db import models
 
 
@@ -66,6 +65,16 @@ class StrictField(models.Field):
         return name, self.django_path, arguments, options
 
 
+def validate_text(value: str) -> None:
+    """Raise ValidationError for null characters and lone surrogates: PostgreSQL has none."""
+    if "\0" in value:
+        raise ValidationError("Null characters are not allowed.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValidationError("Lone surrogates are not allowed.") from None
+
+
 class StrictCharField(StrictField, models.CharField):
     """Text that PostgreSQL can store; "" is refused where null stands for no text."""
 
@@ -77,11 +86,7 @@ class StrictCharField(StrictField, models.CharField):
             value = str.__str__(value)  # an enumeration or SafeString is stored as text
             if not value and (self.null or not self.blank):
                 raise ValidationError(BLANK, code="blank")
-            ProhibitNullCharactersValidator()(value)
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise ValidationError("Lone surrogates are not allowed.") from None
+            validate_text(value)
         return super().clean(value, model_instance)
 
 

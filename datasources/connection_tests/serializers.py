@@ -79,7 +79,7 @@ class DataSourceTypeInfoSerializer(serializers.Serializer):
     url_options = serializers.ListField(
         child=serializers.CharField(),
         help_text="Parameters that its connection strings may have after `?`, whatever their case. "
-        "Those that only other clients go by are ignored.",
+        "Those that only other clients use are ignored.",
     )
     fields = FieldDescriptionSerializer(  # type: ignore[assignment]
         many=True, help_text="The fields that it uses, the required ones first."

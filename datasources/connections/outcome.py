@@ -59,7 +59,7 @@ def read_outcome(given: Any) -> Outcome:
 
 
 def read_warnings(given: Any) -> list[str]:
-    """Return the warnings that a child process sent, those that are known. Raises TypeError."""
+    """Return the known ones of the warnings that a child process sent. Raises TypeError."""
     return [code.value for code in WarningCode if code in given]
 
 
@@ -81,14 +81,14 @@ def read_fields(given: Any) -> list[str]:
 
 
 def read_line(given: Any) -> int:
-    """Return the number of a line. Raises ValueError if it is none."""
+    """Return the number of a line, checked. Raises ValueError."""
     if type(given) is not int or not 0 < given <= LINE_MAX:
         raise ValueError("Not the number of a line.")
     return given
 
 
 def read_format(given: Any) -> str:
-    """Return the format of a file. Raises ValueError if it is none."""
+    """Return the format of a file, checked. Raises ValueError."""
     return Format(given).value
 
 

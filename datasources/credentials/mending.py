@@ -3,8 +3,6 @@
 No message repeats any part of a secret.
 """
 
-import base64
-import binascii
 import json
 import re
 import unicodedata
@@ -14,13 +12,20 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from django.core.exceptions import ValidationError
 
 from datasources.connections.connectors.bigquery import TOKEN_URI
-from datasources.connections.ssh.pasted_keys import check_private_key, mend_private_key
+from datasources.connections.ssh.pasted_keys import (
+    check_private_key,
+    from_base64,
+    mend_private_key,
+)
 from datasources.connections.ssh.private_keys import OPENSSH, KeyRefused
+from datasources.models.connection_strings.grammar import PLACEHOLDER
 from rivergen.http.parsers import refuse_constant
 
 BYTE_ORDER_MARK = "\ufeff"
 BEARER = re.compile(r"(?:authorization:\s{0,4})?bearer(?:\s{1,4}|$)", re.IGNORECASE)
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
+VISIBLE_ASCII = re.compile("[!-~]+")
+QUOTES = "\"'`"
 EMPTY = "Must be a non-empty string. Send null to clear it."
 KEY_ELSEWHERE = (
     "This is a private key. Enter it as ssh_private_key, and its passphrase, if it has one, as "
@@ -46,7 +51,7 @@ HOW_SERVICE_ACCOUNT = (
 def mend_secret(field: str, text: str) -> str:
     """Return a secret as it is stored. Raises ValidationError if it can never be used.
 
-    A passphrase is not tried here: see `open_private_key`.
+    Passphrases are not tried here, but in `open_entered_key`.
     """
     if field == "ssh_private_key":
         try:
@@ -72,15 +77,24 @@ def mend_line(text: str) -> str:
 
 
 def mend_token(text: str) -> str:
-    """Return a token without what a header or a file has around it."""
-    token = text.strip()
-    if len(token) > 1 and token[0] == token[-1] and token[0] in "\"'":
+    """Return a token without `Bearer`, quotes and white space around it.
+
+    Raises ValidationError.
+    """
+    visible = (letter for letter in text if unicodedata.category(letter) != "Cf")
+    token = "".join(visible).strip()
+    if len(token) > 1 and (token[0] == token[-1] and token[0] in QUOTES or token[0] in "“‘"):
         token = token[1:-1].strip()
     token = token[match.end() :] if (match := BEARER.match(token)) else token
     if not token:
         raise ValidationError(EMPTY)
-    if any(unicodedata.category(character) == "Cc" for character in token):
-        raise ValidationError("A token is one line, without control characters. Paste it again.")
+    if PLACEHOLDER.fullmatch(token):
+        raise ValidationError("This is a placeholder for a token. Enter the token itself.")
+    if not VISIBLE_ASCII.fullmatch(token):
+        raise ValidationError(
+            "A token is one line of ASCII letters, digits and signs, without spaces. Paste it "
+            "again, and nothing else."
+        )
     return token
 
 
@@ -101,13 +115,15 @@ def mend_service_account(text: str) -> str:
     try:
         mended, private_key = check_private_key(key["private_key"], None)
     except KeyRefused as error:
+        if error.is_passphrase:
+            raise ValidationError(f'"private_key" is encrypted. {HOW_SERVICE_ACCOUNT}') from None
         raise ValidationError(f'In "private_key": {error}') from None
     if not isinstance(private_key, RSAPrivateKey) or OPENSSH in mended:
         raise ValidationError(f'"private_key" is no RSA key in PEM format. {HOW_SERVICE_ACCOUNT}')
     # What Google wrote is kept to the letter.
     if mended.strip() == key["private_key"].strip():
         return text
-    return json.dumps(key | {"private_key": mended}, ensure_ascii=False, indent=2)
+    return json.dumps(key | {"private_key": mended})
 
 
 def read_object(text: str) -> tuple[str, dict[str, Any]]:
@@ -119,25 +135,23 @@ def read_object(text: str) -> tuple[str, dict[str, Any]]:
     if isinstance(value, str):
         text = value.strip()
         value = read_json(text)
-    elif value is None:
-        text = from_base64(text).removeprefix(BYTE_ORDER_MARK).strip()
+    elif value is None and not text.startswith("{"):
+        body = from_base64(text) or b""
+        text = body.decode("utf-8-sig", errors="replace").strip()
         value = read_json(text)
+    if value is None and (value := read_json(text, strict=False)) is not None:
+        text = json.dumps(value, ensure_ascii=False, indent=2)
     if not isinstance(value, dict):
         raise ValidationError(NO_JSON_OBJECT)
     return text, value
 
 
-def read_json(text: str) -> Any:
-    """Return the value of a JSON text (RFC 8259); None if it is no JSON."""
+def read_json(text: str, *, strict: bool = True) -> Any:
+    """Return the value of a JSON text (RFC 8259); None if it is no JSON.
+
+    Unless `strict`, strings may have line breaks and tabs in them.
+    """
     try:
-        return json.loads(text, parse_constant=refuse_constant)
+        return json.loads(text, parse_constant=refuse_constant, strict=strict)
     except (RecursionError, ValueError):
         return None
-
-
-def from_base64(text: str) -> str:
-    """Return the text that another one is Base64 of; an empty text if it is not Base64."""
-    try:
-        return base64.b64decode("".join(text.split()), validate=True).decode()
-    except (binascii.Error, ValueError):
-        return ""

@@ -6,7 +6,8 @@ from django.core.exceptions import ValidationError
 
 from datasources.credentials.mending import EMPTY, mend_secret
 from datasources.models import DataSource
-from datasources.models.validators import is_mask, validate_text
+from datasources.models.validators import is_mask
+from rivergen.strict_fields import validate_text
 
 SECRET_MAX_BYTES = 64 * 1024
 

@@ -36,7 +36,6 @@ from datasources.models.validators import (
     validate_line,
     validate_name,
     validate_ssh_host,
-    validate_text,
 )
 from organizations.models import Organization, Workspace
 from rivergen.hosts import MAX_LENGTH as HOST_MAX_LENGTH
@@ -126,7 +125,6 @@ class DataSourceColumns(models.Model):
         max_length=10_000,
         blank=True,
         default="",
-        validators=[validate_text],
         help_text="Text for people: what the source holds, and whom to ask about it.",
     )
 
@@ -360,7 +358,7 @@ class DataSourceColumns(models.Model):
         values = {field: getattr(self, field) for field in DESTINATION_FIELDS}
         parts = destination_parts(values, DESTINATION_FIELDS)
         if self.connection_string is not None:
-            parts.append(url_destination(self.connection_string, self.connector))
+            parts.append(url_destination(self.connection_string, self.connector, self.port))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @property

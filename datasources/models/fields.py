@@ -6,7 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 
-from datasources.models.validators import clean_tags, validate_metadata, validate_text
+from datasources.models.validators import clean_tags, validate_metadata
 from rivergen.strict_fields import StrictCharField, StrictField, StrictIntegerField
 
 
@@ -36,7 +36,7 @@ def text_field(max_length: int, *validators: Any, **options: Any) -> StrictCharF
         null=True,
         blank=True,
         default=None,
-        validators=[validate_text, *validators],
+        validators=validators,
         **options,
     )
 

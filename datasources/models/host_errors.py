@@ -1,4 +1,4 @@
-"""Say what is wrong with a text that was given as a host, and what to write instead."""
+"""Errors about hosts: what is wrong with a text, and what to write instead."""
 
 import re
 

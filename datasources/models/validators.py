@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from datasources.models.host_errors import host_error
 from rivergen.hosts import PLAIN_NAME, InvalidHost, canonical_host
 from rivergen.names import normalized, validate_visible
+from rivergen.strict_fields import BLANK, validate_text
 
 Validator = TypeVar("Validator", bound=Callable[[Any], None])
 
@@ -65,18 +66,8 @@ def documented(**json_schema: Any) -> Callable[[Validator], Validator]:
     return decorate
 
 
-def validate_text(value: str) -> None:
-    """Refuse text that PostgreSQL cannot store: null characters and lone surrogates."""
-    if "\0" in value:
-        raise ValidationError("Null characters are not allowed.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValidationError("Lone surrogates are not allowed.") from None
-
-
 def validate_line(value: str) -> None:
-    """Refuse text of several lines, with control characters, or that PostgreSQL cannot store."""
+    """Raise ValidationError for text of several lines, with control characters or invalid."""
     validate_text(value)
     if any(unicodedata.category(character) in LINE_BREAKERS for character in value):
         raise ValidationError("Must be one line, without control characters.")
@@ -84,16 +75,16 @@ def validate_line(value: str) -> None:
 
 @documented(format="name")
 def validate_name(value: str) -> None:
-    """Refuse a name of white space alone, and what `validate_characters` refuses."""
+    """Raise ValidationError for a name that is blank or has characters that nobody sees."""
     if not value.strip():
-        raise ValidationError("This field may not be blank.")
+        raise ValidationError(BLANK)
     validate_characters(value)
 
 
 def validate_characters(name: str) -> None:
-    """Refuse characters that nobody sees, and what `validate_text` refuses."""
-    validate_text(name)
-    if not (name.isascii() and name.isprintable()):
+    """Raise ValidationError for characters that nobody sees or PostgreSQL cannot store."""
+    if not (name.isascii() and name.isprintable()):  # most names are, and need no more
+        validate_text(name)
         validate_visible(name)
 
 

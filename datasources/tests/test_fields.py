@@ -190,7 +190,7 @@ class FieldTests(DataSourceTestCase):
             "POSTGRESQL://db/orders",
             "postgresql://read%40er@db/orders%20x",
             "postgresql+psycopg://db/orders",
-            "postgresql://me;b=c@db/orders",
+            "postgresql://me;b@db/orders",
             None,
         ):
             with self.subTest(value=value):
@@ -220,6 +220,7 @@ class FieldTests(DataSourceTestCase):
                 "postgresql://[v1.f]/x",
             ),
             *("postgresql://db/%zz", "postgresql://db/x?sslmode=a;b=c", "postgresql://db;b=c/x"),
+            "postgresql://me;b=c@db/orders",
             *("postgresql://１２７.0.0.1/x", "postgresql://%31/x"),
             *("postgresql://db/x?sslmode=%0a", "postgresql://2130706433/x", "postgresql://db\\x/y"),
             "postgresql://" + "d" * 4_084,

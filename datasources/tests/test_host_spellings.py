@@ -58,9 +58,9 @@ SENTENCES = {
     "xn--fass-x.example": "Must be a host name or an IP address. The part xn--fass-x is not a "
     "valid internationalized name. Write it in its own letters.",
     "☃.example": 'Must be a host name or an IP address. Has the character "☃" (U+2603 SNOWMAN) '
-    "where no host name has it.",
+    "where no name may have it.",
     "a\u200db.example": "Must be a host name or an IP address. Has the character U+200D ZERO WIDTH "
-    "JOINER where no host name has it.",
+    "JOINER where no name may have it.",
     f"{'a' * 64}.example": "Must be a host name or an IP address. Has a part of 64 characters. "
     "Each part between dots has at most 63.",
     "ü" * 60: "Must be a host name or an IP address. Is not a valid internationalized name: Label "
@@ -190,7 +190,8 @@ class HostDestinationTests(CredentialTestCase):
         self.fetch().apply_changes({"host": "faß.example"}, user=self.owner)
         source = self.fetch()
         parts = [getattr(source, field) for field in DESTINATION_FIELDS]
-        parts.append(url_destination(source.connection_string or "", source.connector))
+        url = url_destination(source.connection_string or "", source.connector, source.port)
+        parts.append(url)
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         for credential in Credential.objects.filter(data_source=source):
             credential.reseal(credential.destination, digest)

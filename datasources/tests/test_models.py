@@ -7,14 +7,20 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.db import connection, transaction
-from django.test import TransactionTestCase
+from django.test import TestCase, TransactionTestCase
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 from datasources.models import UPDATABLE_FIELDS, DataSource, DataSourceRevision
 from datasources.testing import DataSourceTestCase, DataSourceTestMixin
 from organizations.testing import sql
+
+
+class MigrationTests(TestCase):
+    def test_migrations_create_what_the_models_say(self) -> None:
+        call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
 class DataSourceModelTests(DataSourceTestCase):

@@ -32,6 +32,8 @@ SHOWN_AS_THEY_ARE = (
         "🏳\ufe0f\u200d🌈",
         "1\ufe0f\u20e3",
         "👩🏽\u200d💻",
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # England
+        "Sales 🏴\U000e0075\U000e0073\U000e0074\U000e0078\U000e007f",  # Texas
     ),
     *("می\u200cخواهم", "क\u094d\u200dष", "\u0600123", "Ωmega", "ß", "ẞ", "ﬁ", "𝐀"),
 )
@@ -49,6 +51,8 @@ REFUSED = {
     "Ord\u034fers": "Has the invisible character U+034F COMBINING GRAPHEME JOINER. Remove it.",
     "Ord\u3164ers": "Has the invisible character U+3164 HANGUL FILLER. Remove it.",
     "Ord\U000e0041": "Has the invisible character U+E0041 TAG LATIN CAPITAL LETTER A. Remove it.",
+    "x🏴\U000e0067": "Has the invisible character U+E0067 TAG LATIN SMALL LETTER G. Remove it.",
+    "🏴x\U000e007f": "Has the invisible character U+E007F CANCEL TAG. Remove it.",
     "\ue000\u200dx": "Has the invisible character U+200D ZERO WIDTH JOINER. Remove it.",
     "\u0378\u200cx": "Has the invisible character U+200C ZERO WIDTH NON-JOINER. Remove it.",
     "Orders\nCSV": "Has the control character U+000A LINE FEED. Remove it.",

@@ -368,7 +368,7 @@ def with_schema_of_path(url: dict[str, Any]) -> dict[str, Any]:
     if not slash or not schema:
         return url | {"database_name": database or None}
     if "/" in schema:
-        raise ValidationError("The path must be a database and a schema at most.")
+        raise ValidationError("The path has more than two parts. Write database/schema.")
     if url.get("schema_name") not in (None, schema):
-        raise ValidationError("The path and the option schema contradict each other.")
+        raise ValidationError("The path and the option schema name two schemas. Write one.")
     return url | {"database_name": database, "schema_name": schema}

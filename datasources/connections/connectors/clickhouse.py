@@ -133,6 +133,7 @@ class ClickHouse(ServerConnector):
         from urllib3 import Timeout
 
         configuration, endpoint = self.configuration, self.endpoint
+        seconds, query_seconds = configuration.connection_timeout, configuration.query_timeout
         if configuration.options.get("secure", "false").lower() not in FLAGS:
             raise ConnectionFailure(Code.OPTION_INVALID)
         # The driver logs errors that it also raises.
@@ -150,19 +151,16 @@ class ClickHouse(ServerConnector):
                 # Sessions fail behind a load balancer.
                 autogenerate_session_id=False,
                 compress=self._compression(),
-                connect_timeout=configuration.connection_timeout,
-                send_receive_timeout=configuration.connection_timeout,
+                connect_timeout=seconds,
+                send_receive_timeout=seconds,
                 query_retries=0,
             )
         except Exception:
             pool.clear()
             raise
         client: Any = connection.client
-        client.timeout = Timeout(
-            connect=configuration.connection_timeout, read=configuration.query_timeout
-        )
-        settings = SETTINGS | {"max_execution_time": configuration.query_timeout}
-        for name, value in settings.items():
+        client.timeout = Timeout(connect=seconds, read=query_seconds)
+        for name, value in (SETTINGS | {"max_execution_time": query_seconds}).items():
             # Users with readonly=1 cannot change settings; the read timeout above still applies.
             with suppress(ProgrammingError):
                 client.set_client_setting(name, value)

@@ -6,10 +6,12 @@ store such files checkpointed.
 
 import os
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
+from operator import itemgetter
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
@@ -37,6 +39,10 @@ DUCKDB_MEMORY = "512MB"
 # SQLite cannot read objects of a store by ranges, so they are loaded into memory, up to this size.
 SQLITE_OBJECT_MAX_BYTES = 256 * 1024 * 1024
 SQLITE_STEPS_BETWEEN_CHECKS = 10_000
+SQLITE_HEADER_BYTES = 100
+DUCKDB_HEADERS = (4096, 8192)  # where they begin; the one that was written last counts
+DUCKDB_FIRST_BLOCK = 12_288
+DUCKDB_FLAGS = 20  # where they stand in the file
 SQLITE_ACTIONS = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -69,6 +75,7 @@ class FileConnector(Connector):
     statement_codes: ClassVar[dict[Any, Code]] = {
         sqlite3.SQLITE_INTERRUPT: Code.QUERY_TIMEOUT,
         "InterruptException": Code.QUERY_TIMEOUT,
+        "OutOfMemoryException": Code.FILE_TOO_LARGE,
     }
     format: ClassVar[Format | None] = None
     """The format of the first bytes of a file of this type; None for CSV, which has none."""
@@ -146,17 +153,30 @@ class SQLite(FileConnector):
     def open(self, file: StoredFile) -> "LimitedConnection":
         """Return a read-only connection: no lock, no journal, no other file."""
         connection = _open_sqlite(file) if isinstance(file, LocalFile) else _fetch_sqlite(file)
+        self.check_format(file)  # what skips malformed definitions ignores a missing end, too
         # A name that is not UTF-8 must not make the others unreadable.
         connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         connection.execute("PRAGMA query_only = ON")
         # Sort in memory: the sandbox may write no temporary file.
         connection.execute("PRAGMA temp_store = MEMORY")
-        # The schema in the file must not call functions with side effects.
-        connection.execute("PRAGMA trusted_schema = OFF")
+        # By default, SQLite 3.40 refuses definitions that call functions of JSON. `_authorize`
+        # denies those with side effects.
+        connection.execute("PRAGMA trusted_schema = ON")
         _skip_malformed_definitions(connection)
         connection.limit_statements(self.configuration.query_timeout)
         connection.set_authorizer(_authorize)
         return connection
+
+    def check_format(self, file: StoredFile) -> None:
+        """Raise ConnectionFailure if the file is no SQLite file, or shorter than it says."""
+        super().check_format(file)
+        header = file.read_at(0, SQLITE_HEADER_BYTES)
+        page_bytes, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
+        if header[24:28] != header[92:96]:  # SQLite before 3.7.0 has not kept the number of pages
+            pages = 0
+        stated = (65_536 if page_bytes == 1 else page_bytes) * pages
+        if file.size < max(stated, SQLITE_HEADER_BYTES):
+            raise ConnectionFailure(Code.FILE_TRUNCATED)
 
     def read_version(self, connection: sqlite3.Connection) -> str:
         """Check that the schema can be read. Return the version of the SQLite library."""
@@ -226,13 +246,15 @@ def _skip_malformed_definitions(connection: sqlite3.Connection) -> None:
 
     Raises DatabaseError if the file is no database.
     """
+    # Python cannot decode a message with a name that is not UTF-8.
+    errors = (sqlite3.DatabaseError, UnicodeDecodeError)
     try:
         connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
-    except sqlite3.DatabaseError:
+    except errors:
         # Nothing becomes writable: the file is read-only or a copy, and `query_only` is on.
         connection.execute("PRAGMA writable_schema = ON")
         # The statement that loads the schema fails even so; later ones use what was loaded.
-        with suppress(sqlite3.DatabaseError):
+        with suppress(*errors):
             connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
         connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
 
@@ -353,6 +375,19 @@ class DuckDB(DuckDBConnector):
         """Attach the file."""
         connection.execute(f"ATTACH '{FILE_URL}' AS data (READ_ONLY)")
         connection.execute("USE data")
+
+    def check_format(self, file: StoredFile) -> None:
+        """Raise ConnectionFailure if the file is no DuckDB file, encrypted or cut off."""
+        super().check_format(file)
+        if file.read_at(DUCKDB_FLAGS, 1) == b"\1":
+            raise ConnectionFailure(Code.FILE_ENCRYPTED)
+        if file.size >= DUCKDB_FIRST_BLOCK:
+            # Checksum, iteration, two blocks, count and size of blocks.
+            headers = [struct.unpack("<6Q", file.read_at(start, 48)) for start in DUCKDB_HEADERS]
+            _, _, _, _, count, block_bytes = max(headers, key=itemgetter(1))
+            if file.size >= DUCKDB_FIRST_BLOCK + count * block_bytes:
+                return
+        raise ConnectionFailure(Code.FILE_TRUNCATED)
 
     def read_version(self, connection: Any) -> str:
         """Check that tables can be listed. Return the version of the DuckDB library."""

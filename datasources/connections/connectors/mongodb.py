@@ -224,7 +224,7 @@ class MongoDB(ServerConnector):
 
 
 def number_of(error: BaseException) -> int | None:
-    """Return the number of an error of the server; None if it is of pymongo."""
+    """Return the number that the server gave an error; None for an error of pymongo."""
     answer = getattr(error, "details", None)
     return answer.get("code") if isinstance(answer, dict) else None
 

@@ -184,7 +184,7 @@ class MSSQL(ServerConnector):
         return Code.TLS_FAILED if is_tls_missing else Code.PROTOCOL_FAILED
 
     def numbers_of(self, error: BaseException) -> Iterator[int]:
-        """Yield the number of the server, if it is one, then those of FreeTDS."""
+        """Yield the number that the server gave an error, if any, then the numbers of FreeTDS."""
         text = str(error)
         for number in (*SERVER_NUMBER.findall(text), *FREETDS_NUMBERS.findall(text)):
             yield int(number)

@@ -115,7 +115,7 @@ class TextConnector(TableConnector):
             return self.text.failure
         if code := self.explain_statement(error):
             return ConnectionFailure(code)
-        if not is_read or isinstance(error, (duckdb.IOException, duckdb.OutOfMemoryException)):
+        if not is_read or isinstance(error, duckdb.IOException):
             return ConnectionFailure(Code.QUERY_FAILED)
         if "invalid unicode" in (message := str(error)).lower() or "invalid UTF-8" in message:
             return ConnectionFailure(Code.FILE_ENCODING)  # behind the start, which was decoded

@@ -15,11 +15,12 @@ from datasources.connections.failures import Code, ConnectionFailure
 USUAL_DELIMITERS = ",;\t|"
 RARE_DELIMITERS = "\x1f\x01^~:"
 REPEATED_DELIMITERS = "|^~:"
+SIGNS_OF_NAMES = "_-. "
 SCANNED_CHARACTERS = 128 * 1024
 TITLE_LINES_MAX = 20
 TITLE_CHARACTERS = 1_000
 FIELD_CHARACTERS_MAX = 16 * 1024 * 1024  # the default of the module `csv` is 128 KiB
-# The first line of a file that Excel is told the delimiter of.
+# The first line of a file may name the delimiter for Excel: sep=;
 SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?[ \t]*(?:\r\n|\n|\r)", re.IGNORECASE)
 COMMENT = re.compile(r"#[\s#!-]|#$")
 TITLE = re.compile(r"#|.*\S\s+\S", re.DOTALL)
@@ -34,7 +35,7 @@ class Quoting(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """Return what a text contains if it is quoted so."""
+        """Return the characters by which to recognize this quoting in a text."""
         return self.quote if self.quote == self.escape else self.escape + self.quote
 
 
@@ -110,7 +111,7 @@ class Scan:
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
-        """Return how plausible this is, beside others without a faulty line."""
+        """Return a sort key: of scans without a faulty line, the most plausible has the highest."""
         return not self.start, self.delimiter in USUAL_DELIMITERS, self.width
 
     @property
@@ -121,7 +122,7 @@ class Scan:
         return sum(len(row.values) == self.width for row in self.rows)
 
     def layout(self, is_guess: bool) -> Layout:
-        """Return the layout by this delimiter and quoting."""
+        """Return the layout that this delimiter and quoting result in."""
         delimiter, rows = self.delimiter, self.rows[self.start :]
         header = rows[0] if rows else Row(1, [])
         is_odd = delimiter in REPEATED_DELIMITERS and self.width > 1 and self.width % 2
@@ -134,14 +135,18 @@ class Scan:
     def single_column(self) -> Layout:
         """Return the layout of a file without delimiters."""
         header = self.rows[0] if self.rows else Row(1, [])
-        is_guess = has_aligned_words(self.rows)
+        is_guess = len(self.rows) > 1 and seems_split(self.rows)
         return Layout(self.delimiter, self.quoting, header.line - 1, header.values, is_guess)
 
 
-def has_aligned_words(rows: list[Row]) -> bool:
-    """Return whether all rows have equally many words, as in a table with spaces between them."""
-    counts = {len(row.values[0].split()) for row in rows}
-    return len(rows) > 1 and len(counts) == 1 and counts != {0} and counts != {1}
+def seems_split(rows: list[Row]) -> bool:
+    """Return whether all rows have equally many words, or the same signs as the header."""
+    lines = [row.values[0] for row in rows]
+    words = {len(line.split()) for line in lines}
+    is_split = len(words) == 1 and words != {0} and words != {1}
+    signs = {sign for sign in lines[0] if not sign.isalnum() and sign not in SIGNS_OF_NAMES}
+    is_split |= any(len({line.count(sign) for line in lines}) == 1 for sign in signs)
+    return is_split
 
 
 def layout_of(text: str, is_whole: bool) -> Layout:
@@ -193,7 +198,7 @@ def _best(scans: list[Scan]) -> Layout | None:
 def _complete_lines(text: str, is_whole: bool) -> tuple[str, bool]:
     """Return the first lines of a text, and whether lines were left out.
 
-    They are empty if not even one line fits: DuckDB would read no rows.
+    The text is empty if not even one line fits: DuckDB would read no rows.
     """
     if is_whole and len(text) <= SCANNED_CHARACTERS:
         return text, False

@@ -1,4 +1,4 @@
-"""Compressed files as streams of what they expand to, each piece small, the total bounded."""
+"""Compressed files, expanded in small pieces, up to a total size."""
 
 import bz2
 import io
@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.files.formats import Format, format_of_archive, members_of
+from datasources.connections.files.formats import (
+    SKIPPABLE,
+    Format,
+    format_of_archive,
+    members_of,
+)
 from datasources.connections.files.storage import StoredFile
 
 if sys.version_info >= (3, 14):
@@ -36,7 +41,7 @@ class Member(Protocol):
     needs_input: bool
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Take data, and return at most `max_length` bytes of what it expands to."""
+        """Return at most `max_length` bytes of what all data so far expands to."""
         ...
 
 
@@ -68,15 +73,15 @@ def _zstd_frame() -> Any:
     return zstd.ZstdDecompressor(options=options)
 
 
-# How to begin a member, and the bytes that each begins with.
-MEMBERS: dict[Format, tuple[Callable[[], Any], bytes]] = {
-    Format.GZIP: (GzipMember, b"\x1f\x8b"),
-    Format.BZIP2: (bz2.BZ2Decompressor, b"BZh"),
+# How to begin a member, and the bytes that one begins with.
+MEMBERS: dict[Format, tuple[Callable[[], Any], tuple[bytes, ...]]] = {
+    Format.GZIP: (GzipMember, (b"\x1f\x8b",)),
+    Format.BZIP2: (bz2.BZ2Decompressor, (b"BZh",)),
     Format.XZ: (
         lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=WINDOW_MAX_BYTES),
-        b"\xfd7zXZ\0",
+        (b"\xfd7zXZ\0",),
     ),
-    Format.ZSTD: (_zstd_frame, b"\x28\xb5\x2f\xfd"),
+    Format.ZSTD: (_zstd_frame, (b"\x28\xb5\x2f\xfd", *SKIPPABLE)),
 }
 ERRORS = (zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile)
 
@@ -111,18 +116,18 @@ def chunks_of(file: StoredFile) -> Iterator[bytes]:
 
 
 def _members(file: StoredFile, found: Format) -> Iterator[bytes]:
-    """Yield what all members expand to. Raises EOFError if the last one is cut off.
+    """Yield what all members of a file expand to. Raises EOFError if the last is cut off.
 
     What follows the last member and is none is ignored, as gzip(1) does.
     """
-    begin, magic = MEMBERS[found]
+    begin, starts = MEMBERS[found]
     member: Member | None = None
     data = b""
     for chunk in chunks_of(file):
         data += chunk
-        while member or len(data) >= len(magic):
+        while member or len(data) >= len(starts[0]):
             if member is None:
-                if not data.startswith(magic):
+                if not data.startswith(starts):
                     return
                 member = begin()
             yield from _pieces(member, data)

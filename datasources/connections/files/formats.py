@@ -45,10 +45,12 @@ class Format(TextChoices):
 # The compressions that are read: of CSV and JSON files, which are read from start to end.
 EXPANDABLE = (Format.GZIP, Format.ZSTD, Format.BZIP2, Format.XZ, Format.ZIP)
 COMPRESSIONS = (*EXPANDABLE, Format.LZ4, Format.COMPRESS, Format.LZIP, Format.SNAPPY)
-ARCHIVES = (Format.SEVEN_ZIP, Format.RAR)
+# Frames of Zstandard with something else than data, in any place: pzstd begins with one.
+SKIPPABLE = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
 SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
     (0, b"\x1f\x8b\x08", Format.GZIP),
     (0, b"\x28\xb5\x2f\xfd", Format.ZSTD),
+    *((0, signature, Format.ZSTD) for signature in SKIPPABLE),
     (0, b"BZh", Format.BZIP2),
     (0, b"\xfd7zXZ\0", Format.XZ),
     (0, b"PK\x03\x04", Format.ZIP),
@@ -127,11 +129,11 @@ def guess_format(start: bytes) -> Format:
 
 
 def members_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the files in a ZIP archive, without folders and what macOS puts beside each file."""
+    """Return the files in a ZIP archive, without folders and the hidden files of desktops."""
     return [
         member
         for member in archive.infolist()
-        if not member.is_dir() and not member.filename.startswith("__MACOSX/")
+        if not member.is_dir() and not member.filename.rpartition("/")[2].startswith(".")
     ]
 
 

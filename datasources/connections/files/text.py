@@ -137,7 +137,7 @@ class StreamReader:
         self._position = 0
 
     def seek(self, position: int, whence: int = 0) -> int:
-        """Go to the start, or stay. Raises OSError for any other position."""
+        """Move to the start or the current position. Raises OSError for any other position."""
         assert whence == 0
         if position == 0:
             self._pieces, self._buffer, self._position = self._text.pieces(), b"", 0
@@ -146,7 +146,7 @@ class StreamReader:
         return position
 
     def read(self, count: int) -> bytes:
-        """Read on."""
+        """Return the next `count` bytes, or fewer at the end."""
         while len(self._buffer) < count and (piece := next(self._pieces, None)) is not None:
             self._buffer += piece
         data, self._buffer = self._buffer[:count], self._buffer[count:]
@@ -159,9 +159,9 @@ class StreamReader:
 
 
 def _compression_of(start: bytes) -> Format | None:
-    """Return how a file that begins so is compressed, or None.
+    """Return the compression of a file by its first bytes; None if it has none.
 
-    Raises ConnectionFailure: FILE_COMPRESSION if that cannot be expanded, FILE_OTHER_TYPE.
+    Raises ConnectionFailure: FILE_COMPRESSION if it cannot be expanded, FILE_OTHER_TYPE.
     """
     found = format_of(start, is_text=True)
     if found is None or found in EXPANDABLE:

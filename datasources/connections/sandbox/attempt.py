@@ -32,7 +32,7 @@ class Progress:
         self._running: tuple[StageName, float] | None = None
 
     def take(self, message: dict[str, Any]) -> None:
-        """Take a message of the child. Raises KeyError, TypeError or ValueError if malformed."""
+        """Store a message of the child. Raises KeyError, TypeError or ValueError if malformed."""
         if "outcome" in message:
             self._outcome = read_outcome(message["outcome"])
             self.is_over = True

@@ -20,7 +20,7 @@ class MessageListener(Protocol):
     """Whether the last message has come."""
 
     def take(self, message: dict[str, Any]) -> None:
-        """Take one message. Raises LookupError, TypeError or ValueError if it is malformed."""
+        """Store one message. Raises LookupError, TypeError or ValueError if it is malformed."""
 
 
 class Messages:

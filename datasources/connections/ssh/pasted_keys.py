@@ -83,7 +83,7 @@ def check_private_key(text: str, passphrase: str | None) -> tuple[str, Any]:
 
 
 def read_private_key(text: str) -> tuple[str, Envelope]:
-    """Return a pasted private key in mended form, and what it says of itself. Raises KeyRefused."""
+    """Return a pasted private key in mended form, and its envelope. Raises KeyRefused."""
     readable = unescape(text)
     if BOUNDARY.search(readable) is None:
         readable = unwrap(readable)

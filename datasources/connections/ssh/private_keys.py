@@ -43,10 +43,24 @@ COMMON_CIPHERS = (
 AES = bytes.fromhex("6086480165030401")  # 2.16.840.1.101.3.4.1, with all key sizes
 DES3 = bytes.fromhex("2a864886f70d0307")  # 1.2.840.113549.3.7
 PBES1_DES3 = bytes.fromhex("2a864886f70d010c0103")  # 1.2.840.113549.1.12.1.3
+PBES1 = bytes.fromhex("2a864886f70d0105")  # 1.2.840.113549.1.5, with the number of a scheme
 PBES2 = bytes.fromhex("2a864886f70d01050d")  # 1.2.840.113549.1.5.13
+# What else asyncssh reads. With other ciphers, the right passphrase would seem to be wrong.
+RARE_PEM_CIPHERS = ("AES-192-CBC", "DES-CBC")
+RARE_CIPHERS = (
+    bytes.fromhex("2b0601040197550102"),  # Blowfish
+    bytes.fromhex("2a864886f67d07420a"),  # CAST-128
+    bytes.fromhex("2b0e030207"),  # DES
+)
+RARE_SCHEMES = (
+    *(PBES1 + bytes((number,)) for number in (3, 10)),  # MD5 or SHA-1, and DES
+    *(PBES1_DES3[:-1] + bytes((number,)) for number in (1, 2, 4)),  # RC4, two keys of DES
+)
 PBKDF2 = bytes.fromhex("2a864886f70d01050c")  # 1.2.840.113549.1.5.12
+RSA_PSS = bytes.fromhex("2a864886f70d01010a")  # 1.2.840.113549.1.1.10
 SEQUENCE = b"\x30"
 INTEGER = 0x02
+OBJECT_IDENTIFIER = 0x06
 
 CONVERT = "Convert a copy of it with `ssh-keygen -p -f FILE`, and enter that."
 ANOTHER = "Make one with `ssh-keygen -t ed25519`."
@@ -201,7 +215,7 @@ def label_of(body: bytes) -> str | None:
 
 
 def examine(label: str, body: bytes, cipher: str | None) -> Envelope:
-    """Return what a private key says of itself. Raises KeyRefused if it can never be used.
+    """Return the envelope of a private key. Raises KeyRefused if it can never be used.
 
     `cipher` is the name in the PEM header of an encrypted key.
     """
@@ -210,18 +224,25 @@ def examine(label: str, body: bytes, cipher: str | None) -> Envelope:
     if label == "DSA PRIVATE KEY":
         raise KeyRefused(DSA)
     if cipher is not None:
-        return Envelope(label, True, cipher.encode() in COMMON_CIPHERS)
+        is_common = cipher.encode() in COMMON_CIPHERS
+        if not is_common and cipher not in RARE_PEM_CIPHERS:
+            raise KeyRefused(UNKNOWN_ENCRYPTION)
+        return Envelope(label, True, is_common)
     if label == OPENSSH:
         return examine_openssh(body)
     if label == ENCRYPTED:
         return examine_encrypted(body)
+    if label != PKCS8:
+        return Envelope(label)
+    (_, version), (_, algorithm), *_ = der_values(next(der_values(body))[1])
+    if next(der_values(algorithm), None) == (OBJECT_IDENTIFIER, RSA_PSS):
+        raise KeyRefused(UNKNOWN_ALGORITHM)
     # Version 1 of PKCS #8, which has the public key, too (RFC 5958), is read by asyncssh alone.
-    is_common = label != PKCS8 or next(der_values(next(der_values(body))[1]))[1] == b"\0"
-    return Envelope(label, is_common=is_common)
+    return Envelope(label, is_common=version == b"\0")
 
 
 def examine_openssh(body: bytes) -> Envelope:
-    """Return what the header of a key in OpenSSH's format says."""
+    """Return the envelope of a key in OpenSSH's format. Raises KeyRefused."""
     cipher, rest = ssh_string(body[len(MAGIC) :])
     kdf, rest = ssh_string(rest)
     options, rest = ssh_string(rest)
@@ -246,7 +267,7 @@ def examine_openssh(body: bytes) -> Envelope:
 
 
 def examine_encrypted(body: bytes) -> Envelope:
-    """Return what the header of an encrypted key in PKCS #8 says (RFC 8018, appendix A)."""
+    """Return the envelope of an encrypted key in PKCS #8 (RFC 8018, appendix A)."""
     try:
         [(_, whole)] = der_values(body)
         (_, algorithm), _ = der_values(whole)
@@ -259,6 +280,10 @@ def examine_encrypted(body: bytes) -> Envelope:
                 raise KeyRefused(UNKNOWN_ENCRYPTION)
             cipher = next(der_values(encryption))[1]
             is_common = cipher.startswith(AES) or cipher == DES3
+            if not is_common and cipher not in RARE_CIPHERS:
+                raise KeyRefused(UNKNOWN_ENCRYPTION)
+        elif not is_common and scheme not in RARE_SCHEMES:
+            raise KeyRefused(UNKNOWN_ENCRYPTION)
         numbers = [int.from_bytes(value) for tag, value in der_values(parameters) if tag == INTEGER]
     except KeyRefused:
         raise

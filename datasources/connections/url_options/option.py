@@ -68,7 +68,7 @@ def one_of(*values: str) -> Option:
 
 
 def only(*names: str) -> Option:
-    """Return an option that takes one value, which has several names, the usual one first."""
+    """Return an option that takes a single value, whatever the spelling; the usual one is first."""
     return replace(one_of(*names), takes=names[0])
 
 
@@ -89,23 +89,23 @@ def number(lowest: int = 0, highest: int = 2_147_483_647) -> Option:
 
 
 def text(pattern: str, takes: str) -> Option:
-    """Return an option that takes what matches a pattern, as it is."""
+    """Return an option that takes any text that matches a pattern, and passes it on as it is."""
     compiled = re.compile(pattern)
     return Option(takes, lambda text: (text,) if compiled.fullmatch(text) else ())
 
 
 def setting(name: str, option: Option) -> Option:
-    """Return the option so that it sets another option of the driver, or a field."""
+    """Return a copy of an option that sets another option of the driver, or a field."""
     return replace(option, sets=name)
 
 
 def hint(option: Option) -> Option:
-    """Return the option so that it has no effect."""
+    """Return a copy of an option that has no effect on the driver."""
     return setting(NO_EFFECT, option)
 
 
 def at_least(modes: tuple[str, ...], mode: str) -> tuple[str, ...]:
-    """Return this mode and the stronger ones; `modes` are in order, the strongest last."""
+    """Return a mode and the stronger ones of `modes`, which are in order, the strongest last."""
     return modes[modes.index(mode) :]
 
 
@@ -119,7 +119,7 @@ WORDS = replace(text(r"[^\x00-\x1f\x7f]{0,255}", "at most 255 characters"), is_l
 NAME = text(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 characters")
 # Other clients write a duration as seconds or milliseconds, some with a unit.
 DURATION = text(r"-?[0-9]{1,10}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h|min)?", "a duration, such as 30")
-# What only the pools and clients of other programs go by.
+# Options that have a meaning only for the pools and clients of other programs.
 CLIENT_HINTS = (
     options_of(
         hint(DURATION),

@@ -6,11 +6,7 @@ from difflib import get_close_matches
 
 from django.core.exceptions import ValidationError
 
-from datasources.connections.url_options.option import (
-    NO_EFFECT,
-    Options,
-    fold,
-)
+from datasources.connections.url_options.option import NO_EFFECT, Options, fold
 
 # A name that may be repeated: no part of a password that was not escaped looks like it.
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
@@ -31,13 +27,8 @@ ADVICE = {
             *("passfile", "sslcert", "sslkey", "sslcrl", "sslcrldir", "sslca", "sslrootcert"),
             *("sslidentity", "tlscafile", "tlscertificatekeyfile", "sslcacerts", "sslcertfile"),
             *("sslcapath", "tlscrlfile", "sslkeyfile", "sslcafile", "serversslcert", "cafile"),
-            *(
-                "readdefaultfile",
-                "defaultfile",
-                "defaultsfile",
-                "credentialspath",
-                "walletlocation",
-            ),
+            *("readdefaultfile", "defaultfile", "defaultsfile", "credentialspath"),
+            "walletlocation",
             *("sslkeystore", "truststore", "cert", "key", "cacert", "clientcert", "configdir"),
             *("trustcertificatekeystoreurl", "clientcertificatekeystoreurl", "sslcrlpath"),
             *("sslpassword", "sslkeylogfile", "sslclientcertpem", "certificate"),
@@ -77,15 +68,15 @@ def read_options(
         read.add(known)
         values = option.read(value)
         if not values:
-            raise ValidationError(f"The option {known} takes {option.takes}.{hint_of(known)}")
+            advice = ADVICE.get(fold(known), "")
+            raise ValidationError(f"The option {known} takes {option.takes}. {advice}".rstrip())
         target = known if option.sets is None else option.sets
         if target == NO_EFFECT:
             continue
         both = tuple(value for value in meant.get(target, values) if value in values)
         if not both:
-            raise ValidationError(
-                f"The options {writers[target]} and {known} contradict each other."
-            )
+            pair = f"{writers[target]} and {known}"
+            raise ValidationError(f"The options {pair} contradict each other. Leave one out.")
         meant[target], writers[target] = both, known
     return {target: values[0] for target, values in meant.items()}
 
@@ -94,20 +85,10 @@ def refusal(name: str, options: Options, *, may_be_named: bool) -> str:
     """Return the sentence for an option that the type does not take."""
     if len(name) <= SHOWN_MAX and (advice := ADVICE.get(fold(name))):
         return f"The option {name} is not taken. {advice}"
-    known = listed_names([name for name in options if options[name].sets is None])
+    known = ", ".join(name for name in options if options[name].sets is None) or "none"
     if not (may_be_named and NAME.fullmatch(name)):
         return f"Has an option that is not taken. Taken: {known}."
     near = get_close_matches(fold(name), map(fold, options), n=1, cutoff=0.8)
     if near and (meant := options.find(near[0])):
         return f"The option {name} is not known. Did you mean {meant}?"
     return f"The option {name} is not taken. Taken: {known}."
-
-
-def listed_names(names: Sequence[str]) -> str:
-    """Return names as a list in words."""
-    return ", ".join(names) or "none"
-
-
-def hint_of(name: str) -> str:
-    """Return a further sentence about an option whose value is not taken, if there is advice."""
-    return f" {advice}" if (advice := ADVICE.get(fold(name))) else ""

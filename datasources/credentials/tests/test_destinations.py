@@ -7,7 +7,7 @@ from django.db import transaction
 
 from datasources.credentials.exceptions import CredentialsUnconfirmed
 from datasources.credentials.testing import PASSWORD, SSH_PASSWORD, CredentialTestCase
-from datasources.models import DESTINATION_FIELDS
+from datasources.models import DESTINATION_FIELDS, DataSource
 from datasources.testing import ADMIN_PAGES, admin_client, filled_in
 from organizations.models import Role, User
 
@@ -23,7 +23,7 @@ MOVES: dict[str, dict[str, Any]] = {
     "ssh_local_port": {"ssh_local_port": None},
     "no connection string": {"connection_string": None},
     "its host": {"connection_string": "postgresql://reader@other:5432/x?sslmode=require"},
-    "its port": {"connection_string": "postgresql://reader@db.example.com/x?sslmode=require"},
+    "its port": {"connection_string": "postgresql://reader@db.example.com:1/x?sslmode=require"},
     "its option": {"connection_string": "postgresql://reader@db.example.com:5432/x?sslmode=allow"},
     "no option": {"connection_string": "postgresql://reader@db.example.com:5432/x"},
 }
@@ -38,6 +38,28 @@ OTHER_CHANGES: tuple[dict[str, Any], ...] = (
     {"connection_string": "postgres://reader@db.example.com:5432/x?ssl=true&pgbouncer=true"},
     {"connection_string": "postgresql+asyncpg://reader@db.example.com:5432/x?ssl=require"},
     {"host": "db.example.com", "port": 5432},
+    {"connection_string": "postgresql://reader@db.example.com/x?sslmode=require"},
+)
+# Two strings for the same servers, by type, and two for others.
+SAME_SERVERS = (
+    ("postgresql", None, "postgresql://db/x", "postgresql://db:5432/x"),
+    ("postgresql", 5433, "postgresql://db/x", "postgresql://db:5433/x"),
+    ("mongodb", None, "mongodb://a,b/x", "mongodb://b:27017,a:27017/x"),
+    ("mongodb", 27018, "mongodb://a,b/x", "mongodb://a:27017,b/x"),
+    ("mongodb", None, "mongodb://db/x", "mongodb://db:27017/y"),
+    ("clickhouse", None, "clickhouse://db/x", "http://db:8123/x"),
+    ("clickhouse", None, "clickhouse://db/x?secure=true", "clickhouse://db:8443/x?secure=true"),
+    ("bigquery", None, "bigquery://project/one", "bigquery://project/two"),
+)
+OTHER_SERVERS = (
+    ("postgresql", 5433, "postgresql://db/x", "postgresql://db:5432/x"),
+    ("mongodb", 27018, "mongodb://a,b/x", "mongodb://a:27018,b:27018/x"),
+    ("mongodb", None, "mongodb://a,b/x", "mongodb://a,b,c/x"),
+    ("mongodb", None, "mongodb://a:1,b:2/x", "mongodb://a:2,b:1/x"),
+    ("mongodb", None, "mongodb://a.b.c/x", "mongodb+srv://a.b.c/x"),
+    ("clickhouse", None, "clickhouse://db/x?secure=true", "clickhouse://db:8123/x?secure=true"),
+    ("clickhouse", None, "clickhouse://db:8443/x", "clickhouse://db:8443/x?secure=true"),
+    ("bigquery", None, "bigquery://project/one", "bigquery://other/one"),
 )
 
 
@@ -108,6 +130,16 @@ class DestinationTests(CredentialTestCase):
         self.assertEqual(
             tried, {*DESTINATION_FIELDS, "connection_string"} - {"type", "ssh_host_key"}
         )
+
+    def test_strings_that_lead_to_the_same_servers_are_one_destination(self):
+        for are_same, cases in ((True, SAME_SERVERS), (False, OTHER_SERVERS)):
+            for type_, port, *texts in cases:
+                with self.subTest(texts, port=port):
+                    one, other = (
+                        DataSource(type=type_, port=port, connection_string=text).destination
+                        for text in texts
+                    )
+                    self.assertEqual(one == other, are_same)
 
     def test_destination_changed_by_an_editor_leaves_secrets_unconfirmed(self):
         self.for_each_move(self.editor, self.assert_unconfirmed)

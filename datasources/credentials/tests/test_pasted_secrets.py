@@ -256,18 +256,30 @@ class OtherSecretsTests(CredentialsEndpointTestCase):
             error = self.assert_refused("put", {field: private_key()}, field)
             self.assertIn("Enter it as ssh_private_key", error["details"][field][0])
 
-    def test_what_a_header_has_around_a_token_is_left_out(self):
+    def test_token_is_stored_without_bearer_and_quotes(self):
         self.use_type("databricks")
         for text in (
             *("dapi12", " dapi12\n", "Bearer dapi12", "bearer  dapi12\n", '"dapi12"', "'dapi12'\n"),
             *("Authorization: Bearer dapi12", '"Bearer dapi12"', "\xa0dapi12"),
+            *("dapi12\u200b", "\ufeff dapi12", "\u201cdapi12\u201d", "`dapi12`", "\u2060dapi12\n"),
         ):
             with self.subTest(text):
                 self.assert_mended("token", text, "dapi12")
         for text in ("dapi\n12", "dapi\t12", "\n", " ", "Bearer ", '""', "Bearer \n"):
             with self.subTest(text):
                 self.assert_refused("put", {"token": text}, "token")
-        self.assert_mended("token", "bearerless", "bearerless")
+        for text in ("bearerless", "ver:1-hint:2-3/4+5==", "eyJh.eyJz._-~", "a'b"):
+            self.assert_mended("token", text, text)
+
+    def test_token_that_no_header_can_carry_is_refused(self):
+        self.use_type("databricks")
+        for text in ("da pi12", "dapié", "Basic dapi", "X-Token: dapi", "dapi\u3000x", "пароль"):
+            with self.subTest(text):
+                error = self.assert_refused("put", {"token": text}, "token")
+                self.assertIn("without spaces", error["details"]["token"][0])
+        for text in ("<token>", "${TOKEN}", "{{ token }}", "$(cat token)", "[YOUR-TOKEN]"):
+            with self.subTest(text):
+                self.assert_refused("put", {"token": text}, "token")
 
     def test_space_around_a_username_is_left_out(self):
         for text in ("reader", " reader", "reader\n", "\treader\r\n", "\xa0reader"):
@@ -310,6 +322,24 @@ class ServiceAccountTests(CredentialsEndpointTestCase):
         response = self.send("put", {"service_account_json": json.dumps(spelled_out)})
         self.assertEqual(response.status_code, 200)
         self.assertEqual(json.loads(self.secrets()["service_account_json"]), key)
+
+    def test_line_breaks_within_the_strings_of_a_service_account_are_mended(self):
+        text = service_account()
+        broken = text.replace("\\n", "\n")
+        encoded = base64.b64encode(broken.encode()).decode()
+        for pasted_text in (broken, f"'{broken}'", encoded, text.replace("\\n", "\r\n")):
+            with self.subTest(text=pasted_text[:12]):
+                response = self.send("put", {"service_account_json": pasted_text})
+                self.assertEqual(response.status_code, 200)
+                stored = json.loads(self.secrets()["service_account_json"])
+                self.assertEqual(stored, json.loads(text))
+
+    def test_encrypted_key_in_a_service_account_asks_for_no_passphrase(self):
+        key = json.loads(service_account()) | {"private_key": private_key("hunter2", "pkcs8-pem")}
+        body = {"service_account_json": json.dumps(key)}
+        error = self.assert_refused("put", body, "service_account_json")
+        self.assertIn('"private_key" is encrypted', error["details"]["service_account_json"][0])
+        self.assertNotIn("passphrase", json.dumps(error))
 
     def test_unusable_service_account_is_refused_with_a_hint(self):
         key = json.loads(service_account())

@@ -6,10 +6,11 @@ from urllib.parse import unquote
 
 from django.core.exceptions import ValidationError
 
+from datasources.connections.configuration import Configuration
 from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import Connector
 from datasources.connections.url_options.option import NO_EFFECT, listed
-from datasources.connections.url_options.reading import read_options
+from datasources.connections.url_options.reading import NAME, read_options
 from datasources.models.connection_strings.grammar import URL, check_placeholders, parse
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
@@ -19,7 +20,7 @@ from datasources.models.validators import (
     names_secret,
 )
 
-# The fields that an option may set, too, and what two of them are called.
+# Fields that options may set as well, each with its noun for errors, in the plural.
 NOUNS = {"username": "users", "database_name": "databases", "schema_name": "schemas"}
 
 
@@ -33,10 +34,11 @@ def validate_connection_string(text: str) -> None:
         most = f"{CONNECTION_STRING_MAX_LENGTH:,}"
         raise ValidationError(f"Must have at most {most} characters.")
     url = parse(text)
-    if any(names_secret(option.name) and not option.secret for option in url.options):
-        raise ValidationError(
-            f"Has an option that names a secret. {SECRETS_ELSEWHERE}", code=NAMES_SECRET
-        )
+    for option in url.options:
+        if names_secret(option.name) and not option.secret:
+            is_shown = url.may_name_options and NAME.fullmatch(option.name)
+            which = f"The option {option.name}" if is_shown else "Has an option that"
+            raise ValidationError(f"{which} names a secret. {SECRETS_ELSEWHERE}", code=NAMES_SECRET)
     if any(option.secret and option.has_plus for option in url.options):
         raise ValidationError("In a password write a space as %20, a plus sign as %2B.")
     check_placeholders(url)
@@ -59,7 +61,7 @@ def validate_fit(text: str, connector: type[Connector], use_ssh_tunnel: bool = F
         if field not in connector.credential_fields:
             raise ValidationError(f"A source of type {connector.name} takes no {field}.")
     if len({*secrets}) < len(secrets):
-        raise ValidationError("Must not have the same secret twice.")
+        raise ValidationError("Has the same secret twice. Write it once.")
 
 
 def split_secrets(text: str, connector: type[Connector]) -> tuple[str, dict[str, str]]:
@@ -105,11 +107,14 @@ def missing_beside(text: str | None, connector: type[Connector], missing: list[s
     return still if has_options else [*still, "connection_string"]
 
 
-def url_destination(text: str, connector: type[Connector]) -> tuple[object, ...]:
+def url_destination(
+    text: str, connector: type[Connector], port: int | None = None
+) -> tuple[object, ...]:
     """Return what of a connection string decides where, and how, secrets would travel.
 
-    That is all but user, password, database and what only other clients go by. If the string is
-    invalid, because it was stored by other means, it is returned whole: drivers may find another
+    That is all but user, password, database, options that only other clients use, and the order of
+    hosts. `port` is used if the string has none, as by `DataSource.configuration`. A string that
+    is invalid, because it was stored by other means, is returned whole: drivers may find another
     host in it.
     """
     try:
@@ -117,7 +122,14 @@ def url_destination(text: str, connector: type[Connector]) -> tuple[object, ...]
         url = interpret(parse(text), connector)
     except ValidationError:
         return (text,)
+    names = ("url_scheme", "options")
+    usual = connector.usual_port(
+        Configuration(connector.name, **{name: url[name] for name in names})
+    )
+    if not url["other_hosts"]:
+        usual = port or usual
     hosts = [(url["host"], url["port"]), *url["other_hosts"]]
+    hosts = sorted((host, number or usual) for host, number in hosts)
     return url["url_scheme"], hosts, sorted(url["options"].items())
 
 
@@ -188,9 +200,7 @@ def read_url_options(url: URL, connector: type[Connector]) -> dict[str, str]:
                     f"In the option {name} write a space as %20, a plus sign as %2B."
                 )
         pairs.append((option.name, value))
-    # An unescaped & in a password, or an @, makes its rest an option.
-    may_be_named = not any(option.secret or "@" in option.written for option in url.options)
-    return read_options(known, pairs, may_be_named=may_be_named)
+    return read_options(known, pairs, may_be_named=url.may_name_options)
 
 
 def _credential(kind: str, connector: type[Connector]) -> str:

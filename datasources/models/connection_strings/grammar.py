@@ -7,14 +7,17 @@ which may have a password in it.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from django.core.exceptions import ValidationError
 
 from datasources.connections.url_options.option import fold
+from datasources.connections.url_options.reading import ADVICE
+from datasources.models.host_errors import surrounding_white_space
 from datasources.models.validators import is_mask
-from rivergen.hosts import InvalidHost, canonical_host
+from rivergen.hosts import ENDS_IN_NUMBER, InvalidHost, canonical_host, code_point, is_host
 
 PLACEHOLDER_FOR_PASSWORD = (
     "Has a placeholder for a password. Write the password itself, or leave it out."
@@ -25,6 +28,9 @@ HOSTS_MAX = 50
 OPTIONS_MAX = 50
 NO_HOST = "The host must be a host name or an IP address."
 EXAMPLE = "scheme://user@host:port/database"
+OPTIONS_ELSEWHERE = f"Must be a URL: {EXAMPLE}?option=value. Options follow after ?, joined by &."
+OPTION = ";[A-Za-z_ ]+="  # as JDBC, ADO and ODBC write it
+NO_FUNCTION = f"Must be a URL: {EXAMPLE}, with host:port in place of tcp(host:port)."
 START = re.compile(r"([A-Za-z][A-Za-z0-9+._-]{0,60})://")
 ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
@@ -33,6 +39,7 @@ IN_USER = re.compile(r"%(?![0-9A-Fa-f]{2})|[/?#@\[\] \\]")
 AFTER_HOST = re.compile(r"%(?![0-9A-Fa-f]{2})|[#\[\] \\;]")
 ESCAPES = {letter: f"%{ord(letter):02X}" for letter in "%/?#@[]\\;"} | {" ": "%20"}
 # What documentation has in place of a name or password: <password>, [YOUR-PASSWORD], ${DB_PASS}.
+PLACEHOLDER_IN_ADDRESS = re.compile(r"[<>{}$]|\[[A-Za-z _-]+\]")
 PLACEHOLDER = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\$?\{[^{}]*\}|\{\{[^{}]*\}\}|\$\([^()]*\)")
 # The options that contain a secret, in the spellings of all drivers, and the credential of each.
 SECRET_OPTIONS = {
@@ -76,6 +83,11 @@ class URL:
     options: tuple[Option, ...]
 
     @property
+    def may_name_options(self) -> bool:
+        """Whether no option can be the rest of a password whose `&` or `@` was not escaped."""
+        return not any(option.secret or "@" in option.written for option in self.options)
+
+    @property
     def secrets(self) -> list[tuple[str, str]]:
         """The secrets as pairs of a value of `SECRET_OPTIONS` and a secret."""
         secrets = [("password", unquote(self.password))]
@@ -89,10 +101,12 @@ def parse(text: str) -> URL:
     if start is None:
         raise ValidationError(explain_start(text))
     rest = text[start.end() :]
+    if re.match(r"sqlite|duckdb|file\b", start[1], re.IGNORECASE):
+        raise ValidationError("Files are named by file_path, not by a connection string.")
+    if text[-1].isspace():
+        raise ValidationError(surrounding_white_space(text))
     if CONTROL_CHARACTERS.search(text):
         raise ValidationError("Must not contain control characters.")
-    if text[-1] == " ":
-        raise ValidationError("Has a space at its end. Remove it.")
     end = end_of_user(rest)
     check_escapes(rest[:end], rest[end:])
     try:
@@ -136,23 +150,35 @@ def check_escapes(user: str, after: str) -> None:
     name, colon, password = user[:-1].partition(":")
     if PLACEHOLDER.fullmatch(password):
         raise ValidationError(PLACEHOLDER_FOR_PASSWORD)
+    # Of JDBC: with an @ in the password, its end would be looked up as a host.
+    if re.search(OPTION, name) or re.match(f"[0-9]{{1,5}}{OPTION}", password):
+        raise ValidationError(OPTIONS_ELSEWHERE)
     if found := IN_USER.findall(user[:-1]):
         where = "a password" if colon and not IN_USER.search(name) else "a user name"
         raise ValidationError(f"In {where} write {escapes(found)}.")
+    if re.search("[?&]odbc_connect=", after, re.IGNORECASE):
+        raise ValidationError(f"The option odbc_connect is not taken. {ADVICE['odbcconnect']}")
     address = re.split("[/?#]", after, maxsplit=1)[0]
+    if re.match(r"(tcp|unix)\(", address):
+        raise ValidationError(NO_FUNCTION)
     if "\\" in address:
         raise ValidationError(
             "Must name the host without an instance. Write the port of the instance instead: "
             "host:port."
         )
-    if ";" in address:
-        raise ValidationError(
-            f"Must be a URL: {EXAMPLE}?option=value. Options follow after ?, joined by &."
-        )
-    if re.search("[<>{}]", address):
-        raise ValidationError("Has a placeholder for the host. Write the host itself.")
+    if ";" in address or re.search(OPTION, after):
+        raise ValidationError(OPTIONS_ELSEWHERE)
+    if PLACEHOLDER_IN_ADDRESS.search(address):
+        raise ValidationError("Has a placeholder for the host or the port. Write it out.")
     if " " in address:
         raise ValidationError("Has a space in the host. Remove it.")
+    if hidden := [
+        letter for letter in after[len(address) :] if unicodedata.category(letter) == "Cf"
+    ]:
+        raise ValidationError(
+            f"Has the invisible character {code_point(hidden[0])} in the database or the options. "
+            "Remove it."
+        )
     if found := AFTER_HOST.findall(after[len(address) :]):
         raise ValidationError(f"In the database and the options write {escapes(found)}.")
 
@@ -177,17 +203,26 @@ def read_hosts(address: str) -> tuple[tuple[str, int | None], ...]:
         # Without a host, libpq would connect to a socket on this machine.
         if not part:
             raise ValidationError(f"Must name a host: {EXAMPLE}. Sockets and files are not used.")
-        name, colon, port = part.rpartition(":")
-        if found is None and colon and "]" not in port and not port.isdecimal():
-            raise ValidationError(PORT)
+        if hosts and part.isdecimal():
+            raise ValidationError("Write the port after a colon: host:port.")
         if found is None:
-            raise ValidationError(NO_HOST)
+            raise ValidationError(explain_host(part))
         host = read_host(found[1])
         number = int(found[2]) if found[2] else None
         if number is not None and not 1 <= number <= 65_535:
             raise ValidationError(PORT)
         hosts.append((host, number))
     return tuple(hosts)
+
+
+def explain_host(part: str) -> str:
+    """Return why a part of the address is no host with a port, and what to write instead."""
+    if part.startswith("[") and is_host(part[1:].partition("%")[0]):
+        return "Write an IPv6 address without its zone."
+    name, colon, port = part.rpartition(":")
+    if is_host(part) or (":" in name and is_host(name)):
+        return "Write an IPv6 address in brackets: [2001:db8::1]."
+    return PORT if colon and "]" not in port and not port.isdecimal() else NO_HOST
 
 
 def read_host(written: str) -> str:
@@ -200,7 +235,9 @@ def read_host(written: str) -> str:
     try:
         canonical = canonical_host(host)
     except InvalidHost as error:
-        raise ValidationError(NO_HOST if host.isascii() else f"{NO_HOST} {error}") from None
+        # Other reasons quote a part of the text, which may be the end of a password.
+        may_be_shown = not host.isascii() or ENDS_IN_NUMBER.fullmatch(host.lower())
+        raise ValidationError(f"{NO_HOST} {error}" if may_be_shown else NO_HOST) from None
     if (":" in host) != has_brackets:  # an escaped address, or a name in brackets
         raise ValidationError(NO_HOST)
     return canonical
@@ -216,10 +253,13 @@ def read_query(query: str) -> tuple[Option, ...]:
         name, equals, value = written.partition("=")
         if not (name and equals):
             raise ValidationError("The options after ? must be name=value, joined by &.")
-        options.append(Option(written, unquote(name), unquote(value)))
+        option = Option(written, unquote(name), unquote(value))
+        if not option.secret and re.search(r"\?[A-Za-z_]+=", value):
+            raise ValidationError("Options are joined by &, not by ?. In a value write ? as %3F.")
+        options.append(option)
     secrets = [fold(option.name) for option in options if option.secret]
     if len({*secrets}) < len(secrets):
-        raise ValidationError("Must not have the same secret twice.")
+        raise ValidationError("Has the same secret twice. Write it once.")
     return tuple(options)
 
 
@@ -242,10 +282,12 @@ def check_placeholders(url: URL) -> None:
 def explain_start(text: str) -> str:
     """Return why a text is no URL, and what to write instead."""
     if text[:1].isspace():
-        return "Has a space before it. Remove it."
+        return surrounding_white_space(text)
+    if unicodedata.category(text[:1] or "x") == "Cf":
+        return f"Has the invisible character {code_point(text[0])} before it. Remove it."
     if text[:1] in ('"', "'", "`"):
         return "Has quotes around it. Remove them."
-    if re.match(r"(?:export +)?[A-Za-z_][A-Za-z0-9_]* ?= ?[\"']?[A-Za-z][A-Za-z0-9+._-]*://", text):
+    if re.match(r"[^=]{1,60}=[ \"']{0,2}[A-Za-z][A-Za-z0-9+._-]{0,60}://", text):
         return "Must begin with the scheme, such as postgresql://. Remove the name and = before it."
     if text[:5].lower() == "jdbc:":
         return f"Must be a URL. Leave out jdbc: and write {EXAMPLE}."
@@ -255,5 +297,7 @@ def explain_start(text: str) -> str:
             "database_name and the credentials instead."
         )
     if re.search(r"@(tcp|unix)\(", text):
-        return f"Must be a URL: {EXAMPLE}, with host:port in place of tcp(host:port)."
+        return NO_FUNCTION
+    if re.search("[A-Za-z][A-Za-z0-9+._-]{0,60}://", text):
+        return "Must begin with the scheme, such as postgresql://. Remove what is before it."
     return f"Must be a URL: {EXAMPLE}."

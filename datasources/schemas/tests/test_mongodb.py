@@ -174,7 +174,11 @@ class MongoDBReaderTests(SimpleTestCase):
                     )
                 )
                 self.assertEqual(tables["recent"]["columns"], [])
-                problem = "The user may not read it." if number == 13 else f"(error {number})."
+                problem = (
+                    "The user may not read this collection or view."
+                    if number == 13
+                    else f"(error {number})."
+                )
                 self.assertIn(problem, tables["recent"]["problem"])
                 self.assertIsNone(tables["orders"]["problem"])
                 self.assertIn("home.city", columns_of(tables["orders"]))

@@ -235,6 +235,15 @@ class DefinitionTests:
         [change] = changes_of_table(old, self.read()["t"])
         return change
 
+    def test_primary_key_made_anew_with_storage_parameters_has_changed(self):
+        table = "CREATE TABLE t (a int, b int, CONSTRAINT p PRIMARY KEY (a) INCLUDE (b) {});".format
+        with_parameters = "WITH (fillfactor = 50, deduplicate_items = off)"
+        change = self.change_between(table(""), "DROP TABLE t;" + table(with_parameters))
+        self.assertEqual(change["from"]["options"], "INCLUDE (b)")
+        self.assertEqual(
+            change["to"]["options"], "INCLUDE (b) WITH (fillfactor=50, deduplicate_items=off)"
+        )
+
     def test_change_of_each_member_of_a_definition_is_found(self):
         index = "CREATE TABLE t (a text, b text, c text); CREATE {} INDEX i ON t {};".format
         key = (

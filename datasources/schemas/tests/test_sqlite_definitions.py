@@ -294,6 +294,15 @@ class BrokenObjectTests(SQLiteTestCase):
         self.assertEqual({*tables}, {"plain", "later", "cut", "no_sql"})
         self.assertEqual(self.try_out("sqlite")[0], Code.OK)
 
+    def test_malformed_definition_whose_name_is_not_utf_8_does_not_cost_the_others(self):
+        self.write("CREATE TABLE plain (a INT)", "CREATE TABLE cafe (b INT)")
+        path = self.root / "sqlite"
+        content = path.read_bytes().replace(b"cafe", b"caf\xe9")
+        path.write_bytes(content.replace(b"b INT)", b"b INT("))
+        self.assertEqual(self.try_out("sqlite")[0], Code.OK)
+        tables = self.read()
+        self.assertEqual([*columns_of(tables["plain"])], ["a"])
+
     def test_file_with_malformed_definitions_stays_unchanged(self):
         self.write("CREATE TABLE plain (a INT)")
         self.write_definitions([("table", "cut", "cut", "CREATE TABLE cut (a")])
@@ -309,6 +318,30 @@ class BrokenObjectTests(SQLiteTestCase):
             with self.subTest(statement), self.assertRaises(sqlite3.Error):
                 connection.execute(statement)
         self.assertEqual((self.root / "sqlite").read_bytes(), before)
+
+    def test_definitions_that_call_functions_are_read(self):
+        self.write(
+            "CREATE TABLE t (doc TEXT CHECK (json_valid(doc)), at TEXT DEFAULT (json_array()),"
+            " name AS (json_extract(doc, '$.name')), day AS (date(at)))",
+            "CREATE INDEX i ON t (json_extract(doc, '$.id'), doc ->> 'name')",
+            "CREATE VIEW v AS SELECT doc -> 'id' AS id, key FROM t, json_each(doc)",
+        )
+        tables = self.read()
+        self.assertEqual([*columns_of(tables["t"])], ["doc", "at", "name", "day"])
+        self.assertEqual([index["name"] for index in tables["t"]["indexes"]], ["i"])
+        self.assertEqual([*columns_of(tables["v"])], ["id", "key"])
+        self.assertEqual({table["problem"] for table in tables.values()}, {None})
+        self.assertEqual(self.connect("sqlite").execute("SELECT * FROM v").fetchall(), [])
+
+    def test_definitions_cannot_call_functions_with_side_effects(self):
+        self.write(
+            "CREATE VIEW loading AS SELECT load_extension('x')",
+            "CREATE VIEW splitting AS SELECT fts3_tokenizer('simple')",
+        )
+        connection = self.connect("sqlite")
+        for name in ("loading", "splitting"):
+            with self.subTest(name), self.assertRaises(sqlite3.DatabaseError):
+                connection.execute(f"SELECT * FROM {name}")
 
     def test_geopackage_is_read_whole(self):
         self.write("SELECT 1")

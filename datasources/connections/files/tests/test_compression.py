@@ -57,6 +57,23 @@ class CompressionTests(FilesTestCase):
                 with self.subTest(name, rest=rest):
                     self.assertEqual(self.read("csv", first + second + rest)[1], ROWS)
 
+    def test_frames_that_zstandard_skips_are_skipped_wherever_they_are(self):
+        # pzstd writes one before each of its frames.
+        for magic in (b"\x50\x2a\x4d\x18", b"\x5f\x2a\x4d\x18"):
+            skipped = magic + b"\4\0\0\0\7\0\0\0"
+            first, second = zstd.compress(CSV[:11]), zstd.compress(CSV[11:])
+            for content in (
+                skipped + first + skipped + second,
+                first + skipped + second + skipped,
+                first + magic + b"\0\0\0\0" + second,
+            ):
+                for size in (5, expansion.CHUNK_BYTES):
+                    with (
+                        self.subTest(content, size=size),
+                        mock.patch.object(expansion, "CHUNK_BYTES", size),
+                    ):
+                        self.assertEqual(self.read("csv", content)[1], ROWS)
+
     def test_member_that_begins_at_the_end_of_a_chunk_is_read(self):
         compressed = gzip.compress(CSV[:11]) + gzip.compress(CSV[11:])
         for size in range(1, 40):
@@ -126,9 +143,11 @@ class CompressionTests(FilesTestCase):
                     self.failure("csv", content), ("FILE_OTHER_TYPE", {"found": found})
                 )
 
-    def test_archive_of_one_file_with_folders_and_those_of_macos_is_read(self):
-        content = zipped(b"", CSV, b"x", names=("a/", "a/b.csv", "__MACOSX/a/._b.csv"))
-        self.assertEqual(self.read("csv", content)[1], ROWS)
+    def test_archive_of_one_file_with_folders_and_hidden_files_is_read(self):
+        for name in ("__MACOSX/a/._b.csv", "a/.DS_Store", ".directory"):
+            with self.subTest(name):
+                content = zipped(b"", CSV, b"x", names=("a/", "a/b.csv", name))
+                self.assertEqual(self.read("csv", content)[1], ROWS)
 
     def test_encrypted_archive_is_said_to_be_encrypted(self):
         content = bytearray(zipped(CSV))

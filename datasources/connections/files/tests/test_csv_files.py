@@ -79,6 +79,22 @@ class CSVTests(FilesTestCase):
         self.assert_like_csv("id name\n1 x\n2 y\n", ["COLUMNS_GUESSED"])
         self.assert_like_csv("note\nhello world\nbye\n")
 
+    def test_columns_that_another_sign_seems_to_separate_have_a_warning(self):
+        for sign in "§*!#%@=/&+·\x1c":
+            with self.subTest(sign):
+                text = f"id{sign}name{sign}x\n1{sign}bob{sign}2\n2{sign}al{sign}3\n"
+                self.assertEqual(self.read("csv", text.encode())[2], ["COLUMNS_GUESSED"])
+        for text in (
+            "email\na@b.example\nc@d.example\n",
+            "e-mail\na@b.example\nb-c@d.example\n",
+            "day\n2020-01-01\n2020-01-02\n",
+            "first_name\nmary_ann\njo_ann\n",
+            "price (EUR)\n5\n6\n",
+            "a@b.example\n",
+        ):
+            with self.subTest(text):
+                self.assertEqual(self.read("csv", text.encode())[2], [])
+
     def test_two_delimiters_that_fit_have_a_warning(self):
         self.assertIn("COLUMNS_GUESSED", self.read("csv", b"a,b;c\n1,2;3\n4,5;6\n")[2])
 

@@ -1,5 +1,6 @@
 """JSON files in all their shapes."""
 
+import gzip
 import json
 
 from datasources.connections.connectors.table_files import NAMES_MAX
@@ -9,6 +10,14 @@ from datasources.connections.testing.files import FilesTestCase
 class JSONTests(FilesTestCase):
     def names(self, content):
         return [name for name, _ in self.read("json", content)[0]]
+
+    def test_file_that_needs_more_memory_than_there_is_is_too_large(self):
+        for type_name, content in (
+            ("json", gzip.compress(b"[" * 60_000_000)),
+            ("csv", b"a," * 100_000 + b"\n"),
+        ):
+            with self.subTest(type_name):
+                self.assertEqual(self.failure(type_name, content), ("FILE_TOO_LARGE", {}))
 
     def test_objects_in_every_arrangement_are_rows(self):
         for content in (

@@ -156,6 +156,33 @@ class OtherTypeTests(FilesTestCase):
         self.assertEqual((columns, warnings), ([("t", "TIMESTAMP")], []))
         self.assertEqual(rows, [(datetime.datetime(2024, 1, 1),)])
 
+    def test_database_file_without_its_end_is_truncated(self):
+        for type_name in ("sqlite", "duckdb"):
+            whole = self.files[type_name]
+            # DuckDB may have cut off free blocks itself: only those that it needs count.
+            end = len(whole) - 1 if type_name == "sqlite" else len(whole) // 4
+            for kept in (end, 12_288, 4096, 99, 20):
+                with self.subTest(type_name, kept=kept):
+                    self.assertEqual(self.failure(type_name, whole[:kept]), ("FILE_TRUNCATED", {}))
+            (self.root / "longer").write_bytes(whole + b"x" * 100)
+            self.assertEqual(self.try_out(type_name, "longer")[0], "OK")
+
+    def test_encrypted_duckdb_file_is_said_to_be_encrypted(self):
+        path = self.root / "encrypted"
+        connection = duckdb.connect(config={"force_mbedtls_unsafe": "true"})
+        connection.execute(f"ATTACH '{path}' AS data (ENCRYPTION_KEY 'abc')")
+        connection.execute("CREATE TABLE data.people (id INTEGER)")
+        connection.close()
+        self.assertEqual(self.try_out("duckdb", "encrypted"), (Code.FILE_ENCRYPTED, ""))
+
+    def test_sqlite_file_of_a_writer_that_states_no_size_is_read(self):
+        content = bytearray(self.files["sqlite"])
+        content[28:32] = b"\0\0\xff\xff"
+        content[92:96] = b"\xff\xff\xff\xff"  # SQLite before 3.7.0 leaves both as they were
+        (self.root / "older").write_bytes(content)
+        self.assertEqual(self.try_out("sqlite", "older")[0], "OK")
+
     def test_sqlite_file_that_is_damaged_is_query_failed(self):
-        content = self.files["sqlite"][:100] + b"\xff" * 4000
+        whole = self.files["sqlite"]
+        content = whole[:100] + b"\xff" * (len(whole) - 100)
         self.assertEqual(self.failure("sqlite", content)[0], "QUERY_FAILED")

@@ -244,7 +244,7 @@ class RefusalTests(unittest.TestCase):
             if part not in ("openssh", "PuTTY-User-Key-File"):
                 self.assertNotIn(part, reason)
 
-    def test_what_is_no_private_key_is_named(self):
+    def test_refusal_names_what_was_pasted_in_place_of_a_key(self):
         key = asyncssh.generate_private_key("ssh-ed25519")
         public = key.export_public_key().decode()
         for words, text in (
@@ -329,6 +329,29 @@ class RefusalTests(unittest.TestCase):
             self.assertIsNotNone(refusal(path.read_text()))
         large = der(0x30, number(0), *(number(2**8_000) for _ in range(8)))
         self.assert_refused("too large", pem("RSA PRIVATE KEY", large))
+
+    def test_key_of_rsa_pss_is_refused_as_the_ssh_client_does_not_read_it(self):
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "pss")
+            run("openssl", "genpkey", "-algorithm", "RSA-PSS", "-out", path)
+            self.assertFalse(is_read_by_asyncssh(path.read_text(), None))
+            self.assert_refused("algorithm", path.read_text())
+
+    def test_right_passphrase_of_an_unsupported_cipher_is_not_called_wrong(self):
+        encrypted = ("-passout", f"pass:{PASSPHRASE}")
+        with TemporaryDirectory() as folder:
+            source, path = Path(folder, "source"), Path(folder, "key")
+            run("openssl", "genpkey", "-algorithm", "RSA", "-out", source)
+            for options in (
+                ("pkcs8", "-topk8", "-v2", "camellia-256-cbc", *encrypted),
+                ("pkcs8", "-topk8", "-v2", "aria-128-cbc", *encrypted),
+                ("rsa", "-traditional", "-camellia256", *encrypted),
+                ("rsa", "-traditional", "-aria256", *encrypted),
+            ):
+                with self.subTest(options=options):
+                    run("openssl", *options, "-in", source, "-out", path)
+                    for passphrase in (PASSPHRASE, None):
+                        self.assert_refused("not supported", path.read_text(), passphrase)
 
     def test_missing_and_wrong_passphrases_are_refused_as_such(self):
         for form in ("openssh", "pkcs8-pem", "pkcs1-pem"):

@@ -10,8 +10,8 @@ from datasources.schemas.reading.common_types import CommonType, common_type
 
 ROWS_AT_ONCE = 5_000
 NO_COLUMNS = (
-    "The source shows no columns: this is damaged, refers to something that does not exist, or the "
-    "user may not see them."
+    "The source shows no columns of this table or view: it is damaged, refers to something that "
+    "does not exist, or the user may not see its columns."
 )
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from datasources.connections.configuration import Configuration
+from datasources.connections.connectors.mongodb import UNAUTHORIZED
 from datasources.schemas.reading.catalogue import Kind
 from datasources.schemas.reading.common_types import CommonType
 from datasources.schemas.reading.readers.base import Reader
@@ -45,7 +46,6 @@ NUMBERS = {
 }
 # Error codes of temporary failures: unreachable hosts, time-outs, locks, killed cursors.
 TEMPORARY_ERRORS = frozenset((6, 7, 24, 43, 50, 89, 133, 134, 202, 237, 262, 9001, 11601))
-UNAUTHORIZED = 13
 # Options of an index that have a member of their own, or say nothing about it.
 SHOWN_OPTIONS = ("background", "key", "name", "ns", "partialFilterExpression", "unique", "v")
 
@@ -210,14 +210,14 @@ def refusal_suppressed(tell: Callable[[str], None] = lambda problem: None) -> It
     try:
         yield
     except BSONError:
-        tell("It has a document that is not valid BSON.")
+        tell("The collection has a document that is not valid BSON.")
     except OperationFailure as error:
         if error.code in TEMPORARY_ERRORS:
             raise
         if error.code == UNAUTHORIZED:
-            tell("The user may not read it.")
+            tell("The user may not read this collection or view.")
         else:
-            tell(f"MongoDB cannot read it (error {error.code}).")
+            tell(f"MongoDB cannot read this collection or view (error {error.code}).")
 
 
 class Fields:

@@ -175,12 +175,12 @@ WHERE table_schema = 'information_schema'
             if period := PERIOD.fullmatch(clause):
                 start, end = (name.replace("``", "`") for name in period.groups())
                 for index in endings.get((table, start, end), ()):
-                    if self._says_without_overlaps(table, index):
+                    if self._defines_without_overlaps(table, index):
                         found.add((table, index))
         return found
 
-    def _says_without_overlaps(self, table: str, index: str) -> bool:
-        """Return whether the definition of a table says so of an index."""
+    def _defines_without_overlaps(self, table: str, index: str) -> bool:
+        """Return whether the definition of a table has WITHOUT OVERLAPS for an index."""
         with self.connection.cursor() as cursor:
             cursor.execute(f"SHOW CREATE TABLE {identifier(self.schema or '')}.{identifier(table)}")
             lines = str(cursor.fetchone()[1]).splitlines()

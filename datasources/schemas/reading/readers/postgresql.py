@@ -74,6 +74,7 @@ KINDS = {
 CATEGORIES = {"S": CommonType.STRING, "A": CommonType.ARRAY, "B": CommonType.BOOLEAN}
 # Looked up, not joined: without statistics, the planner joins all columns of a table to each key.
 COLUMN = "(SELECT attname FROM pg_attribute WHERE attrelid = {} AND attnum = {})"
+STORAGE = "'WITH (' || array_to_string(i.reloptions, ', ') || ')'"
 DEFERRAL = """
 CASE WHEN k.condeferred THEN 'DEFERRABLE INITIALLY DEFERRED'
 WHEN k.condeferrable THEN 'DEFERRABLE' END
@@ -166,10 +167,11 @@ SELECT n.nspname, c.relname, k.conname, {COLUMN.format("k.conrelid", "part.numbe
         CASE WHEN x.indnatts > x.indnkeyatts THEN 'INCLUDE (' || array_to_string(ARRAY(
             SELECT quote_ident(ia.attname) FROM pg_attribute ia
             WHERE ia.attrelid = x.indexrelid AND ia.attnum > x.indnkeyatts ORDER BY ia.attnum
-        ), ', ') || ')' END, {DEFERRAL})
+        ), ', ') || ')' END, {STORAGE}, {DEFERRAL})
 FROM {TABLES}
 JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
 LEFT JOIN pg_index x ON x.indexrelid = k.conindid
+LEFT JOIN pg_class i ON i.oid = k.conindid
 CROSS JOIN unnest(k.conkey) WITH ORDINALITY AS part (number, position)
 ORDER BY k.oid, part.position"""
     # A key that refers to a partitioned table has another constraint for each partition.
@@ -199,7 +201,7 @@ SELECT n.nspname, c.relname, i.relname, x.indisunique,
     concat_ws(' ', {COLLATION}, {OPERATOR_CLASS}, {ORDER}, {EXCLUSION}),
     part.position > x.indnkeyatts, am.amname, pg_get_expr(x.indpred, x.indrelid, true),
     concat_ws(' ', CASE WHEN x.indnullsnotdistinct THEN 'NULLS NOT DISTINCT' END,
-        'WITH (' || array_to_string(i.reloptions, ', ') || ')', {DEFERRAL},
+        {STORAGE}, {DEFERRAL},
         CASE WHEN NOT (x.indisvalid AND x.indisready) THEN 'INVALID' END)
 FROM {TABLES}
 JOIN pg_index x ON x.indrelid = c.oid AND NOT x.indisprimary
