@@ -201,6 +201,8 @@ def compare_duckdb(folder: Path, tally: Tally, only: list[str]) -> None:
                         with suppress(duckdb.Error):
                             connection.execute(statement)
                 second = second_duckdb.second_reading(connection)
+            if not second["tables"]:
+                continue  # it understands nothing of this one
             try:
                 tables = read_tables("duckdb", file_path=path.name)
                 tally.add("DuckDB", name, second_duckdb.our_reading(tables, second), second)
