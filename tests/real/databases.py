@@ -31,6 +31,10 @@ from tests.real.sources import APPLICATIONS, INSTALLED, SCRIPTS, SITE_PACKAGES, 
 APPS = Path(__file__).parent / "apps"
 LOAD_SECONDS = 600
 DATABASE = "others"
+# Graphile Worker's scripts name its schema so.
+VARIABLES = ["--set=GRAPHILE_WORKER_SCHEMA=public"]
+# Lines that choose another database, or end the script at the first error.
+ELSEWHERE = re.compile(r"^(USE |\\set ON_ERROR_STOP).*$", re.IGNORECASE | re.MULTILINE)
 
 
 class LoadError(Exception):
@@ -42,7 +46,7 @@ def load_scripts(command: list[str], patterns: tuple[str, ...], prefix: str = ""
     paths = scripts_of(patterns)
     if not paths:
         raise LoadError(f"No script is called {patterns[0]}.")
-    text = prefix + "\n".join(map(text_of, paths))
+    text = ELSEWHERE.sub("", "\n".join([prefix, *map(text_of, paths), "COMMIT;"]))
     subprocess.run(command, input=text, text=True, capture_output=True, timeout=LOAD_SECONDS)
 
 
@@ -97,7 +101,7 @@ def compare_postgresql(server: PostgreSQLServer, label: str, tally: Tally, only:
     url += f"?host={quote(host)}&port={port}" if is_socket else ""
     for name, load in loads(
         "postgresql",
-        ["psql", "--no-psqlrc", "--quiet", uri],
+        ["psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_ROLLBACK=on", *VARIABLES, uri],
         url,
         ("postgresql", DATABASE, host, port, user, ""),
     ):
