@@ -74,10 +74,9 @@ def load_application(
         timeout=LOAD_SECONDS,
         cwd="/",
     )
-    # Some models need what a database does not have; the tables before them are there.
+    # Some models need what a database does not have; the other tables are there.
     if result.returncode:
-        lines = [line for line in result.stderr.splitlines() if not line.startswith("(Background")]
-        print(f"{modules[-1]}: {lines[-1][:300]}", flush=True)
+        print(f"{modules[-1]}: {result.stderr.strip().splitlines()[-1][:300]}", flush=True)
 
 
 Load = Callable[[], None]

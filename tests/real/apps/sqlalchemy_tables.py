@@ -6,13 +6,15 @@ the tables are: a `MetaData`, or a base class of models; or a function to call f
 
 import importlib
 import sys
+from contextlib import suppress
 from functools import reduce
 
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy.exc import SQLAlchemyError
 
 
 def main(url: str, *modules: str) -> None:
-    """Create all tables."""
+    """Create all tables. Exit with the reason if some cannot be created."""
     found = []
     for name in modules:
         module, _, attribute = name.partition(":")
@@ -23,8 +25,21 @@ def main(url: str, *modules: str) -> None:
             base = reduce(getattr, attribute.split("."), imported)
             found.append(getattr(base, "metadata", base))
     engine = create_engine(url)
+    problems = []
     for metadata in found:
-        metadata.create_all(engine)
+        try:
+            metadata.create_all(engine)
+        except SQLAlchemyError as error:
+            problems.append(str(error).splitlines()[0])
+            create_most(metadata, engine)
+    sys.exit(" ".join(problems) or None)
+
+
+def create_most(metadata: MetaData, engine: Engine) -> None:
+    """Create the tables that this database can have."""
+    for table in metadata.sorted_tables:
+        with suppress(SQLAlchemyError):
+            table.create(engine, checkfirst=True)
 
 
 if __name__ == "__main__":
