@@ -24,7 +24,6 @@ from rivergen.http.parsers import refuse_constant
 BYTE_ORDER_MARK = "\ufeff"
 BEARER = re.compile(r"(?:authorization:\s{0,4})?bearer(?:\s{1,4}|$)", re.IGNORECASE)
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
-VISIBLE_ASCII = re.compile("[!-~]+")
 QUOTES = "\"'`"
 EMPTY = "Must be a non-empty string. Send null to clear it."
 KEY_ELSEWHERE = (
@@ -90,11 +89,6 @@ def mend_token(text: str) -> str:
         raise ValidationError(EMPTY)
     if PLACEHOLDER.fullmatch(token):
         raise ValidationError("This is a placeholder for a token. Enter the token itself.")
-    if not VISIBLE_ASCII.fullmatch(token):
-        raise ValidationError(
-            "A token is one line of ASCII letters, digits and signs, without spaces. Paste it "
-            "again, and nothing else."
-        )
     return token
 
 

@@ -271,12 +271,8 @@ class OtherSecretsTests(CredentialsEndpointTestCase):
         for text in ("bearerless", "ver:1-hint:2-3/4+5==", "eyJh.eyJz._-~", "a'b"):
             self.assert_mended("token", text, text)
 
-    def test_token_that_no_header_can_carry_is_refused(self):
+    def test_placeholder_of_a_token_is_refused(self):
         self.use_type("databricks")
-        for text in ("da pi12", "dapié", "Basic dapi", "X-Token: dapi", "dapi\u3000x", "пароль"):
-            with self.subTest(text):
-                error = self.assert_refused("put", {"token": text}, "token")
-                self.assertIn("without spaces", error["details"]["token"][0])
         for text in ("<token>", "${TOKEN}", "{{ token }}", "$(cat token)", "[YOUR-TOKEN]"):
             with self.subTest(text):
                 self.assert_refused("put", {"token": text}, "token")
