@@ -8,6 +8,7 @@ import importlib
 import sys
 from contextlib import suppress
 from functools import reduce
+from typing import Any
 
 from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,14 +16,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 def main(url: str, *modules: str) -> None:
     """Create all tables. Exit with the reason if some cannot be created."""
-    found = []
+    found: list[MetaData] = []
     for name in modules:
         module, _, attribute = name.partition(":")
         imported = importlib.import_module(module)
         if attribute.endswith("()"):
             getattr(imported, attribute.removesuffix("()"))()
         elif attribute:
-            base = reduce(getattr, attribute.split("."), imported)
+            base: Any = reduce(getattr, attribute.split("."), imported)
             found.append(getattr(base, "metadata", base))
     engine = create_engine(url)
     problems = []
