@@ -90,9 +90,7 @@ def mend_token(text: str) -> str:
     if PLACEHOLDER.fullmatch(token):
         raise ValidationError("This is a placeholder for a token. Enter the token itself.")
     if any(unicodedata.category(letter) == "Cc" for letter in token):
-        raise ValidationError(
-            "A token is one line, without tabs. Paste it again."
-        )
+        raise ValidationError("A token is one line, without tabs. Paste it again.")
     return token
 
 
