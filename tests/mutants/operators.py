@@ -75,7 +75,7 @@ def move_bound(node: cst.Name | cst.SimpleString) -> Iterator[cst.BaseExpression
         yield node.with_changes(value=node.value.replace(text, moved))
 
 
-OPERATORS: list[tuple[type, Any]] = [
+OPERATORS: list[tuple[Any, Any]] = [
     (cst.BaseNumber, mutators.operator_number),
     (cst.BaseString, change_string),
     (cst.Name, mutators.operator_name),
@@ -89,8 +89,8 @@ OPERATORS: list[tuple[type, Any]] = [
     (cst.IfExp, mutators.operator_if_exp),
     (cst.SimpleStatementLine, remove_statement),
     (cst.If, negate_condition),
-    (cst.Tuple | cst.List | cst.Set | cst.Dict, remove_element),  # type: ignore[list-item]
+    (cst.Tuple | cst.List | cst.Set | cst.Dict, remove_element),
     (cst.FunctionDef, remove_decorator),
     (cst.Call, remove_keyword),
-    (cst.Name | cst.SimpleString, move_bound),  # type: ignore[list-item]
+    (cst.Name | cst.SimpleString, move_bound),
 ]
