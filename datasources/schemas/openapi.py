@@ -64,7 +64,7 @@ ORDER_ID = {
     "common_type": "integer",
     "nullable": True,
     "has_default": False,
-    "default": None,
+    "default_value": None,
     "comment": None,
 }
 SHIPPED = ORDER_ID | {"name": "shipped", "type": "BOOLEAN", "common_type": "boolean"}

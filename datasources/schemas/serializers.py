@@ -100,7 +100,7 @@ class ColumnSerializer(serializers.Serializer):
     )
     nullable = serializers.BooleanField(help_text="Whether values may be null.")
     has_default = serializers.BooleanField(help_text="Whether the source fills in a value.")
-    default = serializers.CharField(
+    default_value = serializers.CharField(
         allow_null=True,
         help_text="The value that the source fills in, as it spells it; also `GENERATED …`. Null: "
         "there is none, or the source does not say.",

@@ -17,7 +17,7 @@ def column(name: str, **facts: Any) -> Column:
         "common_type": "integer",
         "nullable": True,
         "has_default": False,
-        "default": None,
+        "default_value": None,
         "comment": None,
     }
     return defaults | facts

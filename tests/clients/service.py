@@ -60,12 +60,13 @@ def service(usernames: list[str], log: Path) -> Iterator[Service]:
 def populate(usernames: list[str]) -> None:
     """Create an organization with an owner for each name, and let ids begin with FIRST_ID."""
     from django.db import connection
+    from django.utils.text import slugify
 
     from datasources.models import DataSource
     from organizations.models import Organization, Role, User
 
     for username in usernames:
-        organization = Organization.objects.create(name=username, slug=username)
+        organization = Organization.objects.create(name=username, slug=slugify(username))
         organization.add_member(User.objects.create_user(username, password=PASSWORD), Role.OWNER)
     with connection.cursor() as cursor:
         table = DataSource._meta.db_table

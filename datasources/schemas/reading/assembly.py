@@ -71,7 +71,7 @@ class Assembly:
             "common_type": self._common_type(row.type),
             "nullable": bool(row.nullable),
             "has_default": bool(row.has_default),
-            "default": row.default,
+            "default_value": row.default,
             "comment": shortened(row.comment),
         }
 

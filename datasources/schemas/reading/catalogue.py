@@ -39,7 +39,7 @@ class Column(TypedDict):
     """A value of CommonType."""
     nullable: bool
     has_default: bool
-    default: str | None
+    default_value: str | None
     """What the source fills in, as it spells it; also `GENERATED …`. None if it does not say."""
     comment: str | None
 

@@ -235,7 +235,7 @@ class FakeCatalogueTests(SimpleTestCase):
                 ("dbo", "orders", "fk", "nr", "dbo", "top", "id", "NO_ACTION", "SET_NULL", "")
             ],
         )["dbo.orders"]
-        self.assertEqual(table["columns"][0]["default"], "IDENTITY(1,1)")
+        self.assertEqual(table["columns"][0]["default_value"], "IDENTITY(1,1)")
         self.assertEqual(table["primary_key"]["columns"], ["at", "nr"])
         self.assertEqual(
             table["primary_key"]["options"], "(at DESC, nr) NONCLUSTERED IGNORE_DUP_KEY"
@@ -269,7 +269,7 @@ class FakeCatalogueTests(SimpleTestCase):
             expressions=[("S", "I", 2, 'UPPER("B")'), ("S", "I", 3, '"C"')],
         )["S.T"]
         self.assertEqual(
-            [column["default"] for column in table["columns"]],
+            [column["default_value"] for column in table["columns"]],
             ["1 + 2", 'GENERATED ALWAYS AS ("A"*2) VIRTUAL', None],
         )
         [index] = table["indexes"]

@@ -26,7 +26,7 @@ class ClickHouseReaderTests(SimpleTestCase):
 
     def test_keys_and_indexes_of_clickhouse_have_all_clauses(self):
         table = self.read()
-        self.assertEqual(table["columns"][0]["default"], "MATERIALIZED today()")
+        self.assertEqual(table["columns"][0]["default_value"], "MATERIALIZED today()")
         self.assertEqual(
             table["primary_key"],
             {"name": None, "columns": ["a"], "options": "ORDER BY (a, intHash32(b))"},

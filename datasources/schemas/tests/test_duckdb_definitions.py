@@ -32,11 +32,19 @@ PAIRS = {
         "(a_b INT, a INT, b INT, UNIQUE (a, b))",
         "columns column_options",
     ),
-    "default": ("(a INT DEFAULT 1)", "(a INT DEFAULT 2)", "default"),
-    "text of a default": ("(a VARCHAR DEFAULT 'f()')", "(a VARCHAR DEFAULT 'F()')", "default"),
-    "sequence": ("(a INT DEFAULT nextval('r'))", "(a INT DEFAULT nextval('s'))", "default"),
-    "generated": ("(a INT, b INT AS (a + 1))", "(a INT, b INT AS (a + 2))", "default"),
-    "generated or filled in": ("(a INT, b INT AS (2))", "(a INT, b INT DEFAULT (2))", "default"),
+    "default": ("(a INT DEFAULT 1)", "(a INT DEFAULT 2)", "default_value"),
+    "text of a default": (
+        "(a VARCHAR DEFAULT 'f()')",
+        "(a VARCHAR DEFAULT 'F()')",
+        "default_value",
+    ),
+    "sequence": ("(a INT DEFAULT nextval('r'))", "(a INT DEFAULT nextval('s'))", "default_value"),
+    "generated": ("(a INT, b INT AS (a + 1))", "(a INT, b INT AS (a + 2))", "default_value"),
+    "generated or filled in": (
+        "(a INT, b INT AS (2))",
+        "(a INT, b INT DEFAULT (2))",
+        "default_value",
+    ),
     "referred column": (
         "(a INT, b INT REFERENCES u (id))",
         "(a INT, b INT REFERENCES u (other))",
@@ -158,8 +166,8 @@ class DefinitionTests(DuckDBTestCase):
                 for index in table["indexes"]:
                     self.assertIn(f"({', '.join(index['columns'])})", text)
                 for column in table["columns"]:
-                    if not (column["default"] or "").startswith("GENERATED"):
-                        self.assertIn(column["default"] or "", text)
+                    if not (column["default_value"] or "").startswith("GENERATED"):
+                        self.assertIn(column["default_value"] or "", text)
 
     def test_every_kind_of_table_and_view_is_read(self):
         self.write(KINDS)

@@ -57,21 +57,25 @@ PAIRS = {
         "a int, CONSTRAINT k FOREIGN KEY (a) REFERENCES top (other)",
         "referred_columns",
     ),
-    "literal": ("a int DEFAULT 1", "a int DEFAULT 2", "default"),
-    "text or number": ("a char(9) DEFAULT 'f()'", "a char(9) DEFAULT 'F()'", "default"),
-    "expression": ("a int, b int DEFAULT (a + 1)", "a int, b int DEFAULT (a + 2)", "default"),
-    "generated": ("a int, b int AS (a + 1)", "a int, b int AS (a + 2)", "default"),
-    "stored": ("a int, b int AS (a) VIRTUAL", "a int, b int AS (a) STORED", "default"),
+    "literal": ("a int DEFAULT 1", "a int DEFAULT 2", "default_value"),
+    "text or number": ("a char(9) DEFAULT 'f()'", "a char(9) DEFAULT 'F()'", "default_value"),
+    "expression": ("a int, b int DEFAULT (a + 1)", "a int, b int DEFAULT (a + 2)", "default_value"),
+    "generated": ("a int, b int AS (a + 1)", "a int, b int AS (a + 2)", "default_value"),
+    "stored": ("a int, b int AS (a) VIRTUAL", "a int, b int AS (a) STORED", "default_value"),
     "on update of a column": (
         "a datetime DEFAULT now()",
         "a datetime DEFAULT now() ON UPDATE now()",
-        "default",
+        "default_value",
     ),
-    "sequence": ("a int DEFAULT (NEXT VALUE FOR s)", "a int DEFAULT (NEXT VALUE FOR t)", "default"),
+    "sequence": (
+        "a int DEFAULT (NEXT VALUE FOR s)",
+        "a int DEFAULT (NEXT VALUE FOR t)",
+        "default_value",
+    ),
     "auto_increment": (
         "a int NOT NULL DEFAULT 1, PRIMARY KEY (a)",
         "a int AUTO_INCREMENT, PRIMARY KEY (a)",
-        "default",
+        "default_value",
     ),
 }
 KINDS = """
@@ -302,11 +306,11 @@ class WholeDefinitionTests(MariaDBTestCase):
 
     def assert_spelled(self, table, text):
         for column in table["columns"]:
-            if column["default"]:
+            if column["default_value"]:
                 [line] = [
                     line for line in text.splitlines() if line.startswith(f"  `{column['name']}` ")
                 ]
-                self.assertIn(column["default"], line)
+                self.assertIn(column["default_value"], line)
         for index in table["indexes"]:
             for part in filter(None, index["column_options"]):
                 self.assertIn(part, text)
@@ -365,7 +369,7 @@ class KindsTests(MariaDBTestCase):
         self.assertEqual(self.tables["versioned"]["primary_key"]["columns"], ["a"])
         self.assertEqual([*columns_of(self.tables["versioned"])], ["a"])
         starts = self.tables["shown"]["columns"][1]
-        self.assertEqual(starts["default"], "GENERATED ALWAYS AS ROW START")
+        self.assertEqual(starts["default_value"], "GENERATED ALWAYS AS ROW START")
         [key] = self.tables["away"]["foreign_keys"]
         self.assertEqual((key["referred_schema"], key["referred_table"]), ("other", "far"))
         self.assertEqual([*columns_of(self.tables["odd `%s .name"])], ["a `%s"])

@@ -303,7 +303,7 @@ class DefinitionTests:
                 "common_type": (column("int"), column("text")),
                 "nullable": (column("int"), column("int NOT NULL")),
                 "has_default": (column("int"), column("int DEFAULT 1")),
-                "default": (column("int DEFAULT 1"), column("int DEFAULT 2")),
+                "default_value": (column("int DEFAULT 1"), column("int DEFAULT 2")),
                 "comment": (column("int"), column("int") + "COMMENT ON COLUMN t.a IS 'x'"),
             },
         }.items():
@@ -341,7 +341,9 @@ class DefinitionTests:
         )
         if self.version >= 18:
             self.run_script("ALTER TABLE t ADD f int GENERATED ALWAYS AS (b + 1) VIRTUAL")
-        defaults = {column["name"]: column["default"] for column in self.read()["t"]["columns"]}
+        defaults = {
+            column["name"]: column["default_value"] for column in self.read()["t"]["columns"]
+        }
         virtual = {"f": "GENERATED ALWAYS AS ((b + 1)) VIRTUAL"} if self.version >= 18 else {}
         self.assertEqual(
             defaults,
@@ -451,7 +453,7 @@ class DefinitionTests:
         self.assertEqual(tables["typed"]["primary_key"]["columns"], ["id"])
         self.assertIsNone(tables["child"]["primary_key"])
         [column] = [column for column in tables["far"]["columns"] if column["name"] == "note"]
-        self.assertEqual((column["nullable"], column["default"]), (False, "'x'::text"))
+        self.assertEqual((column["nullable"], column["default_value"]), (False, "'x'::text"))
 
     def test_statements_do_not_depend_on_the_number_of_tables(self):
         counts = []

@@ -201,7 +201,7 @@ class SessionTests:
         self.assertEqual(first["indexes"][0]["columns"], ["ma\ufffde", "ma\\xdce"])
         self.assertEqual(tables["caf\\xe8"]["foreign_keys"][0]["referred_table"], "caf\ufffd")
         self.assertEqual(tables["plain"]["comment"], "d\ufffdj\ufffd vu")
-        self.assertEqual(tables["plain"]["columns"][0]["default"], "'\ufffd'::text")
+        self.assertEqual(tables["plain"]["columns"][0]["default_value"], "'\ufffd'::text")
 
     def test_names_in_any_encoding_of_a_database_are_read(self):
         for encoding, codec, name in (

@@ -181,12 +181,17 @@ class TypeTests:
 
     def test_types_that_people_make_are_resolved_to_the_end(self):
         found = {
-            name: (column["type"], column["common_type"], column["nullable"], column["default"])
+            name: (
+                column["type"],
+                column["common_type"],
+                column["nullable"],
+                column["default_value"],
+            )
             for name, column in self.columns("t").items()
         }
         self.assertEqual(found, OWN_COLUMNS)
         for column in self.columns("t").values():
-            self.assertEqual(column["has_default"], column["default"] is not None)
+            self.assertEqual(column["has_default"], column["default_value"] is not None)
         view = self.columns("v")
         self.assertEqual(
             [column["common_type"] for column in view.values()], ["string", "decimal", "string"]

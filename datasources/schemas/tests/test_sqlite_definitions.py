@@ -74,14 +74,14 @@ TABLE_PAIRS = {
         "options",
     ),
     "referred column": ("a REFERENCES u (id)", "a REFERENCES u (other)", "referred_columns"),
-    "default": ("a DEFAULT 1", "a DEFAULT 2", "default"),
-    "text of a default": ("a DEFAULT 'x'", "a DEFAULT 'X'", "default"),
-    "default expression": ("a DEFAULT (1 + 2)", "a DEFAULT (random())", "default"),
-    "generated": ("a, b AS (a + 1)", "a, b AS (a + 2)", "default"),
+    "default": ("a DEFAULT 1", "a DEFAULT 2", "default_value"),
+    "text of a default": ("a DEFAULT 'x'", "a DEFAULT 'X'", "default_value"),
+    "default expression": ("a DEFAULT (1 + 2)", "a DEFAULT (random())", "default_value"),
+    "generated": ("a, b AS (a + 1)", "a, b AS (a + 2)", "default_value"),
     "generated and stored": (
         'a, "b ""c" INT NOT NULL GENERATED ALWAYS AS (a || \'),\') VIRTUAL',
         'a, "b ""c" INT NOT NULL GENERATED ALWAYS AS (a || \'),\') STORED',
-        "default",
+        "default_value",
     ),
 }
 BROKEN = {
@@ -252,7 +252,7 @@ class DefinitionTests(SQLiteTestCase):
         )
         [table] = self.read().values()
         self.assertEqual(
-            table["columns"][1]["default"], 'GENERATED ALWAYS AS ("x AS (" + 1) VIRTUAL'
+            table["columns"][1]["default_value"], 'GENERATED ALWAYS AS ("x AS (" + 1) VIRTUAL'
         )
         [index] = table["indexes"]
         self.assertEqual(index["columns"], ["y,", "[x AS (] + 1"])

@@ -67,7 +67,7 @@ def our_reading(tables: list[Table], second: Facts) -> Facts:
             facts["columns"][*place, column["name"]] = (
                 column["type"],
                 column["nullable"],
-                column["default"],
+                column["default_value"],
             )
         if table["primary_key"]:
             facts["primary keys"][place] = tuple(table["primary_key"]["columns"])

@@ -128,7 +128,7 @@ def our_reading(tables: list[Table]) -> Facts:
         place = (table["schema"], table["name"])
         facts["tables"][place] = table["kind"]
         for column in table["columns"]:
-            default = None if table["kind"] == "view" else column["default"]
+            default = None if table["kind"] == "view" else column["default_value"]
             facts["columns"][*place, column["name"]] = (column["type"], column["nullable"], default)
         if key := table["primary_key"]:
             listed = re.match(r"\((.*?\)?)\)(?: |$)", key["options"] or "")

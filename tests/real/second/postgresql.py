@@ -119,7 +119,9 @@ def our_reading(tables: list[Table], words: set[str]) -> Facts:
         place = (table["schema"], table["name"])
         facts["tables"][place] = table["kind"]
         for column in table["columns"]:
-            default = re.sub(r"(?<=\)) (STORED|VIRTUAL)$", "", column["default"] or "") or None
+            default = (
+                re.sub(r"(?<=\)) (STORED|VIRTUAL)$", "", column["default_value"] or "") or None
+            )
             facts["columns"][*place, column["name"]] = (
                 column["type"],
                 column["nullable"],

@@ -103,7 +103,7 @@ def our_reading(tables: list[Table], second: Facts) -> Facts:
         place = (table["schema"], table["name"])
         facts["tables"][place] = table["kind"]
         for column in table["columns"]:
-            default = column["default"]
+            default = column["default_value"]
             is_generated = (default or "").startswith("GENERATED ALWAYS AS")
             facts["columns"][*place, column["name"]] = (
                 column["type"],
