@@ -141,7 +141,7 @@ class SchemaPageTests(PageTestCase):
         }
         refresh(self.data_source, table("orders", column("id")), table("old"))
         orders = table(
-            "orders", column("id", type="bigint", nullable=False, default="now()"), **facts
+            "orders", column("id", type="bigint", nullable=False, default_value="now()"), **facts
         )
         refresh(self.data_source, orders, table("new"), row_estimate=12)
         response = self.get(f"{self.pages}schema/")
