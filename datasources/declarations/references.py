@@ -76,6 +76,7 @@ def read_file(name: str, folder: str = "") -> str:
     try:
         if not path.is_file() or path.stat().st_size > FILE_BYTES_MAX:
             raise ValueError(f"{name} is not a file of at most {FILE_BYTES_MAX:,} bytes.")
-        return path.read_text(encoding="utf-8").removesuffix("\n")
+        # Not read_text, which turns each "\r\n" within a secret into "\n".
+        return path.read_bytes().decode().removesuffix("\n")
     except (OSError, UnicodeDecodeError):
         raise ValueError(f"{name} cannot be read.") from None

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import itertools
 import json
 import os
 from io import StringIO
@@ -12,7 +13,9 @@ from unittest import mock
 from asyncssh import generate_private_key
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
+from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FIELDS
 from datasources.connections.ssh.pasted_keys import check_private_key
 from datasources.connections.testing.private_keys import private_key, service_account
 from datasources.credentials import private_keys
@@ -74,18 +77,20 @@ class WaysInTestCase(CredentialsEndpointTestCase):
         return {name.removeprefix("credentials."): said for name, said in details.items()}
 
     def enter_by_declaration(self, credentials):
+        declared = {**credentials}
         for field, text in credentials.items():
-            (self.folder / field).write_bytes(text.encode())
-        references = {field: f"${{file:{field}}}" for field in credentials}
-        return self.apply(references)
+            if field in SECRET_FIELDS and isinstance(text, str):
+                (self.folder / field).write_bytes(text.encode())
+                declared[field] = f"${{file:{field}}}"
+        return self.apply(declared)
 
     def enter_by_variable(self, credentials):
         variables = {f"SHOP_{field}": text for field, text in credentials.items()}
         with mock.patch.dict(os.environ, variables):
             return self.apply({field: f"${{env:SHOP_{field}}}" for field in credentials})
 
-    def apply(self, references):
-        source = {"name": self.data_source.name, "credentials": references}
+    def apply(self, credentials):
+        source = {"name": self.data_source.name, "credentials": credentials}
         text = json.dumps({"organization": "acme", "data_sources": [source]})
         file = self.folder / "sources.yaml"
         file.write_text(text)
@@ -93,15 +98,23 @@ class WaysInTestCase(CredentialsEndpointTestCase):
             call_command("apply_data_sources", str(file), stdout=StringIO())
         except CommandError as error:
             said = str(error)
-            return {field: said for field in (KEY, PASSPHRASE) if f"credentials.{field}:" in said}
+            return {field: said for field in CREDENTIAL_FIELDS if f"credentials.{field}:" in said}
         return None
 
     def stored_by(self, way):
+        """Return the secrets and the username, if there is one."""
         data_source = self.created if way == "creation" else self.data_source
-        return {**DataSource.objects.get(pk=data_source.pk).credentials.open()}
+        data_source = DataSource.objects.get(pk=data_source.pk)
+        username = {"username": data_source.username} if data_source.username else {}
+        return {**data_source.credentials.open(), **username}
 
 
 WAYS = ("put", "patch", "creation", "shell", "admin", "declaration", "variable")
+REFUSED = "refused"
+VALUES = (
+    *(None, True, 0, 5, 0.5, [], ["a"], {}, {"a": 1}, "", " ", "a", "  a ", "a\nb", "a\r\nb\r\n"),
+    *("\n", "a\0b", "a\x1bb", "5", "null", "{}", "********", "<token>", "ä\u200b", "a" * 300),
+)
 
 
 class WaysInTests(WaysInTestCase):
@@ -175,6 +188,42 @@ class WaysInTests(WaysInTestCase):
         version = self.stored()["version"]
         self.enter_by_declaration({KEY: private_key()})
         self.assertEqual(self.stored()["version"], version)
+
+    def test_any_json_value_of_a_credential_is_taken_by_all_ways_or_by_none(self):
+        fields = {
+            "postgresql": (*CREDENTIAL_FIELDS,),
+            "databricks": ("token",),
+            "bigquery": ("service_account_json",),
+        }
+        for type_name, named in fields.items():
+            self.use_type(type_name)
+            for field, value in itertools.product(named, VALUES):
+                if value is None and field not in self.data_source.connector.credential_fields:
+                    continue  # the shell may clear all credentials that there are
+                with self.subTest(type_name, field=field, value=value):
+                    stored = {
+                        way: self.outcome(way, field, value) for way in self.ways(field, value)
+                    }
+                    self.assertEqual(len({*stored.values()}), 1, stored)
+
+    def ways(self, field, value):
+        """Return the ways that can express a value: variables and forms have text only."""
+        ways = ["put", "patch", "creation", "shell", "declaration"]
+        if field != "username" and isinstance(value, str) and "\0" not in value:
+            ways.append("variable")
+        is_line = isinstance(value, str) and value.strip() and value.splitlines() == [value]
+        if is_line and field in self.data_source.connector.credential_fields:
+            ways.append("admin")
+        return ways
+
+    def outcome(self, way, field, value):
+        """Return what one way stores for a value, or REFUSED; then undo it."""
+        with transaction.atomic():
+            said = self.enter(way, {field: value})
+            self.assertTrue(said is None or field in said, said)
+            stored = REFUSED if said else self.stored_by(way).get(field)
+            transaction.set_rollback(True)
+        return stored
 
 
 class PassphraseTests(CredentialsEndpointTestCase):
