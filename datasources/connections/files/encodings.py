@@ -22,13 +22,17 @@ STRUCTURE = '\r\n\t,;|"{}[]:'
 # Of the bytes that are such characters in ASCII, so many are these characters in UTF-16, too.
 STRUCTURE_SHARE = 0.5
 # Of the other characters in texts of Western languages, so many are letters ...
-LETTERS = re.compile(r"[À-ÖØ-öø-ÿŠšŽžŒœŸªº’‘“”–—…€£§°«»¿¡©®™·•±²³µ½¼¾×]")
+LETTERS = re.compile(
+    r"[À-ÖØ-öø-ÿŠšŽžŒœŸªº’‘“”–—…€£§°«»¿¡©®™·•±²³µ½¼¾×]|(?<=[\d«])\xa0|\xa0(?=[\d!?%€»])"
+)
 LETTER_SHARE = 0.9
 # ... and so many stand alone, or are two small letters or marks beside one, as in "größe". In
 # Cyrillic, Greek or Chinese texts they come in longer runs, or other pairs.
 WESTERN_SHARE = 0.5
-WESTERN_RUN = re.compile(rb"[\x80-\xff]|[\xdf-\xff\x80\x85\x91-\x93][\x80-\xbf\xdf-\xff]")
+WESTERN_RUN = re.compile(rb"[\x80-\xff]|[\xdf-\xff\x80\x85\x91-\x93\xa0\xab][\x80-\xbf\xdf-\xff]")
 CONTROL_SHARE_OF_TEXT = 0.02
+# How the encodings ISO-2022 of Japan, Korea and China, which are ASCII by their bytes, begin.
+SHIFT = re.compile(rb"\x1b(?:\$[@AB()]|\([IJ])")
 HIGH = re.compile(rb"[\x80-\xff]+")
 
 
@@ -58,6 +62,9 @@ def encoding_of(head: bytes, is_whole: bool) -> Encoding:
     if 0 in head and (wide := _wide_encoding(head, is_whole)):
         return Encoding(wide)
     if error is None:
+        if shift := SHIFT.search(head):
+            line = head.count(b"\n", 0, shift.start()) + 1
+            raise ConnectionFailure(Code.FILE_ENCODING, line=line)
         return Encoding(UTF_8)
     if len(CONTROLS.findall(head)) > CONTROL_SHARE_OF_TEXT * len(head):
         raise ConnectionFailure(Code.FILE_OTHER_TYPE, found=Format.BINARY.value)

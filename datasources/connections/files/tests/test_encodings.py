@@ -52,7 +52,18 @@ class EncodingTests(FilesTestCase):
                         self.read(type_name, text.encode(encoding)),
                         (COLUMNS, ROWS, ["ENCODING_GUESSED"]),
                     )
-        for word in ("“5 €”", "größe", "l’été", "Ærø", "15 m²", "¿Qué?"):
+        for word in (
+            "1\xa0000 €",
+            "2\xa0500\xa0000",
+            "«\xa0oui\xa0»",
+            "1\xa0000\xa0€",
+            "“5 €”",
+            "größe",
+            "l’été",
+            "Ærø",
+            "15 m²",
+            "¿Qué?",
+        ):
             with self.subTest(word):
                 rows = self.read("csv", f"id,b\n1,{word}\n".encode("cp1252"))[1]
                 self.assertEqual(rows, [(1, word)])
@@ -67,6 +78,8 @@ class EncodingTests(FilesTestCase):
             ("gbk", "姓名,城市\n李雷,北京\n"),
             ("gbk", "名,城\n李,京\n"),
             ("euc-kr", "이름,도시\n철수,서울\n"),
+            ("iso2022_jp", "名前,市\n太郎,東京\n"),
+            ("cp850", "nombre,país\nJuan,allá\nMaría,está\n"),
         ):
             with self.subTest(encoding):
                 self.assertEqual(
