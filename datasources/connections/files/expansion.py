@@ -83,7 +83,8 @@ MEMBERS: dict[Format, tuple[Callable[[], Any], tuple[bytes, ...]]] = {
     ),
     Format.ZSTD: (_zstd_frame, (b"\x28\xb5\x2f\xfd", *SKIPPABLE)),
 }
-ERRORS = (zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile)
+# UnicodeDecodeError: a name in a ZIP archive.
+ERRORS = (zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile, UnicodeDecodeError)
 
 
 def expanded(file: StoredFile, found: Format) -> Iterator[bytes]:
@@ -102,6 +103,8 @@ def expanded(file: StoredFile, found: Format) -> Iterator[bytes]:
             yield piece
     except EOFError:
         raise ConnectionFailure(Code.FILE_TRUNCATED) from None
+    except NotImplementedError:  # of zipfile, such as Deflate64
+        raise ConnectionFailure(Code.FILE_COMPRESSION, found=found.value) from None
     except ERRORS as error:
         # lzma and zstd have no type or number for a window beyond the limits above.
         if "memory" in str(error).lower():
@@ -190,10 +193,6 @@ def _member_of_zip(file: StoredFile) -> Iterator[bytes]:
         raise ConnectionFailure(Code.FILE_OTHER_TYPE, found=found.value)
     if members[0].flag_bits & ENCRYPTED_FLAG:
         raise ConnectionFailure(Code.FILE_ENCRYPTED)
-    try:
-        stream = archive.open(members[0])
-    except NotImplementedError:  # such as Deflate64
-        raise ConnectionFailure(Code.FILE_COMPRESSION, found=Format.ZIP.value) from None
-    with stream:
+    with archive.open(members[0]) as stream:
         while piece := stream.read(PIECE_BYTES):
             yield piece
