@@ -57,6 +57,7 @@ SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
     (0, b"PK\x03\x04", Format.ZIP),
     (0, b"PK\x05\x06", Format.ZIP),
     (0, b"\x04\x22\x4d\x18", Format.LZ4),
+    (0, b"\x02\x21\x4c\x18", Format.LZ4),  # its first version, which the kernel of Linux uses
     (0, b"\x1f\x9d", Format.COMPRESS),
     (0, b"LZIP", Format.LZIP),
     (0, b"\xff\x06\0\0sNaPpY", Format.SNAPPY),
@@ -85,6 +86,7 @@ SIGNATURE_BYTES = 262
 SIGNATURES_OF_TEXT = {b"LZIP", b"ORC", b"GIF8", b"PAR1", b"PARE", b"FEA1", b"ARROW1"}
 CONTROLS = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1e]")
 MARKUP = re.compile(r"\s*(?:<!--.*?-->\s*)*<([!?]?[a-z][\w:-]*)", re.IGNORECASE | re.DOTALL)
+NAMES_IN_BRACKETS = re.compile(r"<[^<>\r\n]+>([,;\t|]<[^<>\r\n]+>)+\s*?[\r\n]")
 HTML_TAGS = {"!doctype", "html", "head", "body"}
 JSON_START = re.compile(r'\s*(?:\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*[\[{]\s*["}{\]])')
 MARKUP_CHARACTERS = 4_096
@@ -105,6 +107,8 @@ def format_of(start: bytes, is_text: bool = False) -> Format | None:
 def format_of_text(text: str) -> Format | None:
     """Return the format that the start of a text belongs to, if it is another than CSV."""
     start = text[:MARKUP_CHARACTERS]
+    if NAMES_IN_BRACKETS.match(start):  # a header of CSV, usual for prices of shares
+        return None
     if markup := MARKUP.match(start):
         return Format.HTML if markup[1].lower() in HTML_TAGS else Format.XML
     if JSON_START.match(start):

@@ -104,6 +104,7 @@ class CompressionTests(FilesTestCase):
     def test_compression_that_cannot_be_expanded_is_named(self):
         for found, content in (
             ("lz4", b"\x04\x22\x4d\x18" + bytes(50)),
+            ("lz4", b"\x02\x21\x4c\x18" + bytes(50)),
             ("compress", b"\x1f\x9d\x90" + bytes(50)),
             ("lzip", b"LZIP\x01" + bytes(50)),
             ("snappy", b"\xff\x06\0\0sNaPpY" + bytes(50)),
@@ -148,6 +149,17 @@ class CompressionTests(FilesTestCase):
             with self.subTest(name):
                 content = zipped(b"", CSV, b"x", names=("a/", "a/b.csv", name))
                 self.assertEqual(self.read("csv", content)[1], ROWS)
+
+    def test_archive_with_a_list_of_files_that_cannot_be_read_is_malformed(self):
+        for offset, damage, expected in (
+            (6, b"\xff", ("FILE_COMPRESSION", {"found": "zip"})),  # a version that does not exist
+            (46, b"\xff", ("FILE_MALFORMED", {})),  # a name that is no UTF-8
+        ):
+            content = bytearray(zipped(CSV, names=("é.csv",)))
+            start = content.index(b"PK\x01\x02") + offset
+            content[start : start + 1] = damage
+            with self.subTest(offset):
+                self.assertEqual(self.failure("csv", bytes(content)), expected)
 
     def test_encrypted_archive_is_said_to_be_encrypted(self):
         content = bytearray(zipped(CSV))

@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import re
 import zlib
 
 import duckdb
@@ -97,6 +98,20 @@ class OtherTypeTests(FilesTestCase):
             with self.subTest(type_name):
                 expected = ("FILE_OTHER_TYPE", {"found": "text"})
                 self.assertEqual(self.failure(type_name, self.files["csv"]), expected)
+
+    def test_names_in_angle_brackets_are_csv(self):
+        for text in (
+            "<TICKER>,<PER>,<DATE>\nA,D,20240101\n",
+            "<DATE>\t<OPEN>\n2024.01.02\t1.5\n",
+            "<id>;<a b>\n1;x\n",
+        ):
+            with self.subTest(text):
+                names = [name for name, _ in self.read("csv", text.encode())[0]]
+                self.assertEqual(names, re.split("[,\t;]", text.split("\n")[0]))
+        for text in ("<a>,b</a>", "<a>\n<b>1</b>\n</a>\n", "<a b='1'>;</a>"):
+            with self.subTest(text):
+                expected = ("FILE_OTHER_TYPE", {"found": "xml"})
+                self.assertEqual(self.failure("csv", text.encode()), expected)
 
     def test_message_says_what_the_file_seems_to_be(self):
         message = message_of("FILE_OTHER_TYPE", {"found": "excel"})
