@@ -35,7 +35,8 @@ SELECT format_type(t.oid, NULL), t.typname, t.typtype, t.typcategory,
     EXISTS (SELECT FROM pg_type b WHERE b.typname = t.typname AND b.oid < 10000)
 FROM pg_type t
 WHERE t.oid >= 10000 AND NOT (t.typcategory = 'A' AND t.typelem <> 0)
-    AND (t.typtype <> 'c' OR t.oid IN (SELECT atttypid FROM pg_attribute WHERE attnum > 0))
+    AND (t.typtype <> 'c' OR t.oid IN (SELECT atttypid FROM pg_attribute WHERE attnum > 0
+        UNION ALL SELECT typbasetype FROM pg_type))
 """
 COMMON_TYPES = {
     CommonType.INTEGER: ("oid", "xid", "xid8", "cid"),
