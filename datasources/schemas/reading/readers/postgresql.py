@@ -201,6 +201,7 @@ JOIN pg_class r ON r.oid = k.confrelid
 JOIN pg_namespace rn ON rn.oid = r.relnamespace
 CROSS JOIN unnest(k.conkey, k.confkey) WITH ORDINALITY AS part (number, referred, position)
 ORDER BY k.oid, part.position"""
+    # REINDEX CONCURRENTLY has a second index, with another suffix, until it is done.
     indexes_sql = f"""
 SELECT n.nspname, c.relname, i.relname, x.indisunique,
     coalesce(a.attname, CASE WHEN i.oid <> ALL ({{damaged}})
@@ -215,6 +216,7 @@ SELECT n.nspname, c.relname, i.relname, x.indisunique,
 FROM {TABLES}
 JOIN pg_index x ON x.indrelid = c.oid AND NOT x.indisprimary
 JOIN pg_class i ON i.oid = x.indexrelid
+    AND (x.indisvalid OR i.relname !~ '_cc(new|old)[0-9]*$')
 LEFT JOIN pg_am am ON am.oid = i.relam
 LEFT JOIN pg_constraint k ON k.conindid = i.oid AND k.contype IN ('u', 'x')
 CROSS JOIN unnest(x.indkey::int2[], x.indclass::oid[], x.indcollation::oid[], x.indoption::int2[])
