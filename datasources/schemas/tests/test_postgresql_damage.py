@@ -13,7 +13,9 @@ from datasources.connections.testing.postgresql import (
     OlderPostgreSQLServer,
     PostgreSQLServer,
 )
+from datasources.schemas.reading.readers import postgresql_damage
 from datasources.schemas.reading.readers.postgresql import PostgreSQLReader
+from datasources.schemas.reading.readers.postgresql_session import begin
 from datasources.schemas.reading.testing import read_postgresql, tables_in
 
 GOOD = """
@@ -144,6 +146,18 @@ class DamageTests:
         with psycopg.connect(self.server.uri, dbname=DATABASE) as connection:
             connection.execute("LOCK TABLE locked IN ACCESS EXCLUSIVE MODE")
             self.assertEqual(self.read(), unlocked)
+
+    def test_function_that_the_server_does_not_have_is_not_looked_for_in_each_row(self):
+        self.write("".join(f"CREATE TABLE t{number} (a int PRIMARY KEY);" for number in range(9)))
+        unknown = {"pg_index": ("indexrelid", "no_such_function(indexrelid)")}
+        with (
+            psycopg.connect(self.server.uri, dbname=DATABASE, autocommit=True) as connection,
+            mock.patch.object(postgresql_damage, "EXPRESSIONS", unknown),
+            mock.patch.object(postgresql_damage, "begin", wraps=begin) as begun,
+        ):
+            with self.assertRaises(psycopg.errors.UndefinedFunction):
+                postgresql_damage.damaged(connection)
+            self.assertEqual(begun.call_count, 2)
 
 
 class PostgreSQLDamageTests(DamageTests, SimpleTestCase):

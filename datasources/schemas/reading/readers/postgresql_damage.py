@@ -29,7 +29,8 @@ def damaged(connection: "Connection[Any]") -> list[int]:
     found = []
     for catalogue, (key, spelled) in EXPRESSIONS.items():
         rows = _run(connection, f"SELECT {key} FROM {catalogue} WHERE {key} >= 16384")
-        parts = [[oid for [oid] in rows]]
+        # The empty part comes first: it fails if the server does not have the function.
+        parts = [[oid for [oid] in rows], []]
         while parts:
             part = parts.pop()
             try:
@@ -39,7 +40,7 @@ def damaged(connection: "Connection[Any]") -> list[int]:
                     [part],
                 )
             except Error as error:
-                if not is_damage(error):
+                if not part or not is_damage(error):
                     raise
                 half = len(part) // 2
                 if half:
