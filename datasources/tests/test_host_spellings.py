@@ -32,6 +32,8 @@ SENTENCES = {
     " db.example.com": "Has a space at the start. Remove it.",
     "db.example.com ": "Has a space at the end. Remove it.",
     "\tdb.example.com\n": "Has a tab at the start and a line break at the end. Remove it.",
+    "db.example.com\r": "Has a line break at the end. Remove it.",
+    " ": "Has a space at the start and a space at the end, and nothing else.",
     "db.example.com\u00a0": "Has U+00A0 NO-BREAK SPACE at the end. Remove it.",
     "[::1]": "Write an IPv6 address without brackets: ::1",
     "[::1]:5432": "Write an IPv6 address without brackets, ::1, and put the port 5432 into port.",

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -104,6 +105,8 @@ class Chooser:
         names = {name for line in inside for name in contexts.get(line, ())} - importers
         if of_file or not names:
             names = {name for line in contexts.values() for name in line}
+        if not inside:
+            names |= self._tests_of_constants(constants(tree, mutant.line))
         classes: dict[str, list[str]] = {}
         tests = {name.partition("|")[0] for name in names} & self.seconds.keys()
         for test in sorted(tests, key=self.seconds.__getitem__):
@@ -112,9 +115,46 @@ class Chooser:
         chosen = [test for name in ordered for test in classes[name]]
         return chosen if inside else [MIGRATION, *chosen, COMMITTED]
 
+    def _tests_of_constants(self, names: set[str]) -> set[str]:
+        """Return the tests that run a line with one of these names, in whichever file.
+
+        With a name come the constants that are made of it.
+        """
+        pending, seen, found = [*names], {*names}, set()
+        while pending:
+            word = re.compile(rf"\b{pending.pop()}\b")
+            for path in (ROOT / "datasources").rglob("*.py"):
+                text = path.read_text()
+                if "tests" in path.parts or not word.search(text):
+                    continue
+                tree = ast.parse(text)
+                contexts = self.data.contexts_by_lineno(str(self.copy / path.relative_to(ROOT)))
+                lines = [n for n, line in enumerate(text.splitlines(), 1) if word.search(line)]
+                for line in lines:
+                    if statement_lines(tree, line):
+                        found.update(contexts.get(line, ()))
+                    made = constants(tree, line) - seen
+                    pending += made
+                    seen |= made
+        return found
+
     def time_of(self, tests: list[str]) -> float:
         """Return how many seconds tests took without a mutation."""
         return sum(self.seconds.get(test, 0) for test in tests)
+
+
+def constants(tree: ast.Module, line: int) -> set[str]:
+    """Return the names that the statement at a line of a module, outside of functions, gives."""
+    return {
+        target.id
+        for statement in tree.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        and statement.lineno <= line <= (statement.end_lineno or statement.lineno)
+        for target in (
+            statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        )
+        if isinstance(target, ast.Name)
+    }
 
 
 def statement_lines(tree: ast.Module, line: int) -> set[int]:

@@ -317,7 +317,7 @@ class OtherSecretsTests(CredentialsEndpointTestCase):
         for text in ("dapi\n12", "dapi\t12", "\n", " ", "Bearer ", '""', "Bearer \n"):
             with self.subTest(text):
                 self.assert_refused("put", {"token": text}, "token")
-        for text in ("bearerless", "ver:1-hint:2-3/4+5==", "eyJh.eyJz._-~", "a'b"):
+        for text in ("XdapiX", "bearerless", "ver:1-hint:2-3/4+5==", "eyJh.eyJz._-~", "a'b"):
             self.assert_mended("token", text, text)
 
     def test_placeholder_of_a_token_is_refused(self):
