@@ -121,6 +121,11 @@ class Scan:
             return 0
         return sum(len(row.values) == self.width for row in self.rows)
 
+    @property
+    def splits_rows(self) -> bool:
+        """Return whether the header and another row have several values."""
+        return self.width > 1 and sum(len(row.values) > 1 for row in self.rows[self.start :]) > 1
+
     def layout(self, is_guess: bool) -> Layout:
         """Return the layout that this delimiter and quoting result in."""
         delimiter, rows = self.delimiter, self.rows[self.start :]
@@ -155,13 +160,16 @@ def layout_of(text: str, is_whole: bool) -> Layout:
     Raises ConnectionFailure (FILE_MALFORMED) with the first line that has more or fewer values
     than the header, whatever the delimiter.
     """
-    delimiters, skipped_lines = USUAL_DELIMITERS + RARE_DELIMITERS, 0
+    usual, rare, skipped_lines = USUAL_DELIMITERS, RARE_DELIMITERS, 0
     if separator := SEPARATOR_LINE.match(text):
-        delimiters, skipped_lines = separator[1], 1
+        usual, rare, skipped_lines = separator[1], "", 1
+    if "://" in text:
+        rare = rare.replace(":", "")
     text, is_cut = _complete_lines(text, is_whole)
     if not text:
         raise ConnectionFailure(Code.FILE_MALFORMED, line=1)
-    delimiters = "".join(filter(text.__contains__, delimiters)) or delimiters[0]
+    delimiters = "".join(filter(text.__contains__, usual)) or usual[0]
+    delimiters += "".join(filter(text.__contains__, rare))
     first: list[Scan] = []
     for quoting in QUOTINGS:
         if quoting.mark not in text and first:
@@ -173,6 +181,8 @@ def layout_of(text: str, is_whole: bool) -> Layout:
         first = first or scans
         if found := _best(scans):
             return found
+    # A rare delimiter in the header alone, or not in the header, is a part of values, as in 10:30.
+    first = [scan for scan in first if scan.delimiter in usual or scan.splits_rows]
     if all(scan.fitting_rows == 0 and scan.faulty_line() is None for scan in first):
         return first[0].single_column()
     best = max(first, key=lambda scan: scan.fitting_rows)

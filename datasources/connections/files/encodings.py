@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 from datasources.connections.failures import Code, ConnectionFailure
-from datasources.connections.files.formats import Format
+from datasources.connections.files.formats import CONTROLS, Format
 
 UTF_8 = "utf-8"
 # UTF-32 first: its mark begins with that of UTF-16.
@@ -28,7 +28,6 @@ LETTER_SHARE = 0.9
 # Cyrillic, Greek or Chinese texts they come in longer runs, or other pairs.
 WESTERN_SHARE = 0.5
 WESTERN_RUN = re.compile(rb"[\x80-\xff]|[\xdf-\xff\x80\x85\x91-\x93][\x80-\xbf\xdf-\xff]")
-CONTROLS = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1e]")
 CONTROL_SHARE_OF_TEXT = 0.02
 HIGH = re.compile(rb"[\x80-\xff]+")
 

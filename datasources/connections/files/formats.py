@@ -51,7 +51,8 @@ SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
     (0, b"\x1f\x8b\x08", Format.GZIP),
     (0, b"\x28\xb5\x2f\xfd", Format.ZSTD),
     *((0, signature, Format.ZSTD) for signature in SKIPPABLE),
-    (0, b"BZh", Format.BZIP2),
+    *((0, b"BZh%d1AY&SY" % level, Format.BZIP2) for level in range(1, 10)),
+    *((0, b"BZh%d\x17rE8P\x90" % level, Format.BZIP2) for level in range(1, 10)),  # of nothing
     (0, b"\xfd7zXZ\0", Format.XZ),
     (0, b"PK\x03\x04", Format.ZIP),
     (0, b"PK\x05\x06", Format.ZIP),
@@ -81,7 +82,8 @@ SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
 )
 SIGNATURE_BYTES = 262
 # A CSV file may begin with these letters.
-SIGNATURES_OF_TEXT = {b"BZh", b"LZIP", b"ORC", b"GIF8", b"PAR1", b"PARE", b"FEA1", b"ARROW1"}
+SIGNATURES_OF_TEXT = {b"LZIP", b"ORC", b"GIF8", b"PAR1", b"PARE", b"FEA1", b"ARROW1"}
+CONTROLS = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1e]")
 MARKUP = re.compile(r"\s*(?:<!--.*?-->\s*)*<([!?]?[a-z][\w:-]*)", re.IGNORECASE | re.DOTALL)
 HTML_TAGS = {"!doctype", "html", "head", "body"}
 JSON_START = re.compile(r'\s*(?:\{\s*"(?:[^"\\]|\\.)*"\s*:|\[\s*[\[{]\s*["}{\]])')
@@ -138,6 +140,7 @@ def members_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _is_line(start: bytes) -> bool:
-    """Return whether the bytes up to the end of the first line are printable ASCII."""
+    """Return whether the first line is printable ASCII, and no control characters follow."""
     line = re.split(rb"[\r\n]", start, maxsplit=1)[0]
-    return line.isascii() and line.decode("ascii").replace("\t", " ").isprintable()
+    is_printable = line.isascii() and line.decode("ascii").replace("\t", " ").isprintable()
+    return is_printable and not CONTROLS.search(start)

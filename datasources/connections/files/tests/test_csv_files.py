@@ -95,6 +95,31 @@ class CSVTests(FilesTestCase):
             with self.subTest(text):
                 self.assertEqual(self.read("csv", text.encode())[2], [])
 
+    def test_one_column_may_have_unusual_delimiters_in_its_values(self):
+        for text in (
+            "url\nhttps://a.example/b\nhttp://c.example:80/d\nnone\n",
+            "home page\nhttps://a.example/b\nhttps://c.example/d\nhttps://e.example/\n",
+            "time\n10:00\n11:30\n",
+            "seen_at\n2024-01-01 10:00:00\n2024-01-02\n",
+            "ip\n::1\nfe80::1\n10.0.0.1\n",
+            "path\n~/x\n/y\n",
+            "Name:\nBob\nAl\n",
+        ):
+            with self.subTest(text):
+                columns, rows, warnings = self.read("csv", text.encode())
+                header, *values = text.splitlines()
+                self.assertEqual(([name for name, _ in columns], warnings), ([header], []))
+                self.assertEqual(len(rows), len(values))
+        for text, line in (
+            ("a:b\n1:2\n3:4:5\n", 3),
+            ("a~b~c\n1~2~3\n4~5\n", 3),
+            ("a:b:c\n1:2\n3:4\n", 2),
+        ):
+            with self.subTest(text):
+                self.assertEqual(
+                    self.failure("csv", text.encode()), ("FILE_MALFORMED", {"line": line})
+                )
+
     def test_two_delimiters_that_fit_have_a_warning(self):
         self.assertIn("COLUMNS_GUESSED", self.read("csv", b"a,b;c\n1,2;3\n4,5;6\n")[2])
 

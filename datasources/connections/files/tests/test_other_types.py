@@ -119,7 +119,10 @@ class OtherTypeTests(FilesTestCase):
         for start in (b"BZh,a\n1,2\n", b"LZIP\n", b"ORC;b\r\n", b"GIF8,b\n"):
             with self.subTest(start):
                 self.assertIsNone(format_of(start, is_text=True))
-        self.assertEqual(format_of(b"BZh91AY&SY\x94$|\x0e", is_text=True), Format.BZIP2)
+        for start in (b"BZh91AY&SY\x94$|\x0e", b"BZh91AY&SY\n$|\x0e", b"BZh91AY&SYabcd\n\0"):
+            with self.subTest(start):
+                self.assertEqual(format_of(start, is_text=True), Format.BZIP2)
+        self.assertEqual(format_of(b"ORC\n\x06\x0a\x04\x08", is_text=True), Format.ORC)
         self.assertEqual(guess_format(b"a,b\n"), Format.TEXT)
 
     def test_parquet_file_without_its_end_is_truncated(self):
