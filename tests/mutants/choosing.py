@@ -106,7 +106,7 @@ class Chooser:
         if of_file or not names:
             names = {name for line in contexts.values() for name in line}
         if not inside:
-            names |= self._tests_of_constants(constants(tree, mutant.line))
+            names |= self._tests_of_names(names_given(tree, mutant.line))
         classes: dict[str, list[str]] = {}
         tests = {name.partition("|")[0] for name in names} & self.seconds.keys()
         for test in sorted(tests, key=self.seconds.__getitem__):
@@ -115,7 +115,7 @@ class Chooser:
         chosen = [test for name in ordered for test in classes[name]]
         return chosen if inside else [MIGRATION, *chosen, COMMITTED]
 
-    def _tests_of_constants(self, names: set[str]) -> set[str]:
+    def _tests_of_names(self, names: set[str]) -> set[str]:
         """Return the tests that run a line with one of these names, in whichever file.
 
         With a name come the constants that are made of it.
@@ -133,7 +133,7 @@ class Chooser:
                 for line in lines:
                     if statement_lines(tree, line):
                         found.update(contexts.get(line, ()))
-                    made = constants(tree, line) - seen
+                    made = names_given(tree, line) - seen
                     pending += made
                     seen |= made
         return found
@@ -143,18 +143,18 @@ class Chooser:
         return sum(self.seconds.get(test, 0) for test in tests)
 
 
-def constants(tree: ast.Module, line: int) -> set[str]:
-    """Return the names that the statement at a line of a module, outside of functions, gives."""
-    return {
-        target.id
-        for statement in tree.body
-        if isinstance(statement, ast.Assign | ast.AnnAssign)
-        and statement.lineno <= line <= (statement.end_lineno or statement.lineno)
-        for target in (
-            statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        )
-        if isinstance(target, ast.Name)
-    }
+def names_given(tree: ast.Module, line: int) -> set[str]:
+    """Return the names that a line of a module gives: of constants, or of a dataclass."""
+    names: set[str] = set()
+    for statement in tree.body:
+        if statement.lineno <= line <= (statement.end_lineno or statement.lineno):
+            if isinstance(statement, ast.ClassDef) and statement.decorator_list:
+                names.add(statement.name)
+            elif isinstance(statement, ast.Assign | ast.AnnAssign):
+                single = isinstance(statement, ast.AnnAssign)
+                targets = [statement.target] if single else statement.targets
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
 
 
 def statement_lines(tree: ast.Module, line: int) -> set[int]:
