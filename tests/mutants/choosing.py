@@ -120,7 +120,8 @@ class Chooser:
 
         With a name come the constants that are made of it.
         """
-        pending, seen, found = [*names], {*names}, set()
+        pending, seen = [*names], {*names}
+        found: set[str] = set()
         while pending:
             word = re.compile(rf"\b{pending.pop()}\b")
             for path in (ROOT / "datasources").rglob("*.py"):
@@ -151,9 +152,8 @@ def names_given(tree: ast.Module, line: int) -> set[str]:
             if isinstance(statement, ast.ClassDef) and statement.decorator_list:
                 names.add(statement.name)
             elif isinstance(statement, ast.Assign | ast.AnnAssign):
-                single = isinstance(statement, ast.AnnAssign)
-                targets = [statement.target] if single else statement.targets
-                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+                inside = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+                names |= {node.id for node in inside if isinstance(node.ctx, ast.Store)}
     return names
 
 
