@@ -178,6 +178,15 @@ class HostDestinationTests(CredentialTestCase):
                 self.assertEqual(self.fetch().ssh_host_key, "ssh-ed25519 AAAA")
                 self.assertEqual(self.fetch().credentials.open()["password"], "new")
 
+    def test_editor_who_leaves_the_usual_ssh_port_to_the_service_moves_nothing(self) -> None:
+        self.set_columns(ssh_host_key="ssh-ed25519 AAAA", ssh_host="bastion.example.com")
+        for port in (None, 22, None):
+            with self.subTest(port):
+                response = self.call("patch", self.path, {"ssh_port": port}, self.editor)
+                self.assertEqual(response.status_code, 200, response.content)
+                self.assertEqual(self.fetch().ssh_host_key, "ssh-ed25519 AAAA")
+                self.assertEqual(self.fetch().credentials_status, "set")
+
     def test_editor_who_writes_ss_for_sharp_s_leaves_secrets_unconfirmed(self) -> None:
         self.fetch().apply_changes({"host": "faß.example"}, user=self.owner)
         self.fetch().credentials.open()
