@@ -205,13 +205,22 @@ class JSON(TextConnector):
         end = self.text.end()
         if bracket and end and not end.endswith(bracket):
             found = json_failure(self.text.head, self.text.is_whole)
-            raise found or ConnectionFailure(Code.FILE_TRUNCATED)
+            if found or not self.text.is_whole:  # else a value of another kind is the last
+                raise found or ConnectionFailure(Code.FILE_TRUNCATED)
 
     def prepare(self, connection: Any) -> None:
         """Create the view."""
+        import duckdb
+
         options = self.options()
         self._check_names(connection)
-        columns = self._columns(connection, options)
+        try:
+            columns = self._columns(connection, options)
+        except duckdb.NotImplementedException:
+            # Names in nested objects differ only in case, which no type but JSON can have.
+            options["maximum_depth"] = "1"
+            self.doubts.append(WarningCode.COLUMNS_GUESSED)
+            columns = self._columns(connection, options)
         if len(columns) == 1 and columns[0][0] == "json" and not self._has_objects(connection):
             # DuckDB takes objects with more than 200 names for one map.
             options["map_inference_threshold"] = "-1"

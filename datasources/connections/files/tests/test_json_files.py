@@ -59,6 +59,9 @@ class JSONTests(FilesTestCase):
             ("[[1, 2], [3, 4]]", "BIGINT[]"),
             ("1\n2\n3\n", "BIGINT"),
             ('[{"a": 1}, 2]', "JSON"),
+            ('[{"a": 1}]\n{"a": 2}\n', "JSON"),
+            ('{"a": 1}\n5\n', "JSON"),
+            ('{"a": 1}\n"x"', "JSON"),
             ("{}", "JSON"),
         ):
             with self.subTest(content):
@@ -76,6 +79,17 @@ class JSONTests(FilesTestCase):
                     ([("a", "BIGINT"), ("A_1", "VARCHAR")], rows, ["COLUMNS_RENAMED"]),
                 )
         self.assertEqual(self.read("json", b'[{"a": 1, "a_1": 2}]')[2], [])
+
+    def test_nested_names_that_differ_in_case_are_json_with_a_warning(self):
+        for content, row in (
+            ('[{"a": {"b": 1, "B": 2}, "c": 3}]', ('{"b":1,"B":2}', "3")),
+            ('{"a": [{"b": 1}, {"B": 2}]}\n', ('[{"b":1},{"B":2}]',)),
+            ('{"a": {"b": 1}}\n{"a": {"B": "x"}}\n', ('{"b":1}',)),
+        ):
+            with self.subTest(content):
+                columns, rows, warnings = self.read("json", content.encode())
+                self.assertEqual([kind for _, kind in columns], ["JSON"] * len(row))
+                self.assertEqual((rows[0], warnings), (row, ["COLUMNS_GUESSED"]))
 
     def test_names_beyond_the_limit_are_refused_before_duckdb_compares_them_all(self):
         names = [f"n{number}" for number in range(NAMES_MAX + 1)]
@@ -109,6 +123,16 @@ class JSONTests(FilesTestCase):
             with self.subTest(content):
                 self.assertEqual(self.failure("json", content.encode()), ("FILE_TRUNCATED", {}))
 
+    def test_text_is_truncated_wherever_it_ends(self):
+        lines = '{"a": true, "b": -1.5e+3}\n{"a": "x\\"\\u00e9", "b": null}\n'
+        array = '[{"a": false, "b": "\\ud83d\\ude00"},\n{"a": [NaN, -Infinity, {"c": 0}]}]'
+        for content in (lines, array):
+            complete = {len(content) - 1, content.index("\n"), content.index("\n") + 1}
+            for end in set(range(1, len(content))) - (complete if content == lines else set()):
+                with self.subTest(content[:end]):
+                    failure = self.failure("json", content[:end].encode())
+                    self.assertEqual(failure, ("FILE_TRUNCATED", {}))
+
     def test_large_file_that_is_cut_off_is_truncated(self):
         for start, between in (("[", ",\n"), ("", "\n")):
             rows = between.join(f'{{"a": {number}, "b": "{"x" * 90}"}}' for number in range(60_000))
@@ -123,6 +147,9 @@ class JSONTests(FilesTestCase):
             ('[{"a": 1}\n /* x */]', 2),
             ('// x\n[{"a": 1}]', 1),
             ('[{"a": 1}]\nxyz', 2),
+            ('[{"a": 1}]\n.', 2),
+            ('[{"a": "\\u00zz"}]\n]', 1),
+            ('[{"a": nul}, 1', 1),
             ('{"a": 1},\n{"a": 2}', 1),
             ('{"a": 1}\n{"a": }\n{"a": 3}', 2),
             ('[{"a": "x\0y"}]', 1),
