@@ -9,6 +9,7 @@ import re
 import unicodedata
 from typing import Any
 
+from django import forms
 from django.core.exceptions import ValidationError
 from idna import valid_contextj
 
@@ -80,10 +81,26 @@ def is_symbol(letter: str) -> bool:
     return not letter.isascii() and unicodedata.category(letter).startswith("S")
 
 
+class NameFormField(forms.CharField):
+    """A name as it is stored: its length, and duplicates within a form, are judged in this form.
+
+    A stored name that is older than the rules, and is sent back as it was shown, has not changed.
+    """
+
+    def to_python(self, value: Any) -> Any:
+        return normalized(super().to_python(value) or "")
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return data != initial and super().has_changed(initial, data)
+
+
 class NameField(StrictCharField):
     """A name, stored as `normalized` returns it."""
 
     django_path = "rivergen.names.NameField"
+
+    def formfield(self, **options: Any) -> Any:
+        return super().formfield(**{"form_class": NameFormField, **options})
 
     def clean(self, value: Any, model_instance: Any) -> Any:
         # Not in to_python: Django also calls that each time it writes a value.

@@ -9,8 +9,9 @@ from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import ValidationError
 
 from datasources.models.connection_strings import validate_connection_string, without_secrets
-from datasources.models.validators import validate_metadata
+from datasources.models.validators import stored_form, validate_metadata
 from rivergen.http.parsers import RefusedJSONError, read_json
+from rivergen.names import normalized
 
 LINE_BREAK = re.compile(r"\r\n|\n|\r")
 
@@ -37,6 +38,13 @@ class VerbatimTextField(forms.CharField):
         return LINE_BREAK.sub("\n" if has_lines else "", text or "")
 
 
+class NameTextField(VerbatimTextField):
+    """A name, judged in the form in which it is stored."""
+
+    def to_python(self, value: Any) -> Any:
+        return normalized(super().to_python(value))
+
+
 class TrimmedTextField(VerbatimTextField):
     """Text on one line, without the white space that was pasted with it.
 
@@ -58,7 +66,7 @@ class TagsField(SimpleArrayField):
         super().__init__(base_field, delimiter="\n", widget=forms.Textarea, **options)
 
     def to_python(self, value: Any) -> Any:
-        return super().to_python("\n".join(self._lines(value)))
+        return super().to_python("\n".join(map(stored_form, self._lines(value))))
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return self._lines(self.prepare_value(initial)) != self._lines(data)

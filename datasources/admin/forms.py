@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from datasources.admin.fields import (
     ConnectionStringField,
     MetadataField,
+    NameTextField,
     SecretField,
     TagsField,
     TrimmedTextField,
@@ -18,7 +19,6 @@ from datasources.connections.connectors.base import CREDENTIAL_FIELDS, SECRET_FI
 from datasources.models import NAME_TAKEN, UPDATABLE_FIELDS, DataSource
 from datasources.models.validators import validate_line
 
-VERBATIM_FIELDS = ("name", "description")
 TRIMMED_FIELDS = (
     "host",
     "database_name",
@@ -52,7 +52,8 @@ class DataSourceForm(forms.ModelForm):
         model = DataSource
         fields = ("workspace", "type", *UPDATABLE_FIELDS)
         field_classes = {
-            **dict.fromkeys(VERBATIM_FIELDS, VerbatimTextField),
+            "name": NameTextField,
+            "description": VerbatimTextField,
             **dict.fromkeys(TRIMMED_FIELDS, TrimmedTextField),
             "connection_string": ConnectionStringField,
             "metadata": MetadataField,

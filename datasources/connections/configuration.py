@@ -7,6 +7,8 @@ from typing import Any
 
 from rivergen.hosts import comparable_host
 
+# The port of an SSH server, unless another one is given.
+SSH_PORT = 22
 # Fields that say how to connect. All others decide which source is reached.
 TUNING = (
     *("ssh_local_port", "connection_pool_size", "connection_timeout", "query_timeout"),

@@ -15,6 +15,9 @@ SQLSTATE = re.compile(r":  ([0-9A-Z]{5}): ")
 LOGIN_REFUSED = "28000"
 # The function of the server that reads pg_hba.conf; another one looks for the role.
 ACCESS_RULES = re.compile(r"^LOCATION:  ClientAuthentication,", re.MULTILINE)
+FORBIDDEN = "42501"
+# The file of the server that takes the settings in the option `options`.
+SETTINGS = re.compile(r"^LOCATION:  \w+, guc\.c:", re.MULTILINE)
 CODES = {
     "08": Code.LOGIN_FAILED,  # 08004: rejected; poolers send 08P01 for all that they refuse
     "0A": Code.PROTOCOL_FAILED,  # a version or a feature of the protocol
@@ -22,13 +25,16 @@ CODES = {
     "28": Code.LOGIN_FAILED,
     "3D000": Code.DATABASE_MISSING,
     "3F000": Code.SCHEMA_MISSING,
-    "42501": Code.DATABASE_FORBIDDEN,
+    FORBIDDEN: Code.DATABASE_FORBIDDEN,
+    "42601": Code.OPTION_INVALID,  # an argument in `options` without a value, or unknown
     "42704": Code.OPTION_INVALID,  # unknown parameter
     "53": Code.SERVER_BUSY,  # too many connections, out of memory or disk
     "55000": Code.DATABASE_CLOSED,
+    "55P02": Code.OPTION_INVALID,  # a parameter that only a restart changes
     "57": Code.SERVER_BUSY,  # starting, shutting down
     "57014": Code.DEADLINE,
     "57P04": Code.DATABASE_MISSING,  # dropped meanwhile
+    "P0001": Code.LOGIN_FAILED,  # raised by a trigger on logins
     "XX000": Code.LOGIN_FAILED,  # poolers: unknown tenant
 }
 """The codes by SQLSTATE, or by its class, the first two characters."""
@@ -107,6 +113,8 @@ def explain_sqlstate(sqlstate: str, text: str) -> Code:
         return code
     if sqlstate == LOGIN_REFUSED and ACCESS_RULES.search(text):
         return Code.ADDRESS_REFUSED
+    if sqlstate == FORBIDDEN and SETTINGS.search(text):
+        return Code.OPTION_INVALID
     return CODES.get(sqlstate) or CODES.get(sqlstate[:2]) or Code.QUERY_FAILED
 
 

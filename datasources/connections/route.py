@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from datasources.connections.configuration import Configuration
+from datasources.connections.configuration import SSH_PORT, Configuration
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.endpoint import LOOPBACK, Endpoint
 from datasources.connections.failures import (
@@ -17,7 +17,6 @@ from datasources.connections.stages import Stages
 from rivergen.egress.policy import EgressPolicy, look_up, parse_address
 from rivergen.egress.python_sockets import DNS_PORT, guarded
 
-SSH_PORT = 22
 FIRST_PAUSE_SECONDS = 0.1
 
 

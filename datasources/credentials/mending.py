@@ -136,7 +136,7 @@ def read_object(text: str) -> tuple[str, dict[str, Any]]:
         text = body.decode("utf-8-sig", errors="replace").strip()
         value = read_json(text)
     if value is None and (value := read_json(text, strict=False)) is not None:
-        text = json.dumps(value, ensure_ascii=False, indent=2)
+        text = json.dumps(value)
     if not isinstance(value, dict):
         raise ValidationError(NO_JSON_OBJECT)
     return text, value

@@ -97,7 +97,7 @@ def check_credentials(
     """Return the valid credentials of a body, and the errors by name: `credentials.password`."""
     if not isinstance(credentials, dict):
         return {}, {"credentials": ["Must be a JSON object."]}
-    serializer = CredentialsUpdateSerializer(data_source, data=credentials, partial=True)
+    serializer = CredentialsUpdateSerializer(data_source, data=credentials)
     if serializer.is_valid():
         return serializer.validated_data, {}
     return {}, {f"credentials.{field}": error for field, error in serializer.errors.items()}

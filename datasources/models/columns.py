@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models.functions import Lower, Upper
 from django.utils import timezone
 
+from datasources.connections.configuration import SSH_PORT
 from datasources.connections.connectors import CONNECTORS, DataSourceType, type_choices
 from datasources.connections.connectors.base import ConnectorClass
 from datasources.connections.ssh.host_keys import MAX_LENGTH as HOST_KEY_MAX_LENGTH
@@ -60,9 +61,11 @@ def list_indexes(field: str, suffix: str) -> list[models.Index]:
 
 
 def destination_parts(values: Mapping[str, Any], fields: Iterable[str]) -> list[Any]:
-    """Return the values of these fields as destinations are compared: hosts in one spelling."""
+    """Return values as destinations are compared: hosts in one spelling, the SSH port in use."""
     return [
-        comparable_host(values[field]) if field in HOST_FIELDS else values[field]
+        comparable_host(values[field])
+        if field in HOST_FIELDS
+        else (SSH_PORT if field == "ssh_port" and values[field] is None else values[field])
         for field in fields
     ]
 
@@ -160,7 +163,7 @@ class DataSourceColumns(models.Model):
         HOST_MAX_LENGTH, validate_ssh_host, help_text="Host name or IP address of the SSH server."
     )
     ssh_port = number_field(
-        1, 65_535, 22, null=True, help_text="TCP port of the SSH server. Default: 22."
+        1, 65_535, SSH_PORT, null=True, help_text="TCP port of the SSH server. Default: 22."
     )
     ssh_username = text_field(255, help_text="The name to log in to the SSH server with.")
     ssh_local_port = number_field(

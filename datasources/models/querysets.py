@@ -117,14 +117,13 @@ class DataSourceQuerySet(models.QuerySet[Row]):
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]  # no manager has it
 
-    def lock_for_removal(self) -> list[int]:
-        """Lock the rows in the order of their ids, until the transaction ends; return the ids.
+    def lock_for_removal(self) -> None:
+        """Lock the rows in the order of their ids, until the transaction ends.
 
         Nobody can insert a row that refers to them any more (FOR UPDATE): the removal would miss
         it, and fail.
         """
-        rows = self.order_by("pk").select_for_update(of=("self",))
-        return [*rows.values_list("pk", flat=True)]
+        list(self.order_by("pk").select_for_update(of=("self",)).values_list("pk"))
 
     def tagged(self, tags: Iterable[str]) -> Self:
         """Restrict to the data sources that have all these tags."""

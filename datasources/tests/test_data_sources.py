@@ -120,7 +120,7 @@ class DataSourceTests(DataSourceTestCase):
         self.assertEqual([entry["version"] for entry in history], [3, 2, 1])
         self.assertEqual([entry["origin"] for entry in history], ["shell", "api", "shell"])
         self.assertEqual(history[1]["changes"], {"port": {"from": 5432, "to": 1}})
-        self.assertEqual(history[1]["request_id"], "change-1")
+        self.assertEqual([entry["request_id"] for entry in history[:2]], ["", "change-1"])
         self.assertEqual(history[1]["changed_by_user_id"], self.editor.pk)
 
         path = f"{self.path}/history/1/restore"

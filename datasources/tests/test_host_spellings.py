@@ -32,6 +32,8 @@ SENTENCES = {
     " db.example.com": "Has a space at the start. Remove it.",
     "db.example.com ": "Has a space at the end. Remove it.",
     "\tdb.example.com\n": "Has a tab at the start and a line break at the end. Remove it.",
+    "db.example.com\r": "Has a line break at the end. Remove it.",
+    " ": "Has a space at the start and a space at the end, and nothing else.",
     "db.example.com\u00a0": "Has U+00A0 NO-BREAK SPACE at the end. Remove it.",
     "[::1]": "Write an IPv6 address without brackets: ::1",
     "[::1]:5432": "Write an IPv6 address without brackets, ::1, and put the port 5432 into port.",
@@ -175,6 +177,15 @@ class HostDestinationTests(CredentialTestCase):
                 self.assertEqual([*response.json()["changes"]], [*change])
                 self.assertEqual(self.fetch().ssh_host_key, "ssh-ed25519 AAAA")
                 self.assertEqual(self.fetch().credentials.open()["password"], "new")
+
+    def test_editor_who_leaves_the_usual_ssh_port_to_the_service_moves_nothing(self) -> None:
+        self.set_columns(ssh_host_key="ssh-ed25519 AAAA", ssh_host="bastion.example.com")
+        for port in (None, 22, None):
+            with self.subTest(port):
+                response = self.call("patch", self.path, {"ssh_port": port}, self.editor)
+                self.assertEqual(response.status_code, 200, response.content)
+                self.assertEqual(self.fetch().ssh_host_key, "ssh-ed25519 AAAA")
+                self.assertEqual(self.fetch().credentials_status, "set")
 
     def test_editor_who_writes_ss_for_sharp_s_leaves_secrets_unconfirmed(self) -> None:
         self.fetch().apply_changes({"host": "faß.example"}, user=self.owner)

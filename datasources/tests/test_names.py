@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.test import SimpleTestCase
 
@@ -173,6 +174,24 @@ class NameTests(DataSourceTestCase):
         self.assertEqual(response.status_code, 400, response.content)
         self.assertIn("Declared twice", response.content.decode())
 
+    def test_length_is_that_of_the_stored_form_by_all_ways(self) -> None:
+        client = admin_client(self.owner)
+        page = f"{ADMIN_PAGES}{self.data_source.pk}/change/"
+        for letters, spaces in ((255, ""), (255, "  "), (256, "")):
+            name, tag = "e\u0301" * letters + spaces, "e\u0301" * (letters - 191) + spaces
+            is_valid = letters == 255
+            for body in ({"name": name}, {"tags": [tag]}):
+                with transaction.atomic():
+                    self.assertEqual(self.send(body).status_code, 200 if is_valid else 400)
+                    by_api = self.stored()
+                    transaction.set_rollback(True)
+                form = {field: tag if field == "tags" else name for field in body}
+                client.post(page, filled_in(client, page, **form))
+                with self.subTest(letters=letters, spaces=spaces, field=[*body]):
+                    self.assertEqual(
+                        [self.stored()[field] for field in body], [by_api[field] for field in body]
+                    )
+
     def test_source_with_an_older_name_stays_editable(self) -> None:
         """Rows from before these rules, or written by SQL."""
         for name in (DECOMPOSED, "Orders\u200b", "Orders\nCSV"):
@@ -191,6 +210,26 @@ class NameTests(DataSourceTestCase):
 
 
 class OtherNameTests(DataSourceTestCase):
+    def test_admin_judges_names_of_organizations_and_workspaces_as_they_are_stored(self) -> None:
+        client = admin_client(self.owner)
+        page = f"/admin/organizations/organization/{self.acme.pk}/change/"
+
+        def save(name: str, *workspaces: str) -> Any:
+            form: dict[str, Any] = {"name": name, "slug": "acme"}
+            form |= {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
+            rows = [(self.workspace.pk, self.workspace.name), *(("", one) for one in workspaces)]
+            form |= {"workspaces-TOTAL_FORMS": len(rows), "workspaces-INITIAL_FORMS": 1}
+            for number, (pk, workspace) in enumerate(rows):
+                form |= {f"workspaces-{number}-id": pk, f"workspaces-{number}-name": workspace}
+            return client.post(page, form)
+
+        self.assertContains(save("Acme", COMPOSED, DECOMPOSED), "correct the duplicate")
+        self.assertEqual(self.acme.workspaces.count(), 1)
+        self.assertEqual(save("e\u0301" * 255, "o\u0308" * 255).status_code, 302)
+        self.acme.refresh_from_db()
+        stored = [self.acme.name, *self.acme.workspaces.values_list("name", flat=True)]
+        self.assertEqual(stored, ["\u00e9" * 255, "Default", "\u00f6" * 255])
+
     def test_workspaces_and_organizations_store_one_form(self) -> None:
         self.assertEqual(Organization.objects.create(name=DECOMPOSED, slug="x").name, COMPOSED)
         for path, user in (

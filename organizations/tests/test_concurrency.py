@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.db import connection, connections, transaction
-from django.test import TransactionTestCase
+from django.test import Client, TransactionTestCase
 from django.utils import timezone
 from rest_framework_simplejwt.tokens import RefreshToken
 
@@ -19,7 +21,7 @@ from organizations.models import (
     Workspace,
 )
 from organizations.sign_in.models import UsedRefreshToken
-from organizations.testing import APITestMixin, blocked_connections
+from organizations.testing import PASSWORD, APITestMixin, blocked_connections
 
 Request = tuple[Any, ...]
 
@@ -48,7 +50,7 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
 
     def send(self, *request: Any) -> Any:
         try:
-            return self.call(*request)
+            return request[0]() if callable(request[0]) else self.call(*request)
         finally:
             connections.close_all()
 
@@ -135,6 +137,31 @@ class ConcurrencyTests(APITestMixin, TransactionTestCase):
         self.assertEqual(won.status_code, 201)
         self.assert_error(lost, 400, "BAD_REQUEST", "name")
         self.assertEqual(self.acme.workspaces.filter(name="Lake").count(), 1)
+
+    def test_a_name_that_is_taken_meanwhile_is_refused_in_the_admin(self):
+        clients = [Client(raise_request_exception=False) for _ in range(2)]
+        for number, client in enumerate(clients):
+            client.force_login(User.objects.create_superuser(f"root-{number}"))
+        user = {"username": "ana", "usable_password": "true"}
+        user |= {"password1": PASSWORD, "password2": PASSWORD}
+        organization = {"name": "Lake", "slug": "lake"}
+        organization |= {"memberships-TOTAL_FORMS": 1, "memberships-INITIAL_FORMS": 0}
+        organization |= {"memberships-0-user": self.owner.pk, "memberships-0-role": "owner"}
+        for page, form, rows, field in (
+            ("organizations/user", user, User.objects, "username"),
+            ("organizations/organization", organization, Organization.objects, "slug"),
+            ("auth/group", {"name": "ops"}, Group.objects, "name"),
+        ):
+            value, path = form[field], f"/admin/{page}/add/"
+            responses = self.race(
+                partial(rows.create, **{name: form[name] for name in {field, "name"} & {*form}}),
+                *((partial(one.post, path, form, follow=True),) for one in clients),
+            )
+            with self.subTest(page):
+                self.assertEqual([response.status_code for response in responses], [200, 200])
+                texts = [response.content.decode() for response in responses]
+                self.assertEqual(sum("Nothing was saved. Another request" in t for t in texts), 1)
+                self.assertEqual(rows.filter(**{field: value}).count(), 1)
 
     def test_two_requests_to_add_a_member_create_one_membership(self):
         data = {"username": "leo", "role": "viewer"}

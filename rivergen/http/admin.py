@@ -5,14 +5,18 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin import apps
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError
 from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
+from psycopg.errors import UniqueViolation
 
 from rivergen.errors import StateConflict
+
+TAKEN = "Another request has just stored the same name. Choose another one."
 
 
 class StrictAdmin(admin.ModelAdmin):
@@ -26,6 +30,10 @@ class StrictAdmin(admin.ModelAdmin):
             reason = " ".join(error.messages)
         except StateConflict as error:
             reason = str(error)
+        except IntegrityError as error:
+            if not isinstance(error.__cause__, UniqueViolation):
+                raise
+            reason = TAKEN
         messages.error(request, f"Nothing was saved. {reason}")
         return HttpResponseRedirect(request.get_full_path())
 

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -104,6 +105,8 @@ class Chooser:
         names = {name for line in inside for name in contexts.get(line, ())} - importers
         if of_file or not names:
             names = {name for line in contexts.values() for name in line}
+        if not inside:
+            names |= self._tests_of_names(names_given(tree, mutant.line))
         classes: dict[str, list[str]] = {}
         tests = {name.partition("|")[0] for name in names} & self.seconds.keys()
         for test in sorted(tests, key=self.seconds.__getitem__):
@@ -112,9 +115,46 @@ class Chooser:
         chosen = [test for name in ordered for test in classes[name]]
         return chosen if inside else [MIGRATION, *chosen, COMMITTED]
 
+    def _tests_of_names(self, names: set[str]) -> set[str]:
+        """Return the tests that run a line with one of these names, in whichever file.
+
+        With a name come the constants that are made of it.
+        """
+        pending, seen = [*names], {*names}
+        found: set[str] = set()
+        while pending:
+            word = re.compile(rf"\b{pending.pop()}\b")
+            for path in (ROOT / "datasources").rglob("*.py"):
+                text = path.read_text()
+                if "tests" in path.parts or not word.search(text):
+                    continue
+                tree = ast.parse(text)
+                contexts = self.data.contexts_by_lineno(str(self.copy / path.relative_to(ROOT)))
+                lines = [n for n, line in enumerate(text.splitlines(), 1) if word.search(line)]
+                for line in lines:
+                    if statement_lines(tree, line):
+                        found.update(contexts.get(line, ()))
+                    made = names_given(tree, line) - seen
+                    pending += made
+                    seen |= made
+        return found
+
     def time_of(self, tests: list[str]) -> float:
         """Return how many seconds tests took without a mutation."""
         return sum(self.seconds.get(test, 0) for test in tests)
+
+
+def names_given(tree: ast.Module, line: int) -> set[str]:
+    """Return the names that a line of a module gives: of constants, or of a dataclass."""
+    names: set[str] = set()
+    for statement in tree.body:
+        if statement.lineno <= line <= (statement.end_lineno or statement.lineno):
+            if isinstance(statement, ast.ClassDef) and statement.decorator_list:
+                names.add(statement.name)
+            elif isinstance(statement, ast.Assign | ast.AnnAssign):
+                inside = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+                names |= {node.id for node in inside if isinstance(node.ctx, ast.Store)}
+    return names
 
 
 def statement_lines(tree: ast.Module, line: int) -> set[int]:

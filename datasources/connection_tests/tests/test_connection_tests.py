@@ -5,6 +5,7 @@ import json
 from unittest import mock
 
 import time_machine
+from django.db import transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from datasources.connection_tests import views, waiting
@@ -85,6 +86,21 @@ class ConnectionTestTests(DataSourceTestCase):
             response = self.call("patch", f"{self.path}?verify=true", {}, self.editor)
         self.assertEqual(response.status_code, 200)
         self.assertEqual(self.shown()["last_test"]["code"], "TCP_REFUSED")
+
+    def test_result_is_shown_unless_what_it_depends_on_was_changed_during_the_test(self):
+        for changes, is_shown in (
+            ({"description": "New", "connection_pool_size": 7, "tags": ["a"]}, True),
+            ({"connection_timeout": 9}, False),
+            ({"query_timeout": 9}, False),
+            ({"max_retries": 9}, False),
+            ({"database_name": "other"}, False),
+        ):
+            with self.subTest(changes=changes), transaction.atomic():
+                test = self.create_test()
+                DataSource.objects.get(pk=self.data_source.pk).apply_changes(changes, user=None)
+                test.finish(no_outcome("TCP_REFUSED"))
+                self.assertEqual(self.stored()["last_test"] is not None, is_shown)
+                transaction.set_rollback(True)
 
     def test_results_stored_without_warnings_stay_readable(self):
         test = self.create_test()

@@ -67,7 +67,7 @@ STATEMENT_CODES = {
     **dict.fromkeys((1044, 1045, 1142, 1143, 1227, 1370), Code.PERMISSION_DENIED),
     **dict.fromkeys((1205, 1317, 1969, 3024), Code.QUERY_TIMEOUT),
     **dict.fromkeys((1053, 1152, 1158, 1159, 1160, 1161, 1927), Code.CONNECTION_LOST),
-    **dict.fromkeys((2006, 2013, 2055), Code.CONNECTION_LOST),
+    **dict.fromkeys((2006, 2013, 2055, 3169, 4031), Code.CONNECTION_LOST),
     **dict.fromkeys((1037, 1040, 1041, 1203, 1226, 3032, 9001), Code.SERVER_BUSY),
     **dict.fromkeys((1820, 1862), Code.ACCOUNT_LOCKED),
     1049: Code.DATABASE_MISSING,

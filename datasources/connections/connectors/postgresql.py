@@ -39,6 +39,7 @@ STATEMENT_CODES = {
     "08": Code.CONNECTION_LOST,
     LOST: Code.CONNECTION_LOST,
     "3F000": Code.SCHEMA_MISSING,
+    "40001": Code.CONNECTION_LOST,  # a standby keeps up with its primary
     "42501": Code.PERMISSION_DENIED,
     "53": Code.SERVER_BUSY,
     "57": Code.CONNECTION_LOST,  # shutting down, crashed, ended by an administrator

@@ -113,6 +113,14 @@ class GermanMariaDBTests(SimpleTestCase):
         code = self.failure_of_statement("SELECT sleep(30)", query_timeout=1)
         self.assertEqual(code, Code.QUERY_TIMEOUT)
 
+    def test_session_that_mysql_ends_is_connection_lost(self):
+        """MariaDB has other numbers; these are of MySQL since 5.7 and 8.0.24."""
+        connector = make_connector(self.server)
+        for number in (3169, 4031):  # killed, idle for too long
+            error = pymysql.OperationalError(number, "Wörter")
+            with self.subTest(number):
+                self.assertEqual(connector.explain_statement(error), Code.CONNECTION_LOST)
+
     def test_session_that_the_server_ends_is_connection_lost(self):
         def kill():
             with closing(self.root()) as connection, connection.cursor() as cursor:

@@ -49,6 +49,17 @@ CASES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"database_name": "private", "username": "guest", **WITHOUT_PASSWORD}, "DATABASE_FORBIDDEN"),
     ({"database_name": "nowhere", "username": "guest", **WITHOUT_PASSWORD}, "DATABASE_MISSING"),
 )
+# Unknown, without a value, not for this user, or not while the server runs.
+REFUSED_OPTIONS = (
+    *("-cnothing=1", "-cDateStyle=x", "--statement-timeout", "-c", "-x y z"),
+    *("-clog_statement=all", "-csession_preload_libraries=x", "-crole=pg_read_all_data"),
+    *("-cmax_connections=9", "-cserver_version=9"),
+)
+TRIGGER = """
+CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql
+AS $$ BEGIN RAISE EXCEPTION 'not on Sundays'; END $$;
+CREATE EVENT TRIGGER refuse ON login EXECUTE FUNCTION refuse();
+"""
 
 
 def code_at(port, **changes):
@@ -77,6 +88,20 @@ class EnglishLoginTests(SimpleTestCase):
             for changes, code in CASES:
                 with self.subTest(changes):
                     self.assertEqual(code_at(server.port, **changes), code)
+
+    def test_options_that_the_server_refuses_are_invalid_whatever_the_sqlstate(self):
+        with PostgreSQLServer() as server:
+            create_objects(server)
+            for options in REFUSED_OPTIONS:
+                with self.subTest(options):
+                    code = code_at(server.port, options={"options": options})
+                    self.assertEqual(code, "OPTION_INVALID")
+
+    def test_trigger_of_the_database_that_raises_refuses_the_login(self):
+        with PostgreSQLServer() as server:
+            create_objects(server)
+            server.execute(TRIGGER, "sales")
+            self.assertEqual(code_at(server.port), "LOGIN_FAILED")
 
 
 class GermanLoginTests(SimpleTestCase):
@@ -121,12 +146,13 @@ class LoginCodeTests(SimpleTestCase):
             ("3D000", "DATABASE_MISSING"),
             ("3F000", "SCHEMA_MISSING"),
             ("42501", "DATABASE_FORBIDDEN"),
-            ("42704", "OPTION_INVALID"),
+            *((state, "OPTION_INVALID") for state in ("42601", "42704", "55P02")),
             *((state, "SERVER_BUSY") for state in ("53100", "53200", "53300", "53400")),
             ("55000", "DATABASE_CLOSED"),
             ("57014", "DEADLINE"),
             *((state, "SERVER_BUSY") for state in ("57P01", "57P02", "57P03", "57P05")),
             ("57P04", "DATABASE_MISSING"),
+            ("P0001", "LOGIN_FAILED"),
             *((state, "QUERY_FAILED") for state in ("58000", "58P01", "54000")),
         ):
             for words in ("Wörter", "too many connections", 'FATAL:  database "d" does not exist'):

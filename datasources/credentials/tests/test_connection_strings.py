@@ -201,6 +201,24 @@ class ConnectionStringTests(DataSourceTestCase):
                 self.assertIn(words, error["details"]["connection_string"][0])
                 self.assertNotIn(password, json.dumps(error))
 
+    def test_placeholder_for_a_password_in_an_option_is_refused(self):
+        body = {"connection_string": "postgresql://db/x?password=<password>"}
+        error = self.assert_error(self.patch(body), 400, "BAD_REQUEST", "connection_string")
+        self.assertIn("placeholder for a password", str(error["details"]))
+
+    def test_plus_sign_is_refused_where_it_may_mean_a_space(self):
+        refused = "postgresql://db/x?options=-c+search_path%3Dsales"
+        error = self.assert_error(
+            self.patch({"connection_string": refused}), 400, "BAD_REQUEST", "connection_string"
+        )
+        [sentence] = error["details"]["connection_string"]
+        self.assertEqual(
+            sentence, "In the option options write a space as %20, a plus sign as %2B."
+        )
+        for harmless in ("application_name=a+b", "fallback_application_name=a+b"):
+            response = self.patch({"connection_string": f"postgresql://db/x?{harmless}"})
+            self.assertEqual(response.status_code, 200, response.content)
+
     def test_several_hosts_are_refused_with_an_ssh_tunnel_in_either_order(self):
         url = "mongodb://h1:27017,h2:27017/db?replicaSet=rs0"
         tunnel = {"use_ssh_tunnel": True, "ssh_host": "bastion", "ssh_username": "me"}

@@ -8,6 +8,7 @@ import os
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest import mock
 
 from asyncssh import generate_private_key
@@ -111,7 +112,7 @@ class WaysInTestCase(CredentialsEndpointTestCase):
 
 WAYS = ("put", "patch", "creation", "shell", "admin", "declaration", "variable")
 REFUSED = "refused"
-VALUES = (
+VALUES: tuple[Any, ...] = (
     *(None, True, 0, 5, 0.5, [], ["a"], {}, {"a": 1}, "", " ", "a", "  a ", "a\nb", "a\r\nb\r\n"),
     *("\n", "a\0b", "a\x1bb", "5", "null", "{}", "********", "<token>", "ä\u200b", "a" * 300),
 )
@@ -317,7 +318,7 @@ class OtherSecretsTests(CredentialsEndpointTestCase):
         for text in ("dapi\n12", "dapi\t12", "\n", " ", "Bearer ", '""', "Bearer \n"):
             with self.subTest(text):
                 self.assert_refused("put", {"token": text}, "token")
-        for text in ("bearerless", "ver:1-hint:2-3/4+5==", "eyJh.eyJz._-~", "a'b"):
+        for text in ("XdapiX", "bearerless", "ver:1-hint:2-3/4+5==", "eyJh.eyJz._-~", "a'b"):
             self.assert_mended("token", text, text)
 
     def test_placeholder_of_a_token_is_refused(self):

@@ -11,6 +11,7 @@ from datasources.connections.stages import Stages
 from datasources.schemas.reading.assembly import Assembly
 from datasources.schemas.reading.catalogue import Table
 from datasources.schemas.reading.readers import READERS
+from datasources.schemas.reading.readers.base import Reader
 from datasources.schemas.snapshots.content import TABLES_MAX, Content, pack
 from rivergen.egress.policy import EgressPolicy
 
@@ -67,6 +68,16 @@ def read_catalogue(connection: Any, configuration: Configuration, send: Send) ->
     """
     send(tables_read=0, tables_total=0)
     reader = READERS[configuration.type](connection, configuration)
+    try:
+        return assemble(reader, send)
+    except Exception as error:
+        if not reader.can_read_around(error):
+            raise
+    return assemble(reader, send)
+
+
+def assemble(reader: Reader, send: Send) -> Content:
+    """Return the schema that a reader reads. Raises what `read_catalogue` raises."""
     assembly = Assembly(reader)
     if not assembly.total and not reader.has_schema():
         raise ConnectionFailure(Code.SCHEMA_MISSING)

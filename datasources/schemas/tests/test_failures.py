@@ -1,6 +1,7 @@
 """Why reading a schema fails after the login, by the codes of real servers."""
 
 import threading
+from unittest import mock
 
 import psycopg
 from django.test import SimpleTestCase
@@ -15,6 +16,8 @@ from datasources.connections.testing.postgresql import (
     PostgreSQLServer,
 )
 from datasources.schemas.reading.child import read
+from datasources.schemas.reading.readers.postgresql import PostgreSQLReader
+from rivergen.testing.replication import embedded_primary, replica
 
 # Reading needs this part of the catalogue, and logging in does not.
 COMMENTS = "pg_catalog.pg_description"
@@ -77,3 +80,39 @@ class PostgreSQLSchemaFailureTests(SimpleTestCase):
         ending.start()
         self.assertEqual(self.failure(), Code.CONNECTION_LOST)
         ending.join()
+
+
+class StandbyFailureTests(SimpleTestCase):
+    def test_session_that_a_standby_ends_to_keep_up_is_connection_lost(self):
+        """The primary removes rows of the catalogue that the session may still want to see."""
+        read_keys = PostgreSQLReader.primary_keys
+        with (
+            embedded_primary() as primary,
+            replica(primary, max_standby_streaming_delay="0") as standby,
+            psycopg.connect(primary.url(), autocommit=True) as writer,
+            psycopg.connect(standby.url(), autocommit=True) as observer,
+        ):
+
+            def clean_up_and_read(reader):
+                writer.execute("CREATE TABLE passing (a int)")
+                writer.execute("DROP TABLE passing")
+                writer.execute("VACUUM pg_class")
+                writer.execute("CREATE TABLE last (a int)")  # a commit writes what VACUUM logged
+                end = writer.execute("SELECT pg_current_wal_lsn()").fetchone()
+                while observer.execute("SELECT pg_last_wal_replay_lsn() < %s", end).fetchone()[0]:
+                    pass
+                return read_keys(reader)
+
+            configuration = Configuration(
+                "postgresql",
+                host="127.0.0.1",
+                port=standby.port,
+                database_name="postgres",
+                username="postgres",
+            )
+            with (
+                mock.patch.object(PostgreSQLReader, "primary_keys", clean_up_and_read),
+                self.assertRaises(ConnectionFailure) as caught,
+            ):
+                read(configuration, LOOPBACK_POLICY, lambda **message: None)
+            self.assertEqual(caught.exception.code, Code.CONNECTION_LOST)

@@ -333,6 +333,20 @@ class DefinitionTests:
         [index] = self.read()["t"]["indexes"]
         self.assertEqual((index["is_unique"], index["options"]), (True, "INVALID"))
 
+    def test_index_is_shown_once_while_it_is_built_anew(self):
+        """REINDEX CONCURRENTLY has a second index meanwhile, and leaves it if it fails."""
+        self.run_script("CREATE TABLE t (a int, b int)")
+        self.run_script("CREATE UNIQUE INDEX i ON t (a); CREATE UNIQUE INDEX b_ccnew ON t (b)")
+        before = self.read()
+        self.run_script("DROP INDEX i; INSERT INTO t VALUES (1, 1), (1, 2)")
+        self.run_script("CREATE INDEX i ON t (a)")
+        self.run_script("UPDATE pg_index SET indisunique = true WHERE indexrelid = 'i'::regclass")
+        with self.assertRaises(psycopg.errors.UniqueViolation):
+            self.run_script("REINDEX INDEX CONCURRENTLY i")
+        names = self.connection.execute("SELECT relname FROM pg_class WHERE relname ~ '^i(_cc|$)'")
+        self.assertEqual(sorted(names), [("i",), ("i_ccnew",)])
+        self.assertEqual(self.read(), before)
+
     def test_generated_columns_and_identities_show_what_fills_them(self):
         self.run_script(
             "CREATE TABLE t (a int GENERATED ALWAYS AS IDENTITY, price numeric DEFAULT 1 + 1,"

@@ -60,7 +60,9 @@ CREATE DOMAIN over_must AS must; CREATE DOMAIN amount AS numeric(10,2) NOT NULL 
 CREATE DOMAIN amounts AS amount[]; CREATE DOMAIN feeling AS mood;
 CREATE DOMAIN spot AS "Other".mood;
 CREATE DOMAIN span AS int4range; CREATE DOMAIN spans AS int4multirange; CREATE DOMAIN doc AS jsonb;
-CREATE TABLE houses (id int);
+CREATE TABLE houses (id int); CREATE TABLE gardens (id int);
+CREATE TYPE pair AS (a int, b int); CREATE DOMAIN couple AS pair; CREATE DOMAIN garden AS gardens;
+CREATE DOMAIN over_couple AS couple NOT NULL;
 CREATE TABLE t (
     c01 mood, c02 "Mood", c03 "Other".mood, c04 "Other"."MOOD", c05 "od(d", c06 "list[]",
     c07 "a.b", c08 public.text, c09 "Other"."integer", c10 pg_catalog.text, c11 email,
@@ -68,7 +70,8 @@ CREATE TABLE t (
     c18 amount DEFAULT 2, c19 amounts, c20 feeling, c21 spot, c22 span, c23 spans, c24 doc,
     c25 houses, c26 mood[], c27 "Mood"[][], c28 public.text[], c29 extensions.citext, c30 hstore,
     c31 ltree, c32 isbn13, c33 cube, c34 must[], c35 "list[]"[], c36 houses[],
-    c37 amount DEFAULT NULL, c38 information_schema.yes_or_no
+    c37 amount DEFAULT NULL, c38 information_schema.yes_or_no,
+    c39 couple, c40 over_couple, c41 garden, c42 couple[]
 );
 CREATE VIEW v AS SELECT c13, c17, c20 FROM t;
 """
@@ -111,6 +114,11 @@ OWN_COLUMNS = {
     "c36": ("houses[]", "array", True, None),
     "c37": ("amount", "decimal", False, "NULL::numeric"),
     "c38": ("information_schema.yes_or_no", "string", True, None),
+    # No column has the composite type below these domains.
+    "c39": ("couple", "object", True, None),
+    "c40": ("over_couple", "object", False, None),
+    "c41": ("garden", "object", True, None),
+    "c42": ("couple[]", "array", True, None),
 }
 
 

@@ -1,6 +1,7 @@
 """Tests of whole definitions and broken objects in SQLite files."""
 
 import sqlite3
+from contextlib import closing
 
 from datasources.connections.failures import Code
 from datasources.connections.testing.files import FilesTestCase
@@ -171,6 +172,14 @@ TYPES = {
     "MULTIPOINT": "other",
 }
 
+NULLABLE = (
+    *("(a INTEGER PRIMARY KEY, b)", "(a INTEGER PRIMARY KEY DESC, b)", "(a INT PRIMARY KEY, b)"),
+    *("(a TEXT PRIMARY KEY, b NOT NULL)", "(a TEXT NOT NULL PRIMARY KEY, b UNIQUE)"),
+    *("(a, b, PRIMARY KEY (a, b))", "(a INTEGER, b, PRIMARY KEY (a))"),
+    *("(a TEXT, b, PRIMARY KEY (b, a)) WITHOUT ROWID", "(a TEXT PRIMARY KEY, b INT) STRICT"),
+    *("(a INTEGER PRIMARY KEY, b ANY) STRICT", "(a INTEGER PRIMARY KEY, b) WITHOUT ROWID"),
+)
+
 
 class SQLiteTestCase(FilesTestCase):
     maxDiff = None
@@ -227,8 +236,26 @@ class DefinitionTests(SQLiteTestCase):
                 self.assert_noticed(*statements, member)
 
     def test_table_without_rowid_is_told_apart(self):
-        table = "CREATE TABLE t (a INT PRIMARY KEY, b)"
+        table = "CREATE TABLE t (a INT NOT NULL PRIMARY KEY, b)"
         self.assert_noticed([table], [f"{table} WITHOUT ROWID"], "options")
+
+    def test_column_is_nullable_if_sqlite_stores_nulls_in_it(self):
+        """SQLite stores nulls in most columns of primary keys."""
+        for definition in NULLABLE:
+            with self.subTest(definition):
+                self.write(f"CREATE TABLE t {definition}")
+                [table] = self.read().values()
+                with closing(sqlite3.connect(self.root / "sqlite")) as connection:
+                    for column in table["columns"]:
+                        values = ["NULL" if name == column["name"] else 1 for name in "ab"]
+                        insert = f"INSERT INTO t VALUES ({values[0]}, {values[1]})"
+                        try:
+                            row = connection.execute(f"{insert} RETURNING {column['name']}")
+                            is_stored = row.fetchone() == (None,)
+                        except sqlite3.IntegrityError:
+                            is_stored = False
+                        connection.rollback()
+                        self.assertEqual(column["nullable"], is_stored, column["name"])
 
     def test_index_that_is_made_of_what_was_read_is_the_same(self):
         table = "CREATE TABLE t (a TEXT, b)"

@@ -128,6 +128,10 @@ class Reader:
         """Return whether the schema `schema_name` exists; called only if it has no relations."""
         return True
 
+    def can_read_around(self, error: Exception) -> bool:
+        """Return whether to read again, then without the definitions that caused an error."""
+        return False
+
     def common_type(self, source_type: str) -> CommonType:
         """Return the common type of a type of the source."""
         return common_type(source_type, self.common_types)

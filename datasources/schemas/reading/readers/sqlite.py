@@ -34,8 +34,10 @@ pragma_table_list AS t WHERE t.schema = 'main' AND t.name NOT LIKE 'sqlite\\_%' 
 AND t.type IN """
 # SQLite asks Python whether it may read about a table, and Python cannot decode other names.
 TABLES = ALL_TABLES.replace("WHERE", "WHERE is_text(CAST(t.name AS BLOB)) AND")
+# Only a key without an index of its own, which is the row's number, refuses nulls by itself.
 COLUMN = """
-SELECT 'main', {table}, c.name, c.type, c."notnull" = 0 AND c.pk = 0, c.dflt_value, c.hidden
+SELECT 'main', {table}, c.name, c.type, c."notnull" = 0 AND (c.pk = 0 OR EXISTS (
+    SELECT 1 FROM pragma_index_list({table}) i WHERE i.origin = 'pk')), c.dflt_value, c.hidden
 FROM {source} c"""
 # Errors that do not come from the table that is read, but end the refresh.
 TEMPORARY_ERRORS = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_IOERR)
