@@ -276,8 +276,10 @@ class JSON(TextConnector):
         return False
 
     def malformed(self, message: str) -> ConnectionFailure:
-        """Return FILE_TRUNCATED, or FILE_MALFORMED with the first line that is no JSON."""
+        """Return FILE_TRUNCATED, FILE_TOO_LARGE, or FILE_MALFORMED with the first faulty line."""
         found = json_failure(self.text.head, self.text.is_whole)
+        if found is None and "maximum_object_size" in message:
+            return ConnectionFailure(Code.FILE_TOO_LARGE)
         if found is None and "unexpected end of data" in message:
             found = ConnectionFailure(Code.FILE_TRUNCATED)
         if found is None and (line := LINE_OF_JSON.search(message)):

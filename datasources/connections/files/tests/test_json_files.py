@@ -19,6 +19,11 @@ class JSONTests(FilesTestCase):
             with self.subTest(type_name):
                 self.assertEqual(self.failure(type_name, content), ("FILE_TOO_LARGE", {}))
 
+    def test_object_that_is_larger_than_duckdb_reads_is_too_large(self):
+        rows = ",".join(f'{{"a": {number}}}' for number in range(1_500_000))
+        content = f'{{"rows": [{rows}]}}'.encode()
+        self.assertEqual(self.failure("json", content), ("FILE_TOO_LARGE", {}))
+
     def test_objects_in_every_arrangement_are_rows(self):
         for content in (
             '[{"a": 1}, {"a": 2}]',
