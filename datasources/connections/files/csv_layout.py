@@ -185,8 +185,9 @@ def layout_of(text: str, is_whole: bool) -> Layout:
     first = [scan for scan in first if scan.delimiter in usual or scan.splits_rows]
     if all(scan.fitting_rows == 0 and scan.faulty_line() is None for scan in first):
         return first[0].single_column()
-    best = max(first, key=lambda scan: scan.fitting_rows)
-    raise ConnectionFailure(Code.FILE_MALFORMED, line=best.faulty_line() or skipped_lines + 1)
+    most = max(scan.fitting_rows for scan in first)
+    lines = [scan.faulty_line() for scan in first if scan.fitting_rows == most]
+    raise ConnectionFailure(Code.FILE_MALFORMED, line=min(filter(None, lines)))
 
 
 def faulty_line(text: str, layout: Layout) -> int | None:

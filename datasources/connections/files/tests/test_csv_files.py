@@ -141,6 +141,8 @@ class CSVTests(FilesTestCase):
             ('a,b\n1,"x\n2,z\n3,u\n', 2),
             ('a,b\n1,"x"y\n2,"z"\n', 2),
             ("a,b\n1,2\n   \n3,4\n", 3),
+            ('a\nx\n"1,5"\ny;z\n', 4),
+            ("a\nx\nb;c\nd,e\n", 3),
         ):
             with self.subTest(text):
                 self.assertEqual(
