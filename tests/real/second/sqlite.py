@@ -28,15 +28,15 @@ def second_reading(connection: sqlite3.Connection) -> Facts:
             columns = rows(f"PRAGMA table_xinfo({quoted})")
         except sqlite3.DatabaseError:
             continue  # a module or a function that is not there
-        key = {}
+        key = {row[5]: row[1] for row in columns if row[5] and row[6] != 1}
         for _, column, type_name, not_null, default, position, hidden in columns:
             if hidden == 1:
                 continue
-            if position:
-                key[position] = column
+            # Keys may be null, but for the number of a row.
+            is_number = position and len(key) == 1 and type_name.upper() == "INTEGER"
             facts["columns"]["main", name, column] = (
                 type_name,
-                not not_null and not position,
+                not not_null and not is_number,
                 None if hidden else default,
             )
         if key and kind == "table":
