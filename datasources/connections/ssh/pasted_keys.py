@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 import unicodedata
+from html import unescape as unescape_html
 from textwrap import wrap
 from typing import Any
 from urllib.parse import unquote, unquote_plus
@@ -32,6 +33,7 @@ BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 LEFT_OUT = re.compile(r"\*{2,}|\.{3}|…|[•●]|\[\.\.|<[^<>]{0,40}>|(?i:redacted|snip)")
 # What quotes or separates the lines of a key, and is no Base64.
 BETWEEN = re.compile(r"[\s\"'`|>,;]+")
+HTML_BREAK = re.compile(r"</?(?:br|p|div|span|pre|code)\b[^<>]{0,200}>", re.IGNORECASE)
 ESCAPED_CODE = re.compile(r"\\{1,8}u([0-9a-fA-F]{4})")
 ESCAPED_BREAK = re.compile(r"(?:\\{1,8}r)?\\{1,8}n|\\{1,8}r|\\{1,8}(?=\s)")
 ESCAPED_SIGN = re.compile(r"\\{1,8}(?=[/\"'=+])")
@@ -104,8 +106,9 @@ def read_private_key(text: str) -> tuple[str, Envelope]:
 def unescape(text: str) -> str:
     r"""Return text without invisible characters and escapes, such as `\n` spelled out.
 
-    Base64 has no backslash and no percent sign, so each of them begins an escape.
+    Base64 has no backslash, percent sign or ampersand, so each of them begins an escape.
     """
+    text = HTML_BREAK.sub("\n", unescape_html(text))
     text = "".join(
         " " if unicodedata.category(character) == "Zs" else character
         for character in text
@@ -113,10 +116,10 @@ def unescape(text: str) -> str:
     )
     if text.lstrip().startswith("PuTTY-User-Key-File"):
         raise KeyRefused(PUTTY)
-    if "BEGIN%20" in text:
-        text = unquote(text)
-    elif "BEGIN+" in text:
+    if "BEGIN+" in text:
         text = unquote_plus(text)
+    elif re.search("BEGIN%20|%0[ADad]", text):
+        text = unquote(text)
     text = ESCAPED_CODE.sub(lambda code: chr(int(code[1], 16)), text)
     if BOUNDARY.search(text):
         text = ESCAPED_SIGN.sub("", ESCAPED_BREAK.sub("\n", text))
@@ -134,7 +137,8 @@ def unwrap(text: str) -> str:
     if label := label_of(body):
         return f"-----BEGIN {label}-----\n{base64.b64encode(body).decode()}"
     try:
-        decoded = unescape(body.decode())
+        # UTF-16, which PowerShell writes, is ASCII between null bytes.
+        decoded = unescape(body.lstrip(b"\xff\xfe").replace(b"\0", b"").decode())
     except UnicodeDecodeError:
         return text
     return decoded if BOUNDARY.search(decoded) or PUBLIC_LINE.search(decoded) else text

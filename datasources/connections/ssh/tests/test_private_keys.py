@@ -189,6 +189,12 @@ class MendingTests(unittest.TestCase):
         yield "Base64 without padding", encoded.rstrip("=")
         yield "Base64 in quotes", f'"{encoded}"\n'
         yield "Base64 of CRLF", base64.b64encode(key.replace("\n", "\r\n").encode()).decode()
+        yield "Base64 of UTF-16", base64.b64encode(key.encode("utf-16")).decode()
+        yield "Base64 of PowerShell", base64.b64encode(key.encode("utf-16-le")).decode()
+        yield "line breaks percent-encoded", key.replace("\n", "%0A")
+        yield "HTML", key.replace("/", "&#x2F;").replace(" ", "&nbsp;").replace("\n", "&#10;")
+        yield "HTML lines", key.replace("\n", "<br />\n")
+        yield "HTML paragraphs", "".join(f'<p class="key">{line}</p>' for line in lines)
         yield "data URI", f"data:application/x-pem-file;base64,{encoded}"
         yield "without last line", "\n".join(lines[:-1])
         yield "text before and after", f"$ cat key\n{key}$ exit\n"
