@@ -69,6 +69,7 @@ OPTIONS = Options(
     | IDENTITY
     | {
         "secure": flag(),
+        "ssl": setting("secure", flag()),
         "protocol": setting("secure", choice({"http": ("false",), "https": ("true",)})),
         "interface": setting("secure", choice({"http": ("false",), "https": ("true",)})),
         "compress": replace(

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError
+
 from datasources.connections.causes import causes, network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import ServerConnector, fetch_value, one_line
@@ -103,10 +105,16 @@ class Oracle(ServerConnector):
 
     @classmethod
     def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
-        """Return the fields; a service, in the path or in an option, is the database."""
+        """Return the fields; a service, in the path or in an option, is the database.
+
+        Raises ValidationError (400) if it names two.
+        """
         options = url["options"]
-        service = options.get("service_name") or options.get("sid")
-        return url | {"database_name": url["database_name"] or service}
+        services = [url["database_name"], options.get("service_name"), options.get("sid")]
+        named = {service.lower() for service in services if service}
+        if len(named) > 1:
+            raise ValidationError("Names two services. Write one, as the path or as an option.")
+        return url | {"database_name": next(filter(None, services), None)}
 
     @classmethod
     def tls(cls, configuration: Configuration) -> TLS:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError
+
 from datasources.connections.causes import network_cause
 from datasources.connections.configuration import Configuration
 from datasources.connections.connectors.base import (
@@ -24,6 +26,7 @@ from datasources.connections.url_options.option import (
     one_of,
     setting,
 )
+from rivergen.hosts import canonical_address
 
 DOMAIN = ".snowflakecomputing."
 LOGIN_NUMBERS = range(390_000, 391_000)
@@ -76,6 +79,8 @@ class Snowflake(ServerConnector):
     @classmethod
     def read_url(cls, url: dict[str, Any]) -> dict[str, Any]:
         """Return the fields: the path is `database/schema`, and the host may be an account."""
+        if url["host"] == canonical_address(url["host"]):
+            raise ValidationError("Write the account or its host name, not an IP address.")
         if DOMAIN not in f".{url['host']}.".lower():
             url["host"] = f"{url['host']}{DOMAIN}com"
         return with_schema_of_path(url)

@@ -33,7 +33,9 @@ SAME = {
     "require": AT_LEAST["REQUIRED"],
     "verify-ca": AT_LEAST["VERIFY_CA"],
     "verify-full": AT_LEAST["VERIFY_IDENTITY"],
+    "trust": AT_LEAST["REQUIRED"],  # of MariaDB
 }
+TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
 UNVERIFIED = ("PREFERRED", "REQUIRED")
 ON_OR_OFF = dict.fromkeys(TRUE, AT_LEAST["REQUIRED"]) | dict.fromkeys(FALSE, ("DISABLED",))
 
@@ -46,6 +48,8 @@ def read_ssl(value: str) -> tuple[str, ...]:
         given = json.loads(value)
     except (ValueError, RecursionError):
         return ()
+    if isinstance(given, dict) and given.get("minVersion") in TLS_VERSIONS:
+        del given["minVersion"]  # older versions are never used
     if given in ({}, {"rejectUnauthorized": True}):
         return ("VERIFY_IDENTITY",)
     return ("REQUIRED",) if given == {"rejectUnauthorized": False} else ()
@@ -58,6 +62,7 @@ MYSQL = Options(
         "ssl_mode": replace(choice(AT_LEAST | SAME), takes=listed(MODES)),
         "ssl": setting("ssl_mode", Option('true, false or {"rejectUnauthorized":true}', read_ssl)),
         "useSSL": setting("ssl_mode", flag(AT_LEAST["REQUIRED"], ("DISABLED",))),
+        "trustServerCertificate": setting("ssl_mode", flag(UNVERIFIED, MODES[1:])),
         "requireSSL": setting("ssl_mode", flag(AT_LEAST["REQUIRED"], MODES[1:])),
         "ssl_disabled": setting("ssl_mode", flag(("DISABLED",), MODES[1:])),
         "verifyServerCertificate": setting("ssl_mode", flag(AT_LEAST["VERIFY_CA"], UNVERIFIED)),
@@ -98,6 +103,7 @@ MYSQL = Options(
         "tinyInt1isBit nullCatalogMeansCurrent useLegacyDatetimeCode useCursorFetch "
         "forceConnectionTimeZoneToSession useLocalSessionState useInformationSchema "
         "failOverReadOnly supportBigNumbers "
-        "waitForConnections multipleStatements bigNumberStrings dateStrings debug",
+        "waitForConnections multipleStatements bigNumberStrings dateStrings debug compress "
+        "useCompression",
     )
 )

@@ -101,6 +101,7 @@ POSTGRESQL = Options(
         "schema": setting("schema_name", NAME),
         "prepareThreshold": hint(number(-1)),
         "default_query_exec_mode": hint(text("[a-z_]{1,40}", "a mode of pgx")),
+        **options_of(hint(WORDS), "supa workaround"),  # Supabase, as Vercel writes it
         "stringtype": hint(one_of("unspecified", "varchar")),
     }
     | options_of(number(), "keepalives_idle keepalives_interval keepalives_count tcp_user_timeout")

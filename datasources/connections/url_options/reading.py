@@ -21,7 +21,7 @@ KERBEROS = "There is no login by Kerberos. Enter a password in the credentials."
 # Advice for options that no type takes, by their names without `-` and `_`, in lower case.
 ADVICE = {
     **dict.fromkeys(("host", "hostaddr", "hostname", "server", "port"), IN_THE_ADDRESS),
-    **dict.fromkeys(("service", "servicefile", "unixsocket", "socket"), BY_NAME),
+    **dict.fromkeys(("service", "servicefile", "unixsocket", "socket", "socketpath"), BY_NAME),
     **dict.fromkeys(
         (
             *("passfile", "sslcert", "sslkey", "sslcrl", "sslcrldir", "sslca", "sslrootcert"),
@@ -31,6 +31,7 @@ ADVICE = {
             "walletlocation",
             *("sslkeystore", "truststore", "cert", "key", "cacert", "clientcert", "configdir"),
             *("trustcertificatekeystoreurl", "clientcertificatekeystoreurl", "sslcrlpath"),
+            *("privatekeypath", "privatekeyfile"),
             *("sslpassword", "sslkeylogfile", "sslclientcertpem", "certificate"),
         ),
         FILE,
@@ -43,7 +44,9 @@ ADVICE = {
     "authenticator": "Only logins by password or token are possible. Leave it out.",
     "requireauth": "Passwords are never sent in clear without TLS anyway. Leave it out.",
     "replication": "Only ordinary connections are possible. Leave it out.",
+    "sqlmode": "The mode of the server is used. Leave it out.",
     "verify": ALWAYS_VERIFIED,
+    "skipverify": ALWAYS_VERIFIED,
 }
 
 
