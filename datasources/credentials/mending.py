@@ -123,17 +123,22 @@ def mend_service_account(text: str) -> str:
 
 
 def read_object(text: str) -> tuple[str, dict[str, Any]]:
-    """Return the text of a JSON object, which may be quoted or in Base64, and the object."""
+    """Return the text of a JSON object, which may be quoted or in Base64, and the object.
+
+    Raises ValidationError.
+    """
     text = text.strip().removeprefix(BYTE_ORDER_MARK).strip()
-    if text[:1] == text[-1:] == "'":
-        text = text[1:-1].strip()
     value = read_json(text)
     if isinstance(value, str):
         text = value.strip()
         value = read_json(text)
-    elif value is None and not text.startswith("{"):
-        body = from_base64(text) or b""
+    elif value is None and "{" not in text:
+        # UTF-16, which PowerShell writes, is ASCII between null bytes.
+        body = (from_base64(text) or b"").lstrip(b"\xff\xfe").replace(b"\0", b"")
         text = body.decode("utf-8-sig", errors="replace").strip()
+        value = read_json(text)
+    if not isinstance(value, dict):  # quotes, a name or a fence around it
+        text = text[text.find("{") : text.rfind("}") + 1]
         value = read_json(text)
     if value is None and (value := read_json(text, strict=False)) is not None:
         text = json.dumps(value)

@@ -356,6 +356,9 @@ class ServiceAccountTests(CredentialsEndpointTestCase):
             *(text, f"\n {text}\n", f"\ufeff{text}", f"'{text}'", json.dumps(text)),
             *(encoded, base64.encodebytes(text.encode()).decode()),
             base64.b64encode(f"\ufeff{text}\n".encode()).decode(),
+            base64.b64encode(text.encode("utf-16")).decode(),
+            *(f"GOOGLE_CREDENTIALS='{text}'", f"```json\n{text}\n```", f'"{text}"', f"{text};"),
+            *(f"[{text}]", f"\u200b{text}", f"\u201c{text}\u201d", f"// key\n{text}"),
         ):
             with self.subTest(text=pasted_text[:12]):
                 body = {"service_account_json": pasted_text}
@@ -399,6 +402,7 @@ class ServiceAccountTests(CredentialsEndpointTestCase):
             ('"type" must be', {"type": "hunter2"}),
             ('"type" must be', {"type": ["service_account"]}),
             ('"type" must be', {}),
+            ("JSON object", [key, key]),
             ('"client_email" is missing', key | {"client_email": ""}),
             ('"private_key" is missing', key | {"private_key": None}),
             ('"private_key": This is no private key', key | {"private_key": "hunter2"}),

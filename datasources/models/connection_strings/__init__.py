@@ -11,7 +11,12 @@ from datasources.connections.connectors import CONNECTORS
 from datasources.connections.connectors.base import Connector
 from datasources.connections.url_options.option import NO_EFFECT, listed
 from datasources.connections.url_options.reading import NAME, read_options
-from datasources.models.connection_strings.grammar import URL, check_placeholders, parse
+from datasources.models.connection_strings.grammar import (
+    URL,
+    check_placeholders,
+    check_user_and_database,
+    parse,
+)
 from datasources.models.validators import (
     CONNECTION_STRING_MAX_LENGTH,
     NAMES_SECRET,
@@ -42,6 +47,7 @@ def validate_connection_string(text: str) -> None:
     if any(option.secret and option.has_plus for option in url.options):
         raise ValidationError("In a password write a space as %20, a plus sign as %2B.")
     check_placeholders(url)
+    check_user_and_database(url)
 
 
 def validate_fit(text: str, connector: type[Connector], use_ssh_tunnel: bool = False) -> None:

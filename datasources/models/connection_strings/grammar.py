@@ -9,7 +9,7 @@ which may have a password in it.
 import re
 import unicodedata
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from django.core.exceptions import ValidationError
 
@@ -30,9 +30,11 @@ NO_HOST = "The host must be a host name or an IP address."
 EXAMPLE = "scheme://user@host:port/database"
 OPTIONS_ELSEWHERE = f"Must be a URL: {EXAMPLE}?option=value. Options follow after ?, joined by &."
 OPTION = ";[A-Za-z_ ]+="  # as JDBC, ADO and ODBC write it
+ONE_SCHEME = "Has a scheme twice. Write one :// only, and the host without https://."
 NO_FUNCTION = f"Must be a URL: {EXAMPLE}, with host:port in place of tcp(host:port)."
 START = re.compile(r"([A-Za-z][A-Za-z0-9+._-]{0,60})://")
 ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
+QUOTES = ('"', "'", "`", "“", "”", "‘", "’")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 # What has a meaning in a URL, or none that all drivers agree on, so that it must be escaped.
 IN_USER = re.compile(r"%(?![0-9A-Fa-f]{2})|[/?#@\[\] \\]")
@@ -108,7 +110,11 @@ def parse(text: str) -> URL:
     if CONTROL_CHARACTERS.search(text):
         raise ValidationError("Must not contain control characters.")
     end = end_of_user(rest)
-    check_escapes(rest[:end], rest[end:])
+    schemes = (start[0].lower(), "http://", "https://")
+    if rest.lower().startswith(schemes) or rest[end:].lower().startswith(schemes):
+        raise ValidationError(ONE_SCHEME)
+    check_user(rest[:end])
+    check_after_user(rest[end:])
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
@@ -142,10 +148,10 @@ def end_of_user(rest: str) -> int:
     return rest.rfind("@") + 1
 
 
-def check_escapes(user: str, after: str) -> None:
+def check_user(user: str) -> None:
     """Raise ValidationError (400) if a character with a meaning in URLs is not escaped.
 
-    `user` includes the `@` at its end.
+    `user` includes the password and the `@` at its end.
     """
     name, colon, password = user[:-1].partition(":")
     if PLACEHOLDER.fullmatch(password):
@@ -156,16 +162,22 @@ def check_escapes(user: str, after: str) -> None:
     if found := IN_USER.findall(user[:-1]):
         where = "a password" if colon and not IN_USER.search(name) else "a user name"
         raise ValidationError(f"In {where} write {escapes(found)}.")
+
+
+def check_after_user(after: str) -> None:
+    """Raise ValidationError (400) if address, database or options have an unescaped character."""
     if re.search("[?&]odbc_connect=", after, re.IGNORECASE):
         raise ValidationError(f"The option odbc_connect is not taken. {ADVICE['odbcconnect']}")
     address = re.split("[/?#]", after, maxsplit=1)[0]
-    if re.match(r"(tcp|unix)\(", address):
+    if re.match(r"(tcp|unix)?\((?!\w+=)", address):
         raise ValidationError(NO_FUNCTION)
     if "\\" in address:
         raise ValidationError(
             "Must name the host without an instance. Write the port of the instance instead: "
             "host:port."
         )
+    if "&amp;" in after:
+        raise ValidationError("Write & in place of &amp;.")
     if ";" in address or re.search(OPTION, after):
         raise ValidationError(OPTIONS_ELSEWHERE)
     if PLACEHOLDER_IN_ADDRESS.search(address):
@@ -217,10 +229,10 @@ def read_hosts(address: str) -> tuple[tuple[str, int | None], ...]:
 
 def explain_host(part: str) -> str:
     """Return why a part of the address is no host with a port, and what to write instead."""
-    if part.startswith("[") and is_host(part[1:].partition("%")[0]):
+    if part.startswith("[") and "%" in part and is_host(part[1:].partition("%")[0]):
         return "Write an IPv6 address without its zone."
     name, colon, port = part.rpartition(":")
-    if is_host(part) or (":" in name and is_host(name)):
+    if is_host(part.strip("[]")) or (":" in name and is_host(name)):
         return "Write an IPv6 address in brackets: [2001:db8::1]."
     return PORT if colon and "]" not in port and not port.isdecimal() else NO_HOST
 
@@ -279,13 +291,25 @@ def check_placeholders(url: URL) -> None:
             raise ValidationError(f"Has a placeholder for the {what}. Write the {what} itself.")
 
 
+def check_user_and_database(url: URL) -> None:
+    """Raise ValidationError (400) if they contain what stands beside them: a password, options."""
+    if ":" in unquote(url.user) and not url.password:
+        raise ValidationError("Write the : between user and password as it is, not as %3A.")
+    if re.search("[?&][A-Za-z_]+=", unquote(url.path)):
+        raise ValidationError(OPTIONS_ELSEWHERE)
+    if url.path.endswith(QUOTES):
+        raise ValidationError(
+            f"The database ends in a quote. Remove it, or write it as {quote(url.path[-1])}."
+        )
+
+
 def explain_start(text: str) -> str:
     """Return why a text is no URL, and what to write instead."""
     if text[:1].isspace():
         return surrounding_white_space(text)
     if unicodedata.category(text[:1] or "x") == "Cf":
         return f"Has the invisible character {code_point(text[0])} before it. Remove it."
-    if text[:1] in ('"', "'", "`"):
+    if text.startswith(QUOTES):
         return "Has quotes around it. Remove them."
     if re.match(r"[^=]{1,60}=[ \"']{0,2}[A-Za-z][A-Za-z0-9+._-]{0,60}://", text):
         return "Must begin with the scheme, such as postgresql://. Remove the name and = before it."
