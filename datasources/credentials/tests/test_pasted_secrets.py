@@ -365,6 +365,12 @@ class ServiceAccountTests(CredentialsEndpointTestCase):
                 self.assertEqual(self.send("put", body).status_code, 200)
                 self.assertEqual(self.secrets(), {"service_account_json": text})
 
+    def test_objects_within_a_service_account_are_kept(self):
+        text = json.dumps(json.loads(service_account()) | {"labels": {"team": "sales"}})
+        response = self.send("put", {"service_account_json": f"KEY='{text}'"})
+        self.assertEqual(response.status_code, 200)
+        self.assertEqual(self.secrets(), {"service_account_json": text})
+
     def test_key_in_a_service_account_is_mended(self):
         key = json.loads(service_account())
         spelled_out = key | {"private_key": key["private_key"].replace("\n", "\\n")}
