@@ -11,7 +11,6 @@ from django.core.exceptions import ValidationError
 from datasources.models.connection_strings import validate_connection_string, without_secrets
 from datasources.models.validators import stored_form, validate_metadata
 from rivergen.http.parsers import RefusedJSONError, read_json
-from rivergen.names import normalized
 
 LINE_BREAK = re.compile(r"\r\n|\n|\r")
 
@@ -36,13 +35,6 @@ class VerbatimTextField(forms.CharField):
     def _as_browser_sends(self, text: str | None) -> str:
         has_lines = isinstance(self.widget, forms.Textarea)
         return LINE_BREAK.sub("\n" if has_lines else "", text or "")
-
-
-class NameTextField(VerbatimTextField):
-    """A name, judged in the form in which it is stored."""
-
-    def to_python(self, value: Any) -> Any:
-        return normalized(super().to_python(value))
 
 
 class TrimmedTextField(VerbatimTextField):

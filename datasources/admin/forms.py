@@ -8,7 +8,6 @@ from django.core.exceptions import ValidationError
 from datasources.admin.fields import (
     ConnectionStringField,
     MetadataField,
-    NameTextField,
     SecretField,
     TagsField,
     TrimmedTextField,
@@ -52,7 +51,6 @@ class DataSourceForm(forms.ModelForm):
         model = DataSource
         fields = ("workspace", "type", *UPDATABLE_FIELDS)
         field_classes = {
-            "name": NameTextField,
             "description": VerbatimTextField,
             **dict.fromkeys(TRIMMED_FIELDS, TrimmedTextField),
             "connection_string": ConnectionStringField,

@@ -95,7 +95,7 @@ class CSVTests(FilesTestCase):
             with self.subTest(text):
                 self.assertEqual(self.read("csv", text.encode())[2], [])
 
-    def test_one_column_may_have_unusual_delimiters_in_its_values(self):
+    def test_values_of_a_single_column_may_have_unusual_delimiters(self):
         for text in (
             "url\nhttps://a.example/b\nhttp://c.example:80/d\nnone\n",
             "home page\nhttps://a.example/b\nhttps://c.example/d\nhttps://e.example/\n",
