@@ -62,12 +62,13 @@ def list_indexes(field: str, suffix: str) -> list[models.Index]:
 
 def destination_parts(values: Mapping[str, Any], fields: Iterable[str]) -> list[Any]:
     """Return values as destinations are compared: hosts in one spelling, the SSH port in use."""
-    return [
-        comparable_host(values[field])
-        if field in HOST_FIELDS
-        else (SSH_PORT if field == "ssh_port" and values[field] is None else values[field])
-        for field in fields
-    ]
+    return [_destination_part(field, values[field]) for field in fields]
+
+
+def _destination_part(field: str, value: Any) -> Any:
+    if field in HOST_FIELDS:
+        return comparable_host(value)
+    return SSH_PORT if field == "ssh_port" and value is None else value
 
 
 class DataSourceColumns(models.Model):
